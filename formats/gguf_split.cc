@@ -1,0 +1,132 @@
+// Split GGUF files: PREFIX-00001-of-0000N.gguf, read as one.
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "formats/gguf.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr std::string_view kSplitKeys[] = {"split.no", "split.count", "split.tensors.count"};
+/// Five digits in the names.
+constexpr uint64_t kMaxParts = 99999;
+
+struct SplitKeys {
+  uint64_t number = 0;  ///< from 0
+  uint64_t count = 1;
+  std::optional<uint64_t> tensors;  ///< over all parts
+};
+
+/// The split.* keys of one file; count = 1 when there are none.
+absl::StatusOr<SplitKeys> ReadSplitKeys(const GgufFile& part) {
+  SplitKeys keys;
+  const std::string file = Escape(part.files.front()->name());
+  for (std::string_view key : kSplitKeys) {
+    const MetadataValue* value = part.metadata.Find(key);
+    if (value == nullptr) continue;
+    const std::optional<uint64_t> number = value->AsUint();
+    if (!number) {
+      return Error(ErrorCode::kInvalidInput, file, ": ", key,
+                   " must be a non-negative integer, but is a ", Name(value->type()));
+    }
+    if (key == "split.no")
+      keys.number = *number;
+    else if (key == "split.count")
+      keys.count = *number;
+    else
+      keys.tensors = *number;
+  }
+  if (keys.count == 0) keys.count = 1;  // the reference takes it as not split
+  if (keys.count > kMaxParts || keys.number >= keys.count) {
+    return Error(ErrorCode::kInvalidInput, file, ": split.no is ", keys.number, " and split.count ",
+                 keys.count, "; parts are numbered from 0 below the count, at most ", kMaxParts);
+  }
+  return keys;
+}
+
+std::string PartSuffix(uint64_t number, uint64_t count) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "-%05llu-of-%05llu.gguf",
+                static_cast<unsigned long long>(number + 1),
+                static_cast<unsigned long long>(count));
+  return text;
+}
+
+/// "dir/PREFIX" of "dir/PREFIX-00001-of-00003.gguf".
+absl::StatusOr<std::string> SplitPrefix(const std::string& path, const SplitKeys& keys) {
+  const std::string suffix = PartSuffix(keys.number, keys.count);
+  if (!path.ends_with(suffix)) {
+    return Error(ErrorCode::kInvalidInput, Escape(path), ": part ", keys.number + 1,
+                 " of a split into ", keys.count, " files, but its name does not end in \"", suffix,
+                 "\", so that the other parts cannot be found; rename it");
+  }
+  return path.substr(0, path.size() - suffix.size());
+}
+
+absl::StatusOr<GgufFile> OpenOne(const std::string& path) {
+  SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage, OpenFile(path));
+  return ReadGguf(std::move(storage));
+}
+
+absl::Status AppendPart(const std::string& path, uint64_t number, uint64_t count, GgufFile& whole) {
+  absl::StatusOr<GgufFile> part = OpenOne(path);
+  if (!part.ok()) {
+    if (CodeOf(part.status()) != ErrorCode::kNotFound) return part.status();
+    return Error(ErrorCode::kNotFound, Escape(path), ": part ", number + 1, " of ", count,
+                 " of a split GGUF is missing; put all parts into one folder");
+  }
+  SMELT_ASSIGN_OR_RETURN(const SplitKeys keys, ReadSplitKeys(*part));
+  if (keys.number != number || keys.count != count) {
+    return Error(ErrorCode::kInvalidInput, Escape(path), ": its keys call it part ",
+                 keys.number + 1, " of ", keys.count, " of the split, its name part ", number + 1,
+                 " of ", count);
+  }
+  for (GgufTensor& tensor : part->tensors) whole.tensors.push_back(std::move(tensor));
+  whole.files.push_back(part->files.front());
+  return absl::OkStatus();
+}
+
+absl::Status CheckWhole(const GgufFile& whole, const SplitKeys& keys) {
+  const std::string file = Escape(whole.files.front()->name());
+  std::unordered_map<std::string_view, const Storage*> seen;
+  for (const GgufTensor& tensor : whole.tensors) {
+    const auto [other, fresh] = seen.emplace(tensor.name, tensor.storage.get());
+    if (!fresh) {
+      return Error(ErrorCode::kInvalidInput, Escape(tensor.storage->name()), ": tensor \"",
+                   Escape(tensor.name), "\" of this split is also in ",
+                   Escape(other->second->name()));
+    }
+  }
+  if (keys.tensors && *keys.tensors != whole.tensors.size()) {
+    return Error(ErrorCode::kInvalidInput, file, ": split.tensors.count is ", *keys.tensors,
+                 ", but the ", keys.count, " parts hold ", whole.tensors.size(), " tensors");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<GgufFile> OpenGguf(const std::string& path) {
+  SMELT_ASSIGN_OR_RETURN(GgufFile whole, OpenOne(path));
+  SMELT_ASSIGN_OR_RETURN(const SplitKeys keys, ReadSplitKeys(whole));
+  if (keys.count > 1) {
+    SMELT_ASSIGN_OR_RETURN(const std::string prefix, SplitPrefix(path, keys));
+    if (keys.number != 0) {
+      return Error(ErrorCode::kUsage, Escape(path), ": part ", keys.number + 1, " of ", keys.count,
+                   " of a split GGUF; name the first part, ",
+                   Escape(prefix + PartSuffix(0, keys.count)));
+    }
+    for (uint64_t i = 1; i < keys.count; ++i) {
+      SMELT_RETURN_IF_ERROR(AppendPart(prefix + PartSuffix(i, keys.count), i, keys.count, whole));
+    }
+    SMELT_RETURN_IF_ERROR(CheckWhole(whole, keys));
+  }
+  for (std::string_view key : kSplitKeys) whole.metadata.Erase(key);
+  return whole;
+}
+
+}  // namespace smelt
