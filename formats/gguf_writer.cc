@@ -66,7 +66,7 @@ absl::Status CheckAlignment(const Metadata& metadata, uint64_t alignment) {
 
 absl::StatusOr<uint64_t> SpecBytes(const GgufTensorSpec& tensor) {
   std::optional<uint64_t> bytes = RowBytes(tensor.type, tensor.ne[0]);
-  if (!bytes) {
+  if (tensor.ne[0] % Info(tensor.type).block_elements != 0) {
     return Error(ErrorCode::kInvalidInput, "tensor \"", Escape(tensor.name), "\" cannot be ",
                  Info(tensor.type).name, ": its ", tensor.ne[0], " columns are no multiple of ",
                  Info(tensor.type).block_elements);

@@ -1,10 +1,11 @@
-// Every safetensors, index and container-level GGUF entry of testdata/bad, straight against the parsers.
+// Every safetensors, index and container-level GGUF entry of testdata/bad, straight against the
+// parsers.
+#include <gmock/gmock.h>
+
 #include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
-
-#include <gmock/gmock.h>
 
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
@@ -113,7 +114,8 @@ void Judge(const BadCase& c, const std::string& root, const absl::Status& status
     std::string sentence(status.message());
     EXPECT_LT(sentence.size(), 380u) << sentence;
     for (char ch : sentence) EXPECT_GE(static_cast<unsigned char>(ch), 32) << sentence;
-    for (size_t at; (at = sentence.find(root)) != std::string::npos;) sentence.erase(at, root.size());
+    for (size_t at; (at = sentence.find(root)) != std::string::npos;)
+      sentence.erase(at, root.size());
     ExpectMention(sentence, c.mentions);
   } else if (c.expect == "accept" || c.expect == "warn") {
     SMELT_ASSERT_OK(status);
@@ -126,7 +128,8 @@ class Safetensors : public ::testing::TestWithParam<BadCase> {};
 TEST_P(Safetensors, DoesAsAsked) {
   const TempDir dir;
   const absl::StatusOr<Container> got = OpenSafetensors(Materialize(GetParam(), dir.path()));
-  Judge(GetParam(), dir.path(), got.status(), got.ok() ? got->warnings : std::vector<std::string>());
+  Judge(GetParam(), dir.path(), got.status(),
+        got.ok() ? got->warnings : std::vector<std::string>());
 }
 
 class Index : public ::testing::TestWithParam<BadCase> {};
@@ -134,7 +137,8 @@ TEST_P(Index, DoesAsAsked) {
   const TempDir dir;
   const absl::StatusOr<Container> got =
       OpenSafetensorsDirectory(Materialize(GetParam(), dir.path()));
-  Judge(GetParam(), dir.path(), got.status(), got.ok() ? got->warnings : std::vector<std::string>());
+  Judge(GetParam(), dir.path(), got.status(),
+        got.ok() ? got->warnings : std::vector<std::string>());
 }
 
 class Gguf : public ::testing::TestWithParam<BadCase> {};
