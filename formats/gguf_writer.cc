@@ -16,8 +16,10 @@ class Writer {
   explicit Writer(std::vector<std::byte>& out) : out_(out) {}
 
   void Bytes(const void* data, size_t size) {
-    const std::byte* bytes = static_cast<const std::byte*>(data);
-    out_.insert(out_.end(), bytes, bytes + size);
+    if (size == 0) return;
+    const size_t at = out_.size();
+    out_.resize(at + size);
+    std::memcpy(out_.data() + at, data, size);
   }
   template <typename T>
   void Number(T value) {
