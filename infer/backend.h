@@ -1,0 +1,111 @@
+// Where the engine computes. The engine hands over graphs, batches of tokens and opaque buffers; it
+// never sees how or where a backend keeps them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "infer/graph.h"
+#include "infer/score.h"
+#include "lib/model/model_source.h"
+
+namespace smelt {
+
+/// A run of tokens of one sequence, the first at `position`.
+struct Sequence {
+  uint64_t tokens = 0;
+  uint64_t position = 0;
+};
+
+/// How the tokens of one run lie in buffers, with the scratch buffers that programs share.
+class Batch {
+ public:
+  virtual ~Batch() = default;
+};
+
+/// Activations of a batch, [token][feature], in the backend's own memory and layout.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+};
+
+/// What a layer keeps between runs, for each sequence of a batch: keys and values, or a recurrent
+/// state and a window.
+class State {
+ public:
+  virtual ~State() = default;
+  virtual std::unique_ptr<State> Copy() const = 0;
+  virtual void Clear() = 0;  ///< as new; memory is kept
+};
+
+/// A graph made ready. Holds its weights.
+class Program {
+ public:
+  virtual ~Program() = default;
+};
+
+/// What a weight is for.
+enum class WeightUse {
+  kValues,    ///< a small one (norms, biases, ...): all values are kept as f32
+  kStream,    ///< a matrix that is read and decoded on the fly; nothing is kept
+  kResident,  ///< a matrix used again and again: what cannot be mapped is kept in memory
+};
+
+/// The end of a model: logits = cap(scale W x).
+struct Head {
+  Matrix output;
+  float scale = 1, softcap = 0;
+};
+
+/// A token to be scored: the logits at batch token `token` against the id that came next.
+struct Target {
+  uint32_t token = 0;
+  int32_t next = 0;
+};
+
+/// In nats. `reference_nll`, `kl` (of the reference's distribution to the model's) and `same_top`
+/// only with a reference.
+struct TokenLoss {
+  double nll = 0, reference_nll = 0, kl = 0;
+  bool same_top = false, finite = true, reference_finite = true;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor, WeightUse use) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph,
+                                                           Activations activations) = 0;
+
+  virtual absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch,
+                                                            uint32_t features) = 0;
+  virtual std::unique_ptr<State> NewState(size_t sequences) = 0;
+
+  /// x = scale * table[ids] (+ positions[position]).
+  virtual absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions,
+                             float scale, std::span<const int32_t> ids, Buffer& x) = 0;
+
+  /// Records the program's operations for this batch, submits them and waits. `x` is buffer 0.
+  /// `long_rope`: the sequence in use is beyond Rope::long_from.
+  virtual absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x) = 0;
+
+  /// Losses of `targets` by tiles of the vocabulary; `reference` and `reference_x` both or neither.
+  virtual absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x,
+                            const Head* reference, const Buffer* reference_x,
+                            std::span<const Target> targets, Activations activations,
+                            std::span<TokenLoss> losses) = 0;
+
+  /// Logits of some tokens, [token][vocabulary], to host memory.
+  virtual absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x,
+                              std::span<const uint32_t> tokens, Activations activations,
+                              std::span<float> logits) = 0;
+};
+
+std::unique_ptr<Backend> NewCpuBackend();
+
+}  // namespace smelt

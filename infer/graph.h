@@ -1,0 +1,133 @@
+// What a layer is made of, as a list of coarse operations over numbered buffers: what a backend
+// compiles. Data only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "lib/model/layer_spec.h"
+
+namespace smelt {
+
+/// A tensor that a backend holds ready; what is in it is the backend's.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+};
+using WeightPtr = std::shared_ptr<const Weight>;
+
+/// Rows [first_row, first_row + rows) of a weight, and its bias (indexed likewise) or nullptr.
+struct Matrix {
+  WeightPtr weight, bias;
+  uint64_t first_row = 0;
+  uint32_t rows = 0, columns = 0;
+  bool present() const { return weight != nullptr; }
+};
+
+/// Number of a buffer of [token][feature]. Buffer 0 is the residual stream and outlives the graph;
+/// the others are scratch.
+using Slot = uint32_t;
+
+/// out = norm(in), or out += norm(in). A weight shorter than the features repeats.
+struct NormOp {
+  Slot in = 0, out = 0;
+  NormKind kind = NormKind::kRms;
+  float epsilon = 0;
+  WeightPtr weight, bias;
+  uint32_t features = 0, group = 0, weights = 0;
+  bool add = false;
+};
+
+/// What becomes of y = W x + b.
+enum class Store {
+  kSet,          ///< out = y
+  kAdd,          ///< out += y
+  kActivate,     ///< out = act(y)
+  kMultiplyAct,  ///< out = act(out) * y
+};
+
+struct MatMulOp {
+  Slot in = 0, out = 0;
+  Matrix matrix;
+  Store store = Store::kSet;
+  Activation activation = Activation::kSilu;
+};
+
+/// Rotates the first rope.dims of every head of q and k, in place.
+struct RopeOp {
+  Slot q = 0, k = 0;
+  Rope rope;
+  uint32_t heads = 0, kv_heads = 0, head_size = 0;
+};
+
+/// Appends k and v to the state, then attends to all of it.
+struct AttentionOp {
+  Slot q = 0, k = 0, v = 0, out = 0;
+  uint32_t heads = 0, kv_heads = 0, key_size = 0, value_size = 0;
+  float scale = 0, softcap = 0;
+  uint64_t window = 0;
+  WeightPtr sinks;
+  bool causal = true;
+};
+
+/// out = (or +=) the sum of the chosen experts.
+struct ExpertsOp {
+  Slot in = 0, out = 0;
+  bool add = false;
+  uint32_t count = 0, used = 0, width = 0, hidden = 0;
+  Matrix router;
+  Experts::Gating gating = Experts::Gating::kSoftmax;
+  bool normalize = false;
+  float scale = 1;
+  Activation activation = Activation::kSilu;
+  Matrix gate, up, down;  ///< rows and columns of one expert
+  bool clamped = false;
+  uint32_t shared_hidden = 0;
+  Activation shared_activation = Activation::kSilu;
+  Matrix shared_gate_proj, shared_up, shared_down;
+  Matrix shared_gate;  ///< one row
+};
+
+/// Causal convolution per channel over time, then SiLU, in place. Its window is part of the state.
+struct ConvOp {
+  Slot x = 0;
+  WeightPtr weight, bias;
+  uint32_t channels = 0, taps = 0;
+};
+
+/// Mamba: h = exp(dt A) h + dt B x; out = (C h + D x) silu(z), dt = softplus(dt). Per channel.
+struct Scan1Op {
+  Slot x = 0, z = 0, dt = 0, b = 0, c = 0, out = 0;
+  WeightPtr a, d;
+  uint32_t inner = 0, state = 0;
+};
+
+/// Mamba-2: one A, dt and D per head; B and C per group; x, B, C side by side in `xbc`. out = C h +
+/// D x.
+struct Scan2Op {
+  Slot xbc = 0, dt = 0, out = 0;
+  WeightPtr dt_bias, a, d;
+  uint32_t inner = 0, state = 0, heads = 0, groups = 1;
+  float dt_min = 0, dt_max = 0;
+};
+
+/// x *= silu(z).
+struct GateOp {
+  Slot x = 0, z = 0;
+  uint32_t features = 0;
+};
+
+using Op = std::variant<NormOp, MatMulOp, RopeOp, AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op,
+                        GateOp>;
+
+struct Graph {
+  std::vector<Op> ops;
+  std::vector<uint32_t>
+      slots;  ///< features of each buffer; those that are never alive together may share memory
+  uint32_t state_per_token =
+      0;  ///< floats a token that the state keeps (keys and values), for the memory estimate
+};
+
+}  // namespace smelt

@@ -1,0 +1,134 @@
+#include <cmath>
+
+#include "lib/base/cat.h"
+#include "lib/base/json.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+// Builds the tree from events; the parser has checked depth and duplicates.
+class TreeBuilder : public JsonHandler {
+ public:
+  absl::Status Null() override { return Add(JsonValue()); }
+  absl::Status Bool(bool value) override { return Add(JsonValue(value)); }
+  absl::Status Int(int64_t value) override { return Add(JsonValue(value)); }
+  absl::Status Uint(uint64_t value) override { return Add(JsonValue(value)); }
+  absl::Status Double(double value, std::string_view) override { return Add(JsonValue(value)); }
+  absl::Status String(std::string&& value) override { return Add(JsonValue(std::move(value))); }
+  absl::Status StartObject() override {
+    open_.push_back({.is_object = true, .key = {}, .object = {}, .array = {}});
+    return absl::OkStatus();
+  }
+  absl::Status Key(std::string&& key) override {
+    open_.back().key = std::move(key);
+    return absl::OkStatus();
+  }
+  absl::Status EndObject() override {
+    JsonValue value(std::move(open_.back().object));
+    open_.pop_back();
+    return Add(std::move(value));
+  }
+  absl::Status StartArray() override {
+    open_.push_back({.is_object = false, .key = {}, .object = {}, .array = {}});
+    return absl::OkStatus();
+  }
+  absl::Status EndArray() override {
+    JsonValue value(std::move(open_.back().array));
+    open_.pop_back();
+    return Add(std::move(value));
+  }
+
+  JsonValue TakeRoot() { return std::move(root_); }
+
+ private:
+  struct Frame {
+    bool is_object;
+    std::string key;
+    JsonValue::Object object;
+    JsonValue::Array array;
+  };
+
+  absl::Status Add(JsonValue value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+    } else if (open_.back().is_object) {
+      open_.back().object.emplace_back(std::move(open_.back().key), std::move(value));
+    } else {
+      open_.back().array.push_back(std::move(value));
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<Frame> open_;
+  JsonValue root_;
+};
+
+}  // namespace
+
+absl::StatusOr<JsonValue> ParseJsonValue(std::string_view text, std::string_view name,
+                                         const JsonOptions& options) {
+  TreeBuilder builder;
+  SMELT_RETURN_IF_ERROR(ParseJson(text, name, builder, options));
+  return builder.TakeRoot();
+}
+
+std::optional<int64_t> JsonValue::as_int() const {
+  if (const int64_t* value = std::get_if<int64_t>(&value_)) return *value;
+  return std::nullopt;
+}
+
+std::optional<double> JsonValue::as_double() const {
+  if (const double* value = std::get_if<double>(&value_)) return *value;
+  if (const int64_t* value = std::get_if<int64_t>(&value_)) return static_cast<double>(*value);
+  if (const uint64_t* value = std::get_if<uint64_t>(&value_)) return static_cast<double>(*value);
+  return std::nullopt;
+}
+
+const JsonValue* JsonValue::Find(std::string_view key) const {
+  const Object* object = as_object();
+  if (object == nullptr) return nullptr;
+  for (const auto& [name, value] : *object) {
+    if (name == key) return &value;
+  }
+  return nullptr;
+}
+
+const JsonValue* JsonValue::FindNonNull(std::string_view key) const {
+  const JsonValue* value = Find(key);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+std::string_view JsonValue::KindName() const {
+  if (is_null()) return "null";
+  if (is_bool()) return "boolean";
+  if (is_int()) return "integer";
+  if (is_number()) return "number";
+  if (is_string()) return "string";
+  return is_array() ? "array" : "object";
+}
+
+std::string JsonValue::ToText() const {
+  if (const bool* flag = as_bool()) return *flag ? "true" : "false";
+  if (const int64_t* value = std::get_if<int64_t>(&value_)) return Cat(*value);
+  if (const uint64_t* value = std::get_if<uint64_t>(&value_)) return Cat(*value);
+  if (const double* value = std::get_if<double>(&value_)) {
+    if (std::isnan(*value)) return "NaN";
+    if (std::isinf(*value)) return *value < 0 ? "-Infinity" : "Infinity";
+    return Cat(*value);
+  }
+  if (const std::string* text = as_string()) return JsonQuote(*text);
+  std::string out;
+  if (const Array* array = as_array()) {
+    for (const JsonValue& element : *array) out += Cat(out.empty() ? "[" : ",", element.ToText());
+    return out.empty() ? "[]" : out + "]";
+  }
+  if (const Object* object = as_object()) {
+    for (const auto& [key, value] : *object)
+      out += Cat(out.empty() ? "{" : ",", JsonQuote(key), ":", value.ToText());
+    return out.empty() ? "{}" : out + "}";
+  }
+  return "null";
+}
+
+}  // namespace smelt

@@ -1,0 +1,74 @@
+// Convert and quantize: one pass from what makers publish to a validated GGUF.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "smelt/evaluate.h"
+#include "smelt/export.h"
+#include "smelt/observer.h"
+
+namespace smelt {
+
+enum class Validate { kQuick, kFull, kOff };
+
+struct ConvertOptions {
+  std::string source;  ///< model directory, snapshot folder, GGUF, store name, or (validate off)
+                       ///< plain safetensors
+  std::string output;  ///< empty: NAME-TYPE.gguf beside where we run
+  std::string type = "auto";  ///< preset name, f32 f16 bf16 auto copy
+  bool pure = false;
+  std::string output_tensor_type, token_embedding_type;  ///< type names, empty = as the preset says
+  std::vector<std::pair<std::string, std::string>> tensor_types;  ///< regex, type name
+  std::vector<std::pair<std::string, std::string>>
+      metadata;  ///< KEY, VALUE; VALUE may be TYPE:VALUE
+  bool allow_requantize = false;
+  bool force = false;     ///< replace an existing output
+  std::string plan_file;  ///< written if absent, replayed if present
+  std::string pre;        ///< pre-tokenizer name to use
+  Validate validate = Validate::kQuick;
+  std::string text_file;                   ///< text of the gate; empty: the bundled one
+  std::optional<double> max_ppl_increase;  ///< 0.02 = 2%; empty: the default limit against breakage
+  std::optional<double> max_kl;
+  bool keep_rejected = false;  ///< leaves NAME.rejected
+};
+
+struct PlannedTensorInfo {
+  std::string name, type, source_type, why;
+  std::vector<uint64_t> shape;     ///< ggml order
+  uint64_t offset = 0, bytes = 0;  ///< offset from the start of the file
+};
+
+struct PlanSummary {
+  std::string source, output, type, architecture;
+  std::vector<PlannedTensorInfo> tensors;
+  uint64_t file_bytes = 0, parameters = 0;
+  uint64_t memory_bytes = 0;  ///< estimated anonymous peak
+  double bits_per_weight = 0;
+};
+
+struct ConvertResult {
+  std::string output, type;
+  uint64_t bytes = 0;
+  double bits_per_weight = 0;
+  uint64_t tensors = 0;
+  double seconds = 0;
+  uint64_t peak_anonymous_bytes = 0;
+  bool resumed = false;
+  std::optional<EvaluateResult> validation;
+};
+
+/// Nothing is written.
+SMELT_EXPORT absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options,
+                                                        const Observer& observer = {});
+
+/// The output appears under its name only when complete and validated. kGateMissed, kCancelled, ...
+/// leave no file of that name.
+SMELT_EXPORT absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options,
+                                                   const Observer& observer = {});
+
+}  // namespace smelt

@@ -1,0 +1,52 @@
+// Perplexity and KL divergence of any model that we can read.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "smelt/export.h"
+#include "smelt/observer.h"
+
+namespace smelt {
+
+struct EvaluateOptions {
+  std::string model;        ///< directory, GGUF or store name
+  std::string text_file;    ///< "-" = standard input
+  std::string tokens_file;  ///< JSON list of ids instead of text
+  std::string logits_out;  ///< with tokens_file: one sequence, logits [n, vocab] F32 as safetensors
+  std::string reference;   ///< another model
+  uint64_t context = 512;
+  uint64_t chunks = 0;  ///< 0 = all
+  bool q8_activations = false;
+  std::optional<double> max_ppl, max_ppl_increase, max_kl;
+};
+
+struct GateResult {
+  std::string name;  ///< "max_ppl", ...
+  double limit = 0, value = 0;
+  bool passed = true;
+};
+
+struct ReferenceResult {
+  std::string model;
+  double perplexity = 0, kl_mean = 0, kl_median = 0, kl_p99 = 0, kl_p999 = 0, kl_max = 0;
+  double top1_agreement = 0, ln_ratio = 0, ln_ratio_error = 0;
+};
+
+struct EvaluateResult {
+  std::string model;
+  uint64_t context = 0, chunks = 0, tokens_scored = 0;
+  double perplexity = 0, perplexity_error = 0, mean_nll = 0;
+  double seconds = 0, tokens_per_second = 0;
+  std::optional<ReferenceResult> reference;
+  bool passed = true;
+  std::vector<GateResult> gates;
+};
+
+SMELT_EXPORT absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options,
+                                                     const Observer& observer = {});
+
+}  // namespace smelt

@@ -1,0 +1,63 @@
+// The parts of a block as GGUF files hold them: shared by the attention architectures and the hybrids.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/model/architecture.h"
+#include "lib/model/rope.h"
+#include "lib/model/spec_reader.h"
+
+namespace smelt {
+
+/// Reads keys once, then block after block.
+class BlockReader {
+ public:
+  /// Keys that hold for the whole model, and the embedding, final norm and output. Fills the model-wide part of `spec`.
+  static absl::StatusOr<BlockReader> Create(SpecReader& reader, const Architecture& architecture, ModelSpec& spec);
+
+  uint64_t layers() const { return layers_; }
+  uint64_t width() const { return width_; }
+
+  /// `blk.N.NAME.weight` (and bias for layer norms) of `n` values; kNone for an empty name.
+  absl::StatusOr<Norm> ReadNorm(uint64_t layer, std::string_view name, uint64_t n);
+  /// `blk.N.NAME.weight` of `inputs` x `outputs`, and its bias where there is one.
+  absl::StatusOr<Linear> ReadLinear(uint64_t layer, std::string_view name, uint64_t inputs, uint64_t outputs,
+                                    std::string_view why);
+  absl::StatusOr<Linear> ReadExpertLinear(uint64_t layer, std::string_view name, uint64_t inputs, uint64_t outputs);
+  /// Heads, rope and window keys; call once, before ReadAttention.
+  absl::Status PrepareAttention();
+  absl::StatusOr<Attention> ReadAttention(uint64_t layer);
+  /// Experts where the block has a router, else an MLP.
+  absl::Status ReadFfn(uint64_t layer, LayerSpec& block);
+  uint64_t kv_heads(uint64_t layer) const { return kv_heads_[layer]; }
+
+  std::string Block(uint64_t layer, std::string_view name) const;
+
+ private:
+  BlockReader(SpecReader& reader, const Architecture& architecture) : reader_(reader), architecture_(architecture) {}
+
+  absl::Status ReadModelWide(ModelSpec& spec);
+  absl::Status ReadRope();
+  absl::Status ReadYarn(RopeParameters& rope);
+  absl::Status ReadWindows();
+  absl::Status ReadActivation();
+  absl::StatusOr<Norm> ReadNormNamed(const std::string& prefix, uint64_t n, std::string_view why);
+  absl::Status ReadQkv(uint64_t layer, Attention& attention);
+  absl::StatusOr<Mlp> ReadMlp(uint64_t layer);
+  absl::StatusOr<Experts> ReadExperts(uint64_t layer);
+  absl::Status ReadShared(uint64_t layer, Experts& experts);
+
+  SpecReader& reader_;
+  const Architecture& architecture_;
+  uint64_t layers_ = 0, width_ = 0, context_ = 0, experts_ = 0;
+  double epsilon_ = 0, scale_ = 0, attention_softcap_ = 0;
+  Activation activation_ = Activation::kSilu;
+  uint64_t key_size_ = 0, value_size_ = 0, window_ = 0;
+  std::vector<uint64_t> heads_, kv_heads_, ffn_;
+  std::vector<bool> windowed_;
+  Rope rope_, rope_window_;
+};
+
+}  // namespace smelt

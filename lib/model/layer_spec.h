@@ -1,0 +1,158 @@
+// What the engine sees of a model: every pattern, period and default already resolved, layer by
+// layer. No family names here.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/model/model_source.h"
+
+namespace smelt {
+
+/// Index into ModelSource::tensors(); kNoTensor where the model has none.
+using TensorRef = int;
+inline constexpr TensorRef kNoTensor = -1;
+
+/// y = W x + b. W has ne = (inputs, outputs). `first_row`/`rows` select a part of a fused tensor;
+/// rows 0 = all.
+struct Linear {
+  TensorRef weight = kNoTensor;
+  TensorRef bias = kNoTensor;
+  uint64_t first_row = 0;
+  uint64_t rows = 0;
+  bool present() const { return weight != kNoTensor; }
+};
+
+enum class NormKind { kNone, kRms, kLayer };
+
+/// y = x / rms(x) * w (RMS), or (x - mean) / std * w + b (layer norm), over `group` consecutive
+/// values (0 = the whole vector).
+struct Norm {
+  NormKind kind = NormKind::kNone;
+  double epsilon = 0;
+  TensorRef weight = kNoTensor;
+  TensorRef bias = kNoTensor;
+  uint64_t group = 0;
+  bool present() const { return kind != NormKind::kNone; }
+};
+
+enum class RopeStyle {
+  kNone,
+  kInterleaved,  ///< pairs (2j, 2j+1)
+  kHalves,       ///< pairs (j, j + dims/2)
+};
+
+/// Rotary embedding, resolved to an angle per pair and position: angle = position * frequency[j].
+/// cos and sin are multiplied by `magnitude`. `long_*` replace the others when the sequence in use
+/// exceeds `long_from` positions (Phi-3 longrope).
+struct Rope {
+  RopeStyle style = RopeStyle::kNone;
+  uint32_t dims = 0;  ///< even; the first dims of a head rotate
+  std::vector<double> frequency;
+  double magnitude = 1;
+  std::vector<double> long_frequency;
+  double long_magnitude = 1;
+  uint64_t long_from = std::numeric_limits<uint64_t>::max();
+};
+
+struct Attention {
+  uint32_t heads = 0, kv_heads = 0;
+  uint32_t key_size = 0, value_size = 0;  ///< per head
+  double scale = 0;                       ///< of q.k
+  double softcap = 0;                     ///< cap tanh(x / cap); 0 = none
+  uint64_t window = 0;  ///< a query sees itself and the window - 1 positions before it; 0 = all
+  Rope rope;
+  Linear q, k, v, output;
+  Norm q_norm, k_norm;  ///< before the rotation; group = head size, or 0: over all heads at once
+  TensorRef sinks = kNoTensor;  ///< [heads]: one more logit per head in the softmax, with no value
+  bool causal = true;
+};
+
+/// Mamba (selective scan, one A per channel and state).
+struct Mamba1 {
+  uint32_t inner = 0, state = 0, conv = 0, rank = 0;
+  Linear in;                                                 ///< 2 inner rows: x, then z
+  TensorRef conv_weight = kNoTensor, conv_bias = kNoTensor;  ///< ne = (conv, inner)
+  Linear x;                                                  ///< rank + 2 state rows: dt, B, C
+  Norm dt_norm, b_norm, c_norm;
+  Linear dt;                ///< rank -> inner, with bias
+  TensorRef a = kNoTensor;  ///< -exp(A_log), ne = (state, inner)
+  TensorRef d = kNoTensor;  ///< [inner]
+  Linear out;
+};
+
+/// Mamba-2 (one A per head, B and C shared by groups).
+struct Mamba2 {
+  uint32_t inner = 0, state = 0, conv = 0, heads = 0, groups = 1;
+  double dt_min = 0,
+         dt_max = std::numeric_limits<double>::infinity();  ///< time-step limits after softplus
+  Linear in;  ///< z (inner), x (inner), B (groups state), C (groups state), dt (heads)
+  TensorRef conv_weight = kNoTensor,
+            conv_bias = kNoTensor;  ///< ne = (conv, inner + 2 groups state)
+  TensorRef dt_bias = kNoTensor, a = kNoTensor, d = kNoTensor;  ///< [heads]
+  Norm norm;  ///< gated: norm(y * silu(z)), group = inner / groups
+  Linear out;
+};
+
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu, kRelu2 };
+
+/// gate present: down(act(gate x) * up x); else down(act(up x)).
+struct Mlp {
+  Activation activation = Activation::kSilu;
+  Linear gate, up, down;
+};
+
+/// Routed experts; expert weights are 3-dimensional tensors, experts outermost.
+struct Experts {
+  enum class Gating { kSoftmax, kSigmoid, kSoftmaxOfTopK };
+  uint32_t count = 0, used = 0;
+  Linear router;
+  Gating gating = Gating::kSoftmax;
+  bool normalize = false;  ///< divide the chosen weights by their sum
+  double scale = 1;
+  Activation activation = Activation::kSilu;
+  Linear gate, up, down;  ///< ne = (in, out, count); biases ne = (out, count)
+  bool clamped =
+      false;   ///< gpt-oss: gate at most 7, up in [-7, 7], (up + 1) * gate * sigmoid(1.702 gate)
+  Mlp shared;  ///< always on, if present
+  Linear shared_gate;  ///< one row: sigmoid(shared_gate x) scales the shared expert
+};
+
+/// One block: x += post_mixer_norm(mixer(mixer_norm(x))); x += post_ffn_norm(ffn(ffn_norm(x))).
+/// `parallel`: both parts read the block's input, x += mixer(mixer_norm(x)) + ffn(ffn_norm(x)).
+struct LayerSpec {
+  Norm mixer_norm;
+  std::variant<Attention, Mamba1, Mamba2> mixer;
+  Norm post_mixer_norm;
+  Norm ffn_norm;
+  std::variant<std::monostate, Mlp, Experts> ffn;
+  Norm post_ffn_norm;
+  bool parallel = false;
+};
+
+/// The whole model.
+struct ModelSpec {
+  std::string architecture;     ///< for messages only
+  uint64_t context_length = 0;  ///< trained context
+  uint32_t width = 0;           ///< embedding length
+  uint32_t vocabulary = 0;      ///< rows of the embedding
+  TensorRef embedding = kNoTensor;
+  double embedding_scale = 1;
+  TensorRef positions = kNoTensor;  ///< learned position embeddings, one row a position
+  std::vector<LayerSpec> layers;
+  Norm final_norm;
+  Linear output;  ///< the embedding itself when tied
+  double logit_scale = 1;
+  double logit_softcap = 0;
+};
+
+/// Reads the GGUF keys and tensor list of `source`. Every key that changes the mathematics is
+/// honoured or refused by name; every tensor's shape is checked against the hyperparameters;
+/// tensors that nothing uses are an error.
+absl::StatusOr<ModelSpec> ReadModelSpec(const ModelSource& source);
+
+}  // namespace smelt

@@ -1,0 +1,92 @@
+// How a GGUF tensor is made from published ones: data that `inspect --recipes` prints; nothing else
+// moves weights about.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "formats/container.h"
+#include "lib/model/model_source.h"
+
+namespace smelt {
+
+/// Row maps, applied in order to the rows of the leaves laid one after the other. Each says where
+/// row i of its result comes from.
+struct SliceRows {
+  uint64_t first, step, count;
+};  ///< row i <- first + i * step
+/// Rows seen as (groups, outer, inner), the two inner axes swapped: row (g, b, a) <- (g, a, b).
+/// Llama's rotary rows: groups = heads, outer = 2, inner = head size / 2.
+struct SwapRows {
+  uint64_t groups, outer, inner;
+};
+using RowMap = std::variant<SliceRows, SwapRows>;
+
+/// Element operations, in order, in f32 unless said otherwise.
+struct AddConstant {
+  double value;
+};
+struct NegativeExp {};  ///< -exp(x), computed in f64, rounded once
+struct ScaleBy {
+  double value;
+};
+using ElementOp = std::variant<AddConstant, NegativeExp, ScaleBy>;
+
+/// A raw tensor viewed as a matrix of `columns` columns; rows run over everything else. Transposed
+/// leaves (GPT-2's Conv1D: two dimensions, columns = shape[0]) are read in blocks.
+struct RawLeaf {
+  RawTensor tensor;
+  uint64_t columns = 0;
+  bool transposed = false;
+};
+/// Values that no file holds (rope frequency factors): one row.
+struct ConstantLeaf {
+  std::vector<float> values;
+};
+using Leaf = std::variant<RawLeaf, ConstantLeaf>;
+
+/// The leaves make a matrix: `across` of them side by side (their columns concatenated), and so on
+/// downwards (stacked experts, split tensors joined along rows). Row maps move its rows, the column
+/// slice cuts them, element operations change values. The result's shape may have other columns
+/// than the matrix has: it is then the same elements in the same order (a vector permuted as rows
+/// of one column, a vector split in groups).
+struct Recipe {
+  std::vector<Leaf> leaves;
+  uint64_t across = 1;
+  std::vector<RowMap> rows;
+  uint64_t first_column = 0;
+  uint64_t columns = 0;  ///< columns [first_column, first_column + columns) of the matrix; 0 = all
+  std::vector<ElementOp> elements;
+
+  /// One line: "rows swapped (8, 2, 16) of model.layers.0.self_attn.q_proj.weight [BF16 256 x
+  /// 256]".
+  std::string ToText() const;
+  /// Only whole stored rows move: stored bytes can pass through untouched.
+  bool only_gathers() const;
+  /// Rows and columns of the matrix after row maps and column slice.
+  uint64_t matrix_rows() const;
+  uint64_t matrix_columns() const;
+};
+
+/// Rows and columns of a leaf seen as a matrix.
+uint64_t LeafRows(const Leaf& leaf);
+uint64_t LeafColumns(const Leaf& leaf);
+
+/// Checks that the recipe can make a tensor of `shape` (extents, leaf shapes, slices, element types
+/// f64 f32 f16 bf16), and fills type and tile_rows of `info`, whose name, shape and recipe are set.
+/// kUnsupported names a tensor whose element type holds no weights.
+absl::Status CheckRecipe(TensorInfo& info);
+
+// Evaluation; see ModelSource for the meaning of rows, errors and mapping. `info.recipe` is set and
+// was checked.
+absl::Status ReadRecipeRows(const TensorInfo& info, uint64_t first, uint64_t count, float* out);
+absl::Status ReadRecipeRawRows(const TensorInfo& info, uint64_t first, uint64_t count,
+                               std::byte* out);
+absl::StatusOr<MappedRows> MapRecipeRows(const TensorInfo& info);
+
+}  // namespace smelt

@@ -1,0 +1,21 @@
+// Stored element types to f32, and the search for values that are no weights.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "formats/container.h"
+
+namespace smelt {
+
+/// `n` elements of a float type (F64 F32 F16 BF16), `step` bytes from one to the next, any alignment. F64 is rounded once.
+void DecodeElements(RawType type, const std::byte* in, uint64_t step, uint64_t n, float* out);
+
+/// `n` elements of `size` bytes, `step` bytes apart, laid together.
+void CopyElements(const std::byte* in, uint64_t step, uint64_t n, uint64_t size, std::byte* out);
+
+/// Index of the first NaN or infinity.
+std::optional<uint64_t> FirstNotFinite(const float* values, uint64_t n);
+
+}  // namespace smelt

@@ -1,0 +1,69 @@
+// Distinct texts and their ids, compactly: one arena, one open-addressing table.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace smelt {
+
+/// A quick hash of short texts.
+inline uint64_t HashText(std::string_view text) {
+  uint64_t h = 0x9e3779b97f4a7c15ull ^ text.size();
+  const char* p = text.data();
+  size_t n = text.size();
+  while (n >= 8) {
+    uint64_t word;
+    std::memcpy(&word, p, 8);
+    h = (h ^ word) * 0xff51afd7ed558ccdull;
+    h ^= h >> 32;
+    p += 8;
+    n -= 8;
+  }
+  uint64_t tail = 0;
+  for (size_t i = 0; i < n; ++i) tail |= static_cast<uint64_t>(static_cast<unsigned char>(p[i])) << (8 * i);
+  h = (h ^ tail) * 0xc4ceb9fe1a85ec53ull;
+  return h ^ (h >> 29);
+}
+
+/// Texts of ids. Ids need not be dense nor come in order; the caller bounds them.
+class TokenTable {
+ public:
+  enum class Added { kOk, kTextTaken, kIdTaken };
+
+  void Reserve(size_t tokens, size_t bytes);
+  /// `id` >= 0.
+  Added Add(int32_t id, std::string_view text);
+  /// -1 when there is none.
+  int32_t Find(std::string_view text) const;
+  bool Has(int32_t id) const {
+    return id >= 0 && static_cast<size_t>(id) < spans_.size() && spans_[id].length != kNone;
+  }
+  /// Empty for ids without a text.
+  std::string_view Text(int32_t id) const {
+    return Has(id) ? std::string_view(bytes_).substr(spans_[id].offset, spans_[id].length)
+                   : std::string_view();
+  }
+  size_t count() const { return count_; }        ///< texts
+  size_t size() const { return spans_.size(); }  ///< highest id + 1
+  size_t longest() const { return longest_; }    ///< bytes of the longest text
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  struct Span {
+    uint64_t offset = 0;
+    uint32_t length = kNone;
+  };
+  void Rehash(size_t slots);
+  size_t SlotOf(std::string_view text) const;
+
+  std::string bytes_;
+  std::vector<Span> spans_;
+  std::vector<int32_t> slots_;  ///< power of two; -1: free
+  size_t count_ = 0;
+  size_t longest_ = 0;
+};
+
+}  // namespace smelt

@@ -1,0 +1,174 @@
+// Foundations: messages, JSON, storage, metadata, tensor types, threads.
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "lib/base/cat.h"
+#include "lib/base/float16.h"
+#include "lib/base/hash.h"
+#include "lib/base/json.h"
+#include "lib/base/metadata.h"
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "lib/base/tensor_type.h"
+#include "lib/base/utf8.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+using ::smelt::testing::TempDir;
+using ::smelt::testing::WriteFile;
+
+TEST(Cat, JoinsEveryKind) {
+  EXPECT_EQ(Cat("a", std::string("b"), 'c', -1, 2u, 0.5, true), "abc-120.5true");
+}
+
+TEST(Escape, ControlsBidiAndBrokenBytes) {
+  EXPECT_EQ(Escape("a\x1b[31m\n"), "a\\x1b[31m\\n");
+  EXPECT_EQ(Escape("\xe2\x80\xae"), "\\u202e");
+  EXPECT_EQ(Escape("ok \xff"), "ok \\xff");
+  EXPECT_EQ(Escape("\xc3\xa9"), "\xc3\xa9");
+  const std::string cut = Escape(std::string(1000, 'x'), 100);
+  EXPECT_EQ(cut.size(), 103u);
+}
+
+TEST(Status, CodeAndSentenceSurvive) {
+  const absl::Status status = Prefixed("m: ", Error(ErrorCode::kNoSpace, "disk ", 3));
+  EXPECT_EQ(CodeOf(status), ErrorCode::kNoSpace);
+  EXPECT_EQ(std::string(status.message()), "m: disk 3");
+}
+
+TEST(Utf8, RefusesOverlongAndSurrogates) {
+  EXPECT_TRUE(IsValidUtf8("\xf0\x9f\x98\x80 plain \xce\xb1"));
+  for (const char* bad : {"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80"}) {
+    EXPECT_FALSE(IsValidUtf8(bad));
+  }
+}
+
+TEST(Json, StrictWhereFilesLie) {
+  EXPECT_TRUE(ParseJsonValue(R"({"a": [1, 2.5, "x", null, true]})", "f").ok());
+  for (const char* bad : {"", "{", R"({"a":1,"a":2})", "[1] x", "\xef\xbb\xbf{}", "[NaN]",
+                          "[\"\xff\"]", "[1e999]", "nul"}) {
+    EXPECT_FALSE(ParseJsonValue(bad, "f").ok()) << bad;
+  }
+  EXPECT_FALSE(ParseJsonValue(std::string(100, '[') + std::string(100, ']'), "f").ok());
+}
+
+TEST(Json, ReadsPythonsInfinities) {
+  const auto value =
+      ParseJsonValue(R"({"a": [NaN, Infinity, -Infinity], "b": "NaN"})", "f", {.allow_nan = true});
+  SMELT_ASSERT_OK(value);
+  const auto& list = *value->Find("a")->as_array();
+  EXPECT_TRUE(std::isnan(*list[0].as_double()));
+  EXPECT_EQ(*list[1].as_double(), std::numeric_limits<double>::infinity());
+  EXPECT_EQ(*list[2].as_double(), -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(*value->Find("b")->as_string(), "NaN");
+}
+
+TEST(Json, HugeIntegersAreNoIntegers) {
+  const auto value = ParseJsonValue("[9223372036854775807, 18446744073709551615, 1e3]", "f");
+  SMELT_ASSERT_OK(value);
+  const auto& list = *value->as_array();
+  EXPECT_EQ(list[0].as_int(), std::numeric_limits<int64_t>::max());
+  EXPECT_FALSE(list[1].as_int().has_value());
+  EXPECT_FALSE(list[2].is_int());
+}
+
+TEST(Storage, ReadsMapsAndRefuses) {
+  const TempDir dir;
+  WriteFile(dir / "f", "hello");
+  const auto file = OpenFile(dir / "f");
+  SMELT_ASSERT_OK(file);
+  std::byte two[2];
+  SMELT_ASSERT_OK((*file)->ReadAt(3, two));
+  EXPECT_EQ(static_cast<char>(two[1]), 'o');
+  EXPECT_FALSE((*file)->ReadAt(4, two).ok());
+  EXPECT_FALSE((*file)->ReadAt(std::numeric_limits<uint64_t>::max(), two).ok());
+  EXPECT_EQ((*file)->Map()->size(), 5u);
+  EXPECT_EQ(CodeOf(OpenFile(dir / "none").status()), ErrorCode::kNotFound);
+  EXPECT_EQ(CodeOf(OpenFile(dir.path()).status()), ErrorCode::kInvalidInput);
+}
+
+TEST(Storage, NoticesAShrunkFile) {
+  const TempDir dir;
+  WriteFile(dir / "f", "hello");
+  const auto file = OpenFile(dir / "f");
+  WriteFile(dir / "f", "h");
+  std::byte all[5];
+  EXPECT_EQ(CodeOf((*file)->ReadAt(0, all)), ErrorCode::kIo);
+}
+
+TEST(Metadata, KeepsOrderAndTypes) {
+  Metadata metadata;
+  metadata.Set("b", uint32_t{7});
+  metadata.Set("a", "text");
+  metadata.Set("list", std::vector<std::string>{"x"});
+  metadata.Set("b", int32_t{-7});
+  EXPECT_EQ(metadata.entries()[0].key, "b");
+  EXPECT_EQ(metadata.Find("b")->type(), ValueType::kI32);
+  EXPECT_FALSE(metadata.Uint("b").ok());
+  EXPECT_FALSE(metadata.Uint("none").ok());
+  EXPECT_EQ(*metadata.UintOr("none", 3), 3u);
+  EXPECT_EQ(metadata.Find("list")->element_type(), ValueType::kString);
+  EXPECT_TRUE(metadata.Erase("b"));
+  EXPECT_EQ(*metadata.String("a"), "text");
+  EXPECT_EQ(MetadataValue(true).type(), ValueType::kBool);
+  EXPECT_EQ(MetadataValue::BoolArray({1, 0}).element_type(), ValueType::kBool);
+}
+
+TEST(TensorType, TableIsConsistent) {
+  for (const TensorTypeInfo& info : AllTensorTypes()) {
+    EXPECT_EQ(FindTensorType(static_cast<uint32_t>(info.type)), &info);
+    EXPECT_EQ(ParseTensorType(info.name), info.type);
+  }
+  EXPECT_EQ(ParseTensorType("q4_k"), TensorType::kQ4_K);
+  EXPECT_EQ(FindTensorType(4), nullptr);
+  EXPECT_EQ(FindTensorType(4000000000u), nullptr);
+  EXPECT_EQ(RemovedTensorTypeName(4), "Q4_2");
+  EXPECT_EQ(RowBytes(TensorType::kQ6_K, 512), 420u);
+  EXPECT_FALSE(RowBytes(TensorType::kQ6_K, 500).has_value());
+}
+
+TEST(Float16, EveryHalfSurvivesTheRoundTrip) {
+  for (uint32_t h = 0; h < 65536; ++h) {
+    const float f = F16ToF32(static_cast<uint16_t>(h));
+    if (std::isnan(f)) continue;
+    EXPECT_EQ(F32ToF16(f), h);
+  }
+}
+
+TEST(Float16, RoundsToNearestEven) {
+  EXPECT_EQ(F32ToF16(65519.0f), 0x7bff);
+  EXPECT_EQ(F32ToF16(65520.0f), 0x7c00);
+  EXPECT_EQ(F32ToF16(0x1p-25f), 0x0000);  // tie between 0 and the smallest subnormal
+  EXPECT_EQ(F32ToF16(0x1.000002p-25f), 0x0001);
+  EXPECT_EQ(F32ToF16(1.0f + 0x1p-11f), 0x3c00);  // tie, even below
+  EXPECT_EQ(F32ToF16(1.0f + 0x3p-11f), 0x3c02);  // tie, even above
+  EXPECT_EQ(F32ToBf16(1.0f + 0x1p-8f), 0x3f80);
+  EXPECT_EQ(F32ToBf16(1.0f + 0x3p-8f), 0x3f82);
+}
+
+TEST(ParallelFor, CoversEverythingAndStopsAtTheFirstError) {
+  std::atomic<uint64_t> sum{0};
+  SMELT_EXPECT_OK(ParallelFor(1000, 7, [&](uint64_t begin, uint64_t end) {
+    for (uint64_t i = begin; i < end; ++i) sum += i;
+    return absl::OkStatus();
+  }));
+  EXPECT_EQ(sum, 999u * 1000 / 2);
+  std::atomic<int> calls{0};
+  const absl::Status status = ParallelFor(1000000, 1, [&](uint64_t, uint64_t) {
+    ++calls;
+    return Error(ErrorCode::kIo, "no");
+  });
+  EXPECT_EQ(CodeOf(status), ErrorCode::kIo);
+  EXPECT_LT(calls, 1000);
+}
+
+TEST(Hash, KnownValues) {
+  EXPECT_EQ(Sha256Hex({}), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+}  // namespace
+}  // namespace smelt
