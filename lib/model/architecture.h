@@ -1,4 +1,5 @@
-// A GGUF architecture as data: what the names and keys of its files mean. One entry stands in each family's file.
+// A GGUF architecture as data: what the names and keys of its files mean. One entry stands in each
+// family's file.
 #pragma once
 
 #include <cstdint>
@@ -14,39 +15,42 @@ class SpecReader;
 
 enum class QkNorm { kNone, kPerHead, kAllHeads };
 
-/// A decoder of attention (and feed-forward or expert) blocks. Biases are used wherever a file has them, a block has experts where
-/// it has `ffn_gate_inp`, the output is the embedding where `output.weight` is absent.
+/// A decoder of attention (and feed-forward or expert) blocks. Biases are used wherever a file has
+/// them, a block has experts where it has `ffn_gate_inp`, the output is the embedding where
+/// `output.weight` is absent.
 struct Architecture {
   std::string_view name;  ///< value of general.architecture
 
   NormKind norm = NormKind::kRms;
   // Tensor names after `blk.N.`; empty = the block has no such norm.
-  std::string_view mixer_norm = "attn_norm", post_mixer_norm = "", ffn_norm = "ffn_norm", post_ffn_norm = "";
+  std::string_view mixer_norm = "attn_norm", post_mixer_norm = "", ffn_norm = "ffn_norm",
+                   post_ffn_norm = "";
   QkNorm qk_norm = QkNorm::kNone;
 
   RopeStyle rope = RopeStyle::kHalves;
-  double rope_base = 10000;        ///< where the file has no rope.freq_base
-  double rope_base_window = 0;     ///< of window layers where the file has no rope.freq_base_swa; 0 = as the others
+  double rope_base = 10000;  ///< where the file has no rope.freq_base
+  double rope_base_window =
+      0;  ///< of window layers where the file has no rope.freq_base_swa; 0 = as the others
   bool rope_scales_windows = true;  ///< rope.scaling.* applies to window layers too
 
   bool fused_qkv = false;
-  bool fused_gate_up = false;      ///< ffn_up holds gate, then up
+  bool fused_gate_up = false;  ///< ffn_up holds gate, then up
   bool gated = true;
   Activation activation = Activation::kSilu;
 
   /// Layers i with i % period < period - 1 have the window, where the file does not say. 0 = all.
   uint32_t window_period = 0;
-  /// A model of this many layers scales q.k by sqrt(heads / width), where the file has no attention.scale; others by
-  /// 1 / sqrt(key size).
+  /// A model of this many layers scales q.k by sqrt(heads / width), where the file has no
+  /// attention.scale; others by 1 / sqrt(key size).
   uint32_t layers_scaled_by_width = 0;
 
-  bool scaled_embedding = false;   ///< by sqrt(width)
+  bool scaled_embedding = false;  ///< by sqrt(width)
   bool learned_positions = false;
   bool parallel_residual = false;  ///< where the file has no use_parallel_residual
   bool sinks = false;
   bool clamped_experts = false;
   Experts::Gating gating = Experts::Gating::kSoftmax;
-  bool normalize_experts = true;   ///< where the file has no expert_weights_norm
+  bool normalize_experts = true;  ///< where the file has no expert_weights_norm
 
   /// Replaces the reading of blocks altogether (state-space models and hybrids).
   absl::Status (*read_blocks)(SpecReader&, const Architecture&, ModelSpec&) = nullptr;

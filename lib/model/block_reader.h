@@ -1,4 +1,5 @@
-// The parts of a block as GGUF files hold them: shared by the attention architectures and the hybrids.
+// The parts of a block as GGUF files hold them: shared by the attention architectures and the
+// hybrids.
 #pragma once
 
 #include <string>
@@ -14,8 +15,10 @@ namespace smelt {
 /// Reads keys once, then block after block.
 class BlockReader {
  public:
-  /// Keys that hold for the whole model, and the embedding, final norm and output. Fills the model-wide part of `spec`.
-  static absl::StatusOr<BlockReader> Create(SpecReader& reader, const Architecture& architecture, ModelSpec& spec);
+  /// Keys that hold for the whole model, and the embedding, final norm and output. Fills the
+  /// model-wide part of `spec`.
+  static absl::StatusOr<BlockReader> Create(SpecReader& reader, const Architecture& architecture,
+                                            ModelSpec& spec);
 
   uint64_t layers() const { return layers_; }
   uint64_t width() const { return width_; }
@@ -23,9 +26,10 @@ class BlockReader {
   /// `blk.N.NAME.weight` (and bias for layer norms) of `n` values; kNone for an empty name.
   absl::StatusOr<Norm> ReadNorm(uint64_t layer, std::string_view name, uint64_t n);
   /// `blk.N.NAME.weight` of `inputs` x `outputs`, and its bias where there is one.
-  absl::StatusOr<Linear> ReadLinear(uint64_t layer, std::string_view name, uint64_t inputs, uint64_t outputs,
-                                    std::string_view why);
-  absl::StatusOr<Linear> ReadExpertLinear(uint64_t layer, std::string_view name, uint64_t inputs, uint64_t outputs);
+  absl::StatusOr<Linear> ReadLinear(uint64_t layer, std::string_view name, uint64_t inputs,
+                                    uint64_t outputs, std::string_view why);
+  absl::StatusOr<Linear> ReadExpertLinear(uint64_t layer, std::string_view name, uint64_t inputs,
+                                          uint64_t outputs);
   /// Heads, rope and window keys; call once, before ReadAttention.
   absl::Status PrepareAttention();
   absl::StatusOr<Attention> ReadAttention(uint64_t layer);
@@ -36,7 +40,8 @@ class BlockReader {
   std::string Block(uint64_t layer, std::string_view name) const;
 
  private:
-  BlockReader(SpecReader& reader, const Architecture& architecture) : reader_(reader), architecture_(architecture) {}
+  BlockReader(SpecReader& reader, const Architecture& architecture)
+      : reader_(reader), architecture_(architecture) {}
 
   absl::Status ReadModelWide(ModelSpec& spec);
   absl::Status ReadRope();

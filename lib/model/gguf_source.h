@@ -10,7 +10,8 @@
 
 namespace smelt {
 
-/// `name` is what messages call it. Tensors of types without a codec can be listed and copied, but not read as f32.
+/// `name` is what messages call it. Tensors of types without a codec can be listed and copied, but
+/// not read as f32.
 std::unique_ptr<ModelSource> MakeGgufSource(std::string name, GgufFile file);
 
 /// Opens `path` (the first file of a split one stands for all).

@@ -17,11 +17,10 @@ struct RecipeTensor {
   Recipe recipe;
 };
 
-/// `files` are kept open and identify the source, `texts` (config.json, ...) are hashed into its identity. Fails where a recipe
-/// cannot make its tensor (see CheckRecipe).
-absl::StatusOr<std::unique_ptr<ModelSource>> MakeRecipeSource(std::string name, Metadata metadata,
-                                                              std::vector<RecipeTensor> tensors,
-                                                              std::vector<std::shared_ptr<const Storage>> files,
-                                                              std::string texts);
+/// `files` are kept open and identify the source, `texts` (config.json, ...) are hashed into its
+/// identity. Fails where a recipe cannot make its tensor (see CheckRecipe).
+absl::StatusOr<std::unique_ptr<ModelSource>> MakeRecipeSource(
+    std::string name, Metadata metadata, std::vector<RecipeTensor> tensors,
+    std::vector<std::shared_ptr<const Storage>> files, std::string texts);
 
 }  // namespace smelt

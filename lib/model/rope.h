@@ -13,18 +13,19 @@ enum class RopeScaling { kNone, kLinear, kYarn };
 
 struct RopeParameters {
   RopeStyle style = RopeStyle::kHalves;
-  uint32_t dims = 0;              ///< even
+  uint32_t dims = 0;  ///< even
   double base = 10000;
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1;
   // YaRN (https://arxiv.org/abs/2309.00071).
   double original_context = 0;
   double beta_fast = 32, beta_slow = 1;
-  bool truncate = true;           ///< correction dimensions rounded outwards
+  bool truncate = true;  ///< correction dimensions rounded outwards
   double magnitude = 1;
-  std::vector<float> factors;      ///< divide the frequencies, one per pair (llama3, short longrope); empty = 1
+  std::vector<float>
+      factors;  ///< divide the frequencies, one per pair (llama3, short longrope); empty = 1
   std::vector<float> long_factors;
-  uint64_t long_from = 0;          ///< with long_factors
+  uint64_t long_from = 0;  ///< with long_factors
 };
 
 /// Frequencies in f64.
@@ -34,7 +35,7 @@ Rope MakeRope(const RopeParameters& parameters);
 double YarnMagnitude(double scale, double m = 1);
 
 /// The factors of `rope_type` llama3 (frequencies are divided by them).
-std::vector<float> Llama3Factors(uint32_t dims, double base, double factor, double low_freq_factor, double high_freq_factor,
-                                 double original_context);
+std::vector<float> Llama3Factors(uint32_t dims, double base, double factor, double low_freq_factor,
+                                 double high_freq_factor, double original_context);
 
 }  // namespace smelt

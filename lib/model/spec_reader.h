@@ -1,4 +1,5 @@
-// Reads the GGUF keys and tensors of a model, and remembers which were read: what nobody read is an error.
+// Reads the GGUF keys and tensors of a model, and remembers which were read: what nobody read is an
+// error.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,8 @@
 
 namespace smelt {
 
-/// Keys are given without the architecture ("attention.head_count"), except those that begin with "smelt.".
+/// Keys are given without the architecture ("attention.head_count"), except those that begin with
+/// "smelt.".
 class SpecReader {
  public:
   SpecReader(const ModelSource& source, std::string architecture);
@@ -25,11 +27,14 @@ class SpecReader {
 
   /// A required integer in [low, high].
   absl::StatusOr<uint64_t> Count(std::string_view suffix, uint64_t low = 1, uint64_t high = kMax);
-  absl::StatusOr<uint64_t> CountOr(std::string_view suffix, uint64_t fallback, uint64_t low = 0, uint64_t high = kMax);
+  absl::StatusOr<uint64_t> CountOr(std::string_view suffix, uint64_t fallback, uint64_t low = 0,
+                                   uint64_t high = kMax);
   /// A number or an array with one number a layer.
-  absl::StatusOr<std::vector<uint64_t>> PerLayer(std::string_view suffix, uint64_t layers, uint64_t low, uint64_t high = kMax);
+  absl::StatusOr<std::vector<uint64_t>> PerLayer(std::string_view suffix, uint64_t layers,
+                                                 uint64_t low, uint64_t high = kMax);
   /// A finite number in [low, high].
-  absl::StatusOr<double> Real(std::string_view suffix, double low, double high = std::numeric_limits<double>::max());
+  absl::StatusOr<double> Real(std::string_view suffix, double low,
+                              double high = std::numeric_limits<double>::max());
   absl::StatusOr<double> RealOr(std::string_view suffix, double fallback, double low,
                                 double high = std::numeric_limits<double>::max());
   absl::StatusOr<bool> FlagOr(std::string_view suffix, bool fallback);
@@ -40,10 +45,13 @@ class SpecReader {
   void Ignore(std::initializer_list<std::string_view> suffixes);
 
   bool HasTensor(std::string_view name) const { return source_.Find(name) >= 0; }
-  /// A tensor of exactly this shape; `ne` in ggml order. `why` names the keys that the shape follows from.
-  absl::StatusOr<TensorRef> Tensor(std::string_view name, std::initializer_list<uint64_t> ne, std::string_view why);
+  /// A tensor of exactly this shape; `ne` in ggml order. `why` names the keys that the shape
+  /// follows from.
+  absl::StatusOr<TensorRef> Tensor(std::string_view name, std::initializer_list<uint64_t> ne,
+                                   std::string_view why);
   /// The same, kNoTensor when absent.
-  absl::StatusOr<TensorRef> TensorIf(std::string_view name, std::initializer_list<uint64_t> ne, std::string_view why);
+  absl::StatusOr<TensorRef> TensorIf(std::string_view name, std::initializer_list<uint64_t> ne,
+                                     std::string_view why);
   /// All values of a small tensor that was found.
   absl::StatusOr<std::vector<float>> Values(TensorRef tensor) const;
   void IgnoreTensor(std::string_view name);

@@ -9,7 +9,8 @@
 
 namespace smelt {
 
-/// `n` elements of a float type (F64 F32 F16 BF16), `step` bytes from one to the next, any alignment. F64 is rounded once.
+/// `n` elements of a float type (F64 F32 F16 BF16), `step` bytes from one to the next, any
+/// alignment. F64 is rounded once.
 void DecodeElements(RawType type, const std::byte* in, uint64_t step, uint64_t n, float* out);
 
 /// `n` elements of `size` bytes, `step` bytes apart, laid together.

@@ -1,0 +1,408 @@
+#include "lib/model/block_reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint64_t kMaxWidth = 1u << 24;
+constexpr std::string_view kLayerNorm = "attention.layer_norm_epsilon",
+                           kRmsNorm = "attention.layer_norm_rms_epsilon";
+
+}  // namespace
+
+std::string BlockReader::Block(uint64_t layer, std::string_view name) const {
+  return Cat("blk.", layer, ".", name);
+}
+
+absl::StatusOr<BlockReader> BlockReader::Create(SpecReader& reader,
+                                                const Architecture& architecture, ModelSpec& spec) {
+  BlockReader blocks(reader, architecture);
+  SMELT_RETURN_IF_ERROR(blocks.ReadModelWide(spec));
+  return blocks;
+}
+
+absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
+  SMELT_ASSIGN_OR_RETURN(layers_, reader_.Count("block_count"));
+  // Every block has tensors: a count beyond them is a lie, noticed before anything is allocated per
+  // block.
+  if (layers_ > reader_.source().tensors().size()) {
+    return reader_.Bad("block_count", Cat("is ", layers_, ", but there are only ",
+                                          reader_.source().tensors().size(), " tensors"));
+  }
+  SMELT_ASSIGN_OR_RETURN(width_, reader_.Count("embedding_length", 1, kMaxWidth));
+  SMELT_ASSIGN_OR_RETURN(context_, reader_.Count("context_length"));
+  SMELT_ASSIGN_OR_RETURN(
+      epsilon_, reader_.Real(architecture_.norm == NormKind::kRms ? kRmsNorm : kLayerNorm, 0, 1e6));
+  SMELT_ASSIGN_OR_RETURN(attention_softcap_, reader_.RealOr("attn_logit_softcapping", 0, 0));
+  SMELT_ASSIGN_OR_RETURN(spec.logit_softcap, reader_.RealOr("final_logit_softcapping", 0, 0));
+  SMELT_RETURN_IF_ERROR(ReadActivation());
+  reader_.Ignore({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned"});
+  SMELT_ASSIGN_OR_RETURN(const bool causal, reader_.FlagOr("attention.causal", true));
+  if (!causal)
+    return reader_.Bad("attention.causal", "is false: this engine only reads left to right");
+
+  const int embedding = reader_.source().Find("token_embd.weight");
+  if (embedding < 0) return Error(ErrorCode::kInvalidInput, "tensor token_embd.weight is missing");
+  const uint64_t vocabulary = reader_.source().tensors()[embedding].shape.ne[1];
+  const std::string why = Cat(reader_.Key("embedding_length"), " is ", width_);
+  SMELT_ASSIGN_OR_RETURN(spec.embedding,
+                         reader_.Tensor("token_embd.weight", {width_, vocabulary}, why));
+  if (vocabulary > (1u << 30))
+    return Error(ErrorCode::kInvalidInput, "tensor token_embd.weight has ", vocabulary, " rows");
+  if (architecture_.learned_positions) {
+    SMELT_ASSIGN_OR_RETURN(
+        spec.positions,
+        reader_.Tensor("position_embd.weight", {width_, context_},
+                       Cat(why, ", ", reader_.Key("context_length"), " is ", context_)));
+  }
+  SMELT_ASSIGN_OR_RETURN(spec.final_norm, ReadNormNamed("output_norm", width_, why));
+  SMELT_ASSIGN_OR_RETURN(spec.output.weight,
+                         reader_.TensorIf("output.weight", {width_, vocabulary}, why));
+  SMELT_ASSIGN_OR_RETURN(spec.output.bias, reader_.TensorIf("output.bias", {vocabulary}, why));
+  if (!spec.output.present()) spec.output.weight = spec.embedding;
+  spec.context_length = context_;
+  spec.width = static_cast<uint32_t>(width_);
+  spec.vocabulary = static_cast<uint32_t>(vocabulary);
+  if (architecture_.scaled_embedding) spec.embedding_scale = std::sqrt(static_cast<double>(width_));
+  return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadActivation() {
+  static const std::map<std::string, Activation, std::less<>> kNames = {
+      {"silu", Activation::kSilu},
+      {"gelu", Activation::kGelu},
+      {"gelu_tanh", Activation::kGeluTanh},
+      {"relu", Activation::kRelu},
+      {"relu2", Activation::kRelu2}};
+  activation_ = architecture_.activation;
+  SMELT_ASSIGN_OR_RETURN(const std::string name, reader_.TextOr("smelt.activation", ""));
+  if (name.empty()) return absl::OkStatus();
+  const auto it = kNames.find(name);
+  if (it == kNames.end())
+    return reader_.Bad("smelt.activation", Cat("is ", Escape(name), ", which is unknown"));
+  activation_ = it->second;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Norm> BlockReader::ReadNormNamed(const std::string& prefix, uint64_t n,
+                                                std::string_view why) {
+  Norm norm;
+  norm.kind = architecture_.norm;
+  norm.epsilon = epsilon_;
+  SMELT_ASSIGN_OR_RETURN(norm.weight, reader_.Tensor(prefix + ".weight", {n}, why));
+  SMELT_ASSIGN_OR_RETURN(norm.bias, reader_.TensorIf(prefix + ".bias", {n}, why));
+  return norm;
+}
+
+absl::StatusOr<Norm> BlockReader::ReadNorm(uint64_t layer, std::string_view name, uint64_t n) {
+  if (name.empty()) return Norm{};
+  return ReadNormNamed(Block(layer, name), n, Cat(reader_.Key("block_count"), " is ", layers_));
+}
+
+absl::StatusOr<Linear> BlockReader::ReadLinear(uint64_t layer, std::string_view name,
+                                               uint64_t inputs, uint64_t outputs,
+                                               std::string_view why) {
+  Linear linear;
+  const std::string prefix = Block(layer, name);
+  SMELT_ASSIGN_OR_RETURN(linear.weight, reader_.Tensor(prefix + ".weight", {inputs, outputs}, why));
+  SMELT_ASSIGN_OR_RETURN(linear.bias, reader_.TensorIf(prefix + ".bias", {outputs}, why));
+  return linear;
+}
+
+absl::StatusOr<Linear> BlockReader::ReadExpertLinear(uint64_t layer, std::string_view name,
+                                                     uint64_t inputs, uint64_t outputs) {
+  Linear linear;
+  const std::string prefix = Block(layer, name);
+  const std::string why = Cat(reader_.Key("expert_count"), " is ", experts_);
+  SMELT_ASSIGN_OR_RETURN(linear.weight,
+                         reader_.Tensor(prefix + ".weight", {inputs, outputs, experts_}, why));
+  SMELT_ASSIGN_OR_RETURN(linear.bias, reader_.TensorIf(prefix + ".bias", {outputs, experts_}, why));
+  return linear;
+}
+
+absl::Status BlockReader::PrepareAttention() {
+  SMELT_ASSIGN_OR_RETURN(heads_, reader_.PerLayer("attention.head_count", layers_, 1, 1 << 20));
+  kv_heads_ = heads_;
+  if (reader_.Has("attention.head_count_kv")) {
+    const uint64_t least =
+        architecture_.read_blocks != nullptr ? 0 : 1;  // hybrids: 0 where a block has no attention
+    SMELT_ASSIGN_OR_RETURN(kv_heads_,
+                           reader_.PerLayer("attention.head_count_kv", layers_, least, 1 << 20));
+  }
+  for (uint64_t i = 0; i < layers_; ++i) {
+    if (kv_heads_[i] != 0 && heads_[i] % kv_heads_[i] != 0) {
+      return reader_.Bad(
+          "attention.head_count_kv",
+          Cat("is ", kv_heads_[i], ", which does not divide the ", heads_[i], " heads"));
+    }
+  }
+  if (!reader_.Has("attention.key_length") && width_ % heads_[0] != 0) {
+    return reader_.Bad("attention.head_count",
+                       Cat("is ", heads_[0], ", which does not divide embedding_length ", width_));
+  }
+  SMELT_ASSIGN_OR_RETURN(key_size_,
+                         reader_.CountOr("attention.key_length", width_ / heads_[0], 1, 1 << 16));
+  SMELT_ASSIGN_OR_RETURN(value_size_,
+                         reader_.CountOr("attention.value_length", width_ / heads_[0], 1, 1 << 16));
+  const bool by_width =
+      architecture_.layers_scaled_by_width != 0 && layers_ == architecture_.layers_scaled_by_width;
+  const double divisor = by_width ? static_cast<double>(width_) / heads_[0] : key_size_;
+  SMELT_ASSIGN_OR_RETURN(scale_, reader_.RealOr("attention.scale", 0, 0));
+  if (scale_ == 0) scale_ = 1 / std::sqrt(divisor);
+  SMELT_RETURN_IF_ERROR(ReadWindows());
+  return ReadRope();
+}
+
+absl::Status BlockReader::ReadWindows() {
+  SMELT_ASSIGN_OR_RETURN(window_, reader_.CountOr("attention.sliding_window", 0));
+  windowed_.assign(layers_, window_ != 0);
+  const MetadataValue* pattern = reader_.Value("attention.sliding_window_pattern");
+  if (pattern != nullptr && pattern->is_array()) {
+    if (pattern->size() != layers_ || pattern->element_type() == ValueType::kString) {
+      return reader_.Bad("attention.sliding_window_pattern",
+                         Cat("has ", pattern->size(), " values, expected one flag for each of ",
+                             layers_, " blocks"));
+    }
+    const auto* flags = pattern->get_if<std::vector<uint8_t>>();
+    for (uint64_t i = 0; i < layers_; ++i) {
+      windowed_[i] = window_ != 0 &&
+                     (flags != nullptr ? (*flags)[i] != 0 : pattern->IntAt(i).value_or(0) != 0);
+    }
+    return absl::OkStatus();
+  }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t period, reader_.CountOr("attention.sliding_window_pattern",
+                                                                architecture_.window_period));
+  if (period == 0) return absl::OkStatus();
+  for (uint64_t i = 0; i < layers_; ++i) windowed_[i] = window_ != 0 && i % period < period - 1;
+  return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadYarn(RopeParameters& rope) {
+  rope.scaling = RopeScaling::kYarn;
+  SMELT_ASSIGN_OR_RETURN(rope.original_context,
+                         reader_.RealOr("rope.scaling.original_context_length", context_, 1));
+  SMELT_ASSIGN_OR_RETURN(rope.beta_fast, reader_.RealOr("rope.scaling.yarn_beta_fast", 32, 1e-6));
+  SMELT_ASSIGN_OR_RETURN(rope.beta_slow, reader_.RealOr("rope.scaling.yarn_beta_slow", 1, 1e-6));
+  SMELT_ASSIGN_OR_RETURN(rope.truncate, reader_.FlagOr("smelt.rope.scaling.yarn_truncate", true));
+  SMELT_ASSIGN_OR_RETURN(const double extrapolation,
+                         reader_.RealOr("rope.scaling.yarn_ext_factor", 1, -1));
+  if (extrapolation != 1)
+    return reader_.Bad("rope.scaling.yarn_ext_factor", "is not 1: only full YaRN is supported");
+  if (rope.base == 1) return reader_.Bad("rope.freq_base", "is 1, for which YaRN is undefined");
+  // The published attention factor replaces YaRN's own; rope.scaling.attn_factor multiplies it.
+  const double own = YarnMagnitude(rope.factor);
+  SMELT_ASSIGN_OR_RETURN(const double published,
+                         reader_.RealOr("rope.scaling.yarn_attn_factor", own, 0));
+  SMELT_ASSIGN_OR_RETURN(const double extra,
+                         reader_.RealOr("rope.scaling.attn_factor", published / own, 0));
+  rope.magnitude = own * extra;
+  return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadRope() {
+  if (architecture_.rope == RopeStyle::kNone) return absl::OkStatus();
+  RopeParameters rope;
+  rope.style = architecture_.rope;
+  SMELT_ASSIGN_OR_RETURN(const uint64_t dims,
+                         reader_.CountOr("rope.dimension_count", key_size_, 1, 1 << 16));
+  if (dims % 2 != 0 || dims > key_size_) {
+    return reader_.Bad(
+        "rope.dimension_count",
+        Cat("is ", dims, ", expected an even number up to the head size ", key_size_));
+  }
+  rope.dims = static_cast<uint32_t>(dims);
+  SMELT_ASSIGN_OR_RETURN(rope.base,
+                         reader_.RealOr("rope.freq_base", architecture_.rope_base, 1e-6));
+  const double other =
+      architecture_.rope_base_window != 0 ? architecture_.rope_base_window : rope.base;
+  SMELT_ASSIGN_OR_RETURN(const double window_base,
+                         reader_.RealOr("rope.freq_base_swa", other, 1e-6));
+  SMELT_ASSIGN_OR_RETURN(rope.factor, reader_.RealOr("rope.scaling.factor", 1, 0));
+  if (reader_.Has("rope.scale_linear")) {
+    SMELT_ASSIGN_OR_RETURN(rope.factor, reader_.RealOr("rope.scale_linear", 1, 0));
+  }
+  if (rope.factor == 0) rope.factor = 1;  // as llama.cpp reads it
+  const bool factor_only = rope.factor != 1;
+  SMELT_ASSIGN_OR_RETURN(const std::string type,
+                         reader_.TextOr("rope.scaling.type", factor_only ? "linear" : "none"));
+  if (type == "linear") {
+    rope.scaling = RopeScaling::kLinear;
+  } else if (type == "yarn") {
+    SMELT_RETURN_IF_ERROR(ReadYarn(rope));
+  } else if (type != "none" && type != "longrope") {
+    return reader_.Bad("rope.scaling.type",
+                       Cat("is ", Escape(type), ", expected none, linear, yarn or longrope"));
+  }
+  const std::string why = Cat(reader_.Key("rope.dimension_count"), " is ", dims);
+  const auto factors = [&](std::string_view name) -> absl::StatusOr<std::vector<float>> {
+    SMELT_ASSIGN_OR_RETURN(const TensorRef tensor, reader_.TensorIf(name, {dims / 2}, why));
+    if (tensor == kNoTensor) return std::vector<float>();
+    SMELT_ASSIGN_OR_RETURN(std::vector<float> values, reader_.Values(tensor));
+    if (std::any_of(values.begin(), values.end(), [](float v) { return v <= 0; })) {
+      return Error(ErrorCode::kInvalidInput, "tensor ", name, " has a value that is not positive");
+    }
+    return values;
+  };
+  SMELT_ASSIGN_OR_RETURN(rope.factors, factors("rope_freqs.weight"));
+  if (rope.factors.empty()) {
+    SMELT_ASSIGN_OR_RETURN(rope.factors, factors("rope_factors_short.weight"));
+  }
+  SMELT_ASSIGN_OR_RETURN(rope.long_factors, factors("rope_factors_long.weight"));
+  if (rope.scaling != RopeScaling::kYarn) {
+    SMELT_ASSIGN_OR_RETURN(rope.magnitude, reader_.RealOr("rope.scaling.attn_factor", 1, 0));
+    SMELT_ASSIGN_OR_RETURN(rope.long_from,
+                           reader_.CountOr("rope.scaling.original_context_length", context_, 1));
+  }
+  rope_ = MakeRope(rope);
+  if (!architecture_.rope_scales_windows) {
+    RopeParameters plain;
+    plain.style = rope.style;
+    plain.dims = rope.dims;
+    rope = plain;
+  }
+  rope.base = window_base;
+  rope_window_ = MakeRope(rope);
+  return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadQkv(uint64_t layer, Attention& attention) {
+  const uint64_t q = heads_[layer] * key_size_, k = kv_heads_[layer] * key_size_,
+                 v = kv_heads_[layer] * value_size_;
+  const std::string why =
+      Cat(reader_.Key("embedding_length"), " ", width_, ", attention.head_count ", heads_[layer],
+          ", head_count_kv ", kv_heads_[layer], ", key_length ", key_size_, ", value_length ",
+          value_size_);
+  if (architecture_.fused_qkv || reader_.HasTensor(Block(layer, "attn_qkv.weight"))) {
+    SMELT_ASSIGN_OR_RETURN(const Linear fused,
+                           ReadLinear(layer, "attn_qkv", width_, q + k + v, why));
+    attention.q = attention.k = attention.v = fused;
+    attention.q.rows = q;
+    attention.k.first_row = q;
+    attention.k.rows = k;
+    attention.v.first_row = q + k;
+    attention.v.rows = v;
+  } else {
+    SMELT_ASSIGN_OR_RETURN(attention.q, ReadLinear(layer, "attn_q", width_, q, why));
+    SMELT_ASSIGN_OR_RETURN(attention.k, ReadLinear(layer, "attn_k", width_, k, why));
+    SMELT_ASSIGN_OR_RETURN(attention.v, ReadLinear(layer, "attn_v", width_, v, why));
+  }
+  SMELT_ASSIGN_OR_RETURN(
+      attention.output, ReadLinear(layer, "attn_output", heads_[layer] * value_size_, width_, why));
+  if (architecture_.qk_norm == QkNorm::kNone) return absl::OkStatus();
+  const bool per_head = architecture_.qk_norm == QkNorm::kPerHead;
+  SMELT_ASSIGN_OR_RETURN(attention.q_norm,
+                         ReadNorm(layer, "attn_q_norm", per_head ? key_size_ : q));
+  SMELT_ASSIGN_OR_RETURN(attention.k_norm,
+                         ReadNorm(layer, "attn_k_norm", per_head ? key_size_ : k));
+  if (per_head) attention.q_norm.group = attention.k_norm.group = key_size_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
+  Attention attention;
+  attention.heads = static_cast<uint32_t>(heads_[layer]);
+  attention.kv_heads = static_cast<uint32_t>(kv_heads_[layer]);
+  attention.key_size = static_cast<uint32_t>(key_size_);
+  attention.value_size = static_cast<uint32_t>(value_size_);
+  attention.scale = scale_;
+  attention.softcap = attention_softcap_;
+  attention.window = windowed_[layer] ? window_ : 0;
+  attention.rope = windowed_[layer] ? rope_window_ : rope_;
+  SMELT_RETURN_IF_ERROR(ReadQkv(layer, attention));
+  if (architecture_.sinks) {
+    SMELT_ASSIGN_OR_RETURN(
+        attention.sinks,
+        reader_.Tensor(Block(layer, "attn_sinks.weight"), {heads_[layer]},
+                       Cat(reader_.Key("attention.head_count"), " is ", heads_[layer])));
+  }
+  return attention;
+}
+
+absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
+  if (ffn_.empty()) {
+    SMELT_ASSIGN_OR_RETURN(ffn_, reader_.PerLayer("feed_forward_length", layers_, 0, kMaxWidth));
+    SMELT_ASSIGN_OR_RETURN(experts_, reader_.CountOr("expert_count", 0, 0, 1 << 16));
+  }
+  if (experts_ != 0 && reader_.HasTensor(Block(layer, "ffn_gate_inp.weight"))) {
+    SMELT_ASSIGN_OR_RETURN(block.ffn, ReadExperts(layer));
+  } else {
+    SMELT_ASSIGN_OR_RETURN(block.ffn, ReadMlp(layer));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Mlp> BlockReader::ReadMlp(uint64_t layer) {
+  Mlp mlp;
+  mlp.activation = activation_;
+  const uint64_t ffn = ffn_[layer];
+  const std::string why = Cat(reader_.Key("feed_forward_length"), " is ", ffn);
+  if (ffn == 0) return reader_.Bad("feed_forward_length", "is 0");
+  if (architecture_.fused_gate_up) {
+    SMELT_ASSIGN_OR_RETURN(mlp.gate, ReadLinear(layer, "ffn_up", width_, 2 * ffn, why));
+    mlp.gate.rows = ffn;
+    mlp.up = mlp.gate;
+    mlp.up.first_row = ffn;
+  } else {
+    if (architecture_.gated) {
+      SMELT_ASSIGN_OR_RETURN(mlp.gate, ReadLinear(layer, "ffn_gate", width_, ffn, why));
+    }
+    SMELT_ASSIGN_OR_RETURN(mlp.up, ReadLinear(layer, "ffn_up", width_, ffn, why));
+  }
+  SMELT_ASSIGN_OR_RETURN(mlp.down, ReadLinear(layer, "ffn_down", ffn, width_, why));
+  return mlp;
+}
+
+absl::StatusOr<Experts> BlockReader::ReadExperts(uint64_t layer) {
+  Experts experts;
+  experts.count = static_cast<uint32_t>(experts_);
+  SMELT_ASSIGN_OR_RETURN(const uint64_t used, reader_.Count("expert_used_count", 1, experts_));
+  experts.used = static_cast<uint32_t>(used);
+  experts.activation = activation_;
+  experts.gating = architecture_.gating;
+  experts.clamped = architecture_.clamped_experts;
+  SMELT_ASSIGN_OR_RETURN(const uint64_t gating, reader_.CountOr("expert_gating_func", 0, 0, 3));
+  if (gating == 1) experts.gating = Experts::Gating::kSoftmax;
+  if (gating == 2) experts.gating = Experts::Gating::kSigmoid;
+  if (gating == 3) experts.gating = Experts::Gating::kSoftmaxOfTopK;
+  SMELT_ASSIGN_OR_RETURN(experts.normalize,
+                         reader_.FlagOr("expert_weights_norm", architecture_.normalize_experts));
+  SMELT_ASSIGN_OR_RETURN(experts.scale, reader_.RealOr("expert_weights_scale", 1, 0));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t groups, reader_.CountOr("expert_group_count", 1));
+  if (groups > 1)
+    return reader_.Bad("expert_group_count",
+                       Cat("is ", groups, ": groups of experts are not supported"));
+  reader_.Ignore({"expert_group_used_count"});
+
+  SMELT_ASSIGN_OR_RETURN(const uint64_t ffn,
+                         reader_.CountOr("expert_feed_forward_length", ffn_[layer], 1, kMaxWidth));
+  const std::string why = Cat(reader_.Key("expert_count"), " is ", experts_);
+  SMELT_ASSIGN_OR_RETURN(experts.router, ReadLinear(layer, "ffn_gate_inp", width_, experts_, why));
+  SMELT_ASSIGN_OR_RETURN(experts.gate, ReadExpertLinear(layer, "ffn_gate_exps", width_, ffn));
+  SMELT_ASSIGN_OR_RETURN(experts.up, ReadExpertLinear(layer, "ffn_up_exps", width_, ffn));
+  SMELT_ASSIGN_OR_RETURN(experts.down, ReadExpertLinear(layer, "ffn_down_exps", ffn, width_));
+  SMELT_RETURN_IF_ERROR(ReadShared(layer, experts));
+  return experts;
+}
+
+absl::Status BlockReader::ReadShared(uint64_t layer, Experts& experts) {
+  SMELT_ASSIGN_OR_RETURN(const uint64_t ffn, reader_.CountOr("expert_shared_feed_forward_length",
+                                                             ffn_[layer], 0, kMaxWidth));
+  if (!reader_.HasTensor(Block(layer, "ffn_up_shexp.weight"))) return absl::OkStatus();
+  const std::string why = Cat(reader_.Key("expert_shared_feed_forward_length"), " is ", ffn);
+  experts.shared.activation = activation_;
+  SMELT_ASSIGN_OR_RETURN(experts.shared.gate,
+                         ReadLinear(layer, "ffn_gate_shexp", width_, ffn, why));
+  SMELT_ASSIGN_OR_RETURN(experts.shared.up, ReadLinear(layer, "ffn_up_shexp", width_, ffn, why));
+  SMELT_ASSIGN_OR_RETURN(experts.shared.down,
+                         ReadLinear(layer, "ffn_down_shexp", ffn, width_, why));
+  const std::string gate = Block(layer, "ffn_gate_inp_shexp.weight");
+  SMELT_ASSIGN_OR_RETURN(experts.shared_gate.weight, reader_.TensorIf(gate, {width_, 1}, why));
+  return absl::OkStatus();
+}
+
+}  // namespace smelt

@@ -1,0 +1,117 @@
+#include "lib/model/gguf_source.h"
+
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/model/weights.h"
+#include "quant/codec.h"
+
+namespace smelt {
+namespace {
+
+class GgufSource : public ModelSource {
+ public:
+  GgufSource(std::string name, GgufFile file) : name_(std::move(name)), file_(std::move(file)) {
+    tensors_.reserve(file_.tensors.size());
+    for (const GgufTensor& tensor : file_.tensors) {
+      TensorInfo info;
+      info.name = tensor.name;
+      info.shape.ne = tensor.ne;
+      info.shape.dims = tensor.dims;
+      info.type = tensor.type;
+      if (tensor.dims == 3) info.tile_rows = tensor.ne[1];
+      tensors_.push_back(std::move(info));
+    }
+    BuildIndex();
+  }
+
+  const Metadata& metadata() const override { return file_.metadata; }
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  const std::string& name() const override { return name_; }
+  std::string identity() const override {
+    std::string text;
+    for (const auto& file : file_.files) text += Cat(file->identity(), ";");
+    return text;
+  }
+
+  absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override {
+    const TensorInfo& info = tensors_[tensor];
+    const Codec* codec = FindCodec(info.type);
+    if (codec == nullptr) {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(info.name), " has type ",
+                   Info(info.type).name, ", which we cannot decode");
+    }
+    const uint64_t columns = info.shape.columns();
+    const uint64_t row_bytes = RowBytesOf(tensor);
+    const uint64_t piece = std::max<uint64_t>(1, (4 << 20) / row_bytes);
+    thread_local std::unique_ptr<std::byte[]> buffer;
+    thread_local uint64_t capacity = 0;
+    for (uint64_t row = 0; row < count; row += piece) {
+      const uint64_t n = std::min(piece, count - row);
+      if (n * row_bytes > capacity) {
+        capacity = n * row_bytes;
+        buffer = std::make_unique_for_overwrite<std::byte[]>(capacity);
+      }
+      SMELT_RETURN_IF_ERROR(ReadRawRows(tensor, first + row, n, buffer.get()));
+      codec->Decode(buffer.get(), n * columns, out + row * columns);
+      if (const auto bad = FirstNotFinite(out + row * columns, n * columns)) {
+        return NotFinite(info, first + row + *bad / columns, *bad % columns,
+                         out[row * columns + *bad]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
+                           std::byte* out) const override {
+    const GgufTensor& stored = file_.tensors[tensor];
+    const uint64_t bytes = RowBytesOf(tensor);
+    return stored.storage->ReadAt(stored.offset + first * bytes, std::span(out, count * bytes));
+  }
+
+  absl::StatusOr<MappedRows> MapRows(size_t tensor) const override {
+    const GgufTensor& stored = file_.tensors[tensor];
+    SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, stored.storage->Map());
+    const std::byte* base = bytes.data() + stored.offset;
+    if (!Info(stored.type).quantized &&
+        reinterpret_cast<uintptr_t>(base) % Info(stored.type).block_bytes != 0) {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(stored.name),
+                   " is not aligned in its file");
+    }
+    return MappedRows{base, RowBytesOf(tensor), {}};
+  }
+
+ private:
+  uint64_t RowBytesOf(size_t tensor) const {
+    return *RowBytes(tensors_[tensor].type,
+                     tensors_[tensor].shape.columns());  // checked by the reader
+  }
+
+  static absl::Status NotFinite(const TensorInfo& info, uint64_t row, uint64_t column,
+                                float value) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(info.name), " has the value ",
+                 std::isnan(value) ? "NaN"
+                 : value > 0       ? "+Inf"
+                                   : "-Inf",
+                 " at row ", row, ", column ", column, " (counted from 0): weights must be finite");
+  }
+
+  std::string name_;
+  GgufFile file_;
+  std::vector<TensorInfo> tensors_;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelSource> MakeGgufSource(std::string name, GgufFile file) {
+  return std::make_unique<GgufSource>(std::move(name), std::move(file));
+}
+
+absl::StatusOr<std::unique_ptr<ModelSource>> OpenGgufSource(const std::string& path) {
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
+  return MakeGgufSource(path, std::move(file));
+}
+
+}  // namespace smelt

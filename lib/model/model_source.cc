@@ -1,0 +1,26 @@
+#include "lib/model/model_source.h"
+
+#include "lib/base/cat.h"
+
+namespace smelt {
+
+std::string Shape::ToText() const {
+  if (dims == 0) return "scalar";
+  std::string text = Cat(ne[0]);
+  for (int i = 1; i < dims; ++i) text += Cat(" x ", ne[i]);
+  return text;
+}
+
+int ModelSource::Find(std::string_view tensor_name) const {
+  const auto it = index_.find(std::string(tensor_name));
+  return it == index_.end() ? -1 : it->second;
+}
+
+void ModelSource::BuildIndex() {
+  index_.clear();
+  const std::vector<TensorInfo>& list = tensors();
+  index_.reserve(list.size());
+  for (size_t i = 0; i < list.size(); ++i) index_.emplace(list[i].name, static_cast<int>(i));
+}
+
+}  // namespace smelt

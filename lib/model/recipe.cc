@@ -1,0 +1,209 @@
+#include "lib/model/recipe.h"
+
+#include <algorithm>
+
+#include "lib/base/checked.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+uint64_t Elements(const RawTensor& tensor) { return tensor.elements(); }
+
+std::string ShapeText(const std::vector<uint64_t>& shape) {
+  std::string text;
+  for (uint64_t extent : shape) text += text.empty() ? Cat(extent) : Cat(" x ", extent);
+  return text.empty() ? "scalar" : text;
+}
+
+bool HoldsWeights(RawType type) {
+  return type == RawType::kF64 || type == RawType::kF32 || type == RawType::kF16 ||
+         type == RawType::kBF16;
+}
+
+/// Rows of the matrix of all leaves, before row maps.
+uint64_t StackedRows(const Recipe& recipe) {
+  uint64_t rows = 0;
+  for (size_t i = 0; i < recipe.leaves.size(); i += recipe.across)
+    rows += LeafRows(recipe.leaves[i]);
+  return rows;
+}
+
+uint64_t StackedColumns(const Recipe& recipe) {
+  uint64_t columns = 0;
+  for (size_t i = 0; i < recipe.across && i < recipe.leaves.size(); ++i)
+    columns += LeafColumns(recipe.leaves[i]);
+  return columns;
+}
+
+std::string LeafText(const Leaf& leaf) {
+  if (const auto* constant = std::get_if<ConstantLeaf>(&leaf))
+    return Cat("constants [", constant->values.size(), "]");
+  const RawLeaf& raw = std::get<RawLeaf>(leaf);
+  return Cat(raw.transposed ? "transposed " : "", raw.tensor.name, " [", Name(raw.tensor.dtype),
+             " ", ShapeText(raw.tensor.shape), "]");
+}
+
+absl::Status CheckLeaf(const TensorInfo& info, const Leaf& leaf) {
+  const auto* raw = std::get_if<RawLeaf>(&leaf);
+  if (raw == nullptr) return absl::OkStatus();
+  const RawTensor& tensor = raw->tensor;
+  if (!HoldsWeights(tensor.dtype)) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " (", info.name,
+                 ") has elements of type ", Name(tensor.dtype),
+                 ", which are no weights without their scales: expected F32, F16, BF16 or F64");
+  }
+  const uint64_t n = Elements(tensor);
+  if (raw->columns == 0 || n == 0 || n % raw->columns != 0) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor.name), " (", info.name,
+                 ") of shape ", ShapeText(tensor.shape), " cannot be read as rows of ",
+                 raw->columns);
+  }
+  if (raw->transposed && (tensor.shape.size() != 2 || raw->columns != tensor.shape[0])) {
+    return Error(ErrorCode::kInternal, "transposed leaf ", Escape(tensor.name), " is no matrix");
+  }
+  return absl::OkStatus();
+}
+
+/// The type in which the values are stored, when every leaf stores the same one that can be handed
+/// out.
+TensorType StoredType(const Recipe& recipe) {
+  if (!recipe.only_gathers()) return TensorType::kF32;
+  TensorType type = TensorType::kF32;
+  for (size_t i = 0; i < recipe.leaves.size(); ++i) {
+    const auto* raw = std::get_if<RawLeaf>(&recipe.leaves[i]);
+    const RawType dtype = raw == nullptr ? RawType::kF32 : raw->tensor.dtype;
+    if (dtype == RawType::kF64) return TensorType::kF32;
+    const TensorType same = *SameTensorType(dtype);
+    if (i != 0 && same != type) return TensorType::kF32;
+    type = same;
+  }
+  return type;
+}
+
+}  // namespace
+
+uint64_t LeafRows(const Leaf& leaf) {
+  const auto* raw = std::get_if<RawLeaf>(&leaf);
+  if (raw == nullptr) return 1;
+  return raw->columns == 0 ? 0 : raw->tensor.elements() / raw->columns;
+}
+
+uint64_t LeafColumns(const Leaf& leaf) {
+  const auto* raw = std::get_if<RawLeaf>(&leaf);
+  return raw == nullptr ? std::get<ConstantLeaf>(leaf).values.size() : raw->columns;
+}
+
+uint64_t Recipe::matrix_rows() const {
+  uint64_t count = StackedRows(*this);
+  for (const RowMap& map : rows) {
+    if (const auto* slice = std::get_if<SliceRows>(&map)) count = slice->count;
+  }
+  return count;
+}
+
+uint64_t Recipe::matrix_columns() const {
+  return columns != 0 ? columns : StackedColumns(*this) - first_column;
+}
+
+bool Recipe::only_gathers() const {
+  if (!elements.empty()) return false;
+  bool first = true;
+  RawType dtype = RawType::kF32;
+  for (const Leaf& leaf : leaves) {
+    const auto* raw = std::get_if<RawLeaf>(&leaf);
+    if (raw == nullptr) continue;
+    if (raw->transposed) return false;
+    if (!first && raw->tensor.dtype != dtype) return false;
+    dtype = raw->tensor.dtype;
+    first = false;
+  }
+  return dtype != RawType::kF64;
+}
+
+std::string Recipe::ToText() const {
+  std::string text;
+  for (const ElementOp& op : elements) {
+    if (const auto* add = std::get_if<AddConstant>(&op))
+      text = Cat("add ", add->value, " to ", text);
+    if (std::get_if<NegativeExp>(&op)) text = Cat("-exp of ", text);
+    if (const auto* scale = std::get_if<ScaleBy>(&op))
+      text = Cat("scale by ", scale->value, " ", text);
+  }
+  if (columns != 0) text += Cat("columns ", first_column, "..", first_column + columns - 1, " of ");
+  for (auto map = rows.rbegin(); map != rows.rend(); ++map) {
+    if (const auto* slice = std::get_if<SliceRows>(&*map)) {
+      text += Cat("rows ", slice->first, "..", slice->first + (slice->count - 1) * slice->step);
+      if (slice->step != 1) text += Cat(" step ", slice->step);
+      text += " of ";
+    } else {
+      const SwapRows& swap = std::get<SwapRows>(*map);
+      text += Cat("rows swapped (", swap.groups, ", ", swap.outer, ", ", swap.inner, ") of ");
+    }
+  }
+  if (leaves.size() > 1) {
+    text += across == leaves.size()
+                ? "side by side: "
+                : Cat(leaves.size(), across > 1 ? " joined in a grid: " : " stacked: ");
+  }
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    if (leaves.size() > 3 && i == 1) {
+      text += ", ...";
+      i = leaves.size() - 1;
+    }
+    text += Cat(i == 0 ? "" : ", ", LeafText(leaves[i]));
+  }
+  return text;
+}
+
+absl::Status CheckRecipe(TensorInfo& info) {
+  const Recipe& recipe = *info.recipe;
+  const auto bad = [&info](std::string_view what) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", info.name, ": ", what,
+                 " (recipe: ", Escape(info.recipe->ToText(), 160), ")");
+  };
+  if (recipe.leaves.empty() || recipe.across == 0 || recipe.leaves.size() % recipe.across != 0)
+    return bad("has no source");
+  for (const Leaf& leaf : recipe.leaves) SMELT_RETURN_IF_ERROR(CheckLeaf(info, leaf));
+  for (size_t i = 0; i < recipe.leaves.size(); ++i) {
+    if (LeafRows(recipe.leaves[i]) != LeafRows(recipe.leaves[i - i % recipe.across]) ||
+        LeafColumns(recipe.leaves[i]) != LeafColumns(recipe.leaves[i % recipe.across])) {
+      return bad("its sources have different shapes");
+    }
+  }
+  uint64_t rows = StackedRows(recipe);
+  for (const RowMap& map : recipe.rows) {
+    if (const auto* slice = std::get_if<SliceRows>(&map)) {
+      const auto last =
+          slice->count == 0 ? std::nullopt : CheckedMul(slice->count - 1, slice->step);
+      const auto end = last ? CheckedAdd(*last, slice->first) : std::nullopt;
+      if (!end || *end >= rows) return bad("a slice leaves its source");
+      rows = slice->count;
+    } else {
+      const SwapRows& swap = std::get<SwapRows>(map);
+      const auto inner = CheckedMul(swap.outer, swap.inner);
+      const auto all = inner ? CheckedMul(*inner, swap.groups) : std::nullopt;
+      if (!all || *all != rows) return bad("its rows cannot be grouped as asked");
+    }
+  }
+  const auto end = CheckedAdd(recipe.first_column, recipe.matrix_columns());
+  if (!end || *end > StackedColumns(recipe) || recipe.matrix_columns() == 0)
+    return bad("a column slice leaves its source");
+  const auto elements = CheckedMul(rows, recipe.matrix_columns());
+  const uint64_t a = info.shape.columns(), b = recipe.matrix_columns();
+  if (!elements || *elements != info.shape.elements() || a == 0 || (a % b != 0 && b % a != 0)) {
+    return bad(
+        Cat("source of ", rows, " rows of ", b, " does not make the shape ", info.shape.ToText()));
+  }
+  info.type = StoredType(recipe);
+  info.tile_rows = 1;
+  for (const Leaf& leaf : recipe.leaves) {
+    const auto* raw = std::get_if<RawLeaf>(&leaf);
+    if (raw != nullptr && raw->transposed)
+      info.tile_rows = std::min<uint64_t>(info.shape.rows(), 2048);
+  }
+  if (info.shape.dims == 3 && info.tile_rows == 1) info.tile_rows = info.shape.ne[1];
+  return absl::OkStatus();
+}
+
+}  // namespace smelt

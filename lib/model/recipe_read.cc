@@ -1,0 +1,352 @@
+// Evaluation of recipes: which stored lines a tile needs, read in few large pieces, decoded and put
+// in place.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "lib/base/status.h"
+#include "lib/model/recipe.h"
+#include "lib/model/weights.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint64_t kReadBytes = 4 << 20;  // one read at most, unless a single line is longer
+constexpr uint64_t kGapBytes = 16 << 10;  // a smaller hole between two lines is read along
+
+/// Element (row, column) of a leaf lies at offset + (row * row_step + column * column_step)
+/// elements.
+struct LeafView {
+  const RawTensor* tensor;
+  uint64_t rows, columns;
+  uint64_t row_step, column_step;
+  bool transposed;
+  uint64_t element_bytes;
+};
+
+/// Outer dimensions folded to one step where the strides allow it.
+std::optional<uint64_t> FoldedStep(const RawTensor& tensor, size_t dims) {
+  for (size_t i = 0; i + 1 < dims; ++i) {
+    if (tensor.shape[i] != 1 &&
+        tensor.strides[i] != tensor.strides[i + 1] * static_cast<int64_t>(tensor.shape[i + 1])) {
+      return std::nullopt;
+    }
+  }
+  return static_cast<uint64_t>(tensor.strides[dims - 1]);
+}
+
+absl::StatusOr<LeafView> View(const RawLeaf& leaf) {
+  const RawTensor& tensor = leaf.tensor;
+  LeafView view{&tensor,         tensor.elements() / leaf.columns, leaf.columns, leaf.columns, 1,
+                leaf.transposed, BitsOf(tensor.dtype) / 8};
+  if (leaf.transposed) view.row_step = tensor.shape[1];  // of the stored matrix; swapped below
+  if (!tensor.contiguous()) {
+    const size_t dims = tensor.shape.size();
+    const bool whole_last =
+        dims >= 2 && (leaf.transposed || leaf.columns == tensor.shape[dims - 1]);
+    const std::optional<uint64_t> step = whole_last ? FoldedStep(tensor, dims - 1) : std::nullopt;
+    if (step) {
+      view.row_step = *step;
+      view.column_step = static_cast<uint64_t>(tensor.strides[dims - 1]);
+    } else if (const auto flat = FoldedStep(tensor, dims)) {  // evenly spaced elements
+      view.row_step = leaf.columns * *flat;
+      view.column_step = *flat;
+    } else {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name),
+                   " has strides that we cannot read as a matrix");
+    }
+  }
+  if (leaf.transposed) std::swap(view.row_step, view.column_step);
+  return view;
+}
+
+/// "row 17, column 6" in the source tensor's own shape.
+std::string SourcePlace(const LeafView& view, uint64_t row, uint64_t column) {
+  const uint64_t index =
+      view.transposed ? column * view.tensor->shape[1] + row : row * view.columns + column;
+  if (view.tensor->shape.size() < 2) return Cat("element ", index);
+  const uint64_t width = view.tensor->shape.back();
+  return Cat("row ", index / width, ", column ", index % width);
+}
+
+/// A stored line to read: a matrix row, or a matrix column of a transposed leaf.
+struct Line {
+  uint64_t index;     ///< of the line in the leaf
+  uint64_t position;  ///< where its bytes begin in the storage
+  uint64_t target;    ///< row of the tile that it fills (row lines)
+};
+
+/// Reads lines of `bytes` each, sorted by position, in few pieces: fn(first, end, pointers to base,
+/// its position).
+template <typename Fn>
+absl::Status ReadLines(const Storage& storage, const std::vector<Line>& lines, uint64_t bytes,
+                       const Fn& fn) {
+  thread_local std::unique_ptr<std::byte[]> buffer;
+  thread_local uint64_t capacity = 0;
+  for (size_t begin = 0; begin < lines.size();) {
+    size_t end = begin + 1;
+    uint64_t stop = lines[begin].position + bytes;
+    while (end < lines.size() && lines[end].position <= stop + kGapBytes &&
+           lines[end].position + bytes - lines[begin].position <= kReadBytes) {
+      stop = std::max(stop, lines[end].position + bytes);
+      ++end;
+    }
+    const uint64_t length = stop - lines[begin].position;
+    if (length > capacity) {
+      buffer = std::make_unique_for_overwrite<std::byte[]>(length);
+      capacity = length;
+    }
+    SMELT_RETURN_IF_ERROR(storage.ReadAt(lines[begin].position, std::span(buffer.get(), length)));
+    SMELT_RETURN_IF_ERROR(fn(begin, end, buffer.get(), lines[begin].position));
+    begin = end;
+  }
+  return absl::OkStatus();
+}
+
+/// Where rows of the tile come from, and where they go. `Out` writes decoded or raw values.
+class TileReader {
+ public:
+  TileReader(const TensorInfo& info, uint64_t first, uint64_t count)
+      : info_(info), recipe_(*info.recipe), width_(recipe_.matrix_columns()), sources_(count) {
+    for (uint64_t i = 0; i < count; ++i) sources_[i] = SourceRow(first + i);
+  }
+
+  uint64_t width() const { return width_; }
+
+  absl::Status Read(float* out) { return ReadAll(out, nullptr); }
+  absl::Status ReadRaw(std::byte* out) { return ReadAll(nullptr, out); }
+
+ private:
+  /// Row of the stacked leaves for a row of the result.
+  uint64_t SourceRow(uint64_t row) const {
+    for (auto map = recipe_.rows.rbegin(); map != recipe_.rows.rend(); ++map) {
+      if (const auto* slice = std::get_if<SliceRows>(&*map)) {
+        row = slice->first + row * slice->step;
+      } else {
+        const SwapRows& swap = std::get<SwapRows>(*map);
+        const uint64_t in_group = row % (swap.outer * swap.inner),
+                       group = row / (swap.outer * swap.inner);
+        const uint64_t b = in_group / swap.outer,
+                       a = in_group % swap.outer;  // result (group, b, a)
+        row = (group * swap.outer + a) * swap.inner + b;
+      }
+    }
+    return row;
+  }
+
+  absl::Status ReadAll(float* out, std::byte* raw) {
+    uint64_t first_row = 0;
+    for (size_t group = 0; group < recipe_.leaves.size(); group += recipe_.across) {
+      const uint64_t rows = LeafRows(recipe_.leaves[group]);
+      uint64_t column = 0;
+      for (size_t i = group; i < group + recipe_.across; ++i) {
+        SMELT_RETURN_IF_ERROR(ReadLeaf(recipe_.leaves[i], first_row, rows, column, out, raw));
+        column += LeafColumns(recipe_.leaves[i]);
+      }
+      first_row += rows;
+    }
+    return absl::OkStatus();
+  }
+
+  /// The part of the tile that one leaf gives: its rows [first_row, +rows) and columns
+  /// [first_column, ...) of the matrix.
+  absl::Status ReadLeaf(const Leaf& leaf, uint64_t first_row, uint64_t rows, uint64_t first_column,
+                        float* out, std::byte* raw) {
+    const uint64_t from = std::max(first_column, recipe_.first_column);
+    const uint64_t to = std::min(first_column + LeafColumns(leaf), recipe_.first_column + width_);
+    if (from >= to) return absl::OkStatus();
+    std::vector<std::pair<uint64_t, uint64_t>> wanted;  // row of the leaf, row of the tile
+    for (uint64_t i = 0; i < sources_.size(); ++i) {
+      if (sources_[i] >= first_row && sources_[i] - first_row < rows)
+        wanted.emplace_back(sources_[i] - first_row, i);
+    }
+    if (wanted.empty()) return absl::OkStatus();
+    const uint64_t skip = from - first_column, n = to - from, target = from - recipe_.first_column;
+    if (const auto* constant = std::get_if<ConstantLeaf>(&leaf)) {
+      const float* values = constant->values.data() + skip;
+      for (const auto& [row, tile_row] : wanted) {
+        if (out != nullptr) std::copy_n(values, n, out + tile_row * width_ + target);
+        if (raw != nullptr) std::memcpy(raw + (tile_row * width_ + target) * 4, values, n * 4);
+      }
+      return absl::OkStatus();
+    }
+    SMELT_ASSIGN_OR_RETURN(const LeafView view, View(std::get<RawLeaf>(leaf)));
+    if (view.row_step < view.column_step) return ReadColumns(view, wanted, skip, n, target, out);
+    return ReadRowLines(view, wanted, skip, n, target, out, raw);
+  }
+
+  absl::Status ReadRowLines(const LeafView& view,
+                            const std::vector<std::pair<uint64_t, uint64_t>>& wanted, uint64_t skip,
+                            uint64_t n, uint64_t target, float* out, std::byte* raw) {
+    const uint64_t size = view.element_bytes;
+    std::vector<Line> lines;
+    lines.reserve(wanted.size());
+    for (const auto& [row, tile_row] : wanted) {
+      lines.push_back({row,
+                       view.tensor->offset + (row * view.row_step + skip * view.column_step) * size,
+                       tile_row});
+    }
+    std::sort(lines.begin(), lines.end(),
+              [](const Line& a, const Line& b) { return a.position < b.position; });
+    const uint64_t bytes = ((n - 1) * view.column_step + 1) * size;
+    return ReadLines(
+        *view.tensor->storage, lines, bytes,
+        [&](size_t begin, size_t end, const std::byte* base, uint64_t position) -> absl::Status {
+          for (size_t i = begin; i < end; ++i) {
+            const std::byte* in = base + (lines[i].position - position);
+            const uint64_t at = lines[i].target * width_ + target;
+            if (raw != nullptr) {
+              CopyElements(in, view.column_step * size, n, size, raw + at * size);
+              continue;
+            }
+            DecodeElements(view.tensor->dtype, in, view.column_step * size, n, out + at);
+            if (const auto bad = FirstNotFinite(out + at, n)) {
+              return NotFinite(view, lines[i].index, skip + *bad, out[at + *bad]);
+            }
+          }
+          return absl::OkStatus();
+        });
+  }
+
+  /// A transposed leaf: stored lines are columns of the matrix; blocks of them are decoded, then
+  /// turned.
+  absl::Status ReadColumns(const LeafView& view,
+                           const std::vector<std::pair<uint64_t, uint64_t>>& wanted, uint64_t skip,
+                           uint64_t n, uint64_t target, float* out) {
+    const uint64_t size = view.element_bytes;
+    uint64_t low = wanted[0].first, high = low;
+    for (const auto& [row, tile_row] : wanted) {
+      low = std::min(low, row);
+      high = std::max(high, row);
+    }
+    std::vector<Line> lines;
+    lines.reserve(n);
+    for (uint64_t c = 0; c < n; ++c) {
+      lines.push_back(
+          {skip + c,
+           view.tensor->offset + ((skip + c) * view.column_step + low * view.row_step) * size, c});
+    }
+    const uint64_t span = high - low + 1;
+    const uint64_t bytes = ((span - 1) * view.row_step + 1) * size;
+    std::vector<float> block;
+    return ReadLines(
+        *view.tensor->storage, lines, bytes,
+        [&](size_t begin, size_t end, const std::byte* base, uint64_t position) -> absl::Status {
+          block.resize((end - begin) * span);
+          for (size_t i = begin; i < end; ++i) {
+            float* line = block.data() + (i - begin) * span;
+            DecodeElements(view.tensor->dtype, base + (lines[i].position - position),
+                           view.row_step * size, span, line);
+            if (const auto bad = FirstNotFinite(line, span)) {
+              return NotFinite(view, low + *bad, lines[i].index, line[*bad]);
+            }
+          }
+          for (const auto& [row, tile_row] : wanted) {
+            float* to = out + tile_row * width_ + target + begin;
+            const float* in = block.data() + (row - low);
+            for (size_t i = 0; i < end - begin; ++i) to[i] = in[i * span];
+          }
+          return absl::OkStatus();
+        });
+  }
+
+  absl::Status NotFinite(const LeafView& view, uint64_t row, uint64_t column, float value) const {
+    const bool overflow = view.tensor->dtype == RawType::kF64;
+    return Error(
+        ErrorCode::kInvalidInput, "tensor ", Escape(view.tensor->name), " (", info_.name,
+        ") has the value ",
+        std::isnan(value) ? "NaN"
+        : value > 0       ? "+Inf"
+                          : "-Inf",
+        " at ", SourcePlace(view, row, column),
+        overflow ? " (counted from 0; or a double beyond the range of f32)" : " (counted from 0)",
+        ": weights must be finite");
+  }
+
+  const TensorInfo& info_;
+  const Recipe& recipe_;
+  const uint64_t width_;
+  std::vector<uint64_t> sources_;
+};
+
+void Apply(const ElementOp& op, float* values, uint64_t n) {
+  if (const auto* add = std::get_if<AddConstant>(&op)) {
+    const float c = static_cast<float>(add->value);
+    for (uint64_t i = 0; i < n; ++i) values[i] += c;
+  } else if (const auto* scale = std::get_if<ScaleBy>(&op)) {
+    const float c = static_cast<float>(scale->value);
+    for (uint64_t i = 0; i < n; ++i) values[i] *= c;
+  } else {
+    for (uint64_t i = 0; i < n; ++i)
+      values[i] = static_cast<float>(-std::exp(static_cast<double>(values[i])));
+  }
+}
+
+/// Rows of the matrix that hold result rows [first, first + count), and how many elements of the
+/// first to leave out.
+struct MatrixRange {
+  uint64_t first, count, skip;
+};
+
+MatrixRange RangeOf(const TensorInfo& info, uint64_t first, uint64_t count) {
+  const uint64_t columns = info.shape.columns(), width = info.recipe->matrix_columns();
+  const uint64_t begin = first * columns, end = (first + count) * columns;
+  return {begin / width, (end + width - 1) / width - begin / width, begin % width};
+}
+
+}  // namespace
+
+absl::Status ReadRecipeRows(const TensorInfo& info, uint64_t first, uint64_t count, float* out) {
+  if (count == 0) return absl::OkStatus();
+  const MatrixRange range = RangeOf(info, first, count);
+  TileReader reader(info, range.first, range.count);
+  const uint64_t n = count * info.shape.columns();
+  if (range.count * reader.width() == n) {
+    SMELT_RETURN_IF_ERROR(reader.Read(out));
+  } else {  // a matrix row is longer than a result row
+    std::vector<float> rows(range.count * reader.width());
+    SMELT_RETURN_IF_ERROR(reader.Read(rows.data()));
+    std::copy_n(rows.data() + range.skip, n, out);
+  }
+  if (info.recipe->elements.empty()) return absl::OkStatus();
+  for (const ElementOp& op : info.recipe->elements) Apply(op, out, n);
+  if (const auto bad = FirstNotFinite(out, n)) {
+    const uint64_t columns = info.shape.columns();
+    return Error(ErrorCode::kInvalidInput, "tensor ", info.name, ": the value computed at row ",
+                 first + *bad / columns, ", column ", *bad % columns, " is not finite (",
+                 Escape(info.recipe->ToText(), 160), ")");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadRecipeRawRows(const TensorInfo& info, uint64_t first, uint64_t count,
+                               std::byte* out) {
+  if (!info.recipe->only_gathers() || info.recipe->leaves.empty()) {
+    return Error(ErrorCode::kUnsupported, "tensor ", info.name,
+                 " is computed, it has no stored bytes");
+  }
+  for (const Leaf& leaf : info.recipe->leaves) {
+    const auto* raw = std::get_if<RawLeaf>(&leaf);
+    if (raw != nullptr && SameTensorType(raw->tensor.dtype) != info.type) {
+      return Error(ErrorCode::kUnsupported, "tensor ", info.name, " is stored in several types");
+    }
+    if (raw == nullptr) continue;
+    SMELT_ASSIGN_OR_RETURN(const LeafView view, View(*raw));
+    if (view.row_step < view.column_step) {
+      return Error(ErrorCode::kUnsupported, "tensor ", info.name, " is stored transposed");
+    }
+  }
+  if (count == 0) return absl::OkStatus();
+  const MatrixRange range = RangeOf(info, first, count);
+  TileReader reader(info, range.first, range.count);
+  const uint64_t size = Info(info.type).block_bytes, n = count * info.shape.columns();
+  if (range.count * reader.width() == n) return reader.ReadRaw(out);
+  std::vector<std::byte> rows(range.count * reader.width() * size);
+  SMELT_RETURN_IF_ERROR(reader.ReadRaw(rows.data()));
+  std::memcpy(out, rows.data() + range.skip * size, n * size);
+  return absl::OkStatus();
+}
+
+}  // namespace smelt
