@@ -1,0 +1,59 @@
+// What a block format is: its arithmetic as data, its packing as code. Everything else (decoding,
+// dot products, the search for scales) is shared by all formats.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "lib/base/tensor_type.h"
+
+namespace smelt {
+
+inline constexpr uint32_t kMaxBlockElements = 256;
+inline constexpr uint32_t kMaxBlockGroups = 16;
+
+/// The numbers of one encoded block before they are packed. value = d * scale[g] * code - m *
+/// minimum[g] in a super-block; d * code + m in a simple block, where `scales` and `minimums` are
+/// not used.
+struct BlockNumbers {
+  uint16_t d, m;  ///< f16 bits
+  std::array<int8_t, kMaxBlockGroups> scales;
+  std::array<int8_t, kMaxBlockGroups> minimums;
+  std::array<int8_t, kMaxBlockElements> codes;  ///< code_min .. code_max
+};
+
+/// One block to the common form (see Unpacked8): `elements` codes, `elements / group` scales and
+/// minimums.
+using UnpackBlockFn = void (*)(const uint8_t* block, int8_t* codes, float* scales, float* minimums);
+/// `blocks` consecutive blocks to the common form.
+using UnpackBlocksFn = void (*)(const uint8_t* in, size_t blocks, int8_t* codes, float* scales,
+                                float* minimums);
+using PackBlockFn = void (*)(const BlockNumbers& numbers, uint8_t* block);
+
+struct BlockFormat {
+  TensorType type;
+  uint32_t elements, bytes;  ///< of a block
+  uint32_t group;            ///< elements that share a scale: 16 or 32
+  bool minimum;              ///< groups have a minimum besides the scale
+  int code_min, code_max;    ///< range of the codes that the encoder uses
+  int scale_min,
+      scale_max;         ///< range of a super-block's integer sub-scales; both 0 in a simple block
+  UnpackBlockFn unpack;  ///< the scalar reference: reads like the format's definition
+  UnpackBlocksFn (*fast_unpack)();  ///< the SIMD version for this machine; null where there is none
+  PackBlockFn pack;                 ///< null where we only read the format
+  /// False when the block's scales make values that are no numbers.
+  bool (*valid)(const uint8_t* block);
+
+  constexpr uint32_t groups() const { return elements / group; }
+  constexpr bool super_block() const { return scale_max != 0; }
+};
+
+/// The format's description; nullptr for types that are no block formats.
+const BlockFormat* FindBlockFormat(TensorType type);
+
+// One file each.
+extern const BlockFormat kFormatQ4_0, kFormatQ4_1, kFormatQ5_0, kFormatQ5_1, kFormatQ8_0;
+extern const BlockFormat kFormatQ2_K, kFormatQ3_K, kFormatQ4_K, kFormatQ5_K, kFormatQ6_K;
+
+}  // namespace smelt

@@ -1,0 +1,11 @@
+// F32, F16 and BF16 as codecs: blocks of one element without scales.
+#pragma once
+
+#include "quant/codec.h"
+
+namespace smelt {
+
+/// nullptr for any other type.
+const Codec* FindFloatCodec(TensorType type);
+
+}  // namespace smelt

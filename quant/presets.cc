@@ -1,0 +1,306 @@
+#include "quant/presets.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <numeric>
+#include <regex>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "quant/preset_rules.h"
+
+namespace smelt {
+namespace {
+
+using enum TensorType;
+
+const std::vector<Preset>& Presets() {
+  static const std::vector<Preset> presets = {
+      {"F32", 0, kF32},          {"F16", 1, kF16},          {"BF16", 32, kBF16},
+      {"Q8_0", 7, kQ8_0},        {"Q6_K", 18, kQ6_K},       {"Q5_K_M", 17, kQ5_K},
+      {"Q5_K_S", 16, kQ5_K},     {"Q5_1", 9, kQ5_1},        {"Q5_0", 8, kQ5_0},
+      {"Q4_K_M", 15, kQ4_K},     {"Q4_K_S", 14, kQ4_K},     {"Q4_1", 3, kQ4_1},
+      {"Q4_0", 2, kQ4_0},        {"IQ4_NL", 25, kIQ4_NL},   {"IQ4_XS", 30, kIQ4_XS},
+      {"MXFP4_MOE", 38, kMXFP4}, {"Q3_K_L", 13, kQ3_K},     {"Q3_K_M", 12, kQ3_K},
+      {"Q3_K_S", 11, kQ3_K},     {"IQ3_M", 27, kIQ3_S},     {"IQ3_S", 26, kIQ3_S},
+      {"IQ3_XS", 22, kIQ3_S},    {"IQ3_XXS", 23, kIQ3_XXS}, {"Q2_K", 10, kQ2_K},
+      {"Q2_K_S", 21, kQ2_K},     {"Q2_0", 41, kQ2_0},       {"IQ2_M", 29, kIQ2_S},
+      {"IQ2_S", 28, kIQ2_XS},    {"IQ2_XS", 20, kIQ2_XS},   {"IQ2_XXS", 19, kIQ2_XXS},
+      {"TQ2_0", 37, kTQ2_0},     {"TQ1_0", 36, kTQ1_0},     {"IQ1_M", 31, kIQ1_M},
+      {"IQ1_S", 24, kIQ1_S},     {"Q1_0", 40, kQ1_0},
+  };
+  return presets;
+}
+
+char UpperChar(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
+char LowerChar(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(), LowerChar);
+  return lower;
+}
+
+std::string LowerName(TensorType type) { return Lower(Info(type).name); }
+
+bool Contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+/// N of "blk.N."; -1 for other names.
+int64_t LayerOf(std::string_view name) {
+  if (!name.starts_with("blk.")) return -1;
+  int64_t layer = -1;
+  const auto [end, error] = std::from_chars(name.data() + 4, name.data() + name.size(), layer);
+  return error == std::errc() && end != name.data() + name.size() && *end == '.' ? layer : -1;
+}
+
+/// llama-quantize's order: tensors outside of layers first, then by layer, then by name.
+std::vector<size_t> SortedOrder(const ModelShape& shape) {
+  std::vector<size_t> order(shape.tensors.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<int64_t> layers;
+  layers.reserve(order.size());
+  for (const ShapeTensor& tensor : shape.tensors) layers.push_back(LayerOf(tensor.name));
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return std::tie(layers[a], shape.tensors[a].name) < std::tie(layers[b], shape.tensors[b].name);
+  });
+  return order;
+}
+
+struct RolePattern {
+  std::string_view part;
+  Role role;
+};
+/// The first that a name contains decides.
+constexpr RolePattern kRoles[] = {
+    {"attn_qkv.weight", Role::kValue},
+    {"attn_kv_b.weight", Role::kValue},
+    {"attn_v.weight", Role::kValue},
+    {"attn_k.weight", Role::kKey},
+    {"attn_q.weight", Role::kQuery},
+    {"attn_output.weight", Role::kAttentionOutput},
+    {"ffn_up", Role::kUp},
+    {"ffn_gate", Role::kGate},
+    {"ffn_down", Role::kDown},
+};
+
+Role RoleOf(std::string_view name) {
+  if (name == "output.weight") return Role::kOutput;
+  if (name == "token_embd.weight" || name == "per_layer_token_embd.weight") return Role::kEmbedding;
+  for (const RolePattern& pattern : kRoles) {
+    if (Contains(name, pattern.part)) return pattern.role;
+  }
+  return Role::kOther;
+}
+
+/// Empty when the presets may change the tensor's type, else why they leave it.
+std::string_view WhyKept(const ShapeTensor& tensor, const PresetOptions& options) {
+  int dims = 4;
+  while (dims > 0 && tensor.ne[dims - 1] == 1) --dims;
+  if (dims < 2) return "one-dimensional tensors keep their type";
+  if (!tensor.name.ends_with("weight")) return "only weights change their type";
+  for (std::string_view part : KeptNames()) {
+    if (Contains(tensor.name, part)) return "tensors of this name keep their type";
+  }
+  if (tensor.name == "position_embd.weight" || tensor.name == "token_types.weight") {
+    return "tensors of this name keep their type";
+  }
+  if (options.leave_output_tensor && tensor.name == "output.weight") return "output left as it is";
+  return "";
+}
+
+/// Models that the reference takes for 70B ones; their attn_v gets Q5_K instead of 3 or 4 bits.
+bool IsLarge(const ModelShape& shape) {
+  const std::string& a = shape.architecture;
+  if (shape.layers == 80) {
+    return (a == "llama" && shape.heads != shape.kv_heads) || a == "qwen2" || a == "deci" ||
+           a == "olmo";
+  }
+  return shape.layers == 68 && a == "jais2";
+}
+
+struct Override {
+  std::regex pattern;
+  std::string text;
+  TensorType type;
+};
+
+absl::StatusOr<std::vector<Override>> CompileOverrides(const PresetOptions& options) {
+  std::vector<Override> overrides;
+  for (const auto& [pattern, type] : options.tensor_types) {
+    const std::string lower = Lower(pattern);
+    try {  // std::regex has no other way to refuse a pattern
+      overrides.push_back({std::regex(lower), lower, type});
+    } catch (const std::regex_error&) {
+      return Error(
+          ErrorCode::kUsage, "--tensor-type ", Escape(pattern),
+          " is no ECMAScript regular expression; try a part of the name, such as ffn_down");
+    }
+  }
+  return overrides;
+}
+
+/// Decides the tensors of one model in the reference's order, counting the tensors of each role.
+class Chooser {
+ public:
+  Chooser(const ModelShape& shape, const Preset& preset, const PresetOptions& options,
+          std::vector<Override> overrides)
+      : shape_(shape), preset_(preset), options_(options), overrides_(std::move(overrides)) {
+    preset_prefix_ = Lower(preset.name) + ": ";
+    context_.layers = shape.layers;
+    context_.experts = shape.experts;
+    context_.gqa = shape.kv_heads == 0 ? 0 : shape.heads / shape.kv_heads;
+    context_.falcon = shape.architecture == "falcon";
+    context_.importance = options.with_importance;
+    tied_ = true;
+    for (const ShapeTensor& tensor : shape.tensors) {
+      if (tensor.name == "output.weight") tied_ = false;
+      if (RoleOf(tensor.name) == Role::kValue) ++context_.value_count;
+    }
+  }
+
+  TypeChoice Choose(const ShapeTensor& tensor) {
+    if (const std::string_view kept = WhyKept(tensor, options_); !kept.empty()) {
+      return {tensor.type, std::string(kept)};
+    }
+    if (!Info(preset_.base).quantized) return {preset_.base, preset_prefix_ + "every weight"};
+    if (const auto direct = DirectOption(tensor)) return FitDirect(tensor, *direct);
+    return Fit(tensor, BeforeShape(tensor));
+  }
+
+ private:
+  /// The options that name this very tensor; they win over everything.
+  std::optional<TypeChoice> DirectOption(const ShapeTensor& tensor) const {
+    const Role role = RoleOf(tensor.name);
+    if (role == Role::kOutput && options_.output_tensor_type) {
+      return TypeChoice{*options_.output_tensor_type, "--output-tensor-type"};
+    }
+    if (role == Role::kEmbedding && options_.token_embedding_type) {
+      return TypeChoice{*options_.token_embedding_type, "--token-embedding-type"};
+    }
+    return std::nullopt;
+  }
+
+  TypeChoice BeforeShape(const ShapeTensor& tensor) {
+    if (options_.pure) {
+      for (const Override& o : overrides_) {
+        if (std::regex_search(tensor.name, o.pattern)) return {o.type, "--tensor-type " + o.text};
+      }
+      return {preset_.base, "--pure"};
+    }
+    Role role = RoleOf(tensor.name);
+    const bool tied = role == Role::kEmbedding && tied_;
+    if (tied) {
+      role = Role::kOutput;
+      if (options_.output_tensor_type) {
+        return {*options_.output_tensor_type, "--output-tensor-type, tied embeddings"};
+      }
+    }
+    for (const Override& o : overrides_) {
+      if (std::regex_search(tensor.name, o.pattern)) return {o.type, "--tensor-type " + o.text};
+    }
+    TypeChoice choice = ByRules(tensor, role);
+    if (tied) choice.why += ", tied embeddings";
+    return choice;
+  }
+
+  TypeChoice ByRules(const ShapeTensor& tensor, Role role) {
+    SetIndex(tensor, role);
+    context_.stacked = tensor.ne[2] > 1;
+    context_.whole_base_blocks = tensor.ne[0] % Info(preset_.base).block_elements == 0;
+    const uint64_t bit = uint64_t{1} << preset_.file_type;
+    const bool moe = static_cast<FileType>(preset_.file_type) == FileType::kMXFP4_MOE;
+    const bool ends = role == Role::kOutput || role == Role::kEmbedding;
+    if (moe && !ends) role = Role::kOther;
+    TypeChoice choice{preset_.base, preset_prefix_ + "base type"};
+    for (const PresetRule& rule : PresetRules()) {
+      if ((rule.presets & bit) == 0 || rule.role != role || !rule.when(context_)) continue;
+      choice = {rule.type, preset_prefix_ + std::string(rule.why)};
+      break;
+    }
+    const bool narrow = choice.type == kQ3_K || choice.type == kQ4_K;
+    if (role == Role::kValue && !IsLowPreset() && narrow && IsLarge(shape_)) {
+      choice = {kQ5_K, preset_prefix_ + "attn_v of a 70B model"};
+    }
+    return choice;
+  }
+
+  bool IsLowPreset() const {
+    return preset_.base == kIQ1_S || preset_.base == kIQ1_M || preset_.base == kIQ2_XXS ||
+           preset_.base == kIQ2_XS || preset_.base == kIQ2_S;
+  }
+
+  /// Counts the tensor in its role and sets what the rules ask about its place.
+  void SetIndex(const ShapeTensor& tensor, Role role) {
+    const int64_t running = counts_[role]++;
+    context_.index = running;
+    if (role == Role::kValue) context_.value_index = running;
+    const bool layered = role == Role::kDown || role == Role::kGate || role == Role::kUp;
+    if (layered && shape_.experts > 1 && !IsLowPreset()) context_.index = LayerOf(tensor.name);
+  }
+
+  static std::string Misfit(const ShapeTensor& tensor, TensorType type) {
+    return Cat("columns ", tensor.ne[0], " are no multiple of ", Info(type).block_elements);
+  }
+
+  /// The reference aborts where such a type does not fit.
+  static TypeChoice FitDirect(const ShapeTensor& tensor, TypeChoice choice) {
+    if (tensor.ne[0] % Info(choice.type).block_elements == 0) return choice;
+    return {kF16, Cat(choice.why, ", but ", Misfit(tensor, choice.type), " as ",
+                      LowerName(choice.type), " needs: f16")};
+  }
+
+  static TypeChoice Fit(const ShapeTensor& tensor, TypeChoice choice) {
+    if (tensor.ne[0] % Info(choice.type).block_elements == 0) return choice;
+    for (const ShapeFallback& fallback : ShapeFallbacks()) {
+      if (fallback.chosen != choice.type) continue;
+      const TensorType type =
+          tensor.ne[0] % Info(fallback.instead).block_elements == 0 ? fallback.instead : kF16;
+      return {type, Cat(Misfit(tensor, choice.type), ": ", LowerName(type), " instead of ",
+                        LowerName(choice.type), " (", choice.why, ")")};
+    }
+    return {kF16,
+            Cat(Misfit(tensor, choice.type), " and llama-quantize would fail: f16 instead of ",
+                LowerName(choice.type), " (", choice.why, ")")};
+  }
+
+  const ModelShape& shape_;
+  const Preset& preset_;
+  const PresetOptions& options_;
+  const std::vector<Override> overrides_;
+  std::string preset_prefix_;
+  RuleContext context_;
+  std::map<Role, int64_t> counts_;
+  bool tied_ = false;
+};
+
+}  // namespace
+
+const std::vector<Preset>& AllPresets() { return Presets(); }
+
+const Preset* FindPreset(std::string_view name) {
+  std::string upper(name);
+  std::transform(upper.begin(), upper.end(), upper.begin(), UpperChar);
+  if (upper == "Q3_K" || upper == "Q4_K" || upper == "Q5_K") upper += "_M";
+  uint32_t number = 0;
+  const char* end = upper.data() + upper.size();
+  const auto [stop, error] = std::from_chars(upper.data(), end, number);
+  const bool is_number = !upper.empty() && error == std::errc() && stop == end;
+  for (const Preset& preset : Presets()) {
+    if (is_number ? preset.file_type == number : preset.name == upper) return &preset;
+  }
+  return nullptr;
+}
+
+absl::StatusOr<std::vector<TypeChoice>> ChooseTypes(const ModelShape& shape, const Preset& preset,
+                                                    const PresetOptions& options) {
+  SMELT_ASSIGN_OR_RETURN(std::vector<Override> overrides, CompileOverrides(options));
+  Chooser chooser(shape, preset, options, std::move(overrides));
+  std::vector<TypeChoice> choices(shape.tensors.size());
+  for (const size_t i : SortedOrder(shape)) choices[i] = chooser.Choose(shape.tensors[i]);
+  return choices;
+}
+
+}  // namespace smelt

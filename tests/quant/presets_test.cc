@@ -1,0 +1,196 @@
+#include "quant/presets.h"
+
+#include <cctype>
+#include <cstring>
+#include <set>
+
+#include "tests/quant/fixtures.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+TensorType TypeNamed(const std::string& name) {
+  const std::optional<TensorType> type = ParseTensorType(name);
+  EXPECT_TRUE(type.has_value()) << name;
+  return type.value_or(TensorType::kF32);
+}
+
+ShapeTensor MakeTensor(const std::string& name, const JsonValue::Array& ne, TensorType type) {
+  ShapeTensor tensor{name, {1, 1, 1, 1}, static_cast<int>(ne.size()), type};
+  for (size_t i = 0; i < ne.size(); ++i) tensor.ne[i] = static_cast<uint64_t>(*ne[i].as_int());
+  return tensor;
+}
+
+uint32_t FirstLayer(const JsonValue* value) {
+  if (value == nullptr) return 0;
+  if (const JsonValue::Array* array = value->as_array()) value = &array->front();
+  return static_cast<uint32_t>(value->as_int().value_or(0));
+}
+
+ModelShape ShapeOf(const JsonValue& model) {
+  ModelShape shape;
+  shape.architecture = *model.Find("architecture")->as_string();
+  const JsonValue& metadata = *model.Find("metadata");
+  auto key = [&](std::string_view name) {
+    return FirstLayer(metadata.Find(shape.architecture + "." + std::string(name)));
+  };
+  shape.layers = key("block_count");
+  shape.experts = key("expert_count");
+  shape.heads = key("attention.head_count");
+  shape.kv_heads = key("attention.head_count_kv");
+  for (const JsonValue& entry : *model.Find("tensors")->as_array()) {
+    const JsonValue::Array& fields = *entry.as_array();
+    shape.tensors.push_back(MakeTensor(*fields[0].as_string(), *fields[1].as_array(),
+                                       TypeNamed(*fields[2].as_string())));
+  }
+  return shape;
+}
+
+/// "Q4_K_M imatrix override" -> preset and options of presets.json.
+const Preset* ParsePlanName(std::string name, PresetOptions* options) {
+  auto strip = [&name](std::string_view suffix) {
+    if (!name.ends_with(suffix)) return false;
+    name.resize(name.size() - suffix.size());
+    return true;
+  };
+  if (strip(" --pure")) options->pure = true;
+  if (strip(" types")) {
+    options->output_tensor_type = TensorType::kQ8_0;
+    options->token_embedding_type = TensorType::kQ5_1;
+  }
+  if (strip(" override")) {
+    options->tensor_types = {{"attn_v", TensorType::kQ8_0}, {"ffn_(up|gate)", TensorType::kQ4_1}};
+  }
+  if (strip(" leave")) options->leave_output_tensor = true;
+  if (strip(" imatrix")) options->with_importance = true;
+  return FindPreset(name);
+}
+
+TEST(Presets, EveryPlanOfTheReference) {
+  const JsonValue file = ReadJson(testing::TestdataPath("quant/presets.json"));
+  const JsonValue& letters = *file.Find("types");
+  size_t plans = 0, failures_of_reference = 0;
+  for (const JsonValue& model : *file.Find("models")->as_array()) {
+    const ModelShape shape = ShapeOf(model);
+    const std::string& description = *model.Find("description")->as_string();
+    for (const auto& [name, plan] : *model.Find("plans")->as_object()) {
+      ++plans;
+      const std::string what = description + ", " + name;
+      PresetOptions options;
+      const Preset* preset = ParsePlanName(name, &options);
+      ASSERT_NE(preset, nullptr) << what;
+      const absl::StatusOr<std::vector<TypeChoice>> choices = ChooseTypes(shape, *preset, options);
+      SMELT_ASSERT_OK(choices);
+      ASSERT_EQ(choices->size(), shape.tensors.size());
+      for (const TypeChoice& choice : *choices) EXPECT_FALSE(choice.why.empty());
+      const std::string* wanted = plan.as_string();
+      if (wanted == nullptr) {
+        // llama-quantize fails for want of a fallback: we write F16 and say so.
+        ++failures_of_reference;
+        bool said = false;
+        for (const TypeChoice& choice : *choices) {
+          if (choice.why.find("llama-quantize would fail") == std::string::npos) continue;
+          said = true;
+          EXPECT_EQ(choice.type, TensorType::kF16) << what;
+        }
+        EXPECT_TRUE(said) << what;
+        continue;
+      }
+      ASSERT_EQ(wanted->size(), choices->size());
+      for (size_t i = 0; i < choices->size(); ++i) {
+        const TensorType want =
+            TypeNamed(*letters.Find(std::string_view(wanted->data() + i, 1))->as_string());
+        EXPECT_EQ(Info((*choices)[i].type).name, Info(want).name)
+            << what << ": " << shape.tensors[i].name << " (" << (*choices)[i].why << ")";
+      }
+    }
+  }
+  EXPECT_EQ(plans, 922u);
+  EXPECT_EQ(failures_of_reference, 16u);
+}
+
+struct RealModel {
+  std::string name, architecture;
+  uint32_t experts;
+};
+
+TEST(Presets, EveryPlanOfRealModels) {
+  SMELT_REQUIRE_SHARED();
+  const RealModel models[] = {{"smollm2", "llama", 0},
+                              {"synth-1b", "llama", 0},
+                              {"synth-moe", "llama", 8},
+                              {"gemma3-270m", "gemma3", 0},
+                              {"qwen2.5-coder-0.5b", "qwen2", 0}};
+  for (const RealModel& model : models) {
+    const JsonValue file =
+        ReadJson(testing::SharedPath("fixtures/real/" + model.name + "_presets.json"));
+    ModelShape shape{model.architecture, 0, model.experts, 0, 0, {}};
+    for (const JsonValue& tensor : *file.Find("tensors")->as_array()) {
+      const JsonValue::Array& ne = *tensor.Find("shape")->as_array();
+      const std::string& name = *tensor.Find("name")->as_string();
+      if (name.ends_with(".attn_norm.weight")) ++shape.layers;
+      // The rules ask for the ratio of heads only: rows serve as well.
+      const uint32_t rows = static_cast<uint32_t>(ne.back().as_int().value_or(0));
+      if (name == "blk.0.attn_q.weight") shape.heads = rows;
+      if (name == "blk.0.attn_k.weight") shape.kv_heads = rows;
+      // In a bf16 file one-dimensional tensors and the expert router are f32.
+      const bool f32 = ne.size() == 1 || name.ends_with("ffn_gate_inp.weight");
+      shape.tensors.push_back(MakeTensor(name, ne, f32 ? TensorType::kF32 : TensorType::kBF16));
+    }
+    const JsonValue& presets = *file.Find("presets");
+    for (const auto& [name, plan] : *presets.as_object()) {
+      PresetOptions options;
+      constexpr std::string_view kWithImportance = "+imatrix";
+      options.with_importance = name.ends_with(kWithImportance);
+      const std::string_view plain = std::string_view(name).substr(
+          0, name.size() - (options.with_importance ? kWithImportance.size() : 0));
+      // "same": importance makes no difference.
+      const JsonValue& wanted = plan.as_string() != nullptr ? *presets.Find(plain) : plan;
+      const Preset* preset = FindPreset(plain);
+      ASSERT_NE(preset, nullptr) << name;
+      const auto choices = ChooseTypes(shape, *preset, options);
+      SMELT_ASSERT_OK(choices);
+      const JsonValue::Array& types = *wanted.Find("types")->as_array();
+      ASSERT_EQ(types.size(), choices->size());
+      for (size_t i = 0; i < types.size(); ++i) {
+        EXPECT_EQ(Info((*choices)[i].type).name, *types[i].as_string())
+            << model.name << " " << name << " " << shape.tensors[i].name;
+      }
+    }
+  }
+}
+
+TEST(Presets, Names) {
+  EXPECT_EQ(FindPreset("q4_k")->name, "Q4_K_M");
+  EXPECT_EQ(FindPreset("Q3_k")->file_type, 12u);
+  EXPECT_EQ(FindPreset("15")->name, "Q4_K_M");
+  EXPECT_EQ(FindPreset("iq2_m")->base, TensorType::kIQ2_S);
+  EXPECT_EQ(FindPreset("q9_k"), nullptr);
+  EXPECT_EQ(FindPreset(""), nullptr);
+  EXPECT_EQ(FindPreset("99"), nullptr);
+  std::set<uint32_t> numbers;
+  for (const Preset& preset : AllPresets()) EXPECT_TRUE(numbers.insert(preset.file_type).second);
+  EXPECT_EQ(numbers.size(), 35u);
+}
+
+TEST(Presets, ABadPatternIsAnErrorThatNamesIt) {
+  PresetOptions options;
+  options.tensor_types = {{"ffn_(up", TensorType::kQ8_0}};
+  const auto choices = ChooseTypes({}, *FindPreset("q4_k_m"), options);
+  ASSERT_FALSE(choices.ok());
+  EXPECT_NE(std::string(choices.status().message()).find("ffn_(up"), std::string::npos);
+}
+
+TEST(Presets, AForcedTypeThatDoesNotFitBecomesF16) {
+  ModelShape shape{"llama", 1, 0, 4, 4, {{"output.weight", {48, 16, 1, 1}, 2, TensorType::kF32}}};
+  PresetOptions options;
+  options.output_tensor_type = TensorType::kQ4_K;
+  const auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options);
+  SMELT_ASSERT_OK(choices);
+  EXPECT_EQ(choices->front().type, TensorType::kF16);
+  EXPECT_NE(choices->front().why.find("48"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace smelt
