@@ -1,0 +1,56 @@
+// The two JSON texts of a model in an Ollama store, byte for byte as Go's encoder writes them, and
+// their reader.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "formats/gguf.h"
+
+namespace smelt::ollama {
+
+inline constexpr std::string_view kModelLayer = "application/vnd.ollama.image.model";
+inline constexpr std::string_view kConfigType = "application/vnd.docker.container.image.v1+json";
+
+struct Layer {
+  std::string media_type;
+  std::string digest;  ///< "sha256:" and 64 lower-case digits
+  uint64_t size = 0;
+  std::string from;  ///< left out when empty
+};
+
+struct Manifest {
+  Layer config;  ///< digest empty when the manifest has none
+  std::vector<Layer> layers;
+};
+
+/// What a configuration blob says of a GGUF model.
+struct Config {
+  std::string family;               ///< general.architecture
+  std::string parameters;           ///< ParameterText
+  std::string file_type;            ///< "Q4_K_M", "unknown"
+  std::vector<std::string> layers;  ///< digests of all layers, in their order
+};
+
+/// From the file's keys and tensors, as Ollama derives them.
+absl::StatusOr<Config> ConfigOf(const GgufFile& file);
+
+/// One line with a line feed at the end.
+std::string WriteConfig(const Config& config);
+std::string WriteManifest(const Manifest& manifest);
+
+/// Reads what any version or registry wrote: any spacing, key order and unknown keys, anything
+/// after the first JSON value.
+absl::StatusOr<Manifest> ReadManifest(std::string_view text, std::string_view file);
+
+/// The file name of a digest ("sha256-..."); empty when the digest is none (accepts "sha256-" too,
+/// as Ollama does).
+std::string BlobName(std::string_view digest);
+
+/// A string literal as Go's encoding/json writes it (HTML-escaped).
+std::string GoJsonString(std::string_view text);
+
+}  // namespace smelt::ollama

@@ -1,0 +1,184 @@
+#include "formats/ollama/store.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+
+namespace smelt::ollama {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kServiceStore = "/usr/share/ollama/.ollama/models";
+constexpr uint64_t kMaxManifestBytes = 4 << 20;
+
+/// An environment variable without spaces and quotes around it, as Ollama reads it.
+std::string Environment(const char* name) {
+  const char* raw = std::getenv(name);
+  std::string_view value = raw == nullptr ? "" : raw;
+  constexpr std::string_view kTrimmed = " \t\n\v\f\r\"'";
+  const size_t first = value.find_first_not_of(kTrimmed);
+  if (first == std::string_view::npos) return "";
+  return std::string(value.substr(first, value.find_last_not_of(kTrimmed) - first + 1));
+}
+
+bool IsFolder(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/// Sorted names of a folder's entries; none when it cannot be read.
+std::vector<std::string> Entries(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void ListBelow(const fs::path& folder, const std::string& relative, int level,
+               std::vector<Name>& out) {
+  for (const std::string& entry : Entries(folder)) {
+    const std::string path = relative.empty() ? entry : Cat(relative, "/", entry);
+    struct stat info;
+    if (stat((folder / entry).c_str(), &info) != 0) continue;  // also a dangling link
+    if (level < 3 && S_ISDIR(info.st_mode)) {
+      ListBelow(folder / entry, path, level + 1, out);
+    } else if (level == 3 && S_ISREG(info.st_mode)) {
+      const Name name = NameOfManifest(path);
+      if (name.valid()) out.push_back(name);
+    }
+  }
+}
+
+absl::Status NoSuchModel(std::string_view name, std::string_view where) {
+  return Error(ErrorCode::kNotFound, "no model \"", Escape(name), "\" in the Ollama store ", where);
+}
+
+}  // namespace
+
+std::vector<std::string> StoreCandidates() {
+  const std::string chosen = Environment("OLLAMA_MODELS");
+  if (!chosen.empty()) return {chosen};
+  std::vector<std::string> stores;
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home != '\0') stores.push_back(Cat(home, "/.ollama/models"));
+  stores.emplace_back(kServiceStore);
+  return stores;
+}
+
+absl::StatusOr<std::string> StoreForWriting() {
+  const std::vector<std::string> stores = StoreCandidates();
+  if (stores.size() == 1 && stores[0] != kServiceStore) return stores[0];  // OLLAMA_MODELS
+  for (const std::string& store : stores) {
+    if (!IsFolder(store)) continue;
+    if (store != kServiceStore || access(store.c_str(), W_OK) == 0) return store;
+    return Error(
+        ErrorCode::kIo, Escape(store),
+        ": this store belongs to the Ollama service and you may not ",
+        "write to it; run as its owner, or choose another store with --store or OLLAMA_MODELS");
+  }
+  if (stores[0] != kServiceStore) return stores[0];
+  return Error(ErrorCode::kNotFound,
+               "HOME is not set, so there is no default Ollama store; name one with ",
+               "--store or OLLAMA_MODELS");
+}
+
+std::vector<Name> ListNames(const std::string& store) {
+  std::vector<Name> names;
+  ListBelow(fs::path(store) / "manifests", "", 0, names);
+  return names;
+}
+
+Name InSpellingOf(const std::string& store, const Name& name) {
+  std::array<std::string Name::*, 4> parts = {&Name::host, &Name::space, &Name::model, &Name::tag};
+  const std::vector<Name> existing = ListNames(store);
+  Name out = name;
+  for (std::string Name::*part : parts) {
+    std::set<std::string> spellings;
+    for (const Name& other : existing) {
+      if (SameWithoutCase(other.*part, name.*part)) spellings.insert(other.*part);
+    }
+    if (!spellings.empty() && !spellings.contains(name.*part)) out.*part = *spellings.begin();
+  }
+  return out;
+}
+
+std::string ManifestFile(const std::string& store, const Name& name) {
+  return Cat(store, "/manifests/", name.ManifestPath());
+}
+
+std::string BlobFile(const std::string& store, std::string_view digest) {
+  const std::string name = BlobName(digest);
+  return name.empty() ? "" : Cat(store, "/blobs/", name);
+}
+
+absl::StatusOr<Manifest> LoadManifest(const std::string& store, const Name& name) {
+  const std::string path = ManifestFile(store, name);
+  const absl::StatusOr<std::string> text = ReadTextFile(path, kMaxManifestBytes);
+  if (!text.ok()) {
+    if (CodeOf(text.status()) == ErrorCode::kNotFound)
+      return NoSuchModel(name.Short(), Escape(store));
+    return text.status();
+  }
+  return ReadManifest(*text, path);
+}
+
+absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::string& store) {
+  SMELT_ASSIGN_OR_RETURN(const Name parsed, ParseName(text));
+  const Name name = InSpellingOf(store, parsed);
+  SMELT_ASSIGN_OR_RETURN(const Manifest manifest, LoadManifest(store, name));
+  const Layer* model = nullptr;
+  for (const Layer& layer : manifest.layers) {
+    if (layer.media_type == kModelLayer) model = &layer;  // of several the last counts
+  }
+  if (model == nullptr) {
+    return Error(ErrorCode::kUnsupported, "model \"", Escape(name.Short()),
+                 "\" of the Ollama store ", Escape(store), " has no GGUF layer");
+  }
+  const std::string blob = BlobFile(store, model->digest);
+  struct stat info;
+  if (stat(blob.c_str(), &info) != 0) {
+    return Error(ErrorCode::kNotFound, "the weights of model \"", Escape(name.Short()),
+                 "\" are missing from the Ollama store: ", Escape(blob),
+                 "; pull or import it again");
+  }
+  if (static_cast<uint64_t>(info.st_size) != model->size) {
+    return Error(ErrorCode::kInvalidInput, Escape(blob),
+                 ": damaged: ", static_cast<uint64_t>(info.st_size), " bytes instead of the ",
+                 model->size, " that the manifest of \"", Escape(name.Short()),
+                 "\" says; pull or import it again");
+  }
+  return blob;
+}
+
+absl::StatusOr<std::string> ResolveModelArgument(const std::string& text) {
+  struct stat info;
+  if (lstat(text.c_str(), &info) == 0) return text;
+  std::string looked;
+  const Name name = SplitName(text).WithDefaults();
+  if (name.valid()) {
+    for (const std::string& store : StoreCandidates()) {
+      const absl::Status found = LoadManifest(store, InSpellingOf(store, name)).status();
+      if (found.ok() || CodeOf(found) != ErrorCode::kNotFound) return ResolveStoreName(text, store);
+      looked += Cat(looked.empty() ? "" : " and ", Escape(store));
+    }
+  }
+  if (looked.empty())
+    return Error(ErrorCode::kNotFound, Escape(text), ": no such file or directory");
+  return Error(ErrorCode::kNotFound, Escape(text),
+               ": no such file or directory, and no model of that name in ", looked);
+}
+
+}  // namespace smelt::ollama

@@ -1,0 +1,47 @@
+// An Ollama store on disk: where it is, and from names to files.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "formats/ollama/manifest.h"
+#include "formats/ollama/name.h"
+
+namespace smelt::ollama {
+
+/// Folders to look for models in, best first: OLLAMA_MODELS alone if set, else the user's own store
+/// and that of the installed service. They need not exist.
+std::vector<std::string> StoreCandidates();
+
+/// The store to write to: OLLAMA_MODELS, else the candidate that exists, else the user's own.
+/// kNotFound without HOME; kIo when only the service's store exists and this user may not write to
+/// it.
+absl::StatusOr<std::string> StoreForWriting();
+
+/// Every name with a valid manifest path, sorted. Other files below `manifests/` are skipped.
+std::vector<Name> ListNames(const std::string& store);
+
+/// The name in the spelling of the store: each part that some manifest uses for the same part in
+/// another letter case is taken over from there (an exact match wins, then the first in byte
+/// order). Ollama does so before it creates, shows or runs.
+Name InSpellingOf(const std::string& store, const Name& name);
+
+std::string ManifestFile(const std::string& store, const Name& name);
+/// Path of a digest's blob; empty when `digest` is none.
+std::string BlobFile(const std::string& store, std::string_view digest);
+
+/// kNotFound when the store has no such manifest.
+absl::StatusOr<Manifest> LoadManifest(const std::string& store, const Name& name);
+
+/// The GGUF of a model in the store: its blob's path, which exists and has the size that the
+/// manifest says.
+absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::string& store);
+
+/// What a user typed where a model is expected: a path that exists, or else the name of a model in
+/// one of the StoreCandidates. kNotFound names both possibilities.
+absl::StatusOr<std::string> ResolveModelArgument(const std::string& text);
+
+}  // namespace smelt::ollama

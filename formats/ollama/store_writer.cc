@@ -1,0 +1,357 @@
+#include "formats/ollama/store_writer.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <set>
+#include <span>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "formats/ollama/store.h"
+#include "lib/base/atomic_file.h"
+#include "lib/base/hash.h"
+#include "lib/base/status.h"
+
+namespace smelt::ollama {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kStaging = "smelt-staging";
+constexpr size_t kChunk = 4 << 20;
+/// Files in the staging folder that nobody has locked and that are older than this are left-overs.
+constexpr time_t kStaleSeconds = 3600;
+
+absl::Status SystemError(const std::string& path, std::string_view what, int error) {
+  const bool full = error == ENOSPC || error == EDQUOT;
+  return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(path), ": ", what, ": ",
+               std::strerror(error), full ? "; free some space or choose another store" : "");
+}
+
+class Fd {
+ public:
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Fd() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+absl::StatusOr<Fd> OpenForReading(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return SystemError(path, "cannot be opened", errno);
+  return Fd(fd);
+}
+
+absl::Status WriteAll(int fd, const std::string& path, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(path, "writing failed", errno);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+/// SHA-256 of the first `size` bytes of `fd`; they are also written to `copy` when that is not
+/// negative.
+absl::StatusOr<std::string> HashFile(int fd, const std::string& path, uint64_t size, int copy,
+                                     const BlobProgress& progress) {
+  posix_fadvise(fd, 0, static_cast<off_t>(size), POSIX_FADV_SEQUENTIAL);
+  Sha256 sha;
+  std::vector<std::byte> buffer(std::min<uint64_t>(kChunk, std::max<uint64_t>(size, 1)));
+  for (uint64_t done = 0; done < size;) {
+    const size_t want = std::min<uint64_t>(buffer.size(), size - done);
+    const ssize_t n = pread(fd, buffer.data(), want, static_cast<off_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(path, "reading failed", errno);
+    if (n == 0) return Error(ErrorCode::kIo, Escape(path), ": became shorter while it was read");
+    const std::span<const std::byte> bytes(buffer.data(), static_cast<size_t>(n));
+    sha.Update(bytes);
+    if (copy >= 0) SMELT_RETURN_IF_ERROR(WriteAll(copy, path, bytes));
+    done += bytes.size();
+    if (progress) SMELT_RETURN_IF_ERROR(progress(done, size));
+  }
+  return sha.FinishHex();
+}
+
+/// Changes when the file's content may have changed.
+std::string ChangeMark(int fd) {
+  struct stat info;
+  if (fstat(fd, &info) != 0) return "";
+  return Cat(static_cast<uint64_t>(info.st_size), " ", static_cast<int64_t>(info.st_mtim.tv_sec),
+             " ", static_cast<int64_t>(info.st_mtim.tv_nsec));
+}
+
+}  // namespace
+
+/// A file being made in the staging folder; locked while it is ours, removed unless it was moved
+/// away.
+class StoreWriter::Staged {
+ public:
+  Staged(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  Staged(Staged&& other) noexcept
+      : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, "")) {}
+  ~Staged() {
+    if (!path_.empty()) unlink(path_.c_str());
+  }
+  int fd() const { return fd_.get(); }
+  const std::string& path() const { return path_; }
+
+  /// Synced and renamed; replaces what is at `to`.
+  absl::Status MoveTo(const std::string& to) {
+    if (fsync(fd()) != 0) return SystemError(path_, "syncing to the disk failed", errno);
+    if (rename(path_.c_str(), to.c_str()) != 0) {
+      return SystemError(to, "the finished file cannot get its name", errno);
+    }
+    path_.clear();
+    return SyncDirectory(DirectoryOf(to));
+  }
+
+ private:
+  Fd fd_;
+  std::string path_;
+};
+
+absl::StatusOr<StoreWriter> StoreWriter::Open(const std::string& store) {
+  StoreWriter writer(store);
+  struct stat info;
+  if (stat(store.c_str(), &info) == 0) {
+    if (!S_ISDIR(info.st_mode)) {
+      return Error(ErrorCode::kUsage, Escape(store),
+                   " is no folder, so it cannot be an Ollama store");
+    }
+    writer.owner_ = info.st_uid;
+    writer.group_ = info.st_gid;
+  } else {
+    writer.owner_ = geteuid();
+    writer.group_ = getegid();
+  }
+  SMELT_RETURN_IF_ERROR(writer.MakeFolders(Cat(store, "/blobs")));
+  return writer;
+}
+
+absl::Status StoreWriter::MakeFolders(const std::string& path) {
+  if (mkdir(path.c_str(), 0755) == 0) {
+    GiveToOwner(-1, path);
+    return absl::OkStatus();
+  }
+  if (errno == ENOENT && path.find('/', 1) != std::string::npos) {
+    SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));
+    if (mkdir(path.c_str(), 0755) == 0 || errno == EEXIST) {
+      GiveToOwner(-1, path);
+      return absl::OkStatus();
+    }
+  }
+  struct stat info;
+  if (errno == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    return absl::OkStatus();
+  }
+  return SystemError(path, "this folder of the Ollama store cannot be made", errno);
+}
+
+/// Root imports into the service's store: its user must be able to remove what we made.
+void StoreWriter::GiveToOwner(int fd, const std::string& path) const {
+  if (geteuid() != 0 || owner_ == 0) return;
+  if (fd >= 0 ? fchown(fd, owner_, group_) : lchown(path.c_str(), owner_, group_)) {
+    // Not allowed in some containers; the file is readable for all in any case.
+  }
+}
+
+void StoreWriter::RemoveStale() const {
+  std::error_code error;
+  const fs::path folder = fs::path(store_) / kStaging;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const Fd fd(open(it->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    struct stat info;
+    if (fd.get() < 0 || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
+    if (time(nullptr) - info.st_mtime < kStaleSeconds) continue;
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) unlink(it->path().c_str());
+  }
+}
+
+absl::StatusOr<StoreWriter::Staged> StoreWriter::Stage(uint64_t size) {
+  const std::string folder = Cat(store_, "/", kStaging);
+  SMELT_RETURN_IF_ERROR(MakeFolders(folder));
+  RemoveStale();
+  std::string path = folder + "/part-XXXXXX";
+  const int fd = mkostemp(path.data(), O_CLOEXEC);
+  if (fd < 0) return SystemError(folder, "no file can be made in this folder", errno);
+  Staged staged(Fd(fd), path);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return SystemError(path, "cannot be locked", errno);
+  if (fchmod(fd, 0644) != 0) return SystemError(path, "its mode cannot be set", errno);
+  GiveToOwner(fd, path);
+  if (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0 &&
+      errno != EOPNOTSUPP && errno != ENOSYS) {
+    return SystemError(store_, Cat("no space for a model of ", size, " bytes"), errno);
+  }
+  return staged;
+}
+
+bool StoreWriter::GoodBlob(const std::string& hex, uint64_t size) const {
+  const std::string path = Cat(store_, "/blobs/sha256-", hex);
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat info;
+  if (fd.get() < 0 || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return false;
+  if (static_cast<uint64_t>(info.st_size) != size) return false;
+  const absl::StatusOr<std::string> found = HashFile(fd.get(), path, size, -1, nullptr);
+  if (!found.ok() || *found != hex) return false;
+  utimensat(AT_FDCWD, path.c_str(), nullptr,
+            0);  // fails on somebody else's file: nothing to be done
+  return true;
+}
+
+bool StoreWriter::HasBlobOfSize(uint64_t size) const {
+  std::error_code error;
+  for (fs::directory_iterator it(fs::path(store_) / "blobs", error), end; !error && it != end;
+       it.increment(error)) {
+    std::error_code ignored;
+    if (it->file_size(ignored) == size && !ignored) return true;
+  }
+  return false;
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::Place(Staged& staged, const std::string& hex,
+                                             std::string_view how) {
+  struct stat info;
+  if (fstat(staged.fd(), &info) != 0)
+    return SystemError(staged.path(), "cannot be examined", errno);
+  AddedBlob blob{.digest = Cat("sha256:", hex),
+                 .path = Cat(store_, "/blobs/sha256-", hex),
+                 .how = std::string(how),
+                 .size = static_cast<uint64_t>(info.st_size)};
+  if (GoodBlob(hex, blob.size)) {
+    blob.how = "present";
+    return blob;
+  }
+  SMELT_RETURN_IF_ERROR(staged.MoveTo(blob.path));
+  return blob;
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::AddText(std::string_view content) {
+  SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(content.size()));
+  const auto bytes = std::as_bytes(std::span(content));
+  SMELT_RETURN_IF_ERROR(WriteAll(staged.fd(), staged.path(), bytes));
+  return Place(staged, Sha256Hex(bytes), "copy");
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::ClonedFile(int source, uint64_t size,
+                                                  const BlobProgress& progress) {
+  SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(0));
+  if (ioctl(staged.fd(), FICLONE, source) != 0) {
+    return Error(ErrorCode::kUnsupported, "this file system cannot share the blocks of two files");
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::string hex,
+                         HashFile(staged.fd(), staged.path(), size, -1, progress));
+  return Place(staged, hex, "reflink");
+}
+
+bool StoreWriter::MayLink(int source) const {
+  struct stat info;
+  if (fstat(source, &info) != 0) return false;
+  const bool readable_by_all = (info.st_mode & 0444) == 0444;
+  const bool writable_by_others = (info.st_mode & 0022) != 0;
+  return readable_by_all && !writable_by_others && info.st_uid == owner_;
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::LinkedFile(int source, uint64_t size,
+                                                  const std::string& hex) {
+  AddedBlob blob{.digest = Cat("sha256:", hex),
+                 .path = Cat(store_, "/blobs/sha256-", hex),
+                 .how = "hard link",
+                 .size = size};
+  const std::string by_number =
+      Cat("/proc/self/fd/", source);  // the file that was hashed, not a name
+  if (linkat(AT_FDCWD, by_number.c_str(), AT_FDCWD, blob.path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    return Error(ErrorCode::kUnsupported, "the file cannot be linked into the store");
+  }
+  SMELT_RETURN_IF_ERROR(SyncDirectory(DirectoryOf(blob.path)));
+  return blob;
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::CopiedFile(const std::string& path, int source,
+                                                  uint64_t size, const BlobProgress& progress) {
+  SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(size));
+  SMELT_ASSIGN_OR_RETURN(const std::string hex,
+                         HashFile(source, path, size, staged.fd(), progress));
+  return Place(staged, hex, "copy");
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
+                                               const BlobProgress& progress) {
+  SMELT_ASSIGN_OR_RETURN(const Fd source, OpenForReading(path));
+  struct stat info;
+  if (fstat(source.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return Error(ErrorCode::kUsage, Escape(path), " is no regular file");
+  }
+  const uint64_t size = static_cast<uint64_t>(info.st_size);
+
+  absl::StatusOr<AddedBlob> cloned = ClonedFile(source.get(), size, progress);
+  if (cloned.ok() || CodeOf(cloned.status()) != ErrorCode::kUnsupported) return cloned;
+
+  const bool may_link = MayLink(source.get());
+  if (may_link || HasBlobOfSize(size)) {
+    const std::string before = ChangeMark(source.get());
+    SMELT_ASSIGN_OR_RETURN(const std::string hex, HashFile(source.get(), path, size, -1, progress));
+    if (ChangeMark(source.get()) != before) {
+      return Error(ErrorCode::kInvalidInput, Escape(path),
+                   ": was changed while it was read; try again");
+    }
+    if (GoodBlob(hex, size)) {
+      return AddedBlob{Cat("sha256:", hex), Cat(store_, "/blobs/sha256-", hex), "present", size};
+    }
+    if (may_link) {
+      absl::StatusOr<AddedBlob> linked = LinkedFile(source.get(), size, hex);
+      if (linked.ok() || CodeOf(linked.status()) != ErrorCode::kUnsupported) return linked;
+    }
+  }
+  return CopiedFile(path, source.get(), size, progress);
+}
+
+absl::Status StoreWriter::PutManifest(const Name& name, const Manifest& manifest) {
+  const std::string path = ManifestFile(store_, name);
+  const std::string text = WriteManifest(manifest);
+  SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(0));
+  SMELT_RETURN_IF_ERROR(WriteAll(staged.fd(), staged.path(), std::as_bytes(std::span(text))));
+  SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));
+  SMELT_RETURN_IF_ERROR(staged.MoveTo(path));
+  rmdir(Cat(store_, "/", kStaging).c_str());  // stays while another import uses it
+  return absl::OkStatus();
+}
+
+void StoreWriter::RemoveUnused(const Manifest& old) {
+  std::set<std::string> unused;
+  for (const Layer& layer : old.layers) unused.insert(BlobFile(store_, layer.digest));
+  unused.insert(BlobFile(store_, old.config.digest));
+  for (const Name& name : ListNames(store_)) {
+    const absl::StatusOr<Manifest> manifest = LoadManifest(store_, name);
+    if (!manifest.ok()) return;
+    for (const Layer& layer : manifest->layers) unused.erase(BlobFile(store_, layer.digest));
+    unused.erase(BlobFile(store_, manifest->config.digest));
+  }
+  for (const std::string& path : unused) {
+    if (!path.empty()) unlink(path.c_str());
+  }
+}
+
+}  // namespace smelt::ollama

@@ -1,0 +1,74 @@
+// Adds blobs and manifests to an Ollama store, so that a server running on it, an old one pruning
+// at its start, a second import or a power cut never meets a half-written file.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "formats/ollama/manifest.h"
+#include "formats/ollama/name.h"
+
+namespace smelt::ollama {
+
+struct AddedBlob {
+  std::string digest;  ///< "sha256:..."
+  std::string path;
+  std::string how;  ///< "reflink", "hard link", "copy", "present"
+  uint64_t size = 0;
+};
+
+/// Called with the bytes done; an error stops the work and is returned.
+using BlobProgress = std::function<absl::Status(uint64_t done, uint64_t total)>;
+
+/// Files are made in the folder `STORE/smelt-staging` (which no Ollama looks at), synced, and
+/// renamed to their place: nothing temporary is ever in `blobs/` or `manifests/`. Staged files of
+/// killed runs are removed by later ones.
+class StoreWriter {
+ public:
+  /// Makes the store's folders as needed.
+  static absl::StatusOr<StoreWriter> Open(const std::string& store);
+
+  /// A file as a blob, by reflink, else hard link, else copy. A hard link is only made of a file
+  /// that everybody may read, only its owner may write, and whose owner is the store's: Ollama's
+  /// service must be able to read it and nobody else to change it. Blobs that exist already are
+  /// verified and touched (a new Ollama prunes only what is more than an hour old).
+  absl::StatusOr<AddedBlob> AddFile(const std::string& path, const BlobProgress& progress);
+  absl::StatusOr<AddedBlob> AddText(std::string_view content);
+
+  /// Replaces the manifest of `name` in one step. The name is used as it is (see InSpellingOf).
+  absl::Status PutManifest(const Name& name, const Manifest& manifest);
+
+  /// Removes the blobs of `old` that no manifest of the store names any more. Removes nothing when
+  /// any manifest cannot be read.
+  void RemoveUnused(const Manifest& old);
+
+  const std::string& store() const { return store_; }
+
+ private:
+  explicit StoreWriter(std::string store) : store_(std::move(store)) {}
+
+  class Staged;
+  absl::StatusOr<Staged> Stage(uint64_t size);
+  absl::StatusOr<AddedBlob> Place(Staged& staged, const std::string& hex, std::string_view how);
+  absl::StatusOr<AddedBlob> ClonedFile(int source, uint64_t size, const BlobProgress& progress);
+  absl::StatusOr<AddedBlob> LinkedFile(int source, uint64_t size, const std::string& hex);
+  absl::StatusOr<AddedBlob> CopiedFile(const std::string& path, int source, uint64_t size,
+                                       const BlobProgress& progress);
+  bool MayLink(int source) const;
+  bool GoodBlob(const std::string& hex, uint64_t size) const;
+  bool HasBlobOfSize(uint64_t size) const;
+  absl::Status MakeFolders(const std::string& path);
+  void GiveToOwner(int fd, const std::string& path) const;
+  void RemoveStale() const;
+
+  std::string store_;
+  uid_t owner_ = 0;
+  gid_t group_ = 0;
+};
+
+}  // namespace smelt::ollama

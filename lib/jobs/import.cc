@@ -1,0 +1,109 @@
+// A GGUF into an Ollama store, so that the real Ollama runs it.
+#include "smelt/import.h"
+
+#include <sys/stat.h>
+
+#include <string>
+#include <utility>
+
+#include "formats/gguf.h"
+#include "formats/ollama/manifest.h"
+#include "formats/ollama/name.h"
+#include "formats/ollama/store.h"
+#include "formats/ollama/store_writer.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+/// How often everything is put in place again when a starting server pruned it before the manifest
+/// was there.
+constexpr int kAttempts = 3;
+
+absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& observer) {
+  struct stat info;
+  if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    return Error(ErrorCode::kUnsupported, Escape(path),
+                 " is a directory; make a GGUF of it first with `smelt convert`");
+  }
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
+  const std::string name = Escape(path);
+  if (file.files.size() > 1) {
+    return Error(ErrorCode::kUnsupported, name,
+                 " is one part of a split GGUF; merge the parts first with ",
+                 "`smelt convert --type copy`");
+  }
+  const MetadataValue* type = file.metadata.Find("general.type");
+  const std::string* kind = type == nullptr ? nullptr : type->AsString();
+  if (kind != nullptr && *kind != "model") {
+    return Error(ErrorCode::kUnsupported, name, " is no model but of the type \"", Escape(*kind),
+                 "\" (general.type); import the model that it belongs to");
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::string architecture,
+                         file.metadata.String("general.architecture"));
+  for (const char* suffix : {".context_length", ".embedding_length"}) {
+    const std::string key = architecture + suffix;
+    const MetadataValue* value = file.metadata.Find(key);
+    if (value == nullptr || !value->AsUint()) {
+      observer.Warn(Cat(name, ": no key ", Escape(key),
+                        "; `ollama show` of older versions fails on such a file"));
+    }
+  }
+  return file;
+}
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+}  // namespace
+
+absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& observer) {
+  SMELT_ASSIGN_OR_RETURN(ollama::Name name, ollama::ParseName(options.name));
+  std::string store = options.store;
+  if (store.empty()) {
+    SMELT_ASSIGN_OR_RETURN(store, ollama::StoreForWriting());
+  }
+  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(options.file, observer));
+  SMELT_ASSIGN_OR_RETURN(ollama::Config config, ollama::ConfigOf(file));
+  SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
+  name = ollama::InSpellingOf(store, name);
+  const absl::StatusOr<ollama::Manifest> old = ollama::LoadManifest(store, name);
+  const ollama::BlobProgress progress = [&](uint64_t done, uint64_t total) {
+    if (observer.Cancelled())
+      return Error(ErrorCode::kCancelled, "interrupted; nothing was imported");
+    observer.Report({.phase = "importing", .done = done, .total = total, .unit = "bytes"});
+    return absl::OkStatus();
+  };
+
+  for (int attempt = 1;; ++attempt) {
+    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob model, writer.AddFile(options.file, progress));
+    config.layers = {model.digest};
+    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob settings,
+                           writer.AddText(ollama::WriteConfig(config)));
+    ollama::Manifest manifest;
+    manifest.config = {std::string(ollama::kConfigType), settings.digest, settings.size, ""};
+    manifest.layers = {{std::string(ollama::kModelLayer), model.digest, model.size, ""}};
+    SMELT_RETURN_IF_ERROR(writer.PutManifest(name, manifest));
+
+    // A server that started in between may have pruned blobs that no manifest named yet: look
+    // again.
+    if (Exists(model.path) && Exists(settings.path)) {
+      if (old.ok()) writer.RemoveUnused(*old);
+      return ImportResult{.name = name.Short(),
+                          .manifest = ollama::ManifestFile(store, name),
+                          .blob = model.path,
+                          .digest = model.digest,
+                          .how = model.how,
+                          .bytes = model.size};
+    }
+    if (attempt == kAttempts) {
+      return Error(ErrorCode::kIo, Escape(store),
+                   ": the model's files vanish from the store as soon as they ",
+                   "are written; another program prunes it");
+    }
+  }
+}
+
+}  // namespace smelt

@@ -1,0 +1,366 @@
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "formats/gguf.h"
+#include "formats/ollama/manifest.h"
+#include "formats/ollama/name.h"
+#include "formats/ollama/store.h"
+#include "formats/ollama/store_writer.h"
+#include "lib/base/hash.h"
+#include "lib/base/json.h"
+#include "lib/base/status.h"
+#include "tests/testing/testing.h"
+
+namespace smelt::ollama {
+namespace {
+
+namespace fs = std::filesystem;
+using smelt::testing::ReadFile;
+using smelt::testing::TempDir;
+using smelt::testing::TestdataPath;
+using smelt::testing::WriteFile;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+JsonValue Json(const std::string& path) {
+  const absl::StatusOr<JsonValue> value = ParseJsonValue(ReadFile(path), path);
+  SMELT_EXPECT_OK(value);
+  return value.ok() ? *value : JsonValue();
+}
+
+std::string Text(const JsonValue& object, std::string_view key) {
+  const JsonValue* value = object.Find(key);
+  return value == nullptr ? "" : *value->as_string();
+}
+
+void ExpectParts(const JsonValue* expected, const Name& name) {
+  EXPECT_EQ(name.host, Text(*expected, "host"));
+  EXPECT_EQ(name.space, Text(*expected, "namespace"));
+  EXPECT_EQ(name.model, Text(*expected, "model"));
+  EXPECT_EQ(name.tag, Text(*expected, "tag"));
+}
+
+std::string FromBase64(const std::string& text) {
+  static const std::string kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  unsigned bits = 0, count = 0;
+  for (char c : text) {
+    if (c == '=') break;
+    bits = bits << 6 | static_cast<unsigned>(kDigits.find(c));
+    count += 6;
+    if (count >= 8) out += static_cast<char>(bits >> (count -= 8) & 255);
+  }
+  return out;
+}
+
+TEST(OllamaNames, AllVectors) {
+  const JsonValue vectors = Json(TestdataPath("ollama/names.json"));
+  size_t cases = 0;
+  for (const JsonValue& c : *vectors.Find("cases")->as_array()) {
+    ++cases;
+    SCOPED_TRACE(c.ToText());
+    const bool valid = *c.Find("valid")->as_bool();
+    if (c.Find("manifest_path") != nullptr) {
+      const Name name = NameOfManifest(Text(c, "manifest_path"));
+      EXPECT_EQ(name.valid(), valid);
+      if (!valid) continue;
+      ExpectParts(c.Find("full"), name);
+      EXPECT_EQ(name.Short(), Text(c, "short"));
+      continue;
+    }
+    const std::string text =
+        c.Find("name_b64") != nullptr ? FromBase64(Text(c, "name_b64")) : Text(c, "name");
+    const Name bare = SplitName(text), full = bare.WithDefaults();
+    EXPECT_EQ(full.valid(), valid);
+    EXPECT_EQ(ParseName(text).ok(), valid);
+    if (!valid) continue;
+    ExpectParts(c.Find("bare"), bare);
+    ExpectParts(c.Find("full"), full);
+    EXPECT_EQ(full.Full(), Text(c, "string"));
+    EXPECT_EQ(full.Short(), Text(c, "short"));
+    EXPECT_EQ(full.ManifestPath(), Text(c, "path"));
+  }
+  EXPECT_EQ(cases, 215u);
+}
+
+TEST(OllamaSizes, AllVectors) {
+  const JsonValue vectors = Json(TestdataPath("ollama/sizes.json"));
+  for (const JsonValue& c : *vectors.Find("cases")->as_array()) {
+    const uint64_t number = static_cast<uint64_t>(*c.Find("number")->as_int());
+    EXPECT_EQ(ParameterText(number), Text(c, "parameters")) << number;
+    EXPECT_EQ(SizeText(number), Text(c, "bytes")) << number;
+  }
+}
+
+TEST(OllamaJson, StringsAsGoWritesThem) {
+  EXPECT_EQ(GoJsonString("a<b>&\"\\\n\t\b\f\r\x01\x7f"),
+            "\"a\\u003cb\\u003e\\u0026\\\"\\\\\\n\\t\\b\\f\\r\\u0001\x7f\"");
+  EXPECT_EQ(GoJsonString("\u2028\u2029\u00e9\xff"), "\"\\u2028\\u2029\u00e9\\ufffd\"");
+}
+
+TEST(OllamaManifest, ReadersTakeWhatOthersWrite) {
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  const auto got = ReadManifest(Cat("  {\"x\":[{}], \"layers\":[{\"size\":7,\"digest\":\"", digest,
+                                    "\",\"mediaType\":\"text \\\"}\"}]}  trailing }"),
+                                "m");
+  SMELT_ASSERT_OK(got);
+  ASSERT_EQ(got->layers.size(), 1u);
+  EXPECT_EQ(got->layers[0].size, 7u);
+  EXPECT_TRUE(got->config.digest.empty());
+  EXPECT_FALSE(ReadManifest("", "m").ok());
+  EXPECT_FALSE(ReadManifest("\xef\xbb\xbf{}", "m").ok());
+  EXPECT_FALSE(ReadManifest("{\"layers\":[{\"size\":7,\"digest\":\"sha256:../../x\"}]}", "m").ok());
+}
+
+/// The GGUF behind an observed store.
+std::string GgufOf(const JsonValue& observed) {
+  for (const auto& [path, file] : *observed.Find("files")->as_object()) {
+    const JsonValue* name = file.Find("gguf");
+    if (name != nullptr && name->as_string() != nullptr) {
+      return TestdataPath("ollama/gguf/" + *name->as_string());
+    }
+  }
+  return "";
+}
+
+/// Adds a GGUF as the import job does; files of testdata through a private copy, never by link.
+absl::StatusOr<AddedBlob> AddModel(const std::string& store, std::string gguf, const Name& name) {
+  const TempDir copies;
+  if (gguf.starts_with(TestdataPath(""))) {
+    fs::copy_file(gguf, copies / "model.gguf");
+    gguf = copies / "model.gguf";
+    chmod(gguf.c_str(), 0600);
+  }
+  SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(gguf));
+  SMELT_ASSIGN_OR_RETURN(Config config, ConfigOf(file));
+  SMELT_ASSIGN_OR_RETURN(StoreWriter writer, StoreWriter::Open(store));
+  SMELT_ASSIGN_OR_RETURN(AddedBlob model, writer.AddFile(gguf, nullptr));
+  config.layers = {model.digest};
+  SMELT_ASSIGN_OR_RETURN(const AddedBlob settings, writer.AddText(WriteConfig(config)));
+  Manifest manifest;
+  manifest.config = {std::string(kConfigType), settings.digest, settings.size, ""};
+  manifest.layers = {{std::string(kModelLayer), model.digest, model.size, ""}};
+  SMELT_RETURN_IF_ERROR(writer.PutManifest(name, manifest));
+  return model;
+}
+
+TEST(OllamaStore, SameBytesAsOllamaWrites) {
+  size_t cases = 0;
+  for (const auto& folder : fs::directory_iterator(TestdataPath("ollama"))) {
+    if (!fs::exists(folder.path() / "case.json")) continue;
+    SCOPED_TRACE(folder.path().filename());
+    ++cases;
+    const JsonValue description = Json(folder.path() / "case.json");
+    const JsonValue& step = (*description.Find("steps")->as_array())[0];
+    const auto name = ParseName(Text(step, "create"));
+    SMELT_ASSERT_OK(name);
+    const fs::path theirs = folder.path() / "0.6.5" / "store";
+    const JsonValue observed = Json(folder.path() / "0.6.5" / "observed.json");
+
+    const TempDir dir;
+    SMELT_ASSERT_OK(AddModel(dir / "store", GgufOf(observed), *name));
+
+    // Every file that Ollama made is there with the same bytes; only `from` is left out of the
+    // manifest.
+    for (const auto& [path, file] : *observed.Find("files")->as_object()) {
+      const std::string ours = Cat(dir / "store", "/", path);
+      struct stat info;
+      ASSERT_EQ(stat(ours.c_str(), &info), 0) << path;
+      EXPECT_EQ(info.st_mode & 0777, S_ISDIR(info.st_mode) ? 0755u : 0644u) << path;
+      if (!path.starts_with("manifests/")) {
+        if (!S_ISDIR(info.st_mode)) {
+          const std::string content = ReadFile(ours);
+          EXPECT_EQ(Sha256Hex(std::as_bytes(std::span(content))), Text(file, "sha256"));
+        }
+      } else if (S_ISREG(info.st_mode)) {
+        std::string expected = ReadFile(theirs / path);
+        const size_t from = expected.find(",\"from\":");
+        ASSERT_NE(from, std::string::npos);
+        expected.erase(from, expected.find('}', from) - from);
+        EXPECT_EQ(ReadFile(ours), expected);
+      }
+    }
+    size_t files = 0;
+    for ([[maybe_unused]] const auto& entry : fs::recursive_directory_iterator(dir / "store"))
+      ++files;
+    EXPECT_EQ(files, observed.Find("files")->as_object()->size());  // nothing else
+  }
+  EXPECT_EQ(cases, 6u);
+}
+
+const char* const kTiny = "ollama/gguf/tiny-f16.gguf";
+
+TEST(OllamaStore, NameLeadsToTheBlob) {
+  const TempDir dir;
+  const auto added = AddModel(dir / "s", TestdataPath(kTiny), *ParseName("Team/Tiny:V1"));
+  SMELT_ASSERT_OK(added);
+  for (const char* text : {"Team/Tiny:V1", "team/tiny:v1", "TEAM/TINY:V1"}) {
+    const auto path = ResolveStoreName(text, dir / "s");
+    SMELT_ASSERT_OK(path);
+    EXPECT_EQ(*path, added->path);
+  }
+  EXPECT_EQ(CodeOf(ResolveStoreName("tiny", dir / "s").status()), ErrorCode::kNotFound);
+  EXPECT_EQ(CodeOf(ResolveStoreName("../tiny", dir / "s").status()), ErrorCode::kUsage);
+
+  fs::resize_file(added->path, 100);
+  EXPECT_EQ(CodeOf(ResolveStoreName("team/tiny:v1", dir / "s").status()), ErrorCode::kInvalidInput);
+  fs::remove(added->path);
+  EXPECT_EQ(CodeOf(ResolveStoreName("team/tiny:v1", dir / "s").status()), ErrorCode::kNotFound);
+}
+
+TEST(OllamaStore, SpellingOfTheStoreWinsPartByPart) {
+  const TempDir dir;
+  SMELT_ASSERT_OK(AddModel(dir / "s", TestdataPath(kTiny), *ParseName("library/tiny:Q4")));
+  EXPECT_EQ(InSpellingOf(dir / "s", *ParseName("team/Tiny:q4")).Short(), "team/tiny:Q4");
+  EXPECT_EQ(InSpellingOf(dir / "s", *ParseName("other")).Short(), "other:latest");
+  SMELT_ASSERT_OK(AddModel(dir / "s", TestdataPath(kTiny), *ParseName("TINY")));
+  EXPECT_EQ(InSpellingOf(dir / "s", *ParseName("tiny")).model, "tiny");  // exact
+  EXPECT_EQ(InSpellingOf(dir / "s", *ParseName("Tiny")).model, "TINY");  // the first in byte order
+}
+
+TEST(OllamaStore, ListingSkipsWhatIsNoName) {
+  const TempDir dir;
+  SMELT_ASSERT_OK(AddModel(dir / "s", TestdataPath(kTiny), *ParseName("b")));
+  SMELT_ASSERT_OK(AddModel(dir / "s", TestdataPath(kTiny), *ParseName("a")));
+  WriteFile(dir / "s/manifests/registry.ollama.ai/library/a/.DS_Store", "x");
+  WriteFile(dir / "s/manifests/registry.ollama.ai/file", "x");
+  fs::create_symlink("nowhere", dir / "s/manifests/registry.ollama.ai/library/a/dangling");
+  std::vector<std::string> names;
+  for (const Name& name : ListNames(dir / "s")) names.push_back(name.Short());
+  EXPECT_THAT(names, ElementsAre("a:latest", "b:latest"));
+}
+
+TEST(OllamaStore, BlobIsReadableByAllAndIndependentOfPrivateFiles) {
+  const TempDir dir;
+  const std::string source = dir / "private.gguf";
+  fs::copy_file(TestdataPath(kTiny), source);
+  chmod(source.c_str(), 0600);
+  const auto added = AddModel(dir / "s", source, *ParseName("p"));
+  SMELT_ASSERT_OK(added);
+  EXPECT_NE(added->how, "hard link");
+  struct stat info;
+  ASSERT_EQ(stat(added->path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0644u);
+  const std::string before = ReadFile(added->path);
+  WriteFile(source, "overwritten");
+  EXPECT_EQ(ReadFile(added->path), before);
+}
+
+TEST(OllamaStore, PlainFilesAreNotCopied) {
+  const TempDir dir;
+  const std::string source = dir / "m.gguf";
+  fs::copy_file(TestdataPath(kTiny), source);
+  chmod(source.c_str(), 0644);
+  const auto added = AddModel(dir / "s", source, *ParseName("p"));
+  SMELT_ASSERT_OK(added);
+  EXPECT_TRUE(added->how == "hard link" || added->how == "reflink") << added->how;
+  EXPECT_EQ(added->how == "hard link", fs::equivalent(source, added->path));
+  const auto again = AddModel(dir / "s", source, *ParseName("q"));
+  SMELT_ASSERT_OK(again);
+  EXPECT_EQ(again->how, "present");
+  EXPECT_FALSE(fs::exists(dir / "s/smelt-staging"));
+}
+
+TEST(OllamaStore, ReusedBlobsAreTouchedAndDamagedOnesReplaced) {
+  const TempDir dir;
+  const std::string source = dir / "m.gguf";
+  fs::copy_file(TestdataPath(kTiny), source);
+  chmod(source.c_str(), 0600);
+  const auto added = AddModel(dir / "s", source, *ParseName("p"));
+  SMELT_ASSERT_OK(added);
+  const auto old = fs::file_time_type::clock::now() - std::chrono::hours(5);
+  fs::last_write_time(added->path, old);
+  SMELT_ASSERT_OK(AddModel(dir / "s", source, *ParseName("p")));
+  EXPECT_GT(fs::last_write_time(added->path), old + std::chrono::hours(4));
+
+  std::string damaged = ReadFile(added->path);
+  damaged[5000] ^= 1;
+  WriteFile(added->path, damaged);
+  const auto mended = AddModel(dir / "s", source, *ParseName("p"));
+  SMELT_ASSERT_OK(mended);
+  EXPECT_NE(mended->how, "present");
+  EXPECT_EQ(ReadFile(added->path), ReadFile(source));
+}
+
+TEST(OllamaStore, UnusedBlobsGoAndSharedOnesStay) {
+  const TempDir dir;
+  const std::string store = dir / "s";
+  const auto f16 = AddModel(store, TestdataPath(kTiny), *ParseName("a"));
+  SMELT_ASSERT_OK(f16);
+  const auto old = LoadManifest(store, *ParseName("a"));
+  SMELT_ASSERT_OK(old);
+  SMELT_ASSERT_OK(AddModel(store, TestdataPath(kTiny), *ParseName("b")));
+  const auto q8 = AddModel(store, TestdataPath("ollama/gguf/tiny-q8_0.gguf"), *ParseName("a"));
+  SMELT_ASSERT_OK(q8);
+  auto writer = StoreWriter::Open(store);
+  SMELT_ASSERT_OK(writer);
+  writer->RemoveUnused(*old);
+  EXPECT_TRUE(fs::exists(f16->path));  // b still has it
+
+  fs::remove_all(store + "/manifests/registry.ollama.ai/library/b");
+  const std::string bad = store + "/manifests/registry.ollama.ai/library/a/broken";
+  WriteFile(bad, "no manifest");
+  writer->RemoveUnused(*old);
+  EXPECT_TRUE(fs::exists(f16->path));  // the broken one might name it
+  fs::remove(bad);
+  writer->RemoveUnused(*old);
+  EXPECT_FALSE(fs::exists(f16->path));
+  EXPECT_TRUE(fs::exists(q8->path));
+}
+
+TEST(OllamaStore, LeftOversOfKilledRunsGoAfterAWhile) {
+  const TempDir dir;
+  SMELT_ASSERT_OK(StoreWriter::Open(dir / "s"));
+  fs::create_directory(dir / "s/smelt-staging");
+  WriteFile(dir / "s/smelt-staging/part-old", "x");
+  WriteFile(dir / "s/smelt-staging/part-new", "x");
+  fs::last_write_time(dir / "s/smelt-staging/part-old",
+                      fs::file_time_type::clock::now() - std::chrono::hours(2));
+  SMELT_ASSERT_OK(AddModel(dir / "s", TestdataPath(kTiny), *ParseName("a")));
+  EXPECT_FALSE(fs::exists(dir / "s/smelt-staging/part-old"));
+  EXPECT_TRUE(fs::exists(dir / "s/smelt-staging/part-new"));
+}
+
+TEST(OllamaStore, InterruptedImportLeavesNothing) {
+  const TempDir dir;
+  auto writer = StoreWriter::Open(dir / "s");
+  SMELT_ASSERT_OK(writer);
+  const auto added = writer->AddFile(TestdataPath(kTiny), [](uint64_t, uint64_t) {
+    return Error(ErrorCode::kCancelled, "interrupted");
+  });
+  EXPECT_EQ(CodeOf(added.status()), ErrorCode::kCancelled);
+  EXPECT_TRUE(fs::is_empty(dir / "s/blobs"));
+  size_t files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(dir / "s"))
+    files += entry.is_regular_file();
+  EXPECT_EQ(files, 0u);
+}
+
+TEST(OllamaStore, EnvironmentChoosesTheStore) {
+  const TempDir dir;
+  setenv("OLLAMA_MODELS", Cat(" \"", dir / "s", "\" ").c_str(), 1);
+  EXPECT_THAT(StoreCandidates(), ElementsAre(dir / "s"));
+  const auto writing = StoreForWriting();
+  SMELT_ASSERT_OK(writing);
+  EXPECT_EQ(*writing, dir / "s");
+  const auto added = AddModel(dir / "s", TestdataPath(kTiny), *ParseName("m"));
+  SMELT_ASSERT_OK(added);
+  const auto found = ResolveModelArgument("m");
+  SMELT_ASSERT_OK(found);
+  EXPECT_EQ(*found, added->path);
+  EXPECT_THAT(std::string(ResolveModelArgument("other").status().message()), HasSubstr(dir / "s"));
+  EXPECT_EQ(*ResolveModelArgument(dir.path()), dir.path());
+  setenv("OLLAMA_MODELS", "  ", 1);
+  setenv("HOME", dir.path().c_str(), 1);
+  EXPECT_EQ(StoreCandidates()[0], dir / ".ollama/models");
+  unsetenv("OLLAMA_MODELS");
+}
+
+}  // namespace
+}  // namespace smelt::ollama
