@@ -30,7 +30,8 @@ struct TypeTotal {
 
 struct InspectResult {
   std::string path, format;  ///< "safetensors", "gguf", "model directory"
-  /// Key, value type, value as JSON text (long arrays shortened: see `Inspect`).
+  /// Key as stored, value type ("u32"; arrays with their length: "string[49152]"), value as JSON
+  /// text. Of arrays the first eight elements are there. Numbers that JSON lacks (NaN) are strings.
   struct Key {
     std::string key, type, json;
   };

@@ -1,0 +1,177 @@
+// What a file, directory or store name holds.
+#include "smelt/inspect.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "formats/gguf.h"
+#include "formats/safetensors.h"
+#include "lib/base/json.h"
+#include "lib/base/status.h"
+#include "lib/jobs/open_model.h"
+#include "lib/model/recipe.h"
+
+namespace smelt {
+namespace {
+
+/// Elements of an array that are shown; vocabularies have a hundred thousand.
+constexpr size_t kShownElements = 8;
+
+std::string ToJson(const std::string& text) { return JsonQuote(text); }
+std::string ToJson(bool value) { return value ? "true" : "false"; }
+template <typename T>
+requires std::is_arithmetic_v<T> std::string ToJson(T value) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (!std::isfinite(value)) return JsonQuote(Cat(static_cast<double>(value)));
+  }
+  char text[64];  // the shortest form that reads back as the same number of this type
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  return std::string(text, end);
+}
+template <typename T>
+std::string ToJson(const std::vector<T>& values) {
+  std::string out;
+  for (size_t i = 0; i < std::min(values.size(), kShownElements); ++i) {
+    out += Cat(i == 0 ? "[" : ",", ToJson(values[i]));
+  }
+  return out.empty() ? "[]" : out + "]";
+}
+
+InspectResult::Key KeyOf(const Metadata::Entry& entry) {
+  const MetadataValue& value = entry.value;
+  InspectResult::Key key;
+  key.key = entry.key;
+  key.type = Name(value.element_type());
+  if (value.is_array()) key.type += Cat("[", value.size(), "]");
+  key.json = std::visit([](const auto& stored) { return ToJson(stored); }, value.storage());
+  return key;
+}
+
+/// ggml order without trailing extents beyond `dims`.
+std::vector<uint64_t> Extents(const std::array<uint64_t, 4>& ne, int dims) {
+  return {ne.begin(), ne.begin() + dims};
+}
+
+void AddUp(InspectResult& result) {
+  std::map<std::string, TypeTotal> totals;
+  for (const InspectTensor& tensor : result.tensors) {
+    TypeTotal& total = totals[tensor.type];
+    total.type = tensor.type;
+    uint64_t elements = 1;
+    for (uint64_t extent : tensor.shape) elements *= extent;
+    ++total.tensors;
+    total.elements += elements;
+    total.bytes += tensor.bytes;
+  }
+  for (auto& [type, total] : totals) {
+    result.parameters += total.elements;
+    result.bytes += total.bytes;
+    result.totals.push_back(std::move(total));
+  }
+  std::stable_sort(result.totals.begin(), result.totals.end(),
+                   [](const TypeTotal& a, const TypeTotal& b) { return a.bytes > b.bytes; });
+  if (result.parameters > 0) {
+    result.bits_per_weight =
+        8.0 * static_cast<double>(result.bytes) / static_cast<double>(result.parameters);
+  }
+}
+
+void FromContainer(const Container& container, const Observer& observer, InspectResult& result) {
+  for (const std::string& warning : container.warnings) observer.Warn(warning);
+  result.format = "safetensors";
+  for (const auto& [key, value] : container.metadata) {
+    result.metadata.push_back({key, "string", JsonQuote(value)});
+  }
+  for (const RawTensor& tensor : container.tensors) {
+    result.tensors.push_back({.name = tensor.name,
+                              .type = std::string(Name(tensor.dtype)),
+                              .recipe = "",
+                              .shape = tensor.shape,
+                              .bytes = tensor.elements() * BitsOf(tensor.dtype) / 8});
+  }
+}
+
+void FromGguf(const GgufFile& file, InspectResult& result) {
+  result.format = "gguf";
+  for (const Metadata::Entry& entry : file.metadata.entries()) {
+    result.metadata.push_back(KeyOf(entry));
+  }
+  for (const GgufTensor& tensor : file.tensors) {
+    result.tensors.push_back({.name = tensor.name,
+                              .type = std::string(Info(tensor.type).name),
+                              .recipe = "",
+                              .shape = Extents(tensor.ne, tensor.dims),
+                              .bytes = tensor.bytes});
+  }
+}
+
+absl::Status FromDirectory(const std::string& path, bool recipes, const Observer& observer,
+                           InspectResult& result) {
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source,
+                         OpenModelByName(path, OpenOptions(), observer));
+  result.format = "model directory";
+  for (const Metadata::Entry& entry : source->metadata().entries()) {
+    result.metadata.push_back(KeyOf(entry));
+  }
+  for (const TensorInfo& tensor : source->tensors()) {
+    const std::optional<uint64_t> row = RowBytes(tensor.type, tensor.shape.columns());
+    result.tensors.push_back(
+        {.name = tensor.name,
+         .type = std::string(Info(tensor.type).name),
+         .recipe = recipes && tensor.recipe != nullptr ? tensor.recipe->ToText() : "",
+         .shape = Extents(tensor.shape.ne, tensor.shape.dims),
+         .bytes = row.value_or(0) * tensor.shape.rows()});
+  }
+  return absl::OkStatus();
+}
+
+bool IsFolder(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+absl::Status FromPath(const std::string& path, bool recipes, const Observer& observer,
+                      InspectResult& result) {
+  if (IsFolder(path)) {
+    if (Exists(path + "/config.json") || Exists(path + "/params.json")) {
+      return FromDirectory(path, recipes, observer, result);
+    }
+    SMELT_ASSIGN_OR_RETURN(const Container container, OpenSafetensorsDirectory(path));
+    FromContainer(container, observer, result);
+    return absl::OkStatus();
+  }
+  SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage, OpenFile(path));
+  if (path.ends_with(".gguf") || LooksLikeGguf(*storage)) {
+    SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(path));
+    FromGguf(file, result);
+    return absl::OkStatus();
+  }
+  SMELT_ASSIGN_OR_RETURN(const Container container, ReadSafetensors(std::move(storage)));
+  FromContainer(container, observer, result);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Observer& observer) {
+  SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.path));
+  InspectResult result;
+  result.path = options.path;
+  SMELT_RETURN_IF_ERROR(FromPath(path, options.recipes, observer, result));
+  AddUp(result);
+  return result;
+}
+
+}  // namespace smelt
