@@ -39,6 +39,7 @@ struct BlockFormat {
   int code_min, code_max;    ///< range of the codes that the encoder uses
   int scale_min,
       scale_max;         ///< range of a super-block's integer sub-scales; both 0 in a simple block
+  bool searched;         ///< false: the largest value simply gets the largest code
   UnpackBlockFn unpack;  ///< the scalar reference: reads like the format's definition
   UnpackBlocksFn (*fast_unpack)();  ///< the SIMD version for this machine; null where there is none
   PackBlockFn pack;                 ///< null where we only read the format

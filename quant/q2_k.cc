@@ -51,6 +51,7 @@ const BlockFormat kFormatQ2_K = {
     .code_max = 3,
     .scale_min = 0,
     .scale_max = 15,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,

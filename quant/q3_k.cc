@@ -63,6 +63,7 @@ const BlockFormat kFormatQ3_K = {
     .code_max = 3,
     .scale_min = -32,
     .scale_max = 31,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,

@@ -35,6 +35,7 @@ const BlockFormat kFormatQ4_0 = {
     .code_max = 7,
     .scale_min = 0,
     .scale_max = 0,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,

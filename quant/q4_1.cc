@@ -36,6 +36,7 @@ const BlockFormat kFormatQ4_1 = {
     .code_max = 15,
     .scale_min = 0,
     .scale_max = 0,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,

@@ -50,6 +50,7 @@ const BlockFormat kFormatQ4_K = {
     .code_max = 15,
     .scale_min = 0,
     .scale_max = 63,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,

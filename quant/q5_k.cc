@@ -59,6 +59,7 @@ const BlockFormat kFormatQ5_K = {
     .code_max = 31,
     .scale_min = 0,
     .scale_max = 63,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,

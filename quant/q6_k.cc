@@ -54,6 +54,7 @@ const BlockFormat kFormatQ6_K = {
     .code_max = 31,
     .scale_min = -128,
     .scale_max = 127,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,

@@ -29,6 +29,7 @@ const BlockFormat kFormatQ8_0 = {
     .code_max = 127,
     .scale_min = 0,
     .scale_max = 0,
+    .searched = false,
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
