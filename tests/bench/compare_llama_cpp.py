@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""smelt and llama.cpp on the same machine, in one run: what costs how much, as ratios.
+
+    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|generate]...
+
+  --big DIR            model to convert, of a billion parameters (shared/tools/synth_model.py synth-1b)
+  --small DIR          model to evaluate (shared/tools/real_models.py smollm2)
+  --llama-python EXE   Python with llama-cpp-python built for this machine:  pip install llama-cpp-python==0.3.36 numpy gguf
+  --llama-cpp TREE     llama.cpp's source, for its converter; the source archive of llama-cpp-python has it (vendor/llama.cpp):
+                       pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
+  --convert-python EXE Python that can run the converter:  pip install torch transformers sentencepiece
+  --peak PROGRAM       engine_bench: prints this machine's f32 FMA peak
+  --tmpfs DIR          outputs (default /dev/shm)
+  --threads N          of both programs (default: all cores)
+  --repeat N           the best of N (default 2); llama.cpp and smelt take turns
+  --json FILE          the figures
+
+Inputs are read once beforehand, so that they are in the page cache. llama.cpp's threads spin while they wait: with another busy process on the
+machine its generation becomes very slow, so measure on a quiet machine or with --threads 1.
+"""
+import argparse
+import json
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def timed(argv, env=None):
+    """Runs a program: (standard output, wall seconds, CPU seconds)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    p = subprocess.run([os.fspath(a) for a in argv], capture_output=True, text=True, env=env)
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if p.returncode != 0:
+        sys.exit(f"exit {p.returncode}: {' '.join(map(str, argv))}\n{p.stdout[-2000:]}{p.stderr[-2000:]}")
+    return p.stdout, wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def cache(path):
+    """Reads the model's files once."""
+    for file in [path] if path.is_file() else sorted(path.iterdir()):
+        with open(file, "rb") as f:
+            while f.read(1 << 24):
+                pass
+
+
+class Bench:
+    def __init__(self, a):
+        self.a = a
+        self.out = pathlib.Path(tempfile.mkdtemp(prefix="smelt-bench-", dir=a.tmpfs))
+        self.rows = []
+
+    def row(self, what, ours, theirs, ratio, unit):
+        """One line of the result; `ratio` says how many times better ours is."""
+        self.rows.append({"what": what, "smelt": ours, "reference": theirs, "ratio": ratio, "unit": unit})
+        print(f"{what:58} smelt {ours:9.2f}   reference {theirs:9.2f} {unit:10} {ratio:6.2f}x", flush=True)
+
+    def smelt(self, *argv):
+        return timed([self.a.smelt, *argv, "--threads", self.a.threads])
+
+    def smelt_json(self, *argv):
+        out, wall, cpu = self.smelt(*argv, "--json")
+        return json.loads(out), wall, cpu
+
+    def llama(self, *argv):
+        out, wall, cpu = timed([self.a.llama_python, self.a.shared / "tools/llama_peer.py", *argv, "--threads", self.a.threads,
+                                "--backend", "llama_cpp"])
+        return json.loads(out.splitlines()[-1]), wall, cpu
+
+    def best(self, *measurements):
+        """Calls each measurement in turn, `--repeat` times; the smallest result of each."""
+        results = [[] for _ in measurements]
+        for _ in range(self.a.repeat):
+            for kept, measure in zip(results, measurements):
+                kept.append(measure())
+        return [min(r) for r in results]
+
+    # ------------------------------------------------------------ what is measured
+    def convert(self):
+        a, bf16 = self.a, self.out / "theirs-bf16.gguf"
+        cache(a.big)
+
+        def converter():
+            _, wall, cpu = timed([a.convert_python, a.llama_cpp / "convert_hf_to_gguf.py", a.big, "--outtype", "bf16", "--outfile", bf16])
+            return wall, cpu
+
+        def quantize():
+            result, _, cpu = self.llama("quantize", bf16, self.out / "theirs.gguf", "q4_k_m")
+            return result["seconds"], cpu
+
+        def ours(validate):
+            def measure():
+                _, wall, cpu = self.smelt("convert", a.big, "--type", "q4_k_m", "-o", self.out / "ours.gguf", "--force", "--quiet",
+                                          *(["--validate", "off"] if not validate else []))
+                return wall, cpu
+            return measure
+
+        (w1, c1), (w2, c2), (w_off, c_off), (w_on, c_on) = self.best(converter, quantize, ours(False), ours(True))
+        print(f"  converter {w1:.1f} s wall {c1:.1f} s CPU, llama-quantize {w2:.1f} s wall {c2:.1f} s CPU")
+        self.row("convert --type q4_k_m --validate off, seconds", w_off, w1 + w2, (w1 + w2) / w_off, "wall")
+        self.row("convert --type q4_k_m, gate on, seconds", w_on, w1 + w2, (w1 + w2) / w_on, "wall")
+        self.row("convert --type q4_k_m --validate off, CPU seconds", c_off, c1 + c2, (c1 + c2) / c_off, "CPU")
+        self.row("convert --type q4_k_m, gate on, CPU seconds", c_on, c1 + c2, (c1 + c2) / c_on, "CPU")
+        bf16.unlink()
+
+    def small_files(self):
+        """bf16, q8_0, q4_k_m of the small model, written by llama.cpp so that both read the same bytes."""
+        bf16 = self.out / "small-bf16.gguf"
+        if not bf16.exists():
+            self.smelt("convert", self.a.small, "--type", "bf16", "-o", bf16, "--validate", "off", "--quiet")
+            for kind in ("q8_0", "q4_k_m"):
+                self.llama("quantize", bf16, self.out / f"small-{kind}.gguf", kind)
+        return {kind: self.out / f"small-{kind}.gguf" for kind in ("bf16", "q8_0", "q4_k_m")}
+
+    def arithmetic(self, path):
+        """f32 multiplications and additions that one token of an evaluation needs: matrices, attention, half of the output matrix."""
+        tensors = self.smelt_json("inspect", path)[0]["tensors"]
+        size = {t["name"]: t["shape"] for t in tensors}
+        head = size.get("output.weight", size["token_embd.weight"])
+        layers = sum(s[0] * s[1] for n, s in size.items() if n.startswith("blk.") and len(s) == 2)
+        attention = sum(s[1] for n, s in size.items() if n.endswith("attn_q.weight")) * 2 * 256  # scores and values, 256 keys on average
+        return 2 * (layers + attention + head[0] * head[1] * 255 / 512)
+
+    def eval(self):
+        files, a = self.small_files(), self.a
+        text = a.shared / "fixtures/text/eval.txt"
+        peak = json.loads(timed([a.peak, "--threads", a.threads])[0])["f32_fma_gflops"]
+
+        def speed():
+            return -self.smelt_json("eval", files["bf16"], "--text", text, "--chunks", "8")[0]["tokens_per_second"]
+
+        tokens = -self.best(speed)[0]
+        gflops = tokens * self.arithmetic(files["bf16"]) / 1e9
+        self.row("eval, f32 activations, GFLOP/s against the FMA peak", gflops, peak, gflops / peak, "GFLOP/s")
+
+    def q8(self):
+        files, text = self.small_files(), self.a.shared / "fixtures/text/eval.txt"
+        for kind in ("q8_0", "q4_k_m"):
+            ours, theirs = self.best(
+                lambda: -self.smelt_json("eval", files[kind], "--text", text, "--chunks", "8", "--activations", "q8")[0]["tokens_per_second"],
+                lambda: -self.llama("ppl", files[kind], "--text", text, "--ctx", "512", "--chunks", "8")[0]["tokens_per_second"])
+            self.row(f"eval --activations q8, {kind}, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
+
+    def generate(self):
+        files = self.small_files()
+        for kind in ("q8_0", "q4_k_m"):
+            ours, theirs = self.best(
+                lambda: -self.smelt_json("run", files[kind], "Once upon a time", "-n", "128", "--temp", "0", "--ignore-eos")[0]["tokens_per_second"],
+                lambda: -self.llama("bench", files[kind], "-p", "64", "-n", "128", "-r", "1")[0]["tg"]["tokens_per_second"])
+            self.row(f"generation, {kind}, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("smelt", "shared", "small"):
+        p.add_argument("--" + name, type=pathlib.Path, required=True)
+    for name in ("big", "llama-cpp", "peak", "json"):
+        p.add_argument("--" + name, type=pathlib.Path)
+    p.add_argument("--llama-python", default=sys.executable)
+    p.add_argument("--convert-python", default=sys.executable)
+    p.add_argument("--tmpfs", default="/dev/shm")
+    p.add_argument("--threads", default=str(os.cpu_count()))
+    p.add_argument("--repeat", type=int, default=2)
+    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "generate"])
+    a = p.parse_args()
+    bench = Bench(a)
+    try:
+        for what in a.what:
+            getattr(bench, what)()
+    finally:
+        shutil.rmtree(bench.out)
+    if a.json:
+        a.json.write_text(json.dumps({"threads": int(a.threads), "rows": bench.rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
