@@ -138,7 +138,8 @@ std::string Recipe::ToText() const {
       text += " of ";
     } else {
       const SwapRows& swap = std::get<SwapRows>(*map);
-      text += Cat("rows swapped (", swap.groups, ", ", swap.outer, ", ", swap.inner, ") of ");
+      text += Cat("rows swapped (", swap.groups, ", ", swap.outer, ", ", swap.inner,
+                  swap.unit == 1 ? "" : Cat(", ", swap.unit, " rows each"), ") of ");
     }
   }
   if (leaves.size() > 1) {
@@ -182,7 +183,8 @@ absl::Status CheckRecipe(TensorInfo& info) {
     } else {
       const SwapRows& swap = std::get<SwapRows>(map);
       const auto inner = CheckedMul(swap.outer, swap.inner);
-      const auto all = inner ? CheckedMul(*inner, swap.groups) : std::nullopt;
+      const auto units = inner ? CheckedMul(*inner, swap.groups) : std::nullopt;
+      const auto all = units ? CheckedMul(*units, swap.unit) : std::nullopt;
       if (!all || *all != rows) return bad("its rows cannot be grouped as asked");
     }
   }

@@ -20,10 +20,11 @@ namespace smelt {
 struct SliceRows {
   uint64_t first, step, count;
 };  ///< row i <- first + i * step
-/// Rows seen as (groups, outer, inner), the two inner axes swapped: row (g, b, a) <- (g, a, b).
-/// Llama's rotary rows: groups = heads, outer = 2, inner = head size / 2.
+/// Units of `unit` rows seen as (groups, outer, inner), the two inner axes swapped: unit (g, b, a)
+/// <- (g, a, b). Llama's rotary rows: groups = heads, outer = 2, inner = head size / 2.
 struct SwapRows {
   uint64_t groups, outer, inner;
+  uint64_t unit = 1;
 };
 using RowMap = std::variant<SliceRows, SwapRows>;
 

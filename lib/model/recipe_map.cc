@@ -59,8 +59,11 @@ absl::StatusOr<MappedRows> MapRecipeRows(const TensorInfo& info) {
       next.reserve(mapped.pointers.size());
       for (uint64_t g = 0; g < swap.groups; ++g) {
         for (uint64_t b = 0; b < swap.inner; ++b) {
-          for (uint64_t a = 0; a < swap.outer; ++a)
-            next.push_back(mapped.pointers[(g * swap.outer + a) * swap.inner + b]);
+          for (uint64_t a = 0; a < swap.outer; ++a) {
+            const uint64_t from = ((g * swap.outer + a) * swap.inner + b) * swap.unit;
+            next.insert(next.end(), mapped.pointers.begin() + from,
+                        mapped.pointers.begin() + from + swap.unit);
+          }
         }
       }
     }

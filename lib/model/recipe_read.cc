@@ -126,11 +126,11 @@ class TileReader {
         row = slice->first + row * slice->step;
       } else {
         const SwapRows& swap = std::get<SwapRows>(*map);
-        const uint64_t in_group = row % (swap.outer * swap.inner),
-                       group = row / (swap.outer * swap.inner);
+        const uint64_t unit = row / swap.unit, group = unit / (swap.outer * swap.inner);
+        const uint64_t in_group = unit % (swap.outer * swap.inner);
         const uint64_t b = in_group / swap.outer,
                        a = in_group % swap.outer;  // result (group, b, a)
-        row = (group * swap.outer + a) * swap.inner + b;
+        row = ((group * swap.outer + a) * swap.inner + b) * swap.unit + row % swap.unit;
       }
     }
     return row;

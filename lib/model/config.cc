@@ -1,0 +1,155 @@
+#include "lib/model/config.h"
+
+#include <cmath>
+
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+/// The names of "a|b|c", one after the other.
+std::vector<std::string> Split(std::string_view names) {
+  std::vector<std::string> parts;
+  while (true) {
+    const size_t bar = names.find('|');
+    parts.emplace_back(names.substr(0, bar));
+    if (bar == std::string_view::npos) return parts;
+    names.remove_prefix(bar + 1);
+  }
+}
+
+/// An integer, also one written as 4096.0.
+std::optional<int64_t> WholeNumber(const JsonValue& value) {
+  if (const auto number = value.as_int()) return number;
+  const std::optional<double> real = value.as_double();
+  if (!real || value.is_int() || std::abs(*real) > 9e15 || std::floor(*real) != *real)
+    return std::nullopt;
+  return static_cast<int64_t>(*real);
+}
+
+}  // namespace
+
+Config::Config(JsonValue value, std::string name)
+    : value_(std::move(value)), name_(std::move(name)) {}
+
+absl::StatusOr<Config> Config::Parse(std::string_view text, std::string name) {
+  if (text.empty())
+    return Error(ErrorCode::kInvalidInput, name, " is empty, expected a JSON object");
+  JsonOptions options;
+  options.allow_nan = true;  // Python writes them; each number is checked where it is read
+  SMELT_ASSIGN_OR_RETURN(JsonValue value, ParseJsonValue(text, name, options));
+  if (!value.is_object()) {
+    return Error(ErrorCode::kInvalidInput, name, " holds a JSON ", value.KindName(),
+                 ", expected an object");
+  }
+  return Config(std::move(value), std::move(name));
+}
+
+absl::StatusOr<Config> Config::Nested(std::string_view key) const {
+  const JsonValue* value = Find(key);
+  if (value == nullptr || !value->is_object()) return Bad(key, "is no object");
+  Config nested(*value, name_);
+  nested.parent_ = std::make_shared<Config>(*this);
+  return nested;
+}
+
+const JsonValue* Config::Find(std::string_view names) const {
+  const JsonValue* found = nullptr;
+  for (const std::string& name : Split(names)) {
+    read_->insert(name);
+    if (found == nullptr) found = value_.FindNonNull(name);
+  }
+  if (found == nullptr && parent_ != nullptr) return parent_->Find(names);
+  return found;
+}
+
+std::string Config::KeyOf(std::string_view names) const {
+  const std::vector<std::string> parts = Split(names);
+  for (const std::string& name : parts) {
+    if (value_.FindNonNull(name) != nullptr) return name;
+  }
+  return parts[0];
+}
+
+absl::Status Config::Bad(std::string_view names, std::string_view what) const {
+  return Error(ErrorCode::kInvalidInput, name_, ": ", Escape(KeyOf(names)), " ", what);
+}
+
+absl::StatusOr<std::optional<uint64_t>> Config::Count(std::string_view names, uint64_t low,
+                                                      uint64_t high) const {
+  const JsonValue* value = Find(names);
+  if (value == nullptr) return std::optional<uint64_t>();
+  const std::optional<int64_t> number = WholeNumber(*value);
+  if (!number || *number < 0 || static_cast<uint64_t>(*number) < low ||
+      static_cast<uint64_t>(*number) > high) {
+    return Bad(names, Cat("is ", Escape(value->ToText(), 40), ", expected an integer from ", low,
+                          " to ", high));
+  }
+  return std::optional<uint64_t>(static_cast<uint64_t>(*number));
+}
+
+absl::StatusOr<std::optional<double>> Config::Real(std::string_view names) const {
+  const JsonValue* value = Find(names);
+  if (value == nullptr) return std::optional<double>();
+  const std::optional<double> number = value->as_double();
+  if (!number || !std::isfinite(*number)) {
+    return Bad(names, Cat("is ", Escape(value->ToText(), 40), ", expected a finite number"));
+  }
+  return number;
+}
+
+absl::StatusOr<std::optional<bool>> Config::Flag(std::string_view names) const {
+  const JsonValue* value = Find(names);
+  if (value == nullptr) return std::optional<bool>();
+  if (value->as_bool() == nullptr)
+    return Bad(names, Cat("is ", Escape(value->ToText(), 40), ", expected true or false"));
+  return std::optional<bool>(*value->as_bool());
+}
+
+absl::StatusOr<std::optional<std::string>> Config::Text(std::string_view names) const {
+  const JsonValue* value = Find(names);
+  if (value == nullptr) return std::optional<std::string>();
+  if (value->as_string() == nullptr)
+    return Bad(names, Cat("is ", Escape(value->ToText(), 40), ", expected a string"));
+  return std::optional<std::string>(*value->as_string());
+}
+
+absl::StatusOr<std::vector<double>> Config::Reals(std::string_view names) const {
+  std::vector<double> numbers;
+  const JsonValue* value = Find(names);
+  if (value == nullptr) return numbers;
+  if (value->as_array() == nullptr)
+    return Bad(names, Cat("is a ", value->KindName(), ", expected a list of numbers"));
+  for (const JsonValue& element : *value->as_array()) {
+    const std::optional<double> number = element.as_double();
+    if (!number || !std::isfinite(*number)) {
+      return Bad(names, Cat("holds ", Escape(element.ToText(), 40), ", expected finite numbers"));
+    }
+    numbers.push_back(*number);
+  }
+  return numbers;
+}
+
+absl::StatusOr<std::vector<std::string>> Config::Texts(std::string_view names) const {
+  std::vector<std::string> texts;
+  const JsonValue* value = Find(names);
+  if (value == nullptr) return texts;
+  if (value->as_array() == nullptr)
+    return Bad(names, Cat("is a ", value->KindName(), ", expected a list of strings"));
+  for (const JsonValue& element : *value->as_array()) {
+    if (element.as_string() == nullptr)
+      return Bad(names, Cat("holds ", Escape(element.ToText(), 40), ", expected strings"));
+    texts.push_back(*element.as_string());
+  }
+  return texts;
+}
+
+std::vector<std::string> Config::Unread() const {
+  std::vector<std::string> names;
+  for (const auto& [key, value] : *value_.as_object()) {
+    if (!read_->contains(key)) names.push_back(key);
+  }
+  return names;
+}
+
+}  // namespace smelt

@@ -1,0 +1,60 @@
+// A published configuration (config.json, params.json): read strictly, remembering what was read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/base/json.h"
+
+namespace smelt {
+
+/// Several names of one thing are written "num_hidden_layers|n_layer": the first that is there (and
+/// not null) counts. Errors name the file and the key.
+class Config {
+ public:
+  /// `name`: what messages call the file. Parses and checks that the whole is an object.
+  static absl::StatusOr<Config> Parse(std::string_view text, std::string name);
+  /// An object inside, with values of its parent for keys that it lacks (text_config).
+  absl::StatusOr<Config> Nested(std::string_view key) const;
+  /// A value that is an object already.
+  Config(JsonValue value, std::string name);
+
+  const std::string& name() const { return name_; }
+  bool Has(std::string_view names) const { return Find(names) != nullptr; }
+  /// The key under which a value is found; the first name when none is.
+  std::string KeyOf(std::string_view names) const;
+  /// nullptr when absent or null. Marks every one of `names` as read.
+  const JsonValue* Find(std::string_view names) const;
+
+  // nullopt when absent or null.
+  absl::StatusOr<std::optional<uint64_t>> Count(std::string_view names, uint64_t low = 0,
+                                                uint64_t high = 1u << 31) const;
+  absl::StatusOr<std::optional<double>> Real(std::string_view names) const;  ///< finite
+  absl::StatusOr<std::optional<bool>> Flag(std::string_view names) const;
+  absl::StatusOr<std::optional<std::string>> Text(std::string_view names) const;
+  absl::StatusOr<std::vector<double>> Reals(std::string_view names) const;  ///< empty when absent
+  absl::StatusOr<std::vector<std::string>> Texts(std::string_view names) const;
+
+  /// "config.json: KEY " followed by `what`.
+  absl::Status Bad(std::string_view names, std::string_view what) const;
+
+  /// Members that nobody asked for.
+  std::vector<std::string> Unread() const;
+  /// All members, as text: for messages and identity.
+  const JsonValue& value() const { return value_; }
+
+ private:
+  JsonValue value_;
+  std::string name_;
+  std::shared_ptr<const Config> parent_;
+  std::shared_ptr<std::unordered_set<std::string>> read_ =
+      std::make_shared<std::unordered_set<std::string>>();
+};
+
+}  // namespace smelt

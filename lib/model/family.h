@@ -1,0 +1,181 @@
+// A family of published models as data: hyperparameters, GGUF keys, tensors. README.md here tells
+// how to add one.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "formats/container.h"
+#include "lib/base/metadata.h"
+#include "lib/model/architecture.h"
+#include "lib/model/config.h"
+#include "lib/model/recipe_source.h"
+#include "lib/model/rope_config.h"
+
+namespace smelt {
+
+enum class HyperKind { kCount, kReal, kFlag };
+
+/// What a hyperparameter is where the configuration does not say.
+struct Fallback {
+  enum class Kind { kRequired, kNumber, kSameAs, kAbsent } kind = Kind::kRequired;
+  double number = 0;
+  std::string_view other;
+};
+inline constexpr Fallback kRequired{};
+constexpr Fallback Default(double number) { return {Fallback::Kind::kNumber, number, {}}; }
+constexpr Fallback SameAs(std::string_view other) { return {Fallback::Kind::kSameAs, 0, other}; }
+inline constexpr Fallback kAbsent{Fallback::Kind::kAbsent, 0, {}};  ///< Hyper::Has is false then
+
+/// One hyperparameter. `fallback` is the default of transformers' configuration class (version 5.23
+/// unless a comment says otherwise).
+struct HyperRule {
+  std::string_view name;    ///< ours, used by the other tables
+  std::string_view config;  ///< keys of config.json, "a|b": the first that is there
+  HyperKind kind = HyperKind::kCount;
+  Fallback fallback = kRequired;
+  double low = 1, high = 1 << 24;  ///< of counts and reals
+};
+
+/// A configuration key that we can honour at these values only. `allowed`: JSON texts,
+/// "false|null".
+struct FixedRule {
+  std::string_view config, allowed;
+};
+
+/// Values of hyperparameters and of what was derived from them.
+class Hyper {
+ public:
+  void Set(std::string_view name, double value) { values_[std::string(name)] = value; }
+  bool Has(std::string_view name) const { return values_.contains(name); }
+  double real(std::string_view name) const;
+  uint64_t operator()(std::string_view name) const { return static_cast<uint64_t>(real(name)); }
+  bool flag(std::string_view name) const { return Has(name) && real(name) != 0; }
+
+ private:
+  std::map<std::string, double, std::less<>> values_;
+};
+
+struct Family;
+
+/// Everything known while a model is being described.
+struct FamilyContext {
+  const Family& family;
+  const Config& config;
+  Hyper hyper;
+  RopeConfigs rope;
+  std::vector<bool> windowed;            ///< layers with the window; empty = no layer
+  std::string activation;                ///< "silu", "gelu_tanh", ... as smelt.activation spells it
+  Metadata extra;                        ///< keys of hooks, written after the table's
+  std::vector<RecipeTensor> generated;   ///< tensors of hooks
+  std::vector<std::string> differences;  ///< what llama.cpp does differently, half a sentence each
+  std::vector<std::string> notes;
+};
+
+/// One GGUF key. `key` has no architecture in front unless it begins with "general.".
+struct KeyRule {
+  std::string_view key;
+  ValueType type = ValueType::kU32;
+  std::string_view hyper;  ///< written only if the hyperparameter is there
+};
+/// Places of keys that are computed: rotary parameters, window, file type.
+inline constexpr KeyRule kRopeKeys{"@rope", ValueType::kU32, ""};
+inline constexpr KeyRule kWindowKeys{"@window", ValueType::kU32, ""};
+inline constexpr KeyRule kFileTypeKey{"@file_type", ValueType::kU32, ""};
+
+/// What happens to a published tensor on its way.
+enum class TensorOp {
+  kCopy,
+  kRotaryQ,
+  kRotaryK,            ///< half-split rotary rows to interleaved ones; heads of q, of k
+  kAddOne,             ///< w + 1
+  kTranspose,          ///< stored as (inputs, outputs)
+  kHeadMajor,          ///< rows (heads, 3, head size) to (3, heads, head size)
+  kExperts,            ///< '#' in the source name is the expert
+  kTransposedExperts,  ///< one tensor (experts, inputs, outputs)
+  kFusedExpertsFirst,
+  kFusedExpertsSecond,  ///< halves of rows of one tensor (experts, 2 outputs, inputs)
+  kEvenExperts,
+  kOddExperts,  ///< rows 0, 2, ... or 1, 3, ... of one tensor (experts, inputs, 2 outputs),
+                ///< transposed
+  kEvenBias,
+  kOddBias,      ///< the same of its biases (experts, 2 outputs)
+  kExpertBias,   ///< (experts, outputs) as it is
+  kNegativeExp,  ///< -exp(x)
+  kConv,         ///< (channels, 1, width) to (channels, width)
+};
+
+/// '*' is the layer. Extents are names of hyperparameters (rows and columns of the GGUF tensor; no
+/// columns: a vector).
+struct TensorRule {
+  std::string_view target;
+  std::string_view source;  ///< "a|b": the first that is there
+  std::string_view rows, columns;
+  TensorOp op = TensorOp::kCopy;
+  std::string_view bias = "";  ///< flag that promises a bias of `rows` values; "" = never
+  bool (*when)(const FamilyContext&, uint64_t layer) = nullptr;
+  bool optional = false;
+};
+
+/// A rule that holds for some layers or models only.
+constexpr TensorRule If(bool (*when)(const FamilyContext&, uint64_t layer), TensorRule rule) {
+  rule.when = when;
+  return rule;
+}
+
+struct Family {
+  std::span<const std::string_view> names;  ///< of config.json's "architectures"
+  const Architecture& architecture;
+  std::span<const HyperRule> hypers;
+  std::span<const FixedRule> fixed;
+  std::span<const KeyRule> keys;
+  std::span<const TensorRule> tensors;
+  std::string_view body =
+      "model.";  ///< prefix of all tensors but the head; models saved without head lack it
+  std::string_view head = "lm_head.weight";
+  std::span<const std::string_view> dropped = {};  ///< endings of tensors without influence
+  RopeDefaults rope = {};
+  bool rotary = true;
+  std::string_view activation_key = "hidden_act";
+  std::string_view activation = "silu";  ///< where the configuration does not say
+  bool llama_cpp_windows = false;        ///< llama.cpp honours windows of this architecture
+  bool rows_by_vocabulary =
+      false;  ///< embedding rows beyond the tokenizer's vocabulary are left out
+  absl::Status (*derive)(FamilyContext&) =
+      nullptr;  ///< after the hyperparameters, before keys and tensors
+};
+
+/// nullptr when unknown.
+const Family* FindFamily(std::string_view architecture_name);
+
+/// A model described: what a GGUF of it holds, besides general.* and tokenizer.*.
+struct DescribedModel {
+  Metadata keys;  ///< in file order; general.file_type among them with value 0
+  std::vector<RecipeTensor> tensors;
+  std::vector<std::string> notes;
+  uint64_t vocabulary_rows = 0;
+};
+
+/// `vocabulary_size`: ids of the tokenizer, 0 when unknown.
+absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
+                                        const Container& container, uint64_t vocabulary_size);
+
+// Shared by derive hooks.
+
+/// layer_types of the configuration as windows; nullopt when the key is absent. Errors name layers
+/// of other kinds.
+absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyContext& context);
+
+/// The tables' steps, one file each.
+absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config);
+absl::Status WriteKeys(FamilyContext& context, Metadata& keys);
+absl::StatusOr<std::vector<RecipeTensor>> MakeTensors(FamilyContext& context,
+                                                      const Container& container);
+
+}  // namespace smelt

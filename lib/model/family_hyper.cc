@@ -1,0 +1,157 @@
+// From config.json to hyperparameters.
+#include <algorithm>
+#include <cmath>
+
+#include "lib/base/status.h"
+#include "lib/model/family.h"
+
+namespace smelt {
+namespace {
+
+// Names in configurations and ours.
+constexpr std::pair<std::string_view, std::string_view> kActivations[] = {
+    {"silu", "silu"},          {"swish", "silu"},          {"gelu", "gelu"},
+    {"gelu_new", "gelu_tanh"}, {"gelu_fast", "gelu_tanh"}, {"gelu_pytorch_tanh", "gelu_tanh"},
+    {"relu", "relu"},          {"relu2", "relu2"},
+};
+
+absl::Status ReadRule(const HyperRule& rule, FamilyContext& context) {
+  const Config& config = context.config;
+  std::optional<double> value;
+  if (rule.kind == HyperKind::kCount) {
+    SMELT_ASSIGN_OR_RETURN(const auto count,
+                           config.Count(rule.config, static_cast<uint64_t>(rule.low),
+                                        static_cast<uint64_t>(rule.high)));
+    if (count) value = static_cast<double>(*count);
+  } else if (rule.kind == HyperKind::kReal) {
+    SMELT_ASSIGN_OR_RETURN(value, config.Real(rule.config));
+    if (value && (*value < rule.low || *value > rule.high)) {
+      return config.Bad(rule.config,
+                        Cat("is ", *value, ", expected ", rule.low, " to ", rule.high));
+    }
+  } else {
+    SMELT_ASSIGN_OR_RETURN(const auto flag, config.Flag(rule.config));
+    if (flag) value = *flag ? 1 : 0;
+  }
+  if (!value) {
+    switch (rule.fallback.kind) {
+      case Fallback::Kind::kRequired:
+        return config.Bad(rule.config, "is missing: it has no default that could be right");
+      case Fallback::Kind::kNumber:
+        value = rule.fallback.number;
+        break;
+      case Fallback::Kind::kSameAs:
+        value = context.hyper.real(rule.fallback.other);
+        break;
+      case Fallback::Kind::kAbsent:
+        return absl::OkStatus();
+    }
+  }
+  context.hyper.Set(rule.name, *value);
+  return absl::OkStatus();
+}
+
+absl::Status CheckFixed(const FixedRule& rule, const Config& config) {
+  const JsonValue* value = config.Find(rule.config);
+  if (value == nullptr) return absl::OkStatus();
+  const std::string text = value->ToText();
+  const std::string padded = Cat("|", rule.allowed, "|");
+  if (padded.find(Cat("|", text, "|")) != std::string::npos) return absl::OkStatus();
+  return Error(ErrorCode::kUnsupported, config.name(), ": ", rule.config, " is ", Escape(text, 40),
+               ", which changes the result and is not supported; expected ", rule.allowed);
+}
+
+absl::Status ReadActivation(FamilyContext& context) {
+  const Family& family = context.family;
+  if (family.activation_key.empty()) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(const auto text, context.config.Text(family.activation_key));
+  const std::string name = text.value_or(std::string(family.activation));
+  for (const auto& [published, ours] : kActivations) {
+    if (published == name) {
+      context.activation = ours;
+      return absl::OkStatus();
+    }
+  }
+  return Error(ErrorCode::kUnsupported, context.config.name(), ": ",
+               context.config.KeyOf(family.activation_key), " is ", Escape(name),
+               ", which is unknown; expected silu, gelu, gelu_pytorch_tanh, relu or relu2");
+}
+
+/// What nearly every family has: head size, rows of q, k and v, heads that divide.
+absl::Status DeriveAttention(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  const Config& config = context.config;
+  if (!h.Has("heads")) return absl::OkStatus();
+  const uint64_t heads = h("heads"), kv_heads = h.Has("kv_heads") ? h("kv_heads") : heads;
+  if (!h.Has("head_dim")) {
+    if (h("width") % heads != 0) {
+      return config.Bad("num_attention_heads|n_head",
+                        Cat("is ", heads, ", which does not divide hidden_size ", h("width")));
+    }
+    h.Set("head_dim", static_cast<double>(h("width") / heads));
+  }
+  if (heads % kv_heads != 0) {
+    return config.Bad("num_key_value_heads",
+                      Cat("is ", kv_heads, ", which does not divide the ", heads, " heads"));
+  }
+  const uint64_t size = h("head_dim");
+  h.Set("q", static_cast<double>(heads * size));
+  h.Set("kv", static_cast<double>(kv_heads * size));
+  h.Set("qkv", static_cast<double>((heads + 2 * kv_heads) * size));
+  if (h.Has("ffn")) h.Set("two_ffn", 2.0 * static_cast<double>(h("ffn")));
+  return absl::OkStatus();
+}
+
+absl::Status ReadRope(FamilyContext& context) {
+  if (!context.family.rotary) return absl::OkStatus();
+  Hyper& h = context.hyper;
+  SMELT_ASSIGN_OR_RETURN(context.rope,
+                         ReadRopeConfigs(context.config, context.family.rope, h.real("context")));
+  const double dims = std::floor(static_cast<double>(h("head_dim")) * context.rope.full.partial);
+  if (dims < 2 || static_cast<uint64_t>(dims) % 2 != 0) {
+    return context.config.Bad("head_dim",
+                              Cat("gives ", dims, " rotary dimensions, expected an even number"));
+  }
+  h.Set("rope_dims", dims);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+double Hyper::real(std::string_view name) const {
+  const auto it = values_.find(name);
+  return it == values_.end() ? 0 : it->second;
+}
+
+absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyContext& context) {
+  if (!context.config.Has("layer_types")) return std::optional<std::vector<bool>>();
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> types, context.config.Texts("layer_types"));
+  if (types.size() != context.hyper("layers")) {
+    return context.config.Bad("layer_types",
+                              Cat("has ", types.size(), " entries, expected one for each of ",
+                                  context.hyper("layers"), " layers"));
+  }
+  std::vector<bool> windowed;
+  for (const std::string& type : types) {
+    if (type != "full_attention" && type != "sliding_attention") {
+      return context.config.Bad(
+          "layer_types",
+          Cat("has ", Escape(type), ", expected full_attention or sliding_attention"));
+    }
+    windowed.push_back(type == "sliding_attention");
+  }
+  return std::optional<std::vector<bool>>(std::move(windowed));
+}
+
+absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config) {
+  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}};
+  for (const HyperRule& rule : family.hypers) SMELT_RETURN_IF_ERROR(ReadRule(rule, context));
+  for (const FixedRule& rule : family.fixed) SMELT_RETURN_IF_ERROR(CheckFixed(rule, config));
+  SMELT_RETURN_IF_ERROR(ReadActivation(context));
+  SMELT_RETURN_IF_ERROR(DeriveAttention(context));
+  SMELT_RETURN_IF_ERROR(ReadRope(context));
+  if (family.derive != nullptr) SMELT_RETURN_IF_ERROR(family.derive(context));
+  return context;
+}
+
+}  // namespace smelt

@@ -1,0 +1,209 @@
+// From hyperparameters to GGUF keys.
+#include <algorithm>
+
+#include "lib/base/status.h"
+#include "lib/model/family.h"
+#include "lib/model/rope.h"
+
+namespace smelt {
+namespace {
+
+class KeyWriter {
+ public:
+  KeyWriter(FamilyContext& context, Metadata& out)
+      : context_(context),
+        family_(context.family),
+        out_(out),
+        prefix_(Cat(family_.architecture.name, ".")) {}
+
+  absl::Status Write() {
+    for (const KeyRule& rule : family_.keys) {
+      if (rule.key == kRopeKeys.key) {
+        SMELT_RETURN_IF_ERROR(WriteRope());
+      } else if (rule.key == kWindowKeys.key) {
+        WriteWindow();
+      } else if (rule.key == kFileTypeKey.key) {
+        out_.Set("general.file_type", uint32_t{0});
+      } else if (context_.hyper.Has(rule.hyper)) {
+        WriteNumber(rule);
+      }
+    }
+    WriteActivation();
+    for (const Metadata::Entry& entry : context_.extra.entries()) out_.Set(entry.key, entry.value);
+    return absl::OkStatus();
+  }
+
+ private:
+  void Set(std::string_view suffix, MetadataValue value) {
+    out_.Set(Cat(prefix_, suffix), std::move(value));
+  }
+
+  void WriteNumber(const KeyRule& rule) {
+    const double value = context_.hyper.real(rule.hyper);
+    if (rule.type == ValueType::kF32) {
+      Set(rule.key, static_cast<float>(value));
+    } else if (rule.type == ValueType::kBool) {
+      Set(rule.key, value != 0);
+    } else {
+      Set(rule.key, static_cast<uint32_t>(value));
+    }
+  }
+
+  absl::Status WriteRope() {
+    const RopeConfig& rope = context_.rope.full;
+    const RopeConfig& window = context_.rope.window;
+    const bool tells_apart = family_.rope.local_theta != 0;
+    if (window.type != RopeType::kDefault && tells_apart) {
+      return context_.config.Bad("rope_parameters",
+                                 "scales the layers with a window, which is not supported");
+    }
+    switch (rope.type) {
+      case RopeType::kDefault:
+        break;
+      case RopeType::kLinear:
+        Set("rope.scaling.type", "linear");
+        Set("rope.scaling.factor", static_cast<float>(rope.factor));
+        break;
+      case RopeType::kYarn:
+        WriteYarn(rope);
+        break;
+      case RopeType::kLlama3:
+        SMELT_RETURN_IF_ERROR(WriteLlama3(rope));
+        break;
+      case RopeType::kLongRope:
+        SMELT_RETURN_IF_ERROR(WriteLongRope(rope));
+        break;
+    }
+    Set("rope.freq_base", static_cast<float>(rope.theta));
+    if (tells_apart) Set("rope.freq_base_swa", static_cast<float>(window.theta));
+    return absl::OkStatus();
+  }
+
+  void WriteYarn(const RopeConfig& rope) {
+    Set("rope.scaling.type", "yarn");
+    Set("rope.scaling.factor", static_cast<float>(rope.factor));
+    Set("rope.scaling.original_context_length", static_cast<uint32_t>(rope.original_context));
+    if (rope.attention_factor) {
+      // llama.cpp multiplies YaRN's own magnitude by attn_factor.
+      Set("rope.scaling.yarn_attn_factor", static_cast<float>(*rope.attention_factor));
+      Set("rope.scaling.attn_factor",
+          static_cast<float>(*rope.attention_factor / YarnMagnitude(rope.factor)));
+    }
+    if (rope.beta_fast) Set("rope.scaling.yarn_beta_fast", static_cast<float>(*rope.beta_fast));
+    if (rope.beta_slow) Set("rope.scaling.yarn_beta_slow", static_cast<float>(*rope.beta_slow));
+    if (!rope.truncate) {
+      context_.extra.Set("smelt.rope.scaling.yarn_truncate", false);
+      context_.differences.push_back("rounds YaRN's correction range (truncate is false here)");
+    }
+  }
+
+  void Generate(std::string_view name, std::vector<float> values) {
+    RecipeTensor tensor;
+    tensor.name = name;
+    tensor.shape.ne[0] = values.size();
+    tensor.shape.dims = 1;
+    tensor.recipe.leaves.push_back(ConstantLeaf{std::move(values)});
+    context_.generated.push_back(std::move(tensor));
+  }
+
+  absl::Status WriteLlama3(const RopeConfig& rope) {
+    if (family_.architecture.name != "llama") {
+      return Error(ErrorCode::kUnsupported, context_.config.name(),
+                   ": rope type llama3 is not supported for architecture ",
+                   family_.architecture.name);
+    }
+    Generate("rope_freqs.weight", Llama3Factors(static_cast<uint32_t>(context_.hyper("rope_dims")),
+                                                rope.theta, rope.factor, rope.low_freq_factor,
+                                                rope.high_freq_factor, rope.original_context));
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteLongRope(const RopeConfig& rope) {
+    if (family_.architecture.name != "llama" && family_.architecture.name != "phi3") {
+      return Error(ErrorCode::kUnsupported, context_.config.name(),
+                   ": rope type longrope is not supported for architecture ",
+                   family_.architecture.name);
+    }
+    const size_t pairs = context_.hyper("rope_dims") / 2;
+    for (const auto& [key, list] : {std::pair("short_factor", &rope.short_factor),
+                                    std::pair("long_factor", &rope.long_factor)}) {
+      if (list->size() != pairs) {
+        return context_.config.Bad(key, Cat("(longrope) has ", list->size(), " numbers, expected ",
+                                            pairs, ", half of the rotary dimensions"));
+      }
+    }
+    Set("rope.scaling.type", "longrope");
+    Set("rope.scaling.attn_factor", static_cast<float>(*rope.attention_factor));
+    Set("rope.scaling.original_context_length", static_cast<uint32_t>(rope.original_context));
+    Generate("rope_factors_long.weight",
+             std::vector<float>(rope.long_factor.begin(), rope.long_factor.end()));
+    Generate("rope_factors_short.weight",
+             std::vector<float>(rope.short_factor.begin(), rope.short_factor.end()));
+    return absl::OkStatus();
+  }
+
+  static bool IsPeriodic(const std::vector<bool>& windowed, uint64_t period) {
+    for (uint64_t i = 0; i < windowed.size(); ++i) {
+      if (windowed[i] != (i % period < period - 1)) return false;
+    }
+    return true;
+  }
+
+  void WriteWindow() {
+    const std::vector<bool>& windowed = context_.windowed;
+    const uint64_t window = context_.hyper("window");
+    const uint32_t usual = family_.architecture.window_period;
+    const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
+    if (!any && usual == 0) return;
+    Set("attention.sliding_window", static_cast<uint32_t>(window));
+    const bool all =
+        std::find(windowed.begin(), windowed.end(), false) == windowed.end() && !windowed.empty();
+    const bool as_usual = usual == 0 ? all : IsPeriodic(windowed, usual);
+    if (!as_usual) {
+      uint64_t period = 1;
+      while (period <= windowed.size() && !IsPeriodic(windowed, period)) ++period;
+      if (period <= windowed.size() || all) {
+        Set("attention.sliding_window_pattern", static_cast<uint32_t>(period));
+      } else {
+        Set("attention.sliding_window_pattern",
+            MetadataValue::BoolArray(std::vector<uint8_t>(windowed.begin(), windowed.end())));
+        if (family_.llama_cpp_windows) {
+          context_.differences.push_back(
+              Cat("takes every ", usual, "th layer for global, which is not this model's pattern"));
+        }
+      }
+    }
+    if (any && !family_.llama_cpp_windows) {
+      context_.differences.push_back(Cat("ignores the sliding window of ", window, " positions"));
+    }
+  }
+
+  void WriteActivation() {
+    static constexpr std::pair<Activation, std::string_view> kNames[] = {
+        {Activation::kSilu, "silu"},
+        {Activation::kGelu, "gelu"},
+        {Activation::kGeluTanh, "gelu_tanh"},
+        {Activation::kRelu, "relu"},
+        {Activation::kRelu2, "relu2"}};
+    if (context_.activation.empty()) return;
+    for (const auto& [activation, name] : kNames) {
+      if (activation != family_.architecture.activation || name == context_.activation) continue;
+      context_.extra.Set("smelt.activation", context_.activation);
+      context_.differences.push_back(
+          Cat("uses ", name, " in the feed-forward part, not ", context_.activation));
+    }
+  }
+
+  FamilyContext& context_;
+  const Family& family_;
+  Metadata& out_;
+  const std::string prefix_;
+};
+
+}  // namespace
+
+absl::Status WriteKeys(FamilyContext& context, Metadata& keys) {
+  return KeyWriter(context, keys).Write();
+}
+
+}  // namespace smelt

@@ -1,0 +1,204 @@
+#include "lib/model/open.h"
+
+#include <filesystem>
+
+#include "formats/model_card.h"
+#include "formats/safetensors.h"
+#include "lib/base/status.h"
+#include "lib/model/family.h"
+#include "lib/model/general.h"
+#include "lib/model/gguf_source.h"
+#include "lib/text/vocabulary.h"
+
+namespace smelt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kConfigLimit = 16 << 20, kCardLimit = 16 << 20;
+
+/// A directory being read: files, notes, and the texts that identify it.
+class DirectoryReader {
+ public:
+  DirectoryReader(std::string path, const OpenOptions& options)
+      : path_(std::move(path)), options_(options) {}
+
+  absl::StatusOr<OpenedModel> Read() {
+    SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText());
+    SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
+    SMELT_ASSIGN_OR_RETURN(const Family* family, ChooseFamily(whole));
+    SMELT_ASSIGN_OR_RETURN(const Config config, TextPart(whole));
+    SMELT_ASSIGN_OR_RETURN(Container container, OpenSafetensorsDirectory(path_));
+    SMELT_RETURN_IF_ERROR(OpenTokenizer());
+    SMELT_ASSIGN_OR_RETURN(
+        DescribedModel model,
+        Describe(*family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size()));
+    Metadata metadata;
+    SMELT_RETURN_IF_ERROR(WriteMetadata(*family, config, model, metadata));
+    opened_.notes.insert(opened_.notes.begin(), model.notes.begin(), model.notes.end());
+    opened_.warnings.insert(opened_.warnings.begin(), container.warnings.begin(),
+                            container.warnings.end());
+    SMELT_ASSIGN_OR_RETURN(opened_.source,
+                           MakeRecipeSource(path_, std::move(metadata), std::move(model.tensors),
+                                            std::move(container.files), std::move(texts_)));
+    return std::move(opened_);
+  }
+
+ private:
+  std::string File(std::string_view name) const { return (fs::path(path_) / name).string(); }
+
+  absl::StatusOr<std::string> ReadConfigText() {
+    std::error_code error;
+    if (!fs::exists(File("config.json"), error)) {
+      return Error(ErrorCode::kNotFound, "no config.json in ", Escape(path_),
+                   ": expected a model directory with config.json and its weights");
+    }
+    SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(File("config.json"), kConfigLimit));
+    texts_ += text;
+    return text;
+  }
+
+  static absl::StatusOr<const Family*> ChooseFamily(const Config& config) {
+    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, config.Texts("architectures"));
+    if (names.empty())
+      return config.Bad("architectures", "is missing: nothing says what this model is");
+    for (const std::string& name : names) {
+      if (const Family* family = FindFamily(name)) return family;
+    }
+    return Error(ErrorCode::kUnsupported, config.name(), ": architecture ", Escape(names[0]),
+                 " is not supported");
+  }
+
+  /// The text model of a checkpoint with other parts.
+  static absl::StatusOr<Config> TextPart(const Config& whole) {
+    if (whole.Has("text_config")) return whole.Nested("text_config");
+    return whole;
+  }
+
+  absl::Status OpenTokenizer() {
+    if (!options_.vocabulary) return absl::OkStatus();
+    SMELT_ASSIGN_OR_RETURN(tokenizer_, OpenPublishedTokenizer(path_));
+    return absl::OkStatus();
+  }
+
+  /// A side file that may be absent; unreadable ones are left out with a warning.
+  std::optional<std::string> SideFile(std::string_view name, uint64_t limit) {
+    std::error_code error;
+    if (!fs::exists(File(name), error)) return std::nullopt;
+    absl::StatusOr<std::string> text = ReadTextFile(File(name), limit);
+    if (!text.ok()) {
+      opened_.warnings.push_back(Cat(name, " is left out: ", std::string(text.status().message())));
+      return std::nullopt;
+    }
+    texts_ += *text;
+    return *std::move(text);
+  }
+
+  void ReadSideFiles(GeneralInputs& inputs) {
+    if (const auto text = SideFile("README.md", kCardLimit)) {
+      absl::StatusOr<std::optional<JsonValue>> card = ParseModelCard(*text);
+      if (card.ok()) {
+        inputs.card = *std::move(card);
+      } else {
+        opened_.warnings.push_back(Cat("README.md: ", std::string(card.status().message()),
+                                       "; its metadata are left out"));
+      }
+    }
+    if (const auto text = SideFile("generation_config.json", kConfigLimit)) {
+      absl::StatusOr<JsonValue> generation = ParseJsonValue(*text, "generation_config.json");
+      if (generation.ok() && generation->is_object()) {
+        inputs.generation = *std::move(generation);
+      } else {
+        opened_.warnings.push_back(Cat("generation_config.json is left out: ",
+                                       generation.ok()
+                                           ? std::string("no JSON object")
+                                           : std::string(generation.status().message())));
+      }
+    }
+  }
+
+  static std::optional<int64_t> TokenId(const Config& config, std::string_view key) {
+    const JsonValue* value = config.Find(key);
+    if (value == nullptr) return std::nullopt;
+    // A list names several ids that end a generation; its first is "the" one.
+    if (value->as_array() != nullptr) {
+      return value->as_array()->empty() ? std::nullopt : value->as_array()->front().as_int();
+    }
+    return value->as_int();
+  }
+
+  absl::Status WriteMetadata(const Family& family, const Config& config,
+                             const DescribedModel& model, Metadata& out) {
+    GeneralInputs inputs;
+    inputs.architecture = family.architecture.name;
+    inputs.folder = ModelFolderName(path_);
+    inputs.sizes = CountSizes(model.tensors);
+    if (const JsonValue* name = config.Find("_name_or_path");
+        name != nullptr && name->as_string() != nullptr) {
+      inputs.config_name = *name->as_string();
+    }
+    ReadSideFiles(inputs);
+    WriteGeneral(inputs, out, opened_.warnings);
+    for (const Metadata::Entry& entry : model.keys.entries()) out.Set(entry.key, entry.value);
+    out.Set("general.quantization_version", uint32_t{2});
+    if (tokenizer_ == nullptr) return absl::OkStatus();
+    VocabularyOptions options;
+    options.rows = model.vocabulary_rows;
+    options.architecture = family.architecture.name;
+    options.pre = options_.pre;
+    options.config_ids = {TokenId(config, "bos_token_id"), TokenId(config, "eos_token_id"),
+                          TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
+                          TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),
+                          TokenId(config, "cls_token_id")};
+    return tokenizer_->WriteVocabulary(options, out, opened_.notes);
+  }
+
+  const std::string path_;
+  const OpenOptions& options_;
+  OpenedModel opened_;
+  std::string texts_;
+  std::unique_ptr<PublishedTokenizer> tokenizer_;
+};
+
+}  // namespace
+
+absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) return Error(ErrorCode::kNotFound, Escape(path), " does not exist");
+  if (fs::is_directory(status)) return DirectoryReader(path, options).Read();
+  SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(path));
+  if (!LooksLikeGguf(*file)) {
+    return Error(ErrorCode::kInvalidInput, Escape(path),
+                 " is neither a model directory nor a GGUF file");
+  }
+  OpenedModel opened;
+  SMELT_ASSIGN_OR_RETURN(opened.source, OpenGgufSource(path));
+  return opened;
+}
+
+absl::StatusOr<OpenedModel> OpenMatrices(const std::string& path) {
+  SMELT_ASSIGN_OR_RETURN(Container container, OpenSafetensors(path));
+  std::vector<RecipeTensor> tensors;
+  for (RawTensor& raw : container.tensors) {
+    if (raw.shape.empty() || raw.shape.size() > 4) {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(raw.name), " has ", raw.shape.size(),
+                   " dimensions, expected 1 to 4");
+    }
+    RecipeTensor tensor;
+    tensor.name = raw.name;
+    tensor.shape.dims = static_cast<int>(raw.shape.size());
+    for (size_t i = 0; i < raw.shape.size(); ++i)
+      tensor.shape.ne[i] = raw.shape[raw.shape.size() - 1 - i];
+    const uint64_t columns = raw.shape.back();
+    tensor.recipe.leaves.push_back(RawLeaf{std::move(raw), columns, false});
+    tensors.push_back(std::move(tensor));
+  }
+  OpenedModel opened;
+  opened.warnings = container.warnings;
+  SMELT_ASSIGN_OR_RETURN(opened.source, MakeRecipeSource(path, Metadata(), std::move(tensors),
+                                                         std::move(container.files), ""));
+  return opened;
+}
+
+}  // namespace smelt

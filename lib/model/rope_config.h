@@ -1,0 +1,53 @@
+// Rotary parameters as configurations state them, in both styles: rope_theta with rope_scaling (as
+// released over the years) and rope_parameters (as transformers 5 writes it).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/model/config.h"
+
+namespace smelt {
+
+enum class RopeType { kDefault, kLinear, kYarn, kLlama3, kLongRope };
+
+struct RopeConfig {
+  RopeType type = RopeType::kDefault;
+  double theta = 10000;
+  double partial = 1;  ///< share of the head that rotates
+  double factor = 1;
+  bool has_factor = false;
+  double original_context = 0;
+  std::optional<double> attention_factor;  ///< replaces the type's own magnitude
+  std::optional<double> beta_fast, beta_slow;
+  bool truncate = true;
+  double low_freq_factor = 0, high_freq_factor = 0;
+  std::vector<double> short_factor, long_factor;
+
+  friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
+};
+
+/// What a family has where the configuration is silent, with the names of its keys.
+struct RopeDefaults {
+  double theta = 10000;    ///< transformers' RotaryEmbeddingConfigMixin.default_theta
+  double local_theta = 0;  ///< of window layers; 0 = the family does not tell them apart
+  double partial = 1;
+  std::string_view theta_key = "rope_theta";
+  std::string_view partial_key = "partial_rotary_factor";
+  bool yarn_means_longrope = false;  ///< Phi-3: "su" and "yarn" are old names of longrope
+  /// rope_parameters when the configuration has neither style; JSON text.
+  std::string_view parameters = "";
+};
+
+struct RopeConfigs {
+  RopeConfig
+      full;  ///< of layers without a window, and of all where the family does not tell them apart
+  RopeConfig window;
+};
+
+/// `context`: max_position_embeddings, the original context where none is given.
+absl::StatusOr<RopeConfigs> ReadRopeConfigs(const Config& config, const RopeDefaults& defaults,
+                                            double context);
+
+}  // namespace smelt

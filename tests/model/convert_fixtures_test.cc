@@ -1,0 +1,38 @@
+// Directories of the fixtures against what llama.cpp's converter makes of them
+// (expected_gguf.json).
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "lib/base/hash.h"
+#include "lib/base/json.h"
+#include "lib/model/open.h"
+#include "tests/model/expected_gguf.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+class ConvertFixtures : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ConvertFixtures, TensorsAndHyperparametersEqual) {
+  const std::string folder = testing::TestdataPath("models/" + GetParam());
+  OpenOptions options;
+  options.vocabulary = false;
+  auto opened = OpenModel(folder, options);
+  SMELT_ASSERT_OK(opened);
+  const ModelSource& source = *opened->source;
+  testing::CompareTensors(source, folder);
+  testing::CompareKeys(source.metadata(), folder, /*tokenizer=*/false);
+}
+
+INSTANTIATE_TEST_SUITE_P(Llama, ConvertFixtures, ::testing::Values("llama", "llama-spm"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace smelt

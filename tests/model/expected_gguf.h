@@ -1,0 +1,19 @@
+// Comparison with expected_gguf.json of a fixture folder.
+#pragma once
+
+#include <string>
+
+#include "lib/base/metadata.h"
+#include "lib/model/model_source.h"
+
+namespace smelt::testing {
+
+/// Every tensor's name, shape and SHA-256 of its f32 values; computed ones by value where the file
+/// says so.
+void CompareTensors(const ModelSource& source, const std::string& folder);
+
+/// Every expected key with type and value; keys of tokenizer.* only if asked. Keys that the
+/// fixtures' README lists as today's converter's mistakes may be there in addition.
+void CompareKeys(const Metadata& metadata, const std::string& folder, bool tokenizer);
+
+}  // namespace smelt::testing
