@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "quant/block_kernels.h"
+#include "quant/int8_dot.h"
 #include "quant/search.h"
 
 namespace smelt {
@@ -91,6 +92,10 @@ float BlockCodec::Dot(const std::byte* row, const float* x, uint64_t count) cons
 
 void BlockCodec::DotQ8(const std::byte* weights, uint64_t rows, uint64_t columns,
                        const Activations8& x, float* out) const {
+  if (const Int8DotFn dot = FindInt8Dot(format_.type)) {
+    dot(reinterpret_cast<const uint8_t*>(weights), rows, columns, x, out);
+    return;
+  }
   const uint64_t row_bytes = columns / format_.elements * format_.bytes;
   for (uint64_t r = 0; r < rows; ++r) {
     float sum = 0;

@@ -1,6 +1,6 @@
 #include "quant/simd.h"
 
-#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 
 #include "hwy/highway.h"
@@ -25,13 +25,24 @@ int64_t MachineTargets() {
   return targets;
 }
 
-void Restrict(int64_t targets) {
-  hwy::SetSupportedTargetsForTest(targets);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+/// Targets that kernels may use now. Asking Highway takes a cpuid, which is slow in a virtual
+/// machine.
+std::atomic<int64_t>& AllowedTargets() {
+  static std::atomic<int64_t> targets = MachineTargets();
+  return targets;
 }
 
-/// True when no target weaker than `target` is forced.
-bool Allows(int64_t target) { return (hwy::SupportedTargets() & HWY_TARGETS & target) != 0; }
+void Restrict(int64_t targets) {
+  hwy::SetSupportedTargetsForTest(targets);
+  const int64_t allowed = hwy::SupportedTargets();
+  hwy::GetChosenTarget().Update(allowed);
+  AllowedTargets() = allowed;
+}
+
+#if HWY_ARCH_X86
+/// True when `target` is there and no weaker one is forced.
+bool Allows(int64_t target) { return (AllowedTargets() & kBuilt & target) != 0; }
+#endif
 
 }  // namespace
 
