@@ -66,6 +66,7 @@ struct Container {
   std::vector<std::pair<std::string, std::string>> metadata;  ///< the file's own free-form pairs
   std::vector<std::shared_ptr<const Storage>> files;  ///< what was opened, for identity and totals
   std::vector<std::string> warnings;                  ///< sentences for the user
+  std::vector<std::string> notes = {};                ///< what was left aside, and why
 
   const RawTensor* Find(
       std::string_view name) const;  ///< linear; build an index for more than a few

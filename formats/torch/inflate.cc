@@ -1,0 +1,210 @@
+#include "formats/torch/inflate.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr size_t kChunk = 256 << 10;
+
+/// A file without a name. Its identity is the archive's and the member's: the copy itself is a new
+/// one every time.
+class TemporaryStorage : public Storage {
+ public:
+  TemporaryStorage(int fd, std::string name, std::string identity, uint64_t size)
+      : fd_(fd), name_(std::move(name)), identity_(std::move(identity)), size_(size) {}
+  ~TemporaryStorage() override {
+    if (mapping_ != nullptr) munmap(mapping_, size_);
+    close(fd_);
+  }
+
+  const std::string& name() const override { return name_; }
+  uint64_t size() const override { return size_; }
+  std::string identity() const override { return identity_; }
+
+  absl::Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
+    if (offset > size_ || out.size() > size_ - offset) {
+      return Error(ErrorCode::kInvalidInput, Escape(name_), ": ", out.size(), " bytes at offset ",
+                   offset, " lie past the end of the member (", size_, " bytes)");
+    }
+    size_t done = 0;
+    while (done < out.size()) {
+      const ssize_t n =
+          pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) {
+        return Error(ErrorCode::kIo, Escape(name_),
+                     ": reading its temporary copy failed: ", std::strerror(n < 0 ? errno : EIO));
+      }
+      done += static_cast<size_t>(n);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::span<const std::byte>> Map() const override {
+    if (size_ == 0) return std::span<const std::byte>();
+    const std::lock_guard lock(mutex_);
+    if (mapping_ == nullptr) {
+      void* mapping = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_, 0);
+      if (mapping == MAP_FAILED) {
+        return Error(ErrorCode::kIo, Escape(name_),
+                     ": its temporary copy cannot be mapped: ", std::strerror(errno));
+      }
+      mapping_ = mapping;
+    }
+    return std::span(static_cast<const std::byte*>(mapping_), size_);
+  }
+
+ private:
+  int fd_;
+  std::string name_, identity_;
+  uint64_t size_;
+  mutable std::mutex mutex_;
+  mutable void* mapping_ = nullptr;
+};
+
+absl::StatusOr<int> OpenTemporary(std::string_view member) {
+  const char* named = std::getenv("TMPDIR");
+  // Not /tmp first: it is often in memory, and a member may be as big as the model.
+  for (const char* folder : {named, "/var/tmp", "/tmp"}) {
+    if (folder == nullptr || *folder == '\0') continue;
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {  // a file system without O_TMPFILE
+      std::string path = Cat(folder, "/smelt-XXXXXX");
+      fd = mkostemp(path.data(), O_CLOEXEC);
+      if (fd >= 0) unlink(path.c_str());
+    }
+    if (fd >= 0) return fd;
+  }
+  return Error(ErrorCode::kIo, Escape(member),
+               ": is deflated, and no temporary file can be made for it (", std::strerror(errno),
+               "); set TMPDIR to a folder with space");
+}
+
+absl::Status WriteAll(int fd, std::string_view member, std::span<const unsigned char> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const bool full = errno == ENOSPC || errno == EDQUOT;
+      return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(member),
+                   ": cannot be inflated into a temporary file: ", std::strerror(errno),
+                   full ? "; set TMPDIR to a folder with space" : "");
+    }
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+using Sink = std::function<absl::Status(std::span<const unsigned char>)>;
+
+absl::Status Damaged(const DeflatedMember& member, std::string_view what) {
+  return Error(ErrorCode::kInvalidInput, Escape(member.name), ": deflated member ", what);
+}
+
+/// Runs the stream through `sink`; `stream` was initialised.
+absl::Status Inflate(z_stream& stream, const Storage& archive, const DeflatedMember& member,
+                     const Sink& sink) {
+  std::vector<unsigned char> in(std::min<uint64_t>(kChunk, member.compressed_size)), out(kChunk);
+  uint64_t read = 0, written = 0;
+  uLong checksum = crc32(0, nullptr, 0);
+  int state = Z_OK;
+  while (state != Z_STREAM_END) {
+    if (stream.avail_in == 0 && read < member.compressed_size) {
+      const uint64_t n = std::min<uint64_t>(in.size(), member.compressed_size - read);
+      SMELT_RETURN_IF_ERROR(
+          archive.ReadAt(member.offset + read, std::as_writable_bytes(std::span(in.data(), n))));
+      read += n;
+      stream.next_in = in.data();
+      stream.avail_in = static_cast<uInt>(n);
+    }
+    stream.next_out = out.data();
+    stream.avail_out = static_cast<uInt>(out.size());
+    state = inflate(&stream, Z_NO_FLUSH);
+    if (state == Z_MEM_ERROR) {
+      return Error(ErrorCode::kOutOfMemory, Escape(member.name), ": no memory to inflate it");
+    }
+    const size_t made = out.size() - stream.avail_out;
+    if ((state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR)) {
+      return Damaged(member,
+                     Cat("has an invalid compressed stream at byte ", read - stream.avail_in));
+    }
+    if (made == 0 && state != Z_STREAM_END && read == member.compressed_size) {
+      return Damaged(member, "ends inside its compressed stream");
+    }
+    if (made > member.size - written) {
+      return Damaged(member, Cat("inflates to more than the size of ", member.size,
+                                 " bytes that the directory gives"));
+    }
+    checksum = crc32(checksum, out.data(), static_cast<uInt>(made));
+    SMELT_RETURN_IF_ERROR(sink(std::span(out.data(), made)));
+    written += made;
+  }
+  if (written != member.size) {
+    return Damaged(
+        member, Cat("inflates to ", written, " bytes; its size in the directory is ", member.size));
+  }
+  if (read != member.compressed_size || stream.avail_in != 0) {
+    return Damaged(member, "has bytes after its compressed stream");
+  }
+  if (checksum != member.crc32) return Damaged(member, "has a wrong CRC-32: it is damaged");
+  return absl::OkStatus();
+}
+
+absl::Status InflateTo(const Storage& archive, const DeflatedMember& member, const Sink& sink) {
+  if (!CanInflateTo(member.compressed_size, member.size)) {
+    return Damaged(member, Cat("claims a size of ", member.size, " bytes, more than its ",
+                               member.compressed_size, " compressed bytes can hold"));
+  }
+  z_stream stream{};
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) {
+    return Error(ErrorCode::kOutOfMemory, Escape(member.name), ": no memory to inflate it");
+  }
+  const absl::Status status = Inflate(stream, archive, member, sink);
+  inflateEnd(&stream);
+  return status;
+}
+
+}  // namespace
+
+bool CanInflateTo(uint64_t compressed_size, uint64_t size) {
+  return size / 1032 <= compressed_size;
+}
+
+absl::StatusOr<std::shared_ptr<Storage>> InflateToTemporary(const Storage& archive,
+                                                            const DeflatedMember& member) {
+  SMELT_ASSIGN_OR_RETURN(const int fd, OpenTemporary(member.name));
+  auto storage = std::make_shared<TemporaryStorage>(
+      fd, member.name, Cat(archive.identity(), "+", member.offset, ":", member.size), member.size);
+  SMELT_RETURN_IF_ERROR(InflateTo(archive, member, [&](std::span<const unsigned char> bytes) {
+    return WriteAll(fd, member.name, bytes);
+  }));
+  return storage;
+}
+
+absl::StatusOr<std::string> InflateToMemory(const Storage& archive, const DeflatedMember& member) {
+  std::string text;
+  SMELT_RETURN_IF_ERROR(InflateTo(archive, member, [&](std::span<const unsigned char> bytes) {
+    text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return absl::OkStatus();
+  }));
+  return text;
+}
+
+}  // namespace smelt

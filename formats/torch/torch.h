@@ -1,0 +1,24 @@
+// PyTorch checkpoints, read as data: no Python, nothing executed. Zip archives of torch.save (1.6
+// and newer) and the stream of pickles before it; tensors are read where they lie.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "formats/container.h"
+#include "lib/base/storage.h"
+
+namespace smelt {
+
+/// The state dict of one file (see ReadStateDict for where it may be nested). Tensors may be
+/// strided and may share storages. Refused by name: everything that would call something,
+/// TorchScript programs, big-endian files, the tar format before PyTorch 0.1.10, plain pickles.
+absl::StatusOr<Container> OpenTorch(const std::string& path);
+absl::StatusOr<Container> ReadTorch(std::shared_ptr<Storage> file);
+
+/// `pytorch_model.bin`, or the shards that `pytorch_model.bin.index.json` lists, index and shards
+/// checked against each other both ways. kNotFound when the directory has neither.
+absl::StatusOr<Container> OpenTorchDirectory(const std::string& directory);
+
+}  // namespace smelt
