@@ -13,14 +13,11 @@ const uint8_t* Bytes(const std::byte* p) { return reinterpret_cast<const uint8_t
 
 void UnpackBlocks(const BlockFormat& format, const uint8_t* in, size_t blocks, int8_t* codes,
                   float* scales, float* minimums) {
-  if (format.fast_unpack != nullptr) {
-    format.fast_unpack()(in, blocks, codes, scales, minimums);
-    return;
-  }
+  const UnpackBlockFn unpack = format.fast_unpack != nullptr ? format.fast_unpack : format.unpack;
   const uint32_t groups = format.groups();
   for (size_t b = 0; b < blocks; ++b) {
-    format.unpack(in + b * format.bytes, codes + b * format.elements, scales + b * groups,
-                  minimums + b * groups);
+    unpack(in + b * format.bytes, codes + b * format.elements, scales + b * groups,
+           minimums + b * groups);
   }
 }
 

@@ -26,9 +26,6 @@ struct BlockNumbers {
 /// One block to the common form (see Unpacked8): `elements` codes, `elements / group` scales and
 /// minimums.
 using UnpackBlockFn = void (*)(const uint8_t* block, int8_t* codes, float* scales, float* minimums);
-/// `blocks` consecutive blocks to the common form.
-using UnpackBlocksFn = void (*)(const uint8_t* in, size_t blocks, int8_t* codes, float* scales,
-                                float* minimums);
 using PackBlockFn = void (*)(const BlockNumbers& numbers, uint8_t* block);
 
 struct BlockFormat {
@@ -41,8 +38,8 @@ struct BlockFormat {
       scale_max;         ///< range of a super-block's integer sub-scales; both 0 in a simple block
   bool searched;         ///< false: the largest value simply gets the largest code
   UnpackBlockFn unpack;  ///< the scalar reference: reads like the format's definition
-  UnpackBlocksFn (*fast_unpack)();  ///< the SIMD version for this machine; null where there is none
-  PackBlockFn pack;                 ///< null where we only read the format
+  UnpackBlockFn fast_unpack;  ///< the same, faster; null where the reference is fast enough
+  PackBlockFn pack;           ///< null where we only read the format
   /// False when the block's scales make values that are no numbers.
   bool (*valid)(const uint8_t* block);
 

@@ -2,6 +2,7 @@
 // qs[16] as in Q4_0. Value: (n + 16 h - 16) d.
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/fifth_bits.h"
 
 namespace smelt {
 namespace {
@@ -14,6 +15,11 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
     codes[i] = static_cast<int8_t>(Low4(qs[i]) + 16 * ((qh >> i) & 1) - 16);
     codes[i + 16] = static_cast<int8_t>(High4(qs[i]) + 16 * ((qh >> (i + 16)) & 1) - 16);
   }
+}
+
+void FastUnpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
+  scales[0] = LoadF16(block);
+  UnpackFiveBits(block + 2, block + 6, 16, codes);
 }
 
 void Pack(const BlockNumbers& numbers, uint8_t* block) {
@@ -44,7 +50,7 @@ const BlockFormat kFormatQ5_0 = {
     .scale_max = 0,
     .searched = true,
     .unpack = Unpack,
-    .fast_unpack = nullptr,
+    .fast_unpack = FastUnpack,
     .pack = Pack,
     .valid = FiniteF16At<0>,
 };

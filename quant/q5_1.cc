@@ -2,6 +2,7 @@
 // Q5_0. Value: (n + 16 h) d + m.
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/fifth_bits.h"
 
 namespace smelt {
 namespace {
@@ -15,6 +16,12 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float* minimums)
     codes[i] = static_cast<int8_t>(Low4(qs[i]) + 16 * ((qh >> i) & 1));
     codes[i + 16] = static_cast<int8_t>(High4(qs[i]) + 16 * ((qh >> (i + 16)) & 1));
   }
+}
+
+void FastUnpack(const uint8_t* block, int8_t* codes, float* scales, float* minimums) {
+  scales[0] = LoadF16(block);
+  minimums[0] = -LoadF16(block + 2);
+  UnpackFiveBits(block + 4, block + 8, 0, codes);
 }
 
 void Pack(const BlockNumbers& numbers, uint8_t* block) {
@@ -44,7 +51,7 @@ const BlockFormat kFormatQ5_1 = {
     .scale_max = 0,
     .searched = true,
     .unpack = Unpack,
-    .fast_unpack = nullptr,
+    .fast_unpack = FastUnpack,
     .pack = Pack,
     .valid = FiniteF16At<0, 2>,
 };
