@@ -53,5 +53,10 @@ const BlockFormat* FindBlockFormat(TensorType type);
 // One file each.
 extern const BlockFormat kFormatQ4_0, kFormatQ4_1, kFormatQ5_0, kFormatQ5_1, kFormatQ8_0;
 extern const BlockFormat kFormatQ2_K, kFormatQ3_K, kFormatQ4_K, kFormatQ5_K, kFormatQ6_K;
+// Read only.
+extern const BlockFormat kFormatIQ1_S, kFormatIQ1_M, kFormatIQ2_XXS, kFormatIQ2_XS, kFormatIQ2_S;
+extern const BlockFormat kFormatIQ3_XXS, kFormatIQ3_S, kFormatIQ4_NL, kFormatIQ4_XS;
+extern const BlockFormat kFormatTQ1_0, kFormatTQ2_0, kFormatMXFP4, kFormatNVFP4;
+extern const BlockFormat kFormatQ1_0, kFormatQ2_0;
 
 }  // namespace smelt

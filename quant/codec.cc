@@ -9,9 +9,12 @@
 namespace smelt {
 namespace {
 
-constexpr std::array kFormats = {&kFormatQ4_0, &kFormatQ4_1, &kFormatQ5_0, &kFormatQ5_1,
-                                 &kFormatQ8_0, &kFormatQ2_K, &kFormatQ3_K, &kFormatQ4_K,
-                                 &kFormatQ5_K, &kFormatQ6_K};
+constexpr std::array kFormats = {
+    &kFormatQ4_0,    &kFormatQ4_1,  &kFormatQ5_0,    &kFormatQ5_1,   &kFormatQ8_0,
+    &kFormatQ2_K,    &kFormatQ3_K,  &kFormatQ4_K,    &kFormatQ5_K,   &kFormatQ6_K,
+    &kFormatIQ1_S,   &kFormatIQ1_M, &kFormatIQ2_XXS, &kFormatIQ2_XS, &kFormatIQ2_S,
+    &kFormatIQ3_XXS, &kFormatIQ3_S, &kFormatIQ4_NL,  &kFormatIQ4_XS, &kFormatTQ1_0,
+    &kFormatTQ2_0,   &kFormatMXFP4, &kFormatNVFP4,   &kFormatQ1_0,   &kFormatQ2_0};
 
 constexpr size_t kTypeLimit = 64;
 

@@ -29,7 +29,7 @@ void ExpectSameBits(const std::vector<float>& got, const std::vector<float>& wan
 
 TEST(Decode, EveryTypeHasACodec) {
   const std::vector<TensorType> types = DecodeTypes();
-  EXPECT_EQ(types.size(), 12u);
+  EXPECT_EQ(types.size(), 27u);
   for (TensorType type : types) {
     const Codec* codec = FindCodec(type);
     ASSERT_NE(codec, nullptr) << Info(type).name;

@@ -1,0 +1,58 @@
+// IQ1_M: sixteen groups of 16. Bytes: qs[32], low 8 bits of a grid index per octet; qh[16], per
+// octet a nibble of 3 upper bits and the sign of delta; sc[4] words of four 3-bit scales, whose top
+// nibbles make the f16 d (the first lowest). Value: d (2 s + 1) (grid + delta), delta 1/8; codes
+// are eight times that.
+#include "quant/block_bytes.h"
+#include "quant/block_format.h"
+#include "quant/iq_tables.h"
+
+namespace smelt {
+namespace {
+
+uint16_t ScaleBits(const uint8_t* block) {
+  uint32_t bits = 0;
+  for (int i = 0; i < 4; ++i) bits |= static_cast<uint32_t>(block[48 + 2 * i + 1] >> 4) << (4 * i);
+  return static_cast<uint16_t>(bits);
+}
+
+/// Eight times (grid + delta), delta = -1/8 where `negative`, else +1/8.
+void ShiftedOctet(const int8_t* grid, bool negative, int8_t* codes) {
+  for (int k = 0; k < 8; ++k) codes[k] = static_cast<int8_t>(8 * grid[k] + (negative ? -1 : 1));
+}
+
+void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
+  const IqTables& tables = GetIqTables();
+  const float d = F16ToF32(ScaleBits(block));
+  for (int g = 0; g < 16; ++g) {
+    const int s = (LoadU16(block + 48 + 2 * (g / 4)) >> (3 * (g % 4))) & 7;
+    scales[g] = d * static_cast<float>(2 * s + 1) * 0.125f;
+  }
+  for (int o = 0; o < 32; ++o) {
+    const uint8_t qh = block[32 + o / 2];
+    const int h = o % 2 == 0 ? Low4(qh) : High4(qh);
+    ShiftedOctet(tables.iq1[block[o] | ((h & 7) << 8)], (h & 8) != 0, codes + 8 * o);
+  }
+}
+
+bool Valid(const uint8_t* block) { return (ScaleBits(block) & 0x7c00u) != 0x7c00u; }
+
+}  // namespace
+
+const BlockFormat kFormatIQ1_M = {
+    .type = TensorType::kIQ1_M,
+    .elements = 256,
+    .bytes = 56,
+    .group = 16,
+    .minimum = false,
+    .code_min = 0,
+    .code_max = 0,
+    .scale_min = 0,
+    .scale_max = 0,
+    .searched = false,
+    .unpack = Unpack,
+    .fast_unpack = nullptr,
+    .pack = nullptr,
+    .valid = Valid,
+};
+
+}  // namespace smelt

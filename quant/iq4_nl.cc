@@ -1,0 +1,36 @@
+// IQ4_NL: Q4_0 with a table of values. Bytes: d; qs[16]. Value: v[n] d.
+#include "quant/block_bytes.h"
+#include "quant/block_format.h"
+#include "quant/iq_tables.h"
+
+namespace smelt {
+namespace {
+
+void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
+  scales[0] = LoadF16(block);
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = kIq4Values[Low4(block[2 + i])];
+    codes[i + 16] = kIq4Values[High4(block[2 + i])];
+  }
+}
+
+}  // namespace
+
+const BlockFormat kFormatIQ4_NL = {
+    .type = TensorType::kIQ4_NL,
+    .elements = 32,
+    .bytes = 18,
+    .group = 32,
+    .minimum = false,
+    .code_min = 0,
+    .code_max = 0,
+    .scale_min = 0,
+    .scale_max = 0,
+    .searched = false,
+    .unpack = Unpack,
+    .fast_unpack = nullptr,
+    .pack = nullptr,
+    .valid = FiniteF16At<0>,
+};
+
+}  // namespace smelt

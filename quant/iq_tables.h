@@ -1,0 +1,36 @@
+// Codebooks of the IQ formats, as the decoders use them. They are the work of the ggml authors: see
+// NOTICE.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace smelt {
+
+struct IqTables {
+  int8_t iq2_xxs[256][8], iq2_xs[512][8], iq2_s[1024][8];  ///< 8, 25, 43
+  int8_t iq3_xxs[256][4];                                  ///< 4, 12, .. 52, 62
+  int8_t iq3_s[512][4];                                    ///< 1, 3, .. 15
+  int8_t iq1[2048][8];                                     ///< -1, 0, 1
+};
+const IqTables& GetIqTables();
+
+/// Values of the 4-bit codes of IQ4_NL and IQ4_XS.
+inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                          1,    13,   25,  38,  53,  69,  89,  113};
+/// Twice the values of the 4-bit floats (E2M1) of MXFP4 and NVFP4.
+inline constexpr int8_t kFp4Doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/// Seven stored sign bits; the eighth makes their number even.
+inline uint8_t EvenSigns(uint32_t bits7) {
+  return static_cast<uint8_t>(bits7 | ((std::popcount(bits7) & 1) << 7));
+}
+
+/// Eight entries of a grid, negative where the sign bit is set.
+inline void SignedOctet(const int8_t* grid, uint8_t signs, int8_t* codes) {
+  for (int k = 0; k < 8; ++k) {
+    codes[k] = static_cast<int8_t>((signs >> k) & 1 ? -grid[k] : grid[k]);
+  }
+}
+
+}  // namespace smelt

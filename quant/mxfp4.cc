@@ -1,0 +1,53 @@
+// MXFP4: 32 floats of 4 bits (E2M1) under a power of two. Bytes: e; qs[16] as in Q4_0. Value: w[n]
+// 2^(e - 128), w the doubled floats.
+#include <cmath>
+
+#include "quant/block_bytes.h"
+#include "quant/block_format.h"
+#include "quant/iq_tables.h"
+
+namespace smelt {
+namespace {
+
+float Scale(const uint8_t* block) { return std::ldexp(1.0f, block[0] - 128); }
+
+void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
+  scales[0] = Scale(block);
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = kFp4Doubled[Low4(block[1 + i])];
+    codes[i + 16] = kFp4Doubled[High4(block[1 + i])];
+  }
+}
+
+/// The exponent 255 means NaN; 253 and 254 overflow with the larger codes.
+bool Valid(const uint8_t* block) {
+  if (block[0] <= 252) return true;
+  if (block[0] == 255) return false;
+  for (int i = 0; i < 16; ++i) {
+    const float low = Scale(block) * kFp4Doubled[Low4(block[1 + i])];
+    const float high = Scale(block) * kFp4Doubled[High4(block[1 + i])];
+    if (!std::isfinite(low) || !std::isfinite(high)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+const BlockFormat kFormatMXFP4 = {
+    .type = TensorType::kMXFP4,
+    .elements = 32,
+    .bytes = 17,
+    .group = 32,
+    .minimum = false,
+    .code_min = 0,
+    .code_max = 0,
+    .scale_min = 0,
+    .scale_max = 0,
+    .searched = false,
+    .unpack = Unpack,
+    .fast_unpack = nullptr,
+    .pack = nullptr,
+    .valid = Valid,
+};
+
+}  // namespace smelt
