@@ -152,7 +152,7 @@ class Bench:
         for kind in ("q8_0", "q4_k_m"):
             ours, theirs = self.best(
                 lambda: -self.smelt_json("run", files[kind], "Once upon a time", "-n", "128", "--temp", "0", "--ignore-eos")[0]["tokens_per_second"],
-                lambda: -self.llama("bench", files[kind], "-p", "64", "-n", "128", "-r", "1")[0]["tg"]["tokens_per_second"])
+                lambda: -self.llama("bench", files[kind], "-p", "64", "-n", "128", "-r", "1")[0]["tg128"]["tokens_per_second"])
             self.row(f"generation, {kind}, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
 
 
