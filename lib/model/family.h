@@ -41,6 +41,8 @@ struct HyperRule {
   HyperKind kind = HyperKind::kCount;
   Fallback fallback = kRequired;
   double low = 1, high = 1 << 24;  ///< of counts and reals
+  /// Where the key is there with null; empty = as where it is absent.
+  std::optional<Fallback> null = std::nullopt;
 };
 
 /// A configuration key that we can honour at these values only. `allowed`: JSON texts,
@@ -70,9 +72,10 @@ struct FamilyContext {
   const Config& config;
   Hyper hyper;
   RopeConfigs rope;
-  std::vector<bool> windowed;            ///< layers with the window; empty = no layer
-  std::string activation;                ///< "silu", "gelu_tanh", ... as smelt.activation spells it
-  Metadata extra;                        ///< keys of hooks, written after the table's
+  std::vector<bool> sparse;    ///< layers with experts; empty = all of a family that has experts
+  std::vector<bool> windowed;  ///< layers with the window; empty = no layer
+  std::string activation;      ///< "silu", "gelu_tanh", ... as smelt.activation spells it
+  Metadata extra;              ///< keys of hooks, written after the table's
   std::vector<RecipeTensor> generated;   ///< tensors of hooks
   std::vector<std::string> differences;  ///< what llama.cpp does differently, half a sentence each
   std::vector<std::string> notes;
@@ -142,7 +145,9 @@ struct Family {
   std::span<const std::string_view> dropped = {};  ///< endings of tensors without influence
   RopeDefaults rope = {};
   bool rotary = true;
+  bool partial_rotary = false;  ///< a part of the head may rotate
   std::string_view activation_key = "hidden_act";
+  bool gelu_means_tanh = false;          ///< Gemma: a legacy value of the official releases
   std::string_view activation = "silu";  ///< where the configuration does not say
   bool llama_cpp_windows = false;        ///< llama.cpp honours windows of this architecture
   bool rows_by_vocabulary =
@@ -171,6 +176,10 @@ absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& conf
 /// layer_types of the configuration as windows; nullopt when the key is absent. Errors name layers
 /// of other kinds.
 absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyContext& context);
+
+/// `rope_factors_long.weight` and `rope_factors_short.weight`, checked against the rotary
+/// dimensions.
+absl::Status AddLongRopeFactors(FamilyContext& context);
 
 /// The tables' steps, one file each.
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config);

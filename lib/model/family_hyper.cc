@@ -15,6 +15,17 @@ constexpr std::pair<std::string_view, std::string_view> kActivations[] = {
     {"relu", "relu"},          {"relu2", "relu2"},
 };
 
+/// One of the keys "a|b" is there, as null.
+bool IsNull(const Config& config, std::string_view names) {
+  while (true) {
+    const size_t bar = names.find('|');
+    const JsonValue* value = config.value().Find(names.substr(0, bar));
+    if (value != nullptr) return value->is_null();
+    if (bar == std::string_view::npos) return false;
+    names.remove_prefix(bar + 1);
+  }
+}
+
 absl::Status ReadRule(const HyperRule& rule, FamilyContext& context) {
   const Config& config = context.config;
   std::optional<double> value;
@@ -34,14 +45,16 @@ absl::Status ReadRule(const HyperRule& rule, FamilyContext& context) {
     if (flag) value = *flag ? 1 : 0;
   }
   if (!value) {
-    switch (rule.fallback.kind) {
+    const bool is_null = rule.null && IsNull(config, rule.config);
+    const Fallback& fallback = is_null ? *rule.null : rule.fallback;
+    switch (fallback.kind) {
       case Fallback::Kind::kRequired:
         return config.Bad(rule.config, "is missing: it has no default that could be right");
       case Fallback::Kind::kNumber:
-        value = rule.fallback.number;
+        value = fallback.number;
         break;
       case Fallback::Kind::kSameAs:
-        value = context.hyper.real(rule.fallback.other);
+        value = context.hyper.real(fallback.other);
         break;
       case Fallback::Kind::kAbsent:
         return absl::OkStatus();
@@ -65,7 +78,8 @@ absl::Status ReadActivation(FamilyContext& context) {
   const Family& family = context.family;
   if (family.activation_key.empty()) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(const auto text, context.config.Text(family.activation_key));
-  const std::string name = text.value_or(std::string(family.activation));
+  std::string name = text.value_or(std::string(family.activation));
+  if (family.gelu_means_tanh && name == "gelu") name = "gelu_pytorch_tanh";
   for (const auto& [published, ours] : kActivations) {
     if (published == name) {
       context.activation = ours;
@@ -83,7 +97,9 @@ absl::Status DeriveAttention(FamilyContext& context) {
   const Config& config = context.config;
   if (!h.Has("heads")) return absl::OkStatus();
   const uint64_t heads = h("heads"), kv_heads = h.Has("kv_heads") ? h("kv_heads") : heads;
-  if (!h.Has("head_dim")) {
+  if (h.Has("head_dim")) {
+    h.Set("given_head_dim", h.real("head_dim"));
+  } else {
     if (h("width") % heads != 0) {
       return config.Bad("num_attention_heads|n_head",
                         Cat("is ", heads, ", which does not divide hidden_size ", h("width")));
@@ -107,6 +123,11 @@ absl::Status ReadRope(FamilyContext& context) {
   Hyper& h = context.hyper;
   SMELT_ASSIGN_OR_RETURN(context.rope,
                          ReadRopeConfigs(context.config, context.family.rope, h.real("context")));
+  if (context.rope.full.partial != 1 && !context.family.partial_rotary) {
+    return context.config.Bad(
+        "partial_rotary_factor",
+        Cat("is ", context.rope.full.partial, ", but this family rotates whole heads"));
+  }
   const double dims = std::floor(static_cast<double>(h("head_dim")) * context.rope.full.partial);
   if (dims < 2 || static_cast<uint64_t>(dims) % 2 != 0) {
     return context.config.Bad("head_dim",
@@ -144,7 +165,9 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyCont
 }
 
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config) {
-  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}};
+  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  context.hyper.Set("always", 1);  // biases that every model has
+  context.hyper.Set("one", 1);
   for (const HyperRule& rule : family.hypers) SMELT_RETURN_IF_ERROR(ReadRule(rule, context));
   for (const FixedRule& rule : family.fixed) SMELT_RETURN_IF_ERROR(CheckFixed(rule, config));
   SMELT_RETURN_IF_ERROR(ReadActivation(context));

@@ -8,6 +8,15 @@
 namespace smelt {
 namespace {
 
+void Generate(FamilyContext& context, std::string_view name, std::vector<float> values) {
+  RecipeTensor tensor;
+  tensor.name = name;
+  tensor.shape.ne[0] = values.size();
+  tensor.shape.dims = 1;
+  tensor.recipe.leaves.push_back(ConstantLeaf{std::move(values)});
+  context.generated.push_back(std::move(tensor));
+}
+
 class KeyWriter {
  public:
   KeyWriter(FamilyContext& context, Metadata& out)
@@ -97,24 +106,16 @@ class KeyWriter {
     }
   }
 
-  void Generate(std::string_view name, std::vector<float> values) {
-    RecipeTensor tensor;
-    tensor.name = name;
-    tensor.shape.ne[0] = values.size();
-    tensor.shape.dims = 1;
-    tensor.recipe.leaves.push_back(ConstantLeaf{std::move(values)});
-    context_.generated.push_back(std::move(tensor));
-  }
-
   absl::Status WriteLlama3(const RopeConfig& rope) {
     if (family_.architecture.name != "llama") {
       return Error(ErrorCode::kUnsupported, context_.config.name(),
                    ": rope type llama3 is not supported for architecture ",
                    family_.architecture.name);
     }
-    Generate("rope_freqs.weight", Llama3Factors(static_cast<uint32_t>(context_.hyper("rope_dims")),
-                                                rope.theta, rope.factor, rope.low_freq_factor,
-                                                rope.high_freq_factor, rope.original_context));
+    Generate(
+        context_, "rope_freqs.weight",
+        Llama3Factors(static_cast<uint32_t>(context_.hyper("rope_dims")), rope.theta, rope.factor,
+                      rope.low_freq_factor, rope.high_freq_factor, rope.original_context));
     return absl::OkStatus();
   }
 
@@ -124,22 +125,10 @@ class KeyWriter {
                    ": rope type longrope is not supported for architecture ",
                    family_.architecture.name);
     }
-    const size_t pairs = context_.hyper("rope_dims") / 2;
-    for (const auto& [key, list] : {std::pair("short_factor", &rope.short_factor),
-                                    std::pair("long_factor", &rope.long_factor)}) {
-      if (list->size() != pairs) {
-        return context_.config.Bad(key, Cat("(longrope) has ", list->size(), " numbers, expected ",
-                                            pairs, ", half of the rotary dimensions"));
-      }
-    }
     Set("rope.scaling.type", "longrope");
     Set("rope.scaling.attn_factor", static_cast<float>(*rope.attention_factor));
     Set("rope.scaling.original_context_length", static_cast<uint32_t>(rope.original_context));
-    Generate("rope_factors_long.weight",
-             std::vector<float>(rope.long_factor.begin(), rope.long_factor.end()));
-    Generate("rope_factors_short.weight",
-             std::vector<float>(rope.short_factor.begin(), rope.short_factor.end()));
-    return absl::OkStatus();
+    return AddLongRopeFactors(context_);
   }
 
   static bool IsPeriodic(const std::vector<bool>& windowed, uint64_t period) {
@@ -201,6 +190,23 @@ class KeyWriter {
 };
 
 }  // namespace
+
+absl::Status AddLongRopeFactors(FamilyContext& context) {
+  const RopeConfig& rope = context.rope.full;
+  const size_t pairs = context.hyper("rope_dims") / 2;
+  for (const auto& [key, list] : {std::pair("short_factor", &rope.short_factor),
+                                  std::pair("long_factor", &rope.long_factor)}) {
+    if (list->size() != pairs) {
+      return context.config.Bad(key, Cat("(longrope) has ", list->size(), " numbers, expected ",
+                                         pairs, ", half of the rotary dimensions"));
+    }
+  }
+  Generate(context, "rope_factors_long.weight",
+           std::vector<float>(rope.long_factor.begin(), rope.long_factor.end()));
+  Generate(context, "rope_factors_short.weight",
+           std::vector<float>(rope.short_factor.begin(), rope.short_factor.end()));
+  return absl::OkStatus();
+}
 
 absl::Status WriteKeys(FamilyContext& context, Metadata& keys) {
   return KeyWriter(context, keys).Write();

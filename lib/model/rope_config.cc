@@ -107,7 +107,9 @@ class RopeReader {
     // The configuration's own (Phi-3) counts before the dictionary's; else the trained context.
     SMELT_ASSIGN_OR_RETURN(const auto outside, config_.Real("original_max_position_embeddings"));
     SMELT_ASSIGN_OR_RETURN(const auto inside, dictionary_.Real("original_max_position_embeddings"));
-    rope.original_context = outside ? *outside : inside.value_or(context_);
+    rope.original_context = outside                           ? *outside
+                            : defaults_.original_context != 0 ? defaults_.original_context
+                                                              : inside.value_or(context_);
     if (rope.original_context <= 0)
       return dictionary_.Bad("original_max_position_embeddings", "is not positive");
     if (rope.type == RopeType::kLlama3) return ReadLlama3(rope);

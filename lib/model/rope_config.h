@@ -33,6 +33,8 @@ struct RopeDefaults {
   double theta = 10000;    ///< transformers' RotaryEmbeddingConfigMixin.default_theta
   double local_theta = 0;  ///< of window layers; 0 = the family does not tell them apart
   double partial = 1;
+  double original_context =
+      0;  ///< the class's own original_max_position_embeddings; counts before the dictionary's
   std::string_view theta_key = "rope_theta";
   std::string_view partial_key = "partial_rotary_factor";
   bool yarn_means_longrope = false;  ///< Phi-3: "su" and "yarn" are old names of longrope

@@ -17,17 +17,20 @@ namespace {
 class ConvertFixtures : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ConvertFixtures, TensorsAndHyperparametersEqual) {
-  const std::string folder = testing::TestdataPath("models/" + GetParam());
-  OpenOptions options;
-  options.vocabulary = false;
-  auto opened = OpenModel(folder, options);
+  const std::string folder = testing::ModelPath(GetParam());
+  if (folder.empty()) SMELT_REQUIRE_SHARED();
+  auto opened = OpenModel(folder);
   SMELT_ASSERT_OK(opened);
   const ModelSource& source = *opened->source;
   testing::CompareTensors(source, folder);
   testing::CompareKeys(source.metadata(), folder, /*tokenizer=*/false);
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, ConvertFixtures, ::testing::Values("llama", "llama-spm"),
+INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures,
+                         ::testing::Values("llama", "llama-spm", "mistral", "mixtral", "qwen2",
+                                           "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2",
+                                           "gemma3", "phi3", "gpt2", "gptneox", "starcoder2",
+                                           "olmo2"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -8,6 +8,10 @@
 
 namespace smelt::testing {
 
+/// Folder of a fixture model: of testdata, else of the shared ground truth; empty when neither has
+/// it.
+std::string ModelPath(const std::string& name);
+
 /// Every tensor's name, shape and SHA-256 of its f32 values; computed ones by value where the file
 /// says so.
 void CompareTensors(const ModelSource& source, const std::string& folder);

@@ -1,18 +1,19 @@
 // Every family and architecture by name. Adding one adds a line here.
-#include "lib/base/status.h"
 #include "lib/model/families/families.h"
 
 namespace smelt {
 namespace {
 
 constexpr const Architecture* kArchitectures[] = {
-    &kLlamaArchitecture,
+    &kLlamaArchitecture,    &kQwen2Architecture,  &kQwen2MoeArchitecture, &kQwen3Architecture,
+    &kQwen3MoeArchitecture, &kGemmaArchitecture,  &kGemma2Architecture,   &kGemma3Architecture,
+    &kPhi3Architecture,     &kGpt2Architecture,   &kGptNeoxArchitecture,  &kStarcoder2Architecture,
+    &kOlmo2Architecture,    &kGptOssArchitecture,
 };
 
 constexpr const Family* kFamilies[] = {
-    &kLlama,
-    &kMistral,
-    &kMixtral,
+    &kLlama,  &kMistral, &kMixtral, &kQwen2, &kQwen2Moe, &kQwen3,      &kQwen3Moe, &kGemma,
+    &kGemma2, &kGemma3,  &kPhi3,    &kGpt2,  &kGptNeox,  &kStarcoder2, &kOlmo2,    &kGptOss,
 };
 
 }  // namespace
@@ -31,16 +32,6 @@ const Family* FindFamily(std::string_view architecture_name) {
     }
   }
   return nullptr;
-}
-
-absl::Status ReadWindowOfAllLayers(FamilyContext& context, uint64_t absent) {
-  SMELT_ASSIGN_OR_RETURN(const auto window, context.config.Count("sliding_window", 0, 1u << 30));
-  const bool is_null = context.config.value().Find("sliding_window") != nullptr && !window;
-  const uint64_t size = is_null ? 0 : window.value_or(absent);
-  if (size == 0) return absl::OkStatus();
-  context.hyper.Set("window", static_cast<double>(size));
-  context.windowed.assign(context.hyper("layers"), true);
-  return absl::OkStatus();
 }
 
 }  // namespace smelt

@@ -1,0 +1,265 @@
+// Gemma 1, 2 and 3 (text).
+// Defaults: transformers models/{gemma,gemma2,gemma3}/configuration_*.py.
+#include <algorithm>
+#include <cmath>
+
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kGemmaArchitecture = {
+    .name = "gemma",
+    .activation = Activation::kGeluTanh,
+    .scaled_embedding = true,
+};
+const Architecture kGemma2Architecture = {
+    .name = "gemma2",
+    .post_mixer_norm = "post_attention_norm",
+    .post_ffn_norm = "post_ffw_norm",
+    .activation = Activation::kGeluTanh,
+    .window_period = 2,
+    .layers_scaled_by_width = 46,  // the 27B
+    .scaled_embedding = true,
+};
+const Architecture kGemma3Architecture = {
+    .name = "gemma3",
+    .post_mixer_norm = "post_attention_norm",
+    .post_ffn_norm = "post_ffw_norm",
+    .qk_norm = QkNorm::kPerHead,
+    .rope_base_window = 10000,
+    .rope_scales_windows = false,
+    .activation = Activation::kGeluTanh,
+    .window_period = 6,
+    .layers_scaled_by_width = 62,  // the 27B
+    .scaled_embedding = true,
+};
+
+namespace {
+
+constexpr std::string_view kGemmaNames[] = {"GemmaForCausalLM", "GemmaModel"};
+constexpr std::string_view kGemma2Names[] = {"Gemma2ForCausalLM", "Gemma2Model"};
+constexpr std::string_view kGemma3Names[] = {"Gemma3ForCausalLM", "Gemma3TextModel",
+                                             "Gemma3ForConditionalGeneration"};
+
+constexpr HyperRule kSoftcap(std::string_view name, std::string_view config, Fallback absent) {
+  return {name, config, HyperKind::kReal, absent, 1e-6, 1e9, kAbsent};
+}
+
+constexpr HyperRule kGemmaHypers[] = {
+    kLayers,
+    kWidth,
+    Vocab(256000),
+    Ffn(24576),
+    Heads(16),
+    KvHeads(Default(16)),
+    HeadDim(Default(256)),
+    Context(8192),
+    RmsEps(1e-6),
+    Tied(true),
+    Flag("attention_bias", "attention_bias", false),
+};
+constexpr HyperRule kGemma2Hypers[] = {
+    kLayers,
+    kWidth,
+    Vocab(256000),
+    Ffn(9216),
+    Heads(8),
+    KvHeads(Default(4)),
+    HeadDim(Default(256)),
+    Context(8192),
+    RmsEps(1e-6),
+    Tied(true),
+    Flag("attention_bias", "attention_bias", false),
+    {"query_scalar", "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
+    kSoftcap("attention_cap", "attn_logit_softcapping", Default(50)),
+    kSoftcap("final_cap", "final_logit_softcapping", Default(30)),
+};
+constexpr HyperRule kGemma3Hypers[] = {
+    kLayers,
+    kWidth,
+    Vocab(262208),
+    Ffn(9216),
+    Heads(8),
+    KvHeads(Default(4)),
+    HeadDim(Default(256)),
+    Context(131072),
+    RmsEps(1e-6),
+    Tied(true),
+    Flag("attention_bias", "attention_bias", false),
+    {"query_scalar", "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
+    kSoftcap("attention_cap", "attn_logit_softcapping", kAbsent),
+    kSoftcap("final_cap", "final_logit_softcapping", kAbsent),
+};
+
+// GGUF has no output matrix for Gemma.
+constexpr FixedRule kFixed[] = {{"tie_word_embeddings", "true"},
+                                {"use_bidirectional_attention", "false"}};
+
+constexpr KeyRule kGemmaKeys[] = {
+    {"context_length", ValueType::kU32, "context"},
+    {"embedding_length", ValueType::kU32, "width"},
+    {"block_count", ValueType::kU32, "layers"},
+    {"feed_forward_length", ValueType::kU32, "ffn"},
+    {"attention.head_count", ValueType::kU32, "heads"},
+    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
+    {"attention.key_length", ValueType::kU32, "head_dim"},
+    {"attention.value_length", ValueType::kU32, "head_dim"},
+    kFileTypeKey,
+    {"attn_logit_softcapping", ValueType::kF32, "attention_cap"},
+    {"final_logit_softcapping", ValueType::kF32, "final_cap"},
+    kWindowKeys,
+    kRopeKeys,
+};
+constexpr KeyRule kGemma3Keys[] = {
+    {"block_count", ValueType::kU32, "layers"},
+    {"context_length", ValueType::kU32, "context"},
+    {"embedding_length", ValueType::kU32, "width"},
+    {"feed_forward_length", ValueType::kU32, "ffn"},
+    {"attention.head_count", ValueType::kU32, "heads"},
+    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
+    kRopeKeys,
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
+    {"attention.key_length", ValueType::kU32, "head_dim"},
+    {"attention.value_length", ValueType::kU32, "head_dim"},
+    kFileTypeKey,
+    {"attn_logit_softcapping", ValueType::kF32, "attention_cap"},
+    {"final_logit_softcapping", ValueType::kF32, "final_cap"},
+    kWindowKeys,
+};
+
+constexpr TensorRule kGemmaTensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
+     TensorOp::kAddOne},
+    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
+     "attention_bias"},
+    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", "",
+     TensorOp::kAddOne},
+    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
+};
+
+bool HasQkNorm(const FamilyContext& context, uint64_t) {
+  return context.family.architecture.qk_norm == QkNorm::kPerHead;
+}
+
+constexpr TensorRule kGemma23Tensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
+     TensorOp::kAddOne},
+    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
+     "attention_bias"},
+    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
+     TensorOp::kCopy, "attention_bias"},
+    If(HasQkNorm, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim",
+                   "", TensorOp::kAddOne}),
+    If(HasQkNorm, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim",
+                   "", TensorOp::kAddOne}),
+    {"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
+     "", TensorOp::kAddOne},
+    {"blk.*.ffn_norm.weight", "model.layers.*.pre_feedforward_layernorm.weight", "width", "",
+     TensorOp::kAddOne},
+    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
+    {"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight", "width", "",
+     TensorOp::kAddOne},
+};
+
+void NoteAttentionBias(FamilyContext& context) {
+  if (context.hyper.flag("attention_bias"))
+    context.differences.push_back("cannot load attention biases of this architecture");
+}
+
+/// Layers with a window: `layer_types`, else all but every `period`th.
+absl::Status ReadGemmaWindows(FamilyContext& context, uint64_t period) {
+  NoteAttentionBias(context);
+  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, 4096));
+  SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
+  if (types) {
+    context.windowed = *types;
+  } else {
+    for (uint64_t i = 0; i < context.hyper("layers"); ++i)
+      context.windowed.push_back((i + 1) % period != 0);
+  }
+  const bool any =
+      std::find(context.windowed.begin(), context.windowed.end(), true) != context.windowed.end();
+  if (size == 0 && any)
+    return context.config.Bad("sliding_window", "is null or 0, but layers with a window need one");
+  context.hyper.Set("window", static_cast<double>(size));
+  WriteAttentionScale(context, 1 / std::sqrt(context.hyper.real("query_scalar")));
+  return absl::OkStatus();
+}
+
+absl::Status DeriveGemma(FamilyContext& context) {
+  NoteAttentionBias(context);
+  return absl::OkStatus();
+}
+
+absl::Status DeriveGemma2(FamilyContext& context) { return ReadGemmaWindows(context, 2); }
+
+absl::Status DeriveGemma3(FamilyContext& context) {
+  SMELT_ASSIGN_OR_RETURN(const auto period, context.config.Count("sliding_window_pattern", 1));
+  if (context.hyper.Has("attention_cap"))
+    context.differences.push_back("does not cap attention logits of this architecture");
+  return ReadGemmaWindows(context, period.value_or(6));
+}
+
+}  // namespace
+
+const Family kGemma = {
+    .names = kGemmaNames,
+    .architecture = kGemmaArchitecture,
+    .hypers = kGemmaHypers,
+    .fixed = kFixed,
+    .keys = kGemmaKeys,
+    .tensors = kGemmaTensors,
+    .gelu_means_tanh = true,
+    .activation = "gelu_pytorch_tanh",
+    .derive = DeriveGemma,
+};
+
+const Family kGemma2 = {
+    .names = kGemma2Names,
+    .architecture = kGemma2Architecture,
+    .hypers = kGemma2Hypers,
+    .fixed = kFixed,
+    .keys = kGemmaKeys,
+    .tensors = kGemma23Tensors,
+    .activation_key = "hidden_activation",
+    .activation = "gelu_pytorch_tanh",
+    .llama_cpp_windows = true,
+    .derive = DeriveGemma2,
+};
+
+const Family kGemma3 = {
+    .names = kGemma3Names,
+    .architecture = kGemma3Architecture,
+    .hypers = kGemma3Hypers,
+    .fixed = kFixed,
+    .keys = kGemma3Keys,
+    .tensors = kGemma23Tensors,
+    .rope = {.theta = 1000000, .local_theta = 10000},
+    .activation_key = "hidden_activation",
+    .activation = "gelu_pytorch_tanh",
+    .llama_cpp_windows = true,
+    .rows_by_vocabulary = true,
+    .derive = DeriveGemma3,
+};
+
+}  // namespace smelt

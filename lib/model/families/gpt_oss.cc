@@ -1,0 +1,133 @@
+// gpt-oss: attention sinks, alternating windows, clamped gated experts with biases, YaRN.
+// Defaults: transformers models/gpt_oss/configuration_gpt_oss.py.
+#include <algorithm>
+
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kGptOssArchitecture = {
+    .name = "gpt-oss",
+    .ffn_norm = "post_attention_norm",
+    .window_period = 2,
+    .sinks = true,
+    .clamped_experts = true,
+    .gating = Experts::Gating::kSoftmaxOfTopK,
+    .normalize_experts = false,
+};
+
+namespace {
+
+constexpr std::string_view kNames[] = {"GptOssForCausalLM", "GptOssModel"};
+
+constexpr HyperRule kHypers[] = {
+    kLayers,
+    kWidth,
+    Vocab(201088),
+    Ffn(2880),
+    Heads(64),
+    KvHeads(Default(8)),
+    HeadDim(Default(64)),
+    Context(131072),
+    RmsEps(1e-5),
+    Tied(false),
+    Flag("attention_bias", "attention_bias", true),
+    Experts(128),
+    ExpertsUsed(4),
+};
+
+// Constants of the experts' activation, which the kernel has.
+constexpr FixedRule kFixed[] = {{"swiglu_alpha", "1.702"}, {"swiglu_limit", "7.0|7"}};
+
+constexpr KeyRule kKeys[] = {
+    {"block_count", ValueType::kU32, "layers"},
+    {"context_length", ValueType::kU32, "context"},
+    {"embedding_length", ValueType::kU32, "width"},
+    {"feed_forward_length", ValueType::kU32, "ffn"},
+    {"attention.head_count", ValueType::kU32, "heads"},
+    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
+    kRopeKeys,
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
+    {"expert_count", ValueType::kU32, "experts"},
+    {"expert_used_count", ValueType::kU32, "experts_used"},
+    {"attention.key_length", ValueType::kU32, "head_dim"},
+    {"attention.value_length", ValueType::kU32, "head_dim"},
+    kFileTypeKey,
+    kWindowKeys,
+    {"expert_feed_forward_length", ValueType::kU32, "ffn"},
+};
+
+constexpr TensorRule kTensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    // llama.cpp wants an output matrix of this architecture, tied or not.
+    If(IsTied, {"output.weight", "model.embed_tokens.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
+    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
+     "attention_bias"},
+    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks", "heads", ""},
+    {"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
+     ""},
+    {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.router.weight", "experts", "width",
+     TensorOp::kCopy, "always"},
+    {"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn", "width",
+     TensorOp::kEvenExperts},
+    {"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn", "width",
+     TensorOp::kOddExperts},
+    {"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.down_proj", "width", "ffn",
+     TensorOp::kTransposedExperts},
+    {"blk.*.ffn_gate_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn", "",
+     TensorOp::kEvenBias},
+    {"blk.*.ffn_up_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn", "",
+     TensorOp::kOddBias},
+    {"blk.*.ffn_down_exps.bias", "model.layers.*.mlp.experts.down_proj_bias", "width", "",
+     TensorOp::kExpertBias},
+};
+
+absl::Status Derive(FamilyContext& context) {
+  if (!context.hyper.flag("attention_bias"))
+    context.differences.push_back("cannot load this architecture without attention biases");
+  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, 128));
+  SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
+  if (types) {
+    context.windowed = *types;
+  } else {
+    for (uint64_t i = 0; i < context.hyper("layers"); ++i)
+      context.windowed.push_back((i + 1) % 2 != 0);
+  }
+  const bool any =
+      std::find(context.windowed.begin(), context.windowed.end(), true) != context.windowed.end();
+  if (size == 0 && any)
+    return context.config.Bad("sliding_window", "is null or 0, but layers with a window need one");
+  context.hyper.Set("window", static_cast<double>(size));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Family kGptOss = {
+    .names = kNames,
+    .architecture = kGptOssArchitecture,
+    .hypers = kHypers,
+    .fixed = kFixed,
+    .keys = kKeys,
+    .tensors = kTensors,
+    .rope =
+        {.theta = 150000,
+         .parameters =
+             R"({"rope_type":"yarn","factor":32.0,"beta_fast":32.0,"beta_slow":1.0,"truncate":false,)"
+             R"("original_max_position_embeddings":4096})"},
+    .activation_key = "",
+    .llama_cpp_windows = true,
+    .derive = Derive,
+};
+
+}  // namespace smelt

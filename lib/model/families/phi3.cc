@@ -1,0 +1,89 @@
+// Phi-3, Phi-4: fused tensors, longrope, a part of the head may rotate.
+// Defaults: transformers models/phi3/configuration_phi3.py.
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kPhi3Architecture = {
+    .name = "phi3",
+    .fused_qkv = true,
+    .fused_gate_up = true,
+};
+
+namespace {
+
+constexpr std::string_view kNames[] = {"Phi3ForCausalLM", "Phi3Model"};
+
+constexpr HyperRule kHypers[] = {
+    kLayers,   kWidth,        Vocab(32064), Ffn(8192),   Heads(32), KvHeads(SameAs("heads")),
+    HeadDim(), Context(4096), RmsEps(1e-5), Tied(false),
+};
+
+constexpr KeyRule kKeys[] = {
+    {"rope.scaling.attn_factor", ValueType::kF32, "attn_factor"},
+    {"context_length", ValueType::kU32, "context"},
+    {"rope.scaling.original_context_length", ValueType::kU32, "original_context"},
+    {"embedding_length", ValueType::kU32, "width"},
+    {"feed_forward_length", ValueType::kU32, "ffn"},
+    {"block_count", ValueType::kU32, "layers"},
+    {"attention.head_count", ValueType::kU32, "heads"},
+    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
+    {"rope.dimension_count", ValueType::kU32, "rope_dims"},
+    {"rope.freq_base", ValueType::kF32, "theta"},
+    kFileTypeKey,
+    {"attention.sliding_window", ValueType::kU32, "window_or_zero"},
+    {"attention.key_length", ValueType::kU32, "given_head_dim"},
+    {"attention.value_length", ValueType::kU32, "given_head_dim"},
+};
+
+constexpr TensorRule kTensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
+    {"blk.*.attn_qkv.weight", "model.layers.*.self_attn.qkv_proj.weight", "qkv", "width"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
+    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
+    {"blk.*.ffn_up.weight", "model.layers.*.mlp.gate_up_proj.weight", "two_ffn", "width"},
+    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
+};
+
+absl::Status Derive(FamilyContext& context) {
+  const RopeConfig& rope = context.rope.full;
+  Hyper& h = context.hyper;
+  h.Set("theta", rope.theta);
+  SMELT_ASSIGN_OR_RETURN(const auto original,
+                         context.config.Count("original_max_position_embeddings", 1, 1u << 30));
+  h.Set("original_context", static_cast<double>(original.value_or(4096)));
+  if (rope.type == RopeType::kLongRope) {
+    h.Set("attn_factor", *rope.attention_factor);
+    SMELT_RETURN_IF_ERROR(AddLongRopeFactors(context));
+  } else if (rope.type != RopeType::kDefault) {
+    return context.config.Bad("rope_scaling|rope_parameters",
+                              "has a type other than longrope, which Phi-3 does not know");
+  }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t window, ReadWindowSize(context, 0));
+  h.Set("window_or_zero", static_cast<double>(window));
+  if (window != 0 && window < h("context")) {
+    context.differences.push_back(Cat("switches the sliding window of ", window, " positions off"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Family kPhi3 = {
+    .names = kNames,
+    .architecture = kPhi3Architecture,
+    .hypers = kHypers,
+    .fixed = {},
+    .keys = kKeys,
+    .tensors = kTensors,
+    .rope = {.original_context = 4096, .yarn_means_longrope = true},
+    .partial_rotary = true,
+    .derive = Derive,
+};
+
+}  // namespace smelt

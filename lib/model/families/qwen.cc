@@ -1,0 +1,305 @@
+// Qwen2, Qwen2-MoE, Qwen3, Qwen3-MoE.
+// Defaults: transformers models/{qwen2,qwen2_moe,qwen3,qwen3_moe}/configuration_*.py.
+#include <algorithm>
+
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kQwen2Architecture = {.name = "qwen2"};
+const Architecture kQwen2MoeArchitecture = {.name = "qwen2moe", .normalize_experts = false};
+const Architecture kQwen3Architecture = {.name = "qwen3", .qk_norm = QkNorm::kPerHead};
+const Architecture kQwen3MoeArchitecture = {.name = "qwen3moe", .qk_norm = QkNorm::kPerHead};
+
+namespace {
+
+constexpr std::string_view kQwen2Names[] = {"Qwen2ForCausalLM", "Qwen2Model"};
+constexpr std::string_view kQwen2MoeNames[] = {"Qwen2MoeForCausalLM", "Qwen2MoeModel"};
+constexpr std::string_view kQwen3Names[] = {"Qwen3ForCausalLM", "Qwen3Model"};
+constexpr std::string_view kQwen3MoeNames[] = {"Qwen3MoeForCausalLM", "Qwen3MoeModel"};
+
+constexpr HyperRule kQwen2Hypers[] = {
+    kLayers,   kWidth,         Vocab(151936), Ffn(22016),  Heads(32), KvHeads(Default(32)),
+    HeadDim(), Context(32768), RmsEps(1e-6),  Tied(false),
+};
+constexpr HyperRule kQwen2MoeHypers[] = {
+    kLayers,
+    kWidth,
+    Vocab(151936),
+    Ffn(5632),
+    Heads(16),
+    KvHeads(Default(16)),
+    HeadDim(),
+    Context(32768),
+    RmsEps(1e-6),
+    Tied(false),
+    Flag("attention_bias", "qkv_bias", true),
+    {"experts", "num_experts|num_local_experts", HyperKind::kCount, Default(60), 1, 1 << 16},
+    ExpertsUsed(4),
+    {"expert_ffn", "moe_intermediate_size", HyperKind::kCount, Default(1408)},
+    {"shared_ffn", "shared_expert_intermediate_size", HyperKind::kCount, Default(5632)},
+    Flag("norm_topk_prob", "norm_topk_prob", false),
+};
+constexpr HyperRule kQwen3Hypers[] = {
+    kLayers,
+    kWidth,
+    Vocab(151936),
+    Ffn(22016),
+    Heads(32),
+    KvHeads(Default(32)),
+    HeadDim(Default(128)),
+    Context(32768),
+    RmsEps(1e-6),
+    Tied(false),
+    Flag("attention_bias", "attention_bias", false),
+};
+constexpr HyperRule kQwen3MoeHypers[] = {
+    kLayers,
+    kWidth,
+    Vocab(151936),
+    Ffn(6144),
+    Heads(32),
+    KvHeads(Default(4)),
+    HeadDim(),
+    Context(32768),
+    RmsEps(1e-6),
+    Tied(false),
+    Flag("attention_bias", "attention_bias", false),
+    {"experts", "num_experts|num_local_experts", HyperKind::kCount, Default(128), 1, 1 << 16},
+    ExpertsUsed(8),
+    {"expert_ffn", "moe_intermediate_size", HyperKind::kCount, Default(768)},
+    Flag("norm_topk_prob", "norm_topk_prob", false),
+};
+
+constexpr KeyRule kQwen2Keys[] = {
+    {"block_count", ValueType::kU32, "layers"},
+    {"context_length", ValueType::kU32, "context"},
+    {"embedding_length", ValueType::kU32, "width"},
+    {"feed_forward_length", ValueType::kU32, "ffn"},
+    {"attention.head_count", ValueType::kU32, "heads"},
+    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
+    kRopeKeys,
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
+    {"expert_count", ValueType::kU32, "experts"},
+    {"expert_used_count", ValueType::kU32, "experts_used"},
+    {"attention.key_length", ValueType::kU32, "given_head_dim"},
+    {"attention.value_length", ValueType::kU32, "given_head_dim"},
+    kFileTypeKey,
+    {"expert_feed_forward_length", ValueType::kU32, "expert_ffn"},
+    {"expert_shared_feed_forward_length", ValueType::kU32, "shared_ffn"},
+    kWindowKeys,
+};
+// Qwen3: the head size is always its own.
+constexpr KeyRule kQwen3Keys[] = {
+    {"block_count", ValueType::kU32, "layers"},
+    {"context_length", ValueType::kU32, "context"},
+    {"embedding_length", ValueType::kU32, "width"},
+    {"feed_forward_length", ValueType::kU32, "ffn"},
+    {"attention.head_count", ValueType::kU32, "heads"},
+    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
+    kRopeKeys,
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
+    {"expert_count", ValueType::kU32, "experts"},
+    {"expert_used_count", ValueType::kU32, "experts_used"},
+    {"attention.key_length", ValueType::kU32, "head_dim"},
+    {"attention.value_length", ValueType::kU32, "head_dim"},
+    kFileTypeKey,
+    {"expert_feed_forward_length", ValueType::kU32, "expert_ffn"},
+    kWindowKeys,
+};
+
+constexpr TensorRule kQwen2Tensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
+    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
+     "always"},
+    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
+     TensorOp::kCopy, "always"},
+    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+     TensorOp::kCopy, "always"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
+    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
+    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
+};
+
+constexpr TensorRule kQwen2MoeTensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    // llama.cpp wants an output matrix of this architecture, tied or not.
+    If(IsTied, {"output.weight", "model.embed_tokens.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
+    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
+     "attention_bias"},
+    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
+    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
+    If(IsDense, {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"}),
+    If(IsDense, {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"}),
+    If(IsDense, {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"}),
+    If(IsSparse,
+       {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", "experts", "width"}),
+    If(IsSparse, {"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
+                  "expert_ffn", "width", TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
+                  "expert_ffn", "width", TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
+                  "width", "expert_ffn", TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_gate_shexp.weight",
+                  "model.layers.*.mlp.shared_expert.gate_proj.weight", "shared_ffn", "width"}),
+    If(IsSparse, {"blk.*.ffn_up_shexp.weight", "model.layers.*.mlp.shared_expert.up_proj.weight",
+                  "shared_ffn", "width"}),
+    If(IsSparse, {"blk.*.ffn_down_shexp.weight",
+                  "model.layers.*.mlp.shared_expert.down_proj.weight", "width", "shared_ffn"}),
+    If(IsSparse, {"blk.*.ffn_gate_inp_shexp.weight", "model.layers.*.mlp.shared_expert_gate.weight",
+                  "one", "width"}),
+};
+
+constexpr TensorRule kQwen3Tensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
+    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
+     "attention_bias"},
+    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim", ""},
+    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim", ""},
+    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
+    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
+    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
+};
+
+constexpr TensorRule kQwen3MoeTensors[] = {
+    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    {"output_norm.weight", "model.norm.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
+    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
+     "attention_bias"},
+    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
+     TensorOp::kCopy, "attention_bias"},
+    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim", ""},
+    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim", ""},
+    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
+    If(IsDense, {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"}),
+    If(IsDense, {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"}),
+    If(IsDense, {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"}),
+    If(IsSparse,
+       {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", "experts", "width"}),
+    If(IsSparse, {"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
+                  "expert_ffn", "width", TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
+                  "expert_ffn", "width", TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
+                  "width", "expert_ffn", TensorOp::kExperts}),
+};
+
+/// Windows as the class makes them where `layer_types` does not say; none without
+/// `use_sliding_window`.
+absl::Status ReadQwenWindows(FamilyContext& context,
+                             bool (*windowed)(uint64_t layer, uint64_t max_window_layers)) {
+  SMELT_ASSIGN_OR_RETURN(const auto use, context.config.Flag("use_sliding_window"));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, 4096));
+  SMELT_ASSIGN_OR_RETURN(const auto first, context.config.Count("max_window_layers", 0));
+  SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
+  if (!use.value_or(false) || size == 0) return absl::OkStatus();
+  context.hyper.Set("window", static_cast<double>(size));
+  if (types) {
+    context.windowed = *types;
+    return absl::OkStatus();
+  }
+  const uint64_t layers = std::min<uint64_t>(context.hyper("layers"), 1 << 16);
+  for (uint64_t i = 0; i < layers; ++i) context.windowed.push_back(windowed(i, first.value_or(28)));
+  return absl::OkStatus();
+}
+
+void NoteAttentionBias(FamilyContext& context) {
+  if (context.hyper.flag("attention_bias"))
+    context.differences.push_back("cannot load attention biases of this architecture");
+}
+
+absl::Status DeriveQwen2(FamilyContext& context) {
+  return ReadQwenWindows(context, [](uint64_t layer, uint64_t first) { return layer >= first; });
+}
+
+absl::Status DeriveQwen3(FamilyContext& context) {
+  NoteAttentionBias(context);
+  return DeriveQwen2(context);
+}
+
+absl::Status DeriveQwen2Moe(FamilyContext& context) {
+  WriteExpertNormalization(context);
+  SMELT_RETURN_IF_ERROR(ReadSparseLayers(context));
+  return ReadQwenWindows(
+      context, [](uint64_t layer, uint64_t last) { return layer % 2 == 0 && layer < last; });
+}
+
+absl::Status DeriveQwen3Moe(FamilyContext& context) {
+  NoteAttentionBias(context);
+  WriteExpertNormalization(context);
+  SMELT_RETURN_IF_ERROR(ReadSparseLayers(context));
+  return ReadQwenWindows(context, [](uint64_t, uint64_t) { return true; });
+}
+
+}  // namespace
+
+const Family kQwen2 = {
+    .names = kQwen2Names,
+    .architecture = kQwen2Architecture,
+    .hypers = kQwen2Hypers,
+    .fixed = {},
+    .keys = kQwen2Keys,
+    .tensors = kQwen2Tensors,
+    .derive = DeriveQwen2,
+};
+
+const Family kQwen2Moe = {
+    .names = kQwen2MoeNames,
+    .architecture = kQwen2MoeArchitecture,
+    .hypers = kQwen2MoeHypers,
+    .fixed = {},
+    .keys = kQwen2Keys,
+    .tensors = kQwen2MoeTensors,
+    .derive = DeriveQwen2Moe,
+};
+
+const Family kQwen3 = {
+    .names = kQwen3Names,
+    .architecture = kQwen3Architecture,
+    .hypers = kQwen3Hypers,
+    .fixed = {},
+    .keys = kQwen3Keys,
+    .tensors = kQwen3Tensors,
+    .derive = DeriveQwen3,
+};
+
+const Family kQwen3Moe = {
+    .names = kQwen3MoeNames,
+    .architecture = kQwen3MoeArchitecture,
+    .hypers = kQwen3MoeHypers,
+    .fixed = {},
+    .keys = kQwen3Keys,
+    .tensors = kQwen3MoeTensors,
+    .derive = DeriveQwen3Moe,
+};
+
+}  // namespace smelt

@@ -1,0 +1,62 @@
+// What several families share.
+#include <algorithm>
+#include <cmath>
+
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+absl::StatusOr<uint64_t> ReadWindowSize(const FamilyContext& context, uint64_t absent) {
+  SMELT_ASSIGN_OR_RETURN(const auto window, context.config.Count("sliding_window", 0, 1u << 30));
+  const bool is_null = context.config.value().Find("sliding_window") != nullptr && !window;
+  return is_null ? 0 : window.value_or(absent);
+}
+
+absl::Status ReadWindowOfAllLayers(FamilyContext& context, uint64_t absent) {
+  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, absent));
+  if (size == 0) return absl::OkStatus();
+  context.hyper.Set("window", static_cast<double>(size));
+  context.windowed.assign(std::min<uint64_t>(context.hyper("layers"), 1 << 16), true);
+  return absl::OkStatus();
+}
+
+void WriteExpertNormalization(FamilyContext& context) {
+  const bool normalize = context.hyper.flag("norm_topk_prob");
+  const Architecture& architecture = context.family.architecture;
+  if (normalize == architecture.normalize_experts) return;
+  context.extra.Set(Cat(architecture.name, ".expert_weights_norm"), normalize);
+  context.differences.push_back(normalize ? "does not normalise the weights of the chosen experts"
+                                          : "normalises the weights of the chosen experts");
+}
+
+absl::Status ReadSparseLayers(FamilyContext& context) {
+  const uint64_t layers = std::min<uint64_t>(context.hyper("layers"), 1 << 16);
+  SMELT_ASSIGN_OR_RETURN(const std::vector<double> dense, context.config.Reals("mlp_only_layers"));
+  SMELT_ASSIGN_OR_RETURN(const auto step, context.config.Count("decoder_sparse_step", 1));
+  context.sparse.assign(layers, true);
+  for (uint64_t i = 0; i < layers; ++i) {
+    const bool listed =
+        std::find(dense.begin(), dense.end(), static_cast<double>(i)) != dense.end();
+    context.sparse[i] = !listed && (i + 1) % step.value_or(1) == 0;
+  }
+  if (std::find(context.sparse.begin(), context.sparse.end(), false) != context.sparse.end()) {
+    context.differences.push_back("cannot load dense layers among those with experts");
+  }
+  return absl::OkStatus();
+}
+
+void WriteAttentionScale(FamilyContext& context, double scale) {
+  const Hyper& h = context.hyper;
+  const Architecture& architecture = context.family.architecture;
+  const bool by_width = architecture.layers_scaled_by_width != 0 &&
+                        h("layers") == architecture.layers_scaled_by_width;
+  const double divisor = by_width ? h.real("width") / h.real("heads") : h.real("head_dim");
+  const double assumed = 1 / std::sqrt(divisor);
+  if (std::abs(scale - assumed) <= 1e-9 * assumed) return;
+  context.extra.Set(Cat(architecture.name, ".attention.scale"), static_cast<float>(scale));
+  context.differences.push_back(
+      Cat("scales queries by ", static_cast<float>(assumed), ", not ", static_cast<float>(scale)));
+}
+
+}  // namespace smelt
