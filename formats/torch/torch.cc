@@ -10,6 +10,7 @@
 #include "formats/torch/pickle.h"
 #include "formats/torch/state_dict.h"
 #include "formats/torch/zip.h"
+#include "formats/weight_index.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -135,6 +136,11 @@ absl::StatusOr<Container> ReadTorch(std::shared_ptr<Storage> file) {
 absl::StatusOr<Container> OpenTorch(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Storage> file, OpenFile(path));
   return ReadTorch(std::move(file));
+}
+
+absl::StatusOr<Container> OpenTorchDirectory(const std::string& directory) {
+  return OpenWholeOrShards(directory, "pytorch_model.bin",
+                           {.open = OpenTorch, .sizes_add_up = false});
 }
 
 }  // namespace smelt

@@ -249,16 +249,12 @@ absl::StatusOr<Entry> TakeEntry(const Storage& file, std::string_view& bytes, ui
   return entry;
 }
 
-/// Compares the local header with the directory's entry; sets data_offset, returns where the
-/// member's bytes end.
+/// Compares the local header (whose offset was checked) with the directory's entry; sets
+/// data_offset, returns where the member's bytes end.
 absl::StatusOr<uint64_t> CheckLocalHeader(const Storage& file, Entry& entry, uint64_t limit) {
   ZipMember& member = entry.member;
   const auto bad = [&](const auto&... what) { return BadMember(file, member.name, what...); };
   const uint64_t at = member.header_offset;
-  if (at > limit || limit - at < kLocalHeaderBytes) {
-    return bad("has its local header at offset ", at, ", past the end of the members (", limit,
-               ")");
-  }
   SMELT_ASSIGN_OR_RETURN(const std::string fixed, ReadBytes(file, at, kLocalHeaderBytes));
   if (!fixed.starts_with(kLocalHeader)) return bad("has no local header at offset ", at);
   const uint64_t name_bytes = U16(fixed, 26), extra_bytes = U16(fixed, 28);
@@ -331,6 +327,12 @@ absl::Status CheckTiling(const Storage& file, std::vector<Entry>& entries, uint6
     return std::pair(entries[a].member.header_offset, a) <
            std::pair(entries[b].member.header_offset, b);
   });
+  for (const Entry& entry : entries) {
+    const uint64_t at = entry.member.header_offset;
+    if (at <= limit && limit - at >= kLocalHeaderBytes) continue;
+    return BadMember(file, entry.member.name, "has its local header at offset ", at,
+                     ", past the end of the members (", limit, ")");
+  }
   const uint64_t first = order.empty() ? limit : entries[order[0]].member.header_offset;
   if (first != 0) return Bad(file, "the first ", first, " bytes belong to no member");
   for (size_t i = 0; i < order.size(); ++i) {
