@@ -115,11 +115,11 @@ char32_t Compose(char32_t a, char32_t b) {
   if (a >= kS && a < kS + kSCount && (a - kS) % kTCount == 0 && b > kT && b < kT + kTCount) {
     return a + (b - kT);
   }
-  const Composition* found = std::lower_bound(
-      std::begin(kCompositions), std::end(kCompositions), std::pair(a, b),
-      [](const Composition& c, const std::pair<char32_t, char32_t>& key) {
-        return c.first != key.first ? c.first < key.first : c.second < key.second;
-      });
+  const Composition* found =
+      std::lower_bound(std::begin(kCompositions), std::end(kCompositions), std::pair(a, b),
+                       [](const Composition& c, const std::pair<char32_t, char32_t>& key) {
+                         return c.first != key.first ? c.first < key.first : c.second < key.second;
+                       });
   const bool hit = found != std::end(kCompositions) && found->first == a && found->second == b;
   return hit ? found->composed : 0;
 }
@@ -132,9 +132,8 @@ void SortMarks(std::u32string& text) {
     }
     size_t end = i + 1;
     while (end < text.size() && CombiningClass(text[end]) != 0) ++end;
-    std::stable_sort(text.begin() + i, text.begin() + end, [](char32_t a, char32_t b) {
-      return CombiningClass(a) < CombiningClass(b);
-    });
+    std::stable_sort(text.begin() + i, text.begin() + end,
+                     [](char32_t a, char32_t b) { return CombiningClass(a) < CombiningClass(b); });
     i = end;
   }
 }
@@ -205,8 +204,8 @@ std::string Normalize(std::string_view text, NormalForm form) {
 
 void AppendLowercase(std::string& out, char32_t code_point) {
   if (code_point < 0x80) {
-    out.push_back(static_cast<char>(code_point >= 'A' && code_point <= 'Z' ? code_point + 32
-                                                                           : code_point));
+    out.push_back(
+        static_cast<char>(code_point >= 'A' && code_point <= 'Z' ? code_point + 32 : code_point));
     return;
   }
   const Mapping* mapping = FindMapping(kLowercase, code_point);

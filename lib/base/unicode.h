@@ -1,5 +1,6 @@
-// Unicode as the Hugging Face `tokenizers` library has it: classes of version 16, older tables for normalisation. A model was trained with
-// those, so they are what "right" means here. Everything comes from unicode_tables.inc (tools/generate/unicode_tables.py).
+// Unicode as the Hugging Face `tokenizers` library has it: classes of version 16, older tables for
+// normalisation. A model was trained with those, so they are what "right" means here. Everything
+// comes from unicode_tables.inc (tools/generate/unicode_tables.py).
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ enum UnicodeFlag : uint32_t {
   kUnicodeP = 1u << 8,
   kUnicodeS = 1u << 9,
   kUnicodeZ = 1u << 10,
-  kUnicodeSpace = 1u << 11,         ///< White_Space
-  kUnicodeWord = 1u << 12,          ///< \w of the regular expressions
+  kUnicodeSpace = 1u << 11,  ///< White_Space
+  kUnicodeWord = 1u << 12,   ///< \w of the regular expressions
   kUnicodeHan = 1u << 13,
   kUnicodeNumeric = 1u << 14,       ///< what the Digits step takes
   kUnicodePunctuation = 1u << 15,   ///< what the Punctuation step takes
@@ -37,7 +38,8 @@ enum UnicodeFlag : uint32_t {
 /// Flags of a code point; 0 above U+10FFFF.
 uint32_t CodePointFlags(char32_t code_point);
 
-/// Inclusive ranges of the code points that have any of `flags`, ascending, not touching each other.
+/// Inclusive ranges of the code points that have any of `flags`, ascending, not touching each
+/// other.
 std::vector<std::pair<char32_t, char32_t>> RangesOfFlags(uint32_t flags);
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };

@@ -1,6 +1,7 @@
 // Byte-pair merging: the pair with the lowest rank first, the leftmost of equals.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <queue>
 #include <vector>
@@ -47,16 +48,19 @@ class MergeTable {
   size_t count_ = 0;
 };
 
-/// A part of a word: an id (negative: no token has this text), and where its bytes begin. Linked in both directions.
+/// A part of a word: an id (negative: no token has this text), and where its bytes begin. Linked in
+/// both directions.
 struct Symbol {
   int32_t id;
   uint32_t begin;
   int32_t previous, next;  ///< -1 at the ends
   bool dead = false;
+  bool frozen = false;  ///< takes no part in merges
 };
 
-/// A queue of candidate pairs, lowest (rank, position) first. Text that repeats itself has few different ranks, so positions wait
-/// in one list per rank and are taken in order; a heap of single pairs would cost a cache miss per level.
+/// A queue of candidate pairs, lowest (rank, position) first. Text that repeats itself has few
+/// different ranks, so positions wait in one list per rank and are taken in order; a heap of single
+/// pairs would cost a cache miss per level.
 class PairQueue {
  public:
   struct Pair {
@@ -81,8 +85,8 @@ class PairQueue {
   std::priority_queue<Pair, std::vector<Pair>, Later> heap_;
 };
 
-/// Merges until nothing merges. `find(left, right)` gives a pointer to a Merge or nullptr, from two symbols' indices. What remains
-/// is linked from symbols[0]. O(n log n).
+/// Merges until nothing merges. `find(left, right)` gives a pointer to a Merge or nullptr, from two
+/// symbols' indices. What remains is linked from symbols[0]. O(n log n).
 template <typename Find>
 void MergeSymbols(std::vector<Symbol>& symbols, const Find& find) {
   PairQueue queue;

@@ -50,7 +50,8 @@ class WordCache {
   size_t used_ = 0;
 };
 
-/// Caches lent to one call at a time, so that encoding from several threads needs no lock while it runs.
+/// Caches lent to one call at a time, so that encoding from several threads needs no lock while it
+/// runs.
 class CachePool {
  public:
   class Lease {

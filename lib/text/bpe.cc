@@ -1,0 +1,131 @@
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "lib/text/model.h"
+
+namespace smelt {
+
+std::array<int32_t, 256> ByteTokens(const TokenTable& tokens) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::array<int32_t, 256> ids;
+  for (size_t b = 0; b < 256; ++b) {
+    const char text[] = {'<', '0', 'x', kHex[b >> 4], kHex[b & 15], '>'};
+    ids[b] = tokens.Find(std::string_view(text, 6));
+  }
+  return ids;
+}
+
+namespace {
+
+class Bpe : public Model {
+ public:
+  Bpe(TokenTable tokens, BpeOptions options) : options_(std::move(options)) {
+    tokens_ = std::move(tokens);
+    bytes_ = ByteTokens(tokens_);
+    if (!options_.unk_token.empty()) unk_ = tokens_.Find(options_.unk_token);
+  }
+
+  absl::Status AddMerges(const MergeList& merges) {
+    merges_.Reserve(merges.size());
+    std::string whole;
+    for (size_t i = 0; i < merges.size(); ++i) {
+      const std::string_view left = merges.Left(i), right = merges.Right(i);
+      whole = left;
+      whole += right.substr(right.starts_with(options_.prefix) ? options_.prefix.size() : 0);
+      const int32_t a = tokens_.Find(left), b = tokens_.Find(right), result = tokens_.Find(whole);
+      if (a < 0 || b < 0 || result < 0) {
+        return Error(ErrorCode::kInvalidInput, "merge ", i, " (\"", Escape(left, 40), "\" \"",
+                     Escape(right, 40), "\") needs the token \"",
+                     Escape(a < 0   ? left
+                            : b < 0 ? right
+                                    : std::string_view(whole),
+                            60),
+                     "\", which the vocabulary lacks");
+      }
+      merges_.Set(a, b, {static_cast<uint32_t>(i), result});
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Encode(std::string_view word, std::vector<int32_t>& out) const override {
+    if (options_.ignore_merges) {
+      if (const int32_t id = tokens_.Find(word); id >= 0) {
+        out.push_back(id);
+        return absl::OkStatus();
+      }
+    }
+    std::vector<Symbol> symbols;
+    SMELT_RETURN_IF_ERROR(Symbols(word, symbols));
+    if (symbols.empty()) return absl::OkStatus();
+    MergeSymbols(symbols, [&](int32_t left, int32_t right) {
+      return merges_.Find(symbols[left].id, symbols[right].id);
+    });
+    for (int32_t i = 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Symbols(std::string_view word, std::vector<Symbol>& symbols) const {
+    symbols.reserve(word.size());
+    const auto add = [&](int32_t id) {
+      const auto index = static_cast<int32_t>(symbols.size());
+      if (index > 0) symbols.back().next = index;
+      symbols.push_back({id, 0, index - 1, -1});
+    };
+    bool unknown_waits = false;
+    std::string dressed;
+    for (size_t i = 0; i < word.size();) {
+      const size_t length = DecodeUtf8(word.substr(i, 4)).length;
+      std::string_view c = word.substr(i, length);
+      const bool first = i == 0, last = i + length == word.size();
+      i += length;
+      if ((!first && !options_.prefix.empty()) || (last && !options_.suffix.empty())) {
+        dressed = Cat(first ? std::string_view() : std::string_view(options_.prefix), c,
+                      last ? std::string_view(options_.suffix) : std::string_view());
+        c = dressed;
+      }
+      if (const int32_t id = tokens_.Find(c); id >= 0) {
+        if (unknown_waits) add(unk_);
+        unknown_waits = false;
+        add(id);
+        continue;
+      }
+      if (options_.byte_fallback && HaveBytes(c)) {
+        for (const char b : c) add(bytes_[static_cast<unsigned char>(b)]);
+        continue;
+      }
+      if (options_.unk_token.empty()) continue;  // dropped, as the library does
+      if (unk_ < 0)
+        return Error(ErrorCode::kInvalidInput, "the unknown token \"", Escape(options_.unk_token),
+                     "\" is not in the vocabulary");
+      if (unknown_waits && !options_.fuse_unk) add(unk_);
+      unknown_waits = true;
+    }
+    if (unknown_waits) add(unk_);
+    return absl::OkStatus();
+  }
+
+  bool HaveBytes(std::string_view text) const {
+    for (const char b : text) {
+      if (bytes_[static_cast<unsigned char>(b)] < 0) return false;
+    }
+    return true;
+  }
+
+  BpeOptions options_;
+  MergeTable merges_;
+  std::array<int32_t, 256> bytes_;
+  int32_t unk_ = -1;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> MakeBpe(TokenTable tokens, const MergeList& merges,
+                                               BpeOptions options) {
+  auto model = std::make_unique<Bpe>(std::move(tokens), std::move(options));
+  SMELT_RETURN_IF_ERROR(model->AddMerges(merges));
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+}  // namespace smelt

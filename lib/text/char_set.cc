@@ -1,0 +1,94 @@
+#include "lib/text/char_set.h"
+
+#include <algorithm>
+
+#include "lib/base/unicode.h"
+
+namespace smelt {
+
+CharSet Union(const CharSet& a, const CharSet& b) {
+  CharSet all = a;
+  all.insert(all.end(), b.begin(), b.end());
+  std::sort(all.begin(), all.end());
+  CharSet out;
+  for (const auto& [first, last] : all) {
+    if (!out.empty() && first <= out.back().second + 1) {
+      out.back().second = std::max(out.back().second, last);
+    } else {
+      out.emplace_back(first, last);
+    }
+  }
+  return out;
+}
+
+CharSet Complement(const CharSet& set) {
+  CharSet out;
+  char32_t next = 0;
+  for (const auto& [first, last] : set) {
+    if (first > next) out.emplace_back(next, first - 1);
+    next = last + 1;
+  }
+  if (next <= 0x10ffff) out.emplace_back(next, 0x10ffff);
+  return out;
+}
+
+bool Contains(const CharSet& set, char32_t c) {
+  const auto after = std::upper_bound(set.begin(), set.end(), std::pair(c, char32_t{0x7fffffff}));
+  return after != set.begin() && c <= after[-1].second;
+}
+
+std::optional<CharSet> PropertySet(std::string_view name) {
+  struct Property {
+    std::string_view name;
+    uint32_t flags;
+  };
+  static constexpr Property kProperties[] = {
+      {"L", kUnicodeL},           {"Lu", kUnicodeLu},    {"Ll", kUnicodeLl},
+      {"Lt", kUnicodeLt},         {"Lm", kUnicodeLm},    {"Lo", kUnicodeLo},
+      {"M", kUnicodeM},           {"N", kUnicodeN},      {"Nd", kUnicodeNd},
+      {"P", kUnicodeP},           {"S", kUnicodeS},      {"Z", kUnicodeZ},
+      {"Han", kUnicodeHan},       {"Letter", kUnicodeL}, {"Number", kUnicodeN},
+      {"Punctuation", kUnicodeP}, {"Symbol", kUnicodeS}, {"Mark", kUnicodeM},
+  };
+  for (const Property& property : kProperties) {
+    if (property.name == name) return RangesOfFlags(property.flags);
+  }
+  return std::nullopt;
+}
+
+CharSet EscapeSet(char letter) {
+  switch (letter) {
+    case 's':
+      return RangesOfFlags(kUnicodeSpace);
+    case 'd':
+      return RangesOfFlags(kUnicodeNd);
+    default:
+      return RangesOfFlags(kUnicodeWord);
+  }
+}
+
+std::optional<CharSet> FoldAscii(const CharSet& set) {
+  CharSet extra;
+  const auto both = [&](char32_t lower) {
+    const bool special =
+        (lower == 's' && Contains(set, 0x17f)) || (lower == 'k' && Contains(set, 0x212a));
+    if (!Contains(set, lower) && !Contains(set, lower - 32) && !special) return;
+    extra = Union(extra, {{lower - 32, lower - 32}, {lower, lower}});
+    if (lower == 's') extra = Union(extra, {{0x17f, 0x17f}});
+    if (lower == 'k') extra = Union(extra, {{0x212a, 0x212a}});
+  };
+  for (char32_t c = 'a'; c <= 'z'; ++c) both(c);
+  if (!set.empty() && set.back().second >= 0x80) {
+    // Beyond ASCII only sets without cased letters, or with all of them, are closed under case.
+    const CharSet cased = RangesOfFlags(kUnicodeLu | kUnicodeLl | kUnicodeLt);
+    size_t in = 0, out = 0;
+    for (const auto& [first, last] : cased) {
+      for (char32_t c = std::max<char32_t>(first, 0x80); c <= last; ++c)
+        (Contains(set, c) ? in : out) += 1;
+    }
+    if (in != 0 && out != 0) return std::nullopt;
+  }
+  return Union(set, extra);
+}
+
+}  // namespace smelt

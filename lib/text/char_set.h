@@ -1,0 +1,27 @@
+// Sets of code points, as sorted ranges.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace smelt {
+
+/// Inclusive, ascending, not touching.
+using CharSet = std::vector<std::pair<char32_t, char32_t>>;
+
+CharSet Union(const CharSet& a, const CharSet& b);
+CharSet Complement(const CharSet& set);
+bool Contains(const CharSet& set, char32_t c);
+
+/// \p{NAME}; nothing for names that we do not know. "L", "Lu", "Han" and so on; general categories
+/// of one or two letters.
+std::optional<CharSet> PropertySet(std::string_view name);
+/// \s \d \w (lower-case letter).
+CharSet EscapeSet(char letter);
+/// Both letter cases of every ASCII letter, and what else folds to them (U+017F to s, U+212A to k).
+/// nullopt when the set has cased letters beyond ASCII, unless it is closed under case anyway.
+std::optional<CharSet> FoldAscii(const CharSet& set);
+
+}  // namespace smelt

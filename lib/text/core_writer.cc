@@ -1,0 +1,314 @@
+// From the two kinds of published tokenizers to tokenizer.ggml.*.
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/text/blank_cuts.h"
+#include "lib/text/pipeline.h"
+#include "lib/text/pre_names.h"
+#include "lib/text/sentencepiece_core.h"
+#include "lib/text/token_types.h"
+
+namespace smelt {
+namespace {
+
+constexpr float kAddedScore = -1000.0f;
+
+// What an expression of components does to spaces, as far as the GGUF vocabulary of a
+// SentencePiece-like tokenizer can say it.
+struct BlankRules {
+  std::string prefix = "none";  // none, always, unless_present, first
+  std::vector<JsonValue> other_normalizers;
+  bool maps_spaces = false;
+};
+
+bool IsBlankReplace(const JsonValue& step) {
+  const JsonValue* pattern = step.FindNonNull("pattern");
+  return TextOf(step, "type") == "Replace" && pattern != nullptr &&
+         TextOf(*pattern, "String") == " " && TextOf(step, "content") == kBlank;
+}
+
+void Flatten(const JsonValue* json, std::string_view list_name,
+             std::vector<const JsonValue*>& out) {
+  if (json == nullptr || json->is_null()) return;
+  const JsonValue* list =
+      TextOf(*json, "type") == "Sequence" ? json->FindNonNull(list_name) : nullptr;
+  if (list == nullptr) {
+    out.push_back(json);
+    return;
+  }
+  if (!list->is_array()) return;
+  for (const JsonValue& item : *list->as_array()) Flatten(&item, list_name, out);
+}
+
+absl::Status NoForm(std::string_view what) {
+  return Error(ErrorCode::kUnsupported, "the tokenizer has no GGUF form: ", what,
+               " (its pre-tokenizer and normalizer must be those of a known kind)");
+}
+
+absl::StatusOr<BlankRules> BlankRulesOf(const JsonValue& json) {
+  BlankRules rules;
+  std::vector<const JsonValue*> normalizers, steps;
+  Flatten(json.Find("normalizer"), "normalizers", normalizers);
+  Flatten(json.Find("pre_tokenizer"), "pretokenizers", steps);
+  for (const JsonValue* n : normalizers) {
+    if (IsBlankReplace(*n)) {
+      rules.maps_spaces = true;
+    } else if (TextOf(*n, "type") == "Prepend" && TextOf(*n, "prepend") == kBlank &&
+               !rules.maps_spaces) {
+      rules.prefix = "always";
+    } else if (rules.maps_spaces || rules.prefix != "none") {
+      return NoForm(
+          Cat("the normalizer ", Escape(n->ToText(), 80), " follows the mapping of spaces"));
+    } else {
+      rules.other_normalizers.push_back(*n);
+    }
+  }
+  for (const JsonValue* step : steps) {
+    const std::string type = TextOf(*step, "type");
+    const JsonValue* pattern = step->FindNonNull("pattern");
+    if (type == "Split" && rules.maps_spaces && pattern != nullptr &&
+        TextOf(*pattern, "String") == " ")
+      continue;  // no space is left
+    const bool plain =
+        TextOf(*step, "replacement").empty() || TextOf(*step, "replacement") == kBlank;
+    if (type != "Metaspace" || !plain || rules.maps_spaces || rules.prefix != "none") {
+      return NoForm(Cat("the step ", Escape(step->ToText(), 100)));
+    }
+    rules.maps_spaces = true;
+    const std::string scheme = TextOf(*step, "prepend_scheme");
+    const bool always =
+        scheme.empty() ? FlagOf(*step, "add_prefix_space", true) : scheme == "always";
+    rules.prefix = scheme == "first" ? "first" : always ? "unless_present" : "none";
+    // Splitting at U+2581 is the vocabulary's own business as long as no token crosses it; the
+    // self-test sees it otherwise.
+  }
+  if (!rules.maps_spaces) return NoForm("nothing maps spaces to U+2581");
+  return rules;
+}
+
+// Writes what stands before the vocabulary: normalizers that GGUF has no key for.
+absl::Status WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after,
+                              std::vector<std::string>& notes) {
+  if (normalizers.empty()) return absl::OkStatus();
+  std::string text = normalizers.size() == 1 ? normalizers[0].ToText()
+                                             : std::string(R"({"type":"Sequence","normalizers":[)");
+  if (normalizers.size() > 1) {
+    for (size_t i = 0; i < normalizers.size(); ++i)
+      text += Cat(i > 0 ? "," : "", normalizers[i].ToText());
+    text += "]}";
+  }
+  after.Set("smelt.tokenizer.normalizer", text);
+  notes.push_back(Cat("llama.cpp does not apply the tokenizer's normalizer (",
+                      Escape(TextOf(normalizers[0], "type"), 30),
+                      "): it encodes text that this changes differently"));
+  return absl::OkStatus();
+}
+
+std::string MergeText(std::string_view left, std::string_view right) {
+  std::string out;
+  for (const std::string_view part : {left, right}) {
+    if (!out.empty()) out.push_back(' ');
+    for (const char c : part) {
+      if (c == ' ') {
+        out += "\xc4\xa0";  // U+0120
+      } else {
+        out.push_back(c);
+      }
+    }
+  }
+  return out;
+}
+
+size_t RowsOf(const CoreWriteOptions& options, size_t tokens) {
+  return options.rows != 0 ? options.rows : tokens;
+}
+
+// Tokens beyond the embedding have no row: an added one is dropped only when nothing can ever ask
+// for it.
+absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens,
+                       const std::vector<AddedToken>& added) {
+  const size_t rows = options.rows;
+  if (rows == 0) return absl::OkStatus();
+  if (tokens.size() > rows) {
+    return Error(ErrorCode::kInvalidInput, "the vocabulary has ", tokens.size(),
+                 " tokens, but the embedding has ", rows, " rows");
+  }
+  for (const AddedToken& token : added) {
+    if (static_cast<size_t>(token.id) < rows) continue;
+    return Error(ErrorCode::kInvalidInput, "the added token \"", Escape(token.content, 60),
+                 "\" has id ", token.id, ", but the embedding has only ", rows,
+                 " rows (vocab_size)");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
+                               Metadata& after, std::vector<std::string>& notes) {
+  const JsonValue& json = p.json();
+  const JsonValue& m = *json.FindNonNull("model");
+  for (const std::string_view key : {"end_of_word_suffix", "continuing_subword_prefix"}) {
+    if (!TextOf(m, key).empty()) return NoForm(Cat("its BPE has a ", key));
+  }
+  const bool ignore_merges = FlagOf(m, "ignore_merges", false);
+  std::vector<const JsonValue*> steps, normalizers;
+  Flatten(json.Find("pre_tokenizer"), "pretokenizers", steps);
+  Flatten(json.Find("normalizer"), "normalizers", normalizers);
+  std::string name;
+  bool exact = true;
+  if (!options.pre.empty()) {
+    const PreTokenizerName* known = FindPreTokenizer(options.pre);
+    if (known == nullptr) {
+      return Error(ErrorCode::kUnsupported, "the pre-tokenizer name \"", Escape(options.pre, 60),
+                   "\" is not known; known are ", KnownPreTokenizers());
+    }
+    name = options.pre;
+  } else {
+    SMELT_ASSIGN_OR_RETURN(PreTokenizerMatch match,
+                           NamePreTokenizer(*json.Find("pre_tokenizer"), ignore_merges));
+    name = std::move(match.name);
+    exact = match.exact;
+  }
+  bool prefix_space = false;
+  for (const JsonValue* step : steps) {
+    if (TextOf(*step, "type") == "ByteLevel" && FlagOf(*step, "add_prefix_space", true))
+      prefix_space = true;
+  }
+  if (prefix_space) {
+    exact = false;
+    notes.push_back(
+        "llama.cpp does not put the tokenizer's space before a text (add_prefix_space): it encodes "
+        "beginnings differently");
+  }
+  out.Set("tokenizer.ggml.model", "gpt2");
+  out.Set("tokenizer.ggml.pre", name);
+  const size_t rows = RowsOf(options, p.size());
+  VocabularyArrays arrays(rows);
+  for (size_t id = 0; id < p.tokens().size(); ++id) {
+    const auto i = static_cast<int32_t>(id);
+    if (p.tokens().Has(i)) arrays.Set(i, std::string(p.tokens().Text(i)), TokenType::kNormal);
+  }
+  for (const AddedToken& token : p.added()) arrays.SetAdded(token, 0);
+  std::move(arrays).Write(false, out);
+  std::vector<std::string> merges;
+  merges.reserve(p.merges().size());
+  for (size_t i = 0; i < p.merges().size(); ++i)
+    merges.push_back(MergeText(p.merges().Left(i), p.merges().Right(i)));
+  if (!merges.empty()) out.Set("tokenizer.ggml.merges", std::move(merges));
+  std::vector<JsonValue> others;
+  for (const JsonValue* n : normalizers) others.push_back(*n);
+  SMELT_RETURN_IF_ERROR(WriteNormalizers(others, after, notes));
+  WriteAddedFlags(p.added(), p.normalizer() != nullptr, after);
+  if (!exact && options.pre.empty())
+    after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
+  const PreTokenizerName* known = FindPreTokenizer(name);
+  if (known != nullptr && known->ignore_merges != ignore_merges)
+    after.Set("smelt.tokenizer.ignore_merges", ignore_merges);
+  if (!TextOf(m, "unk_token").empty())
+    after.Set("smelt.tokenizer.unknown_token", TextOf(m, "unk_token"));
+  return absl::OkStatus();
+}
+
+// SentencePiece-like BPE: a piece's score is minus the rank of the first merge that makes it, so
+// that the best score merges first.
+absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
+                           Metadata& after, std::vector<std::string>& notes) {
+  const JsonValue& m = *p.json().FindNonNull("model");
+  for (const std::string_view key : {"end_of_word_suffix", "continuing_subword_prefix"}) {
+    if (!TextOf(m, key).empty()) return NoForm(Cat("its BPE has a ", key));
+  }
+  if (!FlagOf(m, "byte_fallback", false))
+    return NoForm("its BPE works on characters without falling back to bytes");
+  if (FlagOf(m, "ignore_merges", false)) return NoForm("its SentencePiece-like BPE ignores merges");
+  SMELT_ASSIGN_OR_RETURN(const BlankRules rules, BlankRulesOf(p.json()));
+  out.Set("tokenizer.ggml.model", "llama");
+  out.Set("tokenizer.ggml.pre", "default");
+  std::vector<float> scores(p.tokens().size(), kAddedScore);
+  std::vector<bool> scored(p.tokens().size(), false);
+  std::string whole;
+  for (size_t i = 0; i < p.merges().size(); ++i) {
+    whole = Cat(p.merges().Left(i), p.merges().Right(i));
+    const int32_t id = p.tokens().Find(whole);
+    if (id < 0 || scored[static_cast<size_t>(id)]) continue;
+    scored[static_cast<size_t>(id)] = true;
+    scores[static_cast<size_t>(id)] = -static_cast<float>(i);
+  }
+  VocabularyArrays arrays(RowsOf(options, p.size()));
+  const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
+  const std::set<int32_t> byte_ids(bytes.begin(), bytes.end());
+  const std::string unknown = TextOf(m, "unk_token");
+  for (size_t id = 0; id < p.tokens().size(); ++id) {
+    const auto i = static_cast<int32_t>(id);
+    if (!p.tokens().Has(i)) continue;
+    const std::string_view text = p.tokens().Text(i);
+    const TokenType type = byte_ids.contains(i) ? TokenType::kByte
+                           : text == unknown    ? TokenType::kUnknown
+                                                : TokenType::kNormal;
+    arrays.Set(i, std::string(text), type, scores[id]);
+  }
+  for (const AddedToken& token : p.added()) {
+    arrays.SetAdded(token, kAddedScore);
+    if (token.content == unknown)
+      arrays.Set(token.id, token.content, TokenType::kUnknown, kAddedScore);
+  }
+  std::move(arrays).Write(true, out);
+  if (rules.prefix == "none") after.Set("tokenizer.ggml.add_space_prefix", false);
+  if (rules.prefix == "unless_present" || rules.prefix == "first")
+    after.Set("smelt.tokenizer.space_prefix", rules.prefix);
+  SMELT_RETURN_IF_ERROR(WriteNormalizers(rules.other_normalizers, after, notes));
+  WriteAddedFlags(p.added(), p.normalizer() != nullptr, after);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Pipeline::WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
+                                   std::vector<std::string>& notes) const {
+  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens(), added_));
+  const JsonValue& m = *rest_.FindNonNull("model");
+  const std::string type = TextOf(m, "type");
+  if (type == "WordLevel") return NoForm("its model is WordLevel");
+  if (type == "WordPiece") return WriteWordPiece(options, out, after, notes);
+  if (type == "Unigram") return WriteUnigram(options, out, after, notes);
+  return byte_level_ || UsesBytes() ? WriteByteLevelBpe(*this, options, out, after, notes)
+                                    : WriteBlankBpe(*this, options, out, after, notes);
+}
+
+absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Metadata& out,
+                                            Metadata& after, std::vector<std::string>&) const {
+  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens_, declared_));
+  const bool unigram = model_.type == SentencePieceModel::Type::kUnigram;
+  out.Set("tokenizer.ggml.model", unigram ? "t5" : "llama");
+  out.Set("tokenizer.ggml.pre", "default");
+  VocabularyArrays arrays(RowsOf(options, size_));
+  for (size_t id = 0; id < model_.pieces.size(); ++id) {
+    const SentencePiece& piece = model_.pieces[id];
+    arrays.Set(static_cast<int32_t>(id), piece.text, static_cast<TokenType>(piece.type),
+               piece.score);
+  }
+  for (const AddedToken& token : declared_) arrays.SetAdded(token, kAddedScore);
+  std::move(arrays).Write(true, out);
+  if (unigram) {
+    out.Set("tokenizer.ggml.add_space_prefix", model_.add_dummy_prefix);
+    out.Set("tokenizer.ggml.remove_extra_whitespaces", model_.remove_extra_whitespaces);
+    if (!model_.charsmap.empty())
+      out.Set("tokenizer.ggml.precompiled_charsmap",
+              std::vector<uint8_t>(model_.charsmap.begin(), model_.charsmap.end()));
+  } else {
+    if (!model_.add_dummy_prefix) after.Set("tokenizer.ggml.add_space_prefix", false);
+    if (model_.remove_extra_whitespaces)
+      after.Set("smelt.tokenizer.remove_extra_whitespaces", true);
+    if (!model_.charsmap.empty())
+      after.Set("smelt.tokenizer.precompiled_charsmap",
+                std::vector<uint8_t>(model_.charsmap.begin(), model_.charsmap.end()));
+  }
+  if (model_.whitespace_as_suffix) after.Set("smelt.tokenizer.whitespace_as_suffix", true);
+  if (!model_.escape_whitespaces) after.Set("smelt.tokenizer.escape_whitespaces", false);
+  after.Set("smelt.tokenizer.source", "sentencepiece");
+  WriteAddedFlags(declared_, false, after);
+  return absl::OkStatus();
+}
+
+}  // namespace smelt

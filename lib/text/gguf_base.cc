@@ -1,0 +1,107 @@
+#include "lib/text/gguf_base.h"
+
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "lib/text/decoder.h"
+#include "lib/text/published.h"
+
+namespace smelt {
+
+absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary) {
+  vocabulary_ = std::move(vocabulary);
+  tokens_ = *vocabulary_.tokens;
+  vocabulary_.tokens = &tokens_;
+  SMELT_ASSIGN_OR_RETURN(const std::string normalizer,
+                         metadata.StringOr("smelt.tokenizer.normalizer", ""));
+  if (!normalizer.empty()) {
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json,
+                           ParseJsonValue(normalizer, "smelt.tokenizer.normalizer"));
+    SMELT_ASSIGN_OR_RETURN(normalizer_, MakeNormalizer(&json, RegexEngine::kAny));
+  }
+  for (const AddedToken& token : vocabulary_.added) {
+    added_.emplace(token.id, token.special);
+    std::string pattern = token.content;
+    if (token.normalized && normalizer_ != nullptr)
+      SMELT_RETURN_IF_ERROR(normalizer_->Apply(pattern));
+    (token.normalized ? normalized_ : raw_).Add(token, pattern);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<int32_t>> GgufBase::Encode(std::string_view text,
+                                                      const EncodeOptions& options) const {
+  std::string repaired;
+  if (!IsValidUtf8(text)) {
+    repaired = RepairUtf8(text);
+    text = repaired;
+  }
+  const CachePool::Lease lease(caches_);
+  std::vector<int32_t> out;
+  if (options.add_special && adds_bos()) out.push_back(vocabulary_.bos);
+  SMELT_RETURN_IF_ERROR(raw_.Split(
+      text, !options.parse_special, [&](std::string_view part, int32_t id) -> absl::Status {
+        if (id >= 0) {
+          out.push_back(id);
+          return absl::OkStatus();
+        }
+        const bool at_start = part.data() == text.data();
+        std::string normalized;
+        std::string_view rest = part;
+        if (normalizer_ != nullptr) {
+          normalized = part;
+          SMELT_RETURN_IF_ERROR(normalizer_->Apply(normalized));
+          rest = normalized;
+        }
+        return normalized_.Split(rest, !options.parse_special,
+                                 [&](std::string_view fragment, int32_t added) -> absl::Status {
+                                   if (added < 0)
+                                     return EncodeFragment(
+                                         fragment, at_start && fragment.data() == rest.data(),
+                                         *lease, out);
+                                   out.push_back(added);
+                                   return absl::OkStatus();
+                                 });
+      }));
+  if (options.add_special && vocabulary_.add_eos && vocabulary_.eos >= 0)
+    out.push_back(vocabulary_.eos);
+  return out;
+}
+
+std::string GgufBase::Decode(const std::vector<int32_t>& ids, const DecodeOptions& options) const {
+  std::string out;
+  bool first = true;
+  for (const int32_t id : ids) {
+    if (!Known(id)) continue;
+    const auto added = added_.find(id);
+    if (added != added_.end() && added->second && !options.show_special) continue;
+    AppendDecoded(id, first, out);
+    first = false;
+  }
+  FinishDecode(out);
+  return RepairUtf8(out);
+}
+
+void GgufBase::FinishDecode(std::string&) const {}
+
+std::string GgufBase::Piece(int32_t id) const { return Known(id) ? Text(id) : std::string(); }
+
+bool GgufBase::ends_generation(int32_t id) const {
+  if (!Known(id)) return false;
+  if (id == vocabulary_.eos || id == vocabulary_.eot || id == vocabulary_.eom) return true;
+  return Type(id) != TokenType::kNormal && LooksLikeEnd(Text(id));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> GgufTokenizer(const Metadata& metadata) {
+  SMELT_ASSIGN_OR_RETURN(GgufVocabulary vocabulary, ReadGgufVocabulary(metadata));
+  const std::string model = vocabulary.model;
+  if (model == "gpt2") return MakeGgufBpe(metadata, std::move(vocabulary));
+  if (model == "llama") return MakeGgufSentencePiece(metadata, std::move(vocabulary));
+  if (model == "t5") return MakeGgufUnigram(metadata, std::move(vocabulary));
+  if (model == "bert") return MakeGgufWordPiece(metadata, std::move(vocabulary));
+  return Error(ErrorCode::kUnsupported, "tokenizer.ggml.model is \"", Escape(model, 40),
+               "\"; gpt2, llama, t5 and bert are supported");
+}
+
+}  // namespace smelt

@@ -1,0 +1,65 @@
+// What the tokenizers made from GGUF keys have in common: added tokens, special tokens around a
+// text, hiding and showing.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/text/added_tokens.h"
+#include "lib/text/gguf_vocabulary.h"
+#include "lib/text/normalizer.h"
+#include "lib/text/tokenizer.h"
+#include "lib/text/word_cache.h"
+
+namespace smelt {
+
+class GgufBase : public Tokenizer {
+ public:
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text,
+                                              const EncodeOptions& options) const override;
+  std::string Decode(const std::vector<int32_t>& ids, const DecodeOptions& options) const override;
+  size_t size() const override { return vocabulary_.size(); }
+  std::string Piece(int32_t id) const override;
+  bool adds_bos() const override { return vocabulary_.add_bos && vocabulary_.bos >= 0; }
+  int32_t bos() const override { return vocabulary_.bos; }
+  bool ends_generation(int32_t id) const override;
+
+ protected:
+  /// `tokens` are copied: the metadata may go.
+  absl::Status Init(const Metadata& metadata, GgufVocabulary vocabulary);
+
+  /// One stretch of text without added tokens. `at_start`: nothing lies before it.
+  virtual absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+                                      std::vector<int32_t>& out) const = 0;
+  /// Appends what a token decodes to; `first`: no token was shown before it.
+  virtual void AppendDecoded(int32_t id, bool first, std::string& out) const = 0;
+  /// After everything was appended.
+  virtual void FinishDecode(std::string& text) const;
+
+  const std::string& Text(int32_t id) const { return tokens_[static_cast<size_t>(id)]; }
+  TokenType Type(int32_t id) const { return vocabulary_.types[static_cast<size_t>(id)]; }
+  bool Known(int32_t id) const { return id >= 0 && static_cast<size_t>(id) < tokens_.size(); }
+  bool IsAdded(int32_t id) const { return added_.contains(id); }
+
+  GgufVocabulary vocabulary_;
+  std::vector<std::string> tokens_;
+
+ private:
+  std::unordered_map<int32_t, bool> added_;  ///< id -> special
+  AddedTokenMatcher raw_, normalized_;
+  std::unique_ptr<Normalizer> normalizer_;
+  mutable CachePool caches_;
+};
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufBpe(const Metadata& metadata,
+                                                       GgufVocabulary vocabulary);
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufSentencePiece(const Metadata& metadata,
+                                                                 GgufVocabulary vocabulary);
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufUnigram(const Metadata& metadata,
+                                                           GgufVocabulary vocabulary);
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufWordPiece(const Metadata& metadata,
+                                                             GgufVocabulary vocabulary);
+
+}  // namespace smelt

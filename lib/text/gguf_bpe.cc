@@ -1,0 +1,207 @@
+// tokenizer.ggml.model "gpt2": byte-level BPE, on bytes.
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/text/byte_level.h"
+#include "lib/text/gguf_base.h"
+#include "lib/text/merges.h"
+#include "lib/text/pre_names.h"
+#include "lib/text/pre_tokenizer.h"
+#include "lib/text/token_table.h"
+
+namespace smelt {
+namespace {
+
+constexpr size_t kShortWord = 32;
+
+class GgufBpe : public GgufBase {
+ public:
+  absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary) {
+    SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
+    SMELT_RETURN_IF_ERROR(SetupSplits(metadata));
+    IndexTokens();
+    SMELT_ASSIGN_OR_RETURN(const std::string unknown,
+                           metadata.StringOr("smelt.tokenizer.unknown_token", ""));
+    SMELT_ASSIGN_OR_RETURN(fuse_unknown_, metadata.BoolOr("smelt.tokenizer.fuse_unknown", false));
+    for (size_t i = 0; i < tokens_.size() && !unknown.empty(); ++i) {
+      if (tokens_[i] == unknown) unknown_ = static_cast<int32_t>(i);
+    }
+    return AddMerges(metadata);
+  }
+
+ protected:
+  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+                              std::vector<int32_t>& out) const override {
+    const auto word = [&](TextPiece piece) {
+      if (cache.Append(piece.text, out)) return absl::OkStatus();
+      const size_t before = out.size();
+      EncodeWord(piece.text, out);
+      cache.Insert(piece.text, std::span<const int32_t>(out).subspan(before));
+      return absl::OkStatus();
+    };
+    const TextPiece whole{text, at_start};
+    return splits_ == nullptr ? word(whole) : splits_->Split(whole, word);
+  }
+
+  void AppendDecoded(int32_t id, bool, std::string& out) const override {
+    if (!AppendBytesOfLevel(out, Text(id))) out += Text(id);
+  }
+
+ private:
+  absl::Status SetupSplits(const Metadata& metadata) {
+    const std::string pre = vocabulary_.pre.empty() ? "gpt-2" : vocabulary_.pre;
+    const PreTokenizerName* known = FindPreTokenizer(pre);
+    SMELT_ASSIGN_OR_RETURN(std::string pipeline,
+                           metadata.StringOr("smelt.tokenizer.pre_tokenizer", ""));
+    if (known == nullptr && pipeline.empty()) {
+      return Error(ErrorCode::kUnsupported, "tokenizer.ggml.pre is \"", Escape(pre, 40),
+                   "\", a pre-tokenizer that we do not know; known are ", KnownPreTokenizers());
+    }
+    if (pipeline.empty()) pipeline = known->pipeline;
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json,
+                           ParseJsonValue(pipeline, "smelt.tokenizer.pre_tokenizer"));
+    bool bytes_last = false;
+    SMELT_ASSIGN_OR_RETURN(splits_, MakePreTokenizer(&json, RegexEngine::kAny, &bytes_last));
+    mapped_ = !bytes_last;  // an earlier step already turned bytes into characters
+    SMELT_ASSIGN_OR_RETURN(
+        ignore_merges_,
+        metadata.BoolOr("smelt.tokenizer.ignore_merges", known != nullptr && known->ignore_merges));
+    return absl::OkStatus();
+  }
+
+  // Tokens by their bytes. Where the splits hand out characters, by their characters.
+  void IndexTokens() {
+    size_t bytes = 0;
+    for (const std::string& token : tokens_) bytes += token.size();
+    table_.Reserve(tokens_.size(), bytes);
+    std::string raw;
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      const auto id = static_cast<int32_t>(i);
+      if (Type(id) == TokenType::kUnused) continue;
+      raw.clear();
+      if (mapped_ || !AppendBytesOfLevel(raw, tokens_[i])) raw = tokens_[i];
+      table_.Add(id, raw);  // of two with one text the first counts
+    }
+    single_.fill(-1);
+    for (int b = 0; b < 256; ++b) {
+      const char c = static_cast<char>(b);
+      std::string text(1, c);
+      if (mapped_) {
+        text.clear();
+        AppendByteLevel(text, std::string_view(&c, 1));
+      }
+      single_[static_cast<size_t>(b)] = table_.Find(text);
+    }
+  }
+
+  absl::Status AddMerges(const Metadata& metadata) {
+    if (!metadata.Has("tokenizer.ggml.merges")) return absl::OkStatus();
+    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* merges,
+                           metadata.Strings("tokenizer.ggml.merges"));
+    merges_.Reserve(merges->size());
+    std::string whole, part;
+    for (size_t i = 0; i < merges->size(); ++i) {
+      const std::string& text = (*merges)[i];
+      const size_t space = text.find(' ', 1);
+      if (space == std::string::npos)
+        return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.merges: entry ", i, " \"",
+                     Escape(text, 40), "\" has no space between two parts");
+      const auto raw = [&](std::string_view piece) {
+        part.clear();
+        if (mapped_ || !AppendBytesOfLevel(part, piece)) part = piece;
+        return std::string_view(part);
+      };
+      whole = raw(std::string_view(text).substr(0, space));
+      const int32_t left = table_.Find(whole);
+      const std::string_view second = raw(std::string_view(text).substr(space + 1));
+      const int32_t right = table_.Find(second);
+      whole += second;
+      const int32_t result = table_.Find(whole);
+      if (left < 0 || right < 0 || result < 0)
+        continue;  // llama.cpp: a merge of unknown texts never applies
+      merges_.Set(left, right, {static_cast<uint32_t>(i), result});
+    }
+    return absl::OkStatus();
+  }
+
+  void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
+    if (ignore_merges_) {
+      if (const int32_t id = table_.Find(word); id >= 0 && !IsAdded(id)) {
+        out.push_back(id);
+        return;
+      }
+    }
+    std::string bytes;
+    if (mapped_) {
+      if (AppendBytesOfLevel(bytes, word)) word = bytes;
+    }
+    std::vector<int32_t> ids;
+    ids.reserve(word.size());
+    bool unknown_before = false;
+    for (const char c : word) {
+      const int32_t id = single_[static_cast<unsigned char>(c)];
+      const bool unknown = id < 0;
+      if (!unknown) ids.push_back(id);
+      if (unknown && unknown_ >= 0 && !(unknown_before && fuse_unknown_)) ids.push_back(unknown_);
+      unknown_before = unknown;
+    }
+    if (ids.size() <= kShortWord) {
+      MergeShort(ids);
+      out.insert(out.end(), ids.begin(), ids.end());
+    } else {
+      MergeLong(ids, out);
+    }
+  }
+
+  // The lowest rank first, looked for anew each time: faster than a queue for words as they are.
+  void MergeShort(std::vector<int32_t>& ids) const {
+    while (ids.size() > 1) {
+      size_t best = 0;
+      const Merge* best_merge = nullptr;
+      for (size_t i = 0; i + 1 < ids.size(); ++i) {
+        const Merge* merge = merges_.Find(ids[i], ids[i + 1]);
+        if (merge != nullptr && (best_merge == nullptr || merge->rank < best_merge->rank)) {
+          best = i;
+          best_merge = merge;
+        }
+      }
+      if (best_merge == nullptr) return;
+      ids[best] = best_merge->id;
+      ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    }
+  }
+
+  void MergeLong(const std::vector<int32_t>& ids, std::vector<int32_t>& out) const {
+    std::vector<Symbol> symbols;
+    symbols.reserve(ids.size());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const auto index = static_cast<int32_t>(i);
+      symbols.push_back({ids[i], 0, index - 1, i + 1 < ids.size() ? index + 1 : -1});
+    }
+    MergeSymbols(symbols, [&](int32_t left, int32_t right) {
+      return merges_.Find(symbols[left].id, symbols[right].id);
+    });
+    for (int32_t i = 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
+  }
+
+  std::unique_ptr<PreTokenizer> splits_;
+  bool mapped_ = false;
+  bool ignore_merges_ = false, fuse_unknown_ = false;
+  int32_t unknown_ = -1;
+  TokenTable table_;
+  std::array<int32_t, 256> single_;
+  MergeTable merges_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufBpe(const Metadata& metadata,
+                                                       GgufVocabulary vocabulary) {
+  auto tokenizer = std::make_unique<GgufBpe>();
+  SMELT_RETURN_IF_ERROR(tokenizer->Setup(metadata, std::move(vocabulary)));
+  return std::unique_ptr<Tokenizer>(std::move(tokenizer));
+}
+
+}  // namespace smelt

@@ -1,0 +1,232 @@
+// tokenizer.ggml.model "llama": SentencePiece-like BPE, merging by score, with bytes for what the
+// vocabulary lacks.
+#include <array>
+#include <unordered_map>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "lib/text/blank_cuts.h"
+#include "lib/text/gguf_base.h"
+#include "lib/text/model.h"
+#include "lib/text/spm_bpe.h"
+#include "lib/text/spm_normalizer.h"
+#include "lib/text/token_table.h"
+
+namespace smelt {
+namespace {
+
+enum class SpacePrefix { kNone, kAlways, kUnlessPresent, kFirst };
+
+class GgufSentencePiece : public GgufBase {
+ public:
+  absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary) {
+    SMELT_ASSIGN_OR_RETURN(const std::string source,
+                           metadata.StringOr("smelt.tokenizer.source", ""));
+    native_ = source == "sentencepiece";
+    if (native_) {
+      // SentencePiece itself keeps user-defined pieces inside the text: they are no places where it
+      // starts anew.
+      std::erase_if(vocabulary.added, [&](const AddedToken& t) {
+        return vocabulary.types[static_cast<size_t>(t.id)] == TokenType::kUserDefined &&
+               !Declared(metadata, t.id);
+      });
+    }
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> scores,
+                           ReadScores(metadata, vocabulary.size()));
+    SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
+    SMELT_RETURN_IF_ERROR(SetupSpaces(metadata));
+    size_t bytes = 0;
+    for (const std::string& token : tokens_) bytes += token.size();
+    table_.Reserve(tokens_.size(), bytes);
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      const auto id = static_cast<int32_t>(i);
+      if (Type(id) == TokenType::kUnused && !native_) continue;
+      table_.Add(id, tokens_[i]);
+      if (native_ && Type(id) == TokenType::kUserDefined && !IsAdded(id))
+        frozen_.Insert(tokens_[i], id);
+      has_unused_ = has_unused_ || Type(id) == TokenType::kUnused;
+    }
+    ranks_ = RankScores(scores);
+    bytes_ = ByteTokens(table_);
+    for (size_t b = 0; b < 256; ++b) {
+      if (bytes_[b] >= 0) byte_of_.emplace(bytes_[b], static_cast<char>(b));
+    }
+    cuts_ = BlankCuts(table_);
+    return absl::OkStatus();
+  }
+
+ protected:
+  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+                              std::vector<int32_t>& out) const override {
+    std::string normalized;
+    if (native_) {
+      normalized = normalizer_.Apply(text, frozen_);
+    } else {
+      const bool prefix =
+          prefix_ == SpacePrefix::kAlways || ((prefix_ == SpacePrefix::kUnlessPresent ||
+                                               (prefix_ == SpacePrefix::kFirst && at_start)) &&
+                                              !text.starts_with(' ') && !text.starts_with(kBlank));
+      if (prefix) normalized = kBlank;
+      for (const char c : text) {
+        if (c == ' ') {
+          normalized += kBlank;
+        } else {
+          normalized.push_back(c);
+        }
+      }
+    }
+    return cuts_.Split(table_, normalized, [&](std::string_view word) {
+      if (cache.Append(word, out)) return absl::OkStatus();
+      const size_t before = out.size();
+      EncodeWord(word, out);
+      cache.Insert(word, std::span<const int32_t>(out).subspan(before));
+      return absl::OkStatus();
+    });
+  }
+
+  void AppendDecoded(int32_t id, bool first, std::string& out) const override {
+    if (Type(id) == TokenType::kByte) {
+      const auto byte = byte_of_.find(id);
+      if (byte != byte_of_.end()) out.push_back(byte->second);
+      return;
+    }
+    if (Type(id) == TokenType::kUnknown && native_) {
+      out += " \xe2\x81\x87 ";
+      return;
+    }
+    if (Type(id) == TokenType::kControl) {
+      out += Text(id);
+      return;
+    }
+    std::string_view text = Text(id);
+    if (first && strips_first_ && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
+    while (!text.empty()) {
+      const bool blank = text.starts_with(kBlank);
+      out.push_back(blank ? ' ' : text.front());
+      text.remove_prefix(blank ? kBlank.size() : 1);
+    }
+  }
+
+ private:
+  static bool Declared(const Metadata& metadata, int32_t id) {
+    const MetadataValue* ids = metadata.Find("smelt.tokenizer.declared");
+    for (size_t i = 0; ids != nullptr && i < ids->size(); ++i) {
+      if (ids->IntAt(i) == id) return true;
+    }
+    return false;
+  }
+
+  absl::Status SetupSpaces(const Metadata& metadata) {
+    SMELT_ASSIGN_OR_RETURN(const bool prefix,
+                           metadata.BoolOr("tokenizer.ggml.add_space_prefix", true));
+    SMELT_ASSIGN_OR_RETURN(const std::string rule, metadata.StringOr("smelt.tokenizer.space_prefix",
+                                                                     prefix ? "always" : "none"));
+    prefix_ = rule == "none"             ? SpacePrefix::kNone
+              : rule == "first"          ? SpacePrefix::kFirst
+              : rule == "unless_present" ? SpacePrefix::kUnlessPresent
+                                         : SpacePrefix::kAlways;
+    SMELT_ASSIGN_OR_RETURN(const bool remove_extra,
+                           metadata.BoolOr("smelt.tokenizer.remove_extra_whitespaces", false));
+    SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
+                           ReadBytes(metadata, "smelt.tokenizer.precompiled_charsmap"));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.charsmap, Charsmap::Parse(charsmap));
+    normalizer_.add_dummy_prefix = prefix;
+    normalizer_.remove_extra_whitespaces = remove_extra;
+    SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces,
+                           metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
+                           metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
+    strips_first_ = native_ ? prefix || remove_extra : prefix_ != SpacePrefix::kNone;
+    return absl::OkStatus();
+  }
+
+  void Put(std::string_view text, int32_t id, bool& unknown_before,
+           std::vector<int32_t>& out) const {
+    if (id >= 0) {
+      out.push_back(id);
+      unknown_before = false;
+      return;
+    }
+    bool have_bytes = true;
+    for (const char b : text) have_bytes = have_bytes && bytes_[static_cast<unsigned char>(b)] >= 0;
+    if (have_bytes) {
+      for (const char b : text) out.push_back(bytes_[static_cast<unsigned char>(b)]);
+      return;
+    }
+    if (!unknown_before && vocabulary_.unknown >= 0) out.push_back(vocabulary_.unknown);
+    unknown_before = true;
+  }
+
+  bool Mergeable(int32_t id) const {
+    const TokenType type = Type(id);
+    return type == TokenType::kNormal || type == TokenType::kUserDefined ||
+           type == TokenType::kUnused;
+  }
+
+  void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
+    std::vector<Symbol> symbols;
+    symbols.reserve(word.size());
+    for (size_t at = 0; at < word.size();) {
+      size_t length = 0;
+      frozen_.Prefixes(word.substr(at), [&](size_t n, int32_t) { length = n; });
+      const bool frozen = length > 0;
+      if (!frozen) length = DecodeUtf8(word.substr(at, 4)).length;
+      const auto index = static_cast<int32_t>(symbols.size());
+      if (index > 0) symbols.back().next = index;
+      symbols.push_back({-1, static_cast<uint32_t>(at), index - 1, -1, false, frozen});
+      at += length;
+    }
+    if (symbols.empty()) return;
+    const auto length_of = [&](const Symbol& s) {
+      return (s.next < 0 ? word.size() : symbols[s.next].begin) - s.begin;
+    };
+    std::unordered_map<int32_t, size_t> left_of;  // unused tokens: how long the left part was
+    MergeByText(
+        word, table_, ranks_,
+        [&](int32_t id, const Symbol& a, const Symbol&) {
+          if (has_unused_ && Type(id) == TokenType::kUnused) left_of[id] = length_of(a);
+          return Mergeable(id);
+        },
+        symbols);
+    bool unknown_before = false;
+    std::vector<std::string_view> todo;
+    for (int32_t i = 0; i >= 0; i = symbols[i].next) {
+      todo.assign(1, word.substr(symbols[i].begin, length_of(symbols[i])));
+      while (!todo.empty()) {
+        const std::string_view text = todo.back();
+        todo.pop_back();
+        int32_t id = table_.Find(text);
+        if (id >= 0 && (Type(id) == TokenType::kUnknown || Type(id) == TokenType::kByte)) id = -1;
+        const auto split = left_of.find(id);
+        if (id >= 0 && split != left_of.end() && split->second < text.size()) {
+          todo.push_back(text.substr(split->second));
+          todo.push_back(text.substr(0, split->second));
+          continue;
+        }
+        Put(text, id, unknown_before, out);
+      }
+    }
+  }
+
+  bool native_ = false, strips_first_ = true, has_unused_ = false;
+  SpacePrefix prefix_ = SpacePrefix::kAlways;
+  SpmNormalizer normalizer_;
+  ByteTrie frozen_;
+  TokenTable table_;
+  std::vector<uint32_t> ranks_;
+  std::array<int32_t, 256> bytes_;
+  std::unordered_map<int32_t, char> byte_of_;
+  BlankCuts cuts_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufSentencePiece(const Metadata& metadata,
+                                                                 GgufVocabulary vocabulary) {
+  auto tokenizer = std::make_unique<GgufSentencePiece>();
+  SMELT_RETURN_IF_ERROR(tokenizer->Setup(metadata, std::move(vocabulary)));
+  return std::unique_ptr<Tokenizer>(std::move(tokenizer));
+}
+
+}  // namespace smelt

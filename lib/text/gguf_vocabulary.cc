@@ -1,0 +1,158 @@
+#include "lib/text/gguf_vocabulary.h"
+
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
+  const size_t count = out.size();
+  out.types.assign(count, TokenType::kNormal);
+  const MetadataValue* value = metadata.Find("tokenizer.ggml.token_type");
+  if (value == nullptr) return absl::OkStatus();
+  if (!value->is_array() || value->size() != count) {
+    return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type has ",
+                 value->is_array() ? value->size() : 0, " entries for ", count, " tokens");
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const std::optional<int64_t> type = value->IntAt(i);
+    if (!type || *type < 0 || *type > 6) {
+      return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type of token ", i,
+                   " is not a type (1 to 6)");
+    }
+    out.types[i] = *type == 0 ? TokenType::kNormal : static_cast<TokenType>(*type);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadIds(const Metadata& metadata, GgufVocabulary& out) {
+  struct Id {
+    std::string_view key;
+    int32_t GgufVocabulary::*field;
+  };
+  static constexpr Id kIds[] = {{"bos", &GgufVocabulary::bos},
+                                {"eos", &GgufVocabulary::eos},
+                                {"unknown", &GgufVocabulary::unknown},
+                                {"eot", &GgufVocabulary::eot},
+                                {"eom", &GgufVocabulary::eom}};
+  for (const Id& id : kIds) {
+    const std::string key = Cat("tokenizer.ggml.", id.key, "_token_id");
+    if (!metadata.Has(key)) continue;
+    SMELT_ASSIGN_OR_RETURN(const uint64_t value, metadata.Uint(key));
+    if (value >= out.size())
+      return Error(ErrorCode::kInvalidInput, key, " is ", value, ", but there are ", out.size(),
+                   " tokens");
+    out.*(id.field) = static_cast<int32_t>(value);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unordered_map<int32_t, int32_t>> ReadAddedFlags(const Metadata& metadata) {
+  std::unordered_map<int32_t, int32_t> flags;
+  const MetadataValue* value = metadata.Find("smelt.tokenizer.added_flags");
+  if (value == nullptr) return flags;
+  for (size_t i = 0; value->is_array() && i + 1 < value->size(); i += 2) {
+    const std::optional<int64_t> id = value->IntAt(i), bits = value->IntAt(i + 1);
+    if (!id || !bits)
+      return Error(ErrorCode::kInvalidInput,
+                   "smelt.tokenizer.added_flags is not a list of integers");
+    flags[static_cast<int32_t>(*id)] = static_cast<int32_t>(*bits);
+  }
+  return flags;
+}
+
+std::string WithBlanks(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ' ') {
+      out += "\xe2\x96\x81";
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
+  GgufVocabulary out;
+  SMELT_ASSIGN_OR_RETURN(out.model, metadata.String("tokenizer.ggml.model"));
+  SMELT_ASSIGN_OR_RETURN(out.pre, metadata.StringOr("tokenizer.ggml.pre", ""));
+  SMELT_ASSIGN_OR_RETURN(out.tokens, metadata.Strings("tokenizer.ggml.tokens"));
+  if (out.tokens->empty()) return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is empty");
+  if (out.tokens->size() > (1u << 30))
+    return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is too long");
+  SMELT_RETURN_IF_ERROR(ReadTypes(metadata, out));
+  SMELT_RETURN_IF_ERROR(ReadIds(metadata, out));
+  const bool sentencepiece = out.model == "llama", bert = out.model == "bert";
+  SMELT_ASSIGN_OR_RETURN(out.add_bos,
+                         metadata.BoolOr("tokenizer.ggml.add_bos_token", sentencepiece || bert));
+  SMELT_ASSIGN_OR_RETURN(
+      out.add_eos, metadata.BoolOr("tokenizer.ggml.add_eos_token", bert || out.model == "t5"));
+  // What llama.cpp takes when the keys are missing.
+  if (sentencepiece && out.bos < 0 && out.size() > 2) out.bos = 1;
+  if (sentencepiece && out.eos < 0 && out.size() > 2) out.eos = 2;
+  if (sentencepiece && out.unknown < 0) out.unknown = 0;
+  if (out.model == "t5" && out.eos < 0 && out.size() > 2) out.eos = 1;
+  if (out.model == "t5" && out.unknown < 0 && out.size() > 2) out.unknown = 2;
+  SMELT_ASSIGN_OR_RETURN(const auto flags, ReadAddedFlags(metadata));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const TokenType type = out.types[i];
+    if (type != TokenType::kControl && type != TokenType::kUserDefined &&
+        type != TokenType::kUnknown)
+      continue;
+    if ((*out.tokens)[i].empty()) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(i);
+    token.content = (*out.tokens)[i];
+    const auto entry = flags.find(token.id);
+    const int32_t bits = entry == flags.end() ? 0 : entry->second;
+    if (bits & kAddedBlank) token.content = WithBlanks(token.content);
+    token.single_word = bits & kAddedSingleWord;
+    token.lstrip = bits & kAddedLstrip;
+    token.rstrip = bits & kAddedRstrip;
+    token.normalized = bits & kAddedNormalized;
+    token.special = type != TokenType::kUserDefined && !(bits & kAddedOrdinary);
+    out.added.push_back(std::move(token));
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t count) {
+  const MetadataValue* value = metadata.Find("tokenizer.ggml.scores");
+  if (value == nullptr) return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores is missing");
+  if (!value->is_array() || value->size() != count) {
+    return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores has ",
+                 value->is_array() ? value->size() : 0, " entries for ", count, " tokens");
+  }
+  std::vector<float> scores(count);
+  for (size_t i = 0; i < count; ++i) {
+    const std::optional<double> score = value->FloatAt(i);
+    if (!score || !std::isfinite(*score))
+      return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores of token ", i,
+                   " is not a finite number");
+    scores[i] = static_cast<float>(*score);
+  }
+  return scores;
+}
+
+absl::StatusOr<std::string> ReadBytes(const Metadata& metadata, const std::string& key) {
+  const MetadataValue* value = metadata.Find(key);
+  if (value == nullptr) return std::string();
+  std::string bytes;
+  if (const auto* u8 = value->get_if<std::vector<uint8_t>>()) {
+    bytes.assign(u8->begin(), u8->end());
+  } else if (const auto* i8 = value->get_if<std::vector<int8_t>>()) {
+    bytes.assign(i8->begin(), i8->end());
+  } else {
+    return Error(ErrorCode::kInvalidInput, key, " is not a list of bytes");
+  }
+  return bytes;
+}
+
+}  // namespace smelt

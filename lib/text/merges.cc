@@ -1,0 +1,35 @@
+#include "lib/text/merges.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace smelt {
+
+void MergeTable::Rehash(size_t slots) {
+  std::vector<Slot> old = std::move(slots_);
+  slots_.assign(slots, Slot());
+  const size_t mask = slots - 1;
+  for (const Slot& slot : old) {
+    if (slot.key == kFree) continue;
+    size_t i = Hash(slot.key) & mask;
+    while (slots_[i].key != kFree) i = (i + 1) & mask;
+    slots_[i] = slot;
+  }
+}
+
+void MergeTable::Reserve(size_t merges) {
+  const size_t slots = std::bit_ceil(std::max<size_t>(16, merges + merges / 2));
+  if (slots > slots_.size()) Rehash(slots);
+}
+
+void MergeTable::Set(int32_t left, int32_t right, Merge merge) {
+  if ((count_ + 1) * 5 > slots_.size() * 4) Rehash(std::max<size_t>(16, slots_.size() * 2));
+  const uint64_t key = Key(left, right);
+  const size_t mask = slots_.size() - 1;
+  size_t i = Hash(key) & mask;
+  while (slots_[i].key != kFree && slots_[i].key != key) i = (i + 1) & mask;
+  if (slots_[i].key == kFree) ++count_;
+  slots_[i] = {key, merge};
+}
+
+}  // namespace smelt

@@ -1,0 +1,299 @@
+#include "lib/text/normalizer.h"
+
+#include <utf8proc.h>
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/base/unicode.h"
+#include "lib/base/utf8.h"
+#include "lib/text/base64.h"
+#include "lib/text/charsmap.h"
+
+namespace smelt {
+namespace {
+
+// A component that is one function.
+class Simple : public Normalizer {
+ public:
+  using Function = std::function<absl::Status(std::string&)>;
+  explicit Simple(Function function) : function_(std::move(function)) {}
+  absl::Status Apply(std::string& text) const override { return function_(text); }
+
+ private:
+  Function function_;
+};
+
+class Chain : public Normalizer {
+ public:
+  explicit Chain(std::vector<std::unique_ptr<Normalizer>> parts) : parts_(std::move(parts)) {}
+  absl::Status Apply(std::string& text) const override {
+    for (const auto& part : parts_) SMELT_RETURN_IF_ERROR(part->Apply(text));
+    return absl::OkStatus();
+  }
+
+ private:
+  std::vector<std::unique_ptr<Normalizer>> parts_;
+};
+
+template <typename F>  // F(code point, text of it, out)
+void ForEach(std::string& text, const F& append) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Char c = DecodeUtf8(std::string_view(text).substr(i, 4));
+    append(c.code_point, std::string_view(text).substr(i, c.length), out);
+    i += c.length;
+  }
+  text = std::move(out);
+}
+
+void RemoveFlagged(std::string& text, uint32_t flags) {
+  ForEach(text, [&](char32_t c, std::string_view raw, std::string& out) {
+    if ((CodePointFlags(c) & flags) == 0) out.append(raw);
+  });
+}
+
+void Lowercase(std::string& text) {
+  ForEach(text, [](char32_t c, std::string_view, std::string& out) { AppendLowercase(out, c); });
+}
+
+void StripSpaces(std::string& text, bool left, bool right) {
+  size_t begin = 0, end = text.size();
+  const auto space = [&](size_t i) {
+    return (CodePointFlags(DecodeUtf8(std::string_view(text).substr(i, 4)).code_point) &
+            kUnicodeSpace) != 0;
+  };
+  while (left && begin < end && space(begin))
+    begin += DecodeUtf8(std::string_view(text).substr(begin, 4)).length;
+  while (right && end > begin) {
+    size_t last = end - 1;
+    while (last > begin && (static_cast<unsigned char>(text[last]) & 0xc0) == 0x80) --last;
+    if (!space(last)) break;
+    end = last;
+  }
+  text = text.substr(begin, end - begin);
+}
+
+// Chinese characters as BERT's original code lists them.
+bool IsChinese(char32_t c) {
+  return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) ||
+         (c >= 0x20000 && c <= 0x2a6df) || (c >= 0x2a700 && c <= 0x2b73f) ||
+         (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
+         (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
+}
+
+Simple::Function Bert(const JsonValue& json) {
+  const bool clean = FlagOf(json, "clean_text", true);
+  const bool chinese = FlagOf(json, "handle_chinese_chars", true);
+  const bool lower = FlagOf(json, "lowercase", true);
+  const bool strip = FlagOf(json, "strip_accents", lower);
+  return [=](std::string& text) {
+    if (clean) {
+      ForEach(text, [](char32_t c, std::string_view raw, std::string& out) {
+        const uint32_t flags = CodePointFlags(c);
+        if (flags & kUnicodeBertRemoved) return;
+        if (flags & kUnicodeSpace) {
+          out.push_back(' ');
+        } else {
+          out.append(raw);
+        }
+      });
+    }
+    if (chinese) {
+      ForEach(text, [](char32_t c, std::string_view raw, std::string& out) {
+        const bool spaced = IsChinese(c);
+        if (spaced) out.push_back(' ');
+        out.append(raw);
+        if (spaced) out.push_back(' ');
+      });
+    }
+    if (strip) {
+      text = Normalize(text, NormalForm::kNfd);
+      RemoveFlagged(text, kUnicodeBertMark);
+    }
+    if (lower) Lowercase(text);
+    return absl::OkStatus();
+  };
+}
+
+// What SentencePiece calls nmt rules, without its normalization: some control characters vanish,
+// other blanks become spaces.
+void Nmt(std::string& text) {
+  ForEach(text, [](char32_t c, std::string_view raw, std::string& out) {
+    const bool removed = (c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f ||
+                         c == 0x8f || c == 0x9f;
+    const bool blank = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
+                       (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                       c == 0xfeff || c == 0xfffd;
+    if (removed) return;
+    if (blank) {
+      out.push_back(' ');
+    } else {
+      out.append(raw);
+    }
+  });
+}
+
+// By grapheme, when one is shorter than six bytes: the shortest rule that it begins with replaces
+// all of it. Else by character.
+void ApplyCharsmap(const Charsmap& map, std::string& text) {
+  std::string out;
+  out.reserve(text.size());
+  const auto flush = [&](std::string_view grapheme) {
+    if (grapheme.size() < 6) {
+      if (const Charsmap::Rule rule = map.Shortest(grapheme); rule.length > 0) {
+        out.append(rule.replacement);
+        return;
+      }
+    }
+    for (size_t i = 0; i < grapheme.size();) {
+      const std::string_view c = grapheme.substr(i, DecodeUtf8(grapheme.substr(i, 4)).length);
+      const Charsmap::Rule rule = map.Shortest(c);
+      out.append(rule.length > 0 ? rule.replacement : c);
+      i += c.size();
+    }
+  };
+  size_t begin = 0;
+  int32_t state = 0;
+  char32_t previous = 0;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Char c = DecodeUtf8(std::string_view(text).substr(i, 4));
+    if (i > 0 && utf8proc_grapheme_break_stateful(static_cast<int32_t>(previous),
+                                                  static_cast<int32_t>(c.code_point), &state)) {
+      flush(std::string_view(text).substr(begin, i - begin));
+      begin = i;
+    }
+    previous = c.code_point;
+    i += c.length;
+  }
+  if (begin < text.size()) flush(std::string_view(text).substr(begin));
+  text = std::move(out);
+}
+
+absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text) {
+  std::string out;
+  size_t done = 0;
+  for (size_t at = 0; at <= text.size();) {
+    SMELT_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match, pattern.Find(text, at));
+    if (!match) break;
+    out.append(text, done, match->begin - done);
+    out.append(content);
+    done = match->end;
+    at = match->end;
+    if (match->end == match->begin) {
+      if (at >= text.size()) break;
+      at += DecodeUtf8(std::string_view(text).substr(at, 4)).length;
+    }
+  }
+  if (done == 0 && out.empty()) return absl::OkStatus();
+  out.append(text, done);
+  text = std::move(out);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Normalizer>> MakeChain(const JsonValue& json, RegexEngine engine) {
+  const JsonValue* list = json.Find("normalizers");
+  if (list == nullptr || !list->is_array())
+    return Error(ErrorCode::kInvalidInput, "the normalizer Sequence has no list \"normalizers\"");
+  std::vector<std::unique_ptr<Normalizer>> parts;
+  for (const JsonValue& item : *list->as_array()) {
+    SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Normalizer> part, MakeNormalizer(&item, engine));
+    if (part != nullptr) parts.push_back(std::move(part));
+  }
+  return std::unique_ptr<Normalizer>(std::make_unique<Chain>(std::move(parts)));
+}
+
+absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonValue& json,
+                                              RegexEngine engine) {
+  const auto form = [](NormalForm f) {
+    return [f](std::string& text) {
+      text = Normalize(text, f);
+      return absl::OkStatus();
+    };
+  };
+  const auto plain = [](void (*f)(std::string&)) {
+    return [f](std::string& text) {
+      f(text);
+      return absl::OkStatus();
+    };
+  };
+  if (type == "NFC") return form(NormalForm::kNfc);
+  if (type == "NFD") return form(NormalForm::kNfd);
+  if (type == "NFKC") return form(NormalForm::kNfkc);
+  if (type == "NFKD") return form(NormalForm::kNfkd);
+  if (type == "Lowercase") return plain(Lowercase);
+  if (type == "Nmt") return plain(Nmt);
+  if (type == "StripAccents")
+    return plain([](std::string& text) { RemoveFlagged(text, kUnicodeStripAccents); });
+  if (type == "BertNormalizer") return Bert(json);
+  if (type == "Strip") {
+    const bool left = FlagOf(json, "strip_left", true), right = FlagOf(json, "strip_right", true);
+    return [=](std::string& text) {
+      StripSpaces(text, left, right);
+      return absl::OkStatus();
+    };
+  }
+  if (type == "Prepend") {
+    return [prefix = TextOf(json, "prepend")](std::string& text) {
+      if (!text.empty()) text.insert(0, prefix);
+      return absl::OkStatus();
+    };
+  }
+  if (type == "Replace") {
+    SMELT_ASSIGN_OR_RETURN(Regex pattern, PatternOf(json, engine));
+    auto shared = std::make_shared<const Regex>(std::move(pattern));
+    return [shared, content = TextOf(json, "content")](std::string& text) {
+      return ReplaceAll(*shared, content, text);
+    };
+  }
+  if (type == "Precompiled") {
+    SMELT_ASSIGN_OR_RETURN(const std::string blob,
+                           DecodeBase64(TextOf(json, "precompiled_charsmap")));
+    SMELT_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(blob));
+    auto shared = std::make_shared<const Charsmap>(std::move(map));
+    return [shared](std::string& text) {
+      ApplyCharsmap(*shared, text);
+      return absl::OkStatus();
+    };
+  }
+  return Error(ErrorCode::kUnsupported, "the normalizer \"", Escape(type), "\" is not known");
+}
+
+}  // namespace
+
+bool FlagOf(const JsonValue& component, std::string_view key, bool fallback) {
+  const JsonValue* value = component.FindNonNull(key);
+  return value != nullptr && value->as_bool() != nullptr ? *value->as_bool() : fallback;
+}
+
+std::string TextOf(const JsonValue& component, std::string_view key) {
+  const JsonValue* value = component.FindNonNull(key);
+  return value != nullptr && value->as_string() != nullptr ? *value->as_string() : std::string();
+}
+
+absl::StatusOr<Regex> PatternOf(const JsonValue& component, RegexEngine engine) {
+  if (const JsonValue* pattern = component.FindNonNull("pattern"); pattern != nullptr) {
+    if (const JsonValue* text = pattern->FindNonNull("String");
+        text != nullptr && text->is_string())
+      return Regex::Literal(*text->as_string());
+    if (const JsonValue* text = pattern->FindNonNull("Regex"); text != nullptr && text->is_string())
+      return Regex::Compile(*text->as_string(), engine);
+    if (pattern->is_string()) return Regex::Literal(*pattern->as_string());
+  }
+  return Error(ErrorCode::kInvalidInput, "a ", Escape(TextOf(component, "type")),
+               " step has no \"pattern\" with a String or a Regex");
+}
+
+absl::StatusOr<std::unique_ptr<Normalizer>> MakeNormalizer(const JsonValue* json,
+                                                           RegexEngine engine) {
+  if (json == nullptr || json->is_null()) return std::unique_ptr<Normalizer>();
+  const std::string type = TextOf(*json, "type");
+  if (type == "Sequence") return MakeChain(*json, engine);
+  SMELT_ASSIGN_OR_RETURN(Simple::Function function, MakeFunction(type, *json, engine));
+  return std::unique_ptr<Normalizer>(std::make_unique<Simple>(std::move(function)));
+}
+
+}  // namespace smelt

@@ -1,0 +1,32 @@
+// The "normalizer" of a tokenizer.json: text in, text out.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "lib/base/json.h"
+#include "lib/text/regex.h"
+
+namespace smelt {
+
+class Normalizer {
+ public:
+  virtual ~Normalizer() = default;
+  /// `text` is valid UTF-8 and stays so.
+  virtual absl::Status Apply(std::string& text) const = 0;
+};
+
+/// From the component's JSON; nullptr for null. Errors name the component.
+absl::StatusOr<std::unique_ptr<Normalizer>> MakeNormalizer(const JsonValue* json,
+                                                           RegexEngine engine);
+
+/// A member of a component as pattern: {"String": ...} or {"Regex": ...}.
+absl::StatusOr<Regex> PatternOf(const JsonValue& component, RegexEngine engine);
+
+/// A boolean member, or the default when it is absent or null.
+bool FlagOf(const JsonValue& component, std::string_view key, bool fallback);
+/// A string member, or empty.
+std::string TextOf(const JsonValue& component, std::string_view key);
+
+}  // namespace smelt

@@ -1,0 +1,276 @@
+#include "lib/text/pipeline.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "lib/text/byte_level.h"
+
+namespace smelt {
+namespace {
+
+absl::StatusOr<int32_t> IdOf(const JsonValue* value, std::string_view what) {
+  const std::optional<int64_t> id = value == nullptr ? std::nullopt : value->as_int();
+  if (!id || *id < 0 || *id > INT32_MAX)
+    return Error(ErrorCode::kInvalidInput, "the ", what, " has a token without an id");
+  return static_cast<int32_t>(*id);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Make(TokenizerJson json, std::string_view name,
+                                                         RegexEngine engine) {
+  std::unique_ptr<Pipeline> p(new Pipeline());
+  const auto build = [&]() -> absl::Status {
+    const JsonValue& rest = json.rest;
+    SMELT_ASSIGN_OR_RETURN(p->normalizer_, MakeNormalizer(rest.Find("normalizer"), engine));
+    SMELT_ASSIGN_OR_RETURN(p->pre_tokenizer_,
+                           MakePreTokenizer(rest.Find("pre_tokenizer"), engine, &p->byte_level_));
+    SMELT_ASSIGN_OR_RETURN(p->decoder_, MakeDecoder(rest.Find("decoder")));
+    p->added_ = std::move(json.added);
+    SMELT_RETURN_IF_ERROR(p->MakeModel(json));
+    p->rest_ = std::move(json.rest);
+    p->merges_ = std::move(json.merges);
+    SMELT_RETURN_IF_ERROR(p->AddTokens());
+    return p->ReadPostProcessor(p->rest_.FindNonNull("post_processor"));
+  };
+  if (absl::Status status = build(); !status.ok()) return Prefixed(Cat(name, ": "), status);
+  p->FindCuts();
+  return p;
+}
+
+absl::Status Pipeline::MakeModel(TokenizerJson& json) {
+  const JsonValue& m = *json.model();
+  std::string type = TextOf(m, "type");
+  if (type.empty()) type = json.merges.size() > 0 ? "BPE" : !json.scores.empty() ? "Unigram" : "";
+  if (type == "BPE") {
+    BpeOptions options;
+    options.unk_token = TextOf(m, "unk_token");
+    options.prefix = TextOf(m, "continuing_subword_prefix");
+    options.suffix = TextOf(m, "end_of_word_suffix");
+    options.fuse_unk = FlagOf(m, "fuse_unk", false);
+    options.byte_fallback = FlagOf(m, "byte_fallback", false);
+    options.ignore_merges = FlagOf(m, "ignore_merges", false);
+    SMELT_ASSIGN_OR_RETURN(model_,
+                           MakeBpe(std::move(json.tokens), json.merges, std::move(options)));
+    return absl::OkStatus();
+  }
+  if (type == "Unigram") {
+    if (json.scores.empty())
+      return Error(ErrorCode::kInvalidInput,
+                   "the Unigram model's vocab is not a list of texts and scores");
+    UnigramOptions options;
+    if (const JsonValue* unk = m.FindNonNull("unk_id"); unk != nullptr) {
+      SMELT_ASSIGN_OR_RETURN(options.unk_id, IdOf(unk, "unk_id"));
+    }
+    options.byte_fallback = FlagOf(m, "byte_fallback", false);
+    scores_ = json.scores;
+    SMELT_ASSIGN_OR_RETURN(model_,
+                           MakeUnigram(std::move(json.tokens), std::move(json.scores), options));
+    return absl::OkStatus();
+  }
+  if (type == "WordPiece") {
+    WordPieceOptions options;
+    if (m.FindNonNull("unk_token")) options.unk_token = TextOf(m, "unk_token");
+    if (m.FindNonNull("continuing_subword_prefix"))
+      options.prefix = TextOf(m, "continuing_subword_prefix");
+    if (const JsonValue* n = m.FindNonNull("max_input_chars_per_word"); n != nullptr) {
+      options.max_chars = static_cast<size_t>(std::max<int64_t>(0, n->as_int().value_or(100)));
+    }
+    SMELT_ASSIGN_OR_RETURN(model_, MakeWordPiece(std::move(json.tokens), std::move(options)));
+    return absl::OkStatus();
+  }
+  if (type == "WordLevel") {
+    SMELT_ASSIGN_OR_RETURN(model_, MakeWordLevel(std::move(json.tokens), TextOf(m, "unk_token")));
+    return absl::OkStatus();
+  }
+  return Error(ErrorCode::kUnsupported, "the model type \"", Escape(type),
+               "\" is not known (BPE, Unigram, WordPiece, WordLevel are)");
+}
+
+absl::Status Pipeline::AddTokens() {
+  size_ = model_->tokens().size();
+  for (const AddedToken& token : added_) {
+    added_by_id_.emplace(token.id, &token);
+    added_by_text_.emplace(token.content, token.id);
+    size_ = std::max(size_, static_cast<size_t>(token.id) + 1);
+    if (!token.normalized || normalizer_ == nullptr) {
+      (token.normalized ? normalized_matcher_ : raw_matcher_).Add(token, token.content);
+      continue;
+    }
+    std::string pattern = token.content;
+    SMELT_RETURN_IF_ERROR(normalizer_->Apply(pattern));
+    normalized_matcher_.Add(token, pattern);
+  }
+  if (size_ == 0) return Error(ErrorCode::kInvalidInput, "the vocabulary has no tokens");
+  return absl::OkStatus();
+}
+
+absl::Status Pipeline::ReadPostProcessor(const JsonValue* json) {
+  if (json == nullptr) return absl::OkStatus();
+  const std::string type = TextOf(*json, "type");
+  if (type == "ByteLevel") return absl::OkStatus();
+  if (type == "Sequence") {
+    const JsonValue* list = json->Find("processors");
+    if (list == nullptr || !list->is_array())
+      return Error(ErrorCode::kInvalidInput,
+                   "the post-processor Sequence has no list \"processors\"");
+    for (const JsonValue& item : *list->as_array()) SMELT_RETURN_IF_ERROR(ReadPostProcessor(&item));
+    return absl::OkStatus();
+  }
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    for (const bool first : {true, false}) {
+      const JsonValue* pair = json->FindNonNull(first ? "cls" : "sep");
+      if (pair == nullptr || !pair->is_array() || pair->as_array()->size() != 2)
+        return Error(ErrorCode::kInvalidInput, type, " has no pairs \"cls\" and \"sep\"");
+      SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(&(*pair->as_array())[1], type));
+      if (first) {
+        prefix.insert(prefix.begin(), id);
+      } else {
+        suffix.push_back(id);
+      }
+    }
+    return absl::OkStatus();
+  }
+  if (type != "TemplateProcessing")
+    return Error(ErrorCode::kUnsupported, "the post-processor \"", Escape(type), "\" is not known");
+  const JsonValue* single = json->FindNonNull("single");
+  const JsonValue* special = json->FindNonNull("special_tokens");
+  if (single == nullptr || !single->is_array())
+    return Error(ErrorCode::kInvalidInput, "TemplateProcessing has no list \"single\"");
+  bool after = false;
+  std::vector<int32_t> before_ids, after_ids;
+  for (const JsonValue& item : *single->as_array()) {
+    if (item.Find("Sequence") != nullptr) {
+      if (after) return Error(ErrorCode::kUnsupported, "TemplateProcessing repeats the text");
+      after = true;
+      continue;
+    }
+    const JsonValue* token = item.Find("SpecialToken");
+    const std::string id_text = token == nullptr ? std::string() : TextOf(*token, "id");
+    const JsonValue* entry = special == nullptr ? nullptr : special->FindNonNull(id_text);
+    const JsonValue* ids = entry == nullptr ? nullptr : entry->FindNonNull("ids");
+    if (ids == nullptr || !ids->is_array()) {
+      return Error(ErrorCode::kInvalidInput, "TemplateProcessing uses \"", Escape(id_text, 60),
+                   "\", which its special_tokens lack");
+    }
+    for (const JsonValue& value : *ids->as_array()) {
+      SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(&value, "template"));
+      (after ? after_ids : before_ids).push_back(id);
+    }
+  }
+  prefix.insert(prefix.begin(), before_ids.begin(), before_ids.end());
+  suffix.insert(suffix.end(), after_ids.begin(), after_ids.end());
+  return absl::OkStatus();
+}
+
+void Pipeline::FindCuts() {
+  const JsonValue& m = *rest_.FindNonNull("model");
+  const std::string type = TextOf(m, "type");
+  const bool dressed =
+      !TextOf(m, "end_of_word_suffix").empty() || !TextOf(m, "continuing_subword_prefix").empty();
+  if (byte_level_ || merges_.size() == 0 || dressed || (!type.empty() && type != "BPE") ||
+      FlagOf(m, "ignore_merges", false))
+    return;
+  cuts_ = BlankCuts(model_->tokens());
+}
+
+absl::Status Pipeline::EncodeText(std::string_view text, bool parse_special,
+                                  std::vector<int32_t>& out) const {
+  const CachePool::Lease lease(caches_);
+  WordCache& cache = *lease;
+  return raw_matcher_.Split(
+      text, !parse_special, [&](std::string_view part, int32_t id) -> absl::Status {
+        if (id >= 0) {
+          out.push_back(id);
+          return absl::OkStatus();
+        }
+        const bool at_start = part.data() == text.data();
+        std::string normalized;
+        std::string_view rest = part;
+        if (normalizer_ != nullptr) {
+          normalized = part;
+          SMELT_RETURN_IF_ERROR(normalizer_->Apply(normalized));
+          rest = normalized;
+        }
+        return normalized_matcher_.Split(
+            rest, !parse_special, [&](std::string_view word, int32_t added) -> absl::Status {
+              if (added >= 0) {
+                out.push_back(added);
+                return absl::OkStatus();
+              }
+              const TextPiece piece{word, at_start && word.data() == rest.data()};
+              if (pre_tokenizer_ == nullptr) return EncodePiece(piece, cache, out);
+              return pre_tokenizer_->Split(
+                  piece, [&](TextPiece part_of_it) { return EncodePiece(part_of_it, cache, out); });
+            });
+      });
+}
+
+absl::Status Pipeline::EncodePiece(TextPiece piece, WordCache& cache,
+                                   std::vector<int32_t>& out) const {
+  return cuts_.Split(model_->tokens(), piece.text,
+                     [&](std::string_view word) { return EncodeWord(word, cache, out); });
+}
+
+absl::Status Pipeline::EncodeWord(std::string_view word, WordCache& cache,
+                                  std::vector<int32_t>& out) const {
+  if (cache.Append(word, out)) return absl::OkStatus();
+  const size_t before = out.size();
+  if (byte_level_) {
+    std::string mapped;
+    AppendByteLevel(mapped, word);
+    SMELT_RETURN_IF_ERROR(model_->Encode(mapped, out));
+  } else {
+    SMELT_RETURN_IF_ERROR(model_->Encode(word, out));
+  }
+  cache.Insert(word, std::span<const int32_t>(out).subspan(before));
+  return absl::OkStatus();
+}
+
+bool Pipeline::UsesBytes() const {
+  const JsonValue* decoder = rest_.FindNonNull("decoder");
+  return decoder != nullptr && TextOf(*decoder, "type") == "ByteLevel";
+}
+
+std::string Pipeline::Piece(int32_t id) const {
+  const auto added = added_by_id_.find(id);
+  return added != added_by_id_.end() ? added->second->content
+                                     : std::string(model_->tokens().Text(id));
+}
+
+int32_t Pipeline::Find(std::string_view text) const {
+  const auto added = added_by_text_.find(text);
+  return added != added_by_text_.end() ? added->second : model_->tokens().Find(text);
+}
+
+std::string Pipeline::Decode(const std::vector<int32_t>& ids, bool show_special) const {
+  std::vector<std::string> texts;
+  texts.reserve(ids.size());
+  for (const int32_t id : ids) {
+    const auto added = added_by_id_.find(id);
+    if (added != added_by_id_.end()) {
+      if (show_special || !added->second->special) texts.push_back(added->second->content);
+    } else if (model_->tokens().Has(id)) {
+      texts.emplace_back(model_->tokens().Text(id));
+    }
+  }
+  std::string out;
+  if (decoder_ != nullptr) decoder_->Apply(texts);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (decoder_ == nullptr && i > 0) out.push_back(' ');
+    out += texts[i];
+  }
+  return out;
+}
+
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(TokenizerJson json,
+                                                                std::string_view name,
+                                                                RegexEngine engine) {
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
+                         Pipeline::Make(std::move(json), name, engine));
+  return std::unique_ptr<TokenizerCore>(std::move(pipeline));
+}
+
+}  // namespace smelt

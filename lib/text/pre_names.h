@@ -1,0 +1,40 @@
+// The names that GGUF files give to pre-tokenizers (tokenizer.ggml.pre), and what each of them
+// means.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/base/json.h"
+
+namespace smelt {
+
+struct PreTokenizerName {
+  std::string_view name;
+  std::string_view same;      ///< further names with the same meaning, separated by spaces
+  bool ignore_merges;         ///< a word that is a token as a whole is that token
+  std::string_view pipeline;  ///< the "pre_tokenizer" of the original tokenizer.json
+};
+
+/// nullptr for names that we do not know.
+const PreTokenizerName* FindPreTokenizer(std::string_view name);
+
+/// What a published pipeline is called.
+struct PreTokenizerMatch {
+  std::string name;
+  bool exact =
+      true;  ///< false: the same but for rare characters (a digit class of another Unicode version)
+};
+
+/// Compares structure and meaning: expressions are the same when they match the same on every text,
+/// however they are written. kUnsupported when nothing matches: the sentence shows the pattern, the
+/// nearest known names and what differs.
+absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenizer,
+                                                   bool ignore_merges);
+
+/// All names, for messages.
+std::string KnownPreTokenizers();
+
+}  // namespace smelt

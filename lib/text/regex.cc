@@ -1,0 +1,199 @@
+#include "lib/text/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint32_t kMatchLimit = 20'000'000;
+constexpr uint32_t kHeapLimitKib = 256 * 1024;
+
+std::string RangesText(const CharSet& set) {
+  std::string out;
+  const auto hex = [&](char32_t c) {
+    static constexpr char kDigits[] = "0123456789abcdef";
+    out += "\\x{";
+    for (int shift = 20; shift >= 0; shift -= 4) out.push_back(kDigits[(c >> shift) & 15]);
+    out += "}";
+  };
+  for (auto [first, last] : set) {
+    // Surrogates are no characters to PCRE2.
+    if (first >= 0xd800 && first <= 0xdfff) first = 0xe000;
+    if (last >= 0xd800 && last <= 0xdfff) last = 0xd7ff;
+    if (first > last) continue;
+    hex(first);
+    if (first == last) continue;
+    out += "-";
+    hex(last);
+  }
+  return out;
+}
+
+// \s \d \w \p{...} and their negations as explicit ranges: PCRE2's own tables are of another
+// Unicode version.
+absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
+  std::string out;
+  bool in_class = false;
+  const auto put = [&](const CharSet& set) {
+    out += in_class ? RangesText(set) : Cat("[", RangesText(set), "]");
+  };
+  for (size_t i = 0; i < pattern.size();) {
+    const char c = pattern[i];
+    if (c != '\\') {
+      if (in_class && (c == '[' || pattern.substr(i).starts_with("&&"))) {
+        return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
+                     "\" uses nested classes");
+      }
+      if (c == '[') in_class = true;
+      if (c == ']') in_class = false;
+      out.push_back(c);
+      ++i;
+      if (c == '[' && i < pattern.size() && pattern[i] == '^') out.push_back(pattern[i++]);
+      continue;
+    }
+    if (i + 1 >= pattern.size())
+      return Error(ErrorCode::kInvalidInput, "regular expression \"", Escape(pattern),
+                   "\" ends in a backslash");
+    const char e = pattern[i + 1];
+    i += 2;
+    if (std::string_view("sdw").find(e) != std::string_view::npos) {
+      put(EscapeSet(e));
+    } else if (std::string_view("SDW").find(e) != std::string_view::npos) {
+      put(Complement(EscapeSet(static_cast<char>(e + 32))));
+    } else if (e == 'p' || e == 'P') {
+      bool negated = e == 'P';
+      std::string_view name = pattern.substr(i, 1);
+      if (name == "{") {
+        const size_t end = pattern.find('}', i);
+        if (end == std::string_view::npos)
+          return Error(ErrorCode::kInvalidInput, "regular expression \"", Escape(pattern),
+                       "\" has an open \\p{");
+        name = pattern.substr(i + 1, end - i - 1);
+        i = end + 1;
+      } else {
+        i += name.size();
+      }
+      if (name.starts_with("^")) {
+        negated = !negated;
+        name.remove_prefix(1);
+      }
+      const std::optional<CharSet> set = PropertySet(name);
+      if (!set)
+        return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
+                     "\" uses the property ", Escape(name, 30));
+      put(negated ? Complement(*set) : *set);
+    } else if (e == 'h' || e == 'H' || e == 'R' || e == 'X' || e == 'K' || e == 'G' || e == 'g' ||
+               e == 'k') {
+      return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
+                   "\" uses the escape \\", e);
+    } else {
+      out.push_back('\\');
+      out.push_back(e);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+struct Regex::Pcre {
+  pcre2_code* code = nullptr;
+  pcre2_match_context* context = nullptr;
+  ~Pcre() {
+    pcre2_code_free(code);
+    pcre2_match_context_free(context);
+  }
+};
+
+Regex::Regex() = default;
+Regex::Regex(Regex&&) noexcept = default;
+Regex& Regex::operator=(Regex&&) noexcept = default;
+Regex::~Regex() = default;
+
+Regex Regex::Literal(std::string_view text) {
+  Regex regex;
+  regex.pattern_ = text;
+  regex.literal_ = text;
+  return regex;
+}
+
+absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, RegexEngine engine) {
+  Regex regex;
+  regex.pattern_ = pattern;
+  if (engine == RegexEngine::kAny) {
+    absl::StatusOr<RegexNode> node = ParseRegex(pattern);
+    if (node.ok()) {
+      absl::StatusOr<RegexDfa> dfa = RegexDfa::Compile(*node);
+      if (dfa.ok()) {
+        regex.dfa_ = *std::move(dfa);
+        return regex;
+      }
+    } else if (CodeOf(node.status()) != ErrorCode::kUnsupported) {
+      return node.status();
+    }
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::string text, ForPcre(pattern));
+  regex.pcre_ = std::make_unique<Pcre>();
+  int code = 0;
+  size_t offset = 0;
+  pcre2_compile_context* options = pcre2_compile_context_create(nullptr);
+  pcre2_set_newline(options, PCRE2_NEWLINE_LF);
+  regex.pcre_->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                    PCRE2_UTF | PCRE2_MULTILINE | PCRE2_NO_AUTO_CAPTURE, &code, &offset, options);
+  pcre2_compile_context_free(options);
+  if (regex.pcre_->code == nullptr) {
+    char message[120] = "";
+    pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
+    return Error(ErrorCode::kInvalidInput, "regular expression \"", Escape(pattern),
+                 "\" is not valid: ", message);
+  }
+  pcre2_jit_compile(regex.pcre_->code, PCRE2_JIT_COMPLETE);  // slower without, not wrong
+  regex.pcre_->context = pcre2_match_context_create(nullptr);
+  pcre2_set_match_limit(regex.pcre_->context, kMatchLimit);
+  pcre2_set_heap_limit(regex.pcre_->context, kHeapLimitKib);
+  return regex;
+}
+
+absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, size_t from) const {
+  if (literal_) {
+    const size_t at = literal_->empty() ? std::string_view::npos : text.find(*literal_, from);
+    if (at == std::string_view::npos) return std::nullopt;
+    return Match{at, at + literal_->size()};
+  }
+  if (dfa_) {
+    for (size_t at = from; at < text.size();) {
+      const size_t end = dfa_->MatchAt(text, at);
+      if (end != RegexDfa::npos) return Match{at, end};
+      at += DecodeUtf8(text.substr(at, 4)).length;
+    }
+    return std::nullopt;
+  }
+  struct Data {
+    pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
+    ~Data() { pcre2_match_data_free(data); }
+  };
+  thread_local Data match;
+  const auto run = [&](uint32_t options) {
+    return pcre2_match(pcre_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                       PCRE2_NO_UTF_CHECK | options, match.data, pcre_->context);
+  };
+  int result = run(0);
+  if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(PCRE2_NO_JIT);
+  if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
+  if (result < 0) {
+    return Error(
+        ErrorCode::kUnsupported, "regular expression \"", Escape(pattern_),
+        "\" needs more steps on this text than the limit allows (it backtracks without end)");
+  }
+  const size_t* bounds = pcre2_get_ovector_pointer(match.data);
+  return Match{bounds[0], bounds[1]};
+}
+
+}  // namespace smelt

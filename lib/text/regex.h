@@ -1,0 +1,47 @@
+// Regular expressions of pre-tokenizers, as the `tokenizers` library (Oniguruma) understands them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "lib/text/regex_dfa.h"
+
+namespace smelt {
+
+enum class RegexEngine {
+  kAny,      ///< the compiled table where the pattern has one, else PCRE2
+  kPcreOnly  ///< PCRE2: slower, and a second opinion
+};
+
+class Regex {
+ public:
+  static absl::StatusOr<Regex> Compile(std::string_view pattern,
+                                       RegexEngine engine = RegexEngine::kAny);
+  static Regex Literal(std::string_view text);
+  Regex(Regex&&) noexcept;
+  Regex& operator=(Regex&&) noexcept;
+  ~Regex();
+
+  struct Match {
+    size_t begin, end;
+  };
+  /// The first match at or after `from`; nothing when there is none. An error when a limit of PCRE2
+  /// was reached.
+  absl::StatusOr<std::optional<Match>> Find(std::string_view text, size_t from) const;
+
+  /// How the pattern was written.
+  const std::string& pattern() const { return pattern_; }
+
+ private:
+  struct Pcre;
+  Regex();
+  std::string pattern_;
+  std::optional<std::string> literal_;
+  std::optional<RegexDfa> dfa_;
+  std::unique_ptr<Pcre> pcre_;
+};
+
+}  // namespace smelt

@@ -1,0 +1,295 @@
+#include "lib/text/regex_parser.h"
+
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+
+namespace smelt {
+namespace {
+
+using Kind = RegexNode::Kind;
+constexpr int kMaxDepth = 50;
+constexpr int kMaxRepeat = 64;
+
+RegexNode SetNode(CharSet set) {
+  RegexNode node;
+  node.kind = Kind::kSet;
+  node.set = std::move(set);
+  return node;
+}
+
+class Parser {
+ public:
+  explicit Parser(std::string_view pattern) : all_(pattern), rest_(pattern) {}
+
+  absl::StatusOr<RegexNode> Parse() {
+    SMELT_ASSIGN_OR_RETURN(RegexNode node, Alternative(0));
+    if (!rest_.empty()) return Invalid("an unmatched parenthesis");
+    return node;
+  }
+
+ private:
+  absl::Status Invalid(std::string_view what) const {
+    return Error(ErrorCode::kInvalidInput, "regular expression \"", Escape(all_), "\" has ", what);
+  }
+  absl::Status Unsupported(std::string_view what) const {
+    return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(all_), "\" uses ", what);
+  }
+  bool Take(std::string_view text) {
+    if (!rest_.starts_with(text)) return false;
+    rest_.remove_prefix(text.size());
+    return true;
+  }
+
+  absl::StatusOr<RegexNode> Alternative(int depth) {
+    if (depth > kMaxDepth) return Unsupported("groups nested too deep");
+    RegexNode node;
+    node.kind = Kind::kAlternative;
+    do {
+      SMELT_ASSIGN_OR_RETURN(RegexNode branch, Sequence(depth));
+      node.children.push_back(std::move(branch));
+    } while (Take("|"));
+    if (node.children.size() > 1) return node;
+    RegexNode only = std::move(node.children.front());
+    return only;
+  }
+
+  absl::StatusOr<RegexNode> Sequence(int depth) {
+    RegexNode node;
+    const bool fold = fold_;
+    while (!rest_.empty() && rest_.front() != '|' && rest_.front() != ')') {
+      if (Take("(?i)")) {
+        fold_ = true;
+        continue;
+      }
+      SMELT_ASSIGN_OR_RETURN(RegexNode item, Item(depth));
+      SMELT_ASSIGN_OR_RETURN(item, Quantified(std::move(item)));
+      node.children.push_back(std::move(item));
+    }
+    if (depth > 0) fold_ = fold;
+    return node;
+  }
+
+  absl::StatusOr<RegexNode> Quantified(RegexNode item) {
+    while (!rest_.empty()) {
+      int min = 0, max = -1;
+      bool counted = false;
+      if (Take("*")) {
+      } else if (Take("+")) {
+        min = 1;
+      } else if (Take("?")) {
+        max = 1;
+      } else if (rest_.front() == '{' && Count(min, max)) {
+        counted = true;
+      } else {
+        break;
+      }
+      if (min > kMaxRepeat || max > kMaxRepeat) return Unsupported("long counted repeats");
+      if (max >= 0 && min > max) return Invalid("a repeat whose bounds are reversed");
+      if (item.kind == Kind::kLook) return Unsupported("a repeated lookahead");
+      RegexNode repeat;
+      repeat.kind = Kind::kRepeat;
+      repeat.min = min;
+      repeat.max = max;
+      repeat.children.push_back(std::move(item));
+      if (Take("?")) repeat.greedy = false;
+      if (!counted && rest_.starts_with("+")) return Unsupported("possessive quantifiers");
+      if (counted && rest_.starts_with("+")) return Unsupported("a repeat of a repeat");
+      item = std::move(repeat);
+    }
+    return item;
+  }
+
+  // "{n}", "{n,}", "{,m}", "{n,m}"; anything else is a literal brace.
+  bool Count(int& min, int& max) {
+    size_t i = 1;
+    const auto number = [&](int fallback) {
+      const size_t begin = i;
+      int value = 0;
+      while (i < rest_.size() && rest_[i] >= '0' && rest_[i] <= '9' && i - begin < 6)
+        value = value * 10 + (rest_[i++] - '0');
+      return i == begin ? fallback : value;
+    };
+    const int first = number(-1);
+    int low = first, high = first;
+    if (i < rest_.size() && rest_[i] == ',') {
+      ++i;
+      high = number(-1);
+      if (first < 0 && high < 0) return false;
+      if (first < 0) low = 0;
+    } else if (first < 0) {
+      return false;
+    }
+    if (i >= rest_.size() || rest_[i] != '}') return false;
+    min = low;
+    max = high;
+    rest_.remove_prefix(i + 1);
+    return true;
+  }
+
+  absl::StatusOr<RegexNode> Item(int depth) {
+    if (Take("(?:")) return Group(depth, fold_);
+    if (Take("(?i:")) return Group(depth, true);
+    if (Take("(?-i:")) return Group(depth, false);
+    if (Take("(?=")) return Look(depth, false);
+    if (Take("(?!")) return Look(depth, true);
+    if (rest_.starts_with("(?")) return Unsupported("a kind of group that we do not know");
+    if (Take("(")) return Group(depth, fold_);
+    if (Take("[")) {
+      SMELT_ASSIGN_OR_RETURN(CharSet set, Class());
+      return Folded(std::move(set));
+    }
+    if (Take(".")) return SetNode(Complement({{'\n', '\n'}}));
+    const char c = rest_.front();
+    if (c == '^' || c == '$') return Unsupported("an anchor");
+    if (c == '*' || c == '+' || c == '?') return Invalid("a repeat of nothing");
+    SMELT_ASSIGN_OR_RETURN(CharSet set, Atom(false));
+    return Folded(std::move(set));
+  }
+
+  absl::StatusOr<RegexNode> Folded(CharSet set) {
+    if (!fold_) return SetNode(std::move(set));
+    std::optional<CharSet> folded = FoldAscii(set);
+    if (!folded) return Unsupported("letter case beyond ASCII");
+    return SetNode(std::move(*folded));
+  }
+
+  absl::StatusOr<RegexNode> Group(int depth, bool fold) {
+    const bool before = std::exchange(fold_, fold);
+    SMELT_ASSIGN_OR_RETURN(RegexNode node, Alternative(depth + 1));
+    fold_ = before;
+    if (!Take(")")) return Invalid("an open parenthesis");
+    return node;
+  }
+
+  absl::StatusOr<RegexNode> Look(int depth, bool negated) {
+    SMELT_ASSIGN_OR_RETURN(RegexNode inner, Group(depth, fold_));
+    while (inner.kind == Kind::kConcat && inner.children.size() == 1) {
+      RegexNode only = std::move(inner.children.front());
+      inner = std::move(only);
+    }
+    if (inner.kind != Kind::kSet) return Unsupported("a lookahead over more than one character");
+    inner.kind = Kind::kLook;
+    inner.negated = negated;
+    return inner;
+  }
+
+  // A single character or an escape.
+  absl::StatusOr<CharSet> Atom(bool in_class) {
+    if (!Take("\\")) {
+      const Utf8Char c = DecodeUtf8(rest_);
+      if (!c.valid) return Invalid("a byte that is not UTF-8");
+      rest_.remove_prefix(c.length);
+      return CharSet{{c.code_point, c.code_point}};
+    }
+    if (rest_.empty()) return Invalid("a lone backslash at its end");
+    const char c = rest_.front();
+    if (c == 'p' || c == 'P') return Property();
+    const Utf8Char literal = DecodeUtf8(rest_);
+    rest_.remove_prefix(literal.length);
+    switch (c) {
+      case 's':
+      case 'd':
+      case 'w':
+        return EscapeSet(c);
+      case 'S':
+      case 'D':
+      case 'W':
+        return Complement(EscapeSet(static_cast<char>(c + 32)));
+      case 'n':
+        return CharSet{{'\n', '\n'}};
+      case 'r':
+        return CharSet{{'\r', '\r'}};
+      case 't':
+        return CharSet{{'\t', '\t'}};
+      case 'f':
+        return CharSet{{'\f', '\f'}};
+      case 'v':
+        return CharSet{{'\v', '\v'}};
+      case 'x':
+      case 'u':
+        return Hex(c == 'u' ? 4 : 2);
+      default:
+        break;
+    }
+    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    if (word && !(in_class && c == 'b')) return Unsupported(Cat("the escape \\", c));
+    if (word) return CharSet{{'\b', '\b'}};
+    return CharSet{{literal.code_point, literal.code_point}};
+  }
+
+  absl::StatusOr<CharSet> Hex(size_t digits) {
+    const bool braces = digits == 2 && Take("{");
+    char32_t value = 0;
+    size_t n = 0;
+    for (; n < (braces ? 6 : digits) && n < rest_.size(); ++n) {
+      const char c = rest_[n];
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
+      if (digit < 0) break;
+      value = value * 16 + static_cast<char32_t>(digit);
+    }
+    rest_.remove_prefix(n);
+    if (n == 0 || value > 0x10ffff || (braces && !Take("}")))
+      return Invalid("a bad hexadecimal escape");
+    return CharSet{{value, value}};
+  }
+
+  absl::StatusOr<CharSet> Property() {
+    bool negated = rest_.front() == 'P';
+    rest_.remove_prefix(1);
+    std::string_view name = rest_.substr(0, 1);
+    if (Take("{")) {
+      if (Take("^")) negated = !negated;
+      const size_t end = rest_.find('}');
+      if (end == std::string_view::npos) return Invalid("an open \\p{");
+      name = rest_.substr(0, end);
+      rest_.remove_prefix(end + 1);
+    } else {
+      rest_.remove_prefix(name.size());
+    }
+    std::optional<CharSet> set = PropertySet(name);
+    if (!set) return Unsupported(Cat("the property \\p{", Escape(name, 30), "}"));
+    return negated ? Complement(*set) : *set;
+  }
+
+  absl::StatusOr<CharSet> Class() {
+    const bool negated = Take("^");
+    CharSet set;
+    bool first = true;
+    while (!Take("]") || first) {
+      if (rest_.empty()) return Invalid("an open bracket");
+      if (first && rest_.starts_with("]")) return Unsupported("a bracket that opens a class");
+      first = false;
+      if (rest_.front() == '[' || rest_.starts_with("&&")) return Unsupported("nested classes");
+      SMELT_ASSIGN_OR_RETURN(CharSet low, Atom(true));
+      const bool range = rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']';
+      if (!range) {
+        set = Union(set, low);
+        continue;
+      }
+      rest_.remove_prefix(1);
+      if (rest_.front() == '[') return Unsupported("nested classes");
+      SMELT_ASSIGN_OR_RETURN(CharSet high, Atom(true));
+      const auto single = [](const CharSet& s) {
+        return s.size() == 1 && s[0].first == s[0].second;
+      };
+      if (!single(low) || !single(high)) return Unsupported("a range between classes");
+      if (low[0].first > high[0].first) return Invalid("a range whose ends are reversed");
+      set = Union(set, {{low[0].first, high[0].first}});
+    }
+    return negated ? Complement(set) : set;
+  }
+
+  std::string_view all_, rest_;
+  bool fold_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<RegexNode> ParseRegex(std::string_view pattern) { return Parser(pattern).Parse(); }
+
+}  // namespace smelt

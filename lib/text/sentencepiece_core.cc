@@ -1,0 +1,277 @@
+#include "lib/text/sentencepiece_core.h"
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "lib/text/decoder.h"
+#include "lib/text/spm_bpe.h"
+
+namespace smelt {
+namespace {
+
+constexpr float kUnknownPenalty = 10.0f;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(SentencePieceModel model,
+                                                                           std::string_view name) {
+  if (model.type == SentencePieceModel::Type::kWord ||
+      model.type == SentencePieceModel::Type::kChar) {
+    return Error(ErrorCode::kUnsupported, name, ": the model_type ",
+                 model.type == SentencePieceModel::Type::kWord ? "word" : "char",
+                 " is not supported (BPE and Unigram are)");
+  }
+  std::unique_ptr<SentencePieceCore> core(new SentencePieceCore(std::move(model)));
+  absl::StatusOr<Charsmap> charsmap = Charsmap::Parse(core->model_.charsmap);
+  if (!charsmap.ok()) return Prefixed(Cat(name, ": "), charsmap.status());
+  core->normalizer_ = {*std::move(charsmap), core->model_.add_dummy_prefix,
+                       core->model_.remove_extra_whitespaces, core->model_.escape_whitespaces,
+                       core->model_.whitespace_as_suffix};
+  std::vector<float> scores;
+  float lowest = INFINITY, highest = -INFINITY;
+  const auto& pieces = core->model_.pieces;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const auto id = static_cast<int32_t>(i);
+    const SentencePiece& piece = pieces[i];
+    core->tokens_.Add(id, piece.text);
+    scores.push_back(piece.score);
+    if (piece.type == PieceType::kUserDefined) core->user_defined_.Insert(piece.text, id);
+    if (piece.type == PieceType::kNormal || piece.type == PieceType::kUserDefined)
+      core->pieces_.Insert(piece.text, id);
+    if (piece.type == PieceType::kUnknown) core->unknown_ = id;
+    if (piece.type == PieceType::kUnused) core->has_unused_ = true;
+    if (piece.type == PieceType::kControl || piece.type == PieceType::kUnknown)
+      core->special_.Add({id, piece.text, false, false, false, false, true}, piece.text);
+    if (piece.type == PieceType::kNormal) {
+      lowest = std::min(lowest, piece.score);
+      highest = std::max(highest, piece.score);
+    }
+  }
+  core->unknown_score_ = lowest - kUnknownPenalty;
+  core->best_score_ = highest;
+  core->ranks_ = RankScores(scores);
+  core->bytes_ = ByteTokens(core->tokens_);
+  core->cuts_ =
+      core->model_.type == SentencePieceModel::Type::kBpe ? BlankCuts(core->tokens_) : BlankCuts();
+  core->size_ = pieces.size();
+  return core;
+}
+
+void SentencePieceCore::AddDeclared(const std::vector<AddedToken>& tokens) {
+  declared_ = tokens;
+  for (const AddedToken& token : declared_) {
+    const int32_t known = tokens_.Find(token.content);
+    if (known == token.id &&
+        model_.pieces[static_cast<size_t>(known)].type == PieceType::kUserDefined)
+      continue;
+    special_.Add(token, token.content);
+    size_ = std::max(size_, static_cast<size_t>(token.id) + 1);
+  }
+}
+
+bool SentencePieceCore::Mergeable(int32_t id) const {
+  const PieceType type = model_.pieces[static_cast<size_t>(id)].type;
+  return type == PieceType::kNormal || type == PieceType::kUserDefined ||
+         type == PieceType::kUnused;
+}
+
+void SentencePieceCore::Put(std::string_view text, int32_t id, std::vector<int32_t>& out) const {
+  if (id >= 0) {
+    out.push_back(id);
+    return;
+  }
+  if (!model_.byte_fallback) {
+    out.push_back(unknown_);
+    return;
+  }
+  for (const char b : text) out.push_back(bytes_[static_cast<unsigned char>(b)]);
+}
+
+void SentencePieceCore::EncodeBpe(std::string_view word, std::vector<int32_t>& out) const {
+  std::vector<Symbol> symbols;
+  symbols.reserve(word.size());
+  for (size_t at = 0; at < word.size();) {
+    size_t length = 0;
+    user_defined_.Prefixes(word.substr(at), [&](size_t n, int32_t) { length = n; });
+    const bool frozen = length > 0;
+    if (!frozen) length = DecodeUtf8(word.substr(at, 4)).length;
+    int32_t id = tokens_.Find(word.substr(at, length));
+    if (id == unknown_) id = -1;
+    const auto index = static_cast<int32_t>(symbols.size());
+    if (index > 0) symbols.back().next = index;
+    symbols.push_back({id, static_cast<uint32_t>(at), index - 1, -1, false, frozen});
+    at += length;
+  }
+  if (symbols.empty()) return;
+  std::unordered_map<int32_t, std::pair<size_t, size_t>>
+      split_of;  // unused piece: lengths of the two parts last seen
+  const auto length_of = [&](const Symbol& s) {
+    return (s.next < 0 ? word.size() : symbols[s.next].begin) - s.begin;
+  };
+  MergeByText(
+      word, tokens_, ranks_,
+      [&](int32_t id, const Symbol& a, const Symbol& b) {
+        if (!Mergeable(id)) return false;
+        if (has_unused_ && model_.pieces[static_cast<size_t>(id)].type == PieceType::kUnused)
+          split_of[id] = {length_of(a), length_of(b)};
+        return true;
+      },
+      symbols);
+  bool unknown_before = false;
+  for (int32_t i = 0; i >= 0; i = symbols[i].next) {
+    std::vector<std::string_view> todo = {word.substr(symbols[i].begin, length_of(symbols[i]))};
+    while (!todo.empty()) {
+      const std::string_view text = todo.back();
+      todo.pop_back();
+      int32_t id = tokens_.Find(text);
+      if (id == unknown_) id = -1;
+      const auto split = id < 0 ? split_of.end() : split_of.find(id);
+      if (split != split_of.end() &&
+          model_.pieces[static_cast<size_t>(id)].type == PieceType::kUnused) {
+        todo.push_back(text.substr(split->second.first));
+        todo.push_back(text.substr(0, split->second.first));
+        continue;
+      }
+      const bool unknown = id < 0 && !model_.byte_fallback;
+      if (!unknown || !unknown_before) Put(text, id, out);
+      unknown_before = unknown;
+    }
+  }
+}
+
+absl::Status SentencePieceCore::EncodeUnigram(std::string_view word,
+                                              std::vector<int32_t>& out) const {
+  struct Node {
+    float score = 0;
+    int64_t begin = -1;
+    int32_t id = -1;
+  };
+  std::vector<Node> best(word.size() + 1);
+  for (size_t at = 0; at < word.size();) {
+    const size_t char_length = DecodeUtf8(word.substr(at, 4)).length;
+    const float here = best[at].score;
+    bool single = false;
+    const auto offer = [&](size_t length, int32_t id, float score) {
+      Node& node = best[at + length];
+      if (node.begin < 0 || score > node.score) node = {score, static_cast<int64_t>(at), id};
+    };
+    pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) {
+      const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
+      const float score = piece.type == PieceType::kUserDefined
+                              ? static_cast<float>(static_cast<float>(length) * best_score_ - 0.1)
+                              : piece.score;
+      offer(length, id, score + here);
+      single = single || length == char_length;
+    });
+    if (!single) offer(char_length, -1, unknown_score_ + here);
+    at += char_length;
+  }
+  std::vector<std::pair<size_t, int32_t>> parts;  // begin, id
+  for (size_t end = word.size(); end > 0;) {
+    parts.emplace_back(static_cast<size_t>(best[end].begin), best[end].id);
+    end = parts.back().first;
+  }
+  bool unknown_before = false;
+  for (size_t i = parts.size(); i-- > 0;) {
+    const size_t end = i == 0 ? word.size() : parts[i - 1].first;
+    const bool unknown = parts[i].second < 0 && !model_.byte_fallback;
+    if (!unknown || !unknown_before)
+      Put(word.substr(parts[i].first, end - parts[i].first), parts[i].second, out);
+    unknown_before = unknown;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SentencePieceCore::EncodeFragment(std::string_view text, WordCache& cache,
+                                               std::vector<int32_t>& out) const {
+  const std::string normalized = normalizer_.Apply(text, user_defined_);
+  if (model_.type == SentencePieceModel::Type::kUnigram) return EncodeUnigram(normalized, out);
+  return cuts_.Split(tokens_, normalized, [&](std::string_view word) {
+    if (cache.Append(word, out)) return absl::OkStatus();
+    const size_t before = out.size();
+    EncodeBpe(word, out);
+    cache.Insert(word, std::span<const int32_t>(out).subspan(before));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SentencePieceCore::EncodeText(std::string_view text, bool parse_special,
+                                           std::vector<int32_t>& out) const {
+  const CachePool::Lease lease(caches_);
+  return special_.Split(text, !parse_special, [&](std::string_view part, int32_t id) {
+    if (id < 0) return EncodeFragment(part, *lease, out);
+    out.push_back(id);
+    return absl::OkStatus();
+  });
+}
+
+std::string SentencePieceCore::Piece(int32_t id) const {
+  for (const AddedToken& token : declared_) {
+    if (token.id == id) return token.content;
+  }
+  return std::string(tokens_.Text(id));
+}
+
+int32_t SentencePieceCore::Find(std::string_view text) const {
+  for (const AddedToken& token : declared_) {
+    if (token.content == text) return token.id;
+  }
+  return tokens_.Find(text);
+}
+
+std::string SentencePieceCore::Decode(const std::vector<int32_t>& ids, bool show_special) const {
+  std::string out;
+  bool at_start = model_.add_dummy_prefix || model_.remove_extra_whitespaces;
+  for (const int32_t id : ids) {
+    const auto declared = std::find_if(declared_.begin(), declared_.end(),
+                                       [&](const AddedToken& t) { return t.id == id; });
+    if (declared != declared_.end()) {
+      if (show_special || !declared->special) out += declared->content;
+      continue;
+    }
+    if (!tokens_.Has(id)) continue;
+    const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
+    if (piece.type == PieceType::kControl) {
+      if (show_special) out += piece.text;
+      continue;
+    }
+    if (piece.type == PieceType::kUnknown) {
+      out += model_.unk_surface;
+      at_start = false;
+      continue;
+    }
+    if (piece.type == PieceType::kByte) {
+      for (size_t b = 0; b < 256; ++b) {
+        if (bytes_[b] == id) out.push_back(static_cast<char>(b));
+      }
+      at_start = false;
+      continue;
+    }
+    std::string_view text = piece.text;
+    if (at_start && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
+    at_start = false;
+    for (size_t i = 0; i < text.size();) {
+      if (text.substr(i).starts_with(kBlank)) {
+        out.push_back(' ');
+        i += kBlank.size();
+      } else {
+        out.push_back(text[i++]);
+      }
+    }
+  }
+  return RepairUtf8(out);
+}
+
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeSentencePieceCore(std::string_view bytes,
+                                                                     std::string_view name) {
+  SMELT_ASSIGN_OR_RETURN(SentencePieceModel model, ParseSentencePiece(bytes, name));
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceCore> core,
+                         SentencePieceCore::Make(std::move(model), name));
+  return std::unique_ptr<TokenizerCore>(std::move(core));
+}
+
+}  // namespace smelt

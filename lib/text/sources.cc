@@ -1,0 +1,360 @@
+#include "lib/text/sources.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "lib/text/base64.h"
+#include "lib/text/byte_level.h"
+#include "lib/text/normalizer.h"
+
+namespace smelt {
+namespace {
+
+constexpr std::string_view kByteLevelPipeline =
+    R"({"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true},)"
+    R"("post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE"}})";
+
+// The Hub's byte-level pipelines for classes whose folder may hold only vocab.json and merges.txt.
+std::string PipelineOfClass(std::string_view tokenizer_class) {
+  if (!tokenizer_class.starts_with("Qwen2Tokenizer")) return std::string(kByteLevelPipeline);
+  return R"({"normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)"
+         R"("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},)"
+         R"("behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},)"
+         R"("post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE"}})";
+}
+
+absl::Status ReadMerges(std::string_view text, const std::string& file, MergeList& merges) {
+  size_t number = 0;
+  while (!text.empty()) {
+    ++number;
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (number == 1 && line.starts_with("#"))) continue;
+    const size_t space = line.find(' ');
+    if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
+        line.find(' ', space + 1) != std::string_view::npos) {
+      return Error(ErrorCode::kInvalidInput, file, ": line ", number, " \"", Escape(line, 60),
+                   "\" is not a merge of two parts");
+    }
+    merges.Add(line.substr(0, space), line.substr(space + 1));
+  }
+  return absl::OkStatus();
+}
+
+// A vocabulary of byte strings whose ids are their ranks (tiktoken) as merges: every way to split a
+// token into two others, tokens by rank, the ways of one token by the ranks of their parts.
+void AppendRankedMerges(const TokenTable& ranks, MergeList& merges) {
+  struct Way {
+    int32_t left, right;
+    size_t middle;
+  };
+  std::vector<Way> ways;
+  std::string left, right;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    const std::string_view bytes = ranks.Text(static_cast<int32_t>(rank));
+    ways.clear();
+    for (size_t i = 1; i < bytes.size(); ++i) {
+      const Way way{ranks.Find(bytes.substr(0, i)), ranks.Find(bytes.substr(i)), i};
+      if (way.left >= 0 && way.right >= 0) ways.push_back(way);
+    }
+    std::stable_sort(ways.begin(), ways.end(), [](const Way& a, const Way& b) {
+      return std::pair(a.left, a.right) < std::pair(b.left, b.right);
+    });
+    for (const Way& way : ways) {
+      left.clear();
+      right.clear();
+      AppendByteLevel(left, bytes.substr(0, way.middle));
+      AppendByteLevel(right, bytes.substr(way.middle));
+      merges.Add(left, right);
+    }
+  }
+}
+
+// A byte-level pipeline with one expression, ignore_merges (a word that is a token is that token),
+// ids shifted by `first_id`.
+absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& ranks, int32_t first_id,
+                                                          std::string_view pattern,
+                                                          std::vector<AddedToken> added,
+                                                          const std::string& file) {
+  const std::string text = Cat(
+      R"({"normalizer":null,"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
+      JsonQuote(pattern),
+      R"(},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},"post_processor":null,)",
+      R"("decoder":{"type":"ByteLevel"},"model":{"type":"BPE","ignore_merges":true}})");
+  TokenizerJson json;
+  SMELT_ASSIGN_OR_RETURN(json.rest, ParseJsonValue(text, file));
+  std::string mapped;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    const auto id = static_cast<int32_t>(rank);
+    if (!ranks.Has(id)) continue;
+    mapped.clear();
+    AppendByteLevel(mapped, ranks.Text(id));
+    json.tokens.Add(first_id + id, mapped);
+  }
+  json.has_vocab = true;
+  AppendRankedMerges(ranks, json.merges);
+  json.added = std::move(added);
+  return MakePipelineCore(std::move(json), file, RegexEngine::kAny);
+}
+
+absl::Status CheckBytes(const TokenTable& ranks, const std::string& file) {
+  for (int b = 0; b < 256; ++b) {
+    const char c = static_cast<char>(b);
+    if (ranks.Find(std::string_view(&c, 1)) < 0)
+      return Error(ErrorCode::kInvalidInput, file, ": no token is the single byte ", b);
+  }
+  return absl::OkStatus();
+}
+
+// Events of tekken.json: "vocab" can hold 150,000 objects, of which the first `default_vocab_size`
+// less the special ones count.
+class TekkenHandler : public JsonHandler {
+ public:
+  explicit TekkenHandler(const std::string& file) : file_(file) {}
+  std::string pattern;
+  int64_t vocab_size = 0, special_count = 0;
+  TokenTable ranks;
+  std::vector<AddedToken> special;
+
+  absl::Status StartObject() override {
+    ++depth_;
+    rank_ = -1;
+    text_.clear();
+    is_control_ = true;
+    return absl::OkStatus();
+  }
+  absl::Status Key(std::string&& key) override {
+    key_ = std::move(key);
+    if (depth_ == 1) section_ = key_;
+    return absl::OkStatus();
+  }
+  absl::Status String(std::string&& value) override {
+    if (section_ == "config" && key_ == "pattern") pattern = std::move(value);
+    if (key_ == (section_ == "vocab" ? "token_bytes" : "token_str")) text_ = std::move(value);
+    return absl::OkStatus();
+  }
+  absl::Status Bool(bool value) override {
+    if (key_ == "is_control") is_control_ = value;
+    return absl::OkStatus();
+  }
+  absl::Status Int(int64_t value) override {
+    if (section_ == "config" && key_ == "default_vocab_size") vocab_size = value;
+    if (section_ == "config" && key_ == "default_num_special_tokens") special_count = value;
+    if (key_ == "rank") rank_ = value;
+    return absl::OkStatus();
+  }
+  absl::Status EndObject() override {
+    --depth_;
+    if (depth_ != 1 || (section_ != "vocab" && section_ != "special_tokens"))
+      return absl::OkStatus();
+    if (rank_ < 0 || rank_ > (1 << 24))
+      return Error(ErrorCode::kInvalidInput, file_, ": an entry of ", section_, " has the rank ",
+                   rank_);
+    const auto rank = static_cast<int32_t>(rank_);
+    if (section_ == "special_tokens") {
+      special.push_back({rank, text_, false, false, false, false, true});
+      return absl::OkStatus();
+    }
+    SMELT_ASSIGN_OR_RETURN(const std::string bytes, DecodeBase64(text_));
+    if (bytes.empty() || ranks.Add(rank, bytes) != TokenTable::Added::kOk) {
+      return Error(ErrorCode::kInvalidInput, file_, ": the token of rank ", rank,
+                   " is empty, or its rank or bytes are there twice");
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::string& file_;
+  int depth_ = 0;
+  std::string section_, key_, text_;
+  int64_t rank_ = -1;
+  bool is_control_ = true;
+};
+
+// What files without a list of special tokens have (the library's own default for version 3 and
+// before).
+constexpr std::string_view kTekkenSpecial[] = {"<unk>",
+                                               "<s>",
+                                               "</s>",
+                                               "[INST]",
+                                               "[/INST]",
+                                               "[AVAILABLE_TOOLS]",
+                                               "[/AVAILABLE_TOOLS]",
+                                               "[TOOL_RESULTS]",
+                                               "[/TOOL_RESULTS]",
+                                               "[TOOL_CALLS]",
+                                               "[IMG]",
+                                               "<pad>",
+                                               "[IMG_BREAK]",
+                                               "[IMG_END]",
+                                               "[PREFIX]",
+                                               "[MIDDLE]",
+                                               "[SUFFIX]",
+                                               "[SYSTEM_PROMPT]",
+                                               "[/SYSTEM_PROMPT]",
+                                               "[TOOL_CONTENT]"};
+
+}  // namespace
+
+absl::StatusOr<TokenizerJson> ReadVocabAndMerges(const std::string& vocab_file,
+                                                 const std::string& merges_file,
+                                                 TokenizerFolder& folder) {
+  TokenizerJson json;
+  SMELT_ASSIGN_OR_RETURN(
+      json.rest,
+      ParseJsonValue(PipelineOfClass(TextOf(folder.config, "tokenizer_class")), vocab_file));
+  SMELT_ASSIGN_OR_RETURN(const std::string vocab, ReadTextFile(vocab_file));
+  SMELT_ASSIGN_OR_RETURN(json.tokens, ParseVocabJson(vocab, vocab_file));
+  json.has_vocab = true;
+  SMELT_ASSIGN_OR_RETURN(const std::string merges, ReadTextFile(merges_file));
+  SMELT_RETURN_IF_ERROR(ReadMerges(merges, merges_file, json.merges));
+  json.added = folder.declared;
+  constexpr std::string_view kEnd =
+      "<|endoftext|>";  // GPT-2's only special token; its files do not say so
+  const bool listed = std::any_of(json.added.begin(), json.added.end(),
+                                  [&](const AddedToken& t) { return t.content == kEnd; });
+  if (const int32_t id = json.tokens.Find(kEnd); id >= 0 && !listed)
+    json.added.push_back({id, std::string(kEnd), false, false, false, false, true});
+  for (AddedToken& token : json.added) {
+    const int32_t known = json.tokens.Find(token.content);
+    if (known >= 0 && known != token.id) {
+      return Error(ErrorCode::kInvalidInput, vocab_file, ": added token \"",
+                   Escape(token.content, 60), "\" has id ", token.id,
+                   ", but the vocabulary gives it ", known);
+    }
+    if (!token.special && token.content.starts_with("<|")) token.special = true;
+  }
+  return json;
+}
+
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTekkenCore(const std::string& file,
+                                                              TokenizerFolder& folder) {
+  TekkenHandler handler(file);
+  {
+    SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(file));
+    SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, storage->Map());
+    SMELT_RETURN_IF_ERROR(
+        ParseJson(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), file,
+                  handler));
+  }
+  const int64_t inner = handler.vocab_size - handler.special_count;
+  if (handler.pattern.empty() || handler.special_count < 0 || inner < 256 ||
+      handler.vocab_size > (1 << 24)) {
+    return Error(ErrorCode::kInvalidInput, file,
+                 ": config lacks a pattern, default_vocab_size or default_num_special_tokens that "
+                 "make sense");
+  }
+  SMELT_RETURN_IF_ERROR(CheckBytes(handler.ranks, file));
+  TokenTable ranks;
+  for (int32_t rank = 0;
+       rank < std::min<int64_t>(inner, static_cast<int64_t>(handler.ranks.size())); ++rank) {
+    if (handler.ranks.Has(rank)) ranks.Add(rank, handler.ranks.Text(rank));
+  }
+  std::vector<AddedToken> special = std::move(handler.special);
+  if (special.empty()) {
+    for (const std::string_view text : kTekkenSpecial)
+      special.push_back({static_cast<int32_t>(special.size()), std::string(text), false, false,
+                         false, false, true});
+  }
+  const auto count = static_cast<int32_t>(handler.special_count);
+  std::vector<bool> taken(static_cast<size_t>(count), false);
+  for (const AddedToken& token : special) {
+    if (token.id >= count || taken[static_cast<size_t>(token.id)])
+      return Error(ErrorCode::kInvalidInput, file, ": special token \"", Escape(token.content, 60),
+                   "\" has a bad rank");
+    taken[static_cast<size_t>(token.id)] = true;
+  }
+  for (int32_t id = 0; id < count; ++id) {
+    if (!taken[static_cast<size_t>(id)])
+      special.push_back({id, Cat("<SPECIAL_", id, ">"), false, false, false, false, true});
+  }
+  std::sort(special.begin(), special.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  folder.added = special;
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<TokenizerCore> core,
+                         RankedCore(ranks, count, handler.pattern, std::move(special), file));
+  if (!folder.config.is_object()) {
+    SMELT_ASSIGN_OR_RETURN(
+        folder.config,
+        ParseJsonValue(
+            R"({"bos_token":"<s>","eos_token":"</s>","unk_token":"<unk>","pad_token":"<pad>","add_bos_token":true,"add_eos_token":false})",
+            file));
+  }
+  return core;
+}
+
+bool LooksLikeTiktoken(std::string_view text) {
+  const std::string_view line = text.substr(0, text.find('\n'));
+  const size_t space = line.find(' ');
+  if (space == std::string_view::npos || space == 0 || line.size() > 200 ||
+      space + 1 >= line.size())
+    return false;
+  return DecodeBase64(line.substr(0, space)).ok() &&
+         line.find_first_not_of("0123456789\r", space + 1) == std::string_view::npos;
+}
+
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view text,
+                                                                const std::string& file,
+                                                                TokenizerFolder& folder) {
+  TokenTable ranks;
+  size_t number = 0;
+  const size_t limit = text.size();
+  while (!text.empty()) {
+    ++number;
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const size_t space = line.find(' ');
+    int32_t rank = -1;
+    if (space != std::string_view::npos)
+      std::from_chars(line.data() + space + 1, line.data() + line.size(), rank);
+    const absl::StatusOr<std::string> bytes =
+        DecodeBase64(line.substr(0, std::min(space, line.size())));
+    if (!bytes.ok() || bytes->empty() || rank < 0 || static_cast<size_t>(rank) > limit) {
+      return Error(ErrorCode::kInvalidInput, file, ": line ", number, " \"", Escape(line, 60),
+                   "\" is not base64 and a rank");
+    }
+    if (ranks.Add(rank, *bytes) != TokenTable::Added::kOk)
+      return Error(ErrorCode::kInvalidInput, file, ": line ", number, " repeats a token or a rank");
+  }
+  SMELT_RETURN_IF_ERROR(CheckBytes(ranks, file));
+  // Meta's Llama 3 layout: 256 special tokens after the ranks, in this order; its expression.
+  const auto base = static_cast<int32_t>(ranks.size());
+  std::vector<std::string> names = {"<|begin_of_text|>",
+                                    "<|end_of_text|>",
+                                    "<|reserved_special_token_0|>",
+                                    "<|reserved_special_token_1|>",
+                                    "<|reserved_special_token_2|>",
+                                    "<|reserved_special_token_3|>",
+                                    "<|start_header_id|>",
+                                    "<|end_header_id|>",
+                                    "<|reserved_special_token_4|>",
+                                    "<|eot_id|>"};
+  for (int i = 5; i < 251; ++i) names.push_back(Cat("<|reserved_special_token_", i, "|>"));
+  std::vector<AddedToken> added = folder.declared;
+  if (added.empty()) {
+    for (size_t i = 0; i < names.size(); ++i)
+      added.push_back({base + static_cast<int32_t>(i), names[i], false, false, false, false, true});
+  }
+  folder.added = added;
+  if (!folder.config.is_object()) {
+    SMELT_ASSIGN_OR_RETURN(
+        folder.config,
+        ParseJsonValue(
+            R"({"bos_token":"<|begin_of_text|>","eos_token":"<|end_of_text|>","add_bos_token":true})",
+            file));
+  }
+  return RankedCore(
+      ranks, 0,
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+      std::move(added), file);
+}
+
+}  // namespace smelt

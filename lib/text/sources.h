@@ -1,0 +1,30 @@
+// Tokenizers that are published in other forms than tokenizer.json and SentencePiece models.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "lib/text/published.h"
+#include "lib/text/tokenizer_json.h"
+
+namespace smelt {
+
+/// GPT-2's form: vocab.json and merges.txt, with the added tokens of `folder`; a byte-level
+/// pipeline around them.
+absl::StatusOr<TokenizerJson> ReadVocabAndMerges(const std::string& vocab_file,
+                                                 const std::string& merges_file,
+                                                 TokenizerFolder& folder);
+
+/// Mistral's tekken.json: ranks of byte strings, special tokens before them.
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTekkenCore(const std::string& file,
+                                                              TokenizerFolder& folder);
+
+/// Lines of base64 and rank, as tiktoken and Llama 3's own layout have them.
+bool LooksLikeTiktoken(std::string_view text);
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view text,
+                                                                const std::string& file,
+                                                                TokenizerFolder& folder);
+
+}  // namespace smelt

@@ -1,0 +1,23 @@
+// SentencePiece's normalization: rules, spaces, the dummy prefix.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "lib/text/byte_trie.h"
+#include "lib/text/charsmap.h"
+
+namespace smelt {
+
+struct SpmNormalizer {
+  Charsmap charsmap;
+  bool add_dummy_prefix = true;
+  bool remove_extra_whitespaces = true;
+  bool escape_whitespaces = true;
+  bool whitespace_as_suffix = false;
+
+  /// `user_defined`: texts that pass unchanged.
+  std::string Apply(std::string_view text, const ByteTrie& user_defined) const;
+};
+
+}  // namespace smelt

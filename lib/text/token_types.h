@@ -1,0 +1,61 @@
+// How a GGUF vocabulary classifies its tokens (tokenizer.ggml.token_type).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/metadata.h"
+#include "lib/text/added_tokens.h"
+
+namespace smelt {
+
+enum class TokenType : int32_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+
+/// Texts that llama.cpp's converter takes for control tokens whatever their flags say.
+bool LooksSpecial(std::string_view text);
+
+/// The arrays tokens, token_type and (when wanted) scores, filled id by id. Ids without a text are
+/// [PADn], unused.
+class VocabularyArrays {
+ public:
+  explicit VocabularyArrays(size_t size);
+  size_t size() const { return tokens_.size(); }
+  void Set(int32_t id, std::string text, TokenType type, float score = 0);
+  TokenType type(int32_t id) const {
+    return static_cast<TokenType>(types_[static_cast<size_t>(id)]);
+  }
+  float score(int32_t id) const { return scores_[static_cast<size_t>(id)]; }
+  /// An added token: control or user defined; U+2581 of user-defined ones becomes a space.
+  void SetAdded(const AddedToken& token, float score);
+
+  /// Appends the keys.
+  void Write(bool with_scores, Metadata& out) &&;
+
+ private:
+  std::vector<std::string> tokens_;
+  std::vector<float> scores_;
+  std::vector<int32_t> types_;
+};
+
+/// What the GGUF keys cannot say about added tokens: smelt.tokenizer.added_flags, pairs of id and
+/// bits. Written only when something has bits.
+enum AddedFlag : int32_t {
+  kAddedSingleWord = 1,
+  kAddedLstrip = 2,
+  kAddedRstrip = 4,
+  kAddedNormalized = 8,  ///< looked for in the normalized text
+  kAddedOrdinary = 16,   ///< a control token by its looks only
+  kAddedBlank = 32,      ///< its spaces stand for U+2581 in the text
+};
+void WriteAddedFlags(const std::vector<AddedToken>& added, bool normalizes, Metadata& out);
+
+}  // namespace smelt
