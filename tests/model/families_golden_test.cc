@@ -1,0 +1,150 @@
+// Every family's logits, perplexity and greedy continuation from the published directory, against
+// transformers (golden.json).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "formats/safetensors.h"
+#include "infer/score.h"
+#include "infer/session.h"
+#include "lib/base/json.h"
+#include "lib/model/open.h"
+#include "tests/model/expected_gguf.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+constexpr double kLogitTolerance = 2e-3;
+
+std::vector<int32_t> Ids(const JsonValue& list) {
+  std::vector<int32_t> ids;
+  for (const JsonValue& id : *list.as_array()) ids.push_back(static_cast<int32_t>(*id.as_int()));
+  return ids;
+}
+
+template <typename T>
+std::vector<T> Values(const RawTensor& tensor) {
+  std::vector<T> values(tensor.elements());
+  EXPECT_TRUE(
+      tensor.storage->ReadAt(tensor.offset, std::as_writable_bytes(std::span(values))).ok());
+  return values;
+}
+
+class FamiliesGolden : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    folder_ = testing::ModelPath(GetParam());
+    if (folder_.empty()) SMELT_REQUIRE_SHARED();
+    OpenOptions options;
+    options.vocabulary = false;
+    auto opened = OpenModel(folder_, options);
+    SMELT_ASSERT_OK(opened);
+    model_ = *std::move(opened);
+    auto golden = ParseJsonValue(testing::ReadFile(folder_ + "/golden.json"), "golden.json");
+    SMELT_ASSERT_OK(golden);
+    golden_ = *std::move(golden);
+  }
+
+  void CompareLogits(const std::string& file, int64_t first_row) {
+    auto recorded = OpenSafetensors(folder_ + "/" + file);
+    SMELT_ASSERT_OK(recorded);
+    const std::vector<int64_t> tokens = Values<int64_t>(*recorded->Find("tokens"));
+    const RawTensor& logits = *recorded->Find("logits");
+    const std::vector<float> expected = Values<float>(logits);
+    const uint64_t width = logits.shape[1];
+    const std::vector<int32_t> ids(tokens.begin(), tokens.end());
+    double worst = 0;
+    uint64_t rows = 0;
+    SMELT_ASSERT_OK(ComputeLogits(
+        *model_.source, ids, Activations::kF32,
+        [&](uint64_t position, std::span<const float> row) {
+          if (static_cast<int64_t>(position) < first_row) return absl::OkStatus();
+          const float* want = expected.data() + (position - first_row) * width;
+          EXPECT_EQ(row.size(), width);
+          for (uint64_t i = 0; i < width; ++i)
+            worst = std::max(worst, std::abs(static_cast<double>(row[i]) - want[i]));
+          ++rows;
+          return absl::OkStatus();
+        },
+        Observer()));
+    EXPECT_EQ(rows, logits.shape[0]);
+    EXPECT_LE(worst, kLogitTolerance);
+    std::printf("%s %s: largest logit difference %.2g\n", GetParam().c_str(), file.c_str(), worst);
+  }
+
+  void ComparePerplexity(const JsonValue& protocol) {
+    ScoreOptions options;
+    options.context = static_cast<uint64_t>(*protocol.Find("context")->as_int());
+    options.add_bos = *golden_.Find("add_bos")->as_bool();
+    if (options.add_bos)
+      options.bos = static_cast<int32_t>(*golden_.Find("bos_token_id")->as_int());
+    const auto score =
+        Score(*model_.source, nullptr, Ids(*golden_.Find("tokens")), options, Observer());
+    SMELT_ASSERT_OK(score);
+    const double expected = *protocol.Find("perplexity")->as_double();
+    EXPECT_NEAR(score->perplexity, expected, expected * 5e-4);
+    EXPECT_EQ(static_cast<int64_t>(score->tokens_scored), *protocol.Find("n_scored")->as_int());
+    std::printf("%s perplexity %.6f, transformers %.6f\n", GetParam().c_str(), score->perplexity,
+                expected);
+  }
+
+  void CompareGreedy(const JsonValue& greedy) {
+    std::vector<int32_t> ids = Ids(*greedy.Find("prompt"));
+    const std::vector<int32_t> expected = Ids(*greedy.Find("continuation"));
+    auto session = Session::Create(*model_.source, Activations::kF32, ids.size() + expected.size());
+    SMELT_ASSERT_OK(session);
+    std::vector<float> logits;
+    std::vector<int32_t> made;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      SMELT_ASSERT_OK((*session)->Feed(ids, logits));
+      const int32_t next =
+          static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+      made.push_back(next);
+      ids = {next};
+    }
+    EXPECT_EQ(made, expected);
+  }
+
+  std::string folder_;
+  OpenedModel model_;
+  JsonValue golden_;
+};
+
+TEST_P(FamiliesGolden, Logits) {
+  CompareLogits("golden_logits.safetensors", 0);
+  if (!std::filesystem::exists(folder_ + "/golden_logits_long.safetensors")) return;
+  CompareLogits("golden_logits_long.safetensors", 240);
+}
+
+TEST_P(FamiliesGolden, Perplexity) {
+  ComparePerplexity(golden_);
+  if (const JsonValue* more = golden_.Find("more_contexts")) {
+    if (more->is_array()) {
+      for (const JsonValue& protocol : *more->as_array()) ComparePerplexity(protocol);
+    } else {
+      for (const auto& [context, protocol] : *more->as_object()) ComparePerplexity(protocol);
+    }
+  }
+}
+
+TEST_P(FamiliesGolden, Greedy) {
+  CompareGreedy(*golden_.Find("greedy"));
+  if (const JsonValue* more = golden_.Find("greedy_long")) CompareGreedy(*more);
+}
+
+INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden,
+                         ::testing::Values("llama", "llama-spm", "mistral", "mixtral", "qwen2",
+                                           "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2",
+                                           "gemma3", "phi3", "gpt2", "gptneox", "starcoder2",
+                                           "olmo2"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace smelt
