@@ -13,6 +13,9 @@
 
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
+#include "formats/torch/legacy.h"
+#include "formats/torch/torch.h"
+#include "formats/weights_directory.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/jobs/open_model.h"
@@ -39,7 +42,7 @@ template <typename T>
 std::string ToJson(const std::vector<T>& values) {
   std::string out;
   for (size_t i = 0; i < std::min(values.size(), kShownElements); ++i) {
-    out += Cat(i == 0 ? "[" : ",", ToJson(values[i]));
+    out += Cat(i == 0 ? "[" : ",", ToJson(static_cast<T>(values[i])));
   }
   return out.empty() ? "[]" : out + "]";
 }
@@ -50,7 +53,12 @@ InspectResult::Key KeyOf(const Metadata::Entry& entry) {
   key.key = entry.key;
   key.type = Name(value.element_type());
   if (value.is_array()) key.type += Cat("[", value.size(), "]");
-  key.json = std::visit([](const auto& stored) { return ToJson(stored); }, value.storage());
+  const auto* bytes = value.get_if<std::vector<uint8_t>>();
+  if (bytes != nullptr && value.element_type() == ValueType::kBool) {
+    key.json = ToJson(std::vector<bool>(bytes->begin(), bytes->end()));
+  } else {
+    key.json = std::visit([](const auto& stored) { return ToJson(stored); }, value.storage());
+  }
   return key;
 }
 
@@ -83,9 +91,11 @@ void AddUp(InspectResult& result) {
   }
 }
 
-void FromContainer(const Container& container, const Observer& observer, InspectResult& result) {
+void FromContainer(const Container& container, std::string_view format, const Observer& observer,
+                   InspectResult& result) {
+  for (const std::string& note : container.notes) observer.Note(note);
   for (const std::string& warning : container.warnings) observer.Warn(warning);
-  result.format = "safetensors";
+  result.format = format;
   for (const auto& [key, value] : container.metadata) {
     result.metadata.push_back({key, "string", JsonQuote(value)});
   }
@@ -142,24 +152,58 @@ bool Exists(const std::string& path) {
   return stat(path.c_str(), &info) == 0;
 }
 
+/// The weights of a folder without a configuration that says what they mean.
+absl::Status FromWeights(const std::string& path, const Observer& observer, InspectResult& result) {
+  SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path));
+  for (const std::string& note : form.notes) observer.Note(note);
+  SMELT_ASSIGN_OR_RETURN(const Container container, OpenWeights(path, form));
+  const bool torch =
+      form.kind == WeightsKind::kTorch || form.kind == WeightsKind::kConsolidatedTorch;
+  FromContainer(container, torch ? "pytorch" : "safetensors", observer, result);
+  return absl::OkStatus();
+}
+
+enum class FileFormat { kGguf, kTorch, kSafetensors };
+
+/// By the first bytes, where they say it; else by the name.
+FileFormat FormatOf(const Storage& file, const std::string& path) {
+  if (path.ends_with(".gguf") || LooksLikeGguf(file)) return FileFormat::kGguf;
+  if (path.ends_with(".safetensors")) return FileFormat::kSafetensors;
+  for (std::string_view ending : {".bin", ".pt", ".pth", ".ckpt"}) {
+    if (path.ends_with(ending)) return FileFormat::kTorch;
+  }
+  std::string start(std::min<uint64_t>(file.size(), 4), '\0');
+  const bool read = file.ReadAt(0, std::as_writable_bytes(std::span(start))).ok();
+  return read && (start == "PK\x03\x04" || LooksLikePickle(start)) ? FileFormat::kTorch
+                                                                   : FileFormat::kSafetensors;
+}
+
 absl::Status FromPath(const std::string& path, bool recipes, const Observer& observer,
                       InspectResult& result) {
   if (IsFolder(path)) {
     if (Exists(path + "/config.json") || Exists(path + "/params.json")) {
       return FromDirectory(path, recipes, observer, result);
     }
-    SMELT_ASSIGN_OR_RETURN(const Container container, OpenSafetensorsDirectory(path));
-    FromContainer(container, observer, result);
-    return absl::OkStatus();
+    return FromWeights(path, observer, result);
   }
-  SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage, OpenFile(path));
-  if (path.ends_with(".gguf") || LooksLikeGguf(*storage)) {
-    SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(path));
-    FromGguf(file, result);
-    return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Storage> file, OpenFile(path));
+  switch (FormatOf(*file, path)) {
+    case FileFormat::kGguf: {
+      SMELT_ASSIGN_OR_RETURN(const GgufFile gguf, OpenGguf(path));
+      FromGguf(gguf, result);
+      break;
+    }
+    case FileFormat::kTorch: {
+      SMELT_ASSIGN_OR_RETURN(const Container container, ReadTorch(std::move(file)));
+      FromContainer(container, "pytorch", observer, result);
+      break;
+    }
+    case FileFormat::kSafetensors: {
+      SMELT_ASSIGN_OR_RETURN(const Container container, ReadSafetensors(std::move(file)));
+      FromContainer(container, "safetensors", observer, result);
+      break;
+    }
   }
-  SMELT_ASSIGN_OR_RETURN(const Container container, ReadSafetensors(std::move(storage)));
-  FromContainer(container, observer, result);
   return absl::OkStatus();
 }
 

@@ -29,7 +29,7 @@ struct TypeTotal {
 };
 
 struct InspectResult {
-  std::string path, format;  ///< "safetensors", "gguf", "model directory"
+  std::string path, format;  ///< "safetensors", "pytorch", "gguf", "model directory"
   /// Key as stored, value type ("u32"; arrays with their length: "string[49152]"), value as JSON
   /// text. Of arrays the first eight elements are there. Numbers that JSON lacks (NaN) are strings.
   struct Key {
