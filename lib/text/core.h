@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "formats/sentencepiece.h"
 #include "lib/base/metadata.h"
 #include "lib/text/added_tokens.h"
 #include "lib/text/regex.h"
@@ -50,10 +51,11 @@ class TokenizerCore {
                                    std::vector<std::string>& notes) const = 0;
 };
 
-/// From a tokenizer.json (or what stands for one: vocab.json with merges.txt and the like).
-absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(TokenizerJson json,
-                                                                std::string_view name,
-                                                                RegexEngine engine);
+/// From a tokenizer.json (or what stands for one: vocab.json with merges.txt and the like). `pieces`: the SentencePiece model beside it;
+/// where its pieces are those of the tokenizer.json, the written vocabulary has its scores and types.
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(
+    TokenizerJson json, std::string_view name, RegexEngine engine,
+    std::optional<SentencePieceModel> pieces = std::nullopt);
 
 /// From a SentencePiece model: the bytes of tokenizer.model.
 absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeSentencePieceCore(std::string_view bytes,

@@ -126,21 +126,20 @@ size_t RowsOf(const CoreWriteOptions& options, size_t tokens) {
   return options.rows != 0 ? options.rows : tokens;
 }
 
-// Tokens beyond the embedding have no row: an added one is dropped only when nothing can ever ask
-// for it.
-absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens,
-                       const std::vector<AddedToken>& added) {
+// Tokens beyond the embedding have no row. Gemma 3's text models come with a tokenizer that has one image token too many.
+absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens, const std::vector<AddedToken>& added, std::vector<std::string>& notes) {
   const size_t rows = options.rows;
   if (rows == 0) return absl::OkStatus();
   if (tokens.size() > rows) {
-    return Error(ErrorCode::kInvalidInput, "the vocabulary has ", tokens.size(),
-                 " tokens, but the embedding has ", rows, " rows");
+    return Error(ErrorCode::kInvalidInput, "the vocabulary has ", tokens.size(), " tokens, but the embedding has ", rows, " rows");
   }
   for (const AddedToken& token : added) {
     if (static_cast<size_t>(token.id) < rows) continue;
-    return Error(ErrorCode::kInvalidInput, "the added token \"", Escape(token.content, 60),
-                 "\" has id ", token.id, ", but the embedding has only ", rows,
-                 " rows (vocab_size)");
+    if (token.content == "<image_soft_token>") {
+      notes.push_back(Cat("the added token ", token.content, " (", token.id, ") has no row in the embedding and is left out"));
+      continue;
+    }
+    return Error(ErrorCode::kInvalidInput, "the added token \"", Escape(token.content, 60), "\" has id ", token.id, ", but the embedding has only ", rows, " rows (vocab_size)");
   }
   return absl::OkStatus();
 }
@@ -211,8 +210,46 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   return absl::OkStatus();
 }
 
-// SentencePiece-like BPE: a piece's score is minus the rank of the first merge that makes it, so
-// that the best score merges first.
+// The pieces of a SentencePiece model, then what other files declare, then added tokens that it does not have.
+void FillFromPieces(const SentencePieceModel& model, const std::vector<AddedToken>& declared, const std::vector<AddedToken>& added, VocabularyArrays& arrays) {
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    const SentencePiece& piece = model.pieces[id];
+    arrays.Set(static_cast<int32_t>(id), piece.text, static_cast<TokenType>(piece.type), piece.score);
+  }
+  for (const AddedToken& token : added) {
+    if (static_cast<size_t>(token.id) >= model.pieces.size()) arrays.SetAdded(token, kAddedScore);
+  }
+  for (const AddedToken& token : declared) arrays.SetAdded(token, kAddedScore);
+}
+
+// Without a SentencePiece model: a piece's score is minus the rank of the first merge that makes it, so that the best score merges first.
+void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
+  std::vector<float> scores(p.tokens().size(), kAddedScore);
+  std::vector<bool> scored(p.tokens().size(), false);
+  std::string whole;
+  for (size_t i = 0; i < p.merges().size(); ++i) {
+    whole = Cat(p.merges().Left(i), p.merges().Right(i));
+    const int32_t id = p.tokens().Find(whole);
+    if (id < 0 || scored[static_cast<size_t>(id)]) continue;
+    scored[static_cast<size_t>(id)] = true;
+    scores[static_cast<size_t>(id)] = -static_cast<float>(i);
+  }
+  const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
+  const std::set<int32_t> byte_ids(bytes.begin(), bytes.end());
+  const std::string unknown = TextOf(*p.json().FindNonNull("model"), "unk_token");
+  for (size_t id = 0; id < p.tokens().size(); ++id) {
+    const auto i = static_cast<int32_t>(id);
+    if (!p.tokens().Has(i)) continue;
+    const std::string_view text = p.tokens().Text(i);
+    const TokenType type = byte_ids.contains(i) ? TokenType::kByte : text == unknown ? TokenType::kUnknown : TokenType::kNormal;
+    arrays.Set(i, std::string(text), type, scores[id]);
+  }
+  for (const AddedToken& token : p.added()) {
+    arrays.SetAdded(token, kAddedScore);
+    if (token.content == unknown) arrays.Set(token.id, token.content, TokenType::kUnknown, kAddedScore);
+  }
+}
+
 absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
                            Metadata& after, std::vector<std::string>& notes) {
   const JsonValue& m = *p.json().FindNonNull("model");
@@ -225,33 +262,11 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
   SMELT_ASSIGN_OR_RETURN(const BlankRules rules, BlankRulesOf(p.json()));
   out.Set("tokenizer.ggml.model", "llama");
   out.Set("tokenizer.ggml.pre", "default");
-  std::vector<float> scores(p.tokens().size(), kAddedScore);
-  std::vector<bool> scored(p.tokens().size(), false);
-  std::string whole;
-  for (size_t i = 0; i < p.merges().size(); ++i) {
-    whole = Cat(p.merges().Left(i), p.merges().Right(i));
-    const int32_t id = p.tokens().Find(whole);
-    if (id < 0 || scored[static_cast<size_t>(id)]) continue;
-    scored[static_cast<size_t>(id)] = true;
-    scores[static_cast<size_t>(id)] = -static_cast<float>(i);
-  }
   VocabularyArrays arrays(RowsOf(options, p.size()));
-  const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
-  const std::set<int32_t> byte_ids(bytes.begin(), bytes.end());
-  const std::string unknown = TextOf(m, "unk_token");
-  for (size_t id = 0; id < p.tokens().size(); ++id) {
-    const auto i = static_cast<int32_t>(id);
-    if (!p.tokens().Has(i)) continue;
-    const std::string_view text = p.tokens().Text(i);
-    const TokenType type = byte_ids.contains(i) ? TokenType::kByte
-                           : text == unknown    ? TokenType::kUnknown
-                                                : TokenType::kNormal;
-    arrays.Set(i, std::string(text), type, scores[id]);
-  }
-  for (const AddedToken& token : p.added()) {
-    arrays.SetAdded(token, kAddedScore);
-    if (token.content == unknown)
-      arrays.Set(token.id, token.content, TokenType::kUnknown, kAddedScore);
+  if (p.pieces()) {
+    FillFromPieces(*p.pieces(), options.declared, p.added(), arrays);
+  } else {
+    FillFromMerges(p, arrays);
   }
   std::move(arrays).Write(true, out);
   if (rules.prefix == "none") after.Set("tokenizer.ggml.add_space_prefix", false);
@@ -266,7 +281,7 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
 
 absl::Status Pipeline::WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
                                    std::vector<std::string>& notes) const {
-  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens(), added_));
+  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens(), added_, notes));
   const JsonValue& m = *rest_.FindNonNull("model");
   const std::string type = TextOf(m, "type");
   if (type == "WordLevel") return NoForm("its model is WordLevel");
@@ -277,8 +292,8 @@ absl::Status Pipeline::WriteTokens(const CoreWriteOptions& options, Metadata& ou
 }
 
 absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Metadata& out,
-                                            Metadata& after, std::vector<std::string>&) const {
-  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens_, declared_));
+                                            Metadata& after, std::vector<std::string>& notes) const {
+  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens_, declared_, notes));
   const bool unigram = model_.type == SentencePieceModel::Type::kUnigram;
   out.Set("tokenizer.ggml.model", unigram ? "t5" : "llama");
   out.Set("tokenizer.ggml.pre", "default");

@@ -265,11 +265,16 @@ std::string Pipeline::Decode(const std::vector<int32_t>& ids, bool show_special)
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(TokenizerJson json,
-                                                                std::string_view name,
-                                                                RegexEngine engine) {
-  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
-                         Pipeline::Make(std::move(json), name, engine));
+void Pipeline::SetPieces(SentencePieceModel pieces) {
+  for (size_t id = 0; id < pieces.pieces.size(); ++id) {
+    if (Piece(static_cast<int32_t>(id)) != pieces.pieces[id].text) return;
+  }
+  pieces_ = std::move(pieces);
+}
+
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(TokenizerJson json, std::string_view name, RegexEngine engine, std::optional<SentencePieceModel> pieces) {
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline, Pipeline::Make(std::move(json), name, engine));
+  if (pieces) pipeline->SetPieces(*std::move(pieces));
   return std::unique_ptr<TokenizerCore>(std::move(pipeline));
 }
 

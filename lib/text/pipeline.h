@@ -30,7 +30,10 @@ class Pipeline : public TokenizerCore {
   absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
                            std::vector<std::string>& notes) const override;
 
+  void SetPieces(SentencePieceModel pieces);
+
   // For the writer.
+  const std::optional<SentencePieceModel>& pieces() const { return pieces_; }
   const JsonValue& json() const { return rest_; }
   const TokenTable& tokens() const { return model_->tokens(); }
   const std::vector<AddedToken>& added() const { return added_; }
@@ -59,6 +62,7 @@ class Pipeline : public TokenizerCore {
   std::vector<AddedToken> added_;
   MergeList merges_;
   std::vector<double> scores_;
+  std::optional<SentencePieceModel> pieces_;
   std::unique_ptr<Normalizer> normalizer_;
   std::unique_ptr<PreTokenizer> pre_tokenizer_;
   bool byte_level_ = false;  ///< words are mapped to the byte-level alphabet before the model

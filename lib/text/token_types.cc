@@ -22,6 +22,7 @@ VocabularyArrays::VocabularyArrays(size_t size)
 
 void VocabularyArrays::Set(int32_t id, std::string text, TokenType type, float score) {
   const auto i = static_cast<size_t>(id);
+  if (i >= tokens_.size()) return;  // no row
   tokens_[i] = std::move(text);
   types_[i] = static_cast<int32_t>(type);
   scores_[i] = score;
