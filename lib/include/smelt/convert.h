@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,6 +16,22 @@
 namespace smelt {
 
 enum class Validate { kQuick, kFull, kOff };
+
+struct PlannedTensorInfo {
+  std::string name, type, source_type, why;
+  std::vector<uint64_t> shape;     ///< ggml order
+  uint64_t offset = 0, bytes = 0;  ///< offset from the start of the file
+};
+
+struct PlanSummary {
+  std::string source, output, type, architecture;
+  std::string source_type;  ///< of most of the source's weights: "BF16"
+  std::string tokenizer;    ///< pre-tokenizer or model of the tokenizer; empty when there is none
+  std::vector<PlannedTensorInfo> tensors;
+  uint64_t file_bytes = 0, parameters = 0;
+  uint64_t memory_bytes = 0;  ///< estimated anonymous peak
+  double bits_per_weight = 0;
+};
 
 struct ConvertOptions {
   std::string source;  ///< model directory, snapshot folder, GGUF, store name, or (validate off)
@@ -35,20 +52,8 @@ struct ConvertOptions {
   std::optional<double> max_ppl_increase;  ///< 0.02 = 2%; empty: the default limit against breakage
   std::optional<double> max_kl;
   bool keep_rejected = false;  ///< leaves NAME.rejected
-};
-
-struct PlannedTensorInfo {
-  std::string name, type, source_type, why;
-  std::vector<uint64_t> shape;     ///< ggml order
-  uint64_t offset = 0, bytes = 0;  ///< offset from the start of the file
-};
-
-struct PlanSummary {
-  std::string source, output, type, architecture;
-  std::vector<PlannedTensorInfo> tensors;
-  uint64_t file_bytes = 0, parameters = 0;
-  uint64_t memory_bytes = 0;  ///< estimated anonymous peak
-  double bits_per_weight = 0;
+  std::function<void(const PlanSummary&)>
+      on_plan;  ///< called once, before the first byte is written
 };
 
 struct ConvertResult {
@@ -62,7 +67,7 @@ struct ConvertResult {
   std::optional<EvaluateResult> validation;
 };
 
-/// Nothing is written.
+/// Nothing is written, except options.plan_file when it is named and absent.
 SMELT_EXPORT absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options,
                                                         const Observer& observer = {});
 

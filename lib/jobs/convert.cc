@@ -1,0 +1,314 @@
+// `convert` and `quantize`: open, plan, fill, check, commit.
+#include "smelt/convert.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "lib/jobs/fill.h"
+#include "lib/jobs/gate.h"
+#include "lib/jobs/open_model.h"
+#include "lib/jobs/plan.h"
+#include "lib/jobs/plan_file.h"
+#include "lib/model/gguf_source.h"
+
+namespace smelt {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+PlanOptions ToPlanOptions(const ConvertOptions& o) {
+  return {o.type,         o.pure,     o.output_tensor_type, o.token_embedding_type,
+          o.tensor_types, o.metadata, o.allow_requantize,   o.pre};
+}
+
+bool IsFile(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+/// What is being converted, and how: everything before the first byte.
+struct Job {
+  std::unique_ptr<ModelSource> source;
+  Plan plan;
+  std::string output;
+};
+
+// A plain safetensors file is no model; its matrices can be quantized, but not evaluated.
+absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& options,
+                                                        const std::string& pre,
+                                                        const Observer& observer) {
+  if (!options.source.ends_with(".safetensors") || !IsFile(options.source)) {
+    return OpenModelByName(options.source, {.vocabulary = true, .pre = pre}, observer);
+  }
+  if (options.validate != Validate::kOff) {
+    return Error(ErrorCode::kUnsupported, Escape(options.source),
+                 " is a plain safetensors file: for a model name its folder; to convert bare "
+                 "matrices, which cannot be "
+                 "evaluated, add --validate off");
+  }
+  SMELT_ASSIGN_OR_RETURN(OpenedModel matrices, OpenMatrices(options.source));
+  for (const std::string& warning : matrices.warnings) observer.Warn(warning);
+  return std::move(matrices.source);
+}
+
+/// Text of the plan file, when there is one.
+absl::StatusOr<std::optional<std::string>> ReadPlanFile(const ConvertOptions& options) {
+  if (options.plan_file.empty() || !Exists(options.plan_file)) return std::optional<std::string>();
+  SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(options.plan_file));
+  return std::optional<std::string>(std::move(text));
+}
+
+absl::StatusOr<std::string> OutputPath(const ConvertOptions& options, const ModelSource& source,
+                                       const Plan& plan) {
+  std::string path = options.output;
+  if (path.empty()) return DefaultOutputName(source, plan);
+  struct stat info;
+  if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    if (!path.ends_with('/')) path += '/';
+    path += DefaultOutputName(source, plan);
+  }
+  return path;
+}
+
+// The files of a source: its own, or those of its folder (also what links in it lead to).
+bool IsPartOfSource(const std::string& output, const std::string& source) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::equivalent(output, source, error)) return true;
+  const bool folder = fs::is_directory(source, error);
+  const std::string beside = folder ? source : DirectoryOf(source);
+  // Parts of a split GGUF lie beside its first one; nothing else beside a file belongs to it.
+  const std::string file_name = source.substr(source.find_last_of('/') + 1);
+  const std::string stem = file_name.substr(0, file_name.find("-00001-of-"));
+  for (fs::directory_iterator it(beside, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (!folder && !(name.starts_with(stem + "-0") && name.find("-of-") != std::string::npos))
+      continue;
+    std::error_code ignored;
+    if (fs::equivalent(output, it->path(), ignored) &&
+        (!folder || name.ends_with(".safetensors") || name.ends_with(".gguf") ||
+         name.ends_with(".json"))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+absl::Status CheckOutputPath(const Job& job, const ConvertOptions& options) {
+  if (Exists(job.output)) {
+    const absl::StatusOr<std::string> source = ResolveModel(options.source);
+    if (source.ok() && IsPartOfSource(job.output, *source)) {
+      return Error(ErrorCode::kUsage, Escape(job.output),
+                   " is the input itself; choose another output with -o");
+    }
+  }
+  return CheckOutput(job.output, options.force);
+}
+
+absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& observer) {
+  Job job;
+  SMELT_ASSIGN_OR_RETURN(const std::optional<std::string> saved, ReadPlanFile(options));
+  PlanOptions plan_options = ToPlanOptions(options);
+  std::string pre = options.pre;
+  if (saved) {
+    SMELT_ASSIGN_OR_RETURN(const PlanOptions recorded,
+                           OptionsOfPlanFile(*saved, options.plan_file));
+    pre = recorded.pre;
+  }
+  SMELT_ASSIGN_OR_RETURN(job.source, OpenSource(options, pre, observer));
+  if (saved) {
+    SMELT_ASSIGN_OR_RETURN(job.plan,
+                           PlanFromJson(*saved, options.plan_file, *job.source, plan_options));
+    observer.Note(Cat("replaying the plan ", Escape(options.plan_file)));
+  } else {
+    SMELT_ASSIGN_OR_RETURN(job.plan, MakePlan(*job.source, plan_options));
+  }
+  SMELT_ASSIGN_OR_RETURN(job.output, OutputPath(options, *job.source, job.plan));
+  return job;
+}
+
+absl::Status SavePlan(const Job& job, const ConvertOptions& options, const Observer& observer) {
+  if (options.plan_file.empty() || Exists(options.plan_file)) return absl::OkStatus();
+  SMELT_RETURN_IF_ERROR(WriteFileAtomically(options.plan_file, PlanToJson(job.plan), false));
+  observer.Note(Cat("the plan is in ", Escape(options.plan_file)));
+  return absl::OkStatus();
+}
+
+std::string MostCommonType(const Plan& plan) {
+  std::map<TensorType, uint64_t> elements;
+  for (const PlannedTensor& t : plan.tensors) elements[t.source_type] += t.shape.elements();
+  const auto most =
+      std::max_element(elements.begin(), elements.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == elements.end() ? std::string() : std::string(Info(most->first).name);
+}
+
+std::string TokenizerName(const Metadata& metadata) {
+  const std::string model = metadata.StringOr("tokenizer.ggml.model", "").value_or("");
+  const std::string pre = metadata.StringOr("tokenizer.ggml.pre", "").value_or("");
+  return pre.empty() || pre == "default" ? model : pre;
+}
+
+PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
+  const Plan& plan = job.plan;
+  PlanSummary out;
+  out.source = options.source;
+  out.output = job.output;
+  out.type = plan.type;
+  out.architecture = plan.architecture;
+  out.source_type = MostCommonType(plan);
+  out.tokenizer = TokenizerName(job.source->metadata());
+  out.file_bytes = plan.file_bytes;
+  out.parameters = plan.parameters;
+  out.bits_per_weight = plan.bits_per_weight();
+  out.memory_bytes = EstimateMemory(plan, Threads(), options.validate != Validate::kOff);
+  for (const PlannedTensor& t : plan.tensors) {
+    PlannedTensorInfo info;
+    info.name = t.name;
+    info.type = Info(t.type).name;
+    info.source_type = Info(t.source_type).name;
+    info.why = t.why;
+    info.shape.assign(t.shape.ne.begin(), t.shape.ne.begin() + t.shape.dims);
+    info.offset = t.offset;
+    info.bytes = t.bytes;
+    out.tensors.push_back(std::move(info));
+  }
+  return out;
+}
+
+std::string Megabytes(uint64_t bytes) { return Cat((bytes + 500'000) / 1'000'000, " MB"); }
+
+void TellAboutEarlierRun(const PartialOutput& output, const Plan& plan, const Observer& observer) {
+  if (output.resumed) {
+    observer.Note(Cat("resuming: ", Megabytes(output.done_bytes), " of ",
+                      Megabytes(plan.file_bytes),
+                      " were written by an earlier run and have the right checksums"));
+  } else if (!output.restarted.empty()) {
+    observer.Note(
+        Cat("starting over: an earlier run's part cannot be continued, ", output.restarted));
+  }
+}
+
+// Failures after which the next run goes on from what is there. Everything else would fail again.
+bool KeepsPart(ErrorCode code) {
+  return code == ErrorCode::kCancelled || code == ErrorCode::kIo || code == ErrorCode::kNoSpace ||
+         code == ErrorCode::kOutOfMemory;
+}
+
+absl::Status Interrupted(const Job& job) {
+  return Error(ErrorCode::kCancelled, "interrupted; ", Escape(job.output),
+               ".part keeps what was done: run the same command again to resume");
+}
+
+// What to try after a missed gate.
+absl::Status GateMissed(const Job& job, const EvaluateResult& validation,
+                        const ConvertOptions& options) {
+  std::string what;
+  for (const GateResult& gate : validation.gates) {
+    if (gate.passed) continue;
+    const bool kl = gate.name == "max_kl";
+    char text[120];
+    std::snprintf(text, sizeof(text),
+                  kl ? "KL divergence %.4g (limit %.4g)" : "perplexity %+.3g%% (limit %+.3g%%)",
+                  kl ? gate.value : gate.value * 100, kl ? gate.limit : gate.limit * 100);
+    what += what.empty() ? text : Cat(", ", text);
+  }
+  if (what.empty()) what = "its logits are not finite";
+  return Error(ErrorCode::kGateMissed, Escape(job.output),
+               " was not written: the result differs too much from the source: ", what,
+               options.keep_rejected ? Cat("; it is kept as ", Escape(job.output), ".rejected")
+                                     : std::string(),
+               "; try a finer --type, raise --max-kl or --max-ppl-increase",
+               options.keep_rejected ? "" : ", or look at it with --keep-rejected");
+}
+
+// Nothing of a refused output stays; one that the gate rejected may be kept under another name.
+void Reject(const Job& job, ErrorCode code, const ConvertOptions& options, PartialOutput& output) {
+  if (code == ErrorCode::kGateMissed && options.keep_rejected &&
+      std::rename(output.file->part_path().c_str(), (job.output + ".rejected").c_str()) == 0) {
+    output.journal->Remove();
+    return;
+  }
+  output.Discard();
+}
+
+// The part read again as a GGUF: what a user will open.
+absl::StatusOr<std::unique_ptr<ModelSource>> Reopen(const Job& job, const PartialOutput& output) {
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(output.file->part_path()));
+  if (file.tensors.size() != job.plan.tensors.size()) {
+    return Error(ErrorCode::kInternal, Escape(job.output),
+                 ": what was written does not read back as planned");
+  }
+  return MakeGgufSource(job.output, std::move(file));
+}
+
+/// Fills the part and checks it; after an error the caller decides what stays.
+absl::Status FillAndCheck(const Job& job, const ConvertOptions& options, const Observer& observer,
+                          PartialOutput& output, MemoryPeak& peak,
+                          std::optional<EvaluateResult>& validation) {
+  const FillTarget target{&job.plan, &output};
+  SMELT_RETURN_IF_ERROR(Fill(std::span(&target, 1), *job.source, observer, peak));
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> written, Reopen(job, output));
+  if (options.validate == Validate::kOff) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(validation,
+                         RunGate(*written, *job.source, job.plan, options, observer, peak));
+  return validation->passed ? absl::OkStatus() : GateMissed(job, *validation, options);
+}
+
+}  // namespace
+
+absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options,
+                                           const Observer& observer) {
+  SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
+  SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
+  return Summarize(job, options);
+}
+
+absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Observer& observer) {
+  const Clock::time_point start = Clock::now();
+  SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
+  SMELT_RETURN_IF_ERROR(CheckOutputPath(job, options));
+  if (options.validate != Validate::kOff) SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
+  SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
+  if (options.on_plan) options.on_plan(Summarize(job, options));
+
+  SMELT_ASSIGN_OR_RETURN(PartialOutput output,
+                         OpenPartialOutput(job.output, job.plan, options.force, observer));
+  TellAboutEarlierRun(output, job.plan, observer);
+  ConvertResult result;
+  MemoryPeak peak;
+  const absl::Status status = FillAndCheck(job, options, observer, output, peak, result.validation);
+  if (!status.ok()) {
+    if (!KeepsPart(CodeOf(status))) Reject(job, CodeOf(status), options, output);
+    return CodeOf(status) == ErrorCode::kCancelled ? Interrupted(job) : status;
+  }
+  SMELT_RETURN_IF_ERROR(output.file->Commit());
+  output.journal->Remove();
+
+  result.output = job.output;
+  result.type = job.plan.type;
+  result.bytes = job.plan.file_bytes;
+  result.bits_per_weight = job.plan.bits_per_weight();
+  result.tensors = job.plan.tensors.size();
+  result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  result.peak_anonymous_bytes = peak.bytes();
+  result.resumed = output.resumed;
+  return result;
+}
+
+}  // namespace smelt

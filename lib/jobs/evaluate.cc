@@ -1,0 +1,172 @@
+#include "smelt/evaluate.h"
+
+#include <cmath>
+#include <memory>
+
+#include "formats/safetensors_writer.h"
+#include "lib/base/status.h"
+#include "lib/jobs/evaluation.h"
+#include "lib/jobs/open_model.h"
+#include "lib/jobs/text_ids.h"
+
+namespace smelt {
+namespace {
+
+Activations ActivationsOf(const EvaluateOptions& options) {
+  return options.q8_activations ? Activations::kQ8 : Activations::kF32;
+}
+
+struct Ids {
+  std::vector<int32_t> ids;
+  bool add_bos = false;
+  int32_t bos = -1;
+};
+
+absl::StatusOr<Ids> IdsFor(const ModelSource& model, const EvaluateOptions& options) {
+  Ids out;
+  if (!options.tokens_file.empty()) {
+    SMELT_ASSIGN_OR_RETURN(out.ids, ReadIdsFile(options.tokens_file, VocabularyRows(model)));
+    // The same protocol: the model's rule about the beginning token applies where it is known.
+    if (auto tokenizer = TokenizerOf(model); tokenizer.ok()) {
+      out.add_bos = (*tokenizer)->adds_bos();
+      out.bos = (*tokenizer)->bos();
+    }
+    return out;
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, TokenizerOf(model));
+  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadEvaluationText(options.text_file));
+  SMELT_ASSIGN_OR_RETURN(out.ids, EvaluationIds(*tokenizer, text));
+  out.add_bos = tokenizer->adds_bos();
+  out.bos = tokenizer->bos();
+  return out;
+}
+
+absl::Status CheckOptions(const EvaluateOptions& options) {
+  if (options.text_file.empty() == options.tokens_file.empty()) {
+    return Error(ErrorCode::kUsage, "one of --text and --tokens is needed");
+  }
+  if (!options.logits_out.empty() && options.tokens_file.empty()) {
+    return Error(ErrorCode::kUsage,
+                 "--logits-out needs --tokens: a JSON list of ids, run as one sequence");
+  }
+  if (options.reference.empty() && (options.max_ppl_increase || options.max_kl)) {
+    return Error(ErrorCode::kUsage,
+                 "--max-ppl-increase and --max-kl compare with a model: name it with --reference");
+  }
+  if (!options.logits_out.empty() && (!options.reference.empty() || options.max_ppl)) {
+    return Error(ErrorCode::kUsage,
+                 "--logits-out writes logits and nothing else; leave --reference and limits out");
+  }
+  if (options.context < 4) return Error(ErrorCode::kUsage, "--context must be at least 4");
+  return absl::OkStatus();
+}
+
+/// Logits of one sequence, written to a safetensors file; the statistics are those of predicting
+/// each id from those before it.
+absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const EvaluateOptions& options,
+                                           const Observer& observer) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                         ReadIdsFile(options.tokens_file, VocabularyRows(model)));
+  if (ids.empty())
+    return Error(ErrorCode::kInvalidInput, Escape(options.tokens_file),
+                 ": the list of ids is empty");
+  std::unique_ptr<SafetensorsWriter> writer;
+  EvaluateResult result;
+  double sum = 0, squares = 0;
+  SMELT_RETURN_IF_ERROR(ComputeLogits(
+      model, ids, ActivationsOf(options),
+      [&](uint64_t position, std::span<const float> logits) -> absl::Status {
+        if (writer == nullptr) {
+          SMELT_ASSIGN_OR_RETURN(writer,
+                                 SafetensorsWriter::Create(options.logits_out, "logits",
+                                                           {ids.size(), logits.size()}, true));
+        }
+        if (position + 1 < ids.size()) {
+          double max = -INFINITY, total = 0;
+          for (float x : logits) max = std::fmax(max, x);
+          for (float x : logits) total += std::exp(x - max);
+          const double nll = max + std::log(total) - logits[static_cast<size_t>(ids[position + 1])];
+          sum += nll;
+          squares += nll * nll;
+          ++result.tokens_scored;
+        }
+        return writer->Append(logits);
+      },
+      observer));
+  SMELT_RETURN_IF_ERROR(writer->Finish());
+  result.model = options.model;
+  result.context = ids.size();
+  result.chunks = 1;
+  if (result.tokens_scored > 0) {
+    const double n = static_cast<double>(result.tokens_scored);
+    result.mean_nll = sum / n;
+    result.perplexity = std::exp(result.mean_nll);
+    if (n > 1) {
+      const double variance = std::fmax(squares / n - result.mean_nll * result.mean_nll, 0);
+      result.perplexity_error = result.perplexity * std::sqrt(variance / (n - 1));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+EvaluateResult ToEvaluateResult(const ScoreResult& score, uint64_t context,
+                                const std::string& model, const std::string& reference) {
+  EvaluateResult out;
+  out.model = model;
+  out.context = context;
+  out.chunks = score.chunks;
+  out.tokens_scored = score.tokens_scored;
+  out.perplexity = score.perplexity;
+  out.perplexity_error = score.perplexity_error;
+  out.mean_nll = score.mean_nll;
+  out.seconds = score.seconds;
+  out.tokens_per_second =
+      score.seconds > 0 ? static_cast<double>(score.tokens_processed) / score.seconds : 0;
+  if (!score.reference) return out;
+  const ScoreResult::Reference& r = *score.reference;
+  out.reference =
+      ReferenceResult{reference, r.perplexity, r.kl_mean,        r.kl_median, r.kl_p99,
+                      r.kl_p999, r.kl_max,     r.top1_agreement, r.ln_ratio,  r.ln_ratio_error};
+  return out;
+}
+
+void Judge(std::string name, double limit, double value, EvaluateResult& result) {
+  GateResult gate{std::move(name), limit, value, value <= limit};
+  result.passed = result.passed && gate.passed;
+  result.gates.push_back(std::move(gate));
+}
+
+absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Observer& observer) {
+  SMELT_RETURN_IF_ERROR(CheckOptions(options));
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> model,
+                         OpenModelByName(options.model, {}, observer));
+  if (!options.logits_out.empty()) return WriteLogits(*model, options, observer);
+  std::unique_ptr<ModelSource> reference;
+  if (!options.reference.empty()) {
+    SMELT_ASSIGN_OR_RETURN(reference, OpenModelByName(options.reference, {}, observer));
+  }
+  SMELT_ASSIGN_OR_RETURN(const Ids ids, IdsFor(*model, options));
+  ScoreOptions score_options{.context = options.context,
+                             .chunks = options.chunks,
+                             .add_bos = ids.add_bos,
+                             .bos = ids.bos,
+                             .activations = ActivationsOf(options)};
+  SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
+                         Score(*model, reference.get(), ids.ids, score_options, observer));
+  if (!score.finite)
+    observer.Warn(
+        Cat(Escape(options.model), ": some logits are not finite; the figures mean nothing"));
+  EvaluateResult result =
+      ToEvaluateResult(score, options.context, options.model, options.reference);
+  if (options.max_ppl) Judge("max_ppl", *options.max_ppl, result.perplexity, result);
+  if (options.max_ppl_increase) {
+    Judge("max_ppl_increase", *options.max_ppl_increase, std::expm1(result.reference->ln_ratio),
+          result);
+  }
+  if (options.max_kl) Judge("max_kl", *options.max_kl, result.reference->kl_mean, result);
+  return result;
+}
+
+}  // namespace smelt

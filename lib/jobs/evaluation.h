@@ -1,0 +1,18 @@
+// What `eval` and the gate share: scores turned into public results, and limits judged.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "infer/score.h"
+#include "smelt/evaluate.h"
+
+namespace smelt {
+
+EvaluateResult ToEvaluateResult(const ScoreResult& score, uint64_t context,
+                                const std::string& model, const std::string& reference);
+
+/// Adds a gate; `value` at most `limit` passes (NaN does not).
+void Judge(std::string name, double limit, double value, EvaluateResult& result);
+
+}  // namespace smelt

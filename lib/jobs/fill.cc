@@ -1,0 +1,179 @@
+#include "lib/jobs/fill.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+#include "lib/jobs/source_place.h"
+#include "lib/model/recipe.h"
+#include "quant/codec.h"
+
+namespace smelt {
+namespace {
+
+/// What one worker needs for one tile; reused for all of its tiles.
+struct Scratch {
+  std::unique_ptr<float[]> values;
+  uint64_t capacity = 0;
+  std::vector<std::byte> bytes;
+  EncodeScratch encode;
+
+  float* Values(uint64_t n) {
+    if (n > capacity) {
+      values = std::make_unique_for_overwrite<float[]>(n);
+      capacity = n;
+    }
+    return values.get();
+  }
+};
+
+// Stored bytes that are the output's bytes.
+bool PassesThrough(const TensorInfo& info, TensorType type) {
+  return info.type == type && (info.recipe == nullptr || info.recipe->only_gathers());
+}
+
+// Column of the element that spoils a block: the first that is not finite, else the largest.
+uint64_t WorstColumn(const float* values, uint64_t n) {
+  uint64_t worst = 0;
+  for (uint64_t i = 0; i < n; ++i) {
+    if (!std::isfinite(values[i])) return i;
+    if (std::fabs(values[i]) > std::fabs(values[worst])) worst = i;
+  }
+  return worst;
+}
+
+/// One run of Fill: shared state of the workers.
+class Filler {
+ public:
+  Filler(std::span<const FillTarget> targets, const ModelSource& source, const Observer& observer,
+         MemoryPeak& peak)
+      : targets_(targets), source_(source), observer_(observer), peak_(peak) {
+    for (const FillTarget& target : targets) {
+      for (const PlannedTensor& t : target.plan->tensors) total_ += t.bytes;
+      done_ += target.output->done_bytes;
+      fingerprints_.push_back(target.plan->Fingerprint());
+    }
+  }
+
+  absl::Status Run() {
+    Report(0);
+    std::vector<Scratch> scratch(static_cast<size_t>(Threads()));
+    ParallelForWorkers(targets_[0].plan->tiles, 1, [&](uint64_t begin, uint64_t end, int worker) {
+      for (uint64_t number = begin; number < end && !stopped_.load(std::memory_order_relaxed);
+           ++number) {
+        if (absl::Status status = FillTile(number, scratch[static_cast<size_t>(worker)]);
+            !status.ok())
+          Stop(number, std::move(status));
+      }
+    });
+    return error_;
+  }
+
+ private:
+  // The error of the lowest tile wins, so that messages do not depend on the order of threads more
+  // than they must.
+  void Stop(uint64_t number, absl::Status status) {
+    stopped_.store(true, std::memory_order_relaxed);
+    const std::lock_guard lock(mutex_);
+    if (error_.ok() || number < error_tile_) {
+      error_ = std::move(status);
+      error_tile_ = number;
+    }
+  }
+
+  absl::Status FillTile(uint64_t number, Scratch& scratch) {
+    const float* values = nullptr;
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      if (targets_[i].output->done[number]) continue;
+      if (observer_.Cancelled()) return Error(ErrorCode::kCancelled, "interrupted");
+      const Plan& plan = *targets_[i].plan;
+      const Tile tile = plan.TileAt(number);
+      SMELT_RETURN_IF_ERROR(MakeTile(plan.tensors[tile.tensor], tile, scratch, values));
+      SMELT_RETURN_IF_ERROR(targets_[i].output->file->WriteAt(tile.offset, scratch.bytes));
+      SMELT_RETURN_IF_ERROR(
+          targets_[i].output->journal->Add(number, TileHash(fingerprints_[i], scratch.bytes)));
+      Report(tile.bytes);
+    }
+    return absl::OkStatus();
+  }
+
+  // Leaves the tile's bytes, padding included, in scratch.bytes. `values`: its rows as f32, once
+  // they were read.
+  absl::Status MakeTile(const PlannedTensor& planned, const Tile& tile, Scratch& scratch,
+                        const float*& values) {
+    const TensorInfo& info = source_.tensors()[planned.source];
+    const uint64_t columns = planned.shape.columns();
+    scratch.bytes.resize(tile.bytes + tile.padding);
+    std::memset(scratch.bytes.data() + tile.bytes, 0, tile.padding);
+    if (PassesThrough(info, planned.type)) {
+      SMELT_RETURN_IF_ERROR(
+          source_.ReadRawRows(planned.source, tile.first_row, tile.rows, scratch.bytes.data()));
+    } else {
+      if (values == nullptr) {
+        float* out = scratch.Values(tile.rows * columns);
+        SMELT_RETURN_IF_ERROR(source_.ReadRows(planned.source, tile.first_row, tile.rows, out));
+        values = out;
+      }
+      FindCodec(planned.type)
+          ->Encode(values, tile.rows, columns, nullptr, scratch.bytes.data(), scratch.encode);
+    }
+    return CheckTile(info, planned, tile, values, scratch);
+  }
+
+  absl::Status CheckTile(const TensorInfo& info, const PlannedTensor& planned, const Tile& tile,
+                         const float* values, const Scratch& scratch) const {
+    const Codec* codec = FindCodec(planned.type);
+    const uint64_t columns = planned.shape.columns();
+    uint64_t block = 0;
+    if (codec == nullptr || codec->Validate(scratch.bytes.data(), tile.rows * columns, &block))
+      return absl::OkStatus();
+    const uint64_t size = Info(planned.type).block_elements;
+    const uint64_t row = block * size / columns, first = block * size % columns;
+    if (values == nullptr) {
+      return Error(ErrorCode::kInvalidInput, "tensor ", Escape(planned.name),
+                   ": not a number or infinite at ",
+                   SourcePlaceOf(info, tile.first_row + row, first), ": weights must be finite");
+    }
+    const uint64_t column = first + WorstColumn(values + row * columns + first, size);
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(planned.name), ": the value ",
+                 static_cast<double>(values[row * columns + column]), " at ",
+                 SourcePlaceOf(info, tile.first_row + row, column), ", is beyond what ",
+                 Info(planned.type).name,
+                 " can hold (its f16 would be infinite); try --type bf16 or f32");
+  }
+
+  void Report(uint64_t bytes) {
+    peak_.Sample();
+    const std::lock_guard lock(mutex_);
+    done_ += bytes;
+    observer_.Report({.phase = "writing", .done = done_, .total = total_, .unit = "bytes"});
+  }
+
+  const std::span<const FillTarget> targets_;
+  const ModelSource& source_;
+  const Observer& observer_;
+  MemoryPeak& peak_;
+  std::vector<uint64_t> fingerprints_;
+  std::atomic<bool> stopped_{false};
+  std::mutex mutex_;
+  absl::Status error_;
+  uint64_t error_tile_ = 0;
+  uint64_t done_ = 0, total_ = 0;
+};
+
+}  // namespace
+
+absl::Status Fill(std::span<const FillTarget> targets, const ModelSource& source,
+                  const Observer& observer, MemoryPeak& peak) {
+  if (targets.empty()) return absl::OkStatus();
+  for (const FillTarget& target : targets) {
+    SMELT_RETURN_IF_ERROR(target.output->file->WriteAt(0, target.plan->header));
+  }
+  return Filler(targets, source, observer, peak).Run();
+}
+
+}  // namespace smelt

@@ -1,0 +1,52 @@
+// Writes the tensors of planned outputs: row tiles read, encoded and written at their final
+// offsets, in parallel, in any order, with memory bounded by the tiles in flight.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/base/atomic_file.h"
+#include "lib/jobs/journal.h"
+#include "lib/jobs/memory.h"
+#include "lib/jobs/plan.h"
+#include "lib/model/model_source.h"
+#include "smelt/observer.h"
+
+namespace smelt {
+
+/// An output being written: NAME.part, its journal, and what an earlier run left in it.
+struct PartialOutput {
+  std::unique_ptr<AtomicFile> file;
+  std::unique_ptr<Journal> journal;
+  std::vector<bool> done;  ///< by tile number
+  uint64_t done_bytes = 0;
+  std::string restarted;  ///< why an earlier run's part was not continued; empty when there was
+                          ///< none, or it was
+  bool resumed = false;
+
+  /// Neither part nor journal stay.
+  void Discard();
+};
+
+/// Opens NAME.part for `plan`. A part and journal of the same plan are continued: every tile that
+/// the journal lists is read back and kept when its checksum is right. `force`: replace a finished
+/// output. Errors: see AtomicFile::Open.
+absl::StatusOr<PartialOutput> OpenPartialOutput(const std::string& path, const Plan& plan,
+                                                bool force, const Observer& observer);
+
+struct FillTarget {
+  const Plan* plan = nullptr;
+  PartialOutput* output = nullptr;
+};
+
+/// Fills plans of one source from one read. Fails with tensor, row and column of the first value
+/// that is not finite, in the source or (a scale or value beyond f16) in the output. kCancelled
+/// when the observer says so.
+absl::Status Fill(std::span<const FillTarget> targets, const ModelSource& source,
+                  const Observer& observer, MemoryPeak& peak);
+
+}  // namespace smelt

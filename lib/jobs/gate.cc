@@ -1,0 +1,174 @@
+#include "lib/jobs/gate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <random>
+
+#include "infer/score.h"
+#include "lib/base/status.h"
+#include "lib/jobs/bundled_text.h"
+#include "lib/jobs/evaluation.h"
+#include "lib/jobs/text_ids.h"
+#include "lib/model/layer_spec.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint64_t kQuickContext = 256;
+constexpr uint64_t kFullContext = 512;
+/// Models below this are evaluated in a second or two whatever their types.
+constexpr uint64_t kSmallModel = 200'000'000;
+
+struct Limit {
+  double bits;  ///< of the coarsest type, at least
+  double limit;
+};
+constexpr Limit kLimits[] = {{16, 0.05}, {8, 0.1}, {6, 0.3}, {5, 0.6}, {4, 1.2}, {3, 2.4}, {0, 5}};
+
+double BitsOfType(TensorType type) {
+  const TensorTypeInfo& info = Info(type);
+  return 8.0 * info.block_bytes / info.block_elements;
+}
+
+double CoarsestBits(const Plan& plan) {
+  std::map<double, uint64_t> elements;
+  for (const PlannedTensor& t : plan.tensors) elements[BitsOfType(t.type)] += t.shape.elements();
+  for (const auto& [bits, count] : elements) {
+    if (count * 16 >= plan.parameters) return bits;
+  }
+  return 32;
+}
+
+/// Ids to evaluate on, and how.
+struct Material {
+  std::vector<int32_t> ids;
+  ScoreOptions score;
+  bool text = true;  ///< false: random ids, on which perplexity says nothing
+};
+
+std::vector<int32_t> RandomIds(uint64_t vocabulary, size_t count) {
+  std::mt19937 random(1);
+  std::vector<int32_t> ids(count);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % vocabulary);
+  return ids;
+}
+
+absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& plan,
+                                      const ConvertOptions& options, const Observer& observer) {
+  Material m;
+  const bool full = options.validate == Validate::kFull;
+  m.score.context = full ? kFullContext : kQuickContext;
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source);
+  if (tokenizer.ok()) {
+    std::string text(BundledText());
+    if (!options.text_file.empty()) {
+      SMELT_ASSIGN_OR_RETURN(text, ReadEvaluationText(options.text_file));
+    }
+    SMELT_ASSIGN_OR_RETURN(m.ids, EvaluationIds(**tokenizer, text));
+    m.score.add_bos = (*tokenizer)->adds_bos();
+    m.score.bos = (*tokenizer)->bos();
+  } else {
+    if (!options.text_file.empty() || CodeOf(tokenizer.status()) == ErrorCode::kInvalidInput)
+      return tokenizer.status();
+    observer.Note(
+        "no tokenizer that we know: checking on random ids (the KL divergence counts, the "
+        "perplexity does not)");
+    m.text = false;
+    m.ids = RandomIds(std::max<uint64_t>(VocabularyRows(source), 1), 2 * QuickPositions(plan));
+  }
+  const MetadataValue* trained = source.metadata().Find(plan.architecture + ".context_length");
+  const std::optional<uint64_t> longest = trained != nullptr ? trained->AsUint() : std::nullopt;
+  if (longest && *longest > 0) m.score.context = std::min(m.score.context, *longest);
+  m.score.context = std::min<uint64_t>(m.score.context, m.ids.size() / 2);
+  if (m.score.context < 8) {
+    return Error(ErrorCode::kInvalidInput, "the text of the check gives only ", m.ids.size(),
+                 " tokens; give a longer one with --text, or --validate off");
+  }
+  if (!full) {
+    m.score.chunks =
+        std::max<uint64_t>(1, std::min(QuickPositions(plan), m.ids.size()) / m.score.context);
+    m.score.batch_tokens = 512;
+  }
+  return m;
+}
+
+void WarnAboutSource(const ScoreResult& score, const ModelSource& source,
+                     const Observer& observer) {
+  const double guessing = static_cast<double>(VocabularyRows(source));
+  if (guessing > 0 && score.reference->perplexity >= guessing / 2) {
+    observer.Warn(
+        Cat("the source itself predicts text about as badly as guessing (perplexity ",
+            std::round(score.reference->perplexity), " with ", static_cast<uint64_t>(guessing),
+            " tokens): untrained weights, a wrong tokenizer, or a model that we read wrongly"));
+  }
+}
+
+void JudgeAll(const ScoreResult& score, const Plan& plan, const ConvertOptions& options,
+              EvaluateResult& result) {
+  const ScoreResult::Reference& r = *score.reference;
+  const double limit = BreakageLimit(plan);
+  Judge("max_kl", options.max_kl.value_or(limit), r.kl_mean, result);
+  if (options.max_ppl_increase) {
+    Judge("max_ppl_increase", *options.max_ppl_increase, std::expm1(r.ln_ratio), result);
+  } else {
+    // Only what lies beyond two standard errors counts: a few hundred positions are a small sample.
+    Judge("max_ppl_increase", std::expm1(limit), std::expm1(r.ln_ratio - 2 * r.ln_ratio_error),
+          result);
+  }
+  if (!score.finite) result.passed = false;
+}
+
+}  // namespace
+
+double BreakageLimit(const Plan& plan) {
+  const double bits = CoarsestBits(plan);
+  for (const Limit& l : kLimits) {
+    if (bits >= l.bits) return l.limit;
+  }
+  return kLimits[std::size(kLimits) - 1].limit;
+}
+
+uint64_t QuickPositions(const Plan& plan) {
+  const bool searched =
+      std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const PlannedTensor& t) {
+        return t.type != t.source_type && Info(t.type).block_elements == 256;
+      });
+  return searched || plan.parameters < kSmallModel ? 512 : 256;
+}
+
+absl::Status CheckEvaluable(const ModelSource& source) {
+  const absl::Status status = ReadModelSpec(source).status();
+  if (status.ok() || CodeOf(status) != ErrorCode::kUnsupported) return status;
+  return Error(ErrorCode::kUnsupported, std::string(status.message()),
+               "; --validate off converts without checking the result");
+}
+
+absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
+                                       const Plan& plan, const ConvertOptions& options,
+                                       const Observer& observer, MemoryPeak& peak) {
+  SMELT_ASSIGN_OR_RETURN(const Material material, MakeMaterial(source, plan, options, observer));
+  Observer watched = observer;
+  watched.progress = [&](const Progress& progress) {
+    peak.Sample();
+    Progress renamed = progress;
+    renamed.phase = "checking";
+    observer.Report(renamed);
+  };
+  SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
+                         Score(written, &source, material.ids, material.score, watched));
+  peak.Sample();
+  if (!score.reference->finite) {
+    return Error(ErrorCode::kGateMissed, Escape(source.name()),
+                 " gives logits that are not finite, so nothing can be compared with it; "
+                 "--validate off converts "
+                 "without checking the result");
+  }
+  if (material.text) WarnAboutSource(score, source, observer);
+  EvaluateResult result =
+      ToEvaluateResult(score, material.score.context, written.name(), source.name());
+  JudgeAll(score, plan, options, result);
+  return result;
+}
+
+}  // namespace smelt

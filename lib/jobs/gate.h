@@ -1,0 +1,44 @@
+// The check at the end of every conversion: what was written is evaluated against what was read.
+//
+// What it can see, and its limits. The output is compared with our own reading of the source, on
+// text. KL divergence and ln(perplexity ratio) grow with the coarseness of the types; a broken
+// tensor (rows in the wrong order, a wrong scale, a wrong offset) throws a real model's KL to 2 and
+// far beyond, whatever the type. So the default limits only catch breakage: about three times the
+// worst ordinary loss that we know at that coarseness (135 M parameters, q4_0: 0.35; large models
+// lose a tenth of that). An error made on both sides gives KL 0: therefore the source's own
+// perplexity is judged too, and one near or above that of guessing is a warning.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "lib/jobs/memory.h"
+#include "lib/jobs/plan.h"
+#include "lib/model/model_source.h"
+#include "smelt/convert.h"
+#include "smelt/observer.h"
+
+namespace smelt {
+
+/// Largest mean KL divergence (nats), and largest ln(perplexity ratio) beyond its error bar, that
+/// count as the ordinary loss of a plan's types. Decided by the coarsest type that holds at least
+/// 1/16 of the parameters.
+double BreakageLimit(const Plan& plan);
+
+/// Positions that a quick check runs through each model. 512 where encoding costs more than
+/// evaluating them does (searched types) or the model is small, else 256: a bounded fraction of the
+/// fill.
+uint64_t QuickPositions(const Plan& plan);
+
+/// Whether `source` can be evaluated at all: the error says why not, and that --validate off
+/// converts without.
+absl::Status CheckEvaluable(const ModelSource& source);
+
+/// Evaluates `written` against `source` on options.text_file or the bundled text. The result's
+/// gates say what was judged; `passed` is the verdict.
+absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
+                                       const Plan& plan, const ConvertOptions& options,
+                                       const Observer& observer, MemoryPeak& peak);
+
+}  // namespace smelt

@@ -1,0 +1,22 @@
+// From what a user calls a model to its ModelSource.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "lib/model/open.h"
+#include "smelt/observer.h"
+
+namespace smelt {
+
+/// The path of a model: `name` itself when it exists, else the weights that it names in an Ollama
+/// store. kNotFound names both possibilities.
+absl::StatusOr<std::string> ResolveModel(const std::string& name);
+
+/// Opens a directory, snapshot folder, GGUF or store name; notes and warnings go to the observer.
+absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& name,
+                                                             const OpenOptions& options,
+                                                             const Observer& observer);
+
+}  // namespace smelt

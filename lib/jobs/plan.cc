@@ -1,0 +1,231 @@
+#include "lib/jobs/plan.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "formats/gguf.h"
+#include "lib/base/checked.h"
+#include "lib/base/hash.h"
+#include "lib/base/status.h"
+#include "lib/jobs/metadata_edit.h"
+#include "lib/jobs/types.h"
+#include "quant/codec.h"
+
+namespace smelt {
+namespace {
+
+// Elements of a tile: 1 MiB as f32. Small enough that any number of workers stays within the memory
+// bound, large enough that a read or write is worth its system call.
+constexpr uint64_t kTileElements = 256 * 1024;
+
+uint64_t TileRows(const TensorInfo& tensor) {
+  const uint64_t columns = std::max<uint64_t>(tensor.shape.columns(), 1);
+  uint64_t rows = std::max<uint64_t>(kTileElements / columns, 1);
+  // Whole blocks of a source that reads several rows at once, as long as they keep the bound.
+  if (tensor.tile_rows > 1 && tensor.tile_rows <= rows) rows -= rows % tensor.tile_rows;
+  return std::min(rows, std::max<uint64_t>(tensor.shape.ne[1], 1));
+}
+
+absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const PlanOptions& options) {
+  if (type == tensor.type) return absl::OkStatus();
+  if (Info(tensor.type).quantized && !options.allow_requantize) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " is already quantized (",
+                 Info(tensor.type).name, ") and would become ", Info(type).name,
+                 ": errors add up, so convert from the original model, or accept the loss with "
+                 "--allow-requantize");
+  }
+  if (FindCodec(tensor.type) == nullptr && tensor.recipe == nullptr &&
+      tensor.type != TensorType::kF64) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " is stored as ",
+                 Info(tensor.type).name,
+                 ", whose values we cannot read; --type copy keeps it as it is");
+  }
+  if (!CanEncode(type)) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " would become ",
+                 Info(type).name, ", which we cannot write; choose another --type");
+  }
+  if (!RowBytes(type, tensor.shape.columns())) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " has rows of ",
+                 tensor.shape.columns(), " columns, no multiple of the ", Info(type).block_elements,
+                 " of ", Info(type).name, "; choose another type for it");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const PlanOptions& options,
+                                        const OutputTypes& types) {
+  Metadata metadata = source.metadata();
+  for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.Erase(key);
+  const bool block_types = std::any_of(types.choices.begin(), types.choices.end(),
+                                       [](const TypeChoice& c) { return Info(c.type).quantized; });
+  // A converter's plain output has the key only where the family writes it; a quantizer always sets
+  // it.
+  if (types.file_type && (block_types || metadata.Has("general.file_type") || types.name == "COPY"))
+    metadata.Set("general.file_type", *types.file_type);
+  if (block_types || metadata.Has("general.quantization_version"))
+    metadata.Set("general.quantization_version", uint32_t{2});
+  SMELT_RETURN_IF_ERROR(EditMetadata(options.metadata, metadata));
+  return metadata;
+}
+
+absl::StatusOr<uint64_t> AlignmentOf(const Metadata& metadata) {
+  const MetadataValue* value = metadata.Find("general.alignment");
+  if (value == nullptr) return kGgufDefaultAlignment;
+  const uint32_t* alignment = value->get_if<uint32_t>();
+  if (alignment == nullptr || *alignment < 8 || *alignment > (1u << 20) ||
+      (*alignment & (*alignment - 1)) != 0) {
+    return Error(ErrorCode::kUsage, "general.alignment must be a power of two from 8 to 1048576");
+  }
+  return *alignment;
+}
+
+// Offsets, paddings and tile numbers, once the types are known.
+absl::Status LayOut(const Metadata& metadata, Plan& plan) {
+  std::vector<GgufTensorSpec> specs;
+  for (const PlannedTensor& t : plan.tensors)
+    specs.push_back({t.name, t.shape.ne, t.shape.dims, t.type});
+  SMELT_ASSIGN_OR_RETURN(const uint64_t alignment, AlignmentOf(metadata));
+  SMELT_ASSIGN_OR_RETURN(GgufLayout layout, SerializeGgufHeader(metadata, specs, alignment));
+  plan.header = std::move(layout.header);
+  plan.file_bytes = layout.file_size;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    PlannedTensor& t = plan.tensors[i];
+    t.offset = layout.offsets[i];
+    t.bytes = layout.bytes[i];
+    const uint64_t next = i + 1 < plan.tensors.size() ? layout.offsets[i + 1] : layout.file_size;
+    t.padding = next - t.offset - t.bytes;
+    t.first_tile = plan.tiles;
+    t.tiles = t.tiles_per_matrix() * t.shape.ne[2] * t.shape.ne[3];
+    plan.tiles += t.tiles;
+    plan.parameters += t.shape.elements();
+  }
+  return absl::OkStatus();
+}
+
+std::string ArchitectureOf(const Metadata& metadata) {
+  const MetadataValue* v = metadata.Find("general.architecture");
+  return v != nullptr && v->AsString() != nullptr ? *v->AsString() : std::string();
+}
+
+// Text for a file name: no separators, no control characters, nothing hidden.
+std::string FileNamePart(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    const unsigned char u = static_cast<unsigned char>(c);
+    out.push_back(u <= ' ' || c == '/' || c == '\\' || u == 0x7f ? '-' : c);
+  }
+  while (!out.empty() && out.front() == '.') out.erase(out.begin());
+  return out.substr(0, 150);
+}
+
+std::string StringOr(const Metadata& metadata, std::string_view key) {
+  const MetadataValue* v = metadata.Find(key);
+  return v != nullptr && v->AsString() != nullptr ? FileNamePart(*v->AsString()) : std::string();
+}
+
+std::string LastComponent(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  path = path.substr(path.find_last_of('/') + 1);
+  for (std::string_view suffix : {".gguf", ".safetensors"}) {
+    if (path.ends_with(suffix)) path.resize(path.size() - suffix.size());
+  }
+  return FileNamePart(path);
+}
+
+}  // namespace
+
+double Plan::bits_per_weight() const {
+  uint64_t bytes = 0;
+  for (const PlannedTensor& t : tensors) bytes += t.bytes;
+  return parameters == 0 ? 0 : static_cast<double>(bytes) * 8 / static_cast<double>(parameters);
+}
+
+uint64_t Plan::Fingerprint() const {
+  std::string text = Cat(source_identity, "\n", encoder_version, "\n", file_bytes, "\n");
+  for (const PlannedTensor& t : tensors)
+    text += Cat(t.name, ' ', static_cast<uint32_t>(t.source_type), ' ',
+                static_cast<uint32_t>(t.type), ' ', t.offset, ' ', t.tile_rows, "\n");
+  text += Cat(XxHash64(header));
+  return XxHash64(std::as_bytes(std::span(text)));
+}
+
+Tile Plan::TileAt(uint64_t number) const {
+  const auto after =
+      std::upper_bound(tensors.begin(), tensors.end(), number,
+                       [](uint64_t n, const PlannedTensor& t) { return n < t.first_tile; });
+  Tile tile;
+  tile.tensor = static_cast<size_t>(after - tensors.begin()) - 1;
+  const PlannedTensor& t = tensors[tile.tensor];
+  const uint64_t in_tensor = number - t.first_tile;
+  const uint64_t matrix = in_tensor / t.tiles_per_matrix();
+  const uint64_t row = in_tensor % t.tiles_per_matrix() * t.tile_rows;
+  tile.rows = std::min(t.tile_rows, t.matrix_rows() - row);
+  tile.first_row = matrix * t.matrix_rows() + row;
+  const uint64_t row_bytes = t.bytes / t.shape.rows();
+  tile.offset = t.offset + tile.first_row * row_bytes;
+  tile.bytes = tile.rows * row_bytes;
+  tile.padding = in_tensor + 1 == t.tiles ? t.padding : 0;
+  return tile;
+}
+
+absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& options,
+                              const FixedTypes* fixed) {
+  SMELT_ASSIGN_OR_RETURN(OutputTypes types, ChooseOutputTypes(source, options));
+  if (fixed != nullptr) {
+    for (size_t i = 0; i < types.choices.size(); ++i)
+      types.choices[i] = {fixed->types[i].first, fixed->types[i].second};
+  }
+  Plan plan;
+  plan.source = source.name();
+  plan.source_identity = source.identity();
+  plan.options = options;
+  plan.type = types.name;
+  SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, options, types));
+  plan.architecture = ArchitectureOf(metadata);
+  for (size_t i = 0; i < source.tensors().size(); ++i) {
+    const TensorInfo& info = source.tensors()[i];
+    SMELT_RETURN_IF_ERROR(CheckEncodable(info, types.choices[i].type, options));
+    PlannedTensor t;
+    t.name = info.name;
+    t.source = i;
+    t.shape = info.shape;
+    t.source_type = info.type;
+    t.type = types.choices[i].type;
+    t.why = std::move(types.choices[i].why);
+    t.tile_rows = TileRows(info);
+    plan.tensors.push_back(std::move(t));
+  }
+  SMELT_RETURN_IF_ERROR(LayOut(metadata, plan));
+  return plan;
+}
+
+uint64_t EstimateMemory(const Plan& plan, int threads, bool with_gate) {
+  uint64_t tile = 0, columns = 0, vocabulary_row = 0;
+  for (const PlannedTensor& t : plan.tensors) {
+    const uint64_t elements = t.tile_rows * t.shape.columns();
+    tile = std::max(tile, elements * 4 + elements * 4);
+    columns = std::max(columns, t.shape.columns());
+    vocabulary_row = std::max(vocabulary_row, t.shape.columns());
+  }
+  const uint64_t fixed = (16u << 20) + 3 * plan.header.size();
+  const uint64_t fill = static_cast<uint64_t>(threads) * 2 * tile;
+  // Activations of one batch for two models: a handful of vectors per position, the widest being a
+  // feed-forward layer.
+  const uint64_t gate =
+      with_gate ? 512 * columns * 4 * 2 * 4 + static_cast<uint64_t>(threads) * (4u << 20) : 0;
+  return fixed + std::max(fill, gate);
+}
+
+std::string DefaultOutputName(const ModelSource& source, const Plan& plan) {
+  const Metadata& metadata = source.metadata();
+  std::string name = StringOr(metadata, "general.basename");
+  if (name.empty()) name = StringOr(metadata, "general.name");
+  if (name.empty()) return Cat(LastComponent(source.name()), "-", plan.type, ".gguf");
+  for (const char* key : {"general.size_label", "general.finetune", "general.version"}) {
+    const std::string part = StringOr(metadata, key);
+    if (!part.empty()) name += "-" + part;
+  }
+  return Cat(name, "-", plan.type, ".gguf");
+}
+
+}  // namespace smelt

@@ -1,0 +1,101 @@
+// The whole output decided before its first byte is written.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/base/tensor_type.h"
+#include "lib/model/model_source.h"
+
+namespace smelt {
+
+/// Raised whenever an encoder gives other bytes than before: plans and half-written files of
+/// another version are not continued.
+inline constexpr uint32_t kEncoderVersion = 1;
+
+/// What the user may decide about the bytes of an output. The same source, options and encoder
+/// version give the same file.
+struct PlanOptions {
+  std::string type = "auto";  ///< preset, "f32", "f16", "bf16", "auto" or "copy"; any letter case
+  bool pure = false;
+  std::string output_tensor_type, token_embedding_type;           ///< empty: as the preset says
+  std::vector<std::pair<std::string, std::string>> tensor_types;  ///< regex, type name
+  std::vector<std::pair<std::string, std::string>> metadata;      ///< KEY, VALUE or TYPE:VALUE
+  bool allow_requantize = false;
+  std::string pre;
+
+  friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
+};
+
+/// A tensor of the output and the tiles in which it is written. Tiles never cross a matrix (an
+/// expert).
+struct PlannedTensor {
+  std::string name;
+  size_t source = 0;  ///< index in ModelSource::tensors()
+  Shape shape;
+  TensorType source_type = TensorType::kF32;
+  TensorType type = TensorType::kF32;
+  std::string why;
+  uint64_t offset = 0;      ///< from the start of the file
+  uint64_t bytes = 0;       ///< without padding
+  uint64_t padding = 0;     ///< zeros that follow
+  uint64_t tile_rows = 1;   ///< rows of a tile; the last of a matrix may have fewer
+  uint64_t tiles = 1;       ///< all of the tensor
+  uint64_t first_tile = 0;  ///< number of its first tile in the whole plan
+
+  uint64_t matrix_rows() const { return shape.ne[1]; }
+  uint64_t tiles_per_matrix() const { return (matrix_rows() + tile_rows - 1) / tile_rows; }
+};
+
+/// Rows [first_row, first_row + rows) of a planned tensor; rows run over all matrices together.
+struct Tile {
+  size_t tensor = 0;
+  uint64_t first_row = 0, rows = 0;
+  uint64_t offset = 0, bytes = 0;  ///< in the file
+  uint64_t padding = 0;            ///< zeros after it: the tensor's, when it is the last tile
+};
+
+struct Plan {
+  std::string source;           ///< as the user named it
+  std::string source_identity;  ///< ModelSource::identity()
+  std::string architecture;
+  std::string type;  ///< name in capitals: "Q4_K_M", "F16", "COPY"
+  PlanOptions options;
+  uint32_t encoder_version = kEncoderVersion;
+  std::vector<std::byte> header;
+  std::vector<PlannedTensor> tensors;
+  uint64_t file_bytes = 0;
+  uint64_t parameters = 0;
+  uint64_t tiles = 0;
+
+  /// Size of all tensors in bits over their elements.
+  double bits_per_weight() const;
+  /// Identifies the output's bytes: everything that they depend on.
+  uint64_t Fingerprint() const;
+  Tile TileAt(uint64_t number) const;
+};
+
+/// Tensor types fixed by a saved plan, in the order of the source's tensors.
+struct FixedTypes {
+  std::vector<std::pair<TensorType, std::string>> types;  ///< type, why
+};
+
+/// Decides types, metadata and layout. Errors: kUsage for options, kUnsupported for what cannot be
+/// encoded (or would quantize twice without options.allow_requantize).
+absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& options,
+                              const FixedTypes* fixed = nullptr);
+
+/// Anonymous memory that filling the plan takes with `threads` workers, in bytes: tiles in flight
+/// and the header, plus what the gate's buffers need for a model of these shapes. An estimate.
+uint64_t EstimateMemory(const Plan& plan, int threads, bool with_gate);
+
+/// Output name when the user gives none: BASENAME-SIZE-FINETUNE-VERSION-TYPE.gguf from the
+/// metadata, or the source's own name.
+std::string DefaultOutputName(const ModelSource& source, const Plan& plan);
+
+}  // namespace smelt

@@ -1,0 +1,12 @@
+#include "smelt/runtime.h"
+
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+
+void UseThreads(int threads) { SetThreads(threads); }
+
+std::string_view ErrorName(const absl::Status& status) { return CodeName(CodeOf(status)); }
+
+}  // namespace smelt

@@ -1,0 +1,207 @@
+#include "lib/jobs/types.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <map>
+#include <string_view>
+
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+std::string Upper(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return out;
+}
+
+bool IsPublished(const ModelSource& source) {
+  return std::any_of(source.tensors().begin(), source.tensors().end(),
+                     [](const TensorInfo& t) { return t.recipe != nullptr; });
+}
+
+bool IsPlain(TensorType type) {
+  return type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
+}
+
+// Small tensors that llama.cpp's converter keeps in F32 although they have two dimensions and end
+// in ".weight".
+constexpr std::array<std::string_view, 8> kAlwaysF32 = {
+    "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "position_embd.weight",
+    "token_types.weight",  "ssm_conv1d.weight",         "shortconv.conv.weight",
+    "altup_router.weight", "attn_rel_b.weight"};
+
+// The type in which the converter writes a published tensor when asked for `output`, and why.
+TypeChoice ConverterType(const TensorInfo& tensor, TensorType output) {
+  if (tensor.shape.dims < 2) return {TensorType::kF32, "one dimension"};
+  if (tensor.name.ends_with("_norm.weight")) return {TensorType::kF32, "a norm"};
+  if (!tensor.name.ends_with(".weight")) return {TensorType::kF32, "no weight matrix"};
+  for (std::string_view name : kAlwaysF32) {
+    if (tensor.name.ends_with(name)) return {TensorType::kF32, "kept exact: small and sensitive"};
+  }
+  return {output, ""};
+}
+
+// "auto": bf16 stays bf16, everything else becomes f16; the first matrix decides.
+TensorType AutomaticType(const ModelSource& source) {
+  for (const TensorInfo& t : source.tensors()) {
+    if (t.shape.dims >= 2)
+      return t.type == TensorType::kBF16 ? TensorType::kBF16 : TensorType::kF16;
+  }
+  return TensorType::kF16;
+}
+
+uint32_t FileTypeOf(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+      return 0;
+    case TensorType::kBF16:
+      return 32;
+    default:
+      return 1;
+  }
+}
+
+absl::StatusOr<std::optional<TensorType>> OptionalType(const std::string& name,
+                                                       std::string_view option) {
+  if (name.empty()) return std::optional<TensorType>();
+  std::optional<TensorType> type = ParseTensorType(name);
+  if (!type)
+    return Error(ErrorCode::kUsage, option, ": \"", Escape(name),
+                 "\" is no tensor type; try q6_k, q8_0 or f16");
+  return type;
+}
+
+absl::StatusOr<PresetOptions> ToPresetOptions(const PlanOptions& options) {
+  PresetOptions out;
+  out.pure = options.pure;
+  SMELT_ASSIGN_OR_RETURN(out.output_tensor_type,
+                         OptionalType(options.output_tensor_type, "--output-tensor-type"));
+  SMELT_ASSIGN_OR_RETURN(out.token_embedding_type,
+                         OptionalType(options.token_embedding_type, "--token-embedding-type"));
+  for (const auto& [pattern, name] : options.tensor_types) {
+    SMELT_ASSIGN_OR_RETURN(std::optional<TensorType> type,
+                           OptionalType(name, Cat("--tensor-type ", Escape(pattern, 40))));
+    if (!type)
+      return Error(ErrorCode::kUsage, "--tensor-type ", Escape(pattern, 40),
+                   ": no type given; write REGEX=TYPE");
+    out.tensor_types.emplace_back(pattern, *type);
+  }
+  return out;
+}
+
+bool HasTypeOptions(const PlanOptions& options) {
+  return options.pure || !options.output_tensor_type.empty() ||
+         !options.token_embedding_type.empty() || !options.tensor_types.empty();
+}
+
+uint32_t KeyOr0(const Metadata& metadata, const std::string& key) {
+  const MetadataValue* value = metadata.Find(key);
+  if (value == nullptr || value->size() == 0) return 0;
+  const std::optional<int64_t> n = value->IntAt(0);
+  return n && *n > 0 && *n <= UINT32_MAX ? static_cast<uint32_t>(*n) : 0;
+}
+
+// The model as the presets see it. Published tensors take the types that the converter's own file
+// would have.
+ModelShape ShapeOf(const ModelSource& source, bool published, TensorType automatic) {
+  const Metadata& metadata = source.metadata();
+  ModelShape shape;
+  if (const MetadataValue* v = metadata.Find("general.architecture");
+      v != nullptr && v->AsString() != nullptr)
+    shape.architecture = *v->AsString();
+  shape.layers = KeyOr0(metadata, shape.architecture + ".block_count");
+  shape.experts = KeyOr0(metadata, shape.architecture + ".expert_count");
+  shape.heads = KeyOr0(metadata, shape.architecture + ".attention.head_count");
+  shape.kv_heads = KeyOr0(metadata, shape.architecture + ".attention.head_count_kv");
+  for (const TensorInfo& t : source.tensors()) {
+    ShapeTensor s;
+    s.name = t.name;
+    std::copy(t.shape.ne.begin(), t.shape.ne.end(), s.ne);
+    s.dims = t.shape.dims;
+    s.type = published ? ConverterType(t, automatic).type : t.type;
+    shape.tensors.push_back(std::move(s));
+  }
+  return shape;
+}
+
+// file_type of a copy: the source's own, or 1024 + the one of its most frequent type.
+std::optional<uint32_t> GuessFileType(const ModelSource& source) {
+  if (source.metadata().Has("general.file_type")) return std::nullopt;
+  std::map<TensorType, size_t> counts;
+  for (const TensorInfo& t : source.tensors())
+    if (t.shape.dims >= 2) ++counts[t.type];
+  const auto most =
+      std::max_element(counts.begin(), counts.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == counts.end()) return std::nullopt;
+  const Preset* preset = FindPreset(Info(most->first).name);
+  if (preset == nullptr) return std::nullopt;
+  return 1024 + preset->file_type;
+}
+
+OutputTypes Copy(const ModelSource& source, bool published) {
+  OutputTypes out;
+  out.name = "COPY";
+  for (const TensorInfo& t : source.tensors()) {
+    TypeChoice choice{t.type, "kept"};
+    if (published) {
+      choice = ConverterType(t, t.type == TensorType::kF64 ? TensorType::kF32 : t.type);
+      if (choice.why.empty()) choice.why = "kept";
+    }
+    out.choices.push_back(std::move(choice));
+  }
+  out.file_type =
+      published ? std::optional(FileTypeOf(AutomaticType(source))) : GuessFileType(source);
+  return out;
+}
+
+OutputTypes Plain(const ModelSource& source, TensorType type) {
+  OutputTypes out;
+  out.name = std::string(Info(type).name);
+  out.file_type = FileTypeOf(type);
+  for (const TensorInfo& t : source.tensors()) {
+    TypeChoice choice = ConverterType(t, type);
+    if (choice.why.empty()) choice.why = "as asked";
+    out.choices.push_back(std::move(choice));
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
+                                              const PlanOptions& options) {
+  const bool published = IsPublished(source);
+  const TensorType automatic = AutomaticType(source);
+  std::string name = Upper(options.type);
+  if (name == "AUTO") name = std::string(Info(automatic).name);
+  const std::optional<TensorType> as_type = ParseTensorType(name);
+  const bool plain = as_type && IsPlain(*as_type);
+  if ((plain || name == "COPY") && HasTypeOptions(options)) {
+    return Error(ErrorCode::kUsage,
+                 "--pure, --tensor-type, --output-tensor-type and --token-embedding-type have no "
+                 "effect with --type ",
+                 Escape(options.type),
+                 ": they change what a quantizing type such as q4_k_m chooses");
+  }
+  if (name == "COPY") return Copy(source, published);
+  if (plain && published) return Plain(source, *as_type);
+  const Preset* preset = FindPreset(name);
+  if (preset == nullptr) {
+    return Error(ErrorCode::kUsage, "--type \"", Escape(options.type),
+                 "\" is unknown; try auto, f16, bf16, f32, q8_0, q6_k, q5_k_m, q4_k_m, q3_k_m, "
+                 "q2_k, q4_0 or copy");
+  }
+  SMELT_ASSIGN_OR_RETURN(PresetOptions preset_options, ToPresetOptions(options));
+  OutputTypes out;
+  out.name = std::string(preset->name);
+  out.file_type = preset->file_type;
+  SMELT_ASSIGN_OR_RETURN(
+      out.choices, ChooseTypes(ShapeOf(source, published, automatic), *preset, preset_options));
+  return out;
+}
+
+}  // namespace smelt

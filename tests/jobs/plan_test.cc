@@ -1,0 +1,166 @@
+#include "lib/jobs/plan.h"
+
+#include "lib/base/status.h"
+#include "lib/jobs/metadata_edit.h"
+#include "lib/jobs/plan_file.h"
+#include "tests/jobs/fake_source.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+using testing::FakeSource;
+
+void Fill(FakeSource& source) {
+  source.Add("token_embd.weight", {256, 1000});
+  source.Add("blk.0.attn_norm.weight", {256});
+  source.Add("blk.0.ffn_up.weight", {256, 700});
+  source.Add("blk.0.ffn_gate_exps.weight", {256, 600, 4});
+  source.Add("blk.0.ffn_down.weight", {96, 256});
+}
+
+TEST(Plan, TilesCoverEveryByteOfTheDataOnce) {
+  FakeSource source;
+  Fill(source);
+  for (const char* type : {"f32", "f16", "q8_0", "q4_k_m"}) {
+    const auto plan = MakePlan(source, {.type = type});
+    SMELT_ASSERT_OK(plan);
+    uint64_t position = plan->header.size();
+    for (uint64_t i = 0; i < plan->tiles; ++i) {
+      const Tile tile = plan->TileAt(i);
+      EXPECT_EQ(tile.offset, position) << type << " tile " << i;
+      EXPECT_LE(tile.rows * plan->tensors[tile.tensor].shape.columns(), 256u * 1024);
+      const uint64_t rows = plan->tensors[tile.tensor].matrix_rows();
+      EXPECT_EQ(tile.first_row / rows, (tile.first_row + tile.rows - 1) / rows)
+          << "crosses an expert";
+      position += tile.bytes + tile.padding;
+    }
+    EXPECT_EQ(position, plan->file_bytes) << type;
+  }
+}
+
+TEST(Plan, ARowLongerThanATileIsATile) {
+  FakeSource source;
+  source.Add("a.weight", {1 << 20, 3});
+  const auto plan = MakePlan(source, {.type = "f16"});
+  SMELT_ASSERT_OK(plan);
+  EXPECT_EQ(plan->tiles, 3u);
+}
+
+TEST(Plan, TheFingerprintFollowsWhateverChangesBytes) {
+  FakeSource source;
+  Fill(source);
+  const auto base = MakePlan(source, {.type = "q8_0"});
+  SMELT_ASSERT_OK(base);
+  EXPECT_EQ(base->Fingerprint(), MakePlan(source, {.type = "q8_0"})->Fingerprint());
+  EXPECT_NE(base->Fingerprint(), MakePlan(source, {.type = "q4_0"})->Fingerprint());
+  EXPECT_NE(base->Fingerprint(),
+            MakePlan(source, {.type = "q8_0", .metadata = {{"general.name", "x"}}})->Fingerprint());
+  source.identity_ = "fake-2";
+  EXPECT_NE(base->Fingerprint(), MakePlan(source, {.type = "q8_0"})->Fingerprint());
+}
+
+TEST(Plan, RefusesToQuantizeTwiceUnlessTold) {
+  FakeSource source;
+  source.Add("a.weight", {256, 4}, TensorType::kQ4_0);
+  const auto refused = MakePlan(source, {.type = "q5_0"});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(std::string(refused.status().message()).find("--allow-requantize"), std::string::npos);
+  SMELT_EXPECT_OK(MakePlan(source, {.type = "q5_0", .allow_requantize = true}));
+  SMELT_EXPECT_OK(MakePlan(source, {.type = "copy"}));
+}
+
+TEST(Plan, UnknownTypesAndUselessOptionsAreUsageErrors) {
+  FakeSource source;
+  Fill(source);
+  for (const PlanOptions& options :
+       {PlanOptions{.type = "q9_9"}, PlanOptions{.type = "f16", .pure = true},
+        PlanOptions{.type = "copy", .pure = true},
+        PlanOptions{.type = "q4_0", .output_tensor_type = "q77"},
+        PlanOptions{.type = "q4_0", .tensor_types = {{"(", "q8_0"}}}}) {
+    const auto plan = MakePlan(source, options);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(CodeOf(plan.status()), ErrorCode::kUsage) << plan.status();
+  }
+}
+
+TEST(PlanFile, ComesBackTheSame) {
+  FakeSource source;
+  Fill(source);
+  const PlanOptions options{
+      .type = "q4_k_m", .tensor_types = {{"ffn_up", "q6_k"}}, .metadata = {{"general.name", "n"}}};
+  const auto plan = MakePlan(source, options);
+  SMELT_ASSERT_OK(plan);
+  const auto again = PlanFromJson(PlanToJson(*plan), "plan.json", source, {});
+  SMELT_ASSERT_OK(again);
+  EXPECT_EQ(again->Fingerprint(), plan->Fingerprint());
+  EXPECT_EQ(again->tensors[2].type, TensorType::kQ6_K);
+  EXPECT_EQ(again->tensors[2].why, plan->tensors[2].why);
+}
+
+TEST(PlanFile, DoesNotFitAnotherSourceOrOtherOptions) {
+  FakeSource source;
+  Fill(source);
+  const std::string json = PlanToJson(*MakePlan(source, {.type = "q4_k_m"}));
+  EXPECT_EQ(CodeOf(PlanFromJson(json, "p", source, {.type = "q8_0"}).status()), ErrorCode::kUsage);
+  source.identity_ = "changed";
+  EXPECT_EQ(CodeOf(PlanFromJson(json, "p", source, {}).status()), ErrorCode::kInvalidInput);
+  source.identity_ = "fake-1";
+  source.Add("one.more.weight", {32, 2});
+  EXPECT_EQ(CodeOf(PlanFromJson(json, "p", source, {}).status()), ErrorCode::kInvalidInput);
+  EXPECT_EQ(CodeOf(PlanFromJson("{\"smelt_plan\": 99}", "p", source, {}).status()),
+            ErrorCode::kInvalidInput);
+  EXPECT_EQ(CodeOf(PlanFromJson("[1", "p", source, {}).status()), ErrorCode::kInvalidInput);
+}
+
+TEST(PlanFile, EditedTypesAreHonouredOnlyWithTheirLayout) {
+  FakeSource source;
+  Fill(source);
+  std::string json = PlanToJson(*MakePlan(source, {.type = "q8_0"}));
+  const size_t at = json.find("\"Q8_0\"", json.find("\"tensors\":"));
+  ASSERT_NE(at, std::string::npos);
+  json.replace(at, 6, "\"Q4_0\"");
+  EXPECT_EQ(CodeOf(PlanFromJson(json, "p", source, {}).status()), ErrorCode::kInvalidInput);
+}
+
+TEST(EditMetadata, ExistingKeysKeepTheirTypeNewOnesAreGuessedOrNamed) {
+  Metadata metadata;
+  metadata.Set("a", uint32_t{1});
+  metadata.Set("s", "text");
+  metadata.Set("f", 1.5f);
+  SMELT_ASSERT_OK(EditMetadata({{"a", "7"},
+                                {"s", "u32:9"},
+                                {"f", "2"},
+                                {"new.int", "5"},
+                                {"new.negative", "-5"},
+                                {"new.float", "0.25"},
+                                {"new.bool", "true"},
+                                {"new.text", "hello"},
+                                {"new.u8", "u8:200"},
+                                {"new.string", "str:12"}},
+                               metadata));
+  EXPECT_EQ(*metadata.Find("a"), MetadataValue(uint32_t{7}));
+  EXPECT_EQ(*metadata.Find("s"), MetadataValue("u32:9"));
+  EXPECT_EQ(*metadata.Find("f"), MetadataValue(2.0f));
+  EXPECT_EQ(*metadata.Find("new.int"), MetadataValue(uint32_t{5}));
+  EXPECT_EQ(*metadata.Find("new.negative"), MetadataValue(int32_t{-5}));
+  EXPECT_EQ(*metadata.Find("new.float"), MetadataValue(0.25f));
+  EXPECT_EQ(*metadata.Find("new.bool"), MetadataValue(true));
+  EXPECT_EQ(*metadata.Find("new.text"), MetadataValue("hello"));
+  EXPECT_EQ(*metadata.Find("new.u8"), MetadataValue(uint8_t{200}));
+  EXPECT_EQ(*metadata.Find("new.string"), MetadataValue("12"));
+}
+
+TEST(EditMetadata, WhatDoesNotFitIsRefusedByKey) {
+  Metadata metadata;
+  metadata.Set("a", uint32_t{1});
+  for (const char* value : {"-1", "x", "1.5", "4294967296", ""}) {
+    const absl::Status status = EditMetadata({{"a", value}}, metadata);
+    EXPECT_EQ(CodeOf(status), ErrorCode::kUsage) << value;
+  }
+  EXPECT_EQ(CodeOf(EditMetadata({{"", "1"}}, metadata)), ErrorCode::kUsage);
+  EXPECT_EQ(CodeOf(EditMetadata({{"new", "u8:300"}}, metadata)), ErrorCode::kUsage);
+}
+
+}  // namespace
+}  // namespace smelt

@@ -1,0 +1,217 @@
+// smelt convert: a published model (or a GGUF) to a checked GGUF.
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+
+#include "tools/convert_command.h"
+#include "tools/format.h"
+#include "tools/results_json.h"
+
+namespace smelt::tools {
+namespace {
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  smelt convert Llama-3.2-1B --type q4_k_m\n"
+    "  smelt convert ./model -o model.gguf               16-bit: bf16 stays bf16, everything else "
+    "f16\n"
+    "  smelt convert part-00001-of-00003.gguf --type copy -o whole.gguf\n"
+    "  smelt convert ./model --type q4_k_m --tensor-type 'ffn_down=q6_k' --dry-run\n"
+    "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
+    "Types: auto f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s q4_1 q4_0 q3_k_l "
+    "q3_k_m q3_k_s q2_k copy.\n"
+    "The result is evaluated against the source before it gets its name. An interrupted run "
+    "resumes when it is started again.";
+
+absl::Status Usage(std::string message) { return absl::InvalidArgumentError(std::move(message)); }
+
+// KEY=VALUE, split at the first (metadata) or last (regex) equals sign.
+bool Split(const std::string& text, bool last,
+           std::vector<std::pair<std::string, std::string>>& out) {
+  const size_t at = last ? text.rfind('=') : text.find('=');
+  if (at == std::string::npos || at == 0) return false;
+  out.emplace_back(text.substr(0, at), text.substr(at + 1));
+  return true;
+}
+
+/// Turns the parser's texts into options; an empty string when all is well.
+std::string Complete(ConvertArguments& a) {
+  ConvertOptions& o = a.options;
+  o.tensor_types.clear();
+  o.metadata.clear();
+  for (const std::string& text : a.tensor_types) {
+    if (!Split(text, true, o.tensor_types))
+      return "--tensor-type \"" + text + "\": write REGEX=TYPE, such as ffn_down=q6_k";
+  }
+  for (const std::string& text : a.metadata) {
+    if (!Split(text, false, o.metadata))
+      return "--metadata \"" + text + "\": write KEY=VALUE, such as general.name=Mine";
+  }
+  o.validate = a.validate == "off"    ? Validate::kOff
+               : a.validate == "full" ? Validate::kFull
+                                      : Validate::kQuick;
+  if (!a.max_ppl_increase.empty()) {
+    const absl::StatusOr<double> share = ParseShare(a.max_ppl_increase, "--max-ppl-increase");
+    if (!share.ok())
+      return std::string(share.status().message().data(), share.status().message().size());
+    o.max_ppl_increase = *share;
+  }
+  return "";
+}
+
+std::string Lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+void PrintPlan(const PlanSummary& plan, Terminal& terminal) {
+  std::string text = Left("offset", 14) + Left("bytes", 13) + Left("type", 7) + Left("from", 6) +
+                     Left("shape", 20) + Left("tensor", 30) + " why\n";
+  for (const PlannedTensorInfo& t : plan.tensors) {
+    std::string shape;
+    for (uint64_t n : t.shape) shape += (shape.empty() ? "" : " x ") + std::to_string(n);
+    text += Left(std::to_string(t.offset), 14) + Left(std::to_string(t.bytes), 13) +
+            Left(Lower(t.type), 7) + Left(Lower(t.source_type), 6) + Left(shape, 20) +
+            Left(OneLine(t.name, 80), 30) + " " + OneLine(t.why, 200) + "\n";
+  }
+  text += "\n" + OneLine(plan.output, 300) + ": " + std::to_string(plan.tensors.size()) +
+          " tensors, " + std::to_string(plan.file_bytes) + " bytes (" + Bytes(plan.file_bytes) +
+          "), " + Fixed(plan.bits_per_weight, 2) + " bits/weight, about " +
+          Mebibytes(plan.memory_bytes) + " of memory; nothing was written\n";
+  terminal.Print(text);
+}
+
+void SayPlan(const PlanSummary& plan, Terminal& terminal) {
+  std::string line = "reading   " + OneLine(plan.source, 200) + "   ";
+  if (!plan.architecture.empty()) line += OneLine(plan.architecture, 40) + ", ";
+  line += Count(plan.parameters) + " parameters, " + Lower(plan.source_type);
+  if (!plan.tokenizer.empty()) line += ", tokenizer " + OneLine(plan.tokenizer, 40);
+  terminal.Say(line);
+}
+
+std::string PlusMinus(double value, double error) {
+  return Significant(value, 4) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 2);
+}
+
+void SayValidation(const ConvertResult& result, Terminal& terminal) {
+  const EvaluateResult& v = *result.validation;
+  const ReferenceResult& r = *v.reference;
+  terminal.Say("checking  " + std::to_string(v.context * v.chunks) +
+               " tokens against the source, " + Duration(v.seconds));
+  const size_t width = 20;
+  terminal.Say("            " + Left("perplexity", width) + Left("KL mean", 10) +
+               Left("KL p99", 10) + "same top-1");
+  // The error bar is that of the output's own perplexity; the source's on the same text is as
+  // large.
+  terminal.Say("  " + Left("source", 10) +
+               PlusMinus(r.perplexity, v.perplexity_error * r.perplexity / v.perplexity));
+  terminal.Say("  " + Left(Lower(result.type), 10) +
+               Left(PlusMinus(v.perplexity, v.perplexity_error), width) +
+               Left(Significant(r.kl_mean, 3), 10) + Left(Significant(r.kl_p99, 3), 10) +
+               Fixed(100 * r.top1_agreement, 1) + " %");
+}
+
+void SayResult(const ConvertResult& result, Terminal& terminal) {
+  const std::string output = OneLine(result.output, 300);
+  terminal.Say("writing   " + output + "   " + Bytes(result.bytes) + "  " +
+               Fixed(result.bits_per_weight, 2) + " bits/weight  " + Duration(result.seconds) +
+               "  peak " + Mebibytes(result.peak_anonymous_bytes));
+  if (result.validation) SayValidation(result, terminal);
+  terminal.Say("done      " + output + "        try: smelt run " + output +
+               " \"Once upon a time\"");
+}
+
+int Run(ConvertArguments& arguments, Terminal& terminal) {
+  if (const std::string problem = Complete(arguments); !problem.empty())
+    return terminal.FailUsage(problem);
+  ConvertOptions& options = arguments.options;
+  const Observer observer = terminal.MakeObserver();
+  if (arguments.dry_run) {
+    const absl::StatusOr<PlanSummary> plan = PlanConversion(options, observer);
+    if (!plan.ok()) return terminal.Fail(plan.status());
+    terminal.json() ? terminal.Print(ToJson(*plan)) : PrintPlan(*plan, terminal);
+    return kDone;
+  }
+  options.on_plan = [&](const PlanSummary& plan) { SayPlan(plan, terminal); };
+  const absl::StatusOr<ConvertResult> result = Convert(options, observer);
+  if (!result.ok()) return terminal.Fail(result.status());
+  terminal.json() ? terminal.Print(ToJson(*result)) : SayResult(*result, terminal);
+  return kDone;
+}
+
+}  // namespace
+
+absl::StatusOr<double> ParseShare(std::string_view text, std::string_view option) {
+  const bool percent = text.ends_with('%');
+  const std::string number(percent ? text.substr(0, text.size() - 1) : text);
+  char* end = nullptr;
+  const double value = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != 0 || !std::isfinite(value) || (!percent && std::fabs(value) >= 1)) {
+    return Usage(std::string(option) + " \"" + OneLine(text, 40) +
+                 "\": write a share such as 2% or 0.02");
+  }
+  return percent ? value / 100 : value;
+}
+
+void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invocation) {
+  ConvertOptions& o = a.options;
+  command
+      .add_option("-o,--output", o.output,
+                  "File to write (or an existing folder); default: NAME-TYPE.gguf here")
+      ->type_name("OUT");
+  command.add_option("-t,--type", o.type, "Type of the weights (default: auto)")->type_name("T");
+  command.add_flag("--pure", o.pure, "One type for all matrices instead of the preset's mixture");
+  command.add_option("--output-tensor-type", o.output_tensor_type, "Type of output.weight")
+      ->type_name("T");
+  command.add_option("--token-embedding-type", o.token_embedding_type, "Type of token_embd.weight")
+      ->type_name("T");
+  command
+      .add_option("--tensor-type", a.tensor_types,
+                  "Type of tensors whose name matches (repeatable)")
+      ->type_name("REGEX=T")
+      ->allow_extra_args(false);
+  command
+      .add_option("--metadata", a.metadata,
+                  "Set a GGUF key (repeatable); VALUE may be TYPE:VALUE, e.g. u32:5")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command.add_flag("--allow-requantize", o.allow_requantize,
+                   "Accept a source that is quantized already (errors add up)");
+  command.add_option("--pre", o.pre, "Use this pre-tokenizer name")->type_name("NAME");
+  command.add_flag("--dry-run", a.dry_run,
+                   "Print the plan: every tensor, type and why, exact bytes; write nothing");
+  command.add_option("--plan", o.plan_file, "Plan as JSON: written if absent, replayed if present")
+      ->type_name("FILE");
+  command
+      .add_option("--validate", a.validate,
+                  "Check of the result against the source: quick, full or off")
+      ->check(CLI::IsMember({"quick", "full", "off"}));
+  command.add_option("--text", o.text_file, "Text of the check (default: a bundled one)")
+      ->type_name("FILE");
+  command
+      .add_option("--max-ppl-increase", a.max_ppl_increase,
+                  "Largest accepted increase of perplexity, e.g. 2%")
+      ->type_name("X%");
+  command.add_option("--max-kl", o.max_kl, "Largest accepted mean KL divergence")->type_name("X");
+  command.add_flag("--keep-rejected", o.keep_rejected,
+                   "Keep a result that missed the check as OUT.rejected");
+  command.add_flag("-f,--force", o.force, "Replace an existing OUT");
+  AddGlobals(command, invocation);
+  command.callback([&a, &invocation] {
+    invocation.run = [&a](Terminal& terminal) { return Run(a, terminal); };
+  });
+}
+
+void AddConvert(CLI::App& app, Invocation& invocation) {
+  static ConvertArguments arguments;
+  CLI::App* command = app.add_subcommand(
+      "convert", "A model to a GGUF, quantized on the way, checked against its source");
+  command->footer(kExamples);
+  command
+      ->add_option("SRC", arguments.options.source,
+                   "Model folder, hub snapshot, GGUF or store name")
+      ->required();
+  AddConvertOptions(*command, arguments, invocation);
+}
+
+}  // namespace smelt::tools

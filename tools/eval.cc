@@ -1,0 +1,110 @@
+// smelt eval: perplexity, and KL divergence from a reference.
+#include <CLI/CLI.hpp>
+
+#include "smelt/evaluate.h"
+#include "tools/convert_command.h"
+#include "tools/format.h"
+#include "tools/results_json.h"
+
+namespace smelt::tools {
+namespace {
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  smelt eval model.gguf --text eval.txt\n"
+    "  smelt eval model-q4_k_m.gguf --text eval.txt --reference ./model --max-kl 0.1      for CI: "
+    "exit 1 when missed\n"
+    "  smelt eval model.gguf --tokens ids.json --logits-out logits.safetensors\n"
+    "Protocol: llama-perplexity's (the second half of each context is scored). Arithmetic in f32, "
+    "unless --activations q8.";
+
+struct Arguments {
+  EvaluateOptions options;
+  std::string activations = "f32", max_ppl_increase;
+};
+
+std::string PlusMinus(double value, double error) {
+  return Significant(value, 6) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 3);
+}
+
+void SayResult(const EvaluateResult& r, Terminal& terminal) {
+  const auto row = [&](const char* name, const std::string& value) {
+    terminal.Say(Left(name, 18) + value);
+  };
+  row("model", OneLine(r.model, 300));
+  row("perplexity", PlusMinus(r.perplexity, r.perplexity_error));
+  if (r.reference) {
+    const ReferenceResult& f = *r.reference;
+    row("reference", OneLine(f.model, 300));
+    row("  perplexity", Significant(f.perplexity, 6));
+    row("  ln(ppl ratio)", PlusMinus(f.ln_ratio, f.ln_ratio_error));
+    row("  KL divergence", "mean " + Significant(f.kl_mean, 4) + ", median " +
+                               Significant(f.kl_median, 4) + ", 99% " + Significant(f.kl_p99, 4) +
+                               ", 99.9% " + Significant(f.kl_p999, 4) + ", max " +
+                               Significant(f.kl_max, 4));
+    row("  same top-1", Fixed(100 * f.top1_agreement, 2) + " %");
+  }
+  row("scored", std::to_string(r.tokens_scored) + " tokens in " + std::to_string(r.chunks) +
+                    " chunks of " + std::to_string(r.context));
+  if (r.seconds > 0)
+    row("speed", Significant(r.tokens_per_second, 3) + " tokens/s, " + Duration(r.seconds));
+  for (const GateResult& gate : r.gates) {
+    row(gate.passed ? "passed" : "missed",
+        gate.name + ": " + Significant(gate.value, 4) + ", limit " + Significant(gate.limit, 4));
+  }
+}
+
+int Run(Arguments& arguments, Terminal& terminal) {
+  EvaluateOptions& options = arguments.options;
+  options.q8_activations = arguments.activations == "q8";
+  if (!arguments.max_ppl_increase.empty()) {
+    const absl::StatusOr<double> share =
+        ParseShare(arguments.max_ppl_increase, "--max-ppl-increase");
+    if (!share.ok()) return terminal.FailUsage(std::string(share.status().message()));
+    options.max_ppl_increase = *share;
+  }
+  const absl::StatusOr<EvaluateResult> result = Evaluate(options, terminal.MakeObserver());
+  if (!result.ok()) return terminal.Fail(result.status());
+  terminal.json() ? terminal.Print(ToJson(*result)) : SayResult(*result, terminal);
+  return result->passed ? kDone : kFailed;
+}
+
+}  // namespace
+
+void AddEval(CLI::App& app, Invocation& invocation) {
+  static Arguments a;
+  CLI::App* command =
+      app.add_subcommand("eval", "Perplexity of a model, and KL divergence from another");
+  command->footer(kExamples);
+  EvaluateOptions& o = a.options;
+  command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
+  command->add_option("--text", o.text_file, "Text to predict; - is standard input")
+      ->type_name("FILE");
+  command->add_option("--tokens", o.tokens_file, "Ids (a JSON list) instead of text")
+      ->type_name("FILE");
+  command
+      ->add_option("--logits-out", o.logits_out,
+                   "With --tokens: run one sequence, write its logits as safetensors")
+      ->type_name("FILE");
+  command->add_option("--reference", o.reference, "Compare with this model")->type_name("MODEL2");
+  command->add_option("-c,--context", o.context, "Tokens of a chunk (default 512)")
+      ->check(CLI::Range(4, 1 << 24));
+  command->add_option("--chunks", o.chunks, "Evaluate only the first N chunks")->type_name("N");
+  command
+      ->add_option("--activations", a.activations,
+                   "f32 (exact), or q8: rounded to 8 bits as in llama.cpp")
+      ->check(CLI::IsMember({"f32", "q8"}));
+  command->add_option("--max-ppl", o.max_ppl, "Exit 1 when the perplexity is larger")
+      ->type_name("X");
+  command
+      ->add_option("--max-ppl-increase", a.max_ppl_increase,
+                   "Exit 1 when it is larger than the reference's by more")
+      ->type_name("X%");
+  command->add_option("--max-kl", o.max_kl, "Exit 1 when the mean KL divergence is larger")
+      ->type_name("X");
+  AddGlobals(*command, invocation);
+  command->callback(
+      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+}
+
+}  // namespace smelt::tools

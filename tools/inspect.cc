@@ -1,0 +1,66 @@
+// smelt inspect: what a file, folder or store name holds.
+#include "smelt/inspect.h"
+
+#include <CLI/CLI.hpp>
+
+#include "tools/commands.h"
+#include "tools/format.h"
+#include "tools/results_json.h"
+
+namespace smelt::tools {
+namespace {
+
+InspectOptions options;
+
+std::string ShapeText(const std::vector<uint64_t>& shape) {
+  std::string text;
+  for (uint64_t n : shape) text += (text.empty() ? "" : " x ") + std::to_string(n);
+  return text.empty() ? "scalar" : text;
+}
+
+std::string ToText(const InspectResult& r) {
+  std::string text = OneLine(r.path, 1000) + ": " + r.format + "\n";
+  for (const InspectResult::Key& key : r.metadata) {
+    text += "  " + Left(OneLine(key.key, 200), 44) + " " + Left(OneLine(key.type, 40), 10) + " " +
+            OneLine(key.json, 100) + "\n";
+  }
+  text += "\n";
+  for (const InspectTensor& t : r.tensors) {
+    text += "  " + Left(OneLine(t.name, 300), 44) + " " + Left(t.type, 6) + " " +
+            Left(ShapeText(t.shape), 20) + " " + std::to_string(t.bytes) + "\n";
+    if (!t.recipe.empty()) text += "      = " + OneLine(t.recipe, 1000) + "\n";
+  }
+  text += "\n";
+  for (const TypeTotal& t : r.totals) {
+    text += "  " + Left(t.type, 8) + std::to_string(t.tensors) + " tensors, " + Count(t.elements) +
+            " elements, " + Bytes(t.bytes) + "\n";
+  }
+  text += "  " + std::to_string(r.tensors.size()) + " tensors, " + Count(r.parameters) +
+          " parameters, " + Bytes(r.bytes) + ", " + Fixed(r.bits_per_weight, 2) + " bits/weight\n";
+  return text;
+}
+
+int Run(Terminal& terminal) {
+  const absl::StatusOr<InspectResult> result = Inspect(options, terminal.MakeObserver());
+  if (!result.ok()) return terminal.Fail(result.status());
+  terminal.Print(terminal.json() ? ToJson(*result, options.recipes) : ToText(*result));
+  return kDone;
+}
+
+}  // namespace
+
+void AddInspect(CLI::App& app, Invocation& invocation) {
+  CLI::App* command =
+      app.add_subcommand("inspect", "What a model holds: metadata, tensors, types, sizes");
+  command->footer(
+      "Examples:\n"
+      "  smelt inspect model.gguf\n"
+      "  smelt inspect ./model --recipes        how each GGUF tensor would be made");
+  command->add_option("PATH", options.path, "GGUF, safetensors file, model folder or store name")
+      ->required();
+  command->add_flag("--recipes", options.recipes, "How each tensor is made from published ones");
+  AddGlobals(*command, invocation);
+  command->callback([&invocation] { invocation.run = Run; });
+}
+
+}  // namespace smelt::tools

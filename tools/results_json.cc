@@ -1,0 +1,137 @@
+#include "tools/results_json.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace smelt::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// JSON has no NaN and no infinity.
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json Reference(const ReferenceResult& r) {
+  return Json{{"model", r.model},
+              {"perplexity", Number(r.perplexity)},
+              {"kl_mean", Number(r.kl_mean)},
+              {"kl_median", Number(r.kl_median)},
+              {"kl_p99", Number(r.kl_p99)},
+              {"kl_p999", Number(r.kl_p999)},
+              {"kl_max", Number(r.kl_max)},
+              {"top1_agreement", Number(r.top1_agreement)},
+              {"ln_ratio", Number(r.ln_ratio)},
+              {"ln_ratio_error", Number(r.ln_ratio_error)}};
+}
+
+Json Evaluation(const EvaluateResult& r) {
+  Json json{{"model", r.model},
+            {"context", r.context},
+            {"chunks", r.chunks},
+            {"tokens_scored", r.tokens_scored},
+            {"perplexity", Number(r.perplexity)},
+            {"perplexity_error", Number(r.perplexity_error)},
+            {"mean_nll", Number(r.mean_nll)},
+            {"seconds", r.seconds},
+            {"tokens_per_second", Number(r.tokens_per_second)}};
+  if (r.reference) json["reference"] = Reference(*r.reference);
+  json["passed"] = r.passed;
+  Json& gates = json["gates"] = Json::array();
+  for (const GateResult& gate : r.gates) {
+    gates.push_back(Json{{"name", gate.name},
+                         {"limit", Number(gate.limit)},
+                         {"value", Number(gate.value)},
+                         {"passed", gate.passed}});
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string ToJson(const EvaluateResult& result) { return Dump(Evaluation(result)); }
+
+std::string ToJson(const ConvertResult& r) {
+  Json json{{"output", r.output},
+            {"type", r.type},
+            {"bytes", r.bytes},
+            {"bits_per_weight", r.bits_per_weight},
+            {"tensors", r.tensors},
+            {"seconds", r.seconds},
+            {"peak_anonymous_bytes", r.peak_anonymous_bytes}};
+  json["validation"] = r.validation ? Evaluation(*r.validation) : Json(nullptr);
+  return Dump(json);
+}
+
+std::string ToJson(const PlanSummary& plan) {
+  Json json{{"source", plan.source},
+            {"output", plan.output},
+            {"type", plan.type},
+            {"architecture", plan.architecture},
+            {"bytes", plan.file_bytes},
+            {"parameters", plan.parameters},
+            {"bits_per_weight", plan.bits_per_weight},
+            {"memory_bytes", plan.memory_bytes}};
+  Json& tensors = json["tensors"] = Json::array();
+  for (const PlannedTensorInfo& t : plan.tensors) {
+    tensors.push_back(Json{{"name", t.name},
+                           {"type", t.type},
+                           {"source_type", t.source_type},
+                           {"why", t.why},
+                           {"shape", t.shape},
+                           {"offset", t.offset},
+                           {"bytes", t.bytes}});
+  }
+  return Dump(json);
+}
+
+std::string ToJson(const GenerateResult& r) {
+  return Dump(Json{{"prompt_ids", r.prompt_ids},
+                   {"ids", r.ids},
+                   {"text", r.text},
+                   {"prompt_tokens_per_second", Number(r.prompt_tokens_per_second)},
+                   {"tokens_per_second", Number(r.tokens_per_second)}});
+}
+
+std::string ToJson(const ImportResult& r) {
+  return Dump(Json{{"name", r.name},
+                   {"manifest", r.manifest},
+                   {"blob", r.blob},
+                   {"digest", r.digest},
+                   {"how", r.how},
+                   {"bytes", r.bytes}});
+}
+
+std::string ToJson(const InspectResult& r, bool recipes) {
+  Json json{{"path", r.path},
+            {"format", r.format},
+            {"parameters", r.parameters},
+            {"bytes", r.bytes},
+            {"bits_per_weight", Number(r.bits_per_weight)}};
+  Json& metadata = json["metadata"] = Json::array();
+  for (const InspectResult::Key& key : r.metadata) {
+    Json value = Json::parse(key.json, nullptr, false);
+    metadata.push_back(Json{{"key", key.key},
+                            {"type", key.type},
+                            {"value", value.is_discarded() ? Json(key.json) : value}});
+  }
+  Json& tensors = json["tensors"] = Json::array();
+  for (const InspectTensor& t : r.tensors) {
+    Json tensor{{"name", t.name}, {"type", t.type}, {"shape", t.shape}, {"bytes", t.bytes}};
+    if (recipes) tensor["recipe"] = t.recipe;
+    tensors.push_back(std::move(tensor));
+  }
+  Json& totals = json["totals"] = Json::array();
+  for (const TypeTotal& t : r.totals) {
+    totals.push_back(Json{
+        {"type", t.type}, {"tensors", t.tensors}, {"elements", t.elements}, {"bytes", t.bytes}});
+  }
+  return Dump(json);
+}
+
+std::string IdsToJson(const std::vector<int32_t>& ids) { return Dump(Json{{"ids", ids}}); }
+
+}  // namespace smelt::tools

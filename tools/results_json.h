@@ -1,0 +1,22 @@
+// Results as JSON text, keys in the documented order.
+#pragma once
+
+#include <string>
+
+#include "smelt/convert.h"
+#include "smelt/evaluate.h"
+#include "smelt/generate.h"
+#include "smelt/import.h"
+#include "smelt/inspect.h"
+
+namespace smelt::tools {
+
+std::string ToJson(const EvaluateResult& result);
+std::string ToJson(const ConvertResult& result);
+std::string ToJson(const PlanSummary& plan);
+std::string ToJson(const GenerateResult& result);
+std::string ToJson(const ImportResult& result);
+std::string ToJson(const InspectResult& result, bool recipes);
+std::string IdsToJson(const std::vector<int32_t>& ids);
+
+}  // namespace smelt::tools

@@ -1,0 +1,102 @@
+// smelt run: text from a model.
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "smelt/generate.h"
+#include "tools/commands.h"
+#include "tools/format.h"
+#include "tools/results_json.h"
+
+namespace smelt::tools {
+namespace {
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  smelt run model.gguf \"Once upon a time\"\n"
+    "  smelt run ./model \"The capital of France is\" -n 20 --temp 0\n"
+    "Ctrl-C stops the text.";
+
+struct Arguments {
+  GenerateOptions options;
+  std::string ids_file, activations = "q8";
+};
+
+// The ids of --prompt-ids; an empty string when all is well.
+std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file) return OneLine(path, 200) + " cannot be read";
+  const nlohmann::json json = nlohmann::json::parse(text.str(), nullptr, false);
+  if (!json.is_array()) return OneLine(path, 200) + " holds no JSON list of token ids";
+  for (const nlohmann::json& item : json) {
+    if (!item.is_number_integer() || item < 0 || item > INT32_MAX) {
+      return OneLine(path, 200) + ": element " + std::to_string(ids.size()) + " is no token id";
+    }
+    ids.push_back(item.get<int32_t>());
+  }
+  return "";
+}
+
+int Run(Arguments& arguments, Terminal& terminal) {
+  GenerateOptions& options = arguments.options;
+  options.f32_activations = arguments.activations == "f32";
+  if (options.prompt.empty() == arguments.ids_file.empty()) {
+    return terminal.FailUsage("give either a PROMPT or --prompt-ids FILE; try `smelt run --help`");
+  }
+  if (!arguments.ids_file.empty()) {
+    options.use_prompt_ids = true;
+    if (const std::string problem = ReadIds(arguments.ids_file, options.prompt_ids);
+        !problem.empty()) {
+      return terminal.Fail(absl::InvalidArgumentError(problem));
+    }
+  }
+  if (!terminal.json()) options.on_text = [&](std::string_view piece) { terminal.Print(piece); };
+  const absl::StatusOr<GenerateResult> result = Generate(options, terminal.MakeObserver());
+  if (!result.ok()) return terminal.Fail(result.status());
+  if (terminal.json()) {
+    terminal.Print(ToJson(*result));
+    return kDone;
+  }
+  if (!result->text.ends_with('\n')) terminal.Print("\n");
+  terminal.Note("prompt " + std::to_string(result->prompt_ids.size()) + " tokens at " +
+                Significant(result->prompt_tokens_per_second, 3) + " tokens/s, generated " +
+                std::to_string(result->ids.size()) + " at " +
+                Significant(result->tokens_per_second, 3) + " tokens/s");
+  return kDone;
+}
+
+}  // namespace
+
+void AddRun(CLI::App& app, Invocation& invocation) {
+  static Arguments a;
+  CLI::App* command = app.add_subcommand("run", "Text from a model");
+  command->footer(kExamples);
+  GenerateOptions& o = a.options;
+  command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
+  command->add_option("PROMPT", o.prompt, "Text to go on from");
+  command->add_option("--prompt-ids", a.ids_file, "Ids (a JSON list) instead, taken as they are")
+      ->type_name("FILE");
+  command->add_option("-n,--max-tokens", o.max_tokens, "Tokens to generate at most (default 128)")
+      ->type_name("N");
+  command->add_option("--temp", o.temperature,
+                      "Temperature (default 0.8); 0: always the most probable token");
+  command->add_option("--top-k", o.top_k, "Choose among the k most probable (default 40); 0: all");
+  command->add_option("--top-p", o.top_p,
+                      "Choose among those that make up this probability (default 0.95)");
+  command->add_option("--min-p", o.min_p,
+                      "Drop tokens below this share of the most probable (default 0.05)");
+  command->add_option("--repeat-penalty", o.repeat_penalty,
+                      "Penalty for the last 64 tokens (default 1: none)");
+  command->add_option("--seed", o.seed, "Same seed, same text (default 0)");
+  command->add_flag("--ignore-eos", o.ignore_eos, "Do not stop at end-of-generation tokens");
+  command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
+      ->check(CLI::IsMember({"f32", "q8"}));
+  AddGlobals(*command, invocation);
+  command->callback(
+      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+}
+
+}  // namespace smelt::tools

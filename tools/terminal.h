@@ -1,0 +1,69 @@
+// What a command says: results on standard output, everything else on standard error, one line a
+// piece.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "smelt/observer.h"
+
+namespace smelt::tools {
+
+/// Exit statuses.
+inline constexpr int kDone = 0, kFailed = 1, kWrongUsage = 2;
+
+/// Options that every command has.
+struct Globals {
+  int threads = 0;
+  bool quiet = false, json = false;
+};
+
+class Terminal {
+ public:
+  explicit Terminal(const Globals& globals);
+
+  bool json() const { return globals_.json; }
+  bool quiet() const { return globals_.quiet; }
+
+  /// For a job: notes and warnings as lines, progress as one line on a terminal (rate and time
+  /// left) or as notes elsewhere, the first after 10 s; cancelled by Ctrl-C. Lives as long as this.
+  Observer MakeObserver();
+
+  void Note(std::string_view sentence);
+  void Warn(std::string_view sentence);
+
+  /// A result for people; nothing with --quiet or --json.
+  void Say(std::string_view line);
+  /// Standard output whatever the options: what was asked for.
+  void Print(std::string_view text);
+
+  /// One line `smelt: sentence`, and with --json an object on standard output. Returns the exit
+  /// status.
+  int Fail(const absl::Status& status);
+  int FailUsage(std::string_view sentence);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  int FailWith(std::string_view code, std::string_view sentence, int exit_status);
+  void Line(std::string_view prefix, std::string_view sentence);
+  void ShowProgress(const Progress& progress);
+  std::string ProgressText(const Progress& progress) const;
+  void ClearProgress();
+
+  const Globals& globals_;
+  bool tty_, utf8_;
+  bool line_shown_ = false;
+  std::string phase_;
+  Clock::time_point phase_start_{}, job_start_{}, last_shown_{};
+  uint64_t phase_first_ =
+      0;  ///< progress at the phase's start: what an earlier run did does not count for the rate
+};
+
+/// From now on Ctrl-C (and SIGTERM) asks the running job to stop; a second Ctrl-C ends the program
+/// at once.
+void CatchInterrupts();
+
+}  // namespace smelt::tools
