@@ -56,7 +56,7 @@ enum class WeightUse {
 
 /// The end of a model: logits = cap(scale W x).
 struct Head {
-  Matrix output;
+  Matrix output = {};
   float scale = 1, softcap = 0;
 };
 
@@ -81,7 +81,8 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph,
                                                            Activations activations) = 0;
 
-  virtual absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences) = 0;
+  /// `length`: positions of the sequence in use, for Rope::long_from.
+  virtual absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences, uint64_t length) = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch,
                                                             uint32_t features) = 0;
   virtual std::unique_ptr<State> NewState(size_t sequences) = 0;

@@ -20,9 +20,10 @@ using WeightPtr = std::shared_ptr<const Weight>;
 
 /// Rows [first_row, first_row + rows) of a weight, and its bias (indexed likewise) or nullptr.
 struct Matrix {
-  WeightPtr weight, bias;
+  WeightPtr weight = {}, bias = {};
   uint64_t first_row = 0;
   uint32_t rows = 0, columns = 0;
+  uint64_t expert_rows = 0;  ///< rows from expert to expert where the weight stacks several
   bool present() const { return weight != nullptr; }
 };
 
@@ -35,7 +36,7 @@ struct NormOp {
   Slot in = 0, out = 0;
   NormKind kind = NormKind::kRms;
   float epsilon = 0;
-  WeightPtr weight, bias;
+  WeightPtr weight = {}, bias = {};
   uint32_t features = 0, group = 0, weights = 0;
   bool add = false;
 };
@@ -50,7 +51,7 @@ enum class Store {
 
 struct MatMulOp {
   Slot in = 0, out = 0;
-  Matrix matrix;
+  Matrix matrix = {};
   Store store = Store::kSet;
   Activation activation = Activation::kSilu;
 };
@@ -58,7 +59,7 @@ struct MatMulOp {
 /// Rotates the first rope.dims of every head of q and k, in place.
 struct RopeOp {
   Slot q = 0, k = 0;
-  Rope rope;
+  Rope rope = {};
   uint32_t heads = 0, kv_heads = 0, head_size = 0;
 };
 
@@ -68,7 +69,7 @@ struct AttentionOp {
   uint32_t heads = 0, kv_heads = 0, key_size = 0, value_size = 0;
   float scale = 0, softcap = 0;
   uint64_t window = 0;
-  WeightPtr sinks;
+  WeightPtr sinks = {};
   bool causal = true;
 };
 
@@ -77,30 +78,30 @@ struct ExpertsOp {
   Slot in = 0, out = 0;
   bool add = false;
   uint32_t count = 0, used = 0, width = 0, hidden = 0;
-  Matrix router;
+  Matrix router = {};
   Experts::Gating gating = Experts::Gating::kSoftmax;
   bool normalize = false;
   float scale = 1;
   Activation activation = Activation::kSilu;
-  Matrix gate, up, down;  ///< rows and columns of one expert
+  Matrix gate = {}, up = {}, down = {};  ///< rows and columns of one expert
   bool clamped = false;
   uint32_t shared_hidden = 0;
   Activation shared_activation = Activation::kSilu;
-  Matrix shared_gate_proj, shared_up, shared_down;
-  Matrix shared_gate;  ///< one row
+  Matrix shared_gate_proj = {}, shared_up = {}, shared_down = {};
+  Matrix shared_gate = {};  ///< one row
 };
 
 /// Causal convolution per channel over time, then SiLU, in place. Its window is part of the state.
 struct ConvOp {
   Slot x = 0;
-  WeightPtr weight, bias;
+  WeightPtr weight = {}, bias = {};
   uint32_t channels = 0, taps = 0;
 };
 
 /// Mamba: h = exp(dt A) h + dt B x; out = (C h + D x) silu(z), dt = softplus(dt). Per channel.
 struct Scan1Op {
   Slot x = 0, z = 0, dt = 0, b = 0, c = 0, out = 0;
-  WeightPtr a, d;
+  WeightPtr a = {}, d = {};
   uint32_t inner = 0, state = 0;
 };
 
@@ -108,7 +109,7 @@ struct Scan1Op {
 /// D x.
 struct Scan2Op {
   Slot xbc = 0, dt = 0, out = 0;
-  WeightPtr dt_bias, a, d;
+  WeightPtr dt_bias = {}, a = {}, d = {};
   uint32_t inner = 0, state = 0, heads = 0, groups = 1;
   float dt_min = 0, dt_max = 0;
 };
@@ -122,12 +123,17 @@ struct GateOp {
 using Op = std::variant<NormOp, MatMulOp, RopeOp, AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op,
                         GateOp>;
 
+/// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are never alive together overlap.
+struct SlotInfo {
+  uint32_t features = 0;
+  uint64_t offset = 0;
+};
+
 struct Graph {
   std::vector<Op> ops;
-  std::vector<uint32_t>
-      slots;  ///< features of each buffer; those that are never alive together may share memory
-  uint32_t state_per_token =
-      0;  ///< floats a token that the state keeps (keys and values), for the memory estimate
+  std::vector<SlotInfo> slots;    ///< slot 0 is outside the scratch memory
+  uint64_t scratch_features = 0;  ///< per token
+  uint64_t state_per_token = 0;   ///< values a token leaves in the state (keys and values)
 };
 
 }  // namespace smelt

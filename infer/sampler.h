@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace smelt {
@@ -24,9 +25,13 @@ class Sampler {
   int32_t Next(std::span<const float> logits, std::span<const int32_t> history);
 
  private:
+  void Penalize(std::span<const int32_t> history);
+  int32_t Draw();
+
   SamplerOptions options_;
   std::mt19937_64 random_;
-  std::vector<std::pair<float, int32_t>> candidates_;
+  std::vector<std::pair<float, int32_t>> candidates_;  ///< logit, id
+  std::vector<double> weights_;
 };
 
 }  // namespace smelt

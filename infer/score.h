@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/model/layer_spec.h"
 #include "lib/model/model_source.h"
 #include "smelt/observer.h"
 
@@ -48,16 +49,30 @@ struct ScoreResult {
   std::optional<Reference> reference;
 };
 
+/// A model whose description somebody has already (tests build theirs by hand).
+struct SpecifiedModel {
+  const ModelSource* source = nullptr;
+  ModelSpec spec;
+};
+
 /// `ids` are the text's ids; `reference` may be nullptr. kInvalidInput when there are fewer than 2
 /// x context ids.
 absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* reference,
                                   std::span<const int32_t> ids, const ScoreOptions& options,
                                   const Observer& observer);
 
+absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedModel* reference, std::span<const int32_t> ids,
+                                  const ScoreOptions& options, const Observer& observer);
+
 /// One sequence from position 0, any number of ids; logits are handed over row by row, in order of
 /// position.
 absl::Status ComputeLogits(
     const ModelSource& model, std::span<const int32_t> ids, Activations activations,
+    const std::function<absl::Status(uint64_t position, std::span<const float> logits)>& sink,
+    const Observer& observer);
+
+absl::Status ComputeLogits(
+    const SpecifiedModel& model, std::span<const int32_t> ids, Activations activations,
     const std::function<absl::Status(uint64_t position, std::span<const float> logits)>& sink,
     const Observer& observer);
 

@@ -1,0 +1,280 @@
+#include "infer/cpu/backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "infer/cpu/attention.h"
+#include "infer/cpu/experts.h"
+#include "infer/cpu/kernels.h"
+#include "infer/cpu/loss.h"
+#include "infer/cpu/scan.h"
+#include "infer/cpu/weights.h"
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+
+namespace smelt::cpu {
+namespace {
+
+// Runs the operations of one program over one batch.
+class Executor {
+ public:
+  Executor(const CpuProgram& program, CpuBatch& batch, CpuState& state, CpuBuffer& x)
+      : graph_(program.graph), activations_(program.activations), batch_(batch), state_(state), x_(x) {}
+
+  absl::Status RunAll() {
+    const Layout& layout = batch_.layout;
+    batch_.scratch.Reserve(layout.Floats(graph_.scratch_features));
+    if (!batch_.scratch.ok()) {
+      return Error(ErrorCode::kOutOfMemory, "no memory for activations (",
+                   layout.Floats(graph_.scratch_features) * sizeof(float), " bytes); use fewer tokens at once");
+    }
+    for (const Op& op : graph_.ops) {
+      SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  float* At(Slot slot) {
+    return slot == 0 ? x_.values.data() : batch_.scratch.data() + batch_.layout.Floats(graph_.slots[slot].offset);
+  }
+  // The input of a product, its 8-bit form kept while the slot is not written.
+  Input& InputOf(Slot slot, uint32_t columns) {
+    if (input_slot_ != slot + 1) {
+      batch_.input.Set(At(slot), columns, batch_.layout.panels, batch_.layout.lanes);
+      input_slot_ = slot + 1;
+    }
+    return batch_.input;
+  }
+  void Wrote(Slot slot) {
+    if (input_slot_ == slot + 1) input_slot_ = 0;
+    // Buffers may overlap: what a slot's memory held before is gone too.
+    if (input_slot_ > 1 && slot != 0) {
+      const SlotInfo& a = graph_.slots[input_slot_ - 1];
+      const SlotInfo& b = graph_.slots[slot];
+      if (a.offset < b.offset + b.features && b.offset < a.offset + a.features) input_slot_ = 0;
+    }
+  }
+  template <typename F>
+  void ForPanels(const F& f) {
+    ParallelForWorkers(batch_.layout.panels, 1, [&](uint64_t first, uint64_t last, int) {
+      for (uint64_t p = first; p < last; ++p) f(p);
+    });
+  }
+
+  absl::Status Do(const NormOp& op) {
+    const NormArgs args{.kind = op.kind, .epsilon = op.epsilon, .weight = ValuesOf(op.weight),
+                        .bias = ValuesOf(op.bias), .features = op.features, .group = op.group,
+                        .weights = op.weights, .add = op.add};
+    const float* in = At(op.in);
+    float* out = At(op.out);
+    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
+    ForPanels([&](uint64_t p) {
+      if (batch_.layout.lanes == 1) {
+        NormRow(args, in + p * size, out + p * size);
+      } else {
+        NormPanel(args, in + p * size, out + p * size);
+      }
+    });
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const MatMulOp& op) {
+    SMELT_RETURN_IF_ERROR(MatMul(op.matrix, op.store, op.activation, activations_,
+                                 InputOf(op.in, op.matrix.columns), At(op.out)));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const RopeOp& op) {
+    const RopeTable& table = batch_.TableFor(op.rope);
+    const uint32_t lanes = batch_.layout.lanes;
+    const size_t pairs = op.rope.dims / 2;
+    float* q = At(op.q);
+    float* k = At(op.k);
+    ForPanels([&](uint64_t p) {
+      const float* cos = table.cos.data() + p * pairs * lanes;
+      const float* sin = table.sin.data() + p * pairs * lanes;
+      const size_t head = static_cast<size_t>(op.head_size) * lanes;
+      RotateHeads(q + p * op.heads * head, op.heads, op.head_size, op.rope.style, pairs, cos, sin, lanes);
+      RotateHeads(k + p * op.kv_heads * head, op.kv_heads, op.head_size, op.rope.style, pairs, cos, sin, lanes);
+    });
+    Wrote(op.q);
+    Wrote(op.k);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const AttentionOp& op) {
+    SMELT_RETURN_IF_ERROR(Attend(op, batch_.layout, At(op.q), At(op.k), At(op.v), state_, At(op.out)));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const ExpertsOp& op) {
+    SMELT_RETURN_IF_ERROR(RunExperts(op, batch_.layout, activations_, InputOf(op.in, op.width), At(op.out)));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const ConvOp& op) {
+    SMELT_RETURN_IF_ERROR(Convolve(op, batch_.layout, state_, At(op.x)));
+    Wrote(op.x);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const Scan1Op& op) {
+    SMELT_RETURN_IF_ERROR(Scan1(op, batch_.layout, At(op.x), At(op.z), At(op.dt), At(op.b), At(op.c), state_, At(op.out)));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const Scan2Op& op) {
+    SMELT_RETURN_IF_ERROR(Scan2(op, batch_.layout, At(op.xbc), At(op.dt), state_, At(op.out)));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const GateOp& op) {
+    float* x = At(op.x);
+    const float* z = At(op.z);
+    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
+    ForPanels([&](uint64_t p) { GateSilu(z + p * size, size, x + p * size); });
+    Wrote(op.x);
+    return absl::OkStatus();
+  }
+
+  const Graph& graph_;
+  const Activations activations_;
+  CpuBatch& batch_;
+  CpuState& state_;
+  CpuBuffer& x_;
+  Slot input_slot_ = 0;  // 1 + slot of batch_.input, 0 = none
+};
+
+class CpuBackend : public Backend {
+ public:
+  absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor, WeightUse use) override {
+    SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const CpuWeight> weight, CpuWeight::Load(source, tensor, use));
+    return WeightPtr(std::move(weight));
+  }
+
+  absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, Activations activations) override {
+    auto program = std::make_unique<CpuProgram>();
+    program->graph = std::move(graph);
+    program->activations = activations;
+    return std::unique_ptr<Program>(std::move(program));
+  }
+
+  absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences, uint64_t length) override {
+    auto batch = std::make_unique<CpuBatch>();
+    batch->layout = MakeLayout(sequences);
+    batch->length = length;
+    return std::unique_ptr<Batch>(std::move(batch));
+  }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch, uint32_t features) override {
+    auto buffer = std::make_unique<CpuBuffer>();
+    buffer->features = features;
+    buffer->values = Array<float>(static_cast<const CpuBatch&>(batch).layout.Floats(features));
+    if (!buffer->values.ok()) return Error(ErrorCode::kOutOfMemory, "no memory for activations");
+    return std::unique_ptr<Buffer>(std::move(buffer));
+  }
+
+  std::unique_ptr<State> NewState(size_t sequences) override { return std::make_unique<CpuState>(sequences); }
+
+  absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,
+                     std::span<const int32_t> ids, Buffer& x) override {
+    const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
+    const CpuWeight& rows = static_cast<const CpuWeight&>(table);
+    CpuBuffer& to = static_cast<CpuBuffer&>(x);
+    const size_t width = rows.columns();
+    std::fill_n(to.values.data(), layout.Floats(width), 0.0f);
+    for (const Layout::Segment& s : layout.segments) {
+      SMELT_RETURN_IF_ERROR(ParallelFor(s.tokens, 64, [&](uint64_t first, uint64_t last) {
+        std::vector<float> row(width), place(width);
+        for (uint64_t t = first; t < last; ++t) {
+          SMELT_RETURN_IF_ERROR(rows.Decode(static_cast<uint64_t>(ids[s.first_token + t]), 1, 0, width, row.data(), width));
+          for (float& v : row) v *= scale;
+          if (positions != nullptr) {
+            const CpuWeight& p = static_cast<const CpuWeight&>(*positions);
+            if (s.position + t >= p.rows()) {
+              return Error(ErrorCode::kInvalidInput, "position ", s.position + t, " is beyond the model's ", p.rows(),
+                           " learned positions; use a shorter context");
+            }
+            SMELT_RETURN_IF_ERROR(p.Decode(s.position + t, 1, 0, width, place.data(), width));
+            for (size_t i = 0; i < width; ++i) row[i] += place[i];
+          }
+          float* out = to.values.data() + layout.Offset(static_cast<uint32_t>(s.first_token + t), width);
+          for (size_t i = 0; i < width; ++i) out[i * layout.lanes] = row[i];
+        }
+        return absl::OkStatus();
+      }));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x) override {
+    return Executor(static_cast<const CpuProgram&>(program), static_cast<CpuBatch&>(batch),
+                    static_cast<CpuState&>(state), static_cast<CpuBuffer&>(x))
+        .RunAll();
+  }
+
+  absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x, const Head* reference,
+                    const Buffer* reference_x, std::span<const Target> targets, Activations activations,
+                    std::span<TokenLoss> losses) override {
+    const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
+    const LossSide model{&head, &static_cast<const CpuBuffer&>(x).values};
+    if (reference == nullptr) return ComputeLoss(layout, model, nullptr, targets, activations, losses);
+    const LossSide other{reference, &static_cast<const CpuBuffer*>(reference_x)->values};
+    return ComputeLoss(layout, model, &other, targets, activations, losses);
+  }
+
+  absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x, std::span<const uint32_t> tokens,
+                      Activations activations, std::span<float> logits) override {
+    return TokenLogits(static_cast<const CpuBatch&>(batch).layout,
+                       {&head, &static_cast<const CpuBuffer&>(x).values}, tokens, activations, logits);
+  }
+};
+
+}  // namespace
+
+const RopeTable& CpuBatch::TableFor(const Rope& rope) {
+  const bool is_long = length > rope.long_from;
+  const std::vector<double>& frequency = is_long ? rope.long_frequency : rope.frequency;
+  const double magnitude = is_long ? rope.long_magnitude : rope.magnitude;
+  for (const auto& table : ropes) {
+    if (table->frequency == frequency && table->magnitude == magnitude) return *table;
+  }
+  auto table = std::make_unique<RopeTable>();
+  table->frequency = frequency;
+  table->magnitude = magnitude;
+  const size_t pairs = frequency.size();
+  table->cos = Array<float>(layout.Floats(pairs));
+  table->sin = Array<float>(layout.Floats(pairs));
+  for (const Layout::Segment& s : layout.segments) {
+    ParallelForWorkers(s.panels, 1, [&](uint64_t first, uint64_t last, int) {
+      for (uint64_t p = first; p < last; ++p) {
+        const size_t base = (s.first_panel + p) * pairs * layout.lanes;
+        for (size_t j = 0; j < pairs; ++j) {
+          for (uint32_t lane = 0; lane < layout.lanes; ++lane) {
+            const double angle = static_cast<double>(s.position + p * layout.lanes + lane) * frequency[j];
+            table->cos[base + j * layout.lanes + lane] = static_cast<float>(std::cos(angle) * magnitude);
+            table->sin[base + j * layout.lanes + lane] = static_cast<float>(std::sin(angle) * magnitude);
+          }
+        }
+      }
+    });
+  }
+  ropes.push_back(std::move(table));
+  return *ropes.back();
+}
+
+}  // namespace smelt::cpu
+
+namespace smelt {
+
+std::unique_ptr<Backend> NewCpuBackend() { return std::make_unique<cpu::CpuBackend>(); }
+
+}  // namespace smelt

@@ -1,0 +1,190 @@
+#include "infer/cpu/experts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "infer/cpu/kernels.h"
+#include "infer/cpu/weights.h"
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+
+namespace smelt::cpu {
+namespace {
+
+// Tokens of one expert, with their weights.
+struct Route {
+  std::vector<uint32_t> tokens;
+  std::vector<float> weights;
+};
+
+float SigmoidOf(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+// exp(x - max) / sum over `count` values, in place.
+void Softmax(float* x, size_t count) {
+  const float top = *std::max_element(x, x + count);
+  float sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += x[i] = std::exp(x[i] - top);
+  for (size_t i = 0; i < count; ++i) x[i] /= sum;
+}
+
+// The experts of one token from its router logits: highest first, lower number of equals.
+void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<uint32_t>& chosen,
+                   std::vector<float>& weights) {
+  if (op.gating == Experts::Gating::kSoftmax) {
+    Softmax(score.data(), score.size());
+  } else if (op.gating == Experts::Gating::kSigmoid) {
+    for (float& s : score) s = SigmoidOf(s);
+  }
+  chosen.resize(op.count);
+  for (uint32_t e = 0; e < op.count; ++e) chosen[e] = e;
+  std::partial_sort(chosen.begin(), chosen.begin() + op.used, chosen.end(), [&](uint32_t a, uint32_t b) {
+    return score[a] > score[b] || (score[a] == score[b] && a < b);
+  });
+  weights.resize(op.used);
+  float sum = 0;
+  for (uint32_t i = 0; i < op.used; ++i) sum += weights[i] = score[chosen[i]];
+  if (op.gating == Experts::Gating::kSoftmaxOfTopK) {
+    Softmax(weights.data(), weights.size());
+  } else if (op.normalize) {
+    for (float& w : weights) w /= sum;
+  }
+  for (float& w : weights) w *= op.scale;
+}
+
+class ExpertRunner {
+ public:
+  ExpertRunner(const ExpertsOp& op, const Layout& layout, Activations activations, Input& in, float* out)
+      : op_(op), layout_(layout), activations_(activations), in_(in), out_(out) {}
+
+  absl::Status Run() {
+    if (!op_.add) std::fill_n(out_, layout_.Floats(op_.width), 0.0f);
+    SMELT_RETURN_IF_ERROR(RouteTokens());
+    for (uint32_t e = 0; e < op_.count; ++e) {
+      if (!routes_[e].tokens.empty()) SMELT_RETURN_IF_ERROR(RunExpert(e));
+    }
+    return op_.shared_up.present() ? RunShared() : absl::OkStatus();
+  }
+
+ private:
+  absl::Status RouteTokens() {
+    // The router decides; rounding its inputs would move tokens to other experts.
+    Array<float> logits(layout_.Floats(op_.count));
+    if (!logits.ok()) return Error(ErrorCode::kOutOfMemory, "no memory for router logits");
+    SMELT_RETURN_IF_ERROR(
+        MatMul(op_.router, Store::kSet, Activation::kSilu, Activations::kF32, in_, logits.data()));
+    routes_.resize(op_.count);
+    std::vector<float> score(op_.count), weights;
+    std::vector<uint32_t> chosen;
+    for (uint32_t t = 0; t < layout_.tokens; ++t) {
+      const float* at = logits.data() + layout_.Offset(t, op_.count);
+      for (uint32_t e = 0; e < op_.count; ++e) score[e] = at[static_cast<size_t>(e) * layout_.lanes];
+      ChooseExperts(op_, score, chosen, weights);
+      for (uint32_t i = 0; i < op_.used; ++i) {
+        routes_[chosen[i]].tokens.push_back(t);
+        routes_[chosen[i]].weights.push_back(weights[i]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Expert e's part of a stacked weight.
+  static Matrix Of(const Matrix& all, uint32_t e) {
+    Matrix one = all;
+    one.first_row += e * all.expert_rows;
+    return one;
+  }
+
+  absl::Status RunExpert(uint32_t e) {
+    const Route& route = routes_[e];
+    const uint32_t count = static_cast<uint32_t>(route.tokens.size());
+    const uint32_t lanes = layout_.lanes == 1 || count <= 3 ? 1 : kPanel;
+    const uint32_t panels = (count + lanes - 1) / lanes;
+    const size_t slots = static_cast<size_t>(panels) * lanes;
+    float* x = gathered_.Reserve(slots * op_.width);
+    float* hidden = hidden_.Reserve(slots * op_.hidden);
+    float* result = result_.Reserve(slots * op_.width);
+    if (x == nullptr || hidden == nullptr || result == nullptr)
+      return Error(ErrorCode::kOutOfMemory, "no memory for the tokens of an expert");
+    GatherTokens(layout_, in_.x, op_.width, route.tokens, lanes, x);
+    input_.Set(x, op_.width, panels, lanes);
+    if (op_.clamped) {
+      float* up = up_.Reserve(slots * op_.hidden);
+      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
+      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.up, e), Store::kSet, op_.activation, activations_, input_, up));
+      ClampedGate(up, slots * op_.hidden, hidden);
+    } else if (op_.gate.present()) {
+      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(Of(op_.up, e), Store::kMultiplyAct, op_.activation, activations_, input_, hidden));
+    } else {
+      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.up, e), Store::kActivate, op_.activation, activations_, input_, hidden));
+    }
+    hidden_input_.Set(hidden, op_.hidden, panels, lanes);
+    SMELT_RETURN_IF_ERROR(
+        MatMul(Of(op_.down, e), Store::kSet, op_.activation, activations_, hidden_input_, result));
+    Scatter(route, lanes, result);
+    return absl::OkStatus();
+  }
+
+  // out[token] += weight * result; a token is at most once in a route.
+  void Scatter(const Route& route, uint32_t lanes, const float* result) {
+    ParallelForWorkers(route.tokens.size(), 8, [&](uint64_t first, uint64_t last, int) {
+      for (uint64_t i = first; i < last; ++i) {
+        const float* from = result + i / lanes * lanes * op_.width + i % lanes;
+        float* to = out_ + layout_.Offset(route.tokens[i], op_.width);
+        for (size_t f = 0; f < op_.width; ++f) to[f * layout_.lanes] += route.weights[i] * from[f * lanes];
+      }
+    });
+  }
+
+  absl::Status RunShared() {
+    const uint32_t panels = layout_.panels, lanes = layout_.lanes, hidden_size = op_.shared_up.rows;
+    float* hidden = hidden_.Reserve(layout_.Floats(hidden_size));
+    if (hidden == nullptr) return Error(ErrorCode::kOutOfMemory, "no memory for the shared expert");
+    const Activation act = op_.shared_activation;
+    if (op_.shared_gate_proj.present()) {
+      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_gate_proj, Store::kSet, act, activations_, in_, hidden));
+      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_up, Store::kMultiplyAct, act, activations_, in_, hidden));
+    } else {
+      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_up, Store::kActivate, act, activations_, in_, hidden));
+    }
+    hidden_input_.Set(hidden, hidden_size, panels, lanes);
+    if (!op_.shared_gate.present())
+      return MatMul(op_.shared_down, Store::kAdd, act, activations_, hidden_input_, out_);
+    Array<float> gate(layout_.Floats(1));
+    float* result = result_.Reserve(layout_.Floats(op_.width));
+    if (!gate.ok() || result == nullptr) return Error(ErrorCode::kOutOfMemory, "no memory for the shared expert");
+    SMELT_RETURN_IF_ERROR(MatMul(op_.shared_gate, Store::kSet, act, Activations::kF32, in_, gate.data()));
+    SMELT_RETURN_IF_ERROR(MatMul(op_.shared_down, Store::kSet, act, activations_, hidden_input_, result));
+    for (size_t i = 0; i < layout_.Floats(1); ++i) gate[i] = SigmoidOf(gate[i]);
+    ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
+      for (uint64_t p = first; p < last; ++p) {
+        const size_t size = static_cast<size_t>(op_.width) * lanes;
+        if (lanes == 1) {
+          AddScaled(result + p * size, gate[p], size, out_ + p * size);
+        } else {
+          AddScaledPanel(result + p * size, gate.data() + p * lanes, op_.width, out_ + p * size);
+        }
+      }
+    });
+    return absl::OkStatus();
+  }
+
+  const ExpertsOp& op_;
+  const Layout& layout_;
+  const Activations activations_;
+  Input& in_;
+  float* out_;
+  std::vector<Route> routes_;
+  Array<float> gathered_, hidden_, up_, result_;
+  Input input_, hidden_input_;
+};
+
+}  // namespace
+
+absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Activations activations, Input& in, float* out) {
+  return ExpertRunner(op, layout, activations, in, out).Run();
+}
+
+}  // namespace smelt::cpu

@@ -1,0 +1,14 @@
+// Mixture of experts.
+#pragma once
+
+#include "absl/status/status.h"
+#include "infer/cpu/layout.h"
+#include "infer/cpu/matmul.h"
+#include "infer/graph.h"
+
+namespace smelt::cpu {
+
+/// Routes every token, then takes expert after expert: its tokens are gathered, so that its weights are decoded once per batch.
+absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Activations activations, Input& in, float* out);
+
+}  // namespace smelt::cpu

@@ -1,0 +1,129 @@
+#include "infer/cpu/matmul.h"
+
+#include <algorithm>
+
+#include "infer/cpu/gemm_kernel.h"
+#include "infer/cpu/kernels.h"
+#include "infer/cpu/matmul_q8.h"
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+
+namespace smelt::cpu {
+namespace {
+
+// A tile of decoded weights stays in the second-level cache.
+constexpr uint32_t kTileRows = 96;
+constexpr uint32_t kWholeColumns = 3072;  // rows up to this long are decoded whole
+constexpr uint32_t kTileColumns = 2048;   // longer ones in pieces of this (a multiple of every block)
+constexpr uint64_t kUnmappedTileFloats = 1u << 19;
+// Keeps rows of a tile out of each other's cache sets.
+constexpr size_t kRowPadding = 16;
+
+struct Scratch {
+  Array<float> tile, sums;
+};
+thread_local Scratch scratch;
+
+struct Tiling {
+  uint32_t rows = 0, columns = 0;
+};
+
+Tiling ChooseTiling(const CpuWeight& w, const Matrix& m) {
+  if (!w.mapped()) {
+    const uint64_t fit = std::max<uint64_t>(12, kUnmappedTileFloats / m.columns / 12 * 12);
+    return {TileRows(m.rows, static_cast<uint32_t>(std::min<uint64_t>(kTileRows, fit))), m.columns};
+  }
+  return {TileRows(m.rows, kTileRows), m.columns <= kWholeColumns ? m.columns : kTileColumns};
+}
+
+// One tile of rows [first, first + rows) against all panels.
+absl::Status PanelTile(const Matrix& m, Store store, Activation activation, const Input& in, const Tiling& tiling,
+                       uint64_t first, uint64_t rows, float* out) {
+  const CpuWeight& w = AsCpu(m.weight);
+  const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
+  const size_t stride = tiling.columns + kRowPadding;
+  float* tile = scratch.tile.Reserve(stride * rows);
+  // Sums can grow in the output itself unless a function of the whole sum goes there.
+  const bool in_place = bias == nullptr && (store == Store::kSet || store == Store::kAdd);
+  const bool one_block = tiling.columns >= m.columns;
+  float* sums = in_place ? nullptr : scratch.sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
+  for (uint64_t column = 0; column < m.columns; column += tiling.columns) {
+    const uint64_t columns = std::min<uint64_t>(tiling.columns, m.columns - column);
+    SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first, rows, column, columns, tile, stride));
+    for (uint32_t panel = 0; panel < in.panels; ++panel) {
+      const float* x = in.x + (static_cast<size_t>(panel) * m.columns + column) * kPanel;
+      float* to = out + (static_cast<size_t>(panel) * m.rows + first) * kPanel;
+      if (in_place) {
+        GemmPanel(tile, stride, 1, rows, x, columns, to, column > 0 || store == Store::kAdd);
+        continue;
+      }
+      float* sum = sums + (one_block ? 0 : panel * rows * kPanel);
+      GemmPanel(tile, stride, 1, rows, x, columns, sum, column > 0);
+      if (column + columns == m.columns) StoreRows(sum, bias, rows, kPanel, store, activation, to);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Rows [first, last) for few tokens: weights are read once, straight from where they lie.
+absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool q8, const Input& in, uint64_t first,
+                      uint64_t last, float* out) {
+  const CpuWeight& w = AsCpu(m.weight);
+  const uint64_t rows = last - first;
+  const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
+  float* sums = scratch.sums.Reserve(rows * in.panels);
+  if (q8) {
+    RowsQ8(w, m.first_row + first, rows, in, sums);
+  } else {
+    for (uint64_t r = 0; r < rows; ++r) {
+      const float* decoded = nullptr;
+      // Several tokens share the decoding of a row.
+      if (!w.mapped() || in.panels > 1) {
+        float* row = scratch.tile.Reserve(m.columns);
+        SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first + r, 1, 0, m.columns, row, m.columns));
+        decoded = row;
+      }
+      for (uint32_t t = 0; t < in.panels; ++t) {
+        const float* x = in.x + static_cast<size_t>(t) * m.columns;
+        sums[t * rows + r] = decoded != nullptr ? DotF32(decoded, x, m.columns)
+                                                : w.codec().Dot(w.row(m.first_row + first + r), x, m.columns);
+      }
+    }
+  }
+  for (uint32_t t = 0; t < in.panels; ++t) {
+    StoreRows(sums + t * rows, bias, rows, 1, store, activation, out + static_cast<size_t>(t) * m.rows + first);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool UsesQ8(const CpuWeight& weight, Activations activations) {
+  return activations == Activations::kQ8 && weight.mapped() && weight.codec().unpack_group() != 0;
+}
+
+uint32_t TileRows(uint64_t rows, uint32_t limit) {
+  const uint64_t share = rows / (3 * static_cast<uint64_t>(Threads()));
+  const uint64_t rounded = (share + 11) / 12 * 12;
+  return static_cast<uint32_t>(std::clamp<uint64_t>(rounded, std::min<uint32_t>(24, limit), limit));
+}
+
+absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Activations activations, Input& in,
+                    float* out) {
+  const CpuWeight& w = AsCpu(matrix.weight);
+  const bool q8 = UsesQ8(w, activations);
+  if (q8) SMELT_RETURN_IF_ERROR(in.Quantize());
+  if (in.lanes == 1) {
+    const uint64_t grain = std::max<uint64_t>(8, (1u << 16) / matrix.columns);
+    return ParallelFor(matrix.rows, grain, [&](uint64_t first, uint64_t last) {
+      return RowsTile(matrix, store, activation, q8, in, first, last, out);
+    });
+  }
+  if (q8) return PanelsQ8(matrix, store, activation, in, out);
+  const Tiling tiling = ChooseTiling(w, matrix);
+  return ParallelFor(matrix.rows, tiling.rows, [&](uint64_t first, uint64_t last) {
+    return PanelTile(matrix, store, activation, in, tiling, first, last - first, out);
+  });
+}
+
+}  // namespace smelt::cpu

@@ -1,0 +1,43 @@
+#include "infer/cpu/state.h"
+
+#include <algorithm>
+
+#include "lib/base/status.h"
+
+namespace smelt::cpu {
+
+absl::Status SequenceState::Extend(uint64_t more, uint64_t key_columns, uint64_t value_columns) {
+  const uint64_t need = positions + more;
+  if (keys.size() >= need * key_columns && values.size() >= need * value_columns) return absl::OkStatus();
+  // A growing cache is copied a few times in its life; the first allocation is exact.
+  const uint64_t room = positions == 0 ? need : need + need / 2;
+  if (!keys.Grow(room * key_columns, positions * key_columns) ||
+      !values.Grow(room * value_columns, positions * value_columns)) {
+    return Error(ErrorCode::kOutOfMemory, "no memory for keys and values of ", room, " positions; use a shorter context");
+  }
+  return absl::OkStatus();
+}
+
+std::unique_ptr<State> CpuState::Copy() const {
+  auto copy = std::make_unique<CpuState>(sequences.size());
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const SequenceState& from = sequences[i];
+    SequenceState& to = copy->sequences[i];
+    to.keys = from.keys.Clone();
+    to.values = from.values.Clone();
+    to.positions = from.positions;
+    to.window = from.window.Clone();
+    to.recurrent = from.recurrent.Clone();
+    to.started = from.started;
+  }
+  return copy;
+}
+
+void CpuState::Clear() {
+  for (SequenceState& s : sequences) {
+    s.positions = 0;
+    s.started = false;
+  }
+}
+
+}  // namespace smelt::cpu

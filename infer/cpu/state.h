@@ -1,0 +1,34 @@
+// What a layer keeps of each sequence.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "infer/backend.h"
+#include "infer/cpu/memory.h"
+
+namespace smelt::cpu {
+
+struct SequenceState {
+  /// Keys [position][kv_heads * key_size] and values, row after row.
+  Array<float> keys, values;
+  uint64_t positions = 0;
+  /// The last taps - 1 inputs of the convolution, [tap][channel], and the recurrent state.
+  Array<float> window, recurrent;
+  bool started = false;  ///< window and recurrent hold something
+
+  /// Room for `more` positions.
+  absl::Status Extend(uint64_t more, uint64_t key_columns, uint64_t value_columns);
+};
+
+class CpuState : public State {
+ public:
+  explicit CpuState(size_t sequences) : sequences(sequences) {}
+  std::unique_ptr<State> Copy() const override;
+  void Clear() override;
+
+  std::vector<SequenceState> sequences;
+};
+
+}  // namespace smelt::cpu

@@ -1,0 +1,72 @@
+// Vectorised functions shared by the kernels. Included once per SIMD target.
+#if defined(SMELT_INFER_CPU_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SMELT_INFER_CPU_VECTOR_MATH_INL_H_
+#undef SMELT_INFER_CPU_VECTOR_MATH_INL_H_
+#else
+#define SMELT_INFER_CPU_VECTOR_MATH_INL_H_
+#endif
+
+#include "hwy/contrib/math/math-inl.h"
+#include "hwy/highway.h"
+#include "infer/cpu/layout.h"
+#include "lib/model/layer_spec.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace smelt::cpu {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Fixed-size vectors: a panel of 32 lanes is a whole number of them on every target.
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+
+inline V Sigmoid(D d, V x) {
+  const V one = hn::Set(d, 1.0f);
+  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)))));
+}
+
+// The normal distribution function by erfc(z) = t(a1 + t(a2 + ...)) exp(-z^2), t = 1/(1 + pz): Abramowitz and Stegun 7.1.26,
+// absolute error below 1.5e-7.
+inline V NormalCdf(D d, V x) {
+  const V z = hn::Mul(hn::Abs(x), hn::Set(d, 0.70710678118654752f));
+  const V one = hn::Set(d, 1.0f);
+  const V t = hn::Div(one, hn::MulAdd(hn::Set(d, 0.3275911f), z, one));
+  V p = hn::Set(d, 1.061405429f);
+  p = hn::MulAdd(p, t, hn::Set(d, -1.453152027f));
+  p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
+  p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
+  p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
+  const V tail = hn::Mul(hn::Mul(hn::Mul(p, t), hn::Set(d, 0.5f)), hn::Exp(d, hn::Neg(hn::Mul(z, z))));
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(one, tail));
+}
+
+template <Activation kActivation>
+inline V Activate(D d, V x) {
+  if constexpr (kActivation == Activation::kSilu) {
+    return hn::Mul(x, Sigmoid(d, x));
+  } else if constexpr (kActivation == Activation::kGelu) {
+    return hn::Mul(x, NormalCdf(d, x));
+  } else if constexpr (kActivation == Activation::kGeluTanh) {
+    // 0.5 x (1 + tanh u) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3)
+    const V inner = hn::MulAdd(hn::Mul(hn::Set(d, 0.044715f), hn::Mul(x, x)), x, x);
+    return hn::Mul(x, Sigmoid(d, hn::Mul(hn::Set(d, 1.5957691216057308f), inner)));
+  } else {
+    const V positive = hn::Max(x, hn::Zero(d));
+    return kActivation == Activation::kRelu ? positive : hn::Mul(positive, positive);
+  }
+}
+
+// ln(1 + e^x), also where e^x overflows or vanishes: max(x, 0) + log1p(e^-|x|).
+inline V Softplus(D d, V x) {
+  return hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(x)))));
+}
+
+inline V SoftCap(D d, V x, float cap) {
+  return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Mul(x, hn::Set(d, 1.0f / cap))));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace smelt::cpu
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,72 @@
+#include "infer/cpu/weights.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/status.h"
+
+namespace smelt::cpu {
+namespace {
+
+absl::Status OutOfMemory(const TensorInfo& info) {
+  return Error(ErrorCode::kOutOfMemory, "no memory for tensor '", Escape(info.name), "' (",
+               info.shape.elements() * sizeof(float), " bytes)");
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSource& source, TensorRef tensor,
+                                                                 WeightUse use) {
+  const TensorInfo& info = source.tensors()[static_cast<size_t>(tensor)];
+  auto weight = std::make_shared<CpuWeight>();
+  weight->source_ = &source;
+  weight->tensor_ = static_cast<size_t>(tensor);
+  weight->rows_ = info.shape.rows();
+  weight->columns_ = info.shape.columns();
+  weight->tile_rows_ = std::max<uint64_t>(1, info.tile_rows);
+  weight->codec_ = FindCodec(info.type);
+
+  if (use != WeightUse::kValues) {
+    absl::StatusOr<MappedRows> mapped = source.MapRows(weight->tensor_);
+    if (mapped.ok() && weight->codec_ == nullptr) {
+      return Error(ErrorCode::kUnsupported, "tensor '", Escape(info.name), "' has type ", Info(info.type).name,
+                   ", which the engine cannot read");
+    }
+    if (mapped.ok()) {
+      weight->mapped_ = true;
+      weight->rows_in_memory_ = *std::move(mapped);
+      weight->contiguous_ = weight->rows_in_memory_.pointers.empty() &&
+                            weight->rows_in_memory_.stride == RowBytes(info.type, weight->columns_);
+      return weight;
+    }
+    if (CodeOf(mapped.status()) != ErrorCode::kUnsupported) return mapped.status();
+    if (use == WeightUse::kStream) return weight;
+  }
+  weight->values_ = Array<float>(info.shape.elements());
+  if (!weight->values_.ok()) return OutOfMemory(info);
+  SMELT_RETURN_IF_ERROR(source.ReadRows(weight->tensor_, 0, weight->rows_, weight->values_.data()));
+  if (use == WeightUse::kResident) {
+    weight->mapped_ = weight->contiguous_ = true;
+    weight->codec_ = FindCodec(TensorType::kF32);
+    weight->rows_in_memory_.base = reinterpret_cast<const std::byte*>(weight->values_.data());
+    weight->rows_in_memory_.stride = weight->columns_ * sizeof(float);
+  }
+  return weight;
+}
+
+absl::Status CpuWeight::Decode(uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns, float* out,
+                               size_t stride) const {
+  if (mapped_) {
+    // A column that begins a block begins at a whole number of blocks' bytes.
+    const uint64_t skip = RowBytes(codec_->type(), first_column).value_or(0);
+    for (uint64_t r = 0; r < rows; ++r) codec_->Decode(row(first_row + r) + skip, columns, out + r * stride);
+    return absl::OkStatus();
+  }
+  // ReadRows writes without gaps: the rows are read to the end of the tile and moved apart, first one first.
+  float* packed = out + rows * (stride - columns_);
+  SMELT_RETURN_IF_ERROR(source_->ReadRows(tensor_, first_row, rows, packed));
+  for (uint64_t r = 0; r < rows; ++r) std::memmove(out + r * stride, packed + r * columns_, columns_ * sizeof(float));
+  return absl::OkStatus();
+}
+
+}  // namespace smelt::cpu

@@ -1,0 +1,54 @@
+// Weights as the CPU backend holds them: small ones as f32, matrices where they lie.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "infer/backend.h"
+#include "infer/cpu/memory.h"
+#include "lib/model/model_source.h"
+#include "quant/codec.h"
+
+namespace smelt::cpu {
+
+class CpuWeight : public Weight {
+ public:
+  /// kValues: `values` are read. Otherwise the rows are mapped; what cannot be is read when it is wanted (kStream) or kept as f32
+  /// (kResident).
+  static absl::StatusOr<std::shared_ptr<const CpuWeight>> Load(const ModelSource& source, TensorRef tensor,
+                                                               WeightUse use);
+
+  uint64_t rows() const { return rows_; }
+  uint64_t columns() const { return columns_; }
+  const Codec& codec() const { return *codec_; }
+  uint64_t tile_rows() const { return tile_rows_; }
+
+  /// All values as f32; only for weights loaded with WeightUse::kValues.
+  const float* values() const { return values_.data(); }
+  /// True when rows can be read in place and in part, by row().
+  bool mapped() const { return mapped_; }
+  const std::byte* row(uint64_t i) const { return rows_in_memory_.row(i); }
+  /// True when rows follow each other without a gap, so that row(i) begins several of them.
+  bool contiguous() const { return contiguous_; }
+
+  /// Columns [first_column, first_column + columns) of some rows, as f32, `stride` floats from row to row. Weights that are not
+  /// mapped can only be read in whole rows.
+  absl::Status Decode(uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns, float* out,
+                      size_t stride) const;
+
+ private:
+  const ModelSource* source_ = nullptr;
+  size_t tensor_ = 0;
+  uint64_t rows_ = 0, columns_ = 0, tile_rows_ = 1;
+  const Codec* codec_ = nullptr;
+  bool mapped_ = false, contiguous_ = false;
+  MappedRows rows_in_memory_;
+  Array<float> values_;
+};
+
+inline const CpuWeight& AsCpu(const WeightPtr& w) { return static_cast<const CpuWeight&>(*w); }
+/// Values of an optional vector, or nullptr.
+inline const float* ValuesOf(const WeightPtr& w) { return w == nullptr ? nullptr : AsCpu(w).values(); }
+
+}  // namespace smelt::cpu

@@ -1,0 +1,267 @@
+#include "infer/lower.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+class Lowerer {
+ public:
+  Lowerer(uint32_t width, const ModelSource& source, WeightUse use, Backend& backend)
+      : width_(width), source_(source), use_(use), backend_(backend) {
+    graph_.slots.push_back({width, 0});
+  }
+
+  absl::Status Layer(const LayerSpec& layer) {
+    Slot ffn_in = 0;
+    const uint64_t start = top_;
+    if (layer.parallel) {
+      if (!layer.ffn_norm.present())
+        return Error(ErrorCode::kUnsupported, "a parallel block without a norm before its feed-forward part");
+      // Both halves read the block's input: this one must be taken before the other half changes it.
+      ffn_in = NewSlot(width_);
+    }
+    parallel_ffn_ = layer.parallel ? &layer.ffn_norm : nullptr;
+    parallel_in_ = ffn_in;
+    const uint64_t mixer_start = top_;
+    SMELT_RETURN_IF_ERROR(std::visit([&](const auto& mixer) { return Mixer(layer, mixer); }, layer.mixer));
+    if (std::holds_alternative<std::monostate>(layer.ffn)) return absl::OkStatus();
+    top_ = layer.parallel ? mixer_start : start;
+    if (!layer.parallel && layer.ffn_norm.present()) {
+      ffn_in = NewSlot(width_);
+      SMELT_RETURN_IF_ERROR(AddNorm(layer.ffn_norm, 0, ffn_in, width_, false));
+    }
+    if (const Mlp* mlp = std::get_if<Mlp>(&layer.ffn)) return Feed(layer, *mlp, ffn_in);
+    return Feed(layer, std::get<Experts>(layer.ffn), ffn_in);
+  }
+
+  absl::Status AddNorm(const Norm& norm, Slot in, Slot out, uint32_t features, bool add) {
+    NormOp op{.in = in, .out = out, .kind = norm.kind, .epsilon = static_cast<float>(norm.epsilon),
+              .features = features, .weights = features, .add = add};
+    op.group = norm.group == 0 ? features : static_cast<uint32_t>(norm.group);
+    if (norm.weight != kNoTensor) {
+      op.weights = static_cast<uint32_t>(Shape(norm.weight).elements());
+      SMELT_ASSIGN_OR_RETURN(op.weight, Values(norm.weight));
+    }
+    SMELT_ASSIGN_OR_RETURN(op.bias, Values(norm.bias));
+    if (op.group == 0 || features % op.group != 0 || op.weights == 0 || features % op.weights != 0)
+      return Error(ErrorCode::kUnsupported, "a norm over groups of ", op.group, " of ", features, " values");
+    graph_.ops.push_back(std::move(op));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Matrix> Lower(const Linear& linear) {
+    Matrix m;
+    if (!linear.present()) return m;
+    const smelt::Shape& shape = Shape(linear.weight);
+    m.columns = static_cast<uint32_t>(shape.columns());
+    m.expert_rows = shape.ne[1];
+    m.first_row = linear.first_row;
+    m.rows = static_cast<uint32_t>(linear.rows == 0 ? shape.ne[1] - linear.first_row : linear.rows);
+    if (shape.columns() > std::numeric_limits<uint32_t>::max() || linear.first_row + m.rows > shape.ne[1])
+      return Error(ErrorCode::kInternal, "rows of a fused tensor beyond its end");
+    SMELT_ASSIGN_OR_RETURN(m.weight, backend_.LoadWeight(source_, linear.weight, use_));
+    SMELT_ASSIGN_OR_RETURN(m.bias, Values(linear.bias));
+    return m;
+  }
+
+  Graph Take() { return std::move(graph_); }
+
+ private:
+  const smelt::Shape& Shape(TensorRef t) const { return source_.tensors()[static_cast<size_t>(t)].shape; }
+
+  absl::StatusOr<WeightPtr> Values(TensorRef t) {
+    if (t == kNoTensor) return WeightPtr();
+    return backend_.LoadWeight(source_, t, WeightUse::kValues);
+  }
+
+  Slot NewSlot(uint32_t features) {
+    graph_.slots.push_back({features, top_});
+    top_ += features;
+    graph_.scratch_features = std::max(graph_.scratch_features, top_);
+    return static_cast<Slot>(graph_.slots.size() - 1);
+  }
+
+  absl::Status Multiply(const Linear& linear, Slot in, Slot out, Store store = Store::kSet,
+                        Activation activation = Activation::kSilu) {
+    MatMulOp op{.in = in, .out = out, .store = store, .activation = activation};
+    SMELT_ASSIGN_OR_RETURN(op.matrix, Lower(linear));
+    graph_.ops.push_back(std::move(op));
+    return absl::OkStatus();
+  }
+
+  // Rows [first, first + rows) of a fused product.
+  static Linear Part(const Linear& whole, uint64_t first, uint64_t rows) {
+    Linear part = whole;
+    part.first_row += first;
+    part.rows = rows;
+    return part;
+  }
+
+  // x += linear(in), or x += norm(linear(in)).
+  absl::Status AddToStream(const Linear& linear, Slot in, const Norm& post) {
+    if (parallel_ffn_ != nullptr) {
+      SMELT_RETURN_IF_ERROR(AddNorm(*std::exchange(parallel_ffn_, nullptr), 0, parallel_in_, width_, false));
+    }
+    if (!post.present()) return Multiply(linear, in, 0, Store::kAdd);
+    const Slot delta = NewSlot(width_);
+    SMELT_RETURN_IF_ERROR(Multiply(linear, in, delta));
+    return AddNorm(post, delta, 0, width_, true);
+  }
+
+  // The mixer's input; `reuse` features are wanted there afterwards.
+  absl::StatusOr<Slot> MixerInput(const LayerSpec& layer, uint32_t reuse, Slot& scratch) {
+    scratch = NewSlot(std::max(width_, reuse));
+    if (!layer.mixer_norm.present()) return Slot{0};
+    SMELT_RETURN_IF_ERROR(AddNorm(layer.mixer_norm, 0, scratch, width_, false));
+    return scratch;
+  }
+
+  absl::Status Mixer(const LayerSpec& layer, const Attention& a) {
+    const uint32_t q_features = a.heads * a.key_size, k_features = a.kv_heads * a.key_size;
+    const uint32_t v_features = a.kv_heads * a.value_size, out_features = a.heads * a.value_size;
+    Slot mixed = 0;
+    SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, out_features, mixed));
+    const Slot q = NewSlot(q_features), k = NewSlot(k_features), v = NewSlot(v_features);
+    SMELT_RETURN_IF_ERROR(Multiply(a.q, in, q));
+    SMELT_RETURN_IF_ERROR(Multiply(a.k, in, k));
+    SMELT_RETURN_IF_ERROR(Multiply(a.v, in, v));
+    if (a.q_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.q_norm, q, q, q_features, false));
+    if (a.k_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.k_norm, k, k, k_features, false));
+    if (a.rope.style != RopeStyle::kNone) {
+      graph_.ops.push_back(RopeOp{.q = q, .k = k, .rope = a.rope, .heads = a.heads, .kv_heads = a.kv_heads,
+                                  .head_size = a.key_size});
+    }
+    AttentionOp op{.q = q, .k = k, .v = v, .out = mixed, .heads = a.heads, .kv_heads = a.kv_heads,
+                   .key_size = a.key_size, .value_size = a.value_size, .scale = static_cast<float>(a.scale),
+                   .softcap = static_cast<float>(a.softcap), .window = a.window, .causal = a.causal};
+    SMELT_ASSIGN_OR_RETURN(op.sinks, Values(a.sinks));
+    graph_.ops.push_back(std::move(op));
+    graph_.state_per_token = k_features + v_features;
+    return AddToStream(a.output, mixed, layer.post_mixer_norm);
+  }
+
+  absl::Status Mixer(const LayerSpec& layer, const Mamba1& m) {
+    Slot normed = 0;
+    SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, 0, normed));
+    const Slot x = NewSlot(m.inner), z = NewSlot(m.inner), rank = NewSlot(m.rank), b = NewSlot(m.state);
+    const Slot c = NewSlot(m.state), dt = NewSlot(m.inner);
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, 0, m.inner), in, x));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, m.inner, m.inner), in, z));
+    SMELT_RETURN_IF_ERROR(AddConvolution(x, m.conv_weight, m.conv_bias, m.inner, m.conv));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.x, 0, m.rank), x, rank));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.x, m.rank, m.state), x, b));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.x, m.rank + m.state, m.state), x, c));
+    if (m.dt_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(m.dt_norm, rank, rank, m.rank, false));
+    if (m.b_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(m.b_norm, b, b, m.state, false));
+    if (m.c_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(m.c_norm, c, c, m.state, false));
+    SMELT_RETURN_IF_ERROR(Multiply(m.dt, rank, dt));
+    Scan1Op op{.x = x, .z = z, .dt = dt, .b = b, .c = c, .out = x, .inner = m.inner, .state = m.state};
+    SMELT_ASSIGN_OR_RETURN(op.a, Values(m.a));
+    SMELT_ASSIGN_OR_RETURN(op.d, Values(m.d));
+    graph_.ops.push_back(std::move(op));
+    return AddToStream(m.out, x, layer.post_mixer_norm);
+  }
+
+  absl::Status Mixer(const LayerSpec& layer, const Mamba2& m) {
+    Slot normed = 0;
+    SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, m.inner, normed));
+    const uint32_t channels = m.inner + 2 * m.groups * m.state;
+    const Slot z = NewSlot(m.inner), xbc = NewSlot(channels), dt = NewSlot(m.heads);
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, 0, m.inner), in, z));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, m.inner, channels), in, xbc));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, m.inner + channels, m.heads), in, dt));
+    SMELT_RETURN_IF_ERROR(AddConvolution(xbc, m.conv_weight, m.conv_bias, channels, m.conv));
+    Scan2Op op{.xbc = xbc, .dt = dt, .out = normed, .inner = m.inner, .state = m.state, .heads = m.heads,
+               .groups = m.groups, .dt_min = static_cast<float>(m.dt_min), .dt_max = static_cast<float>(m.dt_max)};
+    SMELT_ASSIGN_OR_RETURN(op.dt_bias, Values(m.dt_bias));
+    SMELT_ASSIGN_OR_RETURN(op.a, Values(m.a));
+    SMELT_ASSIGN_OR_RETURN(op.d, Values(m.d));
+    graph_.ops.push_back(std::move(op));
+    graph_.ops.push_back(GateOp{.x = normed, .z = z, .features = m.inner});
+    if (m.norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(m.norm, normed, normed, m.inner, false));
+    return AddToStream(m.out, normed, layer.post_mixer_norm);
+  }
+
+  absl::Status AddConvolution(Slot x, TensorRef weight, TensorRef bias, uint32_t channels, uint32_t taps) {
+    ConvOp op{.x = x, .channels = channels, .taps = taps};
+    SMELT_ASSIGN_OR_RETURN(op.weight, Values(weight));
+    SMELT_ASSIGN_OR_RETURN(op.bias, Values(bias));
+    graph_.ops.push_back(std::move(op));
+    return absl::OkStatus();
+  }
+
+  absl::Status Feed(const LayerSpec& layer, const Mlp& mlp, Slot in) {
+    const Linear& up = mlp.up;
+    const Slot hidden = NewSlot(static_cast<uint32_t>(up.rows == 0 ? Shape(up.weight).ne[1] - up.first_row : up.rows));
+    if (mlp.gate.present()) {
+      SMELT_RETURN_IF_ERROR(Multiply(mlp.gate, in, hidden));
+      SMELT_RETURN_IF_ERROR(Multiply(up, in, hidden, Store::kMultiplyAct, mlp.activation));
+    } else {
+      SMELT_RETURN_IF_ERROR(Multiply(up, in, hidden, Store::kActivate, mlp.activation));
+    }
+    return AddToStream(mlp.down, hidden, layer.post_ffn_norm);
+  }
+
+  absl::Status Feed(const LayerSpec& layer, const Experts& e, Slot in) {
+    ExpertsOp op{.in = in, .out = 0, .add = true, .count = e.count, .used = e.used, .width = width_,
+                 .gating = e.gating, .normalize = e.normalize, .scale = static_cast<float>(e.scale),
+                 .activation = e.activation, .clamped = e.clamped};
+    SMELT_ASSIGN_OR_RETURN(op.router, Lower(e.router));
+    SMELT_ASSIGN_OR_RETURN(op.gate, Lower(e.gate));
+    SMELT_ASSIGN_OR_RETURN(op.up, Lower(e.up));
+    SMELT_ASSIGN_OR_RETURN(op.down, Lower(e.down));
+    op.hidden = op.up.rows;
+    op.shared_activation = e.shared.activation;
+    SMELT_ASSIGN_OR_RETURN(op.shared_gate_proj, Lower(e.shared.gate));
+    SMELT_ASSIGN_OR_RETURN(op.shared_up, Lower(e.shared.up));
+    SMELT_ASSIGN_OR_RETURN(op.shared_down, Lower(e.shared.down));
+    SMELT_ASSIGN_OR_RETURN(op.shared_gate, Lower(e.shared_gate));
+    if (!layer.post_ffn_norm.present()) {
+      graph_.ops.push_back(std::move(op));
+      return absl::OkStatus();
+    }
+    op.out = NewSlot(width_);
+    op.add = false;
+    const Slot delta = op.out;
+    graph_.ops.push_back(std::move(op));
+    return AddNorm(layer.post_ffn_norm, delta, 0, width_, true);
+  }
+
+  const uint32_t width_;
+  const ModelSource& source_;
+  const WeightUse use_;
+  Backend& backend_;
+  Graph graph_;
+  uint64_t top_ = 0;  // scratch features in use
+  const Norm* parallel_ffn_ = nullptr;
+  Slot parallel_in_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<Graph> LowerLayer(const LayerSpec& layer, uint32_t width, const ModelSource& source, WeightUse use,
+                                 Backend& backend) {
+  Lowerer lowerer(width, source, use, backend);
+  SMELT_RETURN_IF_ERROR(lowerer.Layer(layer));
+  return lowerer.Take();
+}
+
+absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& source, Backend& backend) {
+  Lowerer lowerer(spec.width, source, WeightUse::kStream, backend);
+  if (spec.final_norm.present()) SMELT_RETURN_IF_ERROR(lowerer.AddNorm(spec.final_norm, 0, 0, spec.width, false));
+  return lowerer.Take();
+}
+
+absl::StatusOr<Head> LowerHead(const ModelSpec& spec, const ModelSource& source, WeightUse use, Backend& backend) {
+  Lowerer lowerer(spec.width, source, use, backend);
+  Head head{.scale = static_cast<float>(spec.logit_scale), .softcap = static_cast<float>(spec.logit_softcap)};
+  SMELT_ASSIGN_OR_RETURN(head.output, lowerer.Lower(spec.output));
+  return head;
+}
+
+}  // namespace smelt

@@ -1,0 +1,52 @@
+// One model taken through its layers, one layer at a time.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "infer/backend.h"
+#include "infer/lower.h"
+
+namespace smelt {
+
+/// Everything of a model that lives as long as its evaluation. Layers are compiled when their turn comes and forgotten after.
+class ModelRun {
+ public:
+  static absl::StatusOr<std::unique_ptr<ModelRun>> Create(const ModelSource& source, ModelSpec spec,
+                                                          Activations activations, Backend& backend);
+
+  const ModelSpec& spec() const { return spec_; }
+  const Head& head() const { return head_; }
+  Buffer& x() { return *x_; }
+  /// Bytes of activations and state that one token of a batch needs, besides scratch that models share.
+  uint64_t scratch_bytes_per_token() const { return scratch_bytes_; }
+
+  /// Allocates the residual stream for a kind of batch.
+  absl::Status Allocate(const Batch& batch, size_t sequences);
+  absl::Status Embed(const Batch& batch, std::span<const int32_t> ids);
+  /// Does nothing past the last layer.
+  absl::Status RunLayer(size_t layer, Batch& batch);
+  absl::Status RunFinalNorm(Batch& batch);
+
+ private:
+  ModelRun(const ModelSource& source, Activations activations, Backend& backend)
+      : source_(source), activations_(activations), backend_(backend) {}
+
+  const ModelSource& source_;
+  const Activations activations_;
+  Backend& backend_;
+  ModelSpec spec_;
+  Head head_;
+  WeightPtr embedding_, positions_;
+  std::unique_ptr<Program> final_norm_;
+  std::unique_ptr<Buffer> x_;
+  std::unique_ptr<State> state_;
+  uint64_t scratch_bytes_ = 0;
+};
+
+/// Ids must be in [0, vocabulary).
+absl::Status CheckIds(std::span<const int32_t> ids, uint32_t vocabulary);
+
+}  // namespace smelt

@@ -1,0 +1,340 @@
+#include "tests/infer/memory_model.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "lib/base/status.h"
+#include "quant/codec.h"
+
+namespace smelt::testing {
+
+TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double center, TensorType type) {
+  TensorInfo info;
+  info.name = "t" + std::to_string(tensors_.size());
+  info.shape.dims = static_cast<int>(ne.size());
+  for (size_t i = 0; i < ne.size(); ++i) info.shape.ne[i] = ne[i];
+  info.type = type;
+  std::vector<float> values(info.shape.elements());
+  for (float& v : values) {
+    const double unit = static_cast<double>(random_() >> 11) * 0x1p-53;
+    v = static_cast<float>(center + spread * (2 * unit - 1));
+  }
+  const Codec* codec = FindCodec(type);
+  std::vector<std::byte> bytes(RowBytes(type, info.shape.columns()).value() * info.shape.rows());
+  EncodeScratch scratch;
+  codec->Encode(values.data(), info.shape.rows(), info.shape.columns(), nullptr, bytes.data(), scratch);
+  codec->Decode(bytes.data(), values.size(), values.data());
+  tensors_.push_back(std::move(info));
+  bytes_.push_back(std::move(bytes));
+  values_.push_back(std::move(values));
+  return static_cast<TensorRef>(tensors_.size() - 1);
+}
+
+absl::Status MemoryModel::ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const {
+  const uint64_t columns = tensors_[tensor].shape.columns();
+  std::memcpy(out, values_[tensor].data() + first * columns, count * columns * sizeof(float));
+  return absl::OkStatus();
+}
+
+absl::Status MemoryModel::ReadRawRows(size_t tensor, uint64_t first, uint64_t count, std::byte* out) const {
+  const uint64_t row = RowBytes(tensors_[tensor].type, tensors_[tensor].shape.columns()).value();
+  std::memcpy(out, bytes_[tensor].data() + first * row, count * row);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MappedRows> MemoryModel::MapRows(size_t tensor) const {
+  if (!mappable_) return Error(ErrorCode::kUnsupported, "not mappable");
+  MappedRows rows;
+  rows.base = bytes_[tensor].data();
+  rows.stride = RowBytes(tensors_[tensor].type, tensors_[tensor].shape.columns()).value();
+  return rows;
+}
+
+namespace {
+
+using Row = std::vector<double>;
+using Rows = std::vector<Row>;
+
+double Act(Activation a, double x) {
+  switch (a) {
+    case Activation::kSilu: return x / (1 + std::exp(-x));
+    case Activation::kGelu: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kGeluTanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::kRelu: return x > 0 ? x : 0;
+    case Activation::kRelu2: return x > 0 ? x * x : 0;
+  }
+  return 0;
+}
+double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+class Forward {
+ public:
+  Forward(const ModelSpec& spec, const MemoryModel& model) : spec_(spec), model_(model) {}
+
+  Rows Run(const std::vector<int32_t>& ids) const {
+    Rows x;
+    for (size_t t = 0; t < ids.size(); ++t) {
+      Row row(spec_.width);
+      for (size_t i = 0; i < row.size(); ++i) {
+        row[i] = At(spec_.embedding, static_cast<size_t>(ids[t]) * spec_.width + i) * spec_.embedding_scale;
+        if (spec_.positions != kNoTensor) row[i] += At(spec_.positions, t * spec_.width + i);
+      }
+      x.push_back(row);
+    }
+    for (const LayerSpec& layer : spec_.layers) Layer(layer, x);
+    for (Row& row : x) {
+      row = Multiply(spec_.output, Normed(spec_.final_norm, row));
+      for (double& v : row) {
+        v *= spec_.logit_scale;
+        if (spec_.logit_softcap > 0) v = spec_.logit_softcap * std::tanh(v / spec_.logit_softcap);
+      }
+    }
+    return x;
+  }
+
+ private:
+  double At(TensorRef t, size_t i) const { return model_.Values(t)[i]; }
+
+  Row Normed(const Norm& n, const Row& x) const {
+    if (!n.present()) return x;
+    Row y(x.size());
+    const size_t group = n.group == 0 ? x.size() : n.group;
+    const size_t weights = n.weight == kNoTensor ? 1 : model_.Values(n.weight).size();
+    for (size_t g = 0; g < x.size(); g += group) {
+      double mean = 0, square = 0;
+      if (n.kind == NormKind::kLayer)
+        for (size_t i = g; i < g + group; ++i) mean += x[i] / static_cast<double>(group);
+      for (size_t i = g; i < g + group; ++i) square += (x[i] - mean) * (x[i] - mean) / static_cast<double>(group);
+      for (size_t i = g; i < g + group; ++i) {
+        y[i] = (x[i] - mean) / std::sqrt(square + n.epsilon);
+        if (n.weight != kNoTensor) y[i] *= At(n.weight, i % weights);
+        if (n.bias != kNoTensor) y[i] += At(n.bias, i % weights);
+      }
+    }
+    return y;
+  }
+
+  Row Multiply(const Linear& l, const Row& x, size_t expert = 0) const {
+    const Shape& shape = model_.ShapeOf(l.weight);
+    const size_t rows = l.rows == 0 ? shape.ne[1] - l.first_row : l.rows;
+    Row y(rows);
+    for (size_t r = 0; r < rows; ++r) {
+      const size_t row = expert * shape.ne[1] + l.first_row + r;
+      for (size_t k = 0; k < x.size(); ++k) y[r] += At(l.weight, row * x.size() + k) * x[k];
+      if (l.bias != kNoTensor) y[r] += At(l.bias, row);
+    }
+    return y;
+  }
+
+  void Layer(const LayerSpec& layer, Rows& x) const {
+    Rows in;
+    for (const Row& row : x) in.push_back(Normed(layer.mixer_norm, row));
+    Rows mixed = std::visit([&](const auto& mixer) { return Mix(mixer, in); }, layer.mixer);
+    const Rows before = x;
+    for (size_t t = 0; t < x.size(); ++t) AddTo(x[t], Normed(layer.post_mixer_norm, mixed[t]));
+    if (std::holds_alternative<std::monostate>(layer.ffn)) return;
+    for (size_t t = 0; t < x.size(); ++t) {
+      const Row h = Normed(layer.ffn_norm, layer.parallel ? before[t] : x[t]);
+      const Row y = std::holds_alternative<Mlp>(layer.ffn) ? Feed(std::get<Mlp>(layer.ffn), h)
+                                                           : Feed(std::get<Experts>(layer.ffn), h);
+      AddTo(x[t], Normed(layer.post_ffn_norm, y));
+    }
+  }
+
+  static void AddTo(Row& x, const Row& y) {
+    for (size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+  }
+
+  Row Feed(const Mlp& mlp, const Row& x) const {
+    Row up = Multiply(mlp.up, x);
+    if (mlp.gate.present()) {
+      const Row gate = Multiply(mlp.gate, x);
+      for (size_t i = 0; i < up.size(); ++i) up[i] *= Act(mlp.activation, gate[i]);
+    } else {
+      for (double& v : up) v = Act(mlp.activation, v);
+    }
+    return Multiply(mlp.down, up);
+  }
+
+  Row Feed(const Experts& e, const Row& x) const {
+    Row score = Multiply(e.router, x);
+    const auto softmax = [](Row& r) {
+      double sum = 0;
+      for (double& v : r) sum += v = std::exp(v);
+      for (double& v : r) v /= sum;
+    };
+    if (e.gating == Experts::Gating::kSoftmax) softmax(score);
+    if (e.gating == Experts::Gating::kSigmoid)
+      for (double& v : score) v = Sigmoid(v);
+    std::vector<size_t> chosen;
+    for (uint32_t i = 0; i < e.used; ++i) {
+      size_t best = e.count;
+      for (size_t j = 0; j < e.count; ++j) {
+        bool taken = false;
+        for (size_t c : chosen) taken = taken || c == j;
+        if (!taken && (best == e.count || score[j] > score[best])) best = j;
+      }
+      chosen.push_back(best);
+    }
+    Row weight;
+    double sum = 0;
+    for (size_t c : chosen) weight.push_back(score[c]), sum += score[c];
+    if (e.gating == Experts::Gating::kSoftmaxOfTopK) {
+      softmax(weight);
+    } else if (e.normalize) {
+      for (double& w : weight) w /= sum;
+    }
+    Row y(x.size());
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      Row up = Multiply(e.up, x, chosen[i]);
+      const Row gate = e.gate.present() ? Multiply(e.gate, x, chosen[i]) : Row();
+      for (size_t j = 0; j < up.size(); ++j) {
+        if (e.clamped) {
+          const double g = std::min(gate[j], 7.0), u = std::max(-7.0, std::min(7.0, up[j]));
+          up[j] = (u + 1) * g * Sigmoid(1.702 * g);
+        } else {
+          up[j] = e.gate.present() ? Act(e.activation, gate[j]) * up[j] : Act(e.activation, up[j]);
+        }
+      }
+      const Row down = Multiply(e.down, up, chosen[i]);
+      for (size_t j = 0; j < y.size(); ++j) y[j] += weight[i] * e.scale * down[j];
+    }
+    if (e.shared.up.present()) {
+      const double scale = e.shared_gate.present() ? Sigmoid(Multiply(e.shared_gate, x)[0]) : 1;
+      const Row shared = Feed(e.shared, x);
+      for (size_t j = 0; j < y.size(); ++j) y[j] += scale * shared[j];
+    }
+    return y;
+  }
+
+  void Rotate(const Rope& rope, size_t position, bool is_long, double* head) const {
+    const std::vector<double>& f = is_long ? rope.long_frequency : rope.frequency;
+    const double magnitude = is_long ? rope.long_magnitude : rope.magnitude;
+    for (size_t j = 0; j < rope.dims / 2; ++j) {
+      const double angle = static_cast<double>(position) * f[j];
+      const double c = std::cos(angle) * magnitude, s = std::sin(angle) * magnitude;
+      double& a = rope.style == RopeStyle::kHalves ? head[j] : head[2 * j];
+      double& b = rope.style == RopeStyle::kHalves ? head[j + rope.dims / 2] : head[2 * j + 1];
+      const double x = a, y = b;
+      a = x * c - y * s;
+      b = x * s + y * c;
+    }
+  }
+
+  Rows Mix(const Attention& a, const Rows& in) const {
+    Rows q, k, v;
+    for (size_t t = 0; t < in.size(); ++t) {
+      q.push_back(Normed(a.q_norm, Multiply(a.q, in[t])));
+      k.push_back(Normed(a.k_norm, Multiply(a.k, in[t])));
+      v.push_back(Multiply(a.v, in[t]));
+      if (a.rope.style == RopeStyle::kNone) continue;
+      const bool is_long = in.size() > a.rope.long_from;
+      for (size_t h = 0; h < a.heads; ++h) Rotate(a.rope, t, is_long, q[t].data() + h * a.key_size);
+      for (size_t h = 0; h < a.kv_heads; ++h) Rotate(a.rope, t, is_long, k[t].data() + h * a.key_size);
+    }
+    Rows out;
+    for (size_t t = 0; t < in.size(); ++t) {
+      Row y(static_cast<size_t>(a.heads) * a.value_size);
+      for (size_t h = 0; h < a.heads; ++h) {
+        const size_t g = h / (a.heads / a.kv_heads);
+        Row weight(in.size());
+        double sum = a.sinks == kNoTensor ? 0 : std::exp(At(a.sinks, h));
+        for (size_t s = 0; s < in.size(); ++s) {
+          if (a.causal && s > t) continue;
+          if (a.window != 0 && s + a.window <= t) continue;
+          double dot = 0;
+          for (size_t i = 0; i < a.key_size; ++i) dot += q[t][h * a.key_size + i] * k[s][g * a.key_size + i];
+          dot *= a.scale;
+          if (a.softcap > 0) dot = a.softcap * std::tanh(dot / a.softcap);
+          sum += weight[s] = std::exp(dot);
+        }
+        for (size_t s = 0; s < in.size(); ++s) {
+          for (size_t i = 0; i < a.value_size; ++i)
+            y[h * a.value_size + i] += weight[s] / sum * v[s][g * a.value_size + i];
+        }
+      }
+      out.push_back(Multiply(a.output, y));
+    }
+    return out;
+  }
+
+  // silu(causal convolution) of columns [first, first + channels).
+  Rows Convolve(const Rows& in, size_t first, size_t channels, size_t taps, TensorRef weight, TensorRef bias) const {
+    Rows out(in.size(), Row(channels));
+    for (size_t t = 0; t < in.size(); ++t) {
+      for (size_t c = 0; c < channels; ++c) {
+        double sum = bias == kNoTensor ? 0 : At(bias, c);
+        for (size_t j = 0; j < taps; ++j) {
+          if (t + j + 1 >= taps) sum += At(weight, c * taps + j) * in[t + j + 1 - taps][first + c];
+        }
+        out[t][c] = Act(Activation::kSilu, sum);
+      }
+    }
+    return out;
+  }
+
+  Rows Mix(const Mamba1& m, const Rows& in) const {
+    Rows xz, out;
+    for (const Row& row : in) xz.push_back(Multiply(m.in, row));
+    const Rows x = Convolve(xz, 0, m.inner, m.conv, m.conv_weight, m.conv_bias);
+    Row h(static_cast<size_t>(m.inner) * m.state);
+    for (size_t t = 0; t < in.size(); ++t) {
+      const Row all = Multiply(m.x, x[t]);
+      const Row rank = Normed(m.dt_norm, Row(all.begin(), all.begin() + m.rank));
+      const Row b = Normed(m.b_norm, Row(all.begin() + m.rank, all.begin() + m.rank + m.state));
+      const Row c = Normed(m.c_norm, Row(all.begin() + m.rank + m.state, all.end()));
+      const Row dt = Multiply(m.dt, rank);
+      Row y(m.inner);
+      for (size_t i = 0; i < m.inner; ++i) {
+        const double step = std::log1p(std::exp(dt[i]));
+        for (size_t j = 0; j < m.state; ++j) {
+          double& s = h[i * m.state + j];
+          s = std::exp(step * At(m.a, i * m.state + j)) * s + step * b[j] * x[t][i];
+          y[i] += c[j] * s;
+        }
+        y[i] = (y[i] + At(m.d, i) * x[t][i]) * Act(Activation::kSilu, xz[t][m.inner + i]);
+      }
+      out.push_back(Multiply(m.out, y));
+    }
+    return out;
+  }
+
+  Rows Mix(const Mamba2& m, const Rows& in) const {
+    const size_t channels = m.inner + 2 * m.groups * m.state, size = m.inner / m.heads;
+    Rows all, out;
+    for (const Row& row : in) all.push_back(Multiply(m.in, row));
+    const Rows xbc = Convolve(all, m.inner, channels, m.conv, m.conv_weight, m.conv_bias);
+    Row h(static_cast<size_t>(m.inner) * m.state);
+    for (size_t t = 0; t < in.size(); ++t) {
+      Row y(m.inner);
+      for (size_t head = 0; head < m.heads; ++head) {
+        const double raw = all[t][m.inner + channels + head] + At(m.dt_bias, head);
+        const double step = std::min(std::max(std::log1p(std::exp(raw)), m.dt_min), m.dt_max);
+        const size_t group = head / (m.heads / m.groups);
+        for (size_t p = 0; p < size; ++p) {
+          const size_t i = head * size + p;
+          for (size_t j = 0; j < m.state; ++j) {
+            double& s = h[i * m.state + j];
+            s = std::exp(step * At(m.a, head)) * s + step * xbc[t][m.inner + group * m.state + j] * xbc[t][i];
+            y[i] += xbc[t][m.inner + (m.groups + group) * m.state + j] * s;
+          }
+          y[i] = (y[i] + At(m.d, head) * xbc[t][i]) * Act(Activation::kSilu, all[t][i]);
+        }
+      }
+      out.push_back(Multiply(m.out, Normed(m.norm, y)));
+    }
+    return out;
+  }
+
+  const ModelSpec& spec_;
+  const MemoryModel& model_;
+};
+
+}  // namespace
+
+std::vector<std::vector<double>> ReferenceLogits(const ModelSpec& spec, const MemoryModel& model,
+                                                 const std::vector<int32_t>& ids) {
+  return Forward(spec, model).Run(ids);
+}
+
+}  // namespace smelt::testing
