@@ -1,5 +1,6 @@
 #include "lib/text/gguf_vocabulary.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_map>
 #include <utility>
@@ -88,6 +89,9 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   if (out.tokens->size() > (1u << 30))
     return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is too long");
   SMELT_RETURN_IF_ERROR(ReadTypes(metadata, out));
+  if (metadata.Has("tokenizer.ggml.scores")) {  // checked also where no score is used
+    SMELT_RETURN_IF_ERROR(ReadScores(metadata, out.size()).status());
+  }
   SMELT_RETURN_IF_ERROR(ReadIds(metadata, out));
   const bool sentencepiece = out.model == "llama", bert = out.model == "bert";
   SMELT_ASSIGN_OR_RETURN(out.add_bos,
@@ -101,6 +105,18 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   if (out.model == "t5" && out.eos < 0 && out.size() > 2) out.eos = 1;
   if (out.model == "t5" && out.unknown < 0 && out.size() > 2) out.unknown = 2;
   SMELT_ASSIGN_OR_RETURN(const auto flags, ReadAddedFlags(metadata));
+  // Tokens for which the published vocabulary has a text and llama.cpp's converter none.
+  std::unordered_map<int32_t, std::string> extra;
+  if (metadata.Has("smelt.tokenizer.extra_tokens")) {
+    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts, metadata.Strings("smelt.tokenizer.extra_tokens"));
+    const MetadataValue* ids = metadata.Find("smelt.tokenizer.extra_ids");
+    for (size_t i = 0; ids != nullptr && i < std::min(texts->size(), ids->size()); ++i) {
+      const int64_t id = ids->IntAt(i).value_or(-1);
+      if (id < 0 || static_cast<size_t>(id) >= out.size()) continue;
+      extra.emplace(static_cast<int32_t>(id), (*texts)[i]);
+      out.types[static_cast<size_t>(id)] = TokenType::kControl;
+    }
+  }
   for (size_t i = 0; i < out.size(); ++i) {
     const TokenType type = out.types[i];
     if (type != TokenType::kControl && type != TokenType::kUserDefined &&
@@ -110,6 +126,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
     AddedToken token;
     token.id = static_cast<int32_t>(i);
     token.content = (*out.tokens)[i];
+    if (const auto text = extra.find(token.id); text != extra.end()) token.content = text->second;
     const auto entry = flags.find(token.id);
     const int32_t bits = entry == flags.end() ? 0 : entry->second;
     if (bits & kAddedBlank) token.content = WithBlanks(token.content);
