@@ -15,6 +15,7 @@ namespace smelt {
 absl::StatusOr<std::string> ResolveModel(const std::string& name);
 
 /// Opens a directory, snapshot folder, GGUF or store name; notes and warnings go to the observer.
+/// The first step of every job: also honours SMELT_SIMD.
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& name,
                                                              const OpenOptions& options,
                                                              const Observer& observer);
