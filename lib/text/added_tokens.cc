@@ -5,6 +5,7 @@
 #include "lib/base/status.h"
 #include "lib/base/unicode.h"
 #include "lib/base/utf8.h"
+#include "lib/text/char_set.h"
 
 namespace smelt {
 namespace {
@@ -20,12 +21,11 @@ size_t LastLength(std::string_view text) {
 
 bool EndsWithWord(std::string_view text) {
   if (text.empty()) return false;
-  return CodePointFlags(DecodeUtf8(text.substr(text.size() - LastLength(text))).code_point) &
-         kUnicodeWord;
+  return Contains(RustWordSet(), DecodeUtf8(text.substr(text.size() - LastLength(text))).code_point);
 }
 
 bool StartsWithWord(std::string_view text) {
-  return !text.empty() && (CodePointFlags(DecodeUtf8(text).code_point) & kUnicodeWord) != 0;
+  return !text.empty() && Contains(RustWordSet(), DecodeUtf8(text).code_point);
 }
 
 size_t SpaceAtStart(std::string_view text) {

@@ -11,4 +11,7 @@ namespace smelt {
 /// Padding may be missing; any other character is an error.
 absl::StatusOr<std::string> DecodeBase64(std::string_view text);
 
+/// With padding.
+std::string EncodeBase64(std::string_view bytes);
+
 }  // namespace smelt

@@ -6,6 +6,7 @@
 
 #include "lib/base/status.h"
 #include "lib/text/blank_cuts.h"
+#include "lib/text/byte_level.h"
 #include "lib/text/pipeline.h"
 #include "lib/text/pre_names.h"
 #include "lib/text/sentencepiece_core.h"
@@ -42,6 +43,9 @@ void Flatten(const JsonValue* json, std::string_view list_name,
   if (!list->is_array()) return;
   for (const JsonValue& item : *list->as_array()) Flatten(&item, list_name, out);
 }
+
+// llama.cpp's converter does not know user-defined pieces: it writes them as normal ones.
+TokenType WrittenType(PieceType type) { return type == PieceType::kUserDefined ? TokenType::kNormal : static_cast<TokenType>(type); }
 
 absl::Status NoForm(std::string_view what) {
   return Error(ErrorCode::kUnsupported, "the tokenizer has no GGUF form: ", what,
@@ -144,6 +148,16 @@ absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens
   return absl::OkStatus();
 }
 
+bool LacksBytes(const TokenTable& tokens) {
+  for (int b = 0; b < 256; ++b) {
+    const char c = static_cast<char>(b);
+    std::string text;
+    AppendByteLevel(text, std::string_view(&c, 1));
+    if (tokens.Find(text) < 0) return true;
+  }
+  return false;
+}
+
 absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
                                Metadata& after, std::vector<std::string>& notes) {
   const JsonValue& json = p.json();
@@ -190,7 +204,8 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
     if (p.tokens().Has(i)) arrays.Set(i, std::string(p.tokens().Text(i)), TokenType::kNormal);
   }
   for (const AddedToken& token : p.added()) arrays.SetAdded(token, 0);
-  std::move(arrays).Write(false, out);
+  if (p.writes_scores()) arrays.ZeroScores();
+  std::move(arrays).Write(p.writes_scores(), out);
   std::vector<std::string> merges;
   merges.reserve(p.merges().size());
   for (size_t i = 0; i < p.merges().size(); ++i)
@@ -205,8 +220,10 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   const PreTokenizerName* known = FindPreTokenizer(name);
   if (known != nullptr && known->ignore_merges != ignore_merges)
     after.Set("smelt.tokenizer.ignore_merges", ignore_merges);
-  if (!TextOf(m, "unk_token").empty())
+  if (!TextOf(m, "unk_token").empty() && LacksBytes(p.tokens())) {
     after.Set("smelt.tokenizer.unknown_token", TextOf(m, "unk_token"));
+    if (FlagOf(m, "fuse_unk", false)) after.Set("smelt.tokenizer.fuse_unknown", true);
+  }
   return absl::OkStatus();
 }
 
@@ -214,7 +231,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
 void FillFromPieces(const SentencePieceModel& model, const std::vector<AddedToken>& declared, const std::vector<AddedToken>& added, VocabularyArrays& arrays) {
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const SentencePiece& piece = model.pieces[id];
-    arrays.Set(static_cast<int32_t>(id), piece.text, static_cast<TokenType>(piece.type), piece.score);
+    arrays.Set(static_cast<int32_t>(id), piece.text, WrittenType(piece.type), piece.score);
   }
   for (const AddedToken& token : added) {
     if (static_cast<size_t>(token.id) >= model.pieces.size()) arrays.SetAdded(token, kAddedScore);
@@ -222,8 +239,8 @@ void FillFromPieces(const SentencePieceModel& model, const std::vector<AddedToke
   for (const AddedToken& token : declared) arrays.SetAdded(token, kAddedScore);
 }
 
-// Without a SentencePiece model: a piece's score is minus the rank of the first merge that makes it, so that the best score merges first.
-void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
+// Minus the rank of the first merge that makes a token; the converter's score for added tokens where there is none.
+std::vector<float> MergeScores(const Pipeline& p) {
   std::vector<float> scores(p.tokens().size(), kAddedScore);
   std::vector<bool> scored(p.tokens().size(), false);
   std::string whole;
@@ -234,6 +251,24 @@ void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
     scored[static_cast<size_t>(id)] = true;
     scores[static_cast<size_t>(id)] = -static_cast<float>(i);
   }
+  return scores;
+}
+
+// The converter gives added tokens a score that says nothing. Where merges make such a token, that would change their order.
+void WriteMergeScores(const Pipeline& p, Metadata& after) {
+  std::vector<float> scores = MergeScores(p);
+  for (const AddedToken& token : p.added()) {
+    const auto id = static_cast<size_t>(token.id);
+    if (id < scores.size() && scores[id] != kAddedScore) {
+      after.Set("smelt.tokenizer.scores", std::move(scores));
+      return;
+    }
+  }
+}
+
+// Without a SentencePiece model: a piece's score is minus the rank of the first merge that makes it, so that the best score merges first.
+void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
+  const std::vector<float> scores = MergeScores(p);
   const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
   const std::set<int32_t> byte_ids(bytes.begin(), bytes.end());
   const std::string unknown = TextOf(*p.json().FindNonNull("model"), "unk_token");
@@ -245,7 +280,8 @@ void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
     arrays.Set(i, std::string(text), type, scores[id]);
   }
   for (const AddedToken& token : p.added()) {
-    arrays.SetAdded(token, kAddedScore);
+    const auto id = static_cast<size_t>(token.id);
+    arrays.SetAdded(token, id < scores.size() ? scores[id] : kAddedScore);
     if (token.content == unknown) arrays.Set(token.id, token.content, TokenType::kUnknown, kAddedScore);
   }
 }
@@ -265,6 +301,7 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
   VocabularyArrays arrays(RowsOf(options, p.size()));
   if (p.pieces()) {
     FillFromPieces(*p.pieces(), options.declared, p.added(), arrays);
+    WriteMergeScores(p, after);
   } else {
     FillFromMerges(p, arrays);
   }
@@ -300,8 +337,7 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
   VocabularyArrays arrays(RowsOf(options, size_));
   for (size_t id = 0; id < model_.pieces.size(); ++id) {
     const SentencePiece& piece = model_.pieces[id];
-    arrays.Set(static_cast<int32_t>(id), piece.text, static_cast<TokenType>(piece.type),
-               piece.score);
+    arrays.Set(static_cast<int32_t>(id), piece.text, WrittenType(piece.type), piece.score);
   }
   for (const AddedToken& token : declared_) arrays.SetAdded(token, kAddedScore);
   std::move(arrays).Write(true, out);
@@ -321,6 +357,11 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
   }
   if (model_.whitespace_as_suffix) after.Set("smelt.tokenizer.whitespace_as_suffix", true);
   if (!model_.escape_whitespaces) after.Set("smelt.tokenizer.escape_whitespaces", false);
+  std::vector<int32_t> user_defined;
+  for (size_t id = 0; id < model_.pieces.size(); ++id) {
+    if (model_.pieces[id].type == PieceType::kUserDefined) user_defined.push_back(static_cast<int32_t>(id));
+  }
+  if (!user_defined.empty()) after.Set("smelt.tokenizer.user_defined", std::move(user_defined));
   after.Set("smelt.tokenizer.source", "sentencepiece");
   WriteAddedFlags(declared_, false, after);
   return absl::OkStatus();

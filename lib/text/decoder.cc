@@ -117,7 +117,7 @@ Simple::Function WordPieceDecoder(const JsonValue& json) {
       if (i != 0)
         token = !prefix.empty() && token.starts_with(prefix) ? token.substr(prefix.size())
                                                              : " " + token;
-      if (cleanup) CleanUp(token);
+      if (cleanup) CleanUpWord(token);
     }
   };
 }
@@ -179,6 +179,8 @@ absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonV
 }
 
 }  // namespace
+
+void CleanUpWord(std::string& text) { CleanUp(text); }
 
 std::string RepairUtf8(std::string_view text) {
   if (IsValidUtf8(text)) return std::string(text);

@@ -4,6 +4,7 @@
 
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
+#include "lib/text/base64.h"
 #include "lib/text/decoder.h"
 #include "lib/text/published.h"
 
@@ -13,7 +14,8 @@ absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary)
   vocabulary_ = std::move(vocabulary);
   tokens_ = *vocabulary_.tokens;
   vocabulary_.tokens = &tokens_;
-  SMELT_ASSIGN_OR_RETURN(const std::string normalizer,
+  for (const AddedToken& token : vocabulary_.added) tokens_[static_cast<size_t>(token.id)] = token.content;
+  SMELT_ASSIGN_OR_RETURN(std::string normalizer,
                          metadata.StringOr("smelt.tokenizer.normalizer", ""));
   if (!normalizer.empty()) {
     SMELT_ASSIGN_OR_RETURN(const JsonValue json,
@@ -81,6 +83,11 @@ std::string GgufBase::Decode(const std::vector<int32_t>& ids, const DecodeOption
   }
   FinishDecode(out);
   return RepairUtf8(out);
+}
+
+absl::Status GgufBase::SetNormalizer(const JsonValue& json) {
+  SMELT_ASSIGN_OR_RETURN(normalizer_, MakeNormalizer(&json, RegexEngine::kAny));
+  return absl::OkStatus();
 }
 
 void GgufBase::FinishDecode(std::string&) const {}

@@ -30,6 +30,9 @@ class GgufBase : public Tokenizer {
   /// `tokens` are copied: the metadata may go.
   absl::Status Init(const Metadata& metadata, GgufVocabulary vocabulary);
 
+  /// Used when the keys hold none.
+  absl::Status SetNormalizer(const JsonValue& json);
+
   /// One stretch of text without added tokens. `at_start`: nothing lies before it.
   virtual absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
                                       std::vector<int32_t>& out) const = 0;

@@ -1,5 +1,6 @@
 // tokenizer.ggml.model "llama": SentencePiece-like BPE, merging by score, with bytes for what the
 // vocabulary lacks.
+#include <algorithm>
 #include <array>
 #include <unordered_map>
 #include <utility>
@@ -24,16 +25,13 @@ class GgufSentencePiece : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(const std::string source,
                            metadata.StringOr("smelt.tokenizer.source", ""));
     native_ = source == "sentencepiece";
-    if (native_) {
-      // SentencePiece itself keeps user-defined pieces inside the text: they are no places where it
-      // starts anew.
-      std::erase_if(vocabulary.added, [&](const AddedToken& t) {
-        return vocabulary.types[static_cast<size_t>(t.id)] == TokenType::kUserDefined &&
-               !Declared(metadata, t.id);
-      });
+    SMELT_ASSIGN_OR_RETURN(std::vector<float> scores, ReadScores(metadata, vocabulary.size()));
+    if (const MetadataValue* better = metadata.Find("smelt.tokenizer.scores");
+        better != nullptr && better->is_array()) {
+      for (size_t i = 0; i < std::min(better->size(), scores.size()); ++i) {
+        scores[i] = static_cast<float>(better->FloatAt(i).value_or(scores[i]));
+      }
     }
-    SMELT_ASSIGN_OR_RETURN(const std::vector<float> scores,
-                           ReadScores(metadata, vocabulary.size()));
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
     SMELT_RETURN_IF_ERROR(SetupSpaces(metadata));
     size_t bytes = 0;
@@ -43,9 +41,13 @@ class GgufSentencePiece : public GgufBase {
       const auto id = static_cast<int32_t>(i);
       if (Type(id) == TokenType::kUnused && !native_) continue;
       table_.Add(id, tokens_[i]);
-      if (native_ && Type(id) == TokenType::kUserDefined && !IsAdded(id))
-        frozen_.Insert(tokens_[i], id);
       has_unused_ = has_unused_ || Type(id) == TokenType::kUnused;
+    }
+    if (const MetadataValue* ids = metadata.Find("smelt.tokenizer.user_defined"); native_ && ids != nullptr && ids->is_array()) {
+      for (size_t i = 0; i < ids->size(); ++i) {
+        const int64_t id = ids->IntAt(i).value_or(-1);
+        if (id >= 0 && static_cast<size_t>(id) < tokens_.size()) frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
+      }
     }
     ranks_ = RankScores(scores);
     bytes_ = ByteTokens(table_);
@@ -100,7 +102,8 @@ class GgufSentencePiece : public GgufBase {
       return;
     }
     std::string_view text = Text(id);
-    if (first && strips_first_ && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
+    const bool strips = native_ && remove_extra_ ? out.empty() : first;
+    if (strips && strips_first_ && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
     while (!text.empty()) {
       const bool blank = text.starts_with(kBlank);
       out.push_back(blank ? ' ' : text.front());
@@ -109,14 +112,6 @@ class GgufSentencePiece : public GgufBase {
   }
 
  private:
-  static bool Declared(const Metadata& metadata, int32_t id) {
-    const MetadataValue* ids = metadata.Find("smelt.tokenizer.declared");
-    for (size_t i = 0; ids != nullptr && i < ids->size(); ++i) {
-      if (ids->IntAt(i) == id) return true;
-    }
-    return false;
-  }
-
   absl::Status SetupSpaces(const Metadata& metadata) {
     SMELT_ASSIGN_OR_RETURN(const bool prefix,
                            metadata.BoolOr("tokenizer.ggml.add_space_prefix", true));
@@ -133,6 +128,7 @@ class GgufSentencePiece : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(normalizer_.charsmap, Charsmap::Parse(charsmap));
     normalizer_.add_dummy_prefix = prefix;
     normalizer_.remove_extra_whitespaces = remove_extra;
+    remove_extra_ = remove_extra;
     SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces,
                            metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
     SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
@@ -209,7 +205,7 @@ class GgufSentencePiece : public GgufBase {
     }
   }
 
-  bool native_ = false, strips_first_ = true, has_unused_ = false;
+  bool native_ = false, strips_first_ = true, has_unused_ = false, remove_extra_ = false;
   SpacePrefix prefix_ = SpacePrefix::kAlways;
   SpmNormalizer normalizer_;
   ByteTrie frozen_;

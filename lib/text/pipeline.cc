@@ -101,6 +101,7 @@ absl::Status Pipeline::AddTokens() {
     }
     std::string pattern = token.content;
     SMELT_RETURN_IF_ERROR(normalizer_->Apply(pattern));
+    if (pattern != token.content) normalized_text_.emplace(token.id, pattern);
     normalized_matcher_.Add(token, pattern);
   }
   if (size_ == 0) return Error(ErrorCode::kInvalidInput, "the vocabulary has no tokens");
@@ -251,7 +252,9 @@ std::string Pipeline::Decode(const std::vector<int32_t>& ids, bool show_special)
   for (const int32_t id : ids) {
     const auto added = added_by_id_.find(id);
     if (added != added_by_id_.end()) {
-      if (show_special || !added->second->special) texts.push_back(added->second->content);
+      if (!show_special && added->second->special) continue;
+      const auto normalized = normalized_text_.find(id);
+      texts.push_back(normalized == normalized_text_.end() ? added->second->content : normalized->second);
     } else if (model_->tokens().Has(id)) {
       texts.emplace_back(model_->tokens().Text(id));
     }

@@ -39,6 +39,8 @@ class Pipeline : public TokenizerCore {
   const std::vector<AddedToken>& added() const { return added_; }
   const MergeList& merges() const { return merges_; }
   const std::vector<double>& scores() const { return scores_; }
+  /// Mistral's converter writes scores (zeros) for tekken vocabularies.
+  bool writes_scores() const { return FlagOf(rest_, "writes_scores", false); }
   const Normalizer* normalizer() const { return normalizer_.get(); }
 
   /// Decodes as byte-level tokens do.
@@ -71,6 +73,7 @@ class Pipeline : public TokenizerCore {
   AddedTokenMatcher raw_matcher_, normalized_matcher_;
   std::unordered_map<int32_t, const AddedToken*> added_by_id_;
   std::unordered_map<std::string_view, int32_t> added_by_text_;
+  std::unordered_map<int32_t, std::string> normalized_text_;  ///< what such added tokens decode to
   size_t size_ = 0;
   BlankCuts cuts_;
   mutable CachePool caches_;

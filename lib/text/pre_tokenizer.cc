@@ -1,5 +1,6 @@
 #include "lib/text/pre_tokenizer.h"
 
+#include <cstdio>
 #include <functional>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "lib/base/unicode.h"
 #include "lib/base/utf8.h"
 #include "lib/text/byte_level.h"
+#include "lib/text/char_set.h"
 #include "lib/text/normalizer.h"
 
 namespace smelt {
@@ -178,6 +180,20 @@ absl::StatusOr<Step::Function> MakeByteLevel(const JsonValue& json, RegexEngine 
   };
 }
 
+// \w+|[^\w\s]+ with Rust's \w.
+std::string WhitespacePattern() {
+  std::string word;
+  for (const auto& [first, last] : RustWordSet()) {
+    for (const char32_t c : {first, last}) {
+      char text[16];
+      std::snprintf(text, sizeof text, "\\x{%X}", static_cast<unsigned>(c));
+      word += Cat(c == last && first != last ? "-" : "", text);
+      if (first == last) break;
+    }
+  }
+  return Cat("[", word, "]+|[^", word, "\\s]+");
+}
+
 absl::StatusOr<Step::Function> MakeMetaspace(const JsonValue& json) {
   std::string replacement = TextOf(json, "replacement");
   if (replacement.empty()) replacement = "\xe2\x96\x81";
@@ -239,7 +255,7 @@ absl::StatusOr<Step::Function> MakeFunction(std::string_view type, const JsonVal
   }
   if (type == "WhitespaceSplit") return by_flags(kUnicodeSpace, SplitBehavior::kRemoved);
   if (type == "Whitespace") {
-    SMELT_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(R"(\w+|[^\w\s]+)", engine));
+    SMELT_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(WhitespacePattern(), engine));
     return by_regex(std::move(regex), true, SplitBehavior::kRemoved);
   }
   if (type == "CharDelimiterSplit")

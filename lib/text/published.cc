@@ -6,6 +6,7 @@
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 #include "lib/text/decoder.h"
+#include "lib/text/gguf_vocabulary.h"
 #include "lib/text/normalizer.h"
 
 namespace smelt {
@@ -152,25 +153,24 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   }
   SMELT_RETURN_IF_ERROR(WriteChatTemplates(folder_, out));
   if (llama && options.rows == 49152) out.Set("tokenizer.ggml.add_bos_token", false);
-  if (llama && options.rows == 32016) {
-    out.Set("tokenizer.ggml.prefix_token_id", uint32_t{32007});
-    out.Set("tokenizer.ggml.suffix_token_id", uint32_t{32008});
-    out.Set("tokenizer.ggml.middle_token_id", uint32_t{32009});
-    out.Set("tokenizer.ggml.eot_token_id", uint32_t{32010});
-  }
-  if (options.architecture == "gemma") {
-    static constexpr std::pair<std::string_view, uint32_t> kIds[] = {
-        {"prefix", 67}, {"suffix", 69}, {"middle", 68}, {"fsep", 70}, {"eot", 107}};
-    const size_t rows = options.rows != 0 ? options.rows : core_->size();
-    for (const auto& [kind, id] : kIds) {
-      if (id < rows && core_->Piece(static_cast<int32_t>(id)).starts_with('<'))
-        out.Set(Cat("tokenizer.ggml.", kind, "_token_id"), id);
-    }
-  }
+  // Ends of a turn that the converter knows by number: CodeLlama's and Gemma's.
+  if (llama && options.rows == 32016) out.Set("tokenizer.ggml.eot_token_id", uint32_t{32010});
+  if (options.architecture == "gemma" && core_->size() > 107 && core_->Piece(107).starts_with('<')) out.Set("tokenizer.ggml.eot_token_id", uint32_t{107});
   for (const Metadata::Entry& entry : after.entries()) {
     if (!out.Has(entry.key)) out.Set(entry.key, entry.value);
   }
   if (options.architecture.starts_with("gemma")) out.Set("tokenizer.ggml.add_space_prefix", false);
+  return WriteAroundText(out);
+}
+
+// What a reader takes when keys are missing must be what the tokenizer does.
+absl::Status FolderTokenizer::WriteAroundText(Metadata& out) const {
+  SMELT_ASSIGN_OR_RETURN(const GgufVocabulary read, ReadGgufVocabulary(out));
+  const bool begins = !core_->prefix.empty(), ends = !core_->suffix.empty();
+  if (begins && read.bos < 0) out.Set("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(core_->prefix.front()));
+  if (ends && read.eos < 0) out.Set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(core_->suffix.back()));
+  if (begins != (read.add_bos && (read.bos >= 0 || begins))) out.Set("tokenizer.ggml.add_bos_token", begins);
+  if (ends != (read.add_eos && (read.eos >= 0 || ends))) out.Set("tokenizer.ggml.add_eos_token", ends);
   return absl::OkStatus();
 }
 

@@ -60,6 +60,7 @@ class FolderTokenizer : public PublishedTokenizer {
   FolderTokenizer(std::unique_ptr<TokenizerCore> core, TokenizerFolder folder)
       : core_(std::move(core)), folder_(std::move(folder)) {}
   absl::Status Resolve();
+  absl::Status WriteAroundText(Metadata& out) const;
   absl::StatusOr<int32_t> SpecialId(const std::string& kind,
                                     const VocabularyOptions& options) const;
 

@@ -15,6 +15,10 @@ namespace {
 
 constexpr float kUnknownPenalty = 10.0f;
 
+size_t CountChars(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(SentencePieceModel model,
@@ -162,7 +166,7 @@ absl::Status SentencePieceCore::EncodeUnigram(std::string_view word,
     pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) {
       const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
       const float score = piece.type == PieceType::kUserDefined
-                              ? static_cast<float>(static_cast<float>(length) * best_score_ - 0.1)
+                              ? static_cast<float>(static_cast<float>(CountChars(word.substr(at, length))) * best_score_ - 0.1)
                               : piece.score;
       offer(length, id, score + here);
       single = single || length == char_length;
@@ -252,8 +256,12 @@ std::string SentencePieceCore::Decode(const std::vector<int32_t>& ids, bool show
       continue;
     }
     std::string_view text = piece.text;
-    if (at_start && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
-    at_start = false;
+    if (at_start && text.starts_with(kBlank)) {
+      text.remove_prefix(kBlank.size());
+      at_start = model_.remove_extra_whitespaces && text.empty();  // then all spaces at the beginning go
+    } else {
+      at_start = false;
+    }
     for (size_t i = 0; i < text.size();) {
       if (text.substr(i).starts_with(kBlank)) {
         out.push_back(' ');

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <utility>
 
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/text/base64.h"
 #include "lib/text/byte_level.h"
+#include "lib/text/merges.h"
 #include "lib/text/normalizer.h"
 
 namespace smelt {
@@ -48,7 +50,7 @@ absl::Status ReadMerges(std::string_view text, const std::string& file, MergeLis
 
 // A vocabulary of byte strings whose ids are their ranks (tiktoken) as merges: every way to split a
 // token into two others, tokens by rank, the ways of one token by the ranks of their parts.
-void AppendRankedMerges(const TokenTable& ranks, MergeList& merges) {
+void AppendAllWays(const TokenTable& ranks, MergeList& merges) {
   struct Way {
     int32_t left, right;
     size_t middle;
@@ -75,14 +77,39 @@ void AppendRankedMerges(const TokenTable& ranks, MergeList& merges) {
   }
 }
 
+// The same with one way per token: the two parts that merging everything of a lower rank leaves of it.
+void AppendOneWay(const TokenTable& ranks, MergeList& merges) {
+  std::vector<Symbol> symbols;
+  std::string left, right;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    const std::string_view bytes = ranks.Text(static_cast<int32_t>(rank));
+    if (bytes.size() < 2) continue;
+    symbols.clear();
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      const auto index = static_cast<int32_t>(i);
+      symbols.push_back({0, static_cast<uint32_t>(i), index - 1, i + 1 < bytes.size() ? index + 1 : -1});
+    }
+    MergeSymbols(symbols, [&](int32_t a, int32_t b) -> std::optional<Merge> {
+      const size_t end = symbols[b].next < 0 ? bytes.size() : symbols[symbols[b].next].begin;
+      const int32_t id = ranks.Find(bytes.substr(symbols[a].begin, end - symbols[a].begin));
+      if (id < 0 || id >= static_cast<int32_t>(rank)) return std::nullopt;
+      return Merge{static_cast<uint32_t>(id), id};
+    });
+    const int32_t second = symbols[0].next;
+    if (second < 0 || symbols[second].next >= 0) continue;  // reached as a whole only
+    left.clear();
+    right.clear();
+    AppendByteLevel(left, bytes.substr(0, symbols[second].begin));
+    AppendByteLevel(right, bytes.substr(symbols[second].begin));
+    merges.Add(left, right);
+  }
+}
+
 // A byte-level pipeline with one expression, ignore_merges (a word that is a token is that token),
 // ids shifted by `first_id`.
-absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& ranks, int32_t first_id,
-                                                          std::string_view pattern,
-                                                          std::vector<AddedToken> added,
-                                                          const std::string& file) {
-  const std::string text = Cat(
-      R"({"normalizer":null,"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
+absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& ranks, int32_t first_id, std::string_view pattern, std::vector<AddedToken> added, bool all_ways, const std::string& file) {
+  const std::string text = Cat(all_ways ? R"({"writes_scores":true,"normalizer":null,)" : R"({"normalizer":null,)",
+          R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
       JsonQuote(pattern),
       R"(},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},"post_processor":null,)",
       R"("decoder":{"type":"ByteLevel"},"model":{"type":"BPE","ignore_merges":true}})");
@@ -97,7 +124,11 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& rank
     json.tokens.Add(first_id + id, mapped);
   }
   json.has_vocab = true;
-  AppendRankedMerges(ranks, json.merges);
+  if (all_ways) {
+    AppendAllWays(ranks, json.merges);
+  } else {
+    AppendOneWay(ranks, json.merges);
+  }
   json.added = std::move(added);
   return MakePipelineCore(std::move(json), file, RegexEngine::kAny);
 }
@@ -277,7 +308,7 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTekkenCore(const std::string&
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   folder.added = special;
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<TokenizerCore> core,
-                         RankedCore(ranks, count, handler.pattern, std::move(special), file));
+                         RankedCore(ranks, count, handler.pattern, std::move(special), true, file));
   if (!folder.config.is_object()) {
     SMELT_ASSIGN_OR_RETURN(
         folder.config,
@@ -325,19 +356,10 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
       return Error(ErrorCode::kInvalidInput, file, ": line ", number, " repeats a token or a rank");
   }
   SMELT_RETURN_IF_ERROR(CheckBytes(ranks, file));
-  // Meta's Llama 3 layout: 256 special tokens after the ranks, in this order; its expression.
+  // Meta's Llama 3 layout: 256 special tokens after the ranks, in the order of its reference code.
   const auto base = static_cast<int32_t>(ranks.size());
-  std::vector<std::string> names = {"<|begin_of_text|>",
-                                    "<|end_of_text|>",
-                                    "<|reserved_special_token_0|>",
-                                    "<|reserved_special_token_1|>",
-                                    "<|reserved_special_token_2|>",
-                                    "<|reserved_special_token_3|>",
-                                    "<|start_header_id|>",
-                                    "<|end_header_id|>",
-                                    "<|reserved_special_token_4|>",
-                                    "<|eot_id|>"};
-  for (int i = 5; i < 251; ++i) names.push_back(Cat("<|reserved_special_token_", i, "|>"));
+  std::vector<std::string> names = {"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>", "<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"};
+  for (int i = 2; names.size() < 256; ++i) names.push_back(Cat("<|reserved_special_token_", i, "|>"));
   std::vector<AddedToken> added = folder.declared;
   if (added.empty()) {
     for (size_t i = 0; i < names.size(); ++i)
@@ -348,13 +370,13 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
     SMELT_ASSIGN_OR_RETURN(
         folder.config,
         ParseJsonValue(
-            R"({"bos_token":"<|begin_of_text|>","eos_token":"<|end_of_text|>","add_bos_token":true})",
+            R"({"bos_token":"<|begin_of_text|>","eos_token":"<|eot_id|>","add_bos_token":true})",
             file));
   }
   return RankedCore(
       ranks, 0,
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-      std::move(added), file);
+      std::move(added), false, file);
 }
 
 }  // namespace smelt

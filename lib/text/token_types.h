@@ -37,6 +37,8 @@ class VocabularyArrays {
   /// An added token: control or user defined; U+2581 of user-defined ones becomes a space.
   void SetAdded(const AddedToken& token, float score);
 
+  void ZeroScores() { scores_.assign(scores_.size(), 0.0f); }
+
   /// Appends the keys.
   void Write(bool with_scores, Metadata& out) &&;
 

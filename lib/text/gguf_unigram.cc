@@ -1,0 +1,203 @@
+// tokenizer.ggml.model "t5": Unigram, the segmentation with the best sum of scores.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "lib/text/blank_cuts.h"
+#include "lib/text/gguf_base.h"
+#include "lib/text/model.h"
+#include "lib/text/pre_tokenizer.h"
+#include "lib/text/spm_normalizer.h"
+
+namespace smelt {
+namespace {
+
+constexpr double kUnknownPenalty = 10.0;
+
+size_t CountChars(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+// Number is float where SentencePiece itself is followed, double where the `tokenizers` library is: sums that tie in one do not in the other.
+template <typename Number>
+class GgufUnigram : public GgufBase {
+ public:
+  absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary, bool pipeline) {
+    pipeline_ = pipeline;
+    SMELT_ASSIGN_OR_RETURN(scores_, ReadScores(metadata, vocabulary.size()));
+    SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
+    SMELT_RETURN_IF_ERROR(SetupText(metadata));
+    const auto declared = metadata.Find("smelt.tokenizer.user_defined");
+    for (size_t i = 0; declared != nullptr && declared->is_array() && i < declared->size(); ++i) {
+      const int64_t id = declared->IntAt(i).value_or(-1);
+      if (id >= 0 && static_cast<size_t>(id) < tokens_.size()) frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
+    }
+    Number lowest = INFINITY;
+    best_ = -INFINITY;
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      const auto id = static_cast<int32_t>(i);
+      const TokenType type = Type(id);
+      // The library's vocabulary is one list: control tokens can be found in text too.
+      const bool usable = pipeline_ ? type != TokenType::kUnused && !(type == TokenType::kControl && scores_[i] <= -1000) : type == TokenType::kNormal;
+      if (usable) pieces_.Insert(tokens_[i], id);
+      table_.Add(id, tokens_[i]);
+      if (type != TokenType::kNormal) continue;
+      lowest = std::min(lowest, static_cast<Number>(scores_[i]));
+      best_ = std::max(best_, static_cast<Number>(scores_[i]));
+    }
+    SMELT_ASSIGN_OR_RETURN(const double unknown_score, metadata.FloatOr("smelt.tokenizer.unknown_score", static_cast<double>(lowest) - kUnknownPenalty));
+    unknown_score_ = static_cast<Number>(unknown_score);
+    bytes_ = ByteTokens(table_);
+    for (size_t b = 0; b < 256; ++b) {
+      if (bytes_[b] >= 0) byte_of_.emplace(bytes_[b], static_cast<char>(b));
+    }
+    const bool all_bytes = std::all_of(bytes_.begin(), bytes_.end(), [&](int32_t id) { return id >= 0 && Type(id) == TokenType::kByte; });
+    SMELT_ASSIGN_OR_RETURN(byte_fallback_, metadata.BoolOr("smelt.tokenizer.byte_fallback", all_bytes));
+    return absl::OkStatus();
+  }
+
+ protected:
+  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache, std::vector<int32_t>& out) const override {
+    if (!pipeline_) {
+      EncodeWord(normalizer_.Apply(text, frozen_), out);
+      return absl::OkStatus();
+    }
+    return words_->Split({text, at_start}, [&](TextPiece piece) {
+      if (cache.Append(piece.text, out)) return absl::OkStatus();
+      const size_t before = out.size();
+      EncodeWord(piece.text, out);
+      cache.Insert(piece.text, std::span<const int32_t>(out).subspan(before));
+      return absl::OkStatus();
+    });
+  }
+
+  void AppendDecoded(int32_t id, bool first, std::string& out) const override {
+    if (const auto byte = byte_of_.find(id); byte != byte_of_.end() && Type(id) == TokenType::kByte) {
+      out.push_back(byte->second);
+      return;
+    }
+    if (Type(id) == TokenType::kUnknown && !pipeline_) {
+      out += " \xe2\x81\x87 ";
+      return;
+    }
+    std::string_view text = Text(id);
+    if (pipeline_) {
+      // Metaspace's decoder: every U+2581 of the first token goes, elsewhere they are spaces.
+      while (!text.empty()) {
+        const bool blank = text.starts_with(kBlank);
+        if (!blank) out.push_back(text.front());
+        if (blank && !first) out.push_back(' ');
+        text.remove_prefix(blank ? kBlank.size() : 1);
+      }
+      return;
+    }
+    if (Type(id) == TokenType::kControl) {
+      out += text;
+      return;
+    }
+    const bool strips = normalizer_.remove_extra_whitespaces ? out.empty() : first && normalizer_.add_dummy_prefix;
+    if (strips && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
+    while (!text.empty()) {
+      const bool blank = text.starts_with(kBlank);
+      out.push_back(blank ? ' ' : text.front());
+      text.remove_prefix(blank ? kBlank.size() : 1);
+    }
+  }
+
+ private:
+  absl::Status SetupText(const Metadata& metadata) {
+    if (pipeline_) {
+      SMELT_ASSIGN_OR_RETURN(const std::string pre, metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"Metaspace"})"));
+      SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
+      bool bytes = false;
+      SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, &bytes));
+      return absl::OkStatus();
+    }
+    SMELT_ASSIGN_OR_RETURN(const std::string charsmap, ReadBytes(metadata, "tokenizer.ggml.precompiled_charsmap"));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.charsmap, Charsmap::Parse(charsmap));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.add_dummy_prefix, metadata.BoolOr("tokenizer.ggml.add_space_prefix", true));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.remove_extra_whitespaces, metadata.BoolOr("tokenizer.ggml.remove_extra_whitespaces", true));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces, metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix, metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
+    return absl::OkStatus();
+  }
+
+  void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
+    struct Step {
+      Number score = 0;
+      size_t from = SIZE_MAX;
+      int32_t id = -1;
+    };
+    std::vector<Step> steps(word.size() + 1);
+    for (size_t at = 0, width = 0; at < word.size(); at += width) {
+      width = DecodeUtf8(word.substr(at, 4)).length;
+      bool whole_char = false;
+      const auto reach = [&](size_t length, int32_t id, Number score) {
+        Step& step = steps[at + length];
+        score += steps[at].score;
+        if (step.from == SIZE_MAX || score > step.score) step = {score, at, id};
+      };
+      const auto visit = [&](size_t length, int32_t id, bool bonus) {
+        const Number own = static_cast<Number>(scores_[static_cast<size_t>(id)]);
+        reach(length, id, bonus ? static_cast<Number>(static_cast<double>(static_cast<Number>(CountChars(word.substr(at, length))) * best_) - 0.1) : own);
+        whole_char = whole_char || length == width;
+      };
+      pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) { visit(length, id, IsFrozen(id)); });
+      if (!whole_char) reach(width, -1, unknown_score_);
+    }
+    std::vector<size_t> ends;
+    for (size_t end = word.size(); end > 0; end = steps[end].from) ends.push_back(end);
+    bool unknown_before = false;
+    for (size_t i = ends.size(); i-- > 0;) {
+      const Step& step = steps[ends[i]];
+      const bool unknown = step.id < 0 || step.id == vocabulary_.unknown;
+      if (!unknown) {
+        out.push_back(step.id);
+      } else if (byte_fallback_) {
+        for (size_t at = step.from; at < ends[i]; ++at) out.push_back(bytes_[static_cast<unsigned char>(word[at])]);
+      } else if (!unknown_before) {
+        out.push_back(vocabulary_.unknown);
+      }
+      unknown_before = unknown;
+    }
+  }
+
+  bool IsFrozen(int32_t id) const {
+    bool found = false;
+    if (!frozen_.empty()) {
+      frozen_.Prefixes(Text(id), [&](size_t, int32_t other) { found = found || other == id; });
+    }
+    return found;
+  }
+
+  bool pipeline_ = false, byte_fallback_ = false;
+  std::vector<float> scores_;
+  SpmNormalizer normalizer_;
+  std::unique_ptr<PreTokenizer> words_;
+  ByteTrie pieces_, frozen_;
+  TokenTable table_;
+  std::array<int32_t, 256> bytes_;
+  std::unordered_map<int32_t, char> byte_of_;
+  Number unknown_score_ = 0, best_ = 0;
+};
+
+template <typename Number>
+absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const Metadata& metadata, GgufVocabulary vocabulary, bool pipeline) {
+  auto tokenizer = std::make_unique<GgufUnigram<Number>>();
+  SMELT_RETURN_IF_ERROR(tokenizer->Setup(metadata, std::move(vocabulary), pipeline));
+  return std::unique_ptr<Tokenizer>(std::move(tokenizer));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufUnigram(const Metadata& metadata, GgufVocabulary vocabulary) {
+  SMELT_ASSIGN_OR_RETURN(const std::string source, metadata.StringOr("smelt.tokenizer.source", "sentencepiece"));
+  if (source == "pipeline") return Make<double>(metadata, std::move(vocabulary), true);
+  return Make<float>(metadata, std::move(vocabulary), false);
+}
+
+}  // namespace smelt

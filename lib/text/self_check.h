@@ -1,0 +1,14 @@
+// A vocabulary as written against the tokenizer that it was written from.
+#pragma once
+
+#include "absl/status/status.h"
+#include "lib/base/metadata.h"
+#include "lib/text/vocabulary.h"
+
+namespace smelt {
+
+/// Reads `metadata` back as the engine does and encodes text in many scripts, code, whitespace, numbers and the special tokens with both
+/// implementations. An error shows the first difference. Takes well under a second.
+absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata& metadata);
+
+}  // namespace smelt
