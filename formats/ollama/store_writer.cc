@@ -113,7 +113,9 @@ class StoreWriter::Staged {
   Staged(Staged&& other) noexcept
       : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, "")) {}
   ~Staged() {
-    if (!path_.empty()) unlink(path_.c_str());
+    if (path_.empty()) return;
+    unlink(path_.c_str());
+    rmdir(DirectoryOf(path_).c_str());  // stays while another import uses it
   }
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
@@ -192,11 +194,18 @@ void StoreWriter::RemoveStale() const {
 
 absl::StatusOr<StoreWriter::Staged> StoreWriter::Stage(uint64_t size) {
   const std::string folder = Cat(store_, "/", kStaging);
-  SMELT_RETURN_IF_ERROR(MakeFolders(folder));
-  RemoveStale();
-  std::string path = folder + "/part-XXXXXX";
-  const int fd = mkostemp(path.data(), O_CLOEXEC);
-  if (fd < 0) return SystemError(folder, "no file can be made in this folder", errno);
+  std::string path;
+  int fd = -1;
+  for (int attempt = 0; fd < 0; ++attempt) {
+    SMELT_RETURN_IF_ERROR(MakeFolders(folder));
+    RemoveStale();
+    path = folder + "/part-XXXXXX";
+    fd = mkostemp(path.data(), O_CLOEXEC);
+    // Another import that just ended may have removed the empty folder.
+    if (fd < 0 && (errno != ENOENT || attempt == 3)) {
+      return SystemError(folder, "no file can be made in this folder", errno);
+    }
+  }
   Staged staged(Fd(fd), path);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) return SystemError(path, "cannot be locked", errno);
   if (fchmod(fd, 0644) != 0) return SystemError(path, "its mode cannot be set", errno);

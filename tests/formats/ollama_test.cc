@@ -336,6 +336,7 @@ TEST(OllamaStore, InterruptedImportLeavesNothing) {
   });
   EXPECT_EQ(CodeOf(added.status()), ErrorCode::kCancelled);
   EXPECT_TRUE(fs::is_empty(dir / "s/blobs"));
+  EXPECT_FALSE(fs::exists(dir / "s/smelt-staging"));
   size_t files = 0;
   for (const auto& entry : fs::recursive_directory_iterator(dir / "s"))
     files += entry.is_regular_file();
