@@ -35,6 +35,7 @@ class BlockReader {
   absl::StatusOr<Attention> ReadAttention(uint64_t layer);
   /// Experts where the block has a router, else an MLP.
   absl::Status ReadFfn(uint64_t layer, LayerSpec& block);
+  double epsilon() const { return epsilon_; }
   uint64_t kv_heads(uint64_t layer) const { return kv_heads_[layer]; }
 
   std::string Block(uint64_t layer, std::string_view name) const;

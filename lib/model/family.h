@@ -72,10 +72,11 @@ struct FamilyContext {
   const Config& config;
   Hyper hyper;
   RopeConfigs rope;
-  std::vector<bool> sparse;    ///< layers with experts; empty = all of a family that has experts
-  std::vector<bool> windowed;  ///< layers with the window; empty = no layer
-  std::string activation;      ///< "silu", "gelu_tanh", ... as smelt.activation spells it
-  Metadata extra;              ///< keys of hooks, written after the table's
+  std::vector<int32_t> kv_heads;  ///< by layer, 0 = no attention (hybrids)
+  std::vector<bool> sparse;       ///< layers with experts; empty = all of a family that has experts
+  std::vector<bool> windowed;     ///< layers with the window; empty = no layer
+  std::string activation;         ///< "silu", "gelu_tanh", ... as smelt.activation spells it
+  Metadata extra;                 ///< keys of hooks, written after the table's
   std::vector<RecipeTensor> generated;   ///< tensors of hooks
   std::vector<std::string> differences;  ///< what llama.cpp does differently, half a sentence each
   std::vector<std::string> notes;
@@ -90,6 +91,8 @@ struct KeyRule {
 /// Places of keys that are computed: rotary parameters, window, file type.
 inline constexpr KeyRule kRopeKeys{"@rope", ValueType::kU32, ""};
 inline constexpr KeyRule kWindowKeys{"@window", ValueType::kU32, ""};
+inline constexpr KeyRule kKvHeadsKey{"@kv_heads", ValueType::kArray,
+                                     ""};  ///< an array, one number a layer
 inline constexpr KeyRule kFileTypeKey{"@file_type", ValueType::kU32, ""};
 
 /// What happens to a published tensor on its way.
@@ -108,10 +111,12 @@ enum class TensorOp {
   kOddExperts,  ///< rows 0, 2, ... or 1, 3, ... of one tensor (experts, inputs, 2 outputs),
                 ///< transposed
   kEvenBias,
-  kOddBias,      ///< the same of its biases (experts, 2 outputs)
-  kExpertBias,   ///< (experts, outputs) as it is
-  kNegativeExp,  ///< -exp(x)
-  kConv,         ///< (channels, 1, width) to (channels, width)
+  kOddBias,          ///< the same of its biases (experts, 2 outputs)
+  kExpertBias,       ///< (experts, outputs) as it is
+  kNegativeExp,      ///< -exp(x)
+  kFlat,             ///< stored as one vector of rows x columns values
+  kFlatNegativeExp,  ///< the same, -exp(x)
+  kConv,             ///< (channels, 1, width) to (channels, width)
 };
 
 /// '*' is the layer. Extents are names of hyperparameters (rows and columns of the GGUF tensor; no

@@ -165,7 +165,7 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyCont
 }
 
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config) {
-  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
   context.hyper.Set("always", 1);  // biases that every model has
   context.hyper.Set("one", 1);
   for (const HyperRule& rule : family.hypers) SMELT_RETURN_IF_ERROR(ReadRule(rule, context));

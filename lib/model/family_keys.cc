@@ -31,6 +31,8 @@ class KeyWriter {
         SMELT_RETURN_IF_ERROR(WriteRope());
       } else if (rule.key == kWindowKeys.key) {
         WriteWindow();
+      } else if (rule.key == kKvHeadsKey.key) {
+        Set("attention.head_count_kv", context_.kv_heads);
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
       } else if (context_.hyper.Has(rule.hyper)) {

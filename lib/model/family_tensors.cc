@@ -166,7 +166,10 @@ class TensorMaker {
     const uint64_t rows = context_.hyper(rule.rows),
                    columns = rule.columns.empty() ? 0 : context_.hyper(rule.columns);
     const bool vector = rule.columns.empty();
-    if (vector) {
+    const bool flat = rule.op == TensorOp::kFlat || rule.op == TensorOp::kFlatNegativeExp;
+    if (flat) {
+      SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows * columns}, target, rule));
+    } else if (vector) {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows}, target, rule));
     } else if (rule.op == TensorOp::kConv) {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows, 1, columns}, target, rule));
@@ -206,7 +209,7 @@ class TensorMaker {
       recipe.rows.push_back(SwapRows{1, h("heads"), 3, h("head_dim")});
     } else if (op == TensorOp::kAddOne) {
       recipe.elements.push_back(AddConstant{1});
-    } else if (op == TensorOp::kNegativeExp) {
+    } else if (op == TensorOp::kNegativeExp || op == TensorOp::kFlatNegativeExp) {
       recipe.elements.push_back(NegativeExp{});
     }
     return absl::OkStatus();

@@ -4,6 +4,7 @@
 
 #include "formats/model_card.h"
 #include "formats/safetensors.h"
+#include "formats/weights_directory.h"
 #include "lib/base/status.h"
 #include "lib/model/family.h"
 #include "lib/model/general.h"
@@ -28,7 +29,8 @@ class DirectoryReader {
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
     SMELT_ASSIGN_OR_RETURN(const Family* family, ChooseFamily(whole));
     SMELT_ASSIGN_OR_RETURN(const Config config, TextPart(whole));
-    SMELT_ASSIGN_OR_RETURN(Container container, OpenSafetensorsDirectory(path_));
+    SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path_));
+    SMELT_ASSIGN_OR_RETURN(Container container, OpenWeights(path_, form));
     SMELT_RETURN_IF_ERROR(OpenTokenizer());
     SMELT_ASSIGN_OR_RETURN(
         DescribedModel model,
@@ -36,6 +38,8 @@ class DirectoryReader {
     Metadata metadata;
     SMELT_RETURN_IF_ERROR(WriteMetadata(*family, config, model, metadata));
     opened_.notes.insert(opened_.notes.begin(), model.notes.begin(), model.notes.end());
+    opened_.notes.insert(opened_.notes.begin(), container.notes.begin(), container.notes.end());
+    opened_.notes.insert(opened_.notes.begin(), form.notes.begin(), form.notes.end());
     opened_.warnings.insert(opened_.warnings.begin(), container.warnings.begin(),
                             container.warnings.end());
     SMELT_ASSIGN_OR_RETURN(opened_.source,

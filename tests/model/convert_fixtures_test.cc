@@ -23,7 +23,13 @@ TEST_P(ConvertFixtures, TensorsAndHyperparametersEqual) {
   SMELT_ASSERT_OK(opened);
   const ModelSource& source = *opened->source;
   testing::CompareTensors(source, folder);
-  testing::CompareKeys(source.metadata(), folder, /*tokenizer=*/false);
+  testing::CompareKeys(source.metadata(), folder, /*tokenizer=*/true);
+}
+
+std::string NameOf(const ::testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures,
@@ -31,11 +37,10 @@ INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures,
                                            "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2",
                                            "gemma3", "phi3", "gpt2", "gptneox", "starcoder2",
                                            "olmo2"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(StateSpace, ConvertFixtures,
+                         ::testing::Values("mamba", "mamba2", "codestral-mamba-hf", "jamba"),
+                         NameOf);
 
 }  // namespace
 }  // namespace smelt

@@ -135,16 +135,21 @@ TEST_P(FamiliesGolden, Greedy) {
   if (const JsonValue* more = golden_.Find("greedy_long")) CompareGreedy(*more);
 }
 
+std::string NameOf(const ::testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden,
                          ::testing::Values("llama", "llama-spm", "mistral", "mixtral", "qwen2",
                                            "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2",
                                            "gemma3", "phi3", "gpt2", "gptneox", "starcoder2",
                                            "olmo2"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(StateSpace, FamiliesGolden,
+                         ::testing::Values("mamba", "mamba2", "codestral-mamba-hf", "jamba"),
+                         NameOf);
 
 }  // namespace
 }  // namespace smelt

@@ -9,10 +9,11 @@ namespace smelt {
 extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchitecture,
     kQwen3Architecture, kQwen3MoeArchitecture, kGemmaArchitecture, kGemma2Architecture,
     kGemma3Architecture, kPhi3Architecture, kGpt2Architecture, kGptNeoxArchitecture,
-    kStarcoder2Architecture, kOlmo2Architecture, kGptOssArchitecture;
+    kStarcoder2Architecture, kOlmo2Architecture, kGptOssArchitecture, kMambaArchitecture,
+    kMamba2Architecture, kJambaArchitecture;
 
 extern const Family kLlama, kMistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe, kGemma,
-    kGemma2, kGemma3, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2, kGptOss;
+    kGemma2, kGemma3, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2, kGptOss, kMamba, kMamba2, kJamba;
 
 // Rows of hyperparameter tables that most families have; the argument is the class's default.
 inline constexpr HyperRule kLayers{"layers", "num_hidden_layers", HyperKind::kCount, kRequired, 1,
@@ -47,7 +48,7 @@ constexpr HyperRule Tied(bool tied) {
 constexpr HyperRule Flag(std::string_view name, std::string_view config, bool value) {
   return {name, config, HyperKind::kFlag, Default(value ? 1 : 0)};
 }
-constexpr HyperRule Experts(double n) {
+constexpr HyperRule NumExperts(double n) {
   return {"experts", "num_local_experts|num_experts", HyperKind::kCount, Default(n), 1, 1 << 16};
 }
 constexpr HyperRule ExpertsUsed(double n) {
@@ -76,6 +77,10 @@ void WriteExpertNormalization(FamilyContext& context);
 
 /// Fills `sparse` from `mlp_only_layers` and `decoder_sparse_step` (Qwen's).
 absl::Status ReadSparseLayers(FamilyContext& context);
+
+/// Rank of the time step: a number, or "auto" (also where the key is absent): width / 16, rounded
+/// up.
+absl::StatusOr<uint64_t> ReadTimeStepRank(const FamilyContext& context, std::string_view key);
 
 /// Puts the scale of q.k into `attention.scale` where it is not what readers of the architecture
 /// assume.

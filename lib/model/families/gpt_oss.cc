@@ -33,7 +33,7 @@ constexpr HyperRule kHypers[] = {
     RmsEps(1e-5),
     Tied(false),
     Flag("attention_bias", "attention_bias", true),
-    Experts(128),
+    NumExperts(128),
     ExpertsUsed(4),
 };
 

@@ -36,8 +36,8 @@ constexpr HyperRule kMistralHypers[] = {
 };
 
 constexpr HyperRule kMixtralHypers[] = {
-    kLayers,   kWidth,          Vocab(32000), Ffn(14336),  Heads(32),  KvHeads(Default(8)),
-    HeadDim(), Context(131072), RmsEps(1e-5), Tied(false), Experts(8), ExpertsUsed(2),
+    kLayers,   kWidth,          Vocab(32000), Ffn(14336),  Heads(32),     KvHeads(Default(8)),
+    HeadDim(), Context(131072), RmsEps(1e-5), Tied(false), NumExperts(8), ExpertsUsed(2),
 };
 
 // The Mistral classes have no such switches; a fork that sets them means another model.

@@ -8,12 +8,14 @@ constexpr const Architecture* kArchitectures[] = {
     &kLlamaArchitecture,    &kQwen2Architecture,  &kQwen2MoeArchitecture, &kQwen3Architecture,
     &kQwen3MoeArchitecture, &kGemmaArchitecture,  &kGemma2Architecture,   &kGemma3Architecture,
     &kPhi3Architecture,     &kGpt2Architecture,   &kGptNeoxArchitecture,  &kStarcoder2Architecture,
-    &kOlmo2Architecture,    &kGptOssArchitecture,
+    &kOlmo2Architecture,    &kGptOssArchitecture, &kMambaArchitecture,    &kMamba2Architecture,
+    &kJambaArchitecture,
 };
 
 constexpr const Family* kFamilies[] = {
-    &kLlama,  &kMistral, &kMixtral, &kQwen2, &kQwen2Moe, &kQwen3,      &kQwen3Moe, &kGemma,
-    &kGemma2, &kGemma3,  &kPhi3,    &kGpt2,  &kGptNeox,  &kStarcoder2, &kOlmo2,    &kGptOss,
+    &kLlama, &kMistral, &kMixtral, &kQwen2,  &kQwen2Moe, &kQwen3,   &kQwen3Moe,
+    &kGemma, &kGemma2,  &kGemma3,  &kPhi3,   &kGpt2,     &kGptNeox, &kStarcoder2,
+    &kOlmo2, &kGptOss,  &kMamba,   &kMamba2, &kJamba,
 };
 
 }  // namespace

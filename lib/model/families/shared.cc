@@ -46,6 +46,15 @@ absl::Status ReadSparseLayers(FamilyContext& context) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<uint64_t> ReadTimeStepRank(const FamilyContext& context, std::string_view key) {
+  const uint64_t automatic = (context.hyper("width") + 15) / 16;
+  const JsonValue* value = context.config.Find(key);
+  if (value != nullptr && value->as_string() != nullptr && *value->as_string() == "auto")
+    return automatic;
+  SMELT_ASSIGN_OR_RETURN(const auto rank, context.config.Count(key, 1, 1 << 24));
+  return rank.value_or(automatic);
+}
+
 void WriteAttentionScale(FamilyContext& context, double scale) {
   const Hyper& h = context.hyper;
   const Architecture& architecture = context.family.architecture;

@@ -1,0 +1,242 @@
+// Mamba and Mamba-2 (Codestral-Mamba among them).
+// Defaults: transformers models/{mamba,mamba2}/configuration_*.py.
+#include <cmath>
+#include <limits>
+
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+#include "lib/model/ssm_reader.h"
+
+namespace smelt {
+namespace {
+
+absl::Status ReadMambaBlocks(SpecReader& reader, const Architecture& architecture,
+                             ModelSpec& spec) {
+  const bool grouped = architecture.name == kMamba2Architecture.name;
+  SMELT_ASSIGN_OR_RETURN(BlockReader blocks, BlockReader::Create(reader, architecture, spec));
+  reader.Ignore({"attention.head_count", "feed_forward_length"});
+  SMELT_ASSIGN_OR_RETURN(SsmReader ssm, SsmReader::Create(reader, blocks, grouped));
+  for (uint64_t i = 0; i < blocks.layers(); ++i) {
+    LayerSpec layer;
+    SMELT_ASSIGN_OR_RETURN(layer.mixer_norm,
+                           blocks.ReadNorm(i, architecture.mixer_norm, blocks.width()));
+    if (grouped) {
+      SMELT_ASSIGN_OR_RETURN(layer.mixer, ssm.ReadMamba2(i));
+    } else {
+      SMELT_ASSIGN_OR_RETURN(layer.mixer, ssm.ReadMamba1(i, false));
+    }
+    spec.layers.push_back(std::move(layer));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Architecture kMambaArchitecture = {
+    .name = "mamba", .ffn_norm = "", .rope = RopeStyle::kNone, .read_blocks = ReadMambaBlocks};
+const Architecture kMamba2Architecture = {
+    .name = "mamba2", .ffn_norm = "", .rope = RopeStyle::kNone, .read_blocks = ReadMambaBlocks};
+
+namespace {
+
+constexpr std::string_view kMambaNames[] = {"MambaForCausalLM", "MambaLMHeadModel", "MambaModel"};
+constexpr std::string_view kMamba2Names[] = {"Mamba2ForCausalLM", "Mamba2Model"};
+
+constexpr HyperRule kStateLayers{
+    "layers", "num_hidden_layers|n_layer", HyperKind::kCount, kRequired, 1, 1 << 16};
+constexpr HyperRule kStateWidth{"width", "hidden_size|d_model"};
+constexpr HyperRule kEps{"eps", "layer_norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3};
+constexpr HyperRule kConvKernel{"conv", "conv_kernel", HyperKind::kCount, Default(4), 1, 1 << 10};
+
+constexpr HyperRule kMambaHypers[] = {
+    kStateLayers,
+    kStateWidth,
+    Vocab(50280),
+    kEps,
+    kConvKernel,
+    {"state", "state_size", HyperKind::kCount, Default(16), 1, 1 << 16},
+    {"expand", "expand", HyperKind::kCount, kAbsent, 1, 1 << 10},
+    {"given_inner", "intermediate_size|d_inner", HyperKind::kCount, kAbsent},
+    Tied(true),
+    Flag("bias", "use_bias", false),
+    Flag("conv_bias", "use_conv_bias", true),
+};
+
+constexpr HyperRule kMamba2Hypers[] = {
+    kStateLayers,
+    kStateWidth,
+    Vocab(32768),
+    kEps,
+    kConvKernel,
+    {"state", "state_size", HyperKind::kCount, Default(128), 1, 1 << 16},
+    {"heads_", "num_heads", HyperKind::kCount, Default(128), 1, 1 << 20},
+    {"head_size", "head_dim", HyperKind::kCount, Default(64), 1, 1 << 16},
+    {"groups", "n_groups", HyperKind::kCount, Default(8), 1, 1 << 16},
+    {"expand", "expand", HyperKind::kCount, Default(2), 1, 1 << 10},
+    Tied(false),
+    Flag("bias", "use_bias", false),
+    Flag("conv_bias", "use_conv_bias", true),
+};
+
+// The kernel's activation, and the norm that there is.
+constexpr FixedRule kFixed[] = {{"hidden_act", "\"silu\"|\"swish\""}, {"rms_norm", "true"}};
+
+constexpr KeyRule kKeys[] = {
+    {"context_length", ValueType::kU32, "context"},
+    {"embedding_length", ValueType::kU32, "width"},
+    {"feed_forward_length", ValueType::kU32, "zero"},
+    {"attention.head_count", ValueType::kU32, "zero"},
+    {"block_count", ValueType::kU32, "layers"},
+    {"ssm.conv_kernel", ValueType::kU32, "conv"},
+    {"ssm.inner_size", ValueType::kU32, "inner"},
+    {"ssm.state_size", ValueType::kU32, "state"},
+    {"ssm.time_step_rank", ValueType::kU32, "rank"},
+    {"ssm.group_count", ValueType::kU32, "groups"},
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
+    {"ssm.dt_b_c_rms", ValueType::kBool, "dt_b_c_rms"},
+    kFileTypeKey,
+};
+
+constexpr TensorRule kMambaTensors[] = {
+    {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", "vocab", "width"},
+    {"output_norm.weight", "backbone.norm_f.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", "width", ""},
+    {"blk.*.ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight", "two_inner", "width",
+     TensorOp::kCopy, "bias"},
+    {"blk.*.ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight", "inner", "conv",
+     TensorOp::kConv, "conv_bias"},
+    {"blk.*.ssm_x.weight", "backbone.layers.*.mixer.x_proj.weight", "x_rows", "inner"},
+    {"blk.*.ssm_dt.weight", "backbone.layers.*.mixer.dt_proj.weight", "inner", "rank",
+     TensorOp::kCopy, "always"},
+    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log", "inner", "state", TensorOp::kNegativeExp},
+    {"blk.*.ssm_d", "backbone.layers.*.mixer.D", "inner", ""},
+    {"blk.*.ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight", "width", "inner",
+     TensorOp::kCopy, "bias"},
+};
+
+constexpr TensorRule kMamba2Tensors[] = {
+    {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", "vocab", "width"},
+    {"output_norm.weight", "backbone.norm_f.weight", "width", ""},
+    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", "width", ""},
+    {"blk.*.ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight", "in_rows", "width",
+     TensorOp::kCopy, "bias"},
+    {"blk.*.ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight", "channels", "conv",
+     TensorOp::kConv, "conv_bias"},
+    {"blk.*.ssm_dt.bias", "backbone.layers.*.mixer.dt_bias", "rank", ""},
+    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log", "rank", "one", TensorOp::kFlatNegativeExp},
+    {"blk.*.ssm_d", "backbone.layers.*.mixer.D", "rank", "one", TensorOp::kFlat},
+    {"blk.*.ssm_norm.weight", "backbone.layers.*.mixer.norm.weight", "groups", "group_size",
+     TensorOp::kFlat},
+    {"blk.*.ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight", "width", "inner",
+     TensorOp::kCopy, "bias"},
+};
+
+void DeriveCommon(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  h.Set("context", 1048576);  // as llama.cpp's converter writes: there is no limit
+  h.Set("zero", 0);
+  if (h.flag("bias")) context.differences.push_back("cannot load biases of the projections");
+  if (h("inner") != 2 * h("width"))
+    context.differences.push_back("cannot load an inner size other than twice the width");
+}
+
+absl::Status DeriveMamba(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  uint64_t inner = h.Has("given_inner") ? h("given_inner") : 2 * h("width");
+  if (h.Has("expand")) {
+    inner = h("expand") * h("width");
+    if (h.Has("given_inner") && h("given_inner") != inner) {
+      return context.config.Bad(
+          "intermediate_size|d_inner",
+          Cat("is ", h("given_inner"), ", but expand x hidden_size is ", inner));
+    }
+  }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t rank, ReadTimeStepRank(context, "time_step_rank"));
+  h.Set("inner", static_cast<double>(inner));
+  h.Set("two_inner", 2.0 * static_cast<double>(inner));
+  h.Set("rank", static_cast<double>(rank));
+  h.Set("x_rows", static_cast<double>(rank + 2 * h("state")));
+  h.Set("dt_b_c_rms", 0);
+  DeriveCommon(context);
+  return absl::OkStatus();
+}
+
+/// A number of `time_step_limit`; infinity also as {"__float__": "Infinity"}.
+std::optional<double> LimitOf(const JsonValue& value) {
+  if (const JsonValue* text = value.Find("__float__");
+      text != nullptr && text->as_string() != nullptr) {
+    if (*text->as_string() == "Infinity") return std::numeric_limits<double>::infinity();
+    return std::nullopt;
+  }
+  const std::optional<double> number = value.as_double();
+  return number && !std::isnan(*number) ? number : std::nullopt;
+}
+
+absl::Status ReadTimeStepLimit(FamilyContext& context) {
+  const JsonValue* limit = context.config.Find("time_step_limit");
+  if (limit == nullptr) return absl::OkStatus();
+  const JsonValue::Array* pair = limit->as_array();
+  if (pair == nullptr || pair->size() != 2)
+    return context.config.Bad("time_step_limit", "is no list of two numbers");
+  const auto low = LimitOf((*pair)[0]), high = LimitOf((*pair)[1]);
+  if (!low || !high || !(*low <= *high) || *low < 0) {
+    return context.config.Bad("time_step_limit", "is no range of numbers that are not negative");
+  }
+  if (*low > 0) context.extra.Set("smelt.ssm.time_step_min", static_cast<float>(*low));
+  if (std::isfinite(*high)) context.extra.Set("smelt.ssm.time_step_max", static_cast<float>(*high));
+  if (*low > 0 || std::isfinite(*high))
+    context.differences.push_back("ignores the limits of the time step");
+  return absl::OkStatus();
+}
+
+absl::Status DeriveMamba2(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  const uint64_t inner = h("expand") * h("width"), heads = h("heads_"), groups = h("groups");
+  if (inner != heads * h("head_size")) {
+    return context.config.Bad("num_heads", Cat("x head_dim is ", heads * h("head_size"),
+                                               ", but expand x hidden_size is ", inner));
+  }
+  if (heads % groups != 0)
+    return context.config.Bad("n_groups",
+                              Cat("is ", groups, ", which does not divide the ", heads, " heads"));
+  const uint64_t channels = inner + 2 * groups * h("state");
+  h.Set("inner", static_cast<double>(inner));
+  h.Set("rank", static_cast<double>(heads));
+  h.Set("channels", static_cast<double>(channels));
+  h.Set("in_rows", static_cast<double>(inner + channels + heads));
+  h.Set("group_size", static_cast<double>(inner / groups));
+  DeriveCommon(context);
+  return ReadTimeStepLimit(context);
+}
+
+}  // namespace
+
+const Family kMamba = {
+    .names = kMambaNames,
+    .architecture = kMambaArchitecture,
+    .hypers = kMambaHypers,
+    .fixed = kFixed,
+    .keys = kKeys,
+    .tensors = kMambaTensors,
+    .body = "backbone.",
+    .rotary = false,
+    .activation_key = "",
+    .derive = DeriveMamba,
+};
+
+const Family kMamba2 = {
+    .names = kMamba2Names,
+    .architecture = kMamba2Architecture,
+    .hypers = kMamba2Hypers,
+    .fixed = kFixed,
+    .keys = kKeys,
+    .tensors = kMamba2Tensors,
+    .body = "backbone.",
+    .rotary = false,
+    .activation_key = "",
+    .derive = DeriveMamba2,
+};
+
+}  // namespace smelt

@@ -1,0 +1,27 @@
+// State-space blocks as GGUF files hold them.
+#pragma once
+
+#include "lib/model/block_reader.h"
+
+namespace smelt {
+
+/// Reads ssm.* keys once, then block after block.
+class SsmReader {
+ public:
+  /// `grouped`: Mamba-2's keys.
+  static absl::StatusOr<SsmReader> Create(SpecReader& reader, BlockReader& blocks, bool grouped);
+
+  /// `normed`: with norms on dt, B and C (Jamba).
+  absl::StatusOr<Mamba1> ReadMamba1(uint64_t layer, bool normed);
+  absl::StatusOr<Mamba2> ReadMamba2(uint64_t layer);
+
+ private:
+  SsmReader(SpecReader& reader, BlockReader& blocks) : reader_(reader), blocks_(blocks) {}
+
+  SpecReader& reader_;
+  BlockReader& blocks_;
+  uint64_t conv_ = 0, inner_ = 0, state_ = 0, rank_ = 0, groups_ = 1;
+  double dt_min_ = 0, dt_max_ = 0;
+};
+
+}  // namespace smelt
