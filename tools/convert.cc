@@ -113,9 +113,11 @@ void SayValidation(const ConvertResult& result, Terminal& terminal) {
 
 void SayResult(const ConvertResult& result, Terminal& terminal) {
   const std::string output = OneLine(result.output, 300);
+  const double checking = result.validation ? result.validation->seconds : 0;
   terminal.Say("writing   " + output + "   " + Bytes(result.bytes) + "  " +
-               Fixed(result.bits_per_weight, 2) + " bits/weight  " + Duration(result.seconds) +
-               "  peak " + Mebibytes(result.peak_anonymous_bytes));
+               Fixed(result.bits_per_weight, 2) + " bits/weight  " +
+               Duration(result.seconds - checking) + "  peak " +
+               Mebibytes(result.peak_anonymous_bytes));
   if (result.validation) SayValidation(result, terminal);
   terminal.Say("done      " + output + "        try: smelt run " + output +
                " \"Once upon a time\"");

@@ -15,10 +15,15 @@
 namespace smelt {
 namespace {
 
+/// Parameters up to which a quick check takes so many positions: a token costs 2 operations a
+/// parameter and model, and encoding a weight about as much as evaluating it at 100 positions.
+/// Never fewer than 128.
+struct Quick {
+  uint64_t parameters, positions;
+};
+constexpr Quick kQuick[] = {{160'000'000, 512}, {320'000'000, 256}, {UINT64_MAX, 128}};
 constexpr uint64_t kQuickContext = 256;
 constexpr uint64_t kFullContext = 512;
-/// Models below this are evaluated in a second or two whatever their types.
-constexpr uint64_t kSmallModel = 200'000'000;
 
 struct Limit {
   double bits;  ///< of the coarsest type, at least
@@ -58,7 +63,7 @@ absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& pla
                                       const ConvertOptions& options, const Observer& observer) {
   Material m;
   const bool full = options.validate == Validate::kFull;
-  m.score.context = full ? kFullContext : kQuickContext;
+  m.score.context = full ? kFullContext : std::min(kQuickContext, QuickPositions(plan));
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source);
   if (tokenizer.ok()) {
     std::string text(BundledText());
@@ -96,7 +101,7 @@ absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& pla
 void WarnAboutSource(const ScoreResult& score, const ModelSource& source,
                      const Observer& observer) {
   const double guessing = static_cast<double>(VocabularyRows(source));
-  if (guessing > 0 && score.reference->perplexity >= guessing / 2) {
+  if (guessing > 0 && score.reference->perplexity >= 0.8 * guessing) {
     observer.Warn(
         Cat("the source itself predicts text about as badly as guessing (perplexity ",
             std::round(score.reference->perplexity), " with ", static_cast<uint64_t>(guessing),
@@ -130,11 +135,10 @@ double BreakageLimit(const Plan& plan) {
 }
 
 uint64_t QuickPositions(const Plan& plan) {
-  const bool searched =
-      std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const PlannedTensor& t) {
-        return t.type != t.source_type && Info(t.type).block_elements == 256;
-      });
-  return searched || plan.parameters < kSmallModel ? 512 : 256;
+  for (const Quick& quick : kQuick) {
+    if (plan.parameters <= quick.parameters) return quick.positions;
+  }
+  return 128;
 }
 
 absl::Status CheckEvaluable(const ModelSource& source) {

@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+"""What the program says and how it ends: messages, exit statuses, JSON.
+
+cli_test.py PROGRAM MODELS_DIR      (MODELS_DIR has llama/, llama-spm/ and eval.txt)
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import programs
+
+PROGRAM, MODELS = sys.argv.pop(1), sys.argv.pop(1)
+LLAMA = os.path.join(MODELS, "llama")
+TEXT = os.path.join(MODELS, "eval.txt")
+EVAL_KEYS = ["model", "context", "chunks", "tokens_scored", "perplexity", "perplexity_error", "mean_nll", "seconds",
+             "tokens_per_second", "reference", "passed", "gates"]
+REFERENCE_KEYS = ["model", "perplexity", "kl_mean", "kl_median", "kl_p99", "kl_p999", "kl_max", "top1_agreement", "ln_ratio",
+                  "ln_ratio_error"]
+
+
+def smelt(*argv, **options):
+    return programs.Program([PROGRAM, *argv], **options)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = programs.temporary()
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def refused(self, p, status, *words):
+        self.assertEqual(p.status, status, p.err)
+        lines = p.error_lines()
+        self.assertEqual(len(lines), 1, p.err)
+        self.assertTrue(lines[0].startswith("smelt: ") and len(lines[0]) < 400, lines)
+        for word in words:
+            self.assertIn(word, lines[0])
+
+    def converted(self, name, kind="q8_0", *options):
+        p = smelt("convert", LLAMA, "-o", self.path(name), "--type", kind, "--validate", "off", *options)
+        self.assertEqual(p.status, 0, p.err)
+        return self.path(name)
+
+
+class Usage(Case):
+    def test_help_teaches(self):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"]):
+            p = smelt(*argv, "--help")
+            self.assertEqual(p.status, 0)
+            self.assertIn("Examples:", p.out)
+        self.assertRegex(smelt("--version").out, r"^smelt \d+\.\d+\.\d+\n$")
+
+    def test_wrong_usage_is_one_line_and_status_2(self):
+        self.refused(smelt(), 2, "smelt --help")
+        self.refused(smelt("convert"), 2, "convert --help")
+        self.refused(smelt("convert", LLAMA, "--tpye", "q8_0"), 2, "--tpye")
+        self.refused(smelt("fly", LLAMA), 2)
+        self.refused(smelt("convert", LLAMA, "--type", "q9"), 2, "q9", "q4_k_m")
+        self.refused(smelt("convert", LLAMA, "--metadata", "novalue"), 2, "KEY=VALUE")
+        self.refused(smelt("convert", LLAMA, "--max-ppl-increase", "2"), 2, "2%")
+        self.refused(smelt("eval", LLAMA), 2, "--text")
+        self.refused(smelt("eval", LLAMA, "--text", TEXT, "--max-kl", "1"), 2, "--reference")
+        self.refused(smelt("run", LLAMA), 2, "PROMPT")
+
+    def test_failures_as_json_too(self):
+        p = smelt("convert", self.path("absent"), "--json")
+        self.refused(p, 1, "absent")
+        self.assertEqual(p.json()["error"]["code"], "not_found")
+        self.assertIn("absent", p.json()["error"]["message"])
+        p = smelt("convert", LLAMA, "--tpye", "--json")
+        self.assertEqual((p.status, p.json()["error"]["code"]), (2, "usage"))
+
+    def test_names_are_escaped(self):
+        p = smelt("inspect", self.path("a\x1b[31m\nb"))
+        self.refused(p, 1)
+        self.assertNotIn("\x1b", p.err)
+
+
+class Convert(Case):
+    def test_json(self):
+        p = smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q4_k_m", "--json")
+        self.assertEqual(p.status, 0, p.err)
+        r = p.json()
+        self.assertEqual(list(r), ["output", "type", "bytes", "bits_per_weight", "tensors", "seconds", "peak_anonymous_bytes",
+                                   "validation"])
+        self.assertEqual(r["bytes"], os.path.getsize(self.path("x.gguf")))
+        self.assertEqual(list(r["validation"]), EVAL_KEYS)
+        self.assertEqual(list(r["validation"]["reference"]), REFERENCE_KEYS)
+        self.assertTrue(r["validation"]["passed"])
+        self.assertLess(r["validation"]["reference"]["kl_mean"], 0.1)
+        self.assertGreater(r["validation"]["reference"]["kl_mean"], 0)
+        self.assertEqual(os.listdir(self.dir), ["x.gguf"])
+
+    def test_the_table_and_quiet(self):
+        p = smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q8_0")
+        for word in ("reading", "writing", "checking", "done", "bits/weight", "perplexity", "KL mean", "same top-1", "peak"):
+            self.assertIn(word, p.out)
+        p = smelt("convert", LLAMA, "-o", self.path("y.gguf"), "--type", "q8_0", "--quiet")
+        self.assertEqual((p.status, p.out), (0, ""))
+
+    def test_the_same_bytes_for_any_number_of_threads(self):
+        one = programs.read(self.converted("1.gguf", "q4_k_m", "--threads", "1"))
+        self.assertEqual(one, programs.read(self.converted("4.gguf", "q4_k_m", "--threads", "4")))
+
+    def test_quantize_of_the_f32_gguf_gives_the_bytes_of_the_direct_way(self):
+        f32 = self.converted("f32.gguf", "f32")
+        for kind in ("q8_0", "q4_k_m", "f16"):
+            p = smelt("quantize", f32, "--type", kind, "-o", self.path("via.gguf"), "--validate", "off", "--force")
+            self.assertEqual(p.status, 0, p.err)
+            self.assertEqual(programs.read(self.path("via.gguf")), programs.read(self.converted(kind + ".gguf", kind)), kind)
+
+    def test_an_existing_output(self):
+        out = self.path("x.gguf")
+        with open(out, "w") as f:
+            f.write("precious")
+        self.refused(smelt("convert", LLAMA, "-o", out), 1, "--force")
+        self.assertEqual(programs.read(out), b"precious")
+        self.assertEqual(smelt("convert", LLAMA, "-o", out, "--force", "--validate", "off").status, 0)
+        self.assertGreater(os.path.getsize(out), 1000)
+
+    def test_input_is_output(self):
+        out = self.converted("x.gguf", "f16")
+        before = programs.read(out)
+        self.refused(smelt("quantize", out, "--type", "q8_0", "-o", out, "--force"), 2, "input")
+        os.symlink("x.gguf", self.path("link.gguf"))
+        self.refused(smelt("quantize", out, "--type", "q8_0", "-o", self.path("link.gguf"), "--force"), 2, "input")
+        self.assertEqual(programs.read(out), before)
+
+    def test_odd_outputs(self):
+        self.refused(smelt("convert", LLAMA, "-o", "/dev/null", "--force"), 2, "/dev/null")
+        self.refused(smelt("convert", LLAMA, "-o", self.path("no/such/folder.gguf")), 1, "folder")
+        p = smelt("convert", LLAMA, "-o", self.dir, "--validate", "off")
+        self.assertEqual(p.status, 0, p.err)
+        self.assertEqual([x[-5:] for x in os.listdir(self.dir)], [".gguf"])
+
+    def test_requantizing_needs_a_word(self):
+        q8 = self.converted("q8.gguf")
+        self.refused(smelt("quantize", q8, "--type", "q4_0", "-o", self.path("q4.gguf")), 1, "--allow-requantize")
+        self.assertEqual(smelt("quantize", q8, "--type", "q4_0", "-o", self.path("q4.gguf"), "--allow-requantize").status, 0)
+
+    def test_copy_and_metadata(self):
+        q8 = self.converted("q8.gguf")
+        p = smelt("convert", q8, "--type", "copy", "-o", self.path("c.gguf"), "--metadata", "general.name=Other", "--metadata",
+                  "my.key=u8:7", "--validate", "off")
+        self.assertEqual(p.status, 0, p.err)
+        keys = {k["key"]: k for k in smelt("inspect", self.path("c.gguf"), "--json").json()["metadata"]}
+        self.assertEqual(keys["general.name"]["value"], "Other")
+        self.assertEqual((keys["my.key"]["type"], keys["my.key"]["value"]), ("u8", 7))
+        self.refused(smelt("convert", q8, "--type", "copy", "-o", self.path("d.gguf"), "--metadata", "llama.block_count=many"), 2,
+                     "llama.block_count", "u32")
+
+    def test_dry_run_and_plan(self):
+        plan_file, out = self.path("plan.json"), self.path("x.gguf")
+        p = smelt("convert", LLAMA, "-o", out, "--type", "q4_k_m", "--dry-run", "--json", "--plan", plan_file)
+        self.assertEqual(p.status, 0, p.err)
+        plan = p.json()
+        self.assertFalse(os.path.exists(out))
+        self.assertTrue(all(t["why"] and t["type"] and t["bytes"] for t in plan["tensors"]))
+        self.assertIn("token_embd.weight", smelt("convert", LLAMA, "-o", out, "--type", "q4_k_m", "--dry-run").out)
+        self.assertEqual(smelt("convert", LLAMA, "-o", out, "--plan", plan_file, "--validate", "off").status, 0)
+        self.assertEqual(os.path.getsize(out), plan["bytes"])
+        self.assertEqual(programs.read(out), programs.read(self.converted("direct.gguf", "q4_k_m")))
+        self.refused(smelt("convert", LLAMA, "-o", self.path("y.gguf"), "--plan", plan_file, "--type", "q8_0"), 2, "plan")
+        self.refused(smelt("convert", os.path.join(MODELS, "llama-spm"), "-o", self.path("y.gguf"), "--plan", plan_file), 1, "plan")
+
+    def test_a_missed_gate_leaves_nothing(self):
+        out = self.path("x.gguf")
+        self.refused(smelt("convert", LLAMA, "-o", out, "--type", "q2_k", "--max-kl", "0.000001"), 1, "KL", "--type")
+        self.assertEqual(os.listdir(self.dir), [])
+        p = smelt("convert", LLAMA, "-o", out, "--type", "q2_k", "--max-kl", "0.000001", "--keep-rejected", "--json")
+        self.assertEqual((p.status, p.json()["error"]["code"]), (1, "gate_missed"))
+        self.assertEqual(os.listdir(self.dir), ["x.gguf.rejected"])
+
+    def test_the_default_gate_sees_breakage(self):
+        good = self.converted("good.gguf", "f16")
+        broken = self.path("broken.gguf")
+        p = smelt("quantize", good, "--type", "copy", "--metadata", "llama.rope.freq_base=3", "-o", broken)
+        self.refused(p, 1, "differs too much")
+        self.assertFalse(os.path.exists(broken))
+
+    def test_ctrl_c_then_resume(self):
+        source = self.path("in.safetensors")
+        programs.write_matrices(source, {"a.weight": (20000, 2048), "b.weight": (2000, 1024)})
+        argv = [PROGRAM, "quantize", source, "--type", "q4_k_m", "--validate", "off", "--threads", "1", "-o", self.path("x.gguf")]
+        p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while p.poll() is None and not (os.path.exists(self.path("x.gguf.part.journal")) and
+                                        os.path.getsize(self.path("x.gguf.part.journal")) > 100):
+            time.sleep(0.001)
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate()
+        self.assertEqual(p.returncode, 1, err)
+        self.assertIn("resume", err)
+        self.assertFalse(os.path.exists(self.path("x.gguf")))
+        again = programs.Program(argv)
+        self.assertEqual(again.status, 0, again.err)
+        self.assertIn("resuming", again.err)
+        fresh = smelt("quantize", source, "--type", "q4_k_m", "--validate", "off", "-o", self.path("y.gguf"))
+        self.assertEqual(fresh.status, 0)
+        self.assertEqual(programs.read(self.path("x.gguf")), programs.read(self.path("y.gguf")))
+
+    def test_plain_safetensors(self):
+        source = self.path("in.safetensors")
+        programs.write_matrices(source, {"a.weight": (20, 256)})
+        self.refused(smelt("quantize", source, "--type", "q8_0", "-o", self.path("x.gguf")), 1, "--validate off")
+        self.assertEqual(smelt("quantize", source, "--type", "q8_0", "-o", self.path("x.gguf"), "--validate", "off").status, 0)
+
+
+class Eval(Case):
+    def test_json_and_gates(self):
+        q8 = self.converted("q8.gguf")
+        p = smelt("eval", q8, "--text", TEXT, "--context", "128", "--chunks", "4", "--reference", LLAMA, "--max-kl", "0.1",
+                  "--max-ppl-increase", "5%", "--max-ppl", "1000", "--json")
+        self.assertEqual(p.status, 0, p.err)
+        r = p.json()
+        self.assertEqual(list(r), EVAL_KEYS)
+        self.assertEqual(list(r["reference"]), REFERENCE_KEYS)
+        self.assertEqual((r["context"], r["chunks"], r["tokens_scored"]), (128, 4, 4 * 63))
+        self.assertEqual([g["name"] for g in r["gates"]], ["max_ppl", "max_ppl_increase", "max_kl"])
+        p = smelt("eval", q8, "--text", TEXT, "--context", "128", "--chunks", "2", "--max-ppl", "1.5", "--json")
+        self.assertEqual((p.status, p.json()["passed"]), (1, False))
+
+    def test_directory_and_gguf_agree_exactly(self):
+        f32 = self.converted("f32.gguf", "f32")
+        argv = ("--text", TEXT, "--context", "128", "--chunks", "3", "--json")
+        self.assertEqual(smelt("eval", LLAMA, *argv).json()["perplexity"], smelt("eval", f32, *argv).json()["perplexity"])
+
+    def test_standard_input_is_the_same_text(self):
+        with open(TEXT, encoding="utf-8") as f:
+            text = f.read()
+        argv = ("--context", "128", "--chunks", "2", "--json")
+        self.assertEqual(smelt("eval", LLAMA, "--text", "-", *argv, input=text).json()["perplexity"],
+                         smelt("eval", LLAMA, "--text", TEXT, *argv).json()["perplexity"])
+
+    def test_tokens_and_logits(self):
+        ids = self.path("ids.json")
+        with open(ids, "w") as f:
+            json.dump([1, 5, 9], f)
+        p = smelt("eval", LLAMA, "--tokens", ids, "--logits-out", self.path("l.safetensors"), "--json")
+        self.assertEqual(p.status, 0, p.err)
+        tensors = smelt("inspect", self.path("l.safetensors"), "--json").json()["tensors"]
+        self.assertEqual((tensors[0]["name"], tensors[0]["type"], tensors[0]["shape"][0]), ("logits", "F32", 3))
+        self.refused(smelt("eval", LLAMA, "--tokens", ids), 1)
+        with open(ids, "w") as f:
+            f.write("[1, 99999999]")
+        self.refused(smelt("eval", LLAMA, "--tokens", ids), 1, "element 1")
+
+
+class RunAndTokenize(Case):
+    def test_run_json(self):
+        ids = self.path("ids.json")
+        with open(ids, "w") as f:
+            json.dump([1, 5, 9], f)
+        p = smelt("run", LLAMA, "--prompt-ids", ids, "-n", "5", "--temp", "0", "--ignore-eos", "--json")
+        self.assertEqual(p.status, 0, p.err)
+        r = p.json()
+        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "prompt_tokens_per_second", "tokens_per_second"])
+        self.assertEqual((r["prompt_ids"], len(r["ids"])), ([1, 5, 9], 5))
+
+    def test_run_text_and_seed(self):
+        argv = ("run", LLAMA, "The law", "-n", "8", "--seed", "7", "--ignore-eos")
+        a, b = smelt(*argv), smelt(*argv)
+        self.assertEqual(a.status, 0, a.err)
+        self.assertEqual(a.out, b.out)
+        self.assertIn("tokens/s", a.err)
+
+    def test_tokenize(self):
+        one = smelt("tokenize", LLAMA, "Hello, world", "--json").json()["ids"]
+        lines = smelt("tokenize", LLAMA, "--jsonl", input='{"text": "Hello, world"}\n\n{"text": ""}\n')
+        self.assertEqual(json.loads(lines.out.splitlines()[0])["ids"], one)
+        self.assertEqual(len(lines.out.splitlines()), 2)
+        bare = smelt("tokenize", LLAMA, "Hello, world", "--no-special", "--json").json()["ids"]
+        self.assertEqual(one[-len(bare):], bare)
+        self.refused(smelt("tokenize", LLAMA, "--jsonl", input="nonsense\n"), 1, "line 1")
+
+    def test_a_closed_pipe_ends_quietly(self):
+        p = subprocess.run(f"'{PROGRAM}' inspect '{LLAMA}' | head -n 1", shell=True, capture_output=True, text=True)
+        self.assertEqual(p.stderr, "")
+        self.assertEqual(len(p.stdout.splitlines()), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
