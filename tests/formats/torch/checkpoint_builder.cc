@@ -8,7 +8,10 @@ namespace smelt::testing {
 
 std::string Bytes(uint64_t value, int count) {
   std::string out;
-  for (int i = 0; i < count; ++i) out.push_back(static_cast<char>(value >> (8 * i)));
+  for (int i = 0; i < count; ++i) {
+    out.push_back(static_cast<char>(value));
+    value >>= 8;
+  }
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -266,6 +267,18 @@ TEST(Torch, LegacyStorageViews) {
   const auto got = Read(Legacy(Dict(Cat(Str("w"), tensor)), {{"7", 6, "abcdef"}}));
   SMELT_ASSERT_OK(got);
   EXPECT_EQ(Dense(got->tensors[0]), "de");
+}
+
+TEST(Torch, TheFuzzersSeedsAreRead) {
+  size_t count = 0;
+  for (const char* folder : {"fuzz/torch_zip", "fuzz/torch_legacy"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(TestdataPath(folder))) {
+      const auto got = OpenTorch(entry.path().string());
+      EXPECT_EQ(got.status().ToString(), "OK") << entry.path();
+      ++count;
+    }
+  }
+  EXPECT_GE(count, 9u);
 }
 
 TEST(Torch, SayingWhatItIsInstead) {
