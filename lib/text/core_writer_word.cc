@@ -49,12 +49,11 @@ bool HasStep(const JsonValue* json, std::string_view type) {
 }
 
 // Where the converter has no text for an added token (ids beyond a SentencePiece model), ours keeps it under keys of its own.
-void WriteExtraTokens(const std::vector<AddedToken>& added, size_t pieces, const std::vector<AddedToken>& declared, Metadata& after) {
+void WriteExtraTokens(const std::vector<AddedToken>& added, size_t pieces, Metadata& after) {
   std::vector<std::string> texts;
   std::vector<int32_t> ids;
   for (const AddedToken& token : added) {
-    const bool written = std::any_of(declared.begin(), declared.end(), [&](const AddedToken& t) { return t.id == token.id; });
-    if (static_cast<size_t>(token.id) < pieces || written) continue;
+    if (static_cast<size_t>(token.id) < pieces) continue;
     texts.push_back(token.content);
     ids.push_back(token.id);
   }
@@ -80,8 +79,7 @@ absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& o
       const SentencePiece& piece = pieces_->pieces[id];
       arrays.Set(static_cast<int32_t>(id), piece.text, piece.type == PieceType::kUserDefined ? TokenType::kNormal : static_cast<TokenType>(piece.type), piece.score);
     }
-    for (const AddedToken& token : options.declared) arrays.SetAdded(token, kAddedScore);
-    WriteExtraTokens(added_, pieces_->pieces.size(), options.declared, after);
+    WriteExtraTokens(added_, pieces_->pieces.size(), after);
   } else {
     for (size_t id = 0; id < tokens().size(); ++id) {
       const auto i = static_cast<int32_t>(id);

@@ -18,15 +18,22 @@ absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary)
   SMELT_ASSIGN_OR_RETURN(std::string normalizer,
                          metadata.StringOr("smelt.tokenizer.normalizer", ""));
   if (!normalizer.empty()) {
-    SMELT_ASSIGN_OR_RETURN(const JsonValue json,
-                           ParseJsonValue(normalizer, "smelt.tokenizer.normalizer"));
+    // The rules of a Precompiled step lie under their own key.
+    SMELT_ASSIGN_OR_RETURN(const std::string charsmap, ReadBytes(metadata, "tokenizer.ggml.precompiled_charsmap"));
+    constexpr std::string_view kStep = R"({"type":"Precompiled"})";
+    if (const size_t at = normalizer.find(kStep); at != std::string::npos && !charsmap.empty()) {
+      normalizer.replace(at, kStep.size(), Cat(R"({"type":"Precompiled","precompiled_charsmap":")", EncodeBase64(charsmap), "\"}"));
+    }
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(normalizer, "smelt.tokenizer.normalizer"));
     SMELT_ASSIGN_OR_RETURN(normalizer_, MakeNormalizer(&json, RegexEngine::kAny));
   }
   for (const AddedToken& token : vocabulary_.added) {
     added_.emplace(token.id, token.special);
     std::string pattern = token.content;
-    if (token.normalized && normalizer_ != nullptr)
+    if (token.normalized && normalizer_ != nullptr) {
       SMELT_RETURN_IF_ERROR(normalizer_->Apply(pattern));
+      tokens_[static_cast<size_t>(token.id)] = pattern;  // what it decodes to
+    }
     (token.normalized ? normalized_ : raw_).Add(token, pattern);
   }
   return absl::OkStatus();

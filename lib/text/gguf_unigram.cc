@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -37,7 +38,7 @@ class GgufUnigram : public GgufBase {
       if (id >= 0 && static_cast<size_t>(id) < tokens_.size()) frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
     }
     Number lowest = INFINITY;
-    best_ = -INFINITY;
+    best_ = std::numeric_limits<float>::min();  // SentencePiece's own start: user-defined pieces cost next to nothing
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
       const TokenType type = Type(id);
@@ -136,18 +137,19 @@ class GgufUnigram : public GgufBase {
     for (size_t at = 0, width = 0; at < word.size(); at += width) {
       width = DecodeUtf8(word.substr(at, 4)).length;
       bool whole_char = false;
-      const auto reach = [&](size_t length, int32_t id, Number score) {
+      // SentencePiece compares sums of pieces in double precision and keeps them in single.
+      const auto reach = [&](size_t length, int32_t id, double sum) {
         Step& step = steps[at + length];
-        score += steps[at].score;
-        if (step.from == SIZE_MAX || score > step.score) step = {score, at, id};
+        if (step.from == SIZE_MAX || sum > static_cast<double>(step.score)) step = {static_cast<Number>(sum), at, id};
       };
+      const Number here = steps[at].score;
       const auto visit = [&](size_t length, int32_t id, bool bonus) {
-        const Number own = static_cast<Number>(scores_[static_cast<size_t>(id)]);
-        reach(length, id, bonus ? static_cast<Number>(static_cast<double>(static_cast<Number>(CountChars(word.substr(at, length))) * best_) - 0.1) : own);
+        const double own = bonus ? static_cast<double>(static_cast<Number>(CountChars(word.substr(at, length))) * best_) - 0.1 : static_cast<double>(scores_[static_cast<size_t>(id)]);
+        reach(length, id, own + static_cast<double>(here));
         whole_char = whole_char || length == width;
       };
       pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) { visit(length, id, IsFrozen(id)); });
-      if (!whole_char) reach(width, -1, unknown_score_);
+      if (!whole_char) reach(width, -1, static_cast<double>(unknown_score_ + here));
     }
     std::vector<size_t> ends;
     for (size_t end = word.size(); end > 0; end = steps[end].from) ends.push_back(end);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -36,7 +37,8 @@ absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(Sente
                        core->model_.remove_extra_whitespaces, core->model_.escape_whitespaces,
                        core->model_.whitespace_as_suffix};
   std::vector<float> scores;
-  float lowest = INFINITY, highest = -INFINITY;
+  // SentencePiece starts its maximum at the smallest positive float, so user-defined pieces cost next to nothing.
+  float lowest = INFINITY, highest = std::numeric_limits<float>::min();
   const auto& pieces = core->model_.pieces;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
@@ -159,19 +161,21 @@ absl::Status SentencePieceCore::EncodeUnigram(std::string_view word,
     const size_t char_length = DecodeUtf8(word.substr(at, 4)).length;
     const float here = best[at].score;
     bool single = false;
-    const auto offer = [&](size_t length, int32_t id, float score) {
+    // As there: sums of pieces are compared in double precision, kept in single.
+    const auto offer = [&](size_t length, int32_t id, double score) {
       Node& node = best[at + length];
-      if (node.begin < 0 || score > node.score) node = {score, static_cast<int64_t>(at), id};
+      if (node.begin < 0 || score > static_cast<double>(node.score)) {
+        node = {static_cast<float>(score), static_cast<int64_t>(at), id};
+      }
     };
     pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) {
       const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
-      const float score = piece.type == PieceType::kUserDefined
-                              ? static_cast<float>(static_cast<float>(CountChars(word.substr(at, length))) * best_score_ - 0.1)
-                              : piece.score;
-      offer(length, id, score + here);
+      const auto chars = static_cast<float>(CountChars(word.substr(at, length)));
+      const double score = piece.type == PieceType::kUserDefined ? static_cast<double>(chars * best_score_) - 0.1 : static_cast<double>(piece.score);
+      offer(length, id, score + static_cast<double>(here));
       single = single || length == char_length;
     });
-    if (!single) offer(char_length, -1, unknown_score_ + here);
+    if (!single) offer(char_length, -1, static_cast<double>(unknown_score_ + here));
     at += char_length;
   }
   std::vector<std::pair<size_t, int32_t>> parts;  // begin, id
