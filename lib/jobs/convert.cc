@@ -20,6 +20,7 @@
 #include "lib/jobs/plan.h"
 #include "lib/jobs/plan_file.h"
 #include "lib/model/gguf_source.h"
+#include "quant/simd.h"
 
 namespace smelt {
 namespace {
@@ -61,6 +62,7 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& op
                  "matrices, which cannot be "
                  "evaluated, add --validate off");
   }
+  SMELT_RETURN_IF_ERROR(InitSimd());
   SMELT_ASSIGN_OR_RETURN(OpenedModel matrices, OpenMatrices(options.source));
   for (const std::string& warning : matrices.warnings) observer.Warn(warning);
   return std::move(matrices.source);
