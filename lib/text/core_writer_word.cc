@@ -51,15 +51,17 @@ bool HasStep(const JsonValue* json, std::string_view type) {
 // Where the converter has no text for an added token (ids beyond a SentencePiece model), ours keeps it under keys of its own.
 void WriteExtraTokens(const std::vector<AddedToken>& added, size_t pieces, Metadata& after) {
   std::vector<std::string> texts;
-  std::vector<int32_t> ids;
+  std::vector<int32_t> ids, types;
   for (const AddedToken& token : added) {
     if (static_cast<size_t>(token.id) < pieces) continue;
     texts.push_back(token.content);
     ids.push_back(token.id);
+    types.push_back(static_cast<int32_t>(token.special ? TokenType::kControl : TokenType::kUserDefined));
   }
   if (texts.empty()) return;
   after.Set("smelt.tokenizer.extra_tokens", std::move(texts));
   after.Set("smelt.tokenizer.extra_ids", std::move(ids));
+  after.Set("smelt.tokenizer.extra_types", std::move(types));
 }
 
 }  // namespace
@@ -100,6 +102,13 @@ absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& o
   out.Set("tokenizer.ggml.remove_extra_whitespaces", pieces_ ? pieces_->remove_extra_whitespaces : true);
   if (!rules.empty()) out.Set("tokenizer.ggml.precompiled_charsmap", std::vector<uint8_t>(rules.begin(), rules.end()));
   if (unknown >= 0) after.Set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(unknown));
+  // The library computes in double precision: where single precision is not the same, sums that tie would not.
+  const bool exact = std::all_of(scores_.begin(), scores_.end(), [&](const double& score) {
+    const auto id = static_cast<size_t>(&score - scores_.data());
+    const float written = pieces_ && id < pieces_->pieces.size() ? pieces_->pieces[id].score : static_cast<float>(score);
+    return static_cast<double>(written) == score;
+  });
+  if (!exact) after.Set("smelt.tokenizer.scores", scores_);
   after.Set("smelt.tokenizer.source", "pipeline");
   if (!normalizer_text.empty()) after.Set("smelt.tokenizer.normalizer", normalizer_text);
   after.Set("smelt.tokenizer.pre_tokenizer", pre->ToText());

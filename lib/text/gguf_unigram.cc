@@ -29,7 +29,11 @@ class GgufUnigram : public GgufBase {
  public:
   absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary, bool pipeline) {
     pipeline_ = pipeline;
-    SMELT_ASSIGN_OR_RETURN(scores_, ReadScores(metadata, vocabulary.size()));
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> scores, ReadScores(metadata, vocabulary.size()));
+    scores_.assign(scores.begin(), scores.end());
+    if (const MetadataValue* exact = metadata.Find("smelt.tokenizer.scores"); exact != nullptr && exact->is_array()) {
+      for (size_t i = 0; i < std::min(exact->size(), scores_.size()); ++i) scores_[i] = static_cast<Number>(exact->FloatAt(i).value_or(scores[i]));
+    }
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
     SMELT_RETURN_IF_ERROR(SetupText(metadata));
     const auto declared = metadata.Find("smelt.tokenizer.user_defined");
@@ -137,19 +141,19 @@ class GgufUnigram : public GgufBase {
     for (size_t at = 0, width = 0; at < word.size(); at += width) {
       width = DecodeUtf8(word.substr(at, 4)).length;
       bool whole_char = false;
-      // SentencePiece compares sums of pieces in double precision and keeps them in single.
-      const auto reach = [&](size_t length, int32_t id, double sum) {
-        Step& step = steps[at + length];
-        if (step.from == SIZE_MAX || sum > static_cast<double>(step.score)) step = {static_cast<Number>(sum), at, id};
-      };
       const Number here = steps[at].score;
+      const auto reach = [&](size_t length, int32_t id, Number sum) {
+        Step& step = steps[at + length];
+        if (step.from == SIZE_MAX || sum > step.score) step = {sum, at, id};
+      };
       const auto visit = [&](size_t length, int32_t id, bool bonus) {
-        const double own = bonus ? static_cast<double>(static_cast<Number>(CountChars(word.substr(at, length))) * best_) - 0.1 : static_cast<double>(scores_[static_cast<size_t>(id)]);
-        reach(length, id, own + static_cast<double>(here));
+        const auto chars = static_cast<Number>(CountChars(word.substr(at, length)));
+        const Number own = bonus ? static_cast<Number>(static_cast<double>(chars * best_) - 0.1) : scores_[static_cast<size_t>(id)];
+        reach(length, id, own + here);
         whole_char = whole_char || length == width;
       };
       pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) { visit(length, id, IsFrozen(id)); });
-      if (!whole_char) reach(width, -1, static_cast<double>(unknown_score_ + here));
+      if (!whole_char) reach(width, -1, unknown_score_ + here);
     }
     std::vector<size_t> ends;
     for (size_t end = word.size(); end > 0; end = steps[end].from) ends.push_back(end);
@@ -177,7 +181,7 @@ class GgufUnigram : public GgufBase {
   }
 
   bool pipeline_ = false, byte_fallback_ = false;
-  std::vector<float> scores_;
+  std::vector<Number> scores_;
   SpmNormalizer normalizer_;
   std::unique_ptr<PreTokenizer> words_;
   ByteTrie pieces_, frozen_;

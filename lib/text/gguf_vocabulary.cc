@@ -110,11 +110,14 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   if (metadata.Has("smelt.tokenizer.extra_tokens")) {
     SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts, metadata.Strings("smelt.tokenizer.extra_tokens"));
     const MetadataValue* ids = metadata.Find("smelt.tokenizer.extra_ids");
+    const MetadataValue* types = metadata.Find("smelt.tokenizer.extra_types");
+    if (types != nullptr && types->size() != texts->size()) types = nullptr;
     for (size_t i = 0; ids != nullptr && i < std::min(texts->size(), ids->size()); ++i) {
       const int64_t id = ids->IntAt(i).value_or(-1);
       if (id < 0 || static_cast<size_t>(id) >= out.size()) continue;
       extra.emplace(static_cast<int32_t>(id), (*texts)[i]);
-      out.types[static_cast<size_t>(id)] = TokenType::kControl;
+      const bool user_defined = types != nullptr && types->IntAt(i) == static_cast<int64_t>(TokenType::kUserDefined);
+      out.types[static_cast<size_t>(id)] = user_defined ? TokenType::kUserDefined : TokenType::kControl;
     }
   }
   for (size_t i = 0; i < out.size(); ++i) {

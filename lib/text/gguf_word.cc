@@ -73,6 +73,9 @@ class GgufWordPiece : public GgufBase {
       text.append(word.substr(done, table_.longest()));
       int32_t id = -1;
       for (; text.size() > marks; text.pop_back()) {
+        id = -1;
+        // U+2581 typed inside a word is no beginning of a word.
+        if (done > 0 && text.starts_with(kBlank)) continue;
         if ((id = table_.Find(text)) >= 0) break;
       }
       if (id < 0) break;

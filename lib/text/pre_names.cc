@@ -229,12 +229,9 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
     }
   }
   if (found) return *found;
-  return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ",
-               Escape(mine, 110), "; nearest is ", nearest, ", which has \"",
-               Escape(nearest_pattern.substr(std::min(nearest_length, nearest_pattern.size())), 30),
-               "\" where this has \"",
-               Escape(mine.substr(std::min(nearest_length, mine.size())), 30),
-               "\"; --pre NAME insists on one of ", KnownPreTokenizers());
+  const auto rest = [&](const std::string& text) { return Escape(text.substr(std::min(nearest_length, text.size())), 24); };
+  return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ", Escape(mine, 70), "; nearest is ", nearest, ", with ",
+               rest(nearest_pattern), " where this has ", rest(mine), "; --pre NAME insists on one (", KnownPreTokenizers(), ")");
 }
 
 }  // namespace smelt

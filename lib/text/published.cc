@@ -138,7 +138,7 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   CoreWriteOptions core_options{options.rows, options.architecture, options.pre, folder_.declared};
   Metadata after;
   absl::Status written = core_->WriteTokens(core_options, out, after, notes);
-  if (!written.ok()) return Prefixed(Cat(folder_.path, ": "), written);
+  if (!written.ok()) return Prefixed(Cat(Escape(folder_.path, 60), ": "), written);
   for (const auto& [kind, text] : special_.texts) {
     const auto key = std::find_if(std::begin(kIdKeys), std::end(kIdKeys),
                                   [&](const auto& entry) { return entry.first == kind; });

@@ -161,21 +161,18 @@ absl::Status SentencePieceCore::EncodeUnigram(std::string_view word,
     const size_t char_length = DecodeUtf8(word.substr(at, 4)).length;
     const float here = best[at].score;
     bool single = false;
-    // As there: sums of pieces are compared in double precision, kept in single.
-    const auto offer = [&](size_t length, int32_t id, double score) {
+    const auto offer = [&](size_t length, int32_t id, float score) {
       Node& node = best[at + length];
-      if (node.begin < 0 || score > static_cast<double>(node.score)) {
-        node = {static_cast<float>(score), static_cast<int64_t>(at), id};
-      }
+      if (node.begin < 0 || score > node.score) node = {score, static_cast<int64_t>(at), id};
     };
     pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) {
       const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
       const auto chars = static_cast<float>(CountChars(word.substr(at, length)));
-      const double score = piece.type == PieceType::kUserDefined ? static_cast<double>(chars * best_score_) - 0.1 : static_cast<double>(piece.score);
-      offer(length, id, score + static_cast<double>(here));
+      const float score = piece.type == PieceType::kUserDefined ? static_cast<float>(static_cast<double>(chars * best_score_) - 0.1) : piece.score;
+      offer(length, id, score + here);
       single = single || length == char_length;
     });
-    if (!single) offer(char_length, -1, static_cast<double>(unknown_score_ + here));
+    if (!single) offer(char_length, -1, unknown_score_ + here);
     at += char_length;
   }
   std::vector<std::pair<size_t, int32_t>> parts;  // begin, id
