@@ -77,12 +77,14 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor, WeightUse use) = 0;
+  virtual absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
+                                               WeightUse use) = 0;
   virtual absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph,
                                                            Activations activations) = 0;
 
   /// `length`: positions of the sequence in use, for Rope::long_from.
-  virtual absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences, uint64_t length) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences,
+                                                          uint64_t length) = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch,
                                                             uint32_t features) = 0;
   virtual std::unique_ptr<State> NewState(size_t sequences) = 0;

@@ -123,7 +123,8 @@ struct GateOp {
 using Op = std::variant<NormOp, MatMulOp, RopeOp, AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op,
                         GateOp>;
 
-/// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are never alive together overlap.
+/// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are
+/// never alive together overlap.
 struct SlotInfo {
   uint32_t features = 0;
   uint64_t offset = 0;

@@ -21,14 +21,17 @@ class Lowerer {
     const uint64_t start = top_;
     if (layer.parallel) {
       if (!layer.ffn_norm.present())
-        return Error(ErrorCode::kUnsupported, "a parallel block without a norm before its feed-forward part");
-      // Both halves read the block's input: this one must be taken before the other half changes it.
+        return Error(ErrorCode::kUnsupported,
+                     "a parallel block without a norm before its feed-forward part");
+      // Both halves read the block's input: this one must be taken before the other half changes
+      // it.
       ffn_in = NewSlot(width_);
     }
     parallel_ffn_ = layer.parallel ? &layer.ffn_norm : nullptr;
     parallel_in_ = ffn_in;
     const uint64_t mixer_start = top_;
-    SMELT_RETURN_IF_ERROR(std::visit([&](const auto& mixer) { return Mixer(layer, mixer); }, layer.mixer));
+    SMELT_RETURN_IF_ERROR(
+        std::visit([&](const auto& mixer) { return Mixer(layer, mixer); }, layer.mixer));
     if (std::holds_alternative<std::monostate>(layer.ffn)) return absl::OkStatus();
     top_ = layer.parallel ? mixer_start : start;
     if (!layer.parallel && layer.ffn_norm.present()) {
@@ -40,8 +43,13 @@ class Lowerer {
   }
 
   absl::Status AddNorm(const Norm& norm, Slot in, Slot out, uint32_t features, bool add) {
-    NormOp op{.in = in, .out = out, .kind = norm.kind, .epsilon = static_cast<float>(norm.epsilon),
-              .features = features, .weights = features, .add = add};
+    NormOp op{.in = in,
+              .out = out,
+              .kind = norm.kind,
+              .epsilon = static_cast<float>(norm.epsilon),
+              .features = features,
+              .weights = features,
+              .add = add};
     op.group = norm.group == 0 ? features : static_cast<uint32_t>(norm.group);
     if (norm.weight != kNoTensor) {
       op.weights = static_cast<uint32_t>(Shape(norm.weight).elements());
@@ -49,7 +57,8 @@ class Lowerer {
     }
     SMELT_ASSIGN_OR_RETURN(op.bias, Values(norm.bias));
     if (op.group == 0 || features % op.group != 0 || op.weights == 0 || features % op.weights != 0)
-      return Error(ErrorCode::kUnsupported, "a norm over groups of ", op.group, " of ", features, " values");
+      return Error(ErrorCode::kUnsupported, "a norm over groups of ", op.group, " of ", features,
+                   " values");
     graph_.ops.push_back(std::move(op));
     return absl::OkStatus();
   }
@@ -62,7 +71,8 @@ class Lowerer {
     m.expert_rows = shape.ne[1];
     m.first_row = linear.first_row;
     m.rows = static_cast<uint32_t>(linear.rows == 0 ? shape.ne[1] - linear.first_row : linear.rows);
-    if (shape.columns() > std::numeric_limits<uint32_t>::max() || linear.first_row + m.rows > shape.ne[1])
+    if (shape.columns() > std::numeric_limits<uint32_t>::max() ||
+        linear.first_row + m.rows > shape.ne[1])
       return Error(ErrorCode::kInternal, "rows of a fused tensor beyond its end");
     SMELT_ASSIGN_OR_RETURN(m.weight, backend_.LoadWeight(source_, linear.weight, use_));
     SMELT_ASSIGN_OR_RETURN(m.bias, Values(linear.bias));
@@ -72,7 +82,9 @@ class Lowerer {
   Graph Take() { return std::move(graph_); }
 
  private:
-  const smelt::Shape& Shape(TensorRef t) const { return source_.tensors()[static_cast<size_t>(t)].shape; }
+  const smelt::Shape& Shape(TensorRef t) const {
+    return source_.tensors()[static_cast<size_t>(t)].shape;
+  }
 
   absl::StatusOr<WeightPtr> Values(TensorRef t) {
     if (t == kNoTensor) return WeightPtr();
@@ -105,7 +117,8 @@ class Lowerer {
   // x += linear(in), or x += norm(linear(in)).
   absl::Status AddToStream(const Linear& linear, Slot in, const Norm& post) {
     if (parallel_ffn_ != nullptr) {
-      SMELT_RETURN_IF_ERROR(AddNorm(*std::exchange(parallel_ffn_, nullptr), 0, parallel_in_, width_, false));
+      SMELT_RETURN_IF_ERROR(
+          AddNorm(*std::exchange(parallel_ffn_, nullptr), 0, parallel_in_, width_, false));
     }
     if (!post.present()) return Multiply(linear, in, 0, Store::kAdd);
     const Slot delta = NewSlot(width_);
@@ -133,12 +146,25 @@ class Lowerer {
     if (a.q_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.q_norm, q, q, q_features, false));
     if (a.k_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.k_norm, k, k, k_features, false));
     if (a.rope.style != RopeStyle::kNone) {
-      graph_.ops.push_back(RopeOp{.q = q, .k = k, .rope = a.rope, .heads = a.heads, .kv_heads = a.kv_heads,
+      graph_.ops.push_back(RopeOp{.q = q,
+                                  .k = k,
+                                  .rope = a.rope,
+                                  .heads = a.heads,
+                                  .kv_heads = a.kv_heads,
                                   .head_size = a.key_size});
     }
-    AttentionOp op{.q = q, .k = k, .v = v, .out = mixed, .heads = a.heads, .kv_heads = a.kv_heads,
-                   .key_size = a.key_size, .value_size = a.value_size, .scale = static_cast<float>(a.scale),
-                   .softcap = static_cast<float>(a.softcap), .window = a.window, .causal = a.causal};
+    AttentionOp op{.q = q,
+                   .k = k,
+                   .v = v,
+                   .out = mixed,
+                   .heads = a.heads,
+                   .kv_heads = a.kv_heads,
+                   .key_size = a.key_size,
+                   .value_size = a.value_size,
+                   .scale = static_cast<float>(a.scale),
+                   .softcap = static_cast<float>(a.softcap),
+                   .window = a.window,
+                   .causal = a.causal};
     SMELT_ASSIGN_OR_RETURN(op.sinks, Values(a.sinks));
     graph_.ops.push_back(std::move(op));
     graph_.state_per_token = k_features + v_features;
@@ -148,7 +174,8 @@ class Lowerer {
   absl::Status Mixer(const LayerSpec& layer, const Mamba1& m) {
     Slot normed = 0;
     SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, 0, normed));
-    const Slot x = NewSlot(m.inner), z = NewSlot(m.inner), rank = NewSlot(m.rank), b = NewSlot(m.state);
+    const Slot x = NewSlot(m.inner), z = NewSlot(m.inner), rank = NewSlot(m.rank),
+               b = NewSlot(m.state);
     const Slot c = NewSlot(m.state), dt = NewSlot(m.inner);
     SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, 0, m.inner), in, x));
     SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, m.inner, m.inner), in, z));
@@ -160,7 +187,8 @@ class Lowerer {
     if (m.b_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(m.b_norm, b, b, m.state, false));
     if (m.c_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(m.c_norm, c, c, m.state, false));
     SMELT_RETURN_IF_ERROR(Multiply(m.dt, rank, dt));
-    Scan1Op op{.x = x, .z = z, .dt = dt, .b = b, .c = c, .out = x, .inner = m.inner, .state = m.state};
+    Scan1Op op{
+        .x = x, .z = z, .dt = dt, .b = b, .c = c, .out = x, .inner = m.inner, .state = m.state};
     SMELT_ASSIGN_OR_RETURN(op.a, Values(m.a));
     SMELT_ASSIGN_OR_RETURN(op.d, Values(m.d));
     graph_.ops.push_back(std::move(op));
@@ -176,8 +204,15 @@ class Lowerer {
     SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, m.inner, channels), in, xbc));
     SMELT_RETURN_IF_ERROR(Multiply(Part(m.in, m.inner + channels, m.heads), in, dt));
     SMELT_RETURN_IF_ERROR(AddConvolution(xbc, m.conv_weight, m.conv_bias, channels, m.conv));
-    Scan2Op op{.xbc = xbc, .dt = dt, .out = normed, .inner = m.inner, .state = m.state, .heads = m.heads,
-               .groups = m.groups, .dt_min = static_cast<float>(m.dt_min), .dt_max = static_cast<float>(m.dt_max)};
+    Scan2Op op{.xbc = xbc,
+               .dt = dt,
+               .out = normed,
+               .inner = m.inner,
+               .state = m.state,
+               .heads = m.heads,
+               .groups = m.groups,
+               .dt_min = static_cast<float>(m.dt_min),
+               .dt_max = static_cast<float>(m.dt_max)};
     SMELT_ASSIGN_OR_RETURN(op.dt_bias, Values(m.dt_bias));
     SMELT_ASSIGN_OR_RETURN(op.a, Values(m.a));
     SMELT_ASSIGN_OR_RETURN(op.d, Values(m.d));
@@ -187,7 +222,8 @@ class Lowerer {
     return AddToStream(m.out, normed, layer.post_mixer_norm);
   }
 
-  absl::Status AddConvolution(Slot x, TensorRef weight, TensorRef bias, uint32_t channels, uint32_t taps) {
+  absl::Status AddConvolution(Slot x, TensorRef weight, TensorRef bias, uint32_t channels,
+                              uint32_t taps) {
     ConvOp op{.x = x, .channels = channels, .taps = taps};
     SMELT_ASSIGN_OR_RETURN(op.weight, Values(weight));
     SMELT_ASSIGN_OR_RETURN(op.bias, Values(bias));
@@ -197,7 +233,8 @@ class Lowerer {
 
   absl::Status Feed(const LayerSpec& layer, const Mlp& mlp, Slot in) {
     const Linear& up = mlp.up;
-    const Slot hidden = NewSlot(static_cast<uint32_t>(up.rows == 0 ? Shape(up.weight).ne[1] - up.first_row : up.rows));
+    const Slot hidden = NewSlot(
+        static_cast<uint32_t>(up.rows == 0 ? Shape(up.weight).ne[1] - up.first_row : up.rows));
     if (mlp.gate.present()) {
       SMELT_RETURN_IF_ERROR(Multiply(mlp.gate, in, hidden));
       SMELT_RETURN_IF_ERROR(Multiply(up, in, hidden, Store::kMultiplyAct, mlp.activation));
@@ -208,9 +245,17 @@ class Lowerer {
   }
 
   absl::Status Feed(const LayerSpec& layer, const Experts& e, Slot in) {
-    ExpertsOp op{.in = in, .out = 0, .add = true, .count = e.count, .used = e.used, .width = width_,
-                 .gating = e.gating, .normalize = e.normalize, .scale = static_cast<float>(e.scale),
-                 .activation = e.activation, .clamped = e.clamped};
+    ExpertsOp op{.in = in,
+                 .out = 0,
+                 .add = true,
+                 .count = e.count,
+                 .used = e.used,
+                 .width = width_,
+                 .gating = e.gating,
+                 .normalize = e.normalize,
+                 .scale = static_cast<float>(e.scale),
+                 .activation = e.activation,
+                 .clamped = e.clamped};
     SMELT_ASSIGN_OR_RETURN(op.router, Lower(e.router));
     SMELT_ASSIGN_OR_RETURN(op.gate, Lower(e.gate));
     SMELT_ASSIGN_OR_RETURN(op.up, Lower(e.up));
@@ -244,22 +289,26 @@ class Lowerer {
 
 }  // namespace
 
-absl::StatusOr<Graph> LowerLayer(const LayerSpec& layer, uint32_t width, const ModelSource& source, WeightUse use,
-                                 Backend& backend) {
+absl::StatusOr<Graph> LowerLayer(const LayerSpec& layer, uint32_t width, const ModelSource& source,
+                                 WeightUse use, Backend& backend) {
   Lowerer lowerer(width, source, use, backend);
   SMELT_RETURN_IF_ERROR(lowerer.Layer(layer));
   return lowerer.Take();
 }
 
-absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& source, Backend& backend) {
+absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& source,
+                                     Backend& backend) {
   Lowerer lowerer(spec.width, source, WeightUse::kStream, backend);
-  if (spec.final_norm.present()) SMELT_RETURN_IF_ERROR(lowerer.AddNorm(spec.final_norm, 0, 0, spec.width, false));
+  if (spec.final_norm.present())
+    SMELT_RETURN_IF_ERROR(lowerer.AddNorm(spec.final_norm, 0, 0, spec.width, false));
   return lowerer.Take();
 }
 
-absl::StatusOr<Head> LowerHead(const ModelSpec& spec, const ModelSource& source, WeightUse use, Backend& backend) {
+absl::StatusOr<Head> LowerHead(const ModelSpec& spec, const ModelSource& source, WeightUse use,
+                               Backend& backend) {
   Lowerer lowerer(spec.width, source, use, backend);
-  Head head{.scale = static_cast<float>(spec.logit_scale), .softcap = static_cast<float>(spec.logit_softcap)};
+  Head head{.scale = static_cast<float>(spec.logit_scale),
+            .softcap = static_cast<float>(spec.logit_softcap)};
   SMELT_ASSIGN_OR_RETURN(head.output, lowerer.Lower(spec.output));
   return head;
 }

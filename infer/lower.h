@@ -8,13 +8,16 @@
 
 namespace smelt {
 
-/// Loads the layer's weights (matrices as `use` says) and lists its operations. Buffer 0 is the residual stream.
-absl::StatusOr<Graph> LowerLayer(const LayerSpec& layer, uint32_t width, const ModelSource& source, WeightUse use,
-                                 Backend& backend);
+/// Loads the layer's weights (matrices as `use` says) and lists its operations. Buffer 0 is the
+/// residual stream.
+absl::StatusOr<Graph> LowerLayer(const LayerSpec& layer, uint32_t width, const ModelSource& source,
+                                 WeightUse use, Backend& backend);
 
 /// The norm before the logits, in place on buffer 0.
-absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& source, Backend& backend);
+absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& source,
+                                     Backend& backend);
 
-absl::StatusOr<Head> LowerHead(const ModelSpec& spec, const ModelSource& source, WeightUse use, Backend& backend);
+absl::StatusOr<Head> LowerHead(const ModelSpec& spec, const ModelSource& source, WeightUse use,
+                               Backend& backend);
 
 }  // namespace smelt

@@ -6,20 +6,24 @@
 
 namespace smelt {
 
-absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& source, ModelSpec model,
-                                                           Activations activations, Backend& backend) {
+absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& source,
+                                                           ModelSpec model, Activations activations,
+                                                           Backend& backend) {
   std::unique_ptr<ModelRun> run(new ModelRun(source, activations, backend));
   run->spec_ = std::move(model);
   const ModelSpec& spec = run->spec_;
-  SMELT_ASSIGN_OR_RETURN(run->embedding_, backend.LoadWeight(source, spec.embedding, WeightUse::kStream));
+  SMELT_ASSIGN_OR_RETURN(run->embedding_,
+                         backend.LoadWeight(source, spec.embedding, WeightUse::kStream));
   if (spec.positions != kNoTensor) {
-    SMELT_ASSIGN_OR_RETURN(run->positions_, backend.LoadWeight(source, spec.positions, WeightUse::kStream));
+    SMELT_ASSIGN_OR_RETURN(run->positions_,
+                           backend.LoadWeight(source, spec.positions, WeightUse::kStream));
   }
   SMELT_ASSIGN_OR_RETURN(run->head_, LowerHead(spec, source, WeightUse::kStream, backend));
   SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec, source, backend));
   SMELT_ASSIGN_OR_RETURN(run->final_norm_, backend.Compile(std::move(final_norm), activations));
   for (const LayerSpec& layer : spec.layers) {
-    SMELT_ASSIGN_OR_RETURN(const Graph graph, LowerLayer(layer, spec.width, source, WeightUse::kStream, backend));
+    SMELT_ASSIGN_OR_RETURN(const Graph graph,
+                           LowerLayer(layer, spec.width, source, WeightUse::kStream, backend));
     const uint64_t features = graph.scratch_features + graph.state_per_token;
     run->scratch_bytes_ = std::max(run->scratch_bytes_, features * sizeof(float));
   }
@@ -34,14 +38,16 @@ absl::Status ModelRun::Allocate(const Batch& batch, size_t sequences) {
 }
 
 absl::Status ModelRun::Embed(const Batch& batch, std::span<const int32_t> ids) {
-  return backend_.Embed(batch, *embedding_, positions_.get(), static_cast<float>(spec_.embedding_scale), ids, *x_);
+  return backend_.Embed(batch, *embedding_, positions_.get(),
+                        static_cast<float>(spec_.embedding_scale), ids, *x_);
 }
 
 absl::Status ModelRun::RunLayer(size_t layer, Batch& batch) {
   if (layer >= spec_.layers.size()) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(Graph graph,
-                         LowerLayer(spec_.layers[layer], spec_.width, source_, WeightUse::kStream, backend_));
-  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Program> program, backend_.Compile(std::move(graph), activations_));
+  SMELT_ASSIGN_OR_RETURN(Graph graph, LowerLayer(spec_.layers[layer], spec_.width, source_,
+                                                 WeightUse::kStream, backend_));
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Program> program,
+                         backend_.Compile(std::move(graph), activations_));
   state_->Clear();
   return backend_.Run(*program, batch, *state_, *x_);
 }
@@ -54,8 +60,8 @@ absl::Status ModelRun::RunFinalNorm(Batch& batch) {
 absl::Status CheckIds(std::span<const int32_t> ids, uint32_t vocabulary) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || static_cast<uint32_t>(ids[i]) >= vocabulary) {
-      return Error(ErrorCode::kInvalidInput, "id ", ids[i], " at position ", i, " is outside the model's vocabulary of ",
-                   vocabulary);
+      return Error(ErrorCode::kInvalidInput, "id ", ids[i], " at position ", i,
+                   " is outside the model's vocabulary of ", vocabulary);
     }
   }
   return absl::OkStatus();

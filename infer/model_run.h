@@ -11,16 +11,19 @@
 
 namespace smelt {
 
-/// Everything of a model that lives as long as its evaluation. Layers are compiled when their turn comes and forgotten after.
+/// Everything of a model that lives as long as its evaluation. Layers are compiled when their turn
+/// comes and forgotten after.
 class ModelRun {
  public:
   static absl::StatusOr<std::unique_ptr<ModelRun>> Create(const ModelSource& source, ModelSpec spec,
-                                                          Activations activations, Backend& backend);
+                                                          Activations activations,
+                                                          Backend& backend);
 
   const ModelSpec& spec() const { return spec_; }
   const Head& head() const { return head_; }
   Buffer& x() { return *x_; }
-  /// Bytes of activations and state that one token of a batch needs, besides scratch that models share.
+  /// Bytes of activations and state that one token of a batch needs, besides scratch that models
+  /// share.
   uint64_t scratch_bytes_per_token() const { return scratch_bytes_; }
 
   /// Allocates the residual stream for a kind of batch.

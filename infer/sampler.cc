@@ -29,7 +29,8 @@ int32_t Sampler::Next(std::span<const float> logits, std::span<const int32_t> hi
   }
   Penalize(history);
   if (candidates_.empty()) return 0;
-  if (options_.temperature <= 0) return std::min_element(candidates_.begin(), candidates_.end(), Before)->second;
+  if (options_.temperature <= 0)
+    return std::min_element(candidates_.begin(), candidates_.end(), Before)->second;
   return Draw();
 }
 
@@ -51,11 +52,13 @@ int32_t Sampler::Draw() {
   // top-k, then top-p, then min-p, then temperature: the order of llama.cpp.
   size_t count = candidates_.size();
   if (options_.top_k > 0) count = std::min(count, static_cast<size_t>(options_.top_k));
-  std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<ptrdiff_t>(count), candidates_.end(), Before);
+  std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<ptrdiff_t>(count),
+                    candidates_.end(), Before);
   weights_.resize(count);
   double total = 0;
   const double top = candidates_[0].first;
-  for (size_t i = 0; i < count; ++i) total += weights_[i] = std::exp(static_cast<double>(candidates_[i].first) - top);
+  for (size_t i = 0; i < count; ++i)
+    total += weights_[i] = std::exp(static_cast<double>(candidates_[i].first) - top);
   if (options_.top_p < 1) {
     double sum = 0;
     size_t keep = 0;
@@ -66,7 +69,8 @@ int32_t Sampler::Draw() {
   while (count > 1 && weights_[count - 1] < options_.min_p) --count;
   total = 0;
   for (size_t i = 0; i < count; ++i)
-    total += weights_[i] = std::exp((static_cast<double>(candidates_[i].first) - top) / options_.temperature);
+    total += weights_[i] =
+        std::exp((static_cast<double>(candidates_[i].first) - top) / options_.temperature);
   double at = Uniform(random_) * total;
   for (size_t i = 0; i < count; ++i) {
     at -= weights_[i];

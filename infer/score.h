@@ -61,8 +61,9 @@ absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* r
                                   std::span<const int32_t> ids, const ScoreOptions& options,
                                   const Observer& observer);
 
-absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedModel* reference, std::span<const int32_t> ids,
-                                  const ScoreOptions& options, const Observer& observer);
+absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedModel* reference,
+                                  std::span<const int32_t> ids, const ScoreOptions& options,
+                                  const Observer& observer);
 
 /// One sequence from position 0, any number of ids; logits are handed over row by row, in order of
 /// position.

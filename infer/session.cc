@@ -33,27 +33,35 @@ class EngineState : public SessionState {
 class EngineSession : public Session {
  public:
   EngineSession(const SpecifiedModel& model, Activations activations)
-      : source_(*model.source), activations_(activations), backend_(NewCpuBackend()), spec_(model.spec) {}
+      : source_(*model.source),
+        activations_(activations),
+        backend_(NewCpuBackend()),
+        spec_(model.spec) {}
 
   absl::Status Open() {
-    SMELT_ASSIGN_OR_RETURN(embedding_, backend_->LoadWeight(source_, spec_.embedding, WeightUse::kStream));
+    SMELT_ASSIGN_OR_RETURN(embedding_,
+                           backend_->LoadWeight(source_, spec_.embedding, WeightUse::kStream));
     if (spec_.positions != kNoTensor) {
-      SMELT_ASSIGN_OR_RETURN(positions_, backend_->LoadWeight(source_, spec_.positions, WeightUse::kStream));
+      SMELT_ASSIGN_OR_RETURN(positions_,
+                             backend_->LoadWeight(source_, spec_.positions, WeightUse::kStream));
     }
     uint64_t features = spec_.width;
     for (const LayerSpec& layer : spec_.layers) {
-      SMELT_ASSIGN_OR_RETURN(Graph graph,
-                             LowerLayer(layer, spec_.width, source_, WeightUse::kResident, *backend_));
+      SMELT_ASSIGN_OR_RETURN(
+          Graph graph, LowerLayer(layer, spec_.width, source_, WeightUse::kResident, *backend_));
       features = std::max(features, spec_.width + graph.scratch_features);
-      SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program, backend_->Compile(std::move(graph), activations_));
+      SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program,
+                             backend_->Compile(std::move(graph), activations_));
       programs_.push_back(std::move(program));
       state_.layers.push_back(backend_->NewState(1));
-      if (const Attention* a = std::get_if<Attention>(&layer.mixer)) long_from_ = std::min(long_from_, a->rope.long_from);
+      if (const Attention* a = std::get_if<Attention>(&layer.mixer))
+        long_from_ = std::min(long_from_, a->rope.long_from);
     }
     SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec_, source_, *backend_));
     SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), activations_));
     SMELT_ASSIGN_OR_RETURN(head_, LowerHead(spec_, source_, WeightUse::kResident, *backend_));
-    batch_tokens_ = std::clamp<uint64_t>(kActivationBudget / (features * sizeof(float)), 1, kBatchTokens);
+    batch_tokens_ =
+        std::clamp<uint64_t>(kActivationBudget / (features * sizeof(float)), 1, kBatchTokens);
     return absl::OkStatus();
   }
 
@@ -63,8 +71,10 @@ class EngineSession : public Session {
     if (ids.empty()) return Error(ErrorCode::kInvalidInput, "there are no ids to feed");
     SMELT_RETURN_IF_ERROR(CheckIds(ids, std::min(spec_.vocabulary, head_.output.rows)));
     const uint64_t before = state_.ids.size(), total = before + ids.size();
-    if (before == 0 || before > long_from_ || total <= long_from_) return Append(ids, total, logits);
-    // The sequence outgrows the short rotary factors: all keys so far were rotated by the wrong ones.
+    if (before == 0 || before > long_from_ || total <= long_from_)
+      return Append(ids, total, logits);
+    // The sequence outgrows the short rotary factors: all keys so far were rotated by the wrong
+    // ones.
     std::vector<int32_t> all = std::move(state_.ids);
     all.insert(all.end(), ids.begin(), ids.end());
     state_.ids.clear();
@@ -90,8 +100,10 @@ class EngineSession : public Session {
     for (uint64_t first = 0; first < ids.size(); first += batch_tokens_) {
       const auto part = ids.subspan(first, std::min<uint64_t>(batch_tokens_, ids.size() - first));
       const Sequence sequence{part.size(), state_.ids.size()};
-      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Batch> batch, backend_->NewBatch({&sequence, 1}, total));
-      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Buffer> x, backend_->NewBuffer(*batch, spec_.width));
+      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Batch> batch,
+                             backend_->NewBatch({&sequence, 1}, total));
+      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Buffer> x,
+                             backend_->NewBuffer(*batch, spec_.width));
       SMELT_RETURN_IF_ERROR(backend_->Embed(*batch, *embedding_, positions_.get(),
                                             static_cast<float>(spec_.embedding_scale), part, *x));
       for (size_t i = 0; i < programs_.size(); ++i)
@@ -121,14 +133,16 @@ class EngineSession : public Session {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Session>> Session::Create(const ModelSource& source, Activations activations,
+absl::StatusOr<std::unique_ptr<Session>> Session::Create(const ModelSource& source,
+                                                         Activations activations,
                                                          uint64_t max_positions) {
   SpecifiedModel model{.source = &source, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
   return Create(model, activations, max_positions);
 }
 
-absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SpecifiedModel& model, Activations activations,
+absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SpecifiedModel& model,
+                                                         Activations activations,
                                                          uint64_t max_positions) {
   auto session = std::make_unique<EngineSession>(model, activations);
   SMELT_RETURN_IF_ERROR(session->Open());

@@ -29,7 +29,8 @@ class Session {
   static absl::StatusOr<std::unique_ptr<Session>> Create(const ModelSource& source,
                                                          Activations activations,
                                                          uint64_t max_positions);
-  static absl::StatusOr<std::unique_ptr<Session>> Create(const SpecifiedModel& model, Activations activations,
+  static absl::StatusOr<std::unique_ptr<Session>> Create(const SpecifiedModel& model,
+                                                         Activations activations,
                                                          uint64_t max_positions);
   virtual uint32_t vocabulary() const = 0;
   /// Appends ids to the sequence; on return `logits` holds those of the last one.

@@ -17,7 +17,8 @@ Moments MomentsOf(std::span<const TokenLoss> losses, const F& f) {
   double sum = 0, squares = 0;
   for (const TokenLoss& l : losses) sum += f(l);
   const double mean = sum / n;
-  // Around the mean: sum (v - mean)^2 / n = mean square - square of the mean, without its cancellation.
+  // Around the mean: sum (v - mean)^2 / n = mean square - square of the mean, without its
+  // cancellation.
   for (const TokenLoss& l : losses) squares += (f(l) - mean) * (f(l) - mean);
   return {mean, losses.size() > 1 ? squares / n / (n - 1) : 0.0};
 }
@@ -41,7 +42,8 @@ void SummarizeReference(std::span<const TokenLoss> losses, ScoreResult::Referenc
   r.kl_max = kl.back();
   r.top1_agreement = same / n;
   // The error of paired differences is that of sqrt(var_q + var_base - 2 cov).
-  const Moments ratio = MomentsOf(losses, [](const TokenLoss& l) { return l.nll - l.reference_nll; });
+  const Moments ratio =
+      MomentsOf(losses, [](const TokenLoss& l) { return l.nll - l.reference_nll; });
   r.ln_ratio = ratio.mean;
   r.ln_ratio_error = std::sqrt(ratio.error_squared);
 }

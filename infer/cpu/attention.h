@@ -8,9 +8,9 @@
 
 namespace smelt::cpu {
 
-/// Appends the batch's keys and values to the state and fills `out`; all in the batch's layout. `out` may be `q`'s buffer
-/// only if the two have the same size.
-absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q, const float* k, const float* v,
-                    CpuState& state, float* out);
+/// Appends the batch's keys and values to the state and fills `out`; all in the batch's layout.
+/// `out` may be `q`'s buffer only if the two have the same size.
+absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q, const float* k,
+                    const float* v, CpuState& state, float* out);
 
 }  // namespace smelt::cpu

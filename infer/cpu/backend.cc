@@ -20,14 +20,19 @@ namespace {
 class Executor {
  public:
   Executor(const CpuProgram& program, CpuBatch& batch, CpuState& state, CpuBuffer& x)
-      : graph_(program.graph), activations_(program.activations), batch_(batch), state_(state), x_(x) {}
+      : graph_(program.graph),
+        activations_(program.activations),
+        batch_(batch),
+        state_(state),
+        x_(x) {}
 
   absl::Status RunAll() {
     const Layout& layout = batch_.layout;
     batch_.scratch.Reserve(layout.Floats(graph_.scratch_features));
     if (!batch_.scratch.ok()) {
       return Error(ErrorCode::kOutOfMemory, "no memory for activations (",
-                   layout.Floats(graph_.scratch_features) * sizeof(float), " bytes); use fewer tokens at once");
+                   layout.Floats(graph_.scratch_features) * sizeof(float),
+                   " bytes); use fewer tokens at once");
     }
     for (const Op& op : graph_.ops) {
       SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
@@ -37,7 +42,8 @@ class Executor {
 
  private:
   float* At(Slot slot) {
-    return slot == 0 ? x_.values.data() : batch_.scratch.data() + batch_.layout.Floats(graph_.slots[slot].offset);
+    return slot == 0 ? x_.values.data()
+                     : batch_.scratch.data() + batch_.layout.Floats(graph_.slots[slot].offset);
   }
   // The input of a product, its 8-bit form kept while the slot is not written.
   Input& InputOf(Slot slot, uint32_t columns) {
@@ -64,9 +70,14 @@ class Executor {
   }
 
   absl::Status Do(const NormOp& op) {
-    const NormArgs args{.kind = op.kind, .epsilon = op.epsilon, .weight = ValuesOf(op.weight),
-                        .bias = ValuesOf(op.bias), .features = op.features, .group = op.group,
-                        .weights = op.weights, .add = op.add};
+    const NormArgs args{.kind = op.kind,
+                        .epsilon = op.epsilon,
+                        .weight = ValuesOf(op.weight),
+                        .bias = ValuesOf(op.bias),
+                        .features = op.features,
+                        .group = op.group,
+                        .weights = op.weights,
+                        .add = op.add};
     const float* in = At(op.in);
     float* out = At(op.out);
     const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
@@ -98,8 +109,10 @@ class Executor {
       const float* cos = table.cos.data() + p * pairs * lanes;
       const float* sin = table.sin.data() + p * pairs * lanes;
       const size_t head = static_cast<size_t>(op.head_size) * lanes;
-      RotateHeads(q + p * op.heads * head, op.heads, op.head_size, op.rope.style, pairs, cos, sin, lanes);
-      RotateHeads(k + p * op.kv_heads * head, op.kv_heads, op.head_size, op.rope.style, pairs, cos, sin, lanes);
+      RotateHeads(q + p * op.heads * head, op.heads, op.head_size, op.rope.style, pairs, cos, sin,
+                  lanes);
+      RotateHeads(k + p * op.kv_heads * head, op.kv_heads, op.head_size, op.rope.style, pairs, cos,
+                  sin, lanes);
     });
     Wrote(op.q);
     Wrote(op.k);
@@ -107,13 +120,15 @@ class Executor {
   }
 
   absl::Status Do(const AttentionOp& op) {
-    SMELT_RETURN_IF_ERROR(Attend(op, batch_.layout, At(op.q), At(op.k), At(op.v), state_, At(op.out)));
+    SMELT_RETURN_IF_ERROR(
+        Attend(op, batch_.layout, At(op.q), At(op.k), At(op.v), state_, At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }
 
   absl::Status Do(const ExpertsOp& op) {
-    SMELT_RETURN_IF_ERROR(RunExperts(op, batch_.layout, activations_, InputOf(op.in, op.width), At(op.out)));
+    SMELT_RETURN_IF_ERROR(
+        RunExperts(op, batch_.layout, activations_, InputOf(op.in, op.width), At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -125,7 +140,8 @@ class Executor {
   }
 
   absl::Status Do(const Scan1Op& op) {
-    SMELT_RETURN_IF_ERROR(Scan1(op, batch_.layout, At(op.x), At(op.z), At(op.dt), At(op.b), At(op.c), state_, At(op.out)));
+    SMELT_RETURN_IF_ERROR(Scan1(op, batch_.layout, At(op.x), At(op.z), At(op.dt), At(op.b),
+                                At(op.c), state_, At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -155,8 +171,10 @@ class Executor {
 
 class CpuBackend : public Backend {
  public:
-  absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor, WeightUse use) override {
-    SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const CpuWeight> weight, CpuWeight::Load(source, tensor, use));
+  absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
+                                       WeightUse use) override {
+    SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const CpuWeight> weight,
+                           CpuWeight::Load(source, tensor, use));
     return WeightPtr(std::move(weight));
   }
 
@@ -167,14 +185,16 @@ class CpuBackend : public Backend {
     return std::unique_ptr<Program>(std::move(program));
   }
 
-  absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences, uint64_t length) override {
+  absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences,
+                                                  uint64_t length) override {
     auto batch = std::make_unique<CpuBatch>();
     batch->layout = MakeLayout(sequences);
     batch->length = length;
     return std::unique_ptr<Batch>(std::move(batch));
   }
 
-  absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch, uint32_t features) override {
+  absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch,
+                                                    uint32_t features) override {
     auto buffer = std::make_unique<CpuBuffer>();
     buffer->features = features;
     buffer->values = Array<float>(static_cast<const CpuBatch&>(batch).layout.Floats(features));
@@ -182,7 +202,9 @@ class CpuBackend : public Backend {
     return std::unique_ptr<Buffer>(std::move(buffer));
   }
 
-  std::unique_ptr<State> NewState(size_t sequences) override { return std::make_unique<CpuState>(sequences); }
+  std::unique_ptr<State> NewState(size_t sequences) override {
+    return std::make_unique<CpuState>(sequences);
+  }
 
   absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,
                      std::span<const int32_t> ids, Buffer& x) override {
@@ -195,18 +217,21 @@ class CpuBackend : public Backend {
       SMELT_RETURN_IF_ERROR(ParallelFor(s.tokens, 64, [&](uint64_t first, uint64_t last) {
         std::vector<float> row(width), place(width);
         for (uint64_t t = first; t < last; ++t) {
-          SMELT_RETURN_IF_ERROR(rows.Decode(static_cast<uint64_t>(ids[s.first_token + t]), 1, 0, width, row.data(), width));
+          SMELT_RETURN_IF_ERROR(rows.Decode(static_cast<uint64_t>(ids[s.first_token + t]), 1, 0,
+                                            width, row.data(), width));
           for (float& v : row) v *= scale;
           if (positions != nullptr) {
             const CpuWeight& p = static_cast<const CpuWeight&>(*positions);
             if (s.position + t >= p.rows()) {
-              return Error(ErrorCode::kInvalidInput, "position ", s.position + t, " is beyond the model's ", p.rows(),
+              return Error(ErrorCode::kInvalidInput, "position ", s.position + t,
+                           " is beyond the model's ", p.rows(),
                            " learned positions; use a shorter context");
             }
             SMELT_RETURN_IF_ERROR(p.Decode(s.position + t, 1, 0, width, place.data(), width));
             for (size_t i = 0; i < width; ++i) row[i] += place[i];
           }
-          float* out = to.values.data() + layout.Offset(static_cast<uint32_t>(s.first_token + t), width);
+          float* out =
+              to.values.data() + layout.Offset(static_cast<uint32_t>(s.first_token + t), width);
           for (size_t i = 0; i < width; ++i) out[i * layout.lanes] = row[i];
         }
         return absl::OkStatus();
@@ -222,19 +247,22 @@ class CpuBackend : public Backend {
   }
 
   absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x, const Head* reference,
-                    const Buffer* reference_x, std::span<const Target> targets, Activations activations,
-                    std::span<TokenLoss> losses) override {
+                    const Buffer* reference_x, std::span<const Target> targets,
+                    Activations activations, std::span<TokenLoss> losses) override {
     const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
     const LossSide model{&head, &static_cast<const CpuBuffer&>(x).values};
-    if (reference == nullptr) return ComputeLoss(layout, model, nullptr, targets, activations, losses);
+    if (reference == nullptr)
+      return ComputeLoss(layout, model, nullptr, targets, activations, losses);
     const LossSide other{reference, &static_cast<const CpuBuffer*>(reference_x)->values};
     return ComputeLoss(layout, model, &other, targets, activations, losses);
   }
 
-  absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x, std::span<const uint32_t> tokens,
-                      Activations activations, std::span<float> logits) override {
+  absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x,
+                      std::span<const uint32_t> tokens, Activations activations,
+                      std::span<float> logits) override {
     return TokenLogits(static_cast<const CpuBatch&>(batch).layout,
-                       {&head, &static_cast<const CpuBuffer&>(x).values}, tokens, activations, logits);
+                       {&head, &static_cast<const CpuBuffer&>(x).values}, tokens, activations,
+                       logits);
   }
 };
 
@@ -259,9 +287,12 @@ const RopeTable& CpuBatch::TableFor(const Rope& rope) {
         const size_t base = (s.first_panel + p) * pairs * layout.lanes;
         for (size_t j = 0; j < pairs; ++j) {
           for (uint32_t lane = 0; lane < layout.lanes; ++lane) {
-            const double angle = static_cast<double>(s.position + p * layout.lanes + lane) * frequency[j];
-            table->cos[base + j * layout.lanes + lane] = static_cast<float>(std::cos(angle) * magnitude);
-            table->sin[base + j * layout.lanes + lane] = static_cast<float>(std::sin(angle) * magnitude);
+            const double angle =
+                static_cast<double>(s.position + p * layout.lanes + lane) * frequency[j];
+            table->cos[base + j * layout.lanes + lane] =
+                static_cast<float>(std::cos(angle) * magnitude);
+            table->sin[base + j * layout.lanes + lane] =
+                static_cast<float>(std::sin(angle) * magnitude);
           }
         }
       }

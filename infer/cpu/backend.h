@@ -26,7 +26,8 @@ class CpuBatch : public Batch {
   uint64_t length = 0;  ///< positions of the sequence in use
   Array<float> scratch;
   std::vector<std::unique_ptr<RopeTable>> ropes;
-  Input input;  ///< of the current product; its 8-bit form is reused by products with the same input
+  Input
+      input;  ///< of the current product; its 8-bit form is reused by products with the same input
 
   const RopeTable& TableFor(const Rope& rope);
 };

@@ -38,9 +38,10 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
   }
   chosen.resize(op.count);
   for (uint32_t e = 0; e < op.count; ++e) chosen[e] = e;
-  std::partial_sort(chosen.begin(), chosen.begin() + op.used, chosen.end(), [&](uint32_t a, uint32_t b) {
-    return score[a] > score[b] || (score[a] == score[b] && a < b);
-  });
+  std::partial_sort(chosen.begin(), chosen.begin() + op.used, chosen.end(),
+                    [&](uint32_t a, uint32_t b) {
+                      return score[a] > score[b] || (score[a] == score[b] && a < b);
+                    });
   weights.resize(op.used);
   float sum = 0;
   for (uint32_t i = 0; i < op.used; ++i) sum += weights[i] = score[chosen[i]];
@@ -54,7 +55,8 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
 
 class ExpertRunner {
  public:
-  ExpertRunner(const ExpertsOp& op, const Layout& layout, Activations activations, Input& in, float* out)
+  ExpertRunner(const ExpertsOp& op, const Layout& layout, Activations activations, Input& in,
+               float* out)
       : op_(op), layout_(layout), activations_(activations), in_(in), out_(out) {}
 
   absl::Status Run() {
@@ -78,7 +80,8 @@ class ExpertRunner {
     std::vector<uint32_t> chosen;
     for (uint32_t t = 0; t < layout_.tokens; ++t) {
       const float* at = logits.data() + layout_.Offset(t, op_.count);
-      for (uint32_t e = 0; e < op_.count; ++e) score[e] = at[static_cast<size_t>(e) * layout_.lanes];
+      for (uint32_t e = 0; e < op_.count; ++e)
+        score[e] = at[static_cast<size_t>(e) * layout_.lanes];
       ChooseExperts(op_, score, chosen, weights);
       for (uint32_t i = 0; i < op_.used; ++i) {
         routes_[chosen[i]].tokens.push_back(t);
@@ -110,15 +113,19 @@ class ExpertRunner {
     input_.Set(x, op_.width, panels, lanes);
     if (op_.clamped) {
       float* up = up_.Reserve(slots * op_.hidden);
-      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
-      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.up, e), Store::kSet, op_.activation, activations_, input_, up));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(Of(op_.up, e), Store::kSet, op_.activation, activations_, input_, up));
       ClampedGate(up, slots * op_.hidden, hidden);
     } else if (op_.gate.present()) {
-      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
       SMELT_RETURN_IF_ERROR(
           MatMul(Of(op_.up, e), Store::kMultiplyAct, op_.activation, activations_, input_, hidden));
     } else {
-      SMELT_RETURN_IF_ERROR(MatMul(Of(op_.up, e), Store::kActivate, op_.activation, activations_, input_, hidden));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(Of(op_.up, e), Store::kActivate, op_.activation, activations_, input_, hidden));
     }
     hidden_input_.Set(hidden, op_.hidden, panels, lanes);
     SMELT_RETURN_IF_ERROR(
@@ -133,7 +140,8 @@ class ExpertRunner {
       for (uint64_t i = first; i < last; ++i) {
         const float* from = result + i / lanes * lanes * op_.width + i % lanes;
         float* to = out_ + layout_.Offset(route.tokens[i], op_.width);
-        for (size_t f = 0; f < op_.width; ++f) to[f * layout_.lanes] += route.weights[i] * from[f * lanes];
+        for (size_t f = 0; f < op_.width; ++f)
+          to[f * layout_.lanes] += route.weights[i] * from[f * lanes];
       }
     });
   }
@@ -144,19 +152,25 @@ class ExpertRunner {
     if (hidden == nullptr) return Error(ErrorCode::kOutOfMemory, "no memory for the shared expert");
     const Activation act = op_.shared_activation;
     if (op_.shared_gate_proj.present()) {
-      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_gate_proj, Store::kSet, act, activations_, in_, hidden));
-      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_up, Store::kMultiplyAct, act, activations_, in_, hidden));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(op_.shared_gate_proj, Store::kSet, act, activations_, in_, hidden));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(op_.shared_up, Store::kMultiplyAct, act, activations_, in_, hidden));
     } else {
-      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_up, Store::kActivate, act, activations_, in_, hidden));
+      SMELT_RETURN_IF_ERROR(
+          MatMul(op_.shared_up, Store::kActivate, act, activations_, in_, hidden));
     }
     hidden_input_.Set(hidden, hidden_size, panels, lanes);
     if (!op_.shared_gate.present())
       return MatMul(op_.shared_down, Store::kAdd, act, activations_, hidden_input_, out_);
     Array<float> gate(layout_.Floats(1));
     float* result = result_.Reserve(layout_.Floats(op_.width));
-    if (!gate.ok() || result == nullptr) return Error(ErrorCode::kOutOfMemory, "no memory for the shared expert");
-    SMELT_RETURN_IF_ERROR(MatMul(op_.shared_gate, Store::kSet, act, Activations::kF32, in_, gate.data()));
-    SMELT_RETURN_IF_ERROR(MatMul(op_.shared_down, Store::kSet, act, activations_, hidden_input_, result));
+    if (!gate.ok() || result == nullptr)
+      return Error(ErrorCode::kOutOfMemory, "no memory for the shared expert");
+    SMELT_RETURN_IF_ERROR(
+        MatMul(op_.shared_gate, Store::kSet, act, Activations::kF32, in_, gate.data()));
+    SMELT_RETURN_IF_ERROR(
+        MatMul(op_.shared_down, Store::kSet, act, activations_, hidden_input_, result));
     for (size_t i = 0; i < layout_.Floats(1); ++i) gate[i] = SigmoidOf(gate[i]);
     ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) {
@@ -183,7 +197,8 @@ class ExpertRunner {
 
 }  // namespace
 
-absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Activations activations, Input& in, float* out) {
+absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Activations activations,
+                        Input& in, float* out) {
   return ExpertRunner(op, layout, activations, in, out).Run();
 }
 

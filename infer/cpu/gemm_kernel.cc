@@ -23,8 +23,9 @@ constexpr size_t kRows = 6;
 #endif
 
 template <size_t R, bool kUnitK>
-HWY_NOINLINE void Tile(const float* HWY_RESTRICT w, size_t row_stride, size_t k_stride, const float* HWY_RESTRICT x,
-                       size_t k_count, float* HWY_RESTRICT out, bool accumulate) {
+HWY_NOINLINE void Tile(const float* HWY_RESTRICT w, size_t row_stride, size_t k_stride,
+                       const float* HWY_RESTRICT x, size_t k_count, float* HWY_RESTRICT out,
+                       bool accumulate) {
   const D d;
   const size_t n = hn::Lanes(d);
   const size_t sk = kUnitK ? 1 : k_stride;
@@ -56,8 +57,8 @@ HWY_NOINLINE void Tile(const float* HWY_RESTRICT w, size_t row_stride, size_t k_
 }
 
 template <size_t R, bool kUnitK>
-void Rest(size_t rows, const float* w, size_t row_stride, size_t k_stride, const float* x, size_t k, float* out,
-          bool accumulate) {
+void Rest(size_t rows, const float* w, size_t row_stride, size_t k_stride, const float* x, size_t k,
+          float* out, bool accumulate) {
   if constexpr (R > 0) {
     if (rows == R) return Tile<R, kUnitK>(w, row_stride, k_stride, x, k, out, accumulate);
     Rest<R - 1, kUnitK>(rows, w, row_stride, k_stride, x, k, out, accumulate);
@@ -65,16 +66,18 @@ void Rest(size_t rows, const float* w, size_t row_stride, size_t k_stride, const
 }
 
 template <bool kUnitK>
-void Panel(const float* w, size_t row_stride, size_t k_stride, size_t rows, const float* x, size_t k, float* out,
-           bool accumulate) {
+void Panel(const float* w, size_t row_stride, size_t k_stride, size_t rows, const float* x,
+           size_t k, float* out, bool accumulate) {
   size_t r = 0;
   for (; r + kRows <= rows; r += kRows)
-    Tile<kRows, kUnitK>(w + r * row_stride, row_stride, k_stride, x, k, out + r * kLanes, accumulate);
-  Rest<kRows - 1, kUnitK>(rows - r, w + r * row_stride, row_stride, k_stride, x, k, out + r * kLanes, accumulate);
+    Tile<kRows, kUnitK>(w + r * row_stride, row_stride, k_stride, x, k, out + r * kLanes,
+                        accumulate);
+  Rest<kRows - 1, kUnitK>(rows - r, w + r * row_stride, row_stride, k_stride, x, k,
+                          out + r * kLanes, accumulate);
 }
 
-void GemmPanelImpl(const float* w, size_t row_stride, size_t k_stride, size_t rows, const float* x, size_t k, float* out,
-                   bool accumulate) {
+void GemmPanelImpl(const float* w, size_t row_stride, size_t k_stride, size_t rows, const float* x,
+                   size_t k, float* out, bool accumulate) {
   if (k_stride == 1) {
     Panel<true>(w, row_stride, 1, rows, x, k, out, accumulate);
   } else {
@@ -82,7 +85,8 @@ void GemmPanelImpl(const float* w, size_t row_stride, size_t k_stride, size_t ro
   }
 }
 
-// 12 sums in registers hide the latency of the unit; named, because the compiler must not spill them.
+// 12 sums in registers hide the latency of the unit; named, because the compiler must not spill
+// them.
 double FmaPeakWorkImpl(uint64_t iterations) {
   const D d;
   V s0 = hn::Set(d, 0.0f), s1 = hn::Set(d, 1.0f), s2 = hn::Set(d, 2.0f), s3 = hn::Set(d, 3.0f);
@@ -90,9 +94,12 @@ double FmaPeakWorkImpl(uint64_t iterations) {
   V s8 = hn::Set(d, 8.0f), s9 = hn::Set(d, 9.0f), s10 = hn::Set(d, 10.0f), s11 = hn::Set(d, 11.0f);
   const V a = hn::Set(d, 0.999f), b = hn::Set(d, 1e-3f);
   for (uint64_t i = 0; i < iterations; ++i) {
-    s0 = hn::MulAdd(s0, a, b), s1 = hn::MulAdd(s1, a, b), s2 = hn::MulAdd(s2, a, b), s3 = hn::MulAdd(s3, a, b);
-    s4 = hn::MulAdd(s4, a, b), s5 = hn::MulAdd(s5, a, b), s6 = hn::MulAdd(s6, a, b), s7 = hn::MulAdd(s7, a, b);
-    s8 = hn::MulAdd(s8, a, b), s9 = hn::MulAdd(s9, a, b), s10 = hn::MulAdd(s10, a, b), s11 = hn::MulAdd(s11, a, b);
+    s0 = hn::MulAdd(s0, a, b), s1 = hn::MulAdd(s1, a, b), s2 = hn::MulAdd(s2, a, b),
+    s3 = hn::MulAdd(s3, a, b);
+    s4 = hn::MulAdd(s4, a, b), s5 = hn::MulAdd(s5, a, b), s6 = hn::MulAdd(s6, a, b),
+    s7 = hn::MulAdd(s7, a, b);
+    s8 = hn::MulAdd(s8, a, b), s9 = hn::MulAdd(s9, a, b), s10 = hn::MulAdd(s10, a, b),
+    s11 = hn::MulAdd(s11, a, b);
   }
   const V total = hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)),
                           hn::Add(hn::Add(hn::Add(s4, s5), hn::Add(s6, s7)),
@@ -112,12 +119,14 @@ namespace smelt::cpu {
 HWY_EXPORT(GemmPanelImpl);
 HWY_EXPORT(FmaPeakWorkImpl);
 
-void GemmPanel(const float* w, size_t row_stride, size_t k_stride, size_t rows, const float* x, size_t k, float* out,
-               bool accumulate) {
+void GemmPanel(const float* w, size_t row_stride, size_t k_stride, size_t rows, const float* x,
+               size_t k, float* out, bool accumulate) {
   HWY_DYNAMIC_DISPATCH(GemmPanelImpl)(w, row_stride, k_stride, rows, x, k, out, accumulate);
 }
 
-double FmaPeakWork(uint64_t iterations) { return HWY_DYNAMIC_DISPATCH(FmaPeakWorkImpl)(iterations); }
+double FmaPeakWork(uint64_t iterations) {
+  return HWY_DYNAMIC_DISPATCH(FmaPeakWorkImpl)(iterations);
+}
 
 }  // namespace smelt::cpu
 #endif  // HWY_ONCE

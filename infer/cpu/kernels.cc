@@ -22,7 +22,8 @@ V SumPanel(D d, const float* in, size_t features, const F& f) {
   V total = hn::Zero(d);
   for (size_t i = 0; i < features; i += kRun) {
     V part = hn::Zero(d);
-    for (size_t j = i; j < std::min(features, i + kRun); ++j) part = f(hn::Load(d, in + j * kPanel), part);
+    for (size_t j = i; j < std::min(features, i + kRun); ++j)
+      part = f(hn::Load(d, in + j * kPanel), part);
     total = hn::Add(total, part);
   }
   return total;
@@ -36,7 +37,8 @@ void NormPanelImpl(const NormArgs& a, const float* in, float* out) {
       const float* x = in + g * kPanel + lane;
       V mean = hn::Zero(d);
       if (a.kind == NormKind::kLayer)
-        mean = hn::Mul(SumPanel(d, x, a.group, [](V v, V s) { return hn::Add(s, v); }), inverse_count);
+        mean =
+            hn::Mul(SumPanel(d, x, a.group, [](V v, V s) { return hn::Add(s, v); }), inverse_count);
       const V square = SumPanel(d, x, a.group, [mean](V v, V s) {
         const V centred = hn::Sub(v, mean);
         return hn::MulAdd(centred, centred, s);
@@ -84,7 +86,8 @@ float DotImpl(const float* a, const float* b, size_t count) {
 
 void AddScaledImpl(const float* in, float scale, size_t count, float* out) {
   ForAll(count, [&](auto d, size_t i) {
-    hn::StoreU(hn::MulAdd(hn::Set(d, scale), hn::LoadU(d, in + i), hn::LoadU(d, out + i)), d, out + i);
+    hn::StoreU(hn::MulAdd(hn::Set(d, scale), hn::LoadU(d, in + i), hn::LoadU(d, out + i)), d,
+               out + i);
   });
 }
 
@@ -126,11 +129,14 @@ void StoreTyped(const float* acc, const float* bias, size_t rows, size_t lanes, 
     auto y = hn::Add(hn::LoadU(d, acc + i), b);
     if constexpr (kStore == Store::kAdd) y = hn::Add(y, hn::LoadU(d, out + i));
     if constexpr (kStore == Store::kActivate) y = ActivateAny<kActivation>(d, y);
-    if constexpr (kStore == Store::kMultiplyAct) y = hn::Mul(y, ActivateAny<kActivation>(d, hn::LoadU(d, out + i)));
+    if constexpr (kStore == Store::kMultiplyAct)
+      y = hn::Mul(y, ActivateAny<kActivation>(d, hn::LoadU(d, out + i)));
     hn::StoreU(y, d, out + i);
   };
   if (lanes == 1) {
-    ForAll(rows, [&](auto d, size_t i) { one(d, i, bias == nullptr ? hn::Zero(d) : hn::LoadU(d, bias + i)); });
+    ForAll(rows, [&](auto d, size_t i) {
+      one(d, i, bias == nullptr ? hn::Zero(d) : hn::LoadU(d, bias + i));
+    });
     return;
   }
   const D d;
@@ -141,29 +147,40 @@ void StoreTyped(const float* acc, const float* bias, size_t rows, size_t lanes, 
 }
 
 template <Store kStore>
-void StoreActivation(const float* acc, const float* bias, size_t rows, size_t lanes, Activation activation, float* out) {
+void StoreActivation(const float* acc, const float* bias, size_t rows, size_t lanes,
+                     Activation activation, float* out) {
   switch (activation) {
-    case Activation::kSilu: return StoreTyped<kStore, Activation::kSilu>(acc, bias, rows, lanes, out);
-    case Activation::kGelu: return StoreTyped<kStore, Activation::kGelu>(acc, bias, rows, lanes, out);
-    case Activation::kGeluTanh: return StoreTyped<kStore, Activation::kGeluTanh>(acc, bias, rows, lanes, out);
-    case Activation::kRelu: return StoreTyped<kStore, Activation::kRelu>(acc, bias, rows, lanes, out);
-    case Activation::kRelu2: return StoreTyped<kStore, Activation::kRelu2>(acc, bias, rows, lanes, out);
+    case Activation::kSilu:
+      return StoreTyped<kStore, Activation::kSilu>(acc, bias, rows, lanes, out);
+    case Activation::kGelu:
+      return StoreTyped<kStore, Activation::kGelu>(acc, bias, rows, lanes, out);
+    case Activation::kGeluTanh:
+      return StoreTyped<kStore, Activation::kGeluTanh>(acc, bias, rows, lanes, out);
+    case Activation::kRelu:
+      return StoreTyped<kStore, Activation::kRelu>(acc, bias, rows, lanes, out);
+    case Activation::kRelu2:
+      return StoreTyped<kStore, Activation::kRelu2>(acc, bias, rows, lanes, out);
   }
 }
 
-void StoreRowsImpl(const float* acc, const float* bias, size_t rows, size_t lanes, Store store, Activation activation,
-                   float* out) {
+void StoreRowsImpl(const float* acc, const float* bias, size_t rows, size_t lanes, Store store,
+                   Activation activation, float* out) {
   switch (store) {
-    case Store::kSet: return StoreTyped<Store::kSet, Activation::kSilu>(acc, bias, rows, lanes, out);
-    case Store::kAdd: return StoreTyped<Store::kAdd, Activation::kSilu>(acc, bias, rows, lanes, out);
-    case Store::kActivate: return StoreActivation<Store::kActivate>(acc, bias, rows, lanes, activation, out);
-    case Store::kMultiplyAct: return StoreActivation<Store::kMultiplyAct>(acc, bias, rows, lanes, activation, out);
+    case Store::kSet:
+      return StoreTyped<Store::kSet, Activation::kSilu>(acc, bias, rows, lanes, out);
+    case Store::kAdd:
+      return StoreTyped<Store::kAdd, Activation::kSilu>(acc, bias, rows, lanes, out);
+    case Store::kActivate:
+      return StoreActivation<Store::kActivate>(acc, bias, rows, lanes, activation, out);
+    case Store::kMultiplyAct:
+      return StoreActivation<Store::kMultiplyAct>(acc, bias, rows, lanes, activation, out);
   }
 }
 
 void GateSiluImpl(const float* z, size_t count, float* x) {
   ForAll(count, [&](auto d, size_t i) {
-    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), ActivateAny<Activation::kSilu>(d, hn::LoadU(d, z + i))), d, x + i);
+    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), ActivateAny<Activation::kSilu>(d, hn::LoadU(d, z + i))),
+               d, x + i);
   });
 }
 
@@ -182,8 +199,8 @@ void ClampedGateImpl(const float* up, size_t count, float* gate) {
   });
 }
 
-void RotateHeadsImpl(float* x, size_t heads, size_t head_size, RopeStyle style, size_t pairs, const float* cos,
-                     const float* sin, size_t lanes) {
+void RotateHeadsImpl(float* x, size_t heads, size_t head_size, RopeStyle style, size_t pairs,
+                     const float* cos, const float* sin, size_t lanes) {
   const size_t first_step = style == RopeStyle::kHalves ? 1 : 2;
   const size_t partner = style == RopeStyle::kHalves ? pairs : 1;
   for (size_t h = 0; h < heads; ++h) {
@@ -221,10 +238,12 @@ void ScalePanelImpl(const float* factor, size_t features, float* x) {
   }
 }
 
-// Far below any score, yet finite: exp(kMasked - kMasked) is no NaN, and a later real maximum wipes such sums out.
+// Far below any score, yet finite: exp(kMasked - kMasked) is no NaN, and a later real maximum wipes
+// such sums out.
 constexpr float kMasked = -1e30f;
 
-void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* maximum, float* sum, float* correction) {
+void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* maximum, float* sum,
+                      float* correction) {
   const D d;
   const size_t n = hn::Lanes(d);
   const int64_t first = static_cast<int64_t>(a.first_key) - static_cast<int64_t>(a.first_query);
@@ -237,11 +256,14 @@ void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* m
       float* s = scores + k * kPanel + lane;
       V v = hn::Mul(hn::Load(d, s), scale);
       if (a.softcap > 0) v = SoftCap(d, v, a.softcap);
-      // Visible: offset <= lane (not later than the query), offset > lane - window. Offsets outside +-2^23 compare right too.
+      // Visible: offset <= lane (not later than the query), offset > lane - window. Offsets outside
+      // +-2^23 compare right too.
       const int64_t offset = first + static_cast<int64_t>(k);
       if (a.causal && offset > static_cast<int64_t>(lane))
-        v = hn::IfThenElse(hn::Le(hn::Set(d, static_cast<float>(offset)), lane_index), v, hn::Set(d, kMasked));
-      if (a.window != 0 && offset + static_cast<int64_t>(a.window) <= static_cast<int64_t>(lane + n - 1)) {
+        v = hn::IfThenElse(hn::Le(hn::Set(d, static_cast<float>(offset)), lane_index), v,
+                           hn::Set(d, kMasked));
+      if (a.window != 0 &&
+          offset + static_cast<int64_t>(a.window) <= static_cast<int64_t>(lane + n - 1)) {
         const V end = hn::Set(d, static_cast<float>(offset + static_cast<int64_t>(a.window)));
         v = hn::IfThenElse(hn::Gt(end, lane_index), v, hn::Set(d, kMasked));
       }
@@ -262,7 +284,8 @@ void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* m
   }
 }
 
-float SoftmaxRowImpl(float* x, size_t count, float scale, float softcap, bool with_extra, float extra) {
+float SoftmaxRowImpl(float* x, size_t count, float scale, float softcap, bool with_extra,
+                     float extra) {
   const D full;
   float top = with_extra ? extra : kMasked;
   for (size_t i = 0; i < count; ++i) {
@@ -305,16 +328,24 @@ HWY_EXPORT(AddScaledImpl);
 HWY_EXPORT(SoftmaxBlockImpl);
 HWY_EXPORT(SoftmaxRowImpl);
 
-void NormPanel(const NormArgs& args, const float* in, float* out) { HWY_DYNAMIC_DISPATCH(NormPanelImpl)(args, in, out); }
-void NormRow(const NormArgs& args, const float* in, float* out) { HWY_DYNAMIC_DISPATCH(NormRowImpl)(args, in, out); }
-void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, Store store, Activation activation,
-               float* out) {
+void NormPanel(const NormArgs& args, const float* in, float* out) {
+  HWY_DYNAMIC_DISPATCH(NormPanelImpl)(args, in, out);
+}
+void NormRow(const NormArgs& args, const float* in, float* out) {
+  HWY_DYNAMIC_DISPATCH(NormRowImpl)(args, in, out);
+}
+void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, Store store,
+               Activation activation, float* out) {
   HWY_DYNAMIC_DISPATCH(StoreRowsImpl)(acc, bias, rows, lanes, store, activation, out);
 }
-void GateSilu(const float* z, size_t count, float* x) { HWY_DYNAMIC_DISPATCH(GateSiluImpl)(z, count, x); }
-void ClampedGate(const float* up, size_t count, float* gate) { HWY_DYNAMIC_DISPATCH(ClampedGateImpl)(up, count, gate); }
-void RotateHeads(float* x, size_t heads, size_t head_size, RopeStyle style, size_t pairs, const float* cos,
-                 const float* sin, size_t lanes) {
+void GateSilu(const float* z, size_t count, float* x) {
+  HWY_DYNAMIC_DISPATCH(GateSiluImpl)(z, count, x);
+}
+void ClampedGate(const float* up, size_t count, float* gate) {
+  HWY_DYNAMIC_DISPATCH(ClampedGateImpl)(up, count, gate);
+}
+void RotateHeads(float* x, size_t heads, size_t head_size, RopeStyle style, size_t pairs,
+                 const float* cos, const float* sin, size_t lanes) {
   HWY_DYNAMIC_DISPATCH(RotateHeadsImpl)(x, heads, head_size, style, pairs, cos, sin, lanes);
 }
 void AddScaledPanel(const float* in, const float* scale, size_t features, float* out) {
@@ -323,11 +354,14 @@ void AddScaledPanel(const float* in, const float* scale, size_t features, float*
 void ScalePanel(const float* factor, size_t features, float* x) {
   HWY_DYNAMIC_DISPATCH(ScalePanelImpl)(factor, features, x);
 }
-float DotF32(const float* a, const float* b, size_t count) { return HWY_DYNAMIC_DISPATCH(DotImpl)(a, b, count); }
+float DotF32(const float* a, const float* b, size_t count) {
+  return HWY_DYNAMIC_DISPATCH(DotImpl)(a, b, count);
+}
 void AddScaled(const float* in, float scale, size_t count, float* out) {
   HWY_DYNAMIC_DISPATCH(AddScaledImpl)(in, scale, count, out);
 }
-void SoftmaxBlock(const SoftmaxArgs& args, size_t keys, float* scores, float* maximum, float* sum, float* correction) {
+void SoftmaxBlock(const SoftmaxArgs& args, size_t keys, float* scores, float* maximum, float* sum,
+                  float* correction) {
   HWY_DYNAMIC_DISPATCH(SoftmaxBlockImpl)(args, keys, scores, maximum, sum, correction);
 }
 float SoftmaxRow(float* x, size_t count, float scale, float softcap, bool with_extra, float extra) {

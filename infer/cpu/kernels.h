@@ -1,4 +1,5 @@
-// Vector kernels of the CPU backend besides the matrix products. Panels are [feature][32 lanes]; rows are one token's features.
+// Vector kernels of the CPU backend besides the matrix products. Panels are [feature][32 lanes];
+// rows are one token's features.
 #pragma once
 
 #include <cstddef>
@@ -21,9 +22,10 @@ struct NormArgs {
 void NormPanel(const NormArgs& args, const float* in, float* out);
 void NormRow(const NormArgs& args, const float* in, float* out);
 
-/// out = store(acc + bias) for `rows` rows of `lanes` (1 or 32) values; bias per row or nullptr. `acc` may be `out`.
-void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, Store store, Activation activation,
-               float* out);
+/// out = store(acc + bias) for `rows` rows of `lanes` (1 or 32) values; bias per row or nullptr.
+/// `acc` may be `out`.
+void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, Store store,
+               Activation activation, float* out);
 
 /// x *= silu(z), `count` values, a multiple of 16 or anything.
 void GateSilu(const float* z, size_t count, float* x);
@@ -32,8 +34,8 @@ void GateSilu(const float* z, size_t count, float* x);
 void ClampedGate(const float* up, size_t count, float* gate);
 
 /// Rotates `heads` heads of one panel or row in place; cos and sin are [pair][lanes].
-void RotateHeads(float* x, size_t heads, size_t head_size, RopeStyle style, size_t pairs, const float* cos,
-                 const float* sin, size_t lanes);
+void RotateHeads(float* x, size_t heads, size_t head_size, RopeStyle style, size_t pairs,
+                 const float* cos, const float* sin, size_t lanes);
 
 /// out[i] += scale[i % 32] * in[i]: weighted sum of an expert's panel.
 void AddScaledPanel(const float* in, const float* scale, size_t features, float* out);
@@ -49,12 +51,15 @@ struct SoftmaxArgs {
   uint64_t window = 0;       ///< 0 = all
   bool causal = true;
 };
-/// One block of the online softmax of 32 queries: scores [keys][32] become exp(score - new maximum); `maximum` and `sum` are brought
-/// up to date and `correction` is what earlier sums must be multiplied by.
-void SoftmaxBlock(const SoftmaxArgs& args, size_t keys, float* scores, float* maximum, float* sum, float* correction);
+/// One block of the online softmax of 32 queries: scores [keys][32] become exp(score - new
+/// maximum); `maximum` and `sum` are brought up to date and `correction` is what earlier sums must
+/// be multiplied by.
+void SoftmaxBlock(const SoftmaxArgs& args, size_t keys, float* scores, float* maximum, float* sum,
+                  float* correction);
 /// x[f][lane] *= factor[lane]
 void ScalePanel(const float* factor, size_t features, float* x);
-/// In place: exp(cap(scale x) - max), returns the sum. `extra` logits (the sink) take part in maximum and sum if `with_extra`.
+/// In place: exp(cap(scale x) - max), returns the sum. `extra` logits (the sink) take part in
+/// maximum and sum if `with_extra`.
 float SoftmaxRow(float* x, size_t count, float scale, float softcap, bool with_extra, float extra);
 
 }  // namespace smelt::cpu

@@ -34,15 +34,16 @@ Layout MakeLayout(std::span<const Sequence> sequences) {
 }
 
 Layout::Place Layout::Find(uint32_t token) const {
-  const auto after = std::upper_bound(segments.begin(), segments.end(), token,
-                                      [](uint32_t t, const Segment& s) { return t < s.first_token; });
+  const auto after =
+      std::upper_bound(segments.begin(), segments.end(), token,
+                       [](uint32_t t, const Segment& s) { return t < s.first_token; });
   const Segment& s = *(after - 1);
   const uint32_t local = token - s.first_token;
   return {s.first_panel + local / lanes, local % lanes};
 }
 
-void GatherTokens(const Layout& layout, const float* x, size_t features, std::span<const uint32_t> tokens,
-                  uint32_t lanes, float* out) {
+void GatherTokens(const Layout& layout, const float* x, size_t features,
+                  std::span<const uint32_t> tokens, uint32_t lanes, float* out) {
   const size_t panels = (tokens.size() + lanes - 1) / lanes;
   ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
     for (uint64_t p = first; p < last; ++p) {
@@ -50,7 +51,8 @@ void GatherTokens(const Layout& layout, const float* x, size_t features, std::sp
       for (uint32_t lane = 0; lane < lanes; ++lane) {
         const size_t i = p * lanes + lane;
         const float* from = i < tokens.size() ? x + layout.Offset(tokens[i], features) : nullptr;
-        for (size_t f = 0; f < features; ++f) panel[f * lanes + lane] = from == nullptr ? 0.0f : from[f * layout.lanes];
+        for (size_t f = 0; f < features; ++f)
+          panel[f * lanes + lane] = from == nullptr ? 0.0f : from[f * layout.lanes];
       }
     }
   });

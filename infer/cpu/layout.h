@@ -1,10 +1,11 @@
 // How the CPU backend lays out activations: panels of tokens.
 //
-// A buffer of F features is [panel][feature][lane]. With 32 lanes (prompts, evaluation) a panel holds 32 consecutive tokens of one
-// sequence and every operation is vertical: tokens are SIMD lanes, weights are broadcast, and rows of weights can be
-// used as they are decoded, without packing. A matrix product maps this layout onto itself. With 1 lane (generation) a panel is one
-// token and the buffer an ordinary row-major matrix. Sequences start at a panel; the lanes past their end hold values that
-// nobody reads.
+// A buffer of F features is [panel][feature][lane]. With 32 lanes (prompts, evaluation) a panel
+// holds 32 consecutive tokens of one sequence and every operation is vertical: tokens are SIMD
+// lanes, weights are broadcast, and rows of weights can be used as they are decoded, without
+// packing. A matrix product maps this layout onto itself. With 1 lane (generation) a panel is one
+// token and the buffer an ordinary row-major matrix. Sequences start at a panel; the lanes past
+// their end hold values that nobody reads.
 #pragma once
 
 #include <cstddef>
@@ -45,8 +46,9 @@ struct Layout {
 /// Tokens as panels of 32, or of 1 when there are few of them.
 Layout MakeLayout(std::span<const Sequence> sequences);
 
-/// Tokens of a buffer, put together as panels of `lanes` (1 or 32); lanes past the last one are zero.
-void GatherTokens(const Layout& layout, const float* x, size_t features, std::span<const uint32_t> tokens,
-                  uint32_t lanes, float* out);
+/// Tokens of a buffer, put together as panels of `lanes` (1 or 32); lanes past the last one are
+/// zero.
+void GatherTokens(const Layout& layout, const float* x, size_t features,
+                  std::span<const uint32_t> tokens, uint32_t lanes, float* out);
 
 }  // namespace smelt::cpu

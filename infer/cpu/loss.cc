@@ -13,7 +13,8 @@
 namespace smelt::cpu {
 namespace {
 
-// The vocabulary in this many parts with statistics of their own, merged in order: the result does not depend on threads.
+// The vocabulary in this many parts with statistics of their own, merged in order: the result does
+// not depend on threads.
 constexpr uint64_t kParts = 32;
 constexpr uint64_t kTileFloats = 1u << 18;
 constexpr uint32_t kMaxTileRows = 96;
@@ -27,13 +28,15 @@ struct Side {
   bool q8 = false;
 };
 
-absl::Status Prepare(const Layout& layout, const LossSide& from, std::span<const uint32_t> tokens, uint32_t lanes,
-                     Activations activations, Side& side) {
+absl::Status Prepare(const Layout& layout, const LossSide& from, std::span<const uint32_t> tokens,
+                     uint32_t lanes, Activations activations, Side& side) {
   const Matrix& m = from.head->output;
   const uint32_t panels = static_cast<uint32_t>((tokens.size() + lanes - 1) / lanes);
   side.head = from.head;
   side.x = Array<float>(static_cast<size_t>(panels) * lanes * m.columns);
-  if (!side.x.ok()) return Error(ErrorCode::kOutOfMemory, "no memory for the activations of ", tokens.size(), " tokens");
+  if (!side.x.ok())
+    return Error(ErrorCode::kOutOfMemory, "no memory for the activations of ", tokens.size(),
+                 " tokens");
   GatherTokens(layout, from.x->data(), m.columns, tokens, lanes, side.x.data());
   side.input.Set(side.x.data(), m.columns, panels, lanes);
   side.q8 = UsesQ8(AsCpu(m.weight), activations);
@@ -46,7 +49,8 @@ uint32_t TileRowsFor(const Side& side) {
 }
 
 // Rows [first, first + rows) of the vocabulary for one panel.
-void TileLogits(const Side& side, const WeightTile& tile, uint32_t panel, uint64_t first, uint64_t rows, float* logits) {
+void TileLogits(const Side& side, const WeightTile& tile, uint32_t panel, uint64_t first,
+                uint64_t rows, float* logits) {
   tile.Multiply(side.input, panel, logits);
   const Matrix& m = side.head->output;
   const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
@@ -61,18 +65,21 @@ struct LossScratch {
 thread_local LossScratch scratch;
 
 // Statistics of one part of the vocabulary for all panels.
-absl::Status Part(const Side& model, const Side* reference, uint64_t begin, uint64_t end, std::span<const Target> targets,
-                  std::vector<PanelStats>& stats) {
-  const uint64_t tile_rows =
-      reference == nullptr ? TileRowsFor(model) : std::min(TileRowsFor(model), TileRowsFor(*reference));
+absl::Status Part(const Side& model, const Side* reference, uint64_t begin, uint64_t end,
+                  std::span<const Target> targets, std::vector<PanelStats>& stats) {
+  const uint64_t tile_rows = reference == nullptr
+                                 ? TileRowsFor(model)
+                                 : std::min(TileRowsFor(model), TileRowsFor(*reference));
   float* a = scratch.model_logits.Reserve(kMaxTileRows * kPanel);
-  float* b = reference == nullptr ? nullptr : scratch.reference_logits.Reserve(kMaxTileRows * kPanel);
+  float* b =
+      reference == nullptr ? nullptr : scratch.reference_logits.Reserve(kMaxTileRows * kPanel);
   for (PanelStats& s : stats) ClearStats(s);
   for (uint64_t first = begin; first < end; first += tile_rows) {
     const uint64_t rows = std::min(tile_rows, end - first);
     SMELT_RETURN_IF_ERROR(scratch.model.Load(model.head->output, first, rows, model.q8));
     if (reference != nullptr)
-      SMELT_RETURN_IF_ERROR(scratch.reference.Load(reference->head->output, first, rows, reference->q8));
+      SMELT_RETURN_IF_ERROR(
+          scratch.reference.Load(reference->head->output, first, rows, reference->q8));
     for (uint32_t panel = 0; panel < stats.size(); ++panel) {
       TileLogits(model, scratch.model, panel, first, rows, a);
       if (reference != nullptr) TileLogits(*reference, scratch.reference, panel, first, rows, b);
@@ -89,7 +96,9 @@ absl::Status Part(const Side& model, const Side* reference, uint64_t begin, uint
   return absl::OkStatus();
 }
 
-double LogSum(const SideStats& s, size_t lane) { return static_cast<double>(s.top[lane]) + std::log(s.sum[lane]); }
+double LogSum(const SideStats& s, size_t lane) {
+  return static_cast<double>(s.top[lane]) + std::log(s.sum[lane]);
+}
 
 TokenLoss Finish(const PanelStats& s, size_t lane, bool with_reference) {
   TokenLoss loss;
@@ -99,7 +108,8 @@ TokenLoss Finish(const PanelStats& s, size_t lane, bool with_reference) {
   if (!with_reference) return loss;
   const double reference_sum = LogSum(s.reference, lane);
   loss.reference_nll = reference_sum - static_cast<double>(s.reference.target[lane]);
-  loss.reference_finite = std::isfinite(s.reference.not_finite[lane]) && std::isfinite(loss.reference_nll);
+  loss.reference_finite =
+      std::isfinite(s.reference.not_finite[lane]) && std::isfinite(loss.reference_nll);
   // KL = E_p[a - b] - lse(a) + lse(b); never below zero but for rounding.
   loss.kl = std::max(0.0, s.gap[lane] / s.reference.sum[lane] - reference_sum + model_sum);
   loss.same_top = s.model.best[lane] == s.reference.best[lane];
@@ -109,12 +119,14 @@ TokenLoss Finish(const PanelStats& s, size_t lane, bool with_reference) {
 }  // namespace
 
 absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const LossSide* reference,
-                         std::span<const Target> targets, Activations activations, std::span<TokenLoss> losses) {
+                         std::span<const Target> targets, Activations activations,
+                         std::span<TokenLoss> losses) {
   std::vector<uint32_t> tokens(targets.size());
   for (size_t i = 0; i < targets.size(); ++i) tokens[i] = targets[i].token;
   Side sides[2];
   SMELT_RETURN_IF_ERROR(Prepare(layout, model, tokens, kPanel, activations, sides[0]));
-  if (reference != nullptr) SMELT_RETURN_IF_ERROR(Prepare(layout, *reference, tokens, kPanel, activations, sides[1]));
+  if (reference != nullptr)
+    SMELT_RETURN_IF_ERROR(Prepare(layout, *reference, tokens, kPanel, activations, sides[1]));
   const Side* other = reference == nullptr ? nullptr : &sides[1];
 
   const uint64_t vocabulary = model.head->output.rows;
@@ -123,7 +135,8 @@ absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const Loss
   std::vector<std::vector<PanelStats>> stats(parts, std::vector<PanelStats>(sides[0].input.panels));
   SMELT_RETURN_IF_ERROR(ParallelFor(parts, 1, [&](uint64_t first, uint64_t last) {
     for (uint64_t p = first; p < last; ++p) {
-      SMELT_RETURN_IF_ERROR(Part(sides[0], other, p * per_part, std::min(vocabulary, (p + 1) * per_part), targets, stats[p]));
+      SMELT_RETURN_IF_ERROR(Part(sides[0], other, p * per_part,
+                                 std::min(vocabulary, (p + 1) * per_part), targets, stats[p]));
     }
     return absl::OkStatus();
   }));
@@ -137,19 +150,22 @@ absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const Loss
       all.reference.target[lane] = home.reference.target[lane];
     }
     for (uint64_t p = 1; p < parts; ++p) MergeStats(stats[p][panel], reference != nullptr, all);
-    for (size_t lane = 0; lane < lanes; ++lane) losses[panel * kPanel + lane] = Finish(all, lane, reference != nullptr);
+    for (size_t lane = 0; lane < lanes; ++lane)
+      losses[panel * kPanel + lane] = Finish(all, lane, reference != nullptr);
   }
   return absl::OkStatus();
 }
 
-absl::Status TokenLogits(const Layout& layout, const LossSide& from, std::span<const uint32_t> tokens,
-                         Activations activations, std::span<float> logits) {
+absl::Status TokenLogits(const Layout& layout, const LossSide& from,
+                         std::span<const uint32_t> tokens, Activations activations,
+                         std::span<float> logits) {
   Side side;
   const uint32_t lanes = tokens.size() <= kFewTokens ? 1 : kPanel;
   SMELT_RETURN_IF_ERROR(Prepare(layout, from, tokens, lanes, activations, side));
   const Matrix& m = from.head->output;
   if (lanes == 1) {
-    SMELT_RETURN_IF_ERROR(MatMul(m, Store::kSet, Activation::kSilu, activations, side.input, logits.data()));
+    SMELT_RETURN_IF_ERROR(
+        MatMul(m, Store::kSet, Activation::kSilu, activations, side.input, logits.data()));
     for (float& v : logits) {
       v *= side.head->scale;
       if (side.head->softcap > 0) v = side.head->softcap * std::tanh(v / side.head->softcap);

@@ -44,7 +44,8 @@ V RaiseTop(D d, const float* logits, size_t rows, int32_t first_id, size_t lane,
     const V v = hn::Load(d, logits + r * kPanel + lane);
     const auto higher = hn::Gt(v, top);
     top = hn::IfThenElse(higher, v, top);
-    best = hn::IfThenElse(hn::RebindMask(di, higher), hn::Set(di, first_id + static_cast<int32_t>(r)), best);
+    best = hn::IfThenElse(hn::RebindMask(di, higher),
+                          hn::Set(di, first_id + static_cast<int32_t>(r)), best);
     bad = hn::MulAdd(v, hn::Zero(d), bad);
   }
   hn::Store(top, d, s.top + lane);
@@ -58,14 +59,16 @@ void Rescale(D d, V old, const float* top, double* sum) {
   alignas(64) float before[16];
   hn::Store(old, d, before);
   for (size_t i = 0; i < hn::Lanes(d); ++i) {
-    if (before[i] != top[i]) sum[i] *= std::exp(static_cast<double>(before[i]) - static_cast<double>(top[i]));
+    if (before[i] != top[i])
+      sum[i] *= std::exp(static_cast<double>(before[i]) - static_cast<double>(top[i]));
   }
 }
 
 void AddDouble(V v, hn::Vec<DD>& low, hn::Vec<DD>& high) {
   const DD dd;
 #if HWY_TARGET == HWY_SCALAR
-  low = high = hn::Add(low, hn::PromoteTo(dd, v));  // both are the same number, stored twice in one place
+  low = high =
+      hn::Add(low, hn::PromoteTo(dd, v));  // both are the same number, stored twice in one place
 #else
   const DH dh;
   low = hn::Add(low, hn::PromoteTo(dd, hn::LowerHalf(dh, v)));
@@ -73,14 +76,17 @@ void AddDouble(V v, hn::Vec<DD>& low, hn::Vec<DD>& high) {
 #endif
 }
 
-void UpdateStatsImpl(const float* model, const float* reference, size_t rows, int32_t first_id, PanelStats& stats) {
+void UpdateStatsImpl(const float* model, const float* reference, size_t rows, int32_t first_id,
+                     PanelStats& stats) {
   const D d;
   const DD dd;
   const size_t n = hn::Lanes(d), half = HalfOf(n);
   for (size_t lane = 0; lane < kPanel; lane += n) {
-    Rescale(d, RaiseTop(d, model, rows, first_id, lane, stats.model), stats.model.top + lane, stats.model.sum + lane);
+    Rescale(d, RaiseTop(d, model, rows, first_id, lane, stats.model), stats.model.top + lane,
+            stats.model.sum + lane);
     const V top = hn::Load(d, stats.model.top + lane);
-    auto low = hn::Load(dd, stats.model.sum + lane), high = hn::Load(dd, stats.model.sum + lane + half);
+    auto low = hn::Load(dd, stats.model.sum + lane),
+         high = hn::Load(dd, stats.model.sum + lane + half);
     for (size_t r = 0; r < rows; ++r)
       AddDouble(hn::Exp(d, hn::Sub(hn::Load(d, model + r * kPanel + lane), top)), low, high);
     hn::Store(low, dd, stats.model.sum + lane);
@@ -91,7 +97,8 @@ void UpdateStatsImpl(const float* model, const float* reference, size_t rows, in
     Rescale(d, old, stats.reference.top + lane, stats.reference.sum + lane);
     Rescale(d, old, stats.reference.top + lane, stats.gap + lane);
     const V reference_top = hn::Load(d, stats.reference.top + lane);
-    low = hn::Load(dd, stats.reference.sum + lane), high = hn::Load(dd, stats.reference.sum + lane + half);
+    low = hn::Load(dd, stats.reference.sum + lane),
+    high = hn::Load(dd, stats.reference.sum + lane + half);
     auto gap_low = hn::Load(dd, stats.gap + lane), gap_high = hn::Load(dd, stats.gap + lane + half);
     for (size_t r = 0; r < rows; ++r) {
       const V a = hn::Load(d, reference + r * kPanel + lane);
@@ -146,14 +153,16 @@ void FinishLogits(float* logits, size_t rows, const float* bias, float scale, fl
   HWY_DYNAMIC_DISPATCH(FinishLogitsImpl)(logits, rows, bias, scale, cap);
 }
 
-void UpdateStats(const float* model, const float* reference, size_t rows, int32_t first_id, PanelStats& stats) {
+void UpdateStats(const float* model, const float* reference, size_t rows, int32_t first_id,
+                 PanelStats& stats) {
   HWY_DYNAMIC_DISPATCH(UpdateStatsImpl)(model, reference, rows, first_id, stats);
 }
 
 void MergeStats(const PanelStats& more, bool with_reference, PanelStats& stats) {
   for (size_t lane = 0; lane < kPanel; ++lane) {
     MergeSide(more.model, lane, stats.model, nullptr, 0);
-    if (with_reference) MergeSide(more.reference, lane, stats.reference, &stats.gap[lane], more.gap[lane]);
+    if (with_reference)
+      MergeSide(more.reference, lane, stats.reference, &stats.gap[lane], more.gap[lane]);
   }
 }
 

@@ -19,7 +19,8 @@ struct SideStats {
 
 struct PanelStats {
   SideStats model, reference;
-  alignas(64) double gap[kPanel];  ///< sum of exp(reference logit - largest) (reference logit - model logit)
+  alignas(64) double gap[kPanel];  ///< sum of exp(reference logit - largest) (reference logit -
+                                   ///< model logit)
 };
 
 void ClearStats(PanelStats& stats);
@@ -28,7 +29,8 @@ void ClearStats(PanelStats& stats);
 void FinishLogits(float* logits, size_t rows, const float* bias, float scale, float cap);
 
 /// Logits [rows][32] of ids first_id ..; `reference` logits or nullptr.
-void UpdateStats(const float* model, const float* reference, size_t rows, int32_t first_id, PanelStats& stats);
+void UpdateStats(const float* model, const float* reference, size_t rows, int32_t first_id,
+                 PanelStats& stats);
 
 /// `more` covers the ids that follow those of `stats`.
 void MergeStats(const PanelStats& more, bool with_reference, PanelStats& stats);

@@ -14,7 +14,8 @@ namespace {
 // A tile of decoded weights stays in the second-level cache.
 constexpr uint32_t kTileRows = 96;
 constexpr uint32_t kWholeColumns = 3072;  // rows up to this long are decoded whole
-constexpr uint32_t kTileColumns = 2048;   // longer ones in pieces of this (a multiple of every block)
+constexpr uint32_t kTileColumns =
+    2048;  // longer ones in pieces of this (a multiple of every block)
 constexpr uint64_t kUnmappedTileFloats = 1u << 19;
 // Keeps rows of a tile out of each other's cache sets.
 constexpr size_t kRowPadding = 16;
@@ -37,8 +38,8 @@ Tiling ChooseTiling(const CpuWeight& w, const Matrix& m) {
 }
 
 // One tile of rows [first, first + rows) against all panels.
-absl::Status PanelTile(const Matrix& m, Store store, Activation activation, const Input& in, const Tiling& tiling,
-                       uint64_t first, uint64_t rows, float* out) {
+absl::Status PanelTile(const Matrix& m, Store store, Activation activation, const Input& in,
+                       const Tiling& tiling, uint64_t first, uint64_t rows, float* out) {
   const CpuWeight& w = AsCpu(m.weight);
   const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
   const size_t stride = tiling.columns + kRowPadding;
@@ -46,7 +47,8 @@ absl::Status PanelTile(const Matrix& m, Store store, Activation activation, cons
   // Sums can grow in the output itself unless a function of the whole sum goes there.
   const bool in_place = bias == nullptr && (store == Store::kSet || store == Store::kAdd);
   const bool one_block = tiling.columns >= m.columns;
-  float* sums = in_place ? nullptr : scratch.sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
+  float* sums =
+      in_place ? nullptr : scratch.sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
   for (uint64_t column = 0; column < m.columns; column += tiling.columns) {
     const uint64_t columns = std::min<uint64_t>(tiling.columns, m.columns - column);
     SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first, rows, column, columns, tile, stride));
@@ -66,8 +68,8 @@ absl::Status PanelTile(const Matrix& m, Store store, Activation activation, cons
 }
 
 // Rows [first, last) for few tokens: weights are read once, straight from where they lie.
-absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool q8, const Input& in, uint64_t first,
-                      uint64_t last, float* out) {
+absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool q8, const Input& in,
+                      uint64_t first, uint64_t last, float* out) {
   const CpuWeight& w = AsCpu(m.weight);
   const uint64_t rows = last - first;
   const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
@@ -85,13 +87,15 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
       }
       for (uint32_t t = 0; t < in.panels; ++t) {
         const float* x = in.x + static_cast<size_t>(t) * m.columns;
-        sums[t * rows + r] = decoded != nullptr ? DotF32(decoded, x, m.columns)
-                                                : w.codec().Dot(w.row(m.first_row + first + r), x, m.columns);
+        sums[t * rows + r] = decoded != nullptr
+                                 ? DotF32(decoded, x, m.columns)
+                                 : w.codec().Dot(w.row(m.first_row + first + r), x, m.columns);
       }
     }
   }
   for (uint32_t t = 0; t < in.panels; ++t) {
-    StoreRows(sums + t * rows, bias, rows, 1, store, activation, out + static_cast<size_t>(t) * m.rows + first);
+    StoreRows(sums + t * rows, bias, rows, 1, store, activation,
+              out + static_cast<size_t>(t) * m.rows + first);
   }
   return absl::OkStatus();
 }
@@ -108,8 +112,8 @@ uint32_t TileRows(uint64_t rows, uint32_t limit) {
   return static_cast<uint32_t>(std::clamp<uint64_t>(rounded, std::min<uint32_t>(24, limit), limit));
 }
 
-absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Activations activations, Input& in,
-                    float* out) {
+absl::Status MatMul(const Matrix& matrix, Store store, Activation activation,
+                    Activations activations, Input& in, float* out) {
   const CpuWeight& w = AsCpu(matrix.weight);
   const bool q8 = UsesQ8(w, activations);
   if (q8) SMELT_RETURN_IF_ERROR(in.Quantize());

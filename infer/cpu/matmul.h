@@ -21,17 +21,20 @@ class Input {
   const float* x = nullptr;
   uint32_t columns = 0, panels = 0, lanes = 0;
   bool quantized = false;
-  /// One lane: codes [panel][columns], scales [panel][columns / 32], sums [panel][columns / 16]. 32 lanes: codes
-  /// [panel][columns / 4][32][4], scales [panel][columns / 32][32], sums [panel][columns / 16][32].
+  /// One lane: codes [panel][columns], scales [panel][columns / 32], sums [panel][columns / 16]. 32
+  /// lanes: codes [panel][columns / 4][32][4], scales [panel][columns / 32][32], sums
+  /// [panel][columns / 16][32].
   Array<int8_t> codes;
   Array<float> scales, sums;
 };
 
-/// Some rows of a matrix, whole and decoded: f32, or small integers with scales for inputs rounded to 8 bits.
+/// Some rows of a matrix, whole and decoded: f32, or small integers with scales for inputs rounded
+/// to 8 bits.
 class WeightTile {
  public:
   absl::Status Load(const Matrix& matrix, uint64_t first, uint64_t rows, bool q8);
-  /// out[rows][32] = the tile times one panel of the input (which is quantized if the tile was loaded so), without bias.
+  /// out[rows][32] = the tile times one panel of the input (which is quantized if the tile was
+  /// loaded so), without bias.
   void Multiply(const Input& in, uint32_t panel, float* out) const;
 
  private:
@@ -47,8 +50,8 @@ class WeightTile {
 bool UsesQ8(const CpuWeight& weight, Activations activations);
 
 /// out = store(matrix in + bias) for all panels of the input.
-absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Activations activations, Input& in,
-                    float* out);
+absl::Status MatMul(const Matrix& matrix, Store store, Activation activation,
+                    Activations activations, Input& in, float* out);
 
 /// Rows of a tile so that every thread gets several tiles: a multiple of 12, at most `limit`.
 uint32_t TileRows(uint64_t rows, uint32_t limit);

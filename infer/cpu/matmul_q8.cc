@@ -20,7 +20,8 @@ thread_local Array<float> sum_scratch;
 
 }  // namespace
 
-void Input::Set(const float* values, uint32_t new_columns, uint32_t new_panels, uint32_t new_lanes) {
+void Input::Set(const float* values, uint32_t new_columns, uint32_t new_panels,
+                uint32_t new_lanes) {
   x = values;
   columns = new_columns;
   panels = new_panels;
@@ -71,7 +72,8 @@ absl::Status WeightTile::Load(const Matrix& matrix, uint64_t first, uint64_t row
   group_ = q8 ? w.codec().unpack_group() : 0;
   if (!q8) {
     const size_t stride = columns_ + kRowPadding / sizeof(float);
-    return w.Decode(matrix.first_row + first, rows, 0, columns_, values_.Reserve(stride * rows), stride);
+    return w.Decode(matrix.first_row + first, rows, 0, columns_, values_.Reserve(stride * rows),
+                    stride);
   }
   has_minimum_ = w.codec().unpack_has_minimum();
   const size_t groups = columns_ / group_;
@@ -81,7 +83,8 @@ absl::Status WeightTile::Load(const Matrix& matrix, uint64_t first, uint64_t row
   minimums_.Reserve(groups * rows);
   for (uint64_t r = 0; r < rows; ++r) {
     w.codec().Unpack8(w.row(matrix.first_row + first + r), columns_,
-                      Unpacked8{codes_.data() + r * stride, scales_.data() + r * groups, minimums_.data() + r * groups});
+                      Unpacked8{codes_.data() + r * stride, scales_.data() + r * groups,
+                                minimums_.data() + r * groups});
   }
   return absl::OkStatus();
 }
@@ -89,21 +92,26 @@ absl::Status WeightTile::Load(const Matrix& matrix, uint64_t first, uint64_t row
 void WeightTile::Multiply(const Input& in, uint32_t panel, float* out) const {
   const size_t size = static_cast<size_t>(columns_) * kPanel;
   if (group_ == 0) {
-    GemmPanel(values_.data(), columns_ + kRowPadding / sizeof(float), 1, rows_, in.x + panel * size, columns_, out, false);
+    GemmPanel(values_.data(), columns_ + kRowPadding / sizeof(float), 1, rows_, in.x + panel * size,
+              columns_, out, false);
     return;
   }
-  const Q8Tile tile{codes_.data(), columns_ + kRowPadding, scales_.data(), has_minimum_ ? minimums_.data() : nullptr,
-                    group_, rows_, columns_};
+  const Q8Tile tile{codes_.data(),  columns_ + kRowPadding,
+                    scales_.data(), has_minimum_ ? minimums_.data() : nullptr,
+                    group_,         rows_,
+                    columns_};
   MultiplyQ8(tile, in.codes.data() + panel * size, in.scales.data() + panel * (size / 32),
              in.sums.data() + panel * (size / 16), out);
 }
 
-absl::Status PanelsQ8(const Matrix& matrix, Store store, Activation activation, const Input& in, float* out) {
+absl::Status PanelsQ8(const Matrix& matrix, Store store, Activation activation, const Input& in,
+                      float* out) {
   const uint32_t tile_rows = TileRows(matrix.rows, kTileRows);
   return ParallelFor(matrix.rows, tile_rows, [&](uint64_t first, uint64_t last) {
     const uint64_t rows = last - first;
     SMELT_RETURN_IF_ERROR(tile_scratch.Load(matrix, first, rows, true));
-    const float* bias = matrix.bias == nullptr ? nullptr : ValuesOf(matrix.bias) + matrix.first_row + first;
+    const float* bias =
+        matrix.bias == nullptr ? nullptr : ValuesOf(matrix.bias) + matrix.first_row + first;
     float* sums = sum_scratch.Reserve(rows * kPanel);
     for (uint32_t panel = 0; panel < in.panels; ++panel) {
       tile_scratch.Multiply(in, panel, sums);

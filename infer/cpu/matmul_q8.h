@@ -9,6 +9,7 @@ namespace smelt::cpu {
 void RowsQ8(const CpuWeight& weight, uint64_t first, uint64_t rows, const Input& in, float* sums);
 
 /// The same for panels of 32 tokens, stored as MatMul says.
-absl::Status PanelsQ8(const Matrix& matrix, Store store, Activation activation, const Input& in, float* out);
+absl::Status PanelsQ8(const Matrix& matrix, Store store, Activation activation, const Input& in,
+                      float* out);
 
 }  // namespace smelt::cpu

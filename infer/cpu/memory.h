@@ -14,7 +14,8 @@ template <typename T>
 class Array {
  public:
   Array() = default;
-  explicit Array(size_t count) : data_(hwy::AllocateAligned<T>(count == 0 ? 1 : count)), size_(count) {}
+  explicit Array(size_t count)
+      : data_(hwy::AllocateAligned<T>(count == 0 ? 1 : count)), size_(count) {}
 
   bool ok() const { return data_ != nullptr; }
   size_t size() const { return data_ == nullptr ? 0 : size_; }

@@ -10,7 +10,8 @@
 namespace smelt::cpu {
 namespace {
 
-void MultiplyPortable(const Q8Tile& t, const int8_t* codes, const float* scales, const float* sums, float* out) {
+void MultiplyPortable(const Q8Tile& t, const int8_t* codes, const float* scales, const float* sums,
+                      float* out) {
   const size_t groups = t.columns / t.group;
   for (size_t r = 0; r < t.rows; ++r) {
     float total[kPanel] = {};
@@ -28,7 +29,8 @@ void MultiplyPortable(const Q8Tile& t, const int8_t* codes, const float* scales,
         total[lane] += t.scales[r * groups + g] * scale[lane] * static_cast<float>(dot[lane]);
       if (t.minimums == nullptr) continue;
       for (size_t s = g * t.group / 16; s < (g + 1) * t.group / 16; ++s) {
-        for (size_t lane = 0; lane < kPanel; ++lane) total[lane] -= t.minimums[r * groups + g] * sums[s * kPanel + lane];
+        for (size_t lane = 0; lane < kPanel; ++lane)
+          total[lane] -= t.minimums[r * groups + g] * sums[s * kPanel + lane];
       }
     }
     std::copy_n(total, kPanel, out + r * kPanel);
@@ -37,7 +39,8 @@ void MultiplyPortable(const Q8Tile& t, const int8_t* codes, const float* scales,
 
 }  // namespace
 
-void MultiplyQ8(const Q8Tile& tile, const int8_t* codes, const float* scales, const float* sums, float* out) {
+void MultiplyQ8(const Q8Tile& tile, const int8_t* codes, const float* scales, const float* sums,
+                float* out) {
 #if SMELT_Q8_X86
   if (SimdAllowsVnni512()) return MultiplyQ8Vnni512(tile, codes, scales, sums, out);
   if (SimdAllowsAvx2()) return MultiplyQ8Avx2(tile, codes, scales, sums, out);
@@ -49,7 +52,8 @@ void QuantizePanel(const float* x, size_t columns, int8_t* codes, float* scales,
   for (size_t k = 0; k < columns; k += 32) {
     float top[kPanel] = {}, inverse[kPanel];
     for (size_t j = 0; j < 32; ++j) {
-      for (size_t lane = 0; lane < kPanel; ++lane) top[lane] = std::max(top[lane], std::fabs(x[(k + j) * kPanel + lane]));
+      for (size_t lane = 0; lane < kPanel; ++lane)
+        top[lane] = std::max(top[lane], std::fabs(x[(k + j) * kPanel + lane]));
     }
     float* scale = scales + k / 32 * kPanel;
     for (size_t lane = 0; lane < kPanel; ++lane) {
@@ -62,7 +66,8 @@ void QuantizePanel(const float* x, size_t columns, int8_t* codes, float* scales,
         int8_t* to = codes + (k + j) / 4 * 4 * kPanel + j % 4;
         for (size_t lane = 0; lane < kPanel; ++lane) {
           // Adding and taking away 1.5 x 2^23 rounds half to even.
-          const float rounded = (x[(k + j) * kPanel + lane] * inverse[lane] + 12582912.0f) - 12582912.0f;
+          const float rounded =
+              (x[(k + j) * kPanel + lane] * inverse[lane] + 12582912.0f) - 12582912.0f;
           const int32_t code = static_cast<int32_t>(std::clamp(rounded, -127.0f, 127.0f));
           sum[lane] += code;
           to[lane * 4] = static_cast<int8_t>(code);

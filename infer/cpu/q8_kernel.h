@@ -1,5 +1,6 @@
-// 8-bit products: groups of integers summed exactly, then scaled in f32. The instructions that this wants are in no portable SIMD
-// library, so the variants carry their own target attributes and the best one is chosen at run time.
+// 8-bit products: groups of integers summed exactly, then scaled in f32. The instructions that this
+// wants are in no portable SIMD library, so the variants carry their own target attributes and the
+// best one is chosen at run time.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +19,11 @@ struct Q8Tile {
 };
 
 /// out[row][32] = tile times one quantized panel (see Input).
-void MultiplyQ8(const Q8Tile& tile, const int8_t* codes, const float* scales, const float* sums, float* out);
+void MultiplyQ8(const Q8Tile& tile, const int8_t* codes, const float* scales, const float* sums,
+                float* out);
 
-/// Rounds a panel [columns][32] to 8 bits: groups of 32 columns of each lane share a scale, max abs / 127.
+/// Rounds a panel [columns][32] to 8 bits: groups of 32 columns of each lane share a scale, max abs
+/// / 127.
 void QuantizePanel(const float* x, size_t columns, int8_t* codes, float* scales, float* sums);
 
 }  // namespace smelt::cpu

@@ -12,8 +12,10 @@
 #if SMELT_Q8_X86
 namespace smelt::cpu {
 
-void MultiplyQ8Vnni512(const Q8Tile& tile, const int8_t* codes, const float* scales, const float* sums, float* out);
-void MultiplyQ8Avx2(const Q8Tile& tile, const int8_t* codes, const float* scales, const float* sums, float* out);
+void MultiplyQ8Vnni512(const Q8Tile& tile, const int8_t* codes, const float* scales,
+                       const float* sums, float* out);
+void MultiplyQ8Avx2(const Q8Tile& tile, const int8_t* codes, const float* scales, const float* sums,
+                    float* out);
 
 }  // namespace smelt::cpu
 #endif

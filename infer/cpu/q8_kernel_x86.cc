@@ -8,7 +8,8 @@
 
 #include "infer/cpu/layout.h"
 
-#define SMELT_VNNI512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
+#define SMELT_VNNI512 \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
 #define SMELT_AVX2 __attribute__((target("avx2,fma")))
 
 namespace smelt::cpu {
@@ -20,11 +21,12 @@ int32_t LoadFour(const int8_t* p) {
   return four;
 }
 
-// R rows times 32 lanes. The instruction multiplies unsigned by signed bytes, so weights are shifted by 128: the sum
-// 128 sum(x) that this adds is taken off beforehand, exactly, from the integer sums of x.
+// R rows times 32 lanes. The instruction multiplies unsigned by signed bytes, so weights are
+// shifted by 128: the sum 128 sum(x) that this adds is taken off beforehand, exactly, from the
+// integer sums of x.
 template <size_t R, uint32_t kGroup>
-SMELT_VNNI512 void TileVnni(const Q8Tile& t, size_t first, const int8_t* codes, const float* scales, const float* sums,
-                            float* out) {
+SMELT_VNNI512 void TileVnni(const Q8Tile& t, size_t first, const int8_t* codes, const float* scales,
+                            const float* sums, float* out) {
   const size_t groups = t.columns / kGroup;
   const int8_t* w = t.codes + first * t.stride;
   const float* ws = t.scales + first * groups;
@@ -54,10 +56,12 @@ SMELT_VNNI512 void TileVnni(const Q8Tile& t, size_t first, const int8_t* codes, 
     const __m512 xs1 = _mm512_load_ps(scales + g * kGroup / 32 * kPanel + 16);
     for (size_t r = 0; r < R; ++r) {
       const __m512 s = _mm512_set1_ps(ws[r * groups + g]);
-      total[r][0] = _mm512_fmadd_ps(_mm512_mul_ps(s, xs0),
-                                    _mm512_cvtepi32_ps(_mm512_sub_epi32(dot[r][0], shift0)), total[r][0]);
-      total[r][1] = _mm512_fmadd_ps(_mm512_mul_ps(s, xs1),
-                                    _mm512_cvtepi32_ps(_mm512_sub_epi32(dot[r][1], shift1)), total[r][1]);
+      total[r][0] =
+          _mm512_fmadd_ps(_mm512_mul_ps(s, xs0),
+                          _mm512_cvtepi32_ps(_mm512_sub_epi32(dot[r][0], shift0)), total[r][0]);
+      total[r][1] =
+          _mm512_fmadd_ps(_mm512_mul_ps(s, xs1),
+                          _mm512_cvtepi32_ps(_mm512_sub_epi32(dot[r][1], shift1)), total[r][1]);
     }
     if (wm == nullptr) continue;
     for (size_t s = g * kGroup / 16; s < (g + 1) * kGroup / 16; ++s) {
@@ -76,10 +80,11 @@ SMELT_VNNI512 void TileVnni(const Q8Tile& t, size_t first, const int8_t* codes, 
   }
 }
 
-// One row times 32 lanes, 8 at a time in 4 vectors. |w| sign(x, w) keeps maddubs' pairs within 2 x 128 x 127 < 2^15.
+// One row times 32 lanes, 8 at a time in 4 vectors. |w| sign(x, w) keeps maddubs' pairs within 2 x
+// 128 x 127 < 2^15.
 template <size_t R, uint32_t kGroup>
-SMELT_AVX2 void TileAvx2(const Q8Tile& t, size_t first, const int8_t* codes, const float* scales, const float* sums,
-                         float* out) {
+SMELT_AVX2 void TileAvx2(const Q8Tile& t, size_t first, const int8_t* codes, const float* scales,
+                         const float* sums, float* out) {
   const size_t groups = t.columns / kGroup;
   const int8_t* w = t.codes + first * t.stride;
   const float* ws = t.scales + first * groups;
@@ -92,7 +97,8 @@ SMELT_AVX2 void TileAvx2(const Q8Tile& t, size_t first, const int8_t* codes, con
       __m256i dot[R];
       for (size_t r = 0; r < R; ++r) dot[r] = _mm256_setzero_si256();
       for (size_t k = g * kGroup; k < (g + 1) * kGroup; k += 4) {
-        const __m256i x = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + k * kPanel + lane * 4));
+        const __m256i x =
+            _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + k * kPanel + lane * 4));
         for (size_t r = 0; r < R; ++r) {
           const __m256i b = _mm256_set1_epi32(LoadFour(w + r * t.stride + k));
           const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(x, b));
@@ -101,13 +107,14 @@ SMELT_AVX2 void TileAvx2(const Q8Tile& t, size_t first, const int8_t* codes, con
       }
       const __m256 xs = _mm256_load_ps(scales + g * kGroup / 32 * kPanel + lane);
       for (size_t r = 0; r < R; ++r) {
-        total[r] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(ws[r * groups + g]), xs), _mm256_cvtepi32_ps(dot[r]),
-                                   total[r]);
+        total[r] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(ws[r * groups + g]), xs),
+                                   _mm256_cvtepi32_ps(dot[r]), total[r]);
       }
       if (wm == nullptr) continue;
       for (size_t s = g * kGroup / 16; s < (g + 1) * kGroup / 16; ++s) {
         const __m256 x = _mm256_load_ps(sums + s * kPanel + lane);
-        for (size_t r = 0; r < R; ++r) total[r] = _mm256_fnmadd_ps(_mm256_set1_ps(wm[r * groups + g]), x, total[r]);
+        for (size_t r = 0; r < R; ++r)
+          total[r] = _mm256_fnmadd_ps(_mm256_set1_ps(wm[r * groups + g]), x, total[r]);
       }
     }
     for (size_t r = 0; r < R; ++r) _mm256_store_ps(out + (first + r) * kPanel + lane, total[r]);
@@ -116,7 +123,8 @@ SMELT_AVX2 void TileAvx2(const Q8Tile& t, size_t first, const int8_t* codes, con
 
 }  // namespace
 
-void MultiplyQ8Vnni512(const Q8Tile& t, const int8_t* codes, const float* scales, const float* sums, float* out) {
+void MultiplyQ8Vnni512(const Q8Tile& t, const int8_t* codes, const float* scales, const float* sums,
+                       float* out) {
   size_t r = 0;
   if (t.group == 32) {
     for (; r + 6 <= t.rows; r += 6) TileVnni<6, 32>(t, r, codes, scales, sums, out);
@@ -127,7 +135,8 @@ void MultiplyQ8Vnni512(const Q8Tile& t, const int8_t* codes, const float* scales
   }
 }
 
-void MultiplyQ8Avx2(const Q8Tile& t, const int8_t* codes, const float* scales, const float* sums, float* out) {
+void MultiplyQ8Avx2(const Q8Tile& t, const int8_t* codes, const float* scales, const float* sums,
+                    float* out) {
   size_t r = 0;
   if (t.group == 32) {
     for (; r + 4 <= t.rows; r += 4) TileAvx2<4, 32>(t, r, codes, scales, sums, out);

@@ -20,7 +20,9 @@ struct Scratch {
 };
 thread_local Scratch scratch;
 
-absl::Status OutOfMemory() { return Error(ErrorCode::kOutOfMemory, "no memory for the recurrent state"); }
+absl::Status OutOfMemory() {
+  return Error(ErrorCode::kOutOfMemory, "no memory for the recurrent state");
+}
 
 // `count` features from `first` on of one panel [features][32] to rows of `count`, and back.
 void ToRows(const float* panel, size_t first, size_t count, float* rows) {
@@ -34,9 +36,10 @@ void FromRows(const float* rows, size_t first, size_t count, float* panel) {
   }
 }
 
-// All panels of a buffer's features [first, first + count) as rows of `count`; with one lane and all features it is that already.
-const float* AllRows(const Layout& layout, const float* in, size_t features, size_t first, size_t count,
-                     Array<float>& own) {
+// All panels of a buffer's features [first, first + count) as rows of `count`; with one lane and
+// all features it is that already.
+const float* AllRows(const Layout& layout, const float* in, size_t features, size_t first,
+                     size_t count, Array<float>& own) {
   if (layout.lanes == 1 && count == features) return in;
   if (own.Reserve(layout.Floats(count)) == nullptr) return nullptr;
   ParallelForWorkers(layout.panels, 1, [&](uint64_t begin, uint64_t end, int) {
@@ -68,8 +71,8 @@ uint32_t TokensOf(const Layout& layout, const Layout::Segment& s, uint32_t panel
   return std::min(layout.lanes, s.tokens - panel * layout.lanes);
 }
 
-void ConvolveChannel(const ConvOp& op, const Layout& layout, const Layout::Segment& s, size_t channel, float* window,
-                     float* x, Array<float>& buffer) {
+void ConvolveChannel(const ConvOp& op, const Layout& layout, const Layout::Segment& s,
+                     size_t channel, float* window, float* x, Array<float>& buffer) {
   const size_t keep = op.taps - 1;
   float* in = buffer.Reserve(keep + kPanel + kBlock);
   const float* weight = ValuesOf(op.weight) + channel * op.taps;
@@ -99,14 +102,17 @@ absl::Status ConvolveFew(const ConvOp& op, const Layout::Segment& s, float* wind
 }
 
 // Channels [first, first + count) of one sequence.
-void Scan1Channels(const Scan1Op& op, const Layout& layout, const Layout::Segment& s, size_t first, const float* x,
-                   const float* z, const float* dt, const float* b, const float* c, float* h, float* out) {
+void Scan1Channels(const Scan1Op& op, const Layout& layout, const Layout::Segment& s, size_t first,
+                   const float* x, const float* z, const float* dt, const float* b, const float* c,
+                   float* h, float* out) {
   const size_t count = std::min<size_t>(kBlock, op.inner - first);
   float* a = scratch.a.Reserve(op.state * kBlock);
   for (size_t j = 0; j < op.state; ++j) {
-    for (size_t i = 0; i < kBlock; ++i) a[j * kBlock + i] = i < count ? ValuesOf(op.a)[(first + i) * op.state + j] : 0.0f;
+    for (size_t i = 0; i < kBlock; ++i)
+      a[j * kBlock + i] = i < count ? ValuesOf(op.a)[(first + i) * op.state + j] : 0.0f;
   }
-  Scan1Block block{.a = a, .d = ValuesOf(op.d) + first, .h = h, .channels = count, .state = op.state};
+  Scan1Block block{
+      .a = a, .d = ValuesOf(op.d) + first, .h = h, .channels = count, .state = op.state};
   float* rows_x = scratch.x.Reserve(kPanel * kBlock);
   float* rows_z = scratch.z.Reserve(kPanel * kBlock);
   float* rows_dt = scratch.dt.Reserve(kPanel * kBlock);
@@ -117,7 +123,8 @@ void Scan1Channels(const Scan1Op& op, const Layout& layout, const Layout::Segmen
     block.c = c + panel * layout.lanes * op.state;
     block.tokens = TokensOf(layout, s, p);
     if (layout.lanes == 1) {
-      block.x = x + at + first, block.z = z + at + first, block.dt = dt + at + first, block.out = out + at + first;
+      block.x = x + at + first, block.z = z + at + first, block.dt = dt + at + first,
+      block.out = out + at + first;
       block.stride = op.inner;
       RunScan1(block);
       continue;
@@ -133,11 +140,14 @@ void Scan1Channels(const Scan1Op& op, const Layout& layout, const Layout::Segmen
 }
 
 // One head of one sequence.
-void Scan2OneHead(const Scan2Op& op, const Layout& layout, const Layout::Segment& s, uint32_t head, const float* xbc,
-                  const float* dt, const float* bc, float* h, float* out) {
+void Scan2OneHead(const Scan2Op& op, const Layout& layout, const Layout::Segment& s, uint32_t head,
+                  const float* xbc, const float* dt, const float* bc, float* h, float* out) {
   const size_t size = op.inner / op.heads, columns = op.inner + 2 * op.groups * op.state;
   const uint32_t group = head / (op.heads / op.groups);
-  Scan2Head task{.d = ValuesOf(op.d)[head], .h = h, .head_size = size, .state = op.state,
+  Scan2Head task{.d = ValuesOf(op.d)[head],
+                 .h = h,
+                 .head_size = size,
+                 .state = op.state,
                  .bc_stride = 2 * op.groups * op.state};
   float* steps = scratch.dt.Reserve(kPanel);
   float* decay = scratch.decay.Reserve(kPanel);
@@ -150,7 +160,8 @@ void Scan2OneHead(const Scan2Op& op, const Layout& layout, const Layout::Segment
     task.tokens = TokensOf(layout, s, p);
     for (size_t t = 0; t < task.tokens; ++t) {
       const double v = static_cast<double>(raw[t]) + ValuesOf(op.dt_bias)[head];
-      const double step = std::clamp<double>(v > 20 ? v : std::log1p(std::exp(v)), op.dt_min, op.dt_max);
+      const double step =
+          std::clamp<double>(v > 20 ? v : std::log1p(std::exp(v)), op.dt_min, op.dt_max);
       steps[t] = static_cast<float>(step);
       decay[t] = static_cast<float>(std::exp(step * a));
     }
@@ -175,7 +186,8 @@ void Scan2OneHead(const Scan2Op& op, const Layout& layout, const Layout::Segment
 
 absl::Status Convolve(const ConvOp& op, const Layout& layout, CpuState& state, float* x) {
   const size_t keep = op.taps - 1;
-  SMELT_RETURN_IF_ERROR(PrepareStates(state, &SequenceState::window, std::max<size_t>(1, keep * op.channels)));
+  SMELT_RETURN_IF_ERROR(
+      PrepareStates(state, &SequenceState::window, std::max<size_t>(1, keep * op.channels)));
   for (size_t i = 0; i < layout.segments.size(); ++i) {
     const Layout::Segment& s = layout.segments[i];
     float* window = state.sequences[i].window.data();
@@ -184,14 +196,15 @@ absl::Status Convolve(const ConvOp& op, const Layout& layout, CpuState& state, f
       continue;
     }
     ParallelForWorkers(op.channels, 32, [&](uint64_t first, uint64_t last, int) {
-      for (uint64_t f = first; f < last; ++f) ConvolveChannel(op, layout, s, f, window, x, scratch.rows);
+      for (uint64_t f = first; f < last; ++f)
+        ConvolveChannel(op, layout, s, f, window, x, scratch.rows);
     });
   }
   return absl::OkStatus();
 }
 
-absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, const float* z, const float* dt,
-                   const float* b, const float* c, CpuState& state, float* out) {
+absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, const float* z,
+                   const float* dt, const float* b, const float* c, CpuState& state, float* out) {
   const size_t blocks = (op.inner + kBlock - 1) / kBlock, size = op.state * kBlock;
   SMELT_RETURN_IF_ERROR(PrepareStates(state, &SequenceState::recurrent, blocks * size));
   Array<float> own_b, own_c;
@@ -209,8 +222,8 @@ absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, cons
   return absl::OkStatus();
 }
 
-absl::Status Scan2(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt, CpuState& state,
-                   float* out) {
+absl::Status Scan2(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt,
+                   CpuState& state, float* out) {
   const size_t head_state = static_cast<size_t>(op.inner / op.heads) * op.state;
   const size_t columns = op.inner + 2 * static_cast<size_t>(op.groups) * op.state;
   SMELT_RETURN_IF_ERROR(PrepareStates(state, &SequenceState::recurrent, op.heads * head_state));

@@ -11,10 +11,10 @@ namespace smelt::cpu {
 /// x = silu(causal convolution of x), in place; the state keeps the last inputs.
 absl::Status Convolve(const ConvOp& op, const Layout& layout, CpuState& state, float* x);
 
-absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, const float* z, const float* dt,
-                   const float* b, const float* c, CpuState& state, float* out);
+absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, const float* z,
+                   const float* dt, const float* b, const float* c, CpuState& state, float* out);
 
-absl::Status Scan2(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt, CpuState& state,
-                   float* out);
+absl::Status Scan2(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt,
+                   CpuState& state, float* out);
 
 }  // namespace smelt::cpu

@@ -74,15 +74,16 @@ void RunScan2Impl(const Scan2Head& s) {
   }
 }
 
-void ConvolveRowsImpl(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps, const float* weight,
-                      const float* bias, float* out) {
+void ConvolveRowsImpl(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps,
+                      const float* weight, const float* bias, float* out) {
   const D d;
   const size_t n = hn::Lanes(d);
   alignas(64) float sum[kBlock];
   for (size_t f = 0; f < channels; f += kBlock) {
     const size_t count = std::min(kBlock, channels - f);
     for (size_t t = 0; t < tokens; ++t) {
-      for (size_t i = 0; i < kBlock; ++i) sum[i] = i < count && bias != nullptr ? bias[f + i] : 0.0f;
+      for (size_t i = 0; i < kBlock; ++i)
+        sum[i] = i < count && bias != nullptr ? bias[f + i] : 0.0f;
       for (size_t j = 0; j < taps; ++j) {
         const float* row = in + (t + j) * stride + f;
         for (size_t i = 0; i < count; ++i) sum[i] += weight[(f + i) * taps + j] * row[i];
@@ -98,7 +99,8 @@ void ConvolvePanelImpl(const float* in, size_t taps, const float* weight, float 
   const D d;
   for (size_t lane = 0; lane < kPanel; lane += hn::Lanes(d)) {
     V sum = hn::Set(d, bias);
-    for (size_t j = 0; j < taps; ++j) sum = hn::MulAdd(hn::Set(d, weight[j]), hn::LoadU(d, in + lane + j), sum);
+    for (size_t j = 0; j < taps; ++j)
+      sum = hn::MulAdd(hn::Set(d, weight[j]), hn::LoadU(d, in + lane + j), sum);
     hn::Store(Activate<Activation::kSilu>(d, sum), d, out + lane);
   }
 }
@@ -117,8 +119,8 @@ HWY_EXPORT(ConvolvePanelImpl);
 
 void RunScan1(const Scan1Block& block) { HWY_DYNAMIC_DISPATCH(RunScan1Impl)(block); }
 void RunScan2(const Scan2Head& head) { HWY_DYNAMIC_DISPATCH(RunScan2Impl)(head); }
-void ConvolveRows(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps, const float* weight,
-                  const float* bias, float* out) {
+void ConvolveRows(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps,
+                  const float* weight, const float* bias, float* out) {
   HWY_DYNAMIC_DISPATCH(ConvolveRowsImpl)(in, stride, tokens, channels, taps, weight, bias, out);
 }
 void ConvolvePanel(const float* in, size_t taps, const float* weight, float bias, float* out) {

@@ -8,12 +8,14 @@ namespace smelt::cpu {
 
 absl::Status SequenceState::Extend(uint64_t more, uint64_t key_columns, uint64_t value_columns) {
   const uint64_t need = positions + more;
-  if (keys.size() >= need * key_columns && values.size() >= need * value_columns) return absl::OkStatus();
+  if (keys.size() >= need * key_columns && values.size() >= need * value_columns)
+    return absl::OkStatus();
   // A growing cache is copied a few times in its life; the first allocation is exact.
   const uint64_t room = positions == 0 ? need : need + need / 2;
   if (!keys.Grow(room * key_columns, positions * key_columns) ||
       !values.Grow(room * value_columns, positions * value_columns)) {
-    return Error(ErrorCode::kOutOfMemory, "no memory for keys and values of ", room, " positions; use a shorter context");
+    return Error(ErrorCode::kOutOfMemory, "no memory for keys and values of ", room,
+                 " positions; use a shorter context");
   }
   return absl::OkStatus();
 }

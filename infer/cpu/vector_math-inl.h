@@ -25,8 +25,8 @@ inline V Sigmoid(D d, V x) {
   return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)))));
 }
 
-// The normal distribution function by erfc(z) = t(a1 + t(a2 + ...)) exp(-z^2), t = 1/(1 + pz): Abramowitz and Stegun 7.1.26,
-// absolute error below 1.5e-7.
+// The normal distribution function by erfc(z) = t(a1 + t(a2 + ...)) exp(-z^2), t = 1/(1 + pz):
+// Abramowitz and Stegun 7.1.26, absolute error below 1.5e-7.
 inline V NormalCdf(D d, V x) {
   const V z = hn::Mul(hn::Abs(x), hn::Set(d, 0.70710678118654752f));
   const V one = hn::Set(d, 1.0f);
@@ -36,7 +36,8 @@ inline V NormalCdf(D d, V x) {
   p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
   p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
   p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
-  const V tail = hn::Mul(hn::Mul(hn::Mul(p, t), hn::Set(d, 0.5f)), hn::Exp(d, hn::Neg(hn::Mul(z, z))));
+  const V tail =
+      hn::Mul(hn::Mul(hn::Mul(p, t), hn::Set(d, 0.5f)), hn::Exp(d, hn::Neg(hn::Mul(z, z))));
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(one, tail));
 }
 

@@ -15,8 +15,8 @@ absl::Status OutOfMemory(const TensorInfo& info) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSource& source, TensorRef tensor,
-                                                                 WeightUse use) {
+absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSource& source,
+                                                                 TensorRef tensor, WeightUse use) {
   const TensorInfo& info = source.tensors()[static_cast<size_t>(tensor)];
   auto weight = std::make_shared<CpuWeight>();
   weight->source_ = &source;
@@ -29,8 +29,8 @@ absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSour
   if (use != WeightUse::kValues) {
     absl::StatusOr<MappedRows> mapped = source.MapRows(weight->tensor_);
     if (mapped.ok() && weight->codec_ == nullptr) {
-      return Error(ErrorCode::kUnsupported, "tensor '", Escape(info.name), "' has type ", Info(info.type).name,
-                   ", which the engine cannot read");
+      return Error(ErrorCode::kUnsupported, "tensor '", Escape(info.name), "' has type ",
+                   Info(info.type).name, ", which the engine cannot read");
     }
     if (mapped.ok()) {
       weight->mapped_ = true;
@@ -54,18 +54,21 @@ absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSour
   return weight;
 }
 
-absl::Status CpuWeight::Decode(uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns, float* out,
-                               size_t stride) const {
+absl::Status CpuWeight::Decode(uint64_t first_row, uint64_t rows, uint64_t first_column,
+                               uint64_t columns, float* out, size_t stride) const {
   if (mapped_) {
     // A column that begins a block begins at a whole number of blocks' bytes.
     const uint64_t skip = RowBytes(codec_->type(), first_column).value_or(0);
-    for (uint64_t r = 0; r < rows; ++r) codec_->Decode(row(first_row + r) + skip, columns, out + r * stride);
+    for (uint64_t r = 0; r < rows; ++r)
+      codec_->Decode(row(first_row + r) + skip, columns, out + r * stride);
     return absl::OkStatus();
   }
-  // ReadRows writes without gaps: the rows are read to the end of the tile and moved apart, first one first.
+  // ReadRows writes without gaps: the rows are read to the end of the tile and moved apart, first
+  // one first.
   float* packed = out + rows * (stride - columns_);
   SMELT_RETURN_IF_ERROR(source_->ReadRows(tensor_, first_row, rows, packed));
-  for (uint64_t r = 0; r < rows; ++r) std::memmove(out + r * stride, packed + r * columns_, columns_ * sizeof(float));
+  for (uint64_t r = 0; r < rows; ++r)
+    std::memmove(out + r * stride, packed + r * columns_, columns_ * sizeof(float));
   return absl::OkStatus();
 }
 

@@ -14,10 +14,10 @@ namespace smelt::cpu {
 
 class CpuWeight : public Weight {
  public:
-  /// kValues: `values` are read. Otherwise the rows are mapped; what cannot be is read when it is wanted (kStream) or kept as f32
-  /// (kResident).
-  static absl::StatusOr<std::shared_ptr<const CpuWeight>> Load(const ModelSource& source, TensorRef tensor,
-                                                               WeightUse use);
+  /// kValues: `values` are read. Otherwise the rows are mapped; what cannot be is read when it is
+  /// wanted (kStream) or kept as f32 (kResident).
+  static absl::StatusOr<std::shared_ptr<const CpuWeight>> Load(const ModelSource& source,
+                                                               TensorRef tensor, WeightUse use);
 
   uint64_t rows() const { return rows_; }
   uint64_t columns() const { return columns_; }
@@ -32,10 +32,10 @@ class CpuWeight : public Weight {
   /// True when rows follow each other without a gap, so that row(i) begins several of them.
   bool contiguous() const { return contiguous_; }
 
-  /// Columns [first_column, first_column + columns) of some rows, as f32, `stride` floats from row to row. Weights that are not
-  /// mapped can only be read in whole rows.
-  absl::Status Decode(uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns, float* out,
-                      size_t stride) const;
+  /// Columns [first_column, first_column + columns) of some rows, as f32, `stride` floats from row
+  /// to row. Weights that are not mapped can only be read in whole rows.
+  absl::Status Decode(uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
+                      float* out, size_t stride) const;
 
  private:
   const ModelSource* source_ = nullptr;
@@ -49,6 +49,8 @@ class CpuWeight : public Weight {
 
 inline const CpuWeight& AsCpu(const WeightPtr& w) { return static_cast<const CpuWeight&>(*w); }
 /// Values of an optional vector, or nullptr.
-inline const float* ValuesOf(const WeightPtr& w) { return w == nullptr ? nullptr : AsCpu(w).values(); }
+inline const float* ValuesOf(const WeightPtr& w) {
+  return w == nullptr ? nullptr : AsCpu(w).values();
+}
 
 }  // namespace smelt::cpu

@@ -1,9 +1,9 @@
-// The engine against a forward pass written as plainly as the definitions, for every feature a layer can have.
+// The engine against a forward pass written as plainly as the definitions, for every feature a
+// layer can have.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "infer/score.h"
 #include "infer/session.h"
@@ -23,16 +23,16 @@ using testing::ReferenceLogits;
 
 using Logits = std::vector<std::vector<double>>;
 
-Logits EngineLogits(const RandomModel& m, const std::vector<int32_t>& ids, Activations activations = Activations::kF32) {
+Logits EngineLogits(const RandomModel& m, const std::vector<int32_t>& ids,
+                    Activations activations = Activations::kF32) {
   Logits logits;
-  SMELT_EXPECT_OK(ComputeLogits(
-      m.specified(), ids, activations,
-      [&](uint64_t position, std::span<const float> row) {
-        EXPECT_EQ(position, logits.size());
-        logits.emplace_back(row.begin(), row.end());
-        return absl::OkStatus();
-      },
-      {}));
+  SMELT_EXPECT_OK(ComputeLogits(m.specified(), ids, activations,
+                                [&](uint64_t position, std::span<const float> row) {
+                                  EXPECT_EQ(position, logits.size());
+                                  logits.emplace_back(row.begin(), row.end());
+                                  return absl::OkStatus();
+                                },
+                                {}));
   return logits;
 }
 
@@ -66,11 +66,17 @@ TEST_P(Engine, WeightsThatCannotBeMappedGiveTheSame) {
 
 TEST_P(Engine, GenerationEqualsRecomputationAtEveryBoundary) {
   const RandomModel m = MakeRandomModel(GetParam());
-  const std::vector<int32_t> ids = RandomIds(2, 60, m.spec.vocabulary);
-  std::map<size_t, std::vector<double>> expected;
+  const std::vector<int32_t> ids = RandomIds(2, 50, m.spec.vocabulary);
+  const Logits whole = ReferenceLogits(m.spec, *m.source, ids);
+  // Every shorter sequence gives the same rows, unless factors depend on the length.
+  const auto expected = [&](size_t length) {
+    if (m.name != "longrope") return whole[length - 1];
+    return ReferenceLogits(m.spec, *m.source, {ids.begin(), ids.begin() + length}).back();
+  };
   std::vector<float> logits;
-  for (size_t boundary = 1; boundary < ids.size(); boundary += 1) {
-    absl::StatusOr<std::unique_ptr<Session>> session = Session::Create(m.specified(), Activations::kF32, 256);
+  for (size_t boundary = 1; boundary < ids.size(); ++boundary) {
+    absl::StatusOr<std::unique_ptr<Session>> session =
+        Session::Create(m.specified(), Activations::kF32, 256);
     SMELT_ASSERT_OK(session);
     SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(boundary), logits));
     // The rest in one batch, or token by token.
@@ -79,9 +85,7 @@ TEST_P(Engine, GenerationEqualsRecomputationAtEveryBoundary) {
       const auto part = std::span(ids).subspan(at, std::min(step, ids.size() - at));
       SMELT_ASSERT_OK((*session)->Feed(part, logits));
       const size_t length = at + part.size();
-      auto [place, is_new] = expected.try_emplace(length);
-      if (is_new) place->second = ReferenceLogits(m.spec, *m.source, {ids.begin(), ids.begin() + length}).back();
-      EXPECT_LT(Difference({{logits.begin(), logits.end()}}, {place->second}), 1e-4)
+      EXPECT_LT(Difference({{logits.begin(), logits.end()}}, {expected(length)}), 1e-4)
           << "boundary " << boundary << ", length " << length;
       if (HasFailure()) return;
     }
@@ -91,7 +95,8 @@ TEST_P(Engine, GenerationEqualsRecomputationAtEveryBoundary) {
 TEST_P(Engine, StateCanBeCopiedAndRestored) {
   const RandomModel m = MakeRandomModel(GetParam());
   const std::vector<int32_t> ids = RandomIds(3, 50, m.spec.vocabulary);
-  absl::StatusOr<std::unique_ptr<Session>> session = Session::Create(m.specified(), Activations::kF32, 256);
+  absl::StatusOr<std::unique_ptr<Session>> session =
+      Session::Create(m.specified(), Activations::kF32, 256);
   SMELT_ASSERT_OK(session);
   std::vector<float> logits, first, second;
   SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(37), logits));
@@ -99,14 +104,16 @@ TEST_P(Engine, StateCanBeCopiedAndRestored) {
   EXPECT_EQ(state->positions(), 37u);
   SMELT_ASSERT_OK((*session)->Feed(std::span(ids).subspan(37), first));
   SMELT_ASSERT_OK((*session)->Restore(*state));
-  for (size_t i = 37; i < ids.size(); ++i) SMELT_ASSERT_OK((*session)->Feed(std::span(ids).subspan(i, 1), logits));
+  for (size_t i = 37; i < ids.size(); ++i)
+    SMELT_ASSERT_OK((*session)->Feed(std::span(ids).subspan(i, 1), logits));
   SMELT_ASSERT_OK((*session)->Restore(*state));
   SMELT_ASSERT_OK((*session)->Feed(std::span(ids).subspan(37), second));
   EXPECT_EQ(first, second);
 }
 
 // nll of the protocol, from plain logits.
-std::vector<double> ReferenceLosses(const RandomModel& m, const std::vector<int32_t>& ids, uint64_t context) {
+std::vector<double> ReferenceLosses(const RandomModel& m, const std::vector<int32_t>& ids,
+                                    uint64_t context) {
   std::vector<double> nll;
   for (size_t c = 0; c + context <= ids.size(); c += context) {
     const std::vector<int32_t> chunk(ids.begin() + c, ids.begin() + c + context);
@@ -129,7 +136,8 @@ TEST_P(Engine, PerplexityEqualsThePlainForwardPass) {
     options.batch_tokens = 2 * context;  // two batches, the second one shorter
     const absl::StatusOr<ScoreResult> result = Score(m.specified(), nullptr, ids, options, {});
     SMELT_ASSERT_OK(result);
-    const std::vector<double> nll = ReferenceLosses(m, {ids.begin(), ids.begin() + 3 * context}, context);
+    const std::vector<double> nll =
+        ReferenceLosses(m, {ids.begin(), ids.begin() + 3 * context}, context);
     double sum = 0, squares = 0;
     for (double v : nll) sum += v, squares += v * v;
     const double n = static_cast<double>(nll.size()), mean = sum / n;
@@ -137,7 +145,8 @@ TEST_P(Engine, PerplexityEqualsThePlainForwardPass) {
     EXPECT_EQ(result->tokens_scored, nll.size());
     EXPECT_NEAR(result->mean_nll, mean, 1e-5);
     EXPECT_NEAR(result->perplexity, std::exp(mean), 1e-4 * std::exp(mean));
-    EXPECT_NEAR(result->perplexity_error, std::exp(mean) * std::sqrt((squares / n - mean * mean) / (n - 1)),
+    EXPECT_NEAR(result->perplexity_error,
+                std::exp(mean) * std::sqrt((squares / n - mean * mean) / (n - 1)),
                 1e-3 * result->perplexity_error);
     EXPECT_TRUE(result->finite);
   }
@@ -149,10 +158,12 @@ INSTANTIATE_TEST_SUITE_P(Models, Engine, ::testing::ValuesIn(RandomModelNames())
 TEST(EngineTargets, EverySimdTargetGivesTheSameLogits) {
   for (const std::string& target : SimdTargets()) {
     SMELT_ASSERT_OK(ForceSimdTarget(target));
-    for (const char* name : {"gqa", "softcap", "parallel_layernorm", "experts_clamped", "mamba1", "mamba2"}) {
+    for (const char* name :
+         {"gqa", "softcap", "parallel_layernorm", "experts_clamped", "mamba1", "mamba2"}) {
       const RandomModel m = MakeRandomModel(name);
       const std::vector<int32_t> ids = RandomIds(1, 70, m.spec.vocabulary);
-      EXPECT_LT(Difference(EngineLogits(m, ids), ReferenceLogits(m.spec, *m.source, ids)), 1e-4) << target << " " << name;
+      EXPECT_LT(Difference(EngineLogits(m, ids), ReferenceLogits(m.spec, *m.source, ids)), 1e-4)
+          << target << " " << name;
     }
   }
   SMELT_ASSERT_OK(ForceSimdTarget(""));
@@ -172,17 +183,20 @@ TEST(Score, ComparesWithAReference) {
   double same = 0;
   for (size_t c = 0; c < 2; ++c) {
     const std::vector<int32_t> chunk(ids.begin() + c * context, ids.begin() + (c + 1) * context);
-    const Logits q = ReferenceLogits(a.spec, *a.source, chunk), p = ReferenceLogits(b.spec, *b.source, chunk);
+    const Logits q = ReferenceLogits(a.spec, *a.source, chunk),
+                 p = ReferenceLogits(b.spec, *b.source, chunk);
     for (size_t i = context / 2; i + 1 < context; ++i) {
       double sum_p = 0, sum_q = 0, value = 0;
       for (double v : p[i]) sum_p += std::exp(v);
       for (double v : q[i]) sum_q += std::exp(v);
       for (size_t j = 0; j < p[i].size(); ++j)
-        value += std::exp(p[i][j]) / sum_p * (p[i][j] - std::log(sum_p) - q[i][j] + std::log(sum_q));
+        value +=
+            std::exp(p[i][j]) / sum_p * (p[i][j] - std::log(sum_p) - q[i][j] + std::log(sum_q));
       kl.push_back(value);
       same += std::max_element(p[i].begin(), p[i].end()) - p[i].begin() ==
               std::max_element(q[i].begin(), q[i].end()) - q[i].begin();
-      difference.push_back(std::log(sum_q) - q[i][chunk[i + 1]] - std::log(sum_p) + p[i][chunk[i + 1]]);
+      difference.push_back(std::log(sum_q) - q[i][chunk[i + 1]] - std::log(sum_p) +
+                           p[i][chunk[i + 1]]);
     }
   }
   double mean = 0, ratio = 0, square = 0;
@@ -196,7 +210,8 @@ TEST(Score, ComparesWithAReference) {
   EXPECT_NEAR(r.kl_median, (kl[(kl.size() - 1) / 2] + kl[kl.size() / 2]) / 2, 1e-4 * mean);
   const double at = 0.99 * (n - 1);
   const size_t low = static_cast<size_t>(at);
-  EXPECT_NEAR(r.kl_p99, kl[low] + (at - static_cast<double>(low)) * (kl[low + 1] - kl[low]), 1e-4 * kl.back());
+  EXPECT_NEAR(r.kl_p99, kl[low] + (at - static_cast<double>(low)) * (kl[low + 1] - kl[low]),
+              1e-4 * kl.back());
   EXPECT_NEAR(r.top1_agreement, same / n, 1e-12);
   EXPECT_NEAR(r.ln_ratio, ratio, 1e-4);
   EXPECT_NEAR(r.ln_ratio_error, std::sqrt((square - ratio * ratio) / (n - 1)), 1e-5);
@@ -245,7 +260,8 @@ TEST(Score, RefusesWhatItCannotScore) {
   ids[77] = 1;
   Observer observer;
   observer.cancelled = [] { return true; };
-  const absl::StatusOr<ScoreResult> cancelled = Score(m.specified(), nullptr, ids, options, observer);
+  const absl::StatusOr<ScoreResult> cancelled =
+      Score(m.specified(), nullptr, ids, options, observer);
   EXPECT_EQ(CodeOf(cancelled.status()), ErrorCode::kCancelled);
 }
 

@@ -8,7 +8,8 @@
 
 namespace smelt::testing {
 
-TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double center, TensorType type) {
+TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double center,
+                           TensorType type) {
   TensorInfo info;
   info.name = "t" + std::to_string(tensors_.size());
   info.shape.dims = static_cast<int>(ne.size());
@@ -22,7 +23,8 @@ TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double cente
   const Codec* codec = FindCodec(type);
   std::vector<std::byte> bytes(RowBytes(type, info.shape.columns()).value() * info.shape.rows());
   EncodeScratch scratch;
-  codec->Encode(values.data(), info.shape.rows(), info.shape.columns(), nullptr, bytes.data(), scratch);
+  codec->Encode(values.data(), info.shape.rows(), info.shape.columns(), nullptr, bytes.data(),
+                scratch);
   codec->Decode(bytes.data(), values.size(), values.data());
   tensors_.push_back(std::move(info));
   bytes_.push_back(std::move(bytes));
@@ -30,13 +32,15 @@ TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double cente
   return static_cast<TensorRef>(tensors_.size() - 1);
 }
 
-absl::Status MemoryModel::ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const {
+absl::Status MemoryModel::ReadRows(size_t tensor, uint64_t first, uint64_t count,
+                                   float* out) const {
   const uint64_t columns = tensors_[tensor].shape.columns();
   std::memcpy(out, values_[tensor].data() + first * columns, count * columns * sizeof(float));
   return absl::OkStatus();
 }
 
-absl::Status MemoryModel::ReadRawRows(size_t tensor, uint64_t first, uint64_t count, std::byte* out) const {
+absl::Status MemoryModel::ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
+                                      std::byte* out) const {
   const uint64_t row = RowBytes(tensors_[tensor].type, tensors_[tensor].shape.columns()).value();
   std::memcpy(out, bytes_[tensor].data() + first * row, count * row);
   return absl::OkStatus();
@@ -57,11 +61,16 @@ using Rows = std::vector<Row>;
 
 double Act(Activation a, double x) {
   switch (a) {
-    case Activation::kSilu: return x / (1 + std::exp(-x));
-    case Activation::kGelu: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-    case Activation::kGeluTanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Activation::kRelu: return x > 0 ? x : 0;
-    case Activation::kRelu2: return x > 0 ? x * x : 0;
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kGelu:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::kRelu:
+      return x > 0 ? x : 0;
+    case Activation::kRelu2:
+      return x > 0 ? x * x : 0;
   }
   return 0;
 }
@@ -76,7 +85,8 @@ class Forward {
     for (size_t t = 0; t < ids.size(); ++t) {
       Row row(spec_.width);
       for (size_t i = 0; i < row.size(); ++i) {
-        row[i] = At(spec_.embedding, static_cast<size_t>(ids[t]) * spec_.width + i) * spec_.embedding_scale;
+        row[i] = At(spec_.embedding, static_cast<size_t>(ids[t]) * spec_.width + i) *
+                 spec_.embedding_scale;
         if (spec_.positions != kNoTensor) row[i] += At(spec_.positions, t * spec_.width + i);
       }
       x.push_back(row);
@@ -104,7 +114,8 @@ class Forward {
       double mean = 0, square = 0;
       if (n.kind == NormKind::kLayer)
         for (size_t i = g; i < g + group; ++i) mean += x[i] / static_cast<double>(group);
-      for (size_t i = g; i < g + group; ++i) square += (x[i] - mean) * (x[i] - mean) / static_cast<double>(group);
+      for (size_t i = g; i < g + group; ++i)
+        square += (x[i] - mean) * (x[i] - mean) / static_cast<double>(group);
       for (size_t i = g; i < g + group; ++i) {
         y[i] = (x[i] - mean) / std::sqrt(square + n.epsilon);
         if (n.weight != kNoTensor) y[i] *= At(n.weight, i % weights);
@@ -230,7 +241,8 @@ class Forward {
       if (a.rope.style == RopeStyle::kNone) continue;
       const bool is_long = in.size() > a.rope.long_from;
       for (size_t h = 0; h < a.heads; ++h) Rotate(a.rope, t, is_long, q[t].data() + h * a.key_size);
-      for (size_t h = 0; h < a.kv_heads; ++h) Rotate(a.rope, t, is_long, k[t].data() + h * a.key_size);
+      for (size_t h = 0; h < a.kv_heads; ++h)
+        Rotate(a.rope, t, is_long, k[t].data() + h * a.key_size);
     }
     Rows out;
     for (size_t t = 0; t < in.size(); ++t) {
@@ -243,7 +255,8 @@ class Forward {
           if (a.causal && s > t) continue;
           if (a.window != 0 && s + a.window <= t) continue;
           double dot = 0;
-          for (size_t i = 0; i < a.key_size; ++i) dot += q[t][h * a.key_size + i] * k[s][g * a.key_size + i];
+          for (size_t i = 0; i < a.key_size; ++i)
+            dot += q[t][h * a.key_size + i] * k[s][g * a.key_size + i];
           dot *= a.scale;
           if (a.softcap > 0) dot = a.softcap * std::tanh(dot / a.softcap);
           sum += weight[s] = std::exp(dot);
@@ -259,7 +272,8 @@ class Forward {
   }
 
   // silu(causal convolution) of columns [first, first + channels).
-  Rows Convolve(const Rows& in, size_t first, size_t channels, size_t taps, TensorRef weight, TensorRef bias) const {
+  Rows Convolve(const Rows& in, size_t first, size_t channels, size_t taps, TensorRef weight,
+                TensorRef bias) const {
     Rows out(in.size(), Row(channels));
     for (size_t t = 0; t < in.size(); ++t) {
       for (size_t c = 0; c < channels; ++c) {
@@ -315,7 +329,8 @@ class Forward {
           const size_t i = head * size + p;
           for (size_t j = 0; j < m.state; ++j) {
             double& s = h[i * m.state + j];
-            s = std::exp(step * At(m.a, head)) * s + step * xbc[t][m.inner + group * m.state + j] * xbc[t][i];
+            s = std::exp(step * At(m.a, head)) * s +
+                step * xbc[t][m.inner + group * m.state + j] * xbc[t][i];
             y[i] += xbc[t][m.inner + (m.groups + group) * m.state + j] * s;
           }
           y[i] = (y[i] + At(m.d, head) * xbc[t][i]) * Act(Activation::kSilu, all[t][i]);

@@ -1,4 +1,5 @@
-// A model in memory with random weights, and a forward pass as plain as the definitions, in double precision.
+// A model in memory with random weights, and a forward pass as plain as the definitions, in double
+// precision.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ class MemoryModel : public ModelSource {
   explicit MemoryModel(uint64_t seed) : random_(seed) {}
 
   /// Uniform in [center - spread, center + spread]. Returns the tensor's number.
-  TensorRef Add(std::vector<uint64_t> ne, double spread, double center = 0, TensorType type = TensorType::kF32);
+  TensorRef Add(std::vector<uint64_t> ne, double spread, double center = 0,
+                TensorType type = TensorType::kF32);
   /// Recipes that compute cannot be mapped: the engine then reads rows.
   void set_mappable(bool mappable) { mappable_ = mappable; }
   /// The values that the stored bytes mean.
@@ -30,7 +32,8 @@ class MemoryModel : public ModelSource {
   const std::string& name() const override { return name_; }
   std::string identity() const override { return name_; }
   absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override;
-  absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count, std::byte* out) const override;
+  absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
+                           std::byte* out) const override;
   absl::StatusOr<MappedRows> MapRows(size_t tensor) const override;
 
  private:

@@ -16,7 +16,10 @@ class Builder {
     return {.kind = NormKind::kRms, .epsilon = epsilon, .weight = m_.Add({n}, 0.5, 1)};
   }
   Norm Layer(uint64_t n) {
-    return {.kind = NormKind::kLayer, .epsilon = 1e-5, .weight = m_.Add({n}, 0.5, 1), .bias = m_.Add({n}, 0.3)};
+    return {.kind = NormKind::kLayer,
+            .epsilon = 1e-5,
+            .weight = m_.Add({n}, 0.5, 1),
+            .bias = m_.Add({n}, 0.3)};
   }
   Linear Dense(uint64_t in, uint64_t out, bool bias = false, double gain = 1) {
     Linear l;
@@ -34,8 +37,13 @@ class Builder {
     return l;
   }
   Rope Rotary(RopeStyle style, uint32_t dims, double theta = 10000, double magnitude = 1) {
-    Rope rope{.style = style, .dims = dims, .frequency = {}, .magnitude = magnitude, .long_frequency = {}};
-    for (uint32_t j = 0; j < dims / 2; ++j) rope.frequency.push_back(std::pow(theta, -2.0 * j / dims));
+    Rope rope{.style = style,
+              .dims = dims,
+              .frequency = {},
+              .magnitude = magnitude,
+              .long_frequency = {}};
+    for (uint32_t j = 0; j < dims / 2; ++j)
+      rope.frequency.push_back(std::pow(theta, -2.0 * j / dims));
     return rope;
   }
   Attention Heads(uint32_t heads, uint32_t kv, uint32_t size, bool bias = false) {
@@ -49,11 +57,16 @@ class Builder {
     return a;
   }
   Mlp Gated(uint32_t hidden, Activation act = Activation::kSilu, bool bias = false) {
-    return {.activation = act, .gate = Dense(width_, hidden, bias), .up = Dense(width_, hidden, bias),
+    return {.activation = act,
+            .gate = Dense(width_, hidden, bias),
+            .up = Dense(width_, hidden, bias),
             .down = Dense(hidden, width_, bias)};
   }
   Mlp Plain(uint32_t hidden, Activation act) {
-    return {.activation = act, .gate = {}, .up = Dense(width_, hidden, true), .down = Dense(hidden, width_, true)};
+    return {.activation = act,
+            .gate = {},
+            .up = Dense(width_, hidden, true),
+            .down = Dense(hidden, width_, true)};
   }
   Experts Mixture(uint32_t count, uint32_t used, uint32_t hidden, bool bias = false) {
     Experts e;
@@ -67,7 +80,8 @@ class Builder {
   Mamba1 Selective(uint32_t inner, uint32_t state, uint32_t conv, uint32_t rank, bool norms) {
     Mamba1 m;
     m.inner = inner, m.state = state, m.conv = conv, m.rank = rank;
-    m.in = Dense(width_, 2 * inner), m.x = Dense(inner, rank + 2 * state), m.dt = Dense(rank, inner, true);
+    m.in = Dense(width_, 2 * inner), m.x = Dense(inner, rank + 2 * state),
+    m.dt = Dense(rank, inner, true);
     m.conv_weight = m_.Add({conv, inner}, 0.8), m.conv_bias = m_.Add({inner}, 0.3);
     if (norms) m.dt_norm = Rms(rank), m.b_norm = Rms(state), m.c_norm = Rms(state);
     m.a = m_.Add({state, inner}, 0.9, -1), m.d = m_.Add({inner}, 0.5, 1);
@@ -121,13 +135,19 @@ Attention& Att(LayerSpec& l) { return std::get<Attention>(l.mixer); }
 const std::map<std::string, Make>& Makers() {
   static const std::map<std::string, Make> makers = {
       {"gqa", Layers([](Builder&, LayerSpec&, int) {})},
-      {"mqa_odd_sizes", Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Heads(5, 1, 12), l.ffn = b.Gated(43); })},
-      {"biases", Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Heads(4, 4, 8, true), l.ffn = b.Gated(50, Activation::kGeluTanh, true); })},
+      {"mqa_odd_sizes", Layers([](Builder& b, LayerSpec& l, int) {
+         l.mixer = b.Heads(5, 1, 12), l.ffn = b.Gated(43);
+       })},
+      {"biases", Layers([](Builder& b, LayerSpec& l, int) {
+         l.mixer = b.Heads(4, 4, 8, true), l.ffn = b.Gated(50, Activation::kGeluTanh, true);
+       })},
       {"window", Layers([](Builder&, LayerSpec& l, int i) { Att(l).window = i == 0 ? 7 : 45; })},
-      {"window_mixed", Layers([](Builder& b, LayerSpec& l, int i) {
-         Att(l).window = i == 1 ? 0 : 14;
-         Att(l).rope = b.Rotary(RopeStyle::kHalves, 16, i == 1 ? 1e6 : 1e4);
-       }, 3)},
+      {"window_mixed", Layers(
+                           [](Builder& b, LayerSpec& l, int i) {
+                             Att(l).window = i == 1 ? 0 : 14;
+                             Att(l).rope = b.Rotary(RopeStyle::kHalves, 16, i == 1 ? 1e6 : 1e4);
+                           },
+                           3)},
       {"softcap", Layers([](Builder& b, LayerSpec& l, int) {
          Att(l).softcap = 2;
          l.post_mixer_norm = b.Rms(kWidth), l.post_ffn_norm = b.Rms(kWidth);
@@ -145,8 +165,12 @@ const std::map<std::string, Make>& Makers() {
          l.post_mixer_norm = l.mixer_norm, l.post_ffn_norm = l.ffn_norm;
          l.mixer_norm = l.ffn_norm = Norm{};
        })},
-      {"partial_interleaved", Layers([](Builder& b, LayerSpec& l, int) { Att(l).rope = b.Rotary(RopeStyle::kInterleaved, 6, 500, 1.2); })},
-      {"partial_halves", Layers([](Builder& b, LayerSpec& l, int) { Att(l).rope = b.Rotary(RopeStyle::kHalves, 8); })},
+      {"partial_interleaved", Layers([](Builder& b, LayerSpec& l, int) {
+         Att(l).rope = b.Rotary(RopeStyle::kInterleaved, 6, 500, 1.2);
+       })},
+      {"partial_halves", Layers([](Builder& b, LayerSpec& l, int) {
+         Att(l).rope = b.Rotary(RopeStyle::kHalves, 8);
+       })},
       {"no_rope", Layers([](Builder&, LayerSpec& l, int) { Att(l).rope = Rope{}; })},
       {"longrope", Layers([](Builder& b, LayerSpec& l, int) {
          Rope& rope = Att(l).rope;
@@ -164,15 +188,20 @@ const std::map<std::string, Make>& Makers() {
          // A fused product, as GPT-NeoX has: q, k, v are rows of one weight.
          const Linear fused = b.Dense(kWidth, 128, true);
          Att(l).q = Att(l).k = Att(l).v = fused;
-         Att(l).q.rows = 64, Att(l).k.first_row = 64, Att(l).k.rows = 32, Att(l).v.first_row = 96, Att(l).v.rows = 32;
+         Att(l).q.rows = 64, Att(l).k.first_row = 64, Att(l).k.rows = 32, Att(l).v.first_row = 96,
+         Att(l).v.rows = 32;
        })},
-      {"relu", Layers([](Builder& b, LayerSpec& l, int i) { l.ffn = b.Plain(64, i == 0 ? Activation::kRelu : Activation::kRelu2); })},
-      {"experts", Layers([](Builder& b, LayerSpec& l, int i) {
-         if (i == 1) return;  // a dense layer among the sparse
-         Experts e = b.Mixture(8, 2, 40);
-         e.normalize = i == 0;
-         l.ffn = e;
-       }, 3)},
+      {"relu", Layers([](Builder& b, LayerSpec& l, int i) {
+         l.ffn = b.Plain(64, i == 0 ? Activation::kRelu : Activation::kRelu2);
+       })},
+      {"experts", Layers(
+                      [](Builder& b, LayerSpec& l, int i) {
+                        if (i == 1) return;  // a dense layer among the sparse
+                        Experts e = b.Mixture(8, 2, 40);
+                        e.normalize = i == 0;
+                        l.ffn = e;
+                      },
+                      3)},
       {"experts_shared", Layers([](Builder& b, LayerSpec& l, int i) {
          Experts e = b.Mixture(5, 3, 40);
          e.shared = b.Gated(56);
@@ -190,19 +219,23 @@ const std::map<std::string, Make>& Makers() {
          l.mixer = b.Selective(i == 0 ? 128 : 76, i == 0 ? 16 : 8, i == 0 ? 4 : 3, 5, false);
          l.ffn = std::monostate{};
        })},
-      {"mamba1_norms", Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Selective(70, 24, 2, 4, true); })},
+      {"mamba1_norms",
+       Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Selective(70, 24, 2, 4, true); })},
       {"mamba2", Layers([](Builder& b, LayerSpec& l, int i) {
          l.mixer = i == 0 ? b.Heads2(128, 16, 4, 8, 1) : b.Heads2(96, 32, 3, 4, 2);
          if (i == 1) std::get<Mamba2>(l.mixer).dt_min = 0.2, std::get<Mamba2>(l.mixer).dt_max = 1.5;
          l.ffn = std::monostate{};
        })},
-      {"mamba2_groups", Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Heads2(120, 12, 2, 8, 8); })},
-      {"hybrid", Layers([](Builder& b, LayerSpec& l, int i) {
-         if (i == 1) Att(l).rope = Rope{};
-         if (i == 0) l.mixer = b.Selective(128, 16, 4, 4, true);
-         if (i == 2) l.mixer = b.Heads2(128, 16, 4, 8, 2);
-         if (i == 3) l.ffn = b.Mixture(4, 2, 48);
-       }, 4)},
+      {"mamba2_groups",
+       Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Heads2(120, 12, 2, 8, 8); })},
+      {"hybrid", Layers(
+                     [](Builder& b, LayerSpec& l, int i) {
+                       if (i == 1) Att(l).rope = Rope{};
+                       if (i == 0) l.mixer = b.Selective(128, 16, 4, 4, true);
+                       if (i == 2) l.mixer = b.Heads2(128, 16, 4, 8, 2);
+                       if (i == 3) l.ffn = b.Mixture(4, 2, 48);
+                     },
+                     4)},
   };
   return makers;
 }
@@ -236,7 +269,8 @@ RandomModel MakeRandomModel(const std::string& name, TensorType type, bool mappa
   }
   if (name == "no_rope") m.spec.positions = m.source->Add({kWidth, 300}, 0.5);
   m.spec.final_norm = name == "parallel_layernorm" ? b.Layer(kWidth) : b.Rms(kWidth);
-  m.spec.output = name == "gqa" ? Linear{.weight = m.spec.embedding} : b.Dense(kWidth, 131, name == "biases", 2);
+  m.spec.output = name == "gqa" ? Linear{.weight = m.spec.embedding}
+                                : b.Dense(kWidth, 131, name == "biases", 2);
   if (name == "softcap") m.spec.logit_softcap = 3, m.spec.logit_scale = 0.7;
   return m;
 }

@@ -19,7 +19,8 @@ struct RandomModel {
 
 /// One model per feature, and hybrids. The same every time.
 std::vector<std::string> RandomModelNames();
-RandomModel MakeRandomModel(const std::string& name, TensorType type = TensorType::kF32, bool mappable = true);
+RandomModel MakeRandomModel(const std::string& name, TensorType type = TensorType::kF32,
+                            bool mappable = true);
 
 std::vector<int32_t> RandomIds(uint64_t seed, size_t count, uint32_t vocabulary);
 
