@@ -118,9 +118,11 @@ absl::Status CheckQuantization(const Config& config) {
 }  // namespace
 
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
-                                        const Container& container, uint64_t vocabulary_size) {
+                                        const Container& container, uint64_t vocabulary_size,
+                                        const SlicedTensors* sliced) {
   SMELT_RETURN_IF_ERROR(CheckQuantization(config));
-  SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config));
+  SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container));
+  context.sliced = sliced;
   if (vocabulary_size != 0 && family.rows_by_vocabulary) {
     context.hyper.Set("vocabulary_rows", static_cast<double>(vocabulary_size));
   }

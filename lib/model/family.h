@@ -66,6 +66,13 @@ class Hyper {
 
 struct Family;
 
+/// A tensor that several files hold in slices (Meta's parts): side by side, or one below the other.
+struct SlicedTensor {
+  std::vector<RawTensor> parts;
+  bool by_columns = false;
+};
+using SlicedTensors = std::map<std::string, SlicedTensor, std::less<>>;
+
 /// Everything known while a model is being described.
 struct FamilyContext {
   const Family& family;
@@ -80,6 +87,9 @@ struct FamilyContext {
   std::vector<RecipeTensor> generated;   ///< tensors of hooks
   std::vector<std::string> differences;  ///< what llama.cpp does differently, half a sentence each
   std::vector<std::string> notes;
+  const Container* container =
+      nullptr;  ///< what the files hold: where a layout's rest follows from shapes
+  const SlicedTensors* sliced = nullptr;  ///< may be null
 };
 
 /// One GGUF key. `key` has no architecture in front unless it begins with "general.".
@@ -147,6 +157,7 @@ struct Family {
   std::string_view body =
       "model.";  ///< prefix of all tensors but the head; models saved without head lack it
   std::string_view head = "lm_head.weight";
+  std::string_view outer = "";  ///< prefix that all names of the files have besides
   std::span<const std::string_view> dropped = {};  ///< endings of tensors without influence
   RopeDefaults rope = {};
   bool rotary = true;
@@ -164,6 +175,10 @@ struct Family {
 /// nullptr when unknown.
 const Family* FindFamily(std::string_view architecture_name);
 
+/// The family of a vendor's params.json, by its content and the kind of its weights (`meta`:
+/// consolidated.NN.pth).
+const Family& VendorFamily(const Config& params, bool meta);
+
 /// A model described: what a GGUF of it holds, besides general.* and tokenizer.*.
 struct DescribedModel {
   Metadata keys;  ///< in file order; general.file_type among them with value 0
@@ -172,9 +187,11 @@ struct DescribedModel {
   uint64_t vocabulary_rows = 0;
 };
 
-/// `vocabulary_size`: ids of the tokenizer, 0 when unknown.
+/// `vocabulary_size`: ids of the tokenizer, 0 when unknown. `sliced`: tensors of `container` whose
+/// values lie in several files; their shape in `container` is that of the whole.
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
-                                        const Container& container, uint64_t vocabulary_size);
+                                        const Container& container, uint64_t vocabulary_size,
+                                        const SlicedTensors* sliced = nullptr);
 
 // Shared by derive hooks.
 
@@ -187,7 +204,8 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyCont
 absl::Status AddLongRopeFactors(FamilyContext& context);
 
 /// The tables' steps, one file each.
-absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config);
+absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
+                                        const Container& container);
 absl::Status WriteKeys(FamilyContext& context, Metadata& keys);
 absl::StatusOr<std::vector<RecipeTensor>> MakeTensors(FamilyContext& context,
                                                       const Container& container);

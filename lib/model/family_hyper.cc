@@ -164,8 +164,10 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyCont
   return std::optional<std::vector<bool>>(std::move(windowed));
 }
 
-absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config) {
+absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
+                                        const Container& container) {
   FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  context.container = &container;
   context.hyper.Set("always", 1);  // biases that every model has
   context.hyper.Set("one", 1);
   for (const HyperRule& rule : family.hypers) SMELT_RETURN_IF_ERROR(ReadRule(rule, context));

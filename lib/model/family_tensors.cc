@@ -15,8 +15,9 @@ namespace {
 constexpr std::string_view kBuffers[] = {".rotary_emb.inv_freq", ".attention.masked_bias",
                                          ".attention.bias",      ".attn.masked_bias",
                                          ".attn.bias",           ".attention.rotary_emb.inv_freq"};
-constexpr std::string_view kOtherParts[] = {"vision_tower.", "multi_modal_projector.",
-                                            "vision_model.", "audio_tower.", "vision_encoder."};
+constexpr std::string_view kOtherParts[] = {
+    "vision_tower.",   "multi_modal_projector.",   "vision_model.", "audio_tower.",
+    "vision_encoder.", "vision_language_adapter.", "patch_merger.", "pre_mm_projector_norm."};
 
 std::string Filled(std::string_view pattern, char mark, uint64_t number) {
   const size_t at = pattern.find(mark);
@@ -72,6 +73,8 @@ class TensorMaker {
       const size_t at = name.find("language_model.");
       if (at != std::string::npos && (at == 0 || name[at - 1] == '.'))
         name.erase(at, std::string_view("language_model.").size());
+      if (!family_.outer.empty() && name.starts_with(family_.outer))
+        name.erase(0, family_.outer.size());
       has_body |= name.starts_with(family_.body);
       names.push_back(std::move(name));
     }
@@ -161,6 +164,21 @@ class TensorMaker {
     }
   }
 
+  /// The tensor, or the slices that make it.
+  void AddLeaves(const RawTensor& tensor, uint64_t view, bool transposed, Recipe& recipe) const {
+    if (context_.sliced != nullptr) {
+      const auto it = context_.sliced->find(tensor.name);
+      if (it != context_.sliced->end()) {
+        const std::vector<RawTensor>& parts = it->second.parts;
+        const uint64_t columns = it->second.by_columns ? view / parts.size() : view;
+        for (const RawTensor& part : parts) recipe.leaves.push_back(RawLeaf{part, columns, false});
+        if (it->second.by_columns) recipe.across = parts.size();
+        return;
+      }
+    }
+    recipe.leaves.push_back(RawLeaf{tensor, view, transposed});
+  }
+
   absl::Status MakePlain(const TensorRule& rule, uint64_t layer, const std::string& target) {
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, target));
     const uint64_t rows = context_.hyper(rule.rows),
@@ -187,7 +205,7 @@ class TensorMaker {
     const bool permuted = rule.op == TensorOp::kRotaryQ || rule.op == TensorOp::kRotaryK ||
                           rule.op == TensorOp::kHeadMajor;
     const uint64_t view = vector ? (permuted ? 1 : rows) : columns;
-    recipe.leaves.push_back(RawLeaf{*tensor, view, rule.op == TensorOp::kTranspose});
+    AddLeaves(*tensor, view, rule.op == TensorOp::kTranspose, recipe);
     if (kept != rows) recipe.rows.push_back(SliceRows{0, 1, kept});
     SMELT_RETURN_IF_ERROR(AddOperation(rule.op, rows, recipe));
     const uint64_t result = kept;

@@ -9,6 +9,7 @@
 #include "lib/model/family.h"
 #include "lib/model/general.h"
 #include "lib/model/gguf_source.h"
+#include "lib/model/vendor_parts.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {
@@ -25,21 +26,49 @@ class DirectoryReader {
       : path_(std::move(path)), options_(options) {}
 
   absl::StatusOr<OpenedModel> Read() {
-    SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText());
+    std::error_code error;
+    const bool published = fs::exists(File("config.json"), error);
+    if (!published && fs::exists(File("params.json"), error)) return ReadVendor();
+    SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("config.json"));
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
     SMELT_ASSIGN_OR_RETURN(const Family* family, ChooseFamily(whole));
     SMELT_ASSIGN_OR_RETURN(const Config config, TextPart(whole));
     SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path_));
     SMELT_ASSIGN_OR_RETURN(Container container, OpenWeights(path_, form));
+    opened_.notes.insert(opened_.notes.end(), form.notes.begin(), form.notes.end());
+    return Finish(*family, config, std::move(container), nullptr);
+  }
+
+ private:
+  std::string File(std::string_view name) const { return (fs::path(path_) / name).string(); }
+
+  /// Meta's and Mistral's own layouts.
+  absl::StatusOr<OpenedModel> ReadVendor() {
+    SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("params.json"));
+    SMELT_ASSIGN_OR_RETURN(const Config params, Config::Parse(text, "params.json"));
+    SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path_));
+    opened_.notes.insert(opened_.notes.end(), form.notes.begin(), form.notes.end());
+    const bool meta = form.kind == WeightsKind::kConsolidatedTorch;
+    MergedParts merged;
+    if (meta) {
+      SMELT_ASSIGN_OR_RETURN(std::vector<Container> parts, OpenMetaParts(path_, form));
+      SMELT_ASSIGN_OR_RETURN(const auto width, params.Count("dim", 1, 1 << 24));
+      SMELT_ASSIGN_OR_RETURN(merged, MergeMetaParts(std::move(parts), width.value_or(0)));
+    } else {
+      SMELT_ASSIGN_OR_RETURN(merged.container, OpenWeights(path_, form));
+    }
+    return Finish(VendorFamily(params, meta), params, std::move(merged.container), &merged.sliced);
+  }
+
+  absl::StatusOr<OpenedModel> Finish(const Family& family, const Config& config,
+                                     Container container, const SlicedTensors* sliced) {
     SMELT_RETURN_IF_ERROR(OpenTokenizer());
-    SMELT_ASSIGN_OR_RETURN(
-        DescribedModel model,
-        Describe(*family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size()));
+    SMELT_ASSIGN_OR_RETURN(DescribedModel model,
+                           Describe(family, config, container,
+                                    tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced));
     Metadata metadata;
-    SMELT_RETURN_IF_ERROR(WriteMetadata(*family, config, model, metadata));
+    SMELT_RETURN_IF_ERROR(WriteMetadata(family, config, model, metadata));
     opened_.notes.insert(opened_.notes.begin(), model.notes.begin(), model.notes.end());
-    opened_.notes.insert(opened_.notes.begin(), container.notes.begin(), container.notes.end());
-    opened_.notes.insert(opened_.notes.begin(), form.notes.begin(), form.notes.end());
     opened_.warnings.insert(opened_.warnings.begin(), container.warnings.begin(),
                             container.warnings.end());
     SMELT_ASSIGN_OR_RETURN(opened_.source,
@@ -48,16 +77,13 @@ class DirectoryReader {
     return std::move(opened_);
   }
 
- private:
-  std::string File(std::string_view name) const { return (fs::path(path_) / name).string(); }
-
-  absl::StatusOr<std::string> ReadConfigText() {
+  absl::StatusOr<std::string> ReadConfigText(std::string_view name) {
     std::error_code error;
-    if (!fs::exists(File("config.json"), error)) {
+    if (!fs::exists(File(name), error)) {
       return Error(ErrorCode::kNotFound, "no config.json in ", Escape(path_),
                    ": expected a model directory with config.json and its weights");
     }
-    SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(File("config.json"), kConfigLimit));
+    SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(File(name), kConfigLimit));
     texts_ += text;
     return text;
   }

@@ -155,8 +155,8 @@ absl::Status SpecReader::Finish() const {
   }
   const std::string prefix = architecture_ + ".";
   for (const Metadata::Entry& entry : source_.metadata().entries()) {
-    const bool ours = entry.key.starts_with(prefix) ||
-                      (entry.key.starts_with("smelt.") && !entry.key.starts_with("smelt.tokenizer."));
+    const bool ours = entry.key.starts_with(prefix) || (entry.key.starts_with("smelt.") &&
+                                                        !entry.key.starts_with("smelt.tokenizer."));
     if (ours && !read_keys_.contains(entry.key)) {
       return Error(ErrorCode::kUnsupported, "metadata key ", Escape(entry.key),
                    " is unknown to this engine: it may change the result, so it is not ignored");

@@ -7,6 +7,7 @@
 
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
+#include "lib/model/layer_spec.h"
 #include "lib/model/open.h"
 #include "tests/model/expected_gguf.h"
 #include "tests/testing/testing.h"
@@ -25,6 +26,33 @@ TEST_P(ConvertFixtures, TensorsAndHyperparametersEqual) {
   testing::CompareTensors(source, folder);
   testing::CompareKeys(source.metadata(), folder, /*tokenizer=*/true);
 }
+
+/// Another layout of the same weights gives the same tensors.
+struct Layout {
+  std::string folder, same_as;
+};
+void PrintTo(const Layout& layout, std::ostream* out) { *out << layout.folder; }
+
+class Layouts : public ::testing::TestWithParam<Layout> {};
+
+TEST_P(Layouts, TensorsEqualThoseOfTheOther) {
+  const std::string folder = testing::ModelPath(GetParam().folder),
+                    other = testing::ModelPath(GetParam().same_as);
+  if (folder.empty() || other.empty()) SMELT_REQUIRE_SHARED();
+  auto opened = OpenModel(folder);
+  SMELT_ASSERT_OK(opened);
+  testing::CompareTensors(*opened->source, other);
+  SMELT_EXPECT_OK(ReadModelSpec(*opened->source));
+}
+
+INSTANTIATE_TEST_SUITE_P(Archives, Layouts,
+                         ::testing::Values(Layout{"llama-pt", "llama-q-base"},
+                                           Layout{"llama-pt-legacy", "llama-spm"},
+                                           Layout{"llama-pth", "llama-q-base"},
+                                           Layout{"llama-meta", "llama-q-base"},
+                                           Layout{"llama-meta3", "llama-meta3"},
+                                           Layout{"mistral-consolidated", "mistral"},
+                                           Layout{"codestral-mamba", "codestral-mamba"}));
 
 std::string NameOf(const ::testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;

@@ -13,7 +13,11 @@ extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchi
     kMamba2Architecture, kJambaArchitecture;
 
 extern const Family kLlama, kMistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe, kGemma,
-    kGemma2, kGemma3, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2, kGptOss, kMamba, kMamba2, kJamba;
+    kGemma2, kGemma3, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2, kGptOss, kMamba, kMamba2, kJamba,
+    kMeta, kMistralNative, kCodestralMamba;
+
+extern const std::span<const TensorRule> kMamba2TensorRules;
+extern const std::span<const KeyRule> kMambaKeyRules, kLlamaKeyRules;
 
 // Rows of hyperparameter tables that most families have; the argument is the class's default.
 inline constexpr HyperRule kLayers{"layers", "num_hidden_layers", HyperKind::kCount, kRequired, 1,

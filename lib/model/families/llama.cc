@@ -113,6 +113,8 @@ absl::Status DeriveMixtral(FamilyContext& context) { return ReadWindowOfAllLayer
 
 }  // namespace
 
+const std::span<const KeyRule> kLlamaKeyRules = kKeys;
+
 const Family kLlama = {
     .names = kLlamaNames,
     .architecture = kLlamaArchitecture,

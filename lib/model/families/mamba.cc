@@ -213,6 +213,9 @@ absl::Status DeriveMamba2(FamilyContext& context) {
 
 }  // namespace
 
+const std::span<const TensorRule> kMamba2TensorRules = kMamba2Tensors;
+const std::span<const KeyRule> kMambaKeyRules = kKeys;
+
 const Family kMamba = {
     .names = kMambaNames,
     .architecture = kMambaArchitecture,

@@ -1,0 +1,261 @@
+// The makers' own layouts: Meta's (consolidated.NN.pth, params.json), Mistral's
+// (consolidated.safetensors, params.json), Codestral-Mamba's. Rotary rows are interleaved already.
+// params.json says little; what is missing follows from shapes and from the makers' code.
+#include <algorithm>
+#include <cmath>
+
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+namespace {
+
+constexpr std::string_view kMetaNames[] = {"Meta's params.json"};
+constexpr std::string_view kMistralNames[] = {"Mistral's params.json"};
+constexpr std::string_view kCodestralNames[] = {"Codestral-Mamba's params.json"};
+
+const RawTensor* FindTensor(const FamilyContext& context, std::string_view name) {
+  return context.container->Find(name);
+}
+
+// llama.model.ModelArgs of Meta's repositories.
+constexpr HyperRule kMetaHypers[] = {
+    {"layers", "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
+    {"width", "dim"},
+    {"heads", "n_heads", HyperKind::kCount},
+    {"kv_heads", "n_kv_heads", HyperKind::kCount, SameAs("heads")},
+    {"multiple_of", "multiple_of", HyperKind::kCount, Default(256)},
+    {"ffn_multiplier", "ffn_dim_multiplier", HyperKind::kReal, Default(1), 1e-3, 1e3, Default(1)},
+    {"eps", "norm_eps", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    Flag("scaled", "use_scaled_rope", false),
+    {"rope_factor", "rope_scaling_factor", HyperKind::kReal, Default(8), 1e-3, 1e6, Default(8)},
+    {"low", "rope_low_freq_factor", HyperKind::kReal, Default(1), 1e-3, 1e6, Default(1)},
+    {"high", "rope_high_freq_factor", HyperKind::kReal, Default(4), 1e-3, 1e6, Default(4)},
+};
+
+constexpr TensorRule kNativeTensors[] = {
+    {"token_embd.weight", "tok_embeddings.weight", "vocab", "width"},
+    {"output_norm.weight", "norm.weight", "width", ""},
+    If(IsUntied, {"output.weight", "output.weight", "vocab", "width"}),
+    {"blk.*.attn_norm.weight", "layers.*.attention_norm.weight", "width", ""},
+    {"blk.*.attn_q.weight", "layers.*.attention.wq.weight", "q", "width"},
+    {"blk.*.attn_k.weight", "layers.*.attention.wk.weight", "kv", "width"},
+    {"blk.*.attn_v.weight", "layers.*.attention.wv.weight", "kv", "width"},
+    {"blk.*.attn_output.weight", "layers.*.attention.wo.weight", "width", "q"},
+    {"blk.*.ffn_norm.weight", "layers.*.ffn_norm.weight", "width", ""},
+    If(IsDense, {"blk.*.ffn_gate.weight", "layers.*.feed_forward.w1.weight", "ffn", "width"}),
+    If(IsDense, {"blk.*.ffn_up.weight", "layers.*.feed_forward.w3.weight", "ffn", "width"}),
+    If(IsDense, {"blk.*.ffn_down.weight", "layers.*.feed_forward.w2.weight", "width", "ffn"}),
+    If(IsSparse,
+       {"blk.*.ffn_gate_inp.weight", "layers.*.feed_forward.gate.weight", "experts", "width"}),
+    If(IsSparse, {"blk.*.ffn_gate_exps.weight", "layers.*.feed_forward.experts.#.w1.weight", "ffn",
+                  "width", TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_down_exps.weight", "layers.*.feed_forward.experts.#.w2.weight",
+                  "width", "ffn", TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_up_exps.weight", "layers.*.feed_forward.experts.#.w3.weight", "ffn",
+                  "width", TensorOp::kExperts}),
+};
+
+constexpr std::string_view kMetaDropped[] = {"rope.freqs"};
+
+/// Rows of the embedding where vocab_size is absent or -1 (it came from the tokenizer).
+absl::Status VocabularyFromShape(FamilyContext& context) {
+  const RawTensor* embedding = FindTensor(context, "tok_embeddings.weight");
+  if (embedding == nullptr || embedding->shape.size() != 2) {
+    return Error(ErrorCode::kInvalidInput,
+                 "tensor tok_embeddings.weight (token_embd.weight) is missing or no matrix");
+  }
+  context.hyper.Set("vocab", static_cast<double>(embedding->shape[0]));
+  return absl::OkStatus();
+}
+
+absl::Status DeriveMeta(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  const JsonValue* vocabulary = context.config.Find("vocab_size");
+  if (vocabulary != nullptr && vocabulary->as_int() != -1) {
+    SMELT_ASSIGN_OR_RETURN(const auto count, context.config.Count("vocab_size", 1, 1 << 24));
+    h.Set("vocab", static_cast<double>(*count));
+  } else {
+    SMELT_RETURN_IF_ERROR(VocabularyFromShape(context));
+  }
+  // The feed-forward width as the model's code computes it: two thirds of 4 dim, multiplied,
+  // rounded up.
+  const double base = std::floor(2.0 * 4 * h.real("width") / 3);
+  const double wide = std::floor(h.real("ffn_multiplier") * base), step = h.real("multiple_of");
+  h.Set("ffn", std::ceil(wide / step) * step);
+  RopeConfig& rope = context.rope.full;
+  if (h.flag("scaled")) {
+    rope.type = RopeType::kLlama3;
+    rope.factor = h.real("rope_factor");
+    rope.low_freq_factor = h.real("low");
+    rope.high_freq_factor = h.real("high");
+    rope.original_context = 8192;
+    if (rope.high_freq_factor <= rope.low_freq_factor)
+      return context.config.Bad("rope_high_freq_factor", "is too small");
+  }
+  // Nothing says how long the trained context is: Llama 3.1 (scaled), Llama 3, Llama 2.
+  h.Set("context", h.flag("scaled") ? 131072 : rope.theta >= 500000 ? 8192 : 4096);
+  context.sparse.assign(h("layers"), false);
+  return absl::OkStatus();
+}
+
+// mistral_inference's TransformerArgs.
+constexpr HyperRule kMistralHypers[] = {
+    {"layers", "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
+    {"width", "dim"},
+    {"heads", "n_heads", HyperKind::kCount},
+    {"kv_heads", "n_kv_heads", HyperKind::kCount, SameAs("heads")},
+    {"head_dim", "head_dim", HyperKind::kCount, kAbsent, 1, 1 << 16},
+    {"ffn", "hidden_dim"},
+    {"vocab", "vocab_size"},
+    {"eps", "norm_eps", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    {"context", "max_position_embeddings|max_seq_len", HyperKind::kCount, Default(131072), 1,
+     1 << 30},
+    Flag("tied", "tied_embeddings", false),
+};
+
+constexpr FixedRule kMistralFixed[] = {{"llama_4_scaling", "null"},
+                                       {"quantization", "null"},
+                                       {"use_biases", "false"},
+                                       {"lora", "null"},
+                                       {"causal", "true"}};
+
+absl::Status ReadMistralYarn(FamilyContext& context) {
+  SMELT_ASSIGN_OR_RETURN(const Config yarn, context.config.Nested("yarn"));
+  RopeConfig& rope = context.rope.full;
+  rope.type = RopeType::kYarn;
+  SMELT_ASSIGN_OR_RETURN(const auto factor, yarn.Real("factor"));
+  SMELT_ASSIGN_OR_RETURN(const auto original, yarn.Real("original_max_position_embeddings"));
+  SMELT_ASSIGN_OR_RETURN(rope.beta_fast, yarn.Real("beta"));
+  SMELT_ASSIGN_OR_RETURN(rope.beta_slow, yarn.Real("alpha"));
+  SMELT_ASSIGN_OR_RETURN(const auto scaled, yarn.Flag("apply_scale"));
+  if (!factor || *factor <= 0 || !original || *original <= 0) {
+    return context.config.Bad("yarn", "lacks factor or original_max_position_embeddings");
+  }
+  rope.factor = *factor;
+  rope.has_factor = true;
+  rope.original_context = *original;
+  if (!scaled.value_or(true)) rope.attention_factor = 1.0;
+  return absl::OkStatus();
+}
+
+absl::Status DeriveMistral(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  context.sparse.assign(h("layers"), false);
+  if (context.config.Has("moe")) {
+    SMELT_ASSIGN_OR_RETURN(const Config moe, context.config.Nested("moe"));
+    SMELT_ASSIGN_OR_RETURN(const auto experts, moe.Count("num_experts", 1, 1 << 16));
+    SMELT_ASSIGN_OR_RETURN(const auto used, moe.Count("num_experts_per_tok", 1, 1 << 16));
+    if (!experts || !used)
+      return context.config.Bad("moe", "lacks num_experts or num_experts_per_tok");
+    h.Set("experts", static_cast<double>(*experts));
+    h.Set("experts_used", static_cast<double>(*used));
+    context.sparse.assign(h("layers"), true);
+  }
+  if (context.config.Has("yarn")) SMELT_RETURN_IF_ERROR(ReadMistralYarn(context));
+  return ReadWindowOfAllLayers(context, 0);
+}
+
+constexpr HyperRule kCodestralHypers[] = {
+    {"layers", "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
+    {"width", "dim"},
+    {"published_vocab", "vocab_size"},
+    {"vocab_multiple", "pad_vocab_size_multiple", HyperKind::kCount, Default(1)},
+    {"groups", "n_groups", HyperKind::kCount, Default(1), 1, 1 << 16},  // mamba_ssm's Mamba2
+    {"eps", "norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    Flag("tied", "tie_embeddings", false),
+};
+
+constexpr FixedRule kCodestralFixed[] = {{"rms_norm", "true"}};
+
+/// Heads, inner size, state and convolution are in the shapes of the first layer only.
+absl::Status DeriveCodestral(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  const auto shape = [&](std::string_view part,
+                         size_t dims) -> absl::StatusOr<std::vector<uint64_t>> {
+    const std::string name = Cat("backbone.layers.0.mixer.", part);
+    const RawTensor* tensor = FindTensor(context, Cat("model.", name));
+    if (tensor == nullptr) tensor = FindTensor(context, name);
+    if (tensor == nullptr || tensor->shape.size() != dims) {
+      return Error(ErrorCode::kInvalidInput, "tensor ", name,
+                   " is missing or has other dimensions than ", dims);
+    }
+    return tensor->shape;
+  };
+  SMELT_ASSIGN_OR_RETURN(const auto heads, shape("A_log", 1));
+  SMELT_ASSIGN_OR_RETURN(const auto inner, shape("norm.weight", 1));
+  SMELT_ASSIGN_OR_RETURN(const auto conv, shape("conv1d.weight", 3));
+  const uint64_t groups = h("groups"), rest = conv[0] < inner[0] ? 0 : conv[0] - inner[0];
+  if (heads[0] == 0 || heads[0] % groups != 0 || inner[0] % heads[0] != 0 || rest == 0 ||
+      rest % (2 * groups) != 0) {
+    return context.config.Bad(
+        "n_groups",
+        Cat("is ", groups, ", which does not fit the shapes of the first layer's mixer"));
+  }
+  const uint64_t state = rest / (2 * groups);
+  const uint64_t multiple = h("vocab_multiple"), vocab = h("published_vocab");
+  h.Set("vocab", static_cast<double>((vocab + multiple - 1) / multiple * multiple));
+  h.Set("inner", static_cast<double>(inner[0]));
+  h.Set("rank", static_cast<double>(heads[0]));
+  h.Set("state", static_cast<double>(state));
+  h.Set("conv", static_cast<double>(conv[2]));
+  h.Set("channels", static_cast<double>(conv[0]));
+  h.Set("in_rows", static_cast<double>(inner[0] + conv[0] + heads[0]));
+  h.Set("group_size", static_cast<double>(inner[0] / groups));
+  h.Set("context", 1048576);
+  h.Set("zero", 0);
+  h.Set("conv_bias", 1);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Family kMeta = {
+    .names = kMetaNames,
+    .architecture = kLlamaArchitecture,
+    .hypers = kMetaHypers,
+    .fixed = {},
+    .keys = kLlamaKeyRules,
+    .tensors = kNativeTensors,
+    .body = "",
+    .head = "output.weight",
+    .dropped = kMetaDropped,
+    .activation_key = "",
+    .derive = DeriveMeta,
+};
+
+const Family kMistralNative = {
+    .names = kMistralNames,
+    .architecture = kLlamaArchitecture,
+    .hypers = kMistralHypers,
+    .fixed = kMistralFixed,
+    .keys = kLlamaKeyRules,
+    .tensors = kNativeTensors,
+    .body = "",
+    .head = "output.weight",
+    .activation_key = "",
+    .derive = DeriveMistral,
+};
+
+const Family kCodestralMamba = {
+    .names = kCodestralNames,
+    .architecture = kMamba2Architecture,
+    .hypers = kCodestralHypers,
+    .fixed = kCodestralFixed,
+    .keys = kMambaKeyRules,
+    .tensors = kMamba2TensorRules,
+    .body = "backbone.",
+    .outer = "model.",
+    .rotary = false,
+    .activation_key = "",
+    .derive = DeriveCodestral,
+};
+
+const Family& VendorFamily(const Config& params, bool meta) {
+  const JsonValue* type = params.Find("model_type");
+  if (type != nullptr && type->as_string() != nullptr && *type->as_string() == "mamba")
+    return kCodestralMamba;
+  return meta ? kMeta : kMistralNative;
+}
+
+}  // namespace smelt
