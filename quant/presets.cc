@@ -183,12 +183,22 @@ class Chooser {
     return std::nullopt;
   }
 
+  /// The first pattern that the name contains. std::regex recurses once per character, so a name of
+  /// absurd length matches nothing.
+  std::optional<TypeChoice> ByPattern(const ShapeTensor& tensor) const {
+    constexpr size_t kLongestName = 1024;
+    if (tensor.name.size() > kLongestName) return std::nullopt;
+    for (const Override& o : overrides_) {
+      if (std::regex_search(tensor.name, o.pattern)) {
+        return TypeChoice{o.type, "--tensor-type " + o.text};
+      }
+    }
+    return std::nullopt;
+  }
+
   TypeChoice BeforeShape(const ShapeTensor& tensor) {
     if (options_.pure) {
-      for (const Override& o : overrides_) {
-        if (std::regex_search(tensor.name, o.pattern)) return {o.type, "--tensor-type " + o.text};
-      }
-      return {preset_.base, "--pure"};
+      return ByPattern(tensor).value_or(TypeChoice{preset_.base, "--pure"});
     }
     Role role = RoleOf(tensor.name);
     const bool tied = role == Role::kEmbedding && tied_;
@@ -198,9 +208,7 @@ class Chooser {
         return {*options_.output_tensor_type, "--output-tensor-type, tied embeddings"};
       }
     }
-    for (const Override& o : overrides_) {
-      if (std::regex_search(tensor.name, o.pattern)) return {o.type, "--tensor-type " + o.text};
-    }
+    if (auto by_pattern = ByPattern(tensor)) return *std::move(by_pattern);
     TypeChoice choice = ByRules(tensor, role);
     if (tied) choice.why += ", tied embeddings";
     return choice;
