@@ -115,7 +115,7 @@ LayerSpec PreNorm(Builder& b, uint32_t width) {
 }
 
 using Make = std::function<void(Builder&, RandomModel&)>;
-constexpr uint32_t kWidth = 64;
+constexpr uint32_t kWidth = 64, kWide = 256;
 
 template <typename F>
 Make Layers(const F& f, int count = 2) {
@@ -228,6 +228,14 @@ const std::map<std::string, Make>& Makers() {
        })},
       {"mamba2_groups",
        Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Heads2(120, 12, 2, 8, 8); })},
+      // Rows of 256 and 512, for block formats of any size.
+      {"wide",
+       [](Builder& b, RandomModel& m) {
+         LayerSpec layer = PreNorm(b, kWide);
+         layer.mixer = b.Heads(4, 2, 64);
+         layer.ffn = b.Gated(512);
+         m.spec.layers.push_back(std::move(layer));
+       }},
       {"hybrid", Layers(
                      [](Builder& b, LayerSpec& l, int i) {
                        if (i == 1) Att(l).rope = Rope{};
@@ -255,22 +263,23 @@ RandomModel MakeRandomModel(const std::string& name, TensorType type, bool mappa
   for (const char c : name) seed = seed * 31 + static_cast<unsigned char>(c);
   m.source = std::make_unique<MemoryModel>(seed);
   m.source->set_mappable(mappable);
-  Builder b(*m.source, kWidth, type);
+  const uint32_t width = name == "wide" ? kWide : kWidth;
+  Builder b(*m.source, width, type);
   m.spec.architecture = name;
   m.spec.context_length = 1024;
-  m.spec.width = kWidth;
+  m.spec.width = width;
   m.spec.vocabulary = 131;
-  m.spec.embedding = m.source->Add({kWidth, 131}, 1);
+  m.spec.embedding = m.source->Add({width, 131}, 1);
   m.spec.embedding_scale = 1.5;
   Makers().at(name)(b, m);
   for (LayerSpec& layer : m.spec.layers) {
     Attention* a = std::get_if<Attention>(&layer.mixer);
     if (a != nullptr && a->sinks == -2) a->sinks = m.source->Add({a->heads}, 2);
   }
-  if (name == "no_rope") m.spec.positions = m.source->Add({kWidth, 300}, 0.5);
-  m.spec.final_norm = name == "parallel_layernorm" ? b.Layer(kWidth) : b.Rms(kWidth);
-  m.spec.output = name == "gqa" ? Linear{.weight = m.spec.embedding}
-                                : b.Dense(kWidth, 131, name == "biases", 2);
+  if (name == "no_rope") m.spec.positions = m.source->Add({width, 300}, 0.5);
+  m.spec.final_norm = name == "parallel_layernorm" ? b.Layer(width) : b.Rms(width);
+  m.spec.output =
+      name == "gqa" ? Linear{.weight = m.spec.embedding} : b.Dense(width, 131, name == "biases", 2);
   if (name == "softcap") m.spec.logit_softcap = 3, m.spec.logit_scale = 0.7;
   return m;
 }
