@@ -26,9 +26,7 @@ class DirectoryReader {
       : path_(std::move(path)), options_(options) {}
 
   absl::StatusOr<OpenedModel> Read() {
-    std::error_code error;
-    const bool published = fs::exists(File("config.json"), error);
-    if (!published && fs::exists(File("params.json"), error)) return ReadVendor();
+    if (IsVendorLayout()) return ReadVendor();
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("config.json"));
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
     SMELT_ASSIGN_OR_RETURN(const Family* family, ChooseFamily(whole));
@@ -41,6 +39,17 @@ class DirectoryReader {
 
  private:
   std::string File(std::string_view name) const { return (fs::path(path_) / name).string(); }
+
+  /// params.json speaks for the weights: there is no config.json, or the only weights are the
+  /// maker's own.
+  bool IsVendorLayout() const {
+    std::error_code error;
+    if (!fs::exists(File("params.json"), error)) return false;
+    if (!fs::exists(File("config.json"), error)) return true;
+    const absl::StatusOr<WeightsForm> form = FindWeights(path_);
+    return form.ok() && (form->kind == WeightsKind::kConsolidatedSafetensors ||
+                         form->kind == WeightsKind::kConsolidatedTorch);
+  }
 
   /// Meta's and Mistral's own layouts.
   absl::StatusOr<OpenedModel> ReadVendor() {
@@ -69,6 +78,7 @@ class DirectoryReader {
     Metadata metadata;
     SMELT_RETURN_IF_ERROR(WriteMetadata(family, config, model, metadata));
     opened_.notes.insert(opened_.notes.begin(), model.notes.begin(), model.notes.end());
+    opened_.notes.insert(opened_.notes.begin(), container.notes.begin(), container.notes.end());
     opened_.warnings.insert(opened_.warnings.begin(), container.warnings.begin(),
                             container.warnings.end());
     SMELT_ASSIGN_OR_RETURN(opened_.source,

@@ -1,11 +1,15 @@
 #include "lib/model/vendor_parts.h"
 
 #include <algorithm>
+#include <span>
+#include <string>
 
 #include "lib/base/status.h"
 
 namespace smelt {
 namespace {
+
+constexpr uint64_t kLargestCopy = 1 << 20;
 
 enum class Cut { kRows, kColumns, kCopied };
 
@@ -21,6 +25,18 @@ Cut CutOf(const RawTensor& tensor, size_t parts, uint64_t width) {
                                               : Cut::kCopied;
   }
   return Cut::kRows;
+}
+
+/// Whether a vector that every part has is the same in two of them. It is small: a norm.
+absl::StatusOr<bool> IsCopy(const RawTensor& a, const RawTensor& b) {
+  if (a.shape != b.shape) return false;
+  if (!a.contiguous() || !b.contiguous()) return true;  // no maker writes them so
+  const uint64_t bytes = a.elements() * BitsOf(a.dtype) / 8;
+  if (bytes > kLargestCopy) return true;
+  std::string first(bytes, '\0'), second(bytes, '\0');
+  SMELT_RETURN_IF_ERROR(a.storage->ReadAt(a.offset, std::as_writable_bytes(std::span(first))));
+  SMELT_RETURN_IF_ERROR(b.storage->ReadAt(b.offset, std::as_writable_bytes(std::span(second))));
+  return first == second;
 }
 
 }  // namespace
@@ -55,6 +71,17 @@ absl::StatusOr<MergedParts> MergeMetaParts(std::vector<Container> parts, uint64_
       }
       whole.shape[sliced.by_columns ? 1 : 0] *= parts.size();
       merged.sliced.emplace(first.name, std::move(sliced));
+    } else {
+      for (auto& names : index) {
+        const auto it = names.find(first.name);
+        bool same = it != names.end();
+        if (same) {
+          SMELT_ASSIGN_OR_RETURN(same, IsCopy(first, *it->second));
+        }
+        if (same) continue;
+        return Error(ErrorCode::kInvalidInput, "tensor ", Escape(first.name),
+                     " differs between the parts: they are not of one model");
+      }
     }
     merged.container.tensors.push_back(std::move(whole));
   }

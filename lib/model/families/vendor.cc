@@ -93,8 +93,22 @@ absl::Status DeriveMeta(FamilyContext& context) {
     if (rope.high_freq_factor <= rope.low_freq_factor)
       return context.config.Bad("rope_high_freq_factor", "is too small");
   }
-  // Nothing says how long the trained context is: Llama 3.1 (scaled), Llama 3, Llama 2.
-  h.Set("context", h.flag("scaled") ? 131072 : rope.theta >= 500000 ? 8192 : 4096);
+  // Nothing says how long the trained context is. Llama 3.1 is scaled; the bases of Llama 3 and
+  // Code Llama, and the epsilon of Llama 1, are their own.
+  const uint64_t trained = h.flag("scaled")        ? 131072
+                           : rope.theta >= 1000000 ? 16384
+                           : rope.theta >= 500000  ? 8192
+                           : h.real("eps") < 5e-6  ? 2048
+                                                   : 4096;
+  h.Set("context", static_cast<double>(trained));
+  context.notes.push_back(Cat("params.json does not say how long the context is; ", trained,
+                              " is assumed, --metadata llama.context_length=N changes it"));
+  const bool small = h("width") == 2048 || h("width") == 3072;
+  if (h.flag("scaled") && small && !context.config.Has("rope_scaling_factor")) {
+    context.notes.push_back(
+        "params.json has no rope_scaling_factor; 8 is assumed (Llama 3.1), but Llama 3.2's small "
+        "models were trained with 32: for one of these, add it to params.json");
+  }
   context.sparse.assign(h("layers"), false);
   return absl::OkStatus();
 }
@@ -153,7 +167,13 @@ absl::Status DeriveMistral(FamilyContext& context) {
     context.sparse.assign(h("layers"), true);
   }
   if (context.config.Has("yarn")) SMELT_RETURN_IF_ERROR(ReadMistralYarn(context));
-  return ReadWindowOfAllLayers(context, 0);
+  SMELT_RETURN_IF_ERROR(ReadWindowOfAllLayers(context, 0));
+  // As mistral_inference takes it where params.json has none: the first models have a window.
+  if (!context.config.Has("rope_theta")) {
+    context.rope.full.theta = h.Has("window") ? 10000 : 1000000;
+    context.rope.window.theta = context.rope.full.theta;
+  }
+  return absl::OkStatus();
 }
 
 constexpr HyperRule kCodestralHypers[] = {
