@@ -276,8 +276,10 @@ absl::StatusOr<AddedBlob> StoreWriter::ClonedFile(int source, uint64_t size,
 }
 
 bool StoreWriter::MayLink(int source) const {
-  struct stat info;
-  if (fstat(source, &info) != 0) return false;
+  struct stat info, blobs;
+  if (fstat(source, &info) != 0 || stat(Cat(store_, "/blobs").c_str(), &blobs) != 0) return false;
+  if (info.st_dev != blobs.st_dev)
+    return false;  // found out before the file is read for its digest
   const bool readable_by_all = (info.st_mode & 0444) == 0444;
   const bool writable_by_others = (info.st_mode & 0022) != 0;
   return readable_by_all && !writable_by_others && info.st_uid == owner_;
