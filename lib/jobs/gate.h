@@ -26,8 +26,8 @@ namespace smelt {
 /// 1/16 of the parameters.
 double BreakageLimit(const Plan& plan);
 
-/// Positions that a quick check runs through each model: 512 for small models, 128 for those of more
-/// than 320 million parameters, so that its cost stays in proportion to the fill's.
+/// Positions that a quick check runs through each model: 512 for small models, 128 for those of
+/// more than 320 million parameters, so that its cost stays in proportion to the fill's.
 uint64_t QuickPositions(const Plan& plan);
 
 /// Whether `source` can be evaluated at all: the error says why not, and that --validate off

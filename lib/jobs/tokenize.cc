@@ -71,8 +71,8 @@ std::string TextTokenizer::Piece(int32_t id) const { return state_->tokenizer->P
 
 size_t TextTokenizer::size() const { return state_->tokenizer->size(); }
 
-absl::StatusOr<TokenizeDifference> CompareTokenizers(const TextTokenizer& a,
-                                                     const TextTokenizer& b, std::string_view text,
+absl::StatusOr<TokenizeDifference> CompareTokenizers(const TextTokenizer& a, const TextTokenizer& b,
+                                                     std::string_view text,
                                                      const TokenizeFlags& flags) {
   TokenizeDifference out;
   SMELT_ASSIGN_OR_RETURN(out.a, a.Encode(text, flags));

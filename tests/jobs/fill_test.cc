@@ -30,7 +30,7 @@ bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
 // One run as the convert job does it; the output is committed when all went well.
 absl::Status Convert(const FakeSource& source, const Plan& plan, const std::string& path,
-                 bool* resumed = nullptr, const Observer& observer = {}) {
+                     bool* resumed = nullptr, const Observer& observer = {}) {
   SMELT_ASSIGN_OR_RETURN(PartialOutput output, OpenPartialOutput(path, plan, false, observer));
   if (resumed != nullptr) *resumed = output.resumed;
   MemoryPeak peak;
@@ -228,7 +228,8 @@ TEST(Fill, CancellingKeepsWhatIsDone) {
   Observer observer;
   observer.cancelled = [&] { return ++calls > 4; };
   SetThreads(1);
-  EXPECT_EQ(CodeOf(Convert(source, *plan, dir / "x.gguf", nullptr, observer)), ErrorCode::kCancelled);
+  EXPECT_EQ(CodeOf(Convert(source, *plan, dir / "x.gguf", nullptr, observer)),
+            ErrorCode::kCancelled);
   bool resumed = false;
   SMELT_ASSERT_OK(Convert(source, *plan, dir / "x.gguf", &resumed));
   SetThreads(0);
