@@ -160,7 +160,8 @@ class KeyWriter {
             MetadataValue::BoolArray(std::vector<uint8_t>(windowed.begin(), windowed.end())));
         if (family_.llama_cpp_windows) {
           context_.differences.push_back(
-              Cat("takes every ", usual, "th layer for global, which is not this model's pattern"));
+              Cat("takes every ", usual,
+                  "th layer for global in builds that do not read a list of windows"));
         }
       }
     }

@@ -1,0 +1,96 @@
+// What the makers' own layouts leave open, and folders that mix them with others.
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <string>
+
+#include "lib/model/open.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using testing::TempDir;
+using testing::TestdataPath;
+
+void Copy(const std::string& model, const TempDir& to) {
+  fs::copy(TestdataPath("models/" + model), to.path(),
+           fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+}
+
+double Number(const OpenedModel& opened, std::string_view key) {
+  const MetadataValue* value = opened.source->metadata().Find(key);
+  return value == nullptr ? -1 : value->FloatAt(0).value_or(-1);
+}
+
+TEST(VendorLayout, AssumptionsAreSaid) {
+  const auto opened = OpenModel(TestdataPath("models/llama-meta"));
+  SMELT_ASSERT_OK(opened);
+  EXPECT_THAT(opened->notes, Contains(HasSubstr("4096 is assumed")));
+  EXPECT_EQ(Number(*opened, "llama.context_length"), 4096);
+}
+
+TEST(VendorLayout, PartsOfDifferentModelsAreRefused) {
+  const TempDir dir;
+  Copy("llama-meta", dir);
+  // data/1 is the first layer's norm: offset 76304, see the member's local header.
+  std::string part = testing::ReadFile(dir / "consolidated.01.pth");
+  const size_t member = part.find("consolidated.01/data/1");
+  const size_t name_end = member + std::string("consolidated.01/data/1").size();
+  const size_t extra = static_cast<unsigned char>(part[member - 2]) +
+                       256u * static_cast<unsigned char>(part[member - 1]);
+  part[name_end + extra] ^= 1;
+  testing::WriteFile(dir / "consolidated.01.pth", part);
+  EXPECT_THAT(OpenModel(dir.path()).status().message(), HasSubstr("differs between the parts"));
+}
+
+TEST(VendorLayout, AMissingPartIsNamed) {
+  const TempDir dir;
+  Copy("llama-meta", dir);
+  fs::rename(dir / "consolidated.01.pth", dir / "consolidated.02.pth");
+  EXPECT_THAT(OpenModel(dir.path()).status().message(), HasSubstr("consolidated.01.pth"));
+}
+
+TEST(VendorLayout, ParamsSpeaksForTheMakersWeights) {
+  const TempDir dir;
+  Copy("mistral-consolidated", dir);
+  testing::WriteFile(dir / "config.json", R"({"architectures": ["MistralForCausalLM"]})");
+  const auto opened = OpenModel(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(Number(*opened, "llama.embedding_length"), 128);
+}
+
+TEST(VendorLayout, MistralsRopeBaseWhereParamsHasNone) {
+  const TempDir dir;
+  Copy("mistral-consolidated", dir);
+  const std::string start =
+      R"({"dim": 128, "n_layers": 3, "head_dim": 32, "hidden_dim": 384, "n_heads": 4,)"
+      R"( "n_kv_heads": 2, "norm_eps": 1e-5, "vocab_size": 640)";
+  testing::WriteFile(dir / "params.json", start + "}");
+  auto opened = OpenModel(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(Number(*opened, "llama.rope.freq_base"), 1e6);
+  testing::WriteFile(dir / "params.json", start + R"(, "sliding_window": 9})");
+  opened = OpenModel(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(Number(*opened, "llama.rope.freq_base"), 1e4);
+}
+
+TEST(VendorLayout, WhatWasLeftAsideIsSaid) {
+  const auto opened = OpenModel(TestdataPath("models/llama-pth"));
+  SMELT_ASSERT_OK(opened);
+  EXPECT_THAT(opened->notes, Contains(HasSubstr("left aside")));
+  const TempDir dir;
+  Copy("llama-pt", dir);
+  Copy("llama-q-base", dir);
+  const auto both = OpenModel(dir.path());
+  SMELT_ASSERT_OK(both);
+  EXPECT_THAT(both->notes, Contains(HasSubstr("pytorch_model.bin.index.json is left aside")));
+}
+
+}  // namespace
+}  // namespace smelt
