@@ -161,9 +161,59 @@ void ComposeAll(std::u32string& text) {
   text.resize(out);
 }
 
+// Code points that composition may change or move. A text without them is in form NFC as it is.
+class Unsettled {
+ public:
+  Unsettled() : bits_(kLimit, false) {
+    for (const CombiningRun& run : kCombining) {
+      for (char32_t c = run.first; c <= run.last; ++c) bits_[c] = true;
+    }
+    for (const Composition& c : kCompositions) bits_[c.second] = true;
+    for (char32_t c = kV; c < kT + kTCount; ++c) bits_[c] = true;
+    for (const Mapping& m : kCanonical) {
+      std::u32string points;
+      Decompose(m.code_point, false, points);
+      ComposeAll(points);
+      if (points.size() != 1 || points[0] != m.code_point) bits_[m.code_point] = true;
+    }
+  }
+  bool Has(char32_t c) const { return bits_[c]; }
+
+ private:
+  std::vector<bool> bits_;
+};
+
+bool IsNfc(std::string_view text) {
+  static const Unsettled unsettled;
+  for (size_t i = 0; i < text.size();) {
+    if (static_cast<unsigned char>(text[i]) < 0x80) {
+      ++i;
+      continue;
+    }
+    const Utf8Char c = DecodeUtf8(text.substr(i, 4));
+    if (unsettled.Has(c.code_point)) return false;
+    i += c.length;
+  }
+  return true;
+}
+
 bool IsAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+void NormalizeStretch(std::string_view text, NormalForm form, std::string& out) {
+  const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
+  std::u32string points;
+  points.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Char c = DecodeUtf8(text.substr(i, 4));
+    Decompose(c.code_point, compatible, points);
+    i += c.length;
+  }
+  SortMarks(points);
+  if (form == NormalForm::kNfc || form == NormalForm::kNfkc) ComposeAll(points);
+  for (const char32_t c : points) AppendUtf8(out, c);
 }
 
 }  // namespace
@@ -185,20 +235,19 @@ std::vector<std::pair<char32_t, char32_t>> RangesOfFlags(uint32_t flags) {
 }
 
 std::string Normalize(std::string_view text, NormalForm form) {
-  if (IsAscii(text)) return std::string(text);
-  const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
-  std::u32string points;
-  points.reserve(text.size());
-  for (size_t i = 0; i < text.size();) {
-    const Utf8Char c = DecodeUtf8(text.substr(i));
-    Decompose(c.code_point, compatible, points);
-    i += c.length;
-  }
-  SortMarks(points);
-  if (form == NormalForm::kNfc || form == NormalForm::kNfkc) ComposeAll(points);
+  // Before a space or newline nothing reaches across: stretches that are in the form already are
+  // copied.
   std::string out;
   out.reserve(text.size());
-  for (const char32_t c : points) AppendUtf8(out, c);
+  while (!text.empty()) {
+    const std::string_view stretch = text.substr(0, text.find_first_of(" \n", 1));
+    text.remove_prefix(stretch.size());
+    if (IsAscii(stretch) || (form == NormalForm::kNfc && IsNfc(stretch))) {
+      out.append(stretch);
+    } else {
+      NormalizeStretch(stretch, form, out);
+    }
+  }
   return out;
 }
 

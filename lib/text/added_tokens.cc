@@ -21,7 +21,8 @@ size_t LastLength(std::string_view text) {
 
 bool EndsWithWord(std::string_view text) {
   if (text.empty()) return false;
-  return Contains(RustWordSet(), DecodeUtf8(text.substr(text.size() - LastLength(text))).code_point);
+  return Contains(RustWordSet(),
+                  DecodeUtf8(text.substr(text.size() - LastLength(text))).code_point);
 }
 
 bool StartsWithWord(std::string_view text) {

@@ -68,17 +68,34 @@ CharSet EscapeSet(char letter) {
 }
 
 const CharSet& RustWordSet() {
-  static const CharSet set = Union(
-      RangesOfFlags(kUnicodeL | kUnicodeM | kUnicodeNd),
-      {// connectors
-       {'_', '_'}, {0x203f, 0x2040}, {0x2054, 0x2054}, {0xfe33, 0xfe34}, {0xfe4d, 0xfe4f}, {0xff3f, 0xff3f},
-       // joiners
-       {0x200c, 0x200d},
-       // letter numbers
-       {0x16ee, 0x16f0}, {0x2160, 0x2182}, {0x2185, 0x2188}, {0x3007, 0x3007}, {0x3021, 0x3029}, {0x3038, 0x303a}, {0xa6e6, 0xa6ef},
-       {0x10140, 0x10174}, {0x10341, 0x10341}, {0x1034a, 0x1034a}, {0x103d1, 0x103d5}, {0x12400, 0x1246e},
-       // symbols with the property Alphabetic
-       {0x24b6, 0x24e9}, {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189}});
+  static const CharSet set = Union(RangesOfFlags(kUnicodeL | kUnicodeM | kUnicodeNd),
+                                   {// connectors
+                                    {'_', '_'},
+                                    {0x203f, 0x2040},
+                                    {0x2054, 0x2054},
+                                    {0xfe33, 0xfe34},
+                                    {0xfe4d, 0xfe4f},
+                                    {0xff3f, 0xff3f},
+                                    // joiners
+                                    {0x200c, 0x200d},
+                                    // letter numbers
+                                    {0x16ee, 0x16f0},
+                                    {0x2160, 0x2182},
+                                    {0x2185, 0x2188},
+                                    {0x3007, 0x3007},
+                                    {0x3021, 0x3029},
+                                    {0x3038, 0x303a},
+                                    {0xa6e6, 0xa6ef},
+                                    {0x10140, 0x10174},
+                                    {0x10341, 0x10341},
+                                    {0x1034a, 0x1034a},
+                                    {0x103d1, 0x103d5},
+                                    {0x12400, 0x1246e},
+                                    // symbols with the property Alphabetic
+                                    {0x24b6, 0x24e9},
+                                    {0x1f130, 0x1f149},
+                                    {0x1f150, 0x1f169},
+                                    {0x1f170, 0x1f189}});
   return set;
 }
 

@@ -20,8 +20,8 @@ bool Contains(const CharSet& set, char32_t c);
 std::optional<CharSet> PropertySet(std::string_view name);
 /// \s \d \w (lower-case letter).
 CharSet EscapeSet(char letter);
-/// \w as Rust's regex crate has it, which the library uses in its Whitespace step and around added tokens: alphabetic, marks, decimal
-/// digits, connectors, joiners.
+/// \w as Rust's regex crate has it, which the library uses in its Whitespace step and around added
+/// tokens: alphabetic, marks, decimal digits, connectors, joiners.
 const CharSet& RustWordSet();
 /// Both letter cases of every ASCII letter, and what else folds to them (U+017F to s, U+212A to k).
 /// nullopt when the set has cased letters beyond ASCII, unless it is closed under case anyway.

@@ -51,8 +51,9 @@ class TokenizerCore {
                                    std::vector<std::string>& notes) const = 0;
 };
 
-/// From a tokenizer.json (or what stands for one: vocab.json with merges.txt and the like). `pieces`: the SentencePiece model beside it;
-/// where its pieces are those of the tokenizer.json, the written vocabulary has its scores and types.
+/// From a tokenizer.json (or what stands for one: vocab.json with merges.txt and the like).
+/// `pieces`: the SentencePiece model beside it; where its pieces are those of the tokenizer.json,
+/// the written vocabulary has its scores and types.
 absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(
     TokenizerJson json, std::string_view name, RegexEngine engine,
     std::optional<SentencePieceModel> pieces = std::nullopt);

@@ -45,7 +45,9 @@ void Flatten(const JsonValue* json, std::string_view list_name,
 }
 
 // llama.cpp's converter does not know user-defined pieces: it writes them as normal ones.
-TokenType WrittenType(PieceType type) { return type == PieceType::kUserDefined ? TokenType::kNormal : static_cast<TokenType>(type); }
+TokenType WrittenType(PieceType type) {
+  return type == PieceType::kUserDefined ? TokenType::kNormal : static_cast<TokenType>(type);
+}
 
 absl::Status NoForm(std::string_view what) {
   return Error(ErrorCode::kUnsupported, "the tokenizer has no GGUF form: ", what,
@@ -130,20 +132,26 @@ size_t RowsOf(const CoreWriteOptions& options, size_t tokens) {
   return options.rows != 0 ? options.rows : tokens;
 }
 
-// Tokens beyond the embedding have no row. Gemma 3's text models come with a tokenizer that has one image token too many.
-absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens, const std::vector<AddedToken>& added, std::vector<std::string>& notes) {
+// Tokens beyond the embedding have no row. Gemma 3's text models come with a tokenizer that has one
+// image token too many.
+absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens,
+                       const std::vector<AddedToken>& added, std::vector<std::string>& notes) {
   const size_t rows = options.rows;
   if (rows == 0) return absl::OkStatus();
   if (tokens.size() > rows) {
-    return Error(ErrorCode::kInvalidInput, "the vocabulary has ", tokens.size(), " tokens, but the embedding has ", rows, " rows");
+    return Error(ErrorCode::kInvalidInput, "the vocabulary has ", tokens.size(),
+                 " tokens, but the embedding has ", rows, " rows");
   }
   for (const AddedToken& token : added) {
     if (static_cast<size_t>(token.id) < rows) continue;
     if (token.content == "<image_soft_token>") {
-      notes.push_back(Cat("the added token ", token.content, " (", token.id, ") has no row in the embedding and is left out"));
+      notes.push_back(Cat("the added token ", token.content, " (", token.id,
+                          ") has no row in the embedding and is left out"));
       continue;
     }
-    return Error(ErrorCode::kInvalidInput, "the added token \"", Escape(token.content, 60), "\" has id ", token.id, ", but the embedding has only ", rows, " rows (vocab_size)");
+    return Error(ErrorCode::kInvalidInput, "the added token \"", Escape(token.content, 60),
+                 "\" has id ", token.id, ", but the embedding has only ", rows,
+                 " rows (vocab_size)");
   }
   return absl::OkStatus();
 }
@@ -227,8 +235,10 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   return absl::OkStatus();
 }
 
-// The pieces of a SentencePiece model, then what other files declare, then added tokens that it does not have.
-void FillFromPieces(const SentencePieceModel& model, const std::vector<AddedToken>& declared, const std::vector<AddedToken>& added, VocabularyArrays& arrays) {
+// The pieces of a SentencePiece model, then what other files declare, then added tokens that it
+// does not have.
+void FillFromPieces(const SentencePieceModel& model, const std::vector<AddedToken>& declared,
+                    const std::vector<AddedToken>& added, VocabularyArrays& arrays) {
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const SentencePiece& piece = model.pieces[id];
     arrays.Set(static_cast<int32_t>(id), piece.text, WrittenType(piece.type), piece.score);
@@ -239,7 +249,8 @@ void FillFromPieces(const SentencePieceModel& model, const std::vector<AddedToke
   for (const AddedToken& token : declared) arrays.SetAdded(token, kAddedScore);
 }
 
-// Minus the rank of the first merge that makes a token; the converter's score for added tokens where there is none.
+// Minus the rank of the first merge that makes a token; the converter's score for added tokens
+// where there is none.
 std::vector<float> MergeScores(const Pipeline& p) {
   std::vector<float> scores(p.tokens().size(), kAddedScore);
   std::vector<bool> scored(p.tokens().size(), false);
@@ -254,7 +265,8 @@ std::vector<float> MergeScores(const Pipeline& p) {
   return scores;
 }
 
-// The converter gives added tokens a score that says nothing. Where merges make such a token, that would change their order.
+// The converter gives added tokens a score that says nothing. Where merges make such a token, that
+// would change their order.
 void WriteMergeScores(const Pipeline& p, Metadata& after) {
   std::vector<float> scores = MergeScores(p);
   for (const AddedToken& token : p.added()) {
@@ -266,7 +278,8 @@ void WriteMergeScores(const Pipeline& p, Metadata& after) {
   }
 }
 
-// Without a SentencePiece model: a piece's score is minus the rank of the first merge that makes it, so that the best score merges first.
+// Without a SentencePiece model: a piece's score is minus the rank of the first merge that makes
+// it, so that the best score merges first.
 void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
   const std::vector<float> scores = MergeScores(p);
   const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
@@ -276,13 +289,16 @@ void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
     const auto i = static_cast<int32_t>(id);
     if (!p.tokens().Has(i)) continue;
     const std::string_view text = p.tokens().Text(i);
-    const TokenType type = byte_ids.contains(i) ? TokenType::kByte : text == unknown ? TokenType::kUnknown : TokenType::kNormal;
+    const TokenType type = byte_ids.contains(i) ? TokenType::kByte
+                           : text == unknown    ? TokenType::kUnknown
+                                                : TokenType::kNormal;
     arrays.Set(i, std::string(text), type, scores[id]);
   }
   for (const AddedToken& token : p.added()) {
     const auto id = static_cast<size_t>(token.id);
     arrays.SetAdded(token, id < scores.size() ? scores[id] : kAddedScore);
-    if (token.content == unknown) arrays.Set(token.id, token.content, TokenType::kUnknown, kAddedScore);
+    if (token.content == unknown)
+      arrays.Set(token.id, token.content, TokenType::kUnknown, kAddedScore);
   }
 }
 
@@ -329,7 +345,8 @@ absl::Status Pipeline::WriteTokens(const CoreWriteOptions& options, Metadata& ou
 }
 
 absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Metadata& out,
-                                            Metadata& after, std::vector<std::string>& notes) const {
+                                            Metadata& after,
+                                            std::vector<std::string>& notes) const {
   SMELT_RETURN_IF_ERROR(CheckRows(options, tokens_, declared_, notes));
   const bool unigram = model_.type == SentencePieceModel::Type::kUnigram;
   out.Set("tokenizer.ggml.model", unigram ? "t5" : "llama");
@@ -359,7 +376,8 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
   if (!model_.escape_whitespaces) after.Set("smelt.tokenizer.escape_whitespaces", false);
   std::vector<int32_t> user_defined;
   for (size_t id = 0; id < model_.pieces.size(); ++id) {
-    if (model_.pieces[id].type == PieceType::kUserDefined) user_defined.push_back(static_cast<int32_t>(id));
+    if (model_.pieces[id].type == PieceType::kUserDefined)
+      user_defined.push_back(static_cast<int32_t>(id));
   }
   if (!user_defined.empty()) after.Set("smelt.tokenizer.user_defined", std::move(user_defined));
   after.Set("smelt.tokenizer.source", "sentencepiece");

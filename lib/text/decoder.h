@@ -20,7 +20,8 @@ class Decoder {
 /// From the component's JSON; nullptr for null: tokens are then joined with spaces.
 absl::StatusOr<std::unique_ptr<Decoder>> MakeDecoder(const JsonValue* json);
 
-/// WordPiece's clean-up of one token's text: English contractions and punctuation put together again.
+/// WordPiece's clean-up of one token's text: English contractions and punctuation put together
+/// again.
 void CleanUpWord(std::string& text);
 
 /// Invalid bytes become U+FFFD, one for every maximal part of a character.

@@ -14,17 +14,22 @@ absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary)
   vocabulary_ = std::move(vocabulary);
   tokens_ = *vocabulary_.tokens;
   vocabulary_.tokens = &tokens_;
-  for (const AddedToken& token : vocabulary_.added) tokens_[static_cast<size_t>(token.id)] = token.content;
+  for (const AddedToken& token : vocabulary_.added)
+    tokens_[static_cast<size_t>(token.id)] = token.content;
   SMELT_ASSIGN_OR_RETURN(std::string normalizer,
                          metadata.StringOr("smelt.tokenizer.normalizer", ""));
   if (!normalizer.empty()) {
     // The rules of a Precompiled step lie under their own key.
-    SMELT_ASSIGN_OR_RETURN(const std::string charsmap, ReadBytes(metadata, "tokenizer.ggml.precompiled_charsmap"));
+    SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
+                           ReadBytes(metadata, "tokenizer.ggml.precompiled_charsmap"));
     constexpr std::string_view kStep = R"({"type":"Precompiled"})";
     if (const size_t at = normalizer.find(kStep); at != std::string::npos && !charsmap.empty()) {
-      normalizer.replace(at, kStep.size(), Cat(R"({"type":"Precompiled","precompiled_charsmap":")", EncodeBase64(charsmap), "\"}"));
+      normalizer.replace(
+          at, kStep.size(),
+          Cat(R"({"type":"Precompiled","precompiled_charsmap":")", EncodeBase64(charsmap), "\"}"));
     }
-    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(normalizer, "smelt.tokenizer.normalizer"));
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json,
+                           ParseJsonValue(normalizer, "smelt.tokenizer.normalizer"));
     SMELT_ASSIGN_OR_RETURN(normalizer_, MakeNormalizer(&json, RegexEngine::kAny));
   }
   for (const AddedToken& token : vocabulary_.added) {

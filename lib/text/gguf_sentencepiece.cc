@@ -43,10 +43,12 @@ class GgufSentencePiece : public GgufBase {
       table_.Add(id, tokens_[i]);
       has_unused_ = has_unused_ || Type(id) == TokenType::kUnused;
     }
-    if (const MetadataValue* ids = metadata.Find("smelt.tokenizer.user_defined"); native_ && ids != nullptr && ids->is_array()) {
+    if (const MetadataValue* ids = metadata.Find("smelt.tokenizer.user_defined");
+        native_ && ids != nullptr && ids->is_array()) {
       for (size_t i = 0; i < ids->size(); ++i) {
         const int64_t id = ids->IntAt(i).value_or(-1);
-        if (id >= 0 && static_cast<size_t>(id) < tokens_.size()) frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
+        if (id >= 0 && static_cast<size_t>(id) < tokens_.size())
+          frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
       }
     }
     ranks_ = RankScores(scores);

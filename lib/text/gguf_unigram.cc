@@ -20,53 +20,69 @@ namespace {
 constexpr double kUnknownPenalty = 10.0;
 
 size_t CountChars(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
-// Number is float where SentencePiece itself is followed, double where the `tokenizers` library is: sums that tie in one do not in the other.
+// Number is float where SentencePiece itself is followed, double where the `tokenizers` library is:
+// sums that tie in one do not in the other.
 template <typename Number>
 class GgufUnigram : public GgufBase {
  public:
   absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary, bool pipeline) {
     pipeline_ = pipeline;
-    SMELT_ASSIGN_OR_RETURN(const std::vector<float> scores, ReadScores(metadata, vocabulary.size()));
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> scores,
+                           ReadScores(metadata, vocabulary.size()));
     scores_.assign(scores.begin(), scores.end());
-    if (const MetadataValue* exact = metadata.Find("smelt.tokenizer.scores"); exact != nullptr && exact->is_array()) {
-      for (size_t i = 0; i < std::min(exact->size(), scores_.size()); ++i) scores_[i] = static_cast<Number>(exact->FloatAt(i).value_or(scores[i]));
+    if (const MetadataValue* exact = metadata.Find("smelt.tokenizer.scores");
+        exact != nullptr && exact->is_array()) {
+      for (size_t i = 0; i < std::min(exact->size(), scores_.size()); ++i)
+        scores_[i] = static_cast<Number>(exact->FloatAt(i).value_or(scores[i]));
     }
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
     SMELT_RETURN_IF_ERROR(SetupText(metadata));
     const auto declared = metadata.Find("smelt.tokenizer.user_defined");
     for (size_t i = 0; declared != nullptr && declared->is_array() && i < declared->size(); ++i) {
       const int64_t id = declared->IntAt(i).value_or(-1);
-      if (id >= 0 && static_cast<size_t>(id) < tokens_.size()) frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
+      if (id >= 0 && static_cast<size_t>(id) < tokens_.size())
+        frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
     }
     Number lowest = INFINITY;
-    best_ = std::numeric_limits<float>::min();  // SentencePiece's own start: user-defined pieces cost next to nothing
+    best_ = std::numeric_limits<float>::min();  // SentencePiece's own start: user-defined pieces
+                                                // cost next to nothing
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
       const TokenType type = Type(id);
       // The library's vocabulary is one list: control tokens can be found in text too.
-      const bool usable = pipeline_ ? type != TokenType::kUnused && !(type == TokenType::kControl && scores_[i] <= -1000) : type == TokenType::kNormal;
+      const bool usable = pipeline_ ? type != TokenType::kUnused &&
+                                          !(type == TokenType::kControl && scores_[i] <= -1000)
+                                    : type == TokenType::kNormal;
       if (usable) pieces_.Insert(tokens_[i], id);
       table_.Add(id, tokens_[i]);
       if (type != TokenType::kNormal) continue;
       lowest = std::min(lowest, static_cast<Number>(scores_[i]));
       best_ = std::max(best_, static_cast<Number>(scores_[i]));
     }
-    SMELT_ASSIGN_OR_RETURN(const double unknown_score, metadata.FloatOr("smelt.tokenizer.unknown_score", static_cast<double>(lowest) - kUnknownPenalty));
+    SMELT_ASSIGN_OR_RETURN(const double unknown_score,
+                           metadata.FloatOr("smelt.tokenizer.unknown_score",
+                                            static_cast<double>(lowest) - kUnknownPenalty));
     unknown_score_ = static_cast<Number>(unknown_score);
     bytes_ = ByteTokens(table_);
     for (size_t b = 0; b < 256; ++b) {
       if (bytes_[b] >= 0) byte_of_.emplace(bytes_[b], static_cast<char>(b));
     }
-    const bool all_bytes = std::all_of(bytes_.begin(), bytes_.end(), [&](int32_t id) { return id >= 0 && Type(id) == TokenType::kByte; });
-    SMELT_ASSIGN_OR_RETURN(byte_fallback_, metadata.BoolOr("smelt.tokenizer.byte_fallback", all_bytes));
+    const bool all_bytes = std::all_of(bytes_.begin(), bytes_.end(), [&](int32_t id) {
+      return id >= 0 && Type(id) == TokenType::kByte;
+    });
+    SMELT_ASSIGN_OR_RETURN(byte_fallback_,
+                           metadata.BoolOr("smelt.tokenizer.byte_fallback", all_bytes));
     return absl::OkStatus();
   }
 
  protected:
-  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache, std::vector<int32_t>& out) const override {
+  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+                              std::vector<int32_t>& out) const override {
     if (!pipeline_) {
       EncodeWord(normalizer_.Apply(text, frozen_), out);
       return absl::OkStatus();
@@ -81,7 +97,8 @@ class GgufUnigram : public GgufBase {
   }
 
   void AppendDecoded(int32_t id, bool first, std::string& out) const override {
-    if (const auto byte = byte_of_.find(id); byte != byte_of_.end() && Type(id) == TokenType::kByte) {
+    if (const auto byte = byte_of_.find(id);
+        byte != byte_of_.end() && Type(id) == TokenType::kByte) {
       out.push_back(byte->second);
       return;
     }
@@ -104,7 +121,8 @@ class GgufUnigram : public GgufBase {
       out += text;
       return;
     }
-    const bool strips = normalizer_.remove_extra_whitespaces ? out.empty() : first && normalizer_.add_dummy_prefix;
+    const bool strips =
+        normalizer_.remove_extra_whitespaces ? out.empty() : first && normalizer_.add_dummy_prefix;
     if (strips && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
     while (!text.empty()) {
       const bool blank = text.starts_with(kBlank);
@@ -116,18 +134,26 @@ class GgufUnigram : public GgufBase {
  private:
   absl::Status SetupText(const Metadata& metadata) {
     if (pipeline_) {
-      SMELT_ASSIGN_OR_RETURN(const std::string pre, metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"Metaspace"})"));
-      SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
+      SMELT_ASSIGN_OR_RETURN(
+          const std::string pre,
+          metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"Metaspace"})"));
+      SMELT_ASSIGN_OR_RETURN(const JsonValue json,
+                             ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
       bool bytes = false;
       SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, &bytes));
       return absl::OkStatus();
     }
-    SMELT_ASSIGN_OR_RETURN(const std::string charsmap, ReadBytes(metadata, "tokenizer.ggml.precompiled_charsmap"));
+    SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
+                           ReadBytes(metadata, "tokenizer.ggml.precompiled_charsmap"));
     SMELT_ASSIGN_OR_RETURN(normalizer_.charsmap, Charsmap::Parse(charsmap));
-    SMELT_ASSIGN_OR_RETURN(normalizer_.add_dummy_prefix, metadata.BoolOr("tokenizer.ggml.add_space_prefix", true));
-    SMELT_ASSIGN_OR_RETURN(normalizer_.remove_extra_whitespaces, metadata.BoolOr("tokenizer.ggml.remove_extra_whitespaces", true));
-    SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces, metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
-    SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix, metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.add_dummy_prefix,
+                           metadata.BoolOr("tokenizer.ggml.add_space_prefix", true));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.remove_extra_whitespaces,
+                           metadata.BoolOr("tokenizer.ggml.remove_extra_whitespaces", true));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces,
+                           metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
+    SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
+                           metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
     return absl::OkStatus();
   }
 
@@ -148,11 +174,13 @@ class GgufUnigram : public GgufBase {
       };
       const auto visit = [&](size_t length, int32_t id, bool bonus) {
         const auto chars = static_cast<Number>(CountChars(word.substr(at, length)));
-        const Number own = bonus ? static_cast<Number>(static_cast<double>(chars * best_) - 0.1) : scores_[static_cast<size_t>(id)];
+        const Number own = bonus ? static_cast<Number>(static_cast<double>(chars * best_) - 0.1)
+                                 : scores_[static_cast<size_t>(id)];
         reach(length, id, own + here);
         whole_char = whole_char || length == width;
       };
-      pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) { visit(length, id, IsFrozen(id)); });
+      pieces_.Prefixes(word.substr(at),
+                       [&](size_t length, int32_t id) { visit(length, id, IsFrozen(id)); });
       if (!whole_char) reach(width, -1, unknown_score_ + here);
     }
     std::vector<size_t> ends;
@@ -164,7 +192,8 @@ class GgufUnigram : public GgufBase {
       if (!unknown) {
         out.push_back(step.id);
       } else if (byte_fallback_) {
-        for (size_t at = step.from; at < ends[i]; ++at) out.push_back(bytes_[static_cast<unsigned char>(word[at])]);
+        for (size_t at = step.from; at < ends[i]; ++at)
+          out.push_back(bytes_[static_cast<unsigned char>(word[at])]);
       } else if (!unknown_before) {
         out.push_back(vocabulary_.unknown);
       }
@@ -192,7 +221,8 @@ class GgufUnigram : public GgufBase {
 };
 
 template <typename Number>
-absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const Metadata& metadata, GgufVocabulary vocabulary, bool pipeline) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const Metadata& metadata, GgufVocabulary vocabulary,
+                                                bool pipeline) {
   auto tokenizer = std::make_unique<GgufUnigram<Number>>();
   SMELT_RETURN_IF_ERROR(tokenizer->Setup(metadata, std::move(vocabulary), pipeline));
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));
@@ -200,8 +230,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const Metadata& metadata, GgufVo
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufUnigram(const Metadata& metadata, GgufVocabulary vocabulary) {
-  SMELT_ASSIGN_OR_RETURN(const std::string source, metadata.StringOr("smelt.tokenizer.source", "sentencepiece"));
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufUnigram(const Metadata& metadata,
+                                                           GgufVocabulary vocabulary) {
+  SMELT_ASSIGN_OR_RETURN(const std::string source,
+                         metadata.StringOr("smelt.tokenizer.source", "sentencepiece"));
   if (source == "pipeline") return Make<double>(metadata, std::move(vocabulary), true);
   return Make<float>(metadata, std::move(vocabulary), false);
 }

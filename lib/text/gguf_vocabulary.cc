@@ -108,7 +108,8 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   // Tokens for which the published vocabulary has a text and llama.cpp's converter none.
   std::unordered_map<int32_t, std::string> extra;
   if (metadata.Has("smelt.tokenizer.extra_tokens")) {
-    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts, metadata.Strings("smelt.tokenizer.extra_tokens"));
+    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts,
+                           metadata.Strings("smelt.tokenizer.extra_tokens"));
     const MetadataValue* ids = metadata.Find("smelt.tokenizer.extra_ids");
     const MetadataValue* types = metadata.Find("smelt.tokenizer.extra_types");
     if (types != nullptr && types->size() != texts->size()) types = nullptr;
@@ -116,8 +117,10 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
       const int64_t id = ids->IntAt(i).value_or(-1);
       if (id < 0 || static_cast<size_t>(id) >= out.size()) continue;
       extra.emplace(static_cast<int32_t>(id), (*texts)[i]);
-      const bool user_defined = types != nullptr && types->IntAt(i) == static_cast<int64_t>(TokenType::kUserDefined);
-      out.types[static_cast<size_t>(id)] = user_defined ? TokenType::kUserDefined : TokenType::kControl;
+      const bool user_defined =
+          types != nullptr && types->IntAt(i) == static_cast<int64_t>(TokenType::kUserDefined);
+      out.types[static_cast<size_t>(id)] =
+          user_defined ? TokenType::kUserDefined : TokenType::kControl;
     }
   }
   for (size_t i = 0; i < out.size(); ++i) {

@@ -17,29 +17,40 @@ class GgufWordPiece : public GgufBase {
   absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary) {
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
     if (!metadata.Has("smelt.tokenizer.normalizer")) {
-      SMELT_ASSIGN_OR_RETURN(const bool lower, metadata.BoolOr("tokenizer.ggml.normalizer.lowercase", true));
-      SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(Cat(R"({"type":"BertNormalizer","lowercase":)", lower, "}"), "normalizer"));
+      SMELT_ASSIGN_OR_RETURN(const bool lower,
+                             metadata.BoolOr("tokenizer.ggml.normalizer.lowercase", true));
+      SMELT_ASSIGN_OR_RETURN(
+          const JsonValue json,
+          ParseJsonValue(Cat(R"({"type":"BertNormalizer","lowercase":)", lower, "}"),
+                         "normalizer"));
       SMELT_RETURN_IF_ERROR(SetNormalizer(json));
     }
-    SMELT_ASSIGN_OR_RETURN(const std::string pre, metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"BertPreTokenizer"})"));
-    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
+    SMELT_ASSIGN_OR_RETURN(
+        const std::string pre,
+        metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"BertPreTokenizer"})"));
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json,
+                           ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
     bool bytes = false;
     SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, &bytes));
     SMELT_ASSIGN_OR_RETURN(max_chars_, metadata.UintOr("smelt.tokenizer.max_word_chars", 100));
     SMELT_ASSIGN_OR_RETURN(cleanup_, metadata.BoolOr("smelt.tokenizer.cleanup", true));
-    SMELT_ASSIGN_OR_RETURN(const std::string unknown, metadata.StringOr("smelt.tokenizer.unknown_token", ""));
+    SMELT_ASSIGN_OR_RETURN(const std::string unknown,
+                           metadata.StringOr("smelt.tokenizer.unknown_token", ""));
     unknown_ = vocabulary_.unknown;
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
       if (!unknown.empty() && tokens_[i] == unknown) unknown_ = id;
       if (Type(id) == TokenType::kNormal) table_.Add(id, tokens_[i]);
     }
-    if (unknown_ < 0) return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.unknown_token_id is missing, which WordPiece needs");
+    if (unknown_ < 0)
+      return Error(ErrorCode::kInvalidInput,
+                   "tokenizer.ggml.unknown_token_id is missing, which WordPiece needs");
     return absl::OkStatus();
   }
 
  protected:
-  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache, std::vector<int32_t>& out) const override {
+  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+                              std::vector<int32_t>& out) const override {
     return words_->Split({text, at_start}, [&](TextPiece piece) {
       if (cache.Append(piece.text, out)) return absl::OkStatus();
       const size_t before = out.size();
@@ -63,7 +74,9 @@ class GgufWordPiece : public GgufBase {
 
  private:
   void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
-    const auto chars = static_cast<uint64_t>(std::count_if(word.begin(), word.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+    const auto chars = static_cast<uint64_t>(std::count_if(word.begin(), word.end(), [](char c) {
+      return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+    }));
     const size_t before = out.size();
     size_t done = 0;
     std::string text;
@@ -96,7 +109,8 @@ class GgufWordPiece : public GgufBase {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufWordPiece(const Metadata& metadata, GgufVocabulary vocabulary) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufWordPiece(const Metadata& metadata,
+                                                             GgufVocabulary vocabulary) {
   auto tokenizer = std::make_unique<GgufWordPiece>();
   SMELT_RETURN_IF_ERROR(tokenizer->Setup(metadata, std::move(vocabulary)));
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));

@@ -32,4 +32,32 @@ void MergeTable::Set(int32_t left, int32_t right, Merge merge) {
   slots_[i] = {key, merge};
 }
 
+void PairLists::Push(MergeCandidate pair) {
+  List& list = lists_[pair.rank];
+  if (list.next == list.in_order.size() && list.late.empty()) ranks_.push(pair.rank);
+  if (list.in_order.empty() || list.in_order.back().position <= pair.position) {
+    list.in_order.push_back(pair);
+  } else {
+    list.late.push(pair);
+  }
+}
+
+MergeCandidate PairLists::Pop() {
+  List& list = lists_[ranks_.top()];
+  const bool ordered = list.next < list.in_order.size();
+  MergeCandidate pair;
+  if (!list.late.empty() && (!ordered || list.in_order[list.next] > list.late.top())) {
+    pair = list.late.top();
+    list.late.pop();
+  } else {
+    pair = list.in_order[list.next++];
+  }
+  if (list.next == list.in_order.size()) {
+    list.in_order.clear();
+    list.next = 0;
+    if (list.late.empty()) ranks_.pop();
+  }
+  return pair;
+}
+
 }  // namespace smelt

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <queue>
+#include <unordered_map>
 #include <vector>
 
 namespace smelt {
@@ -58,38 +60,53 @@ struct Symbol {
   bool frozen = false;  ///< takes no part in merges
 };
 
-/// A queue of candidate pairs, lowest (rank, position) first. Text that repeats itself has few
-/// different ranks, so positions wait in one list per rank and are taken in order; a heap of single
-/// pairs would cost a cache miss per level.
-class PairQueue {
+struct MergeCandidate {
+  uint32_t rank;
+  uint32_t position;
+  int32_t id;
+  friend bool operator>(const MergeCandidate& a, const MergeCandidate& b) {
+    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
+  }
+};
+
+/// Candidates, lowest (rank, position) first: a heap, right for texts of ordinary length.
+class PairHeap {
  public:
-  struct Pair {
-    uint32_t rank;
-    uint32_t position;
-    int32_t id;
-  };
-  void Push(Pair pair) { heap_.push(pair); }
+  void Push(MergeCandidate pair) { heap_.push(pair); }
   bool empty() const { return heap_.empty(); }
-  Pair Pop() {
-    const Pair top = heap_.top();
+  MergeCandidate Pop() {
+    const MergeCandidate top = heap_.top();
     heap_.pop();
     return top;
   }
 
  private:
-  struct Later {
-    bool operator()(const Pair& a, const Pair& b) const {
-      return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-    }
+  std::priority_queue<MergeCandidate, std::vector<MergeCandidate>, std::greater<>> heap_;
+};
+
+/// The same for very long texts. They have few different ranks, so positions wait in one list per
+/// rank, nearly always in order already, and cost no walk through a heap beyond the caches.
+class PairLists {
+ public:
+  void Push(MergeCandidate pair);
+  bool empty() const { return ranks_.empty(); }
+  MergeCandidate Pop();
+
+ private:
+  struct List {
+    std::vector<MergeCandidate> in_order;
+    size_t next = 0;
+    std::priority_queue<MergeCandidate, std::vector<MergeCandidate>, std::greater<>> late;
   };
-  std::priority_queue<Pair, std::vector<Pair>, Later> heap_;
+  std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>>
+      ranks_;  ///< of lists that are not empty
+  std::unordered_map<uint32_t, List> lists_;
 };
 
 /// Merges until nothing merges. `find(left, right)` gives a pointer to a Merge or nullptr, from two
 /// symbols' indices. What remains is linked from symbols[0]. O(n log n).
-template <typename Find>
-void MergeSymbols(std::vector<Symbol>& symbols, const Find& find) {
-  PairQueue queue;
+template <typename Queue, typename Find>
+void MergeWith(Queue& queue, std::vector<Symbol>& symbols, const Find& find) {
   const auto consider = [&](int32_t left) {
     if (left < 0 || symbols[left].next < 0) return;
     if (const auto merge = find(left, symbols[left].next)) {
@@ -98,7 +115,7 @@ void MergeSymbols(std::vector<Symbol>& symbols, const Find& find) {
   };
   for (size_t i = 0; i + 1 < symbols.size(); ++i) consider(static_cast<int32_t>(i));
   while (!queue.empty()) {
-    const PairQueue::Pair pair = queue.Pop();
+    const MergeCandidate pair = queue.Pop();
     Symbol& left = symbols[pair.position];
     if (left.dead || left.next < 0) continue;
     const auto merge = find(static_cast<int32_t>(pair.position), left.next);
@@ -110,6 +127,18 @@ void MergeSymbols(std::vector<Symbol>& symbols, const Find& find) {
     if (right.next >= 0) symbols[right.next].previous = static_cast<int32_t>(pair.position);
     consider(left.previous);
     consider(static_cast<int32_t>(pair.position));
+  }
+}
+
+template <typename Find>
+void MergeSymbols(std::vector<Symbol>& symbols, const Find& find) {
+  constexpr size_t kLong = 4096;
+  if (symbols.size() < kLong) {
+    PairHeap queue;
+    MergeWith(queue, symbols, find);
+  } else {
+    PairLists queue;
+    MergeWith(queue, symbols, find);
   }
 }
 

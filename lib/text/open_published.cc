@@ -111,17 +111,21 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   return ReadDeclared(folder, out);
 }
 
-absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json, const std::string& file, TokenizerFolder& folder) {
+absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
+                                                            const std::string& file,
+                                                            TokenizerFolder& folder) {
   folder.has_tokenizer_json = true;
   folder.added = json.added;
-  if (const JsonValue* post = json.rest.FindNonNull("post_processor"); post != nullptr) folder.post_processor = *post;
+  if (const JsonValue* post = json.rest.FindNonNull("post_processor"); post != nullptr)
+    folder.post_processor = *post;
   std::optional<SentencePieceModel> pieces;
   for (const std::string_view name : {"tokenizer.model", "spiece.model"}) {
     const std::string model = Cat(folder.path, "/", name);
     if (pieces || !IsFile(model)) continue;
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(model));
     absl::StatusOr<SentencePieceModel> parsed = ParseSentencePiece(mapped.text, model);
-    if (parsed.ok()) pieces = *std::move(parsed);  // tokenizer.json counts; a bad file beside it does not matter
+    if (parsed.ok())
+      pieces = *std::move(parsed);  // tokenizer.json counts; a bad file beside it does not matter
   }
   return MakePipelineCore(std::move(json), file, RegexEngine::kAny, std::move(pieces));
 }

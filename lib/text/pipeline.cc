@@ -42,6 +42,8 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Make(TokenizerJson json, std
 
 absl::Status Pipeline::MakeModel(TokenizerJson& json) {
   const JsonValue& m = *json.model();
+  if (json.tokens.count() == 0)
+    return Error(ErrorCode::kInvalidInput, "the vocab of the model has no tokens");
   std::string type = TextOf(m, "type");
   if (type.empty()) type = json.merges.size() > 0 ? "BPE" : !json.scores.empty() ? "Unigram" : "";
   if (type == "BPE") {
@@ -254,7 +256,8 @@ std::string Pipeline::Decode(const std::vector<int32_t>& ids, bool show_special)
     if (added != added_by_id_.end()) {
       if (!show_special && added->second->special) continue;
       const auto normalized = normalized_text_.find(id);
-      texts.push_back(normalized == normalized_text_.end() ? added->second->content : normalized->second);
+      texts.push_back(normalized == normalized_text_.end() ? added->second->content
+                                                           : normalized->second);
     } else if (model_->tokens().Has(id)) {
       texts.emplace_back(model_->tokens().Text(id));
     }
@@ -275,8 +278,11 @@ void Pipeline::SetPieces(SentencePieceModel pieces) {
   pieces_ = std::move(pieces);
 }
 
-absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(TokenizerJson json, std::string_view name, RegexEngine engine, std::optional<SentencePieceModel> pieces) {
-  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline, Pipeline::Make(std::move(json), name, engine));
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakePipelineCore(
+    TokenizerJson json, std::string_view name, RegexEngine engine,
+    std::optional<SentencePieceModel> pieces) {
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
+                         Pipeline::Make(std::move(json), name, engine));
   if (pieces) pipeline->SetPieces(*std::move(pieces));
   return std::unique_ptr<TokenizerCore>(std::move(pipeline));
 }

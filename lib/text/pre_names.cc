@@ -47,11 +47,11 @@ constexpr PreTokenizerName kNames[] = {
                             R"(+|[^\\r\\n\\p{L}\\p{N}]?)" SMELT_UPPER "+" SMELT_LOWER
                             R"(*|\\p{N}|)" SMELT_SLASH_TAIL))},
     {"deepseek-v3", "", false,
-     SMELT_LIST(SMELT_SPLIT(R"(\\p{N}{1,3})") "," SMELT_SPLIT("[\xe4\xb8\x80-"
-                                                              "\xe9\xbe\xa5\xe3\x81\x80-"
-                                                              "\xe3\x82\x9f\xe3\x82\xa0-"
-                                                              "\xe3\x83\xbf]+") "," SMELT_SPLIT(
-         R"([!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"))},
+     SMELT_LIST(SMELT_SPLIT(R"(\\p{N}{1,3})") "," SMELT_SPLIT(
+         "[\xe4\xb8\x80-"
+         "\xe9\xbe\xa5\xe3\x81\x80-"
+         "\xe3\x82\x9f\xe3\x82\xa0-"
+         "\xe3\x83\xbf]+") "," SMELT_SPLIT(R"([!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"))},
     {"falcon", "", false,
      R"({"type":"Sequence","pretokenizers":[{"type":"Punctuation","behavior":"Contiguous"},)" SMELT_GPT2
      R"(,{"type":"Digits","individual_digits":false},)" SMELT_SPLIT("[0-9][0-9][0-9]") "]}"},
@@ -229,9 +229,13 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
     }
   }
   if (found) return *found;
-  const auto rest = [&](const std::string& text) { return Escape(text.substr(std::min(nearest_length, text.size())), 24); };
-  return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ", Escape(mine, 70), "; nearest is ", nearest, ", with ",
-               rest(nearest_pattern), " where this has ", rest(mine), "; --pre NAME insists on one (", KnownPreTokenizers(), ")");
+  const auto rest = [&](const std::string& text) {
+    return Escape(text.substr(std::min(nearest_length, text.size())), 24);
+  };
+  return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ",
+               Escape(mine, 70), "; nearest is ", nearest, ", with ", rest(nearest_pattern),
+               " where this has ", rest(mine), "; --pre NAME insists on one (",
+               KnownPreTokenizers(), ")");
 }
 
 }  // namespace smelt

@@ -8,6 +8,7 @@
 #include "lib/text/decoder.h"
 #include "lib/text/gguf_vocabulary.h"
 #include "lib/text/normalizer.h"
+#include "lib/text/self_check.h"
 
 namespace smelt {
 namespace {
@@ -155,22 +156,30 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   if (llama && options.rows == 49152) out.Set("tokenizer.ggml.add_bos_token", false);
   // Ends of a turn that the converter knows by number: CodeLlama's and Gemma's.
   if (llama && options.rows == 32016) out.Set("tokenizer.ggml.eot_token_id", uint32_t{32010});
-  if (options.architecture == "gemma" && core_->size() > 107 && core_->Piece(107).starts_with('<')) out.Set("tokenizer.ggml.eot_token_id", uint32_t{107});
+  if (options.architecture == "gemma" && core_->size() > 107 && core_->Piece(107).starts_with('<'))
+    out.Set("tokenizer.ggml.eot_token_id", uint32_t{107});
   for (const Metadata::Entry& entry : after.entries()) {
     if (!out.Has(entry.key)) out.Set(entry.key, entry.value);
   }
   if (options.architecture.starts_with("gemma")) out.Set("tokenizer.ggml.add_space_prefix", false);
-  return WriteAroundText(out);
+  SMELT_RETURN_IF_ERROR(WriteAroundText(out));
+  if (options.allow_mismatch) return absl::OkStatus();
+  const absl::Status same = CheckVocabulary(*this, out);
+  return same.ok() ? same : Prefixed(Cat(Escape(folder_.path, 60), ": "), same);
 }
 
 // What a reader takes when keys are missing must be what the tokenizer does.
 absl::Status FolderTokenizer::WriteAroundText(Metadata& out) const {
   SMELT_ASSIGN_OR_RETURN(const GgufVocabulary read, ReadGgufVocabulary(out));
   const bool begins = !core_->prefix.empty(), ends = !core_->suffix.empty();
-  if (begins && read.bos < 0) out.Set("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(core_->prefix.front()));
-  if (ends && read.eos < 0) out.Set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(core_->suffix.back()));
-  if (begins != (read.add_bos && (read.bos >= 0 || begins))) out.Set("tokenizer.ggml.add_bos_token", begins);
-  if (ends != (read.add_eos && (read.eos >= 0 || ends))) out.Set("tokenizer.ggml.add_eos_token", ends);
+  if (begins && read.bos < 0)
+    out.Set("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(core_->prefix.front()));
+  if (ends && read.eos < 0)
+    out.Set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(core_->suffix.back()));
+  if (begins != (read.add_bos && (read.bos >= 0 || begins)))
+    out.Set("tokenizer.ggml.add_bos_token", begins);
+  if (ends != (read.add_eos && (read.eos >= 0 || ends)))
+    out.Set("tokenizer.ggml.add_eos_token", ends);
   return absl::OkStatus();
 }
 

@@ -7,8 +7,9 @@
 
 namespace smelt {
 
-/// Reads `metadata` back as the engine does and encodes text in many scripts, code, whitespace, numbers and the special tokens with both
-/// implementations. An error shows the first difference. Takes well under a second.
+/// Reads `metadata` back as the engine does and encodes text in many scripts, code, whitespace,
+/// numbers and the special tokens with both implementations. An error shows the first difference.
+/// Takes well under a second.
 absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata& metadata);
 
 }  // namespace smelt

@@ -17,7 +17,9 @@ namespace {
 constexpr float kUnknownPenalty = 10.0f;
 
 size_t CountChars(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
 }  // namespace
@@ -37,7 +39,8 @@ absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(Sente
                        core->model_.remove_extra_whitespaces, core->model_.escape_whitespaces,
                        core->model_.whitespace_as_suffix};
   std::vector<float> scores;
-  // SentencePiece starts its maximum at the smallest positive float, so user-defined pieces cost next to nothing.
+  // SentencePiece starts its maximum at the smallest positive float, so user-defined pieces cost
+  // next to nothing.
   float lowest = INFINITY, highest = std::numeric_limits<float>::min();
   const auto& pieces = core->model_.pieces;
   for (size_t i = 0; i < pieces.size(); ++i) {
@@ -168,7 +171,9 @@ absl::Status SentencePieceCore::EncodeUnigram(std::string_view word,
     pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) {
       const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
       const auto chars = static_cast<float>(CountChars(word.substr(at, length)));
-      const float score = piece.type == PieceType::kUserDefined ? static_cast<float>(static_cast<double>(chars * best_score_) - 0.1) : piece.score;
+      const float score = piece.type == PieceType::kUserDefined
+                              ? static_cast<float>(static_cast<double>(chars * best_score_) - 0.1)
+                              : piece.score;
       offer(length, id, score + here);
       single = single || length == char_length;
     });
@@ -259,7 +264,8 @@ std::string SentencePieceCore::Decode(const std::vector<int32_t>& ids, bool show
     std::string_view text = piece.text;
     if (at_start && text.starts_with(kBlank)) {
       text.remove_prefix(kBlank.size());
-      at_start = model_.remove_extra_whitespaces && text.empty();  // then all spaces at the beginning go
+      at_start =
+          model_.remove_extra_whitespaces && text.empty();  // then all spaces at the beginning go
     } else {
       at_start = false;
     }

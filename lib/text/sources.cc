@@ -77,7 +77,8 @@ void AppendAllWays(const TokenTable& ranks, MergeList& merges) {
   }
 }
 
-// The same with one way per token: the two parts that merging everything of a lower rank leaves of it.
+// The same with one way per token: the two parts that merging everything of a lower rank leaves of
+// it.
 void AppendOneWay(const TokenTable& ranks, MergeList& merges) {
   std::vector<Symbol> symbols;
   std::string left, right;
@@ -87,7 +88,8 @@ void AppendOneWay(const TokenTable& ranks, MergeList& merges) {
     symbols.clear();
     for (size_t i = 0; i < bytes.size(); ++i) {
       const auto index = static_cast<int32_t>(i);
-      symbols.push_back({0, static_cast<uint32_t>(i), index - 1, i + 1 < bytes.size() ? index + 1 : -1});
+      symbols.push_back(
+          {0, static_cast<uint32_t>(i), index - 1, i + 1 < bytes.size() ? index + 1 : -1});
     }
     MergeSymbols(symbols, [&](int32_t a, int32_t b) -> std::optional<Merge> {
       const size_t end = symbols[b].next < 0 ? bytes.size() : symbols[symbols[b].next].begin;
@@ -107,9 +109,13 @@ void AppendOneWay(const TokenTable& ranks, MergeList& merges) {
 
 // A byte-level pipeline with one expression, ignore_merges (a word that is a token is that token),
 // ids shifted by `first_id`.
-absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& ranks, int32_t first_id, std::string_view pattern, std::vector<AddedToken> added, bool all_ways, const std::string& file) {
-  const std::string text = Cat(all_ways ? R"({"writes_scores":true,"normalizer":null,)" : R"({"normalizer":null,)",
-          R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
+absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& ranks, int32_t first_id,
+                                                          std::string_view pattern,
+                                                          std::vector<AddedToken> added,
+                                                          bool all_ways, const std::string& file) {
+  const std::string text = Cat(
+      all_ways ? R"({"writes_scores":true,"normalizer":null,)" : R"({"normalizer":null,)",
+      R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
       JsonQuote(pattern),
       R"(},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},"post_processor":null,)",
       R"("decoder":{"type":"ByteLevel"},"model":{"type":"BPE","ignore_merges":true}})");
@@ -358,8 +364,19 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
   SMELT_RETURN_IF_ERROR(CheckBytes(ranks, file));
   // Meta's Llama 3 layout: 256 special tokens after the ranks, in the order of its reference code.
   const auto base = static_cast<int32_t>(ranks.size());
-  std::vector<std::string> names = {"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>", "<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"};
-  for (int i = 2; names.size() < 256; ++i) names.push_back(Cat("<|reserved_special_token_", i, "|>"));
+  std::vector<std::string> names = {"<|begin_of_text|>",
+                                    "<|end_of_text|>",
+                                    "<|reserved_special_token_0|>",
+                                    "<|reserved_special_token_1|>",
+                                    "<|finetune_right_pad_id|>",
+                                    "<|step_id|>",
+                                    "<|start_header_id|>",
+                                    "<|end_header_id|>",
+                                    "<|eom_id|>",
+                                    "<|eot_id|>",
+                                    "<|python_tag|>"};
+  for (int i = 2; names.size() < 256; ++i)
+    names.push_back(Cat("<|reserved_special_token_", i, "|>"));
   std::vector<AddedToken> added = folder.declared;
   if (added.empty()) {
     for (size_t i = 0; i < names.size(); ++i)

@@ -47,11 +47,14 @@ class StreamDecoder {
   std::string Finish();          ///< the rest; broken bytes become U+FFFD
 
  private:
+  std::string Rest(const std::string& text, size_t end) const;
+  void Shorten(const std::string& text);
+
   const Tokenizer& tokenizer_;
   DecodeOptions options_;
   std::vector<int32_t> ids_;
-  std::string pending_;
-  size_t emitted_ = 0;
+  size_t emitted_ = 0;  ///< bytes of the decoded ids_ that were handed out
+  int held_ = 0;        ///< ids pushed since text was last complete
 };
 
 /// From `tokenizer.ggml.*`. kUnsupported names models and pre-tokenizers that we do not know.

@@ -23,7 +23,8 @@ struct VocabularyOptions {
       0;  ///< rows of the embedding: ids without a text become [PADn]; 0 = as many as there are
   std::string architecture;  ///< GGUF architecture, for the few rules that depend on it
   ConfigTokenIds config_ids;
-  std::string pre;  ///< --pre NAME: use this pre-tokenizer name
+  std::string pre;              ///< --pre NAME: use this pre-tokenizer name
+  bool allow_mismatch = false;  ///< do not compare the written vocabulary with the tokenizer
 };
 
 class PublishedTokenizer : public Tokenizer {

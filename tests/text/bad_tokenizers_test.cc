@@ -1,0 +1,65 @@
+// Broken and hostile tokenizer files: refused with a sentence that names what is wrong, or read;
+// never anything else.
+#include <filesystem>
+
+#include "lib/base/status.h"
+#include "lib/text/vocabulary.h"
+#include "tests/testing/testing.h"
+#include "tests/text/cases.h"
+
+namespace smelt::testing {
+namespace {
+
+bool Mentions(std::string text, const JsonValue& words) {
+  for (char& c : text) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  if (words.as_array()->empty()) return true;
+  for (const JsonValue& word : *words.as_array()) {
+    std::string wanted = *word.as_string();
+    for (char& c : wanted) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    if (text.find(wanted) != std::string::npos) return true;
+  }
+  return false;
+}
+
+TEST(BadTokenizers, AsTheManifestAsks) {
+  SMELT_REQUIRE_SHARED();
+  const JsonValue manifest = ReadJson(SharedPath("fixtures/bad/MANIFEST.json"));
+  int seen = 0;
+  for (const JsonValue& entry : *manifest.as_array()) {
+    const std::string id = *entry.Find("id")->as_string();
+    if (!id.starts_with("tok-") && !id.starts_with("spm-")) continue;
+    const JsonValue::Array& command = *entry.Find("command")->as_array();
+    const bool convert = *command[0].as_string() == "convert";
+    if (!convert && *command[0].as_string() != "tokenize") continue;  // chat templates
+    const std::string folder = SharedPath("fixtures/bad/" + *entry.Find("path")->as_string());
+    if (!std::filesystem::exists(folder)) continue;
+    ++seen;
+    absl::Status status;
+    const auto tokenizer = OpenPublishedTokenizer(folder);
+    status = tokenizer.status();
+    if (status.ok() && convert) {
+      Metadata metadata;
+      std::vector<std::string> notes;
+      VocabularyOptions options;
+      options.rows = 288;
+      options.architecture = "llama";
+      status = (*tokenizer)->WriteVocabulary(options, metadata, notes);
+    } else if (status.ok()) {
+      status = (*tokenizer)->Encode(*command[2].as_string(), {}).status();
+    }
+    const std::string expect = *entry.Find("expect")->as_string();
+    if (expect == "accept") {
+      EXPECT_TRUE(status.ok()) << id << ": " << status;
+    }
+    if (expect == "refuse") {
+      EXPECT_FALSE(status.ok()) << id;
+      EXPECT_TRUE(Mentions(std::string(status.message()), *entry.Find("mentions")))
+          << id << ": " << status.message();
+    }
+    EXPECT_LT(status.message().size(), 390u) << id;
+  }
+  EXPECT_GT(seen, 40);
+}
+
+}  // namespace
+}  // namespace smelt::testing

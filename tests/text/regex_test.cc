@@ -1,0 +1,109 @@
+// The compiled matcher against PCRE2, and which expressions mean the same.
+#include "lib/text/regex.h"
+
+#include <random>
+
+#include "lib/base/status.h"
+#include "lib/base/utf8.h"
+#include "lib/text/pre_names.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+constexpr const char* kPatterns[] = {
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*)",
+    R"(a{2,4}?|ab*c|(?:x|xy)z?|\d+(?=[a-z]))",
+};
+
+// Text in which what the patterns tell apart stands side by side.
+std::string RandomText(std::mt19937& random) {
+  static constexpr char32_t kCharacters[] = {
+      ' ',   ' ',   '\n',   '\r',   '\t',   'a',     'b',    'c',   's',    't',   'S',   'x',
+      'y',   'z',   '\'',   '1',    '2',    '.',     '/',    '-',   0xa0,   0xe9,  0x17f, 0x301,
+      0x1c5, 0x663, 0x4e00, 0x3042, 0x2028, 0x1f600, 0x2080, 0x5d0, 0x00aa, 0x212a};
+  std::string text;
+  const size_t length = random() % 24;
+  for (size_t i = 0; i < length; ++i)
+    AppendUtf8(text, kCharacters[random() % std::size(kCharacters)]);
+  return text;
+}
+
+TEST(Regex, CompiledMatcherAgreesWithPcre) {
+  std::mt19937 random(1);
+  for (const char* pattern : kPatterns) {
+    const auto compiled = Regex::Compile(pattern),
+               pcre = Regex::Compile(pattern, RegexEngine::kPcreOnly);
+    SMELT_ASSERT_OK(compiled);
+    SMELT_ASSERT_OK(pcre);
+    for (int round = 0; round < 4000; ++round) {
+      const std::string text = RandomText(random);
+      for (size_t at = 0; at < text.size();) {
+        const auto a = compiled->Find(text, at), b = pcre->Find(text, at);
+        ASSERT_TRUE(a.ok() && b.ok());
+        ASSERT_EQ(a->has_value(), b->has_value()) << pattern << " on " << Escape(text);
+        if (!a->has_value()) break;
+        ASSERT_EQ((*a)->begin, (*b)->begin) << pattern << " on " << Escape(text);
+        ASSERT_EQ((*a)->end, (*b)->end) << pattern << " on " << Escape(text);
+        at = (*a)->end > at ? (*a)->end : at + DecodeUtf8(std::string_view(text).substr(at)).length;
+      }
+    }
+  }
+}
+
+bool Same(const char* a, const char* b) {
+  const auto x = ParseRegex(a), y = ParseRegex(b);
+  EXPECT_TRUE(x.ok() && y.ok());
+  const auto same = RegexDfa::Equivalent(*x, *y);
+  EXPECT_TRUE(same.ok());
+  return same.ok() && *same;
+}
+
+TEST(Regex, MeaningNotSpelling) {
+  EXPECT_TRUE(Same(R"((?:'s|'t)|\s+)", R"('(?:s|t)|[\s]+)"));
+  EXPECT_TRUE(Same(R"(\p{N}{1,3})", R"(\p{N}\p{N}?\p{N}?)"));
+  EXPECT_TRUE(Same(R"((?i:'s))", R"('[sSſ])"));
+  EXPECT_FALSE(Same(R"(\p{N}{1,3})", R"(\p{N})"));
+  EXPECT_FALSE(Same("a|ab", "ab|a"));
+  EXPECT_FALSE(Same(R"(\s+(?!\S)|\s+)", R"(\s+)"));
+}
+
+TEST(Regex, InvalidIsRefused) {
+  EXPECT_EQ(CodeOf(Regex::Compile("a(b").status()), ErrorCode::kInvalidInput);
+  EXPECT_EQ(CodeOf(Regex::Compile("[z-a]").status()), ErrorCode::kInvalidInput);
+}
+
+TEST(Regex, BacktrackingEndsInTime) {
+  const auto regex = Regex::Compile("(a+)+$");  // the anchor keeps it from being compiled
+  SMELT_ASSERT_OK(regex);
+  const auto found = regex->Find(std::string(60, 'a') + "b", 0);
+  EXPECT_TRUE(!found.ok() || !found->has_value());
+}
+
+TEST(PreTokenizerNames, VariantsOfOneExpressionHaveOneName) {
+  const auto name = [](const char* regex) -> std::string {
+    const std::string json = Cat(
+        R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
+        JsonQuote(regex),
+        R"(},"behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})");
+    const auto match = NamePreTokenizer(*ParseJsonValue(json, "test"), true);
+    return match.ok() ? match->name : std::string(match.status().message());
+  };
+  EXPECT_EQ(
+      name(
+          R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
+      "llama-bpe");
+  EXPECT_EQ(
+      name(
+          R"((?:'[sS]|'ſ|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?[\p{L}]+|\p{N}{1,3}|[ ]?[^\s\p{L}\p{N}]+[\n\r]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
+      "llama-bpe");
+  const std::string refusal = name(R"(\p{L}+|\p{N}{1,2}|.)");
+  EXPECT_NE(refusal.find("--pre"), std::string::npos) << refusal;
+  EXPECT_LT(refusal.size(), 390u);
+}
+
+}  // namespace
+}  // namespace smelt
