@@ -180,6 +180,8 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
   command.add_flag("--allow-requantize", o.allow_requantize,
                    "Accept a source that is quantized already (errors add up)");
   command.add_option("--pre", o.pre, "Use this pre-tokenizer name")->type_name("NAME");
+  command.add_flag("--allow-tokenizer-mismatch", o.allow_tokenizer_mismatch,
+                   "Go on although the GGUF vocabulary encodes some text differently");
   command.add_flag("--dry-run", a.dry_run,
                    "Print the plan: every tensor, type and why, exact bytes; write nothing");
   command.add_option("--plan", o.plan_file, "Plan as JSON: written if absent, replayed if present")

@@ -2,9 +2,11 @@
 #include "smelt/tokenize.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tools/commands.h"
 #include "tools/format.h"
@@ -14,8 +16,8 @@ namespace smelt::tools {
 namespace {
 
 struct Arguments {
-  std::string model, text;
-  bool jsonl = false, no_special = false;
+  std::string model, text, compare;
+  bool jsonl = false, no_special = false, plain = false, decode = false, hide_special = false;
 };
 Arguments arguments;
 
@@ -30,21 +32,99 @@ std::string ToText(const TextTokenizer& tokenizer, const std::vector<int32_t>& i
   return out;
 }
 
+// A JSON list of ids below the vocabulary's size; false when it is anything else.
+bool ReadIds(const nlohmann::json& list, const TextTokenizer& tokenizer,
+             std::vector<int32_t>& ids) {
+  ids.clear();
+  if (!list.is_array()) return false;
+  for (const nlohmann::json& item : list) {
+    if (!item.is_number_integer() || item < 0 || item >= tokenizer.size()) return false;
+    ids.push_back(item.get<int32_t>());
+  }
+  return true;
+}
+
+std::string TextToJson(const std::string& text) {
+  return nlohmann::json{{"text", text}}.dump() + "\n";
+}
+
+// One line of --jsonl: {"text":...} to {"ids":[...]}, or the other way round.
+absl::StatusOr<std::string> OneLineOf(const nlohmann::json& json, const TextTokenizer& tokenizer,
+                                      const TokenizeFlags& flags) {
+  if (arguments.decode) {
+    std::vector<int32_t> ids;
+    if (!json.is_object() || !json.contains("ids") || !ReadIds(json["ids"], tokenizer, ids)) {
+      return absl::InvalidArgumentError("is no {\"ids\": [...]} object with ids of the vocabulary");
+    }
+    return TextToJson(tokenizer.Decode(ids, !arguments.hide_special));
+  }
+  if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) {
+    return absl::InvalidArgumentError("is no {\"text\": ...} object");
+  }
+  const absl::StatusOr<std::vector<int32_t>> ids =
+      tokenizer.Encode(json["text"].get<std::string>(), flags);
+  if (!ids.ok()) return ids.status();
+  return IdsToJson(*ids);
+}
+
 int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Terminal& terminal) {
   std::string line;
   for (uint64_t number = 1; std::getline(std::cin, line); ++number) {
     if (line.empty()) continue;
-    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) {
-      return terminal.Fail(absl::InvalidArgumentError(
-          "line " + std::to_string(number) + " of standard input is no {\"text\": ...} object"));
+    const absl::StatusOr<std::string> out =
+        OneLineOf(nlohmann::json::parse(line, nullptr, false), tokenizer, flags);
+    if (!out.ok()) {
+      return terminal.Fail(absl::InvalidArgumentError("line " + std::to_string(number) +
+                                                      " of standard input " +
+                                                      std::string(out.status().message())));
     }
-    const absl::StatusOr<std::vector<int32_t>> ids =
-        tokenizer.Encode(json["text"].get<std::string>(), flags);
-    if (!ids.ok()) return terminal.Fail(ids.status());
-    terminal.Print(IdsToJson(*ids));
+    terminal.Print(*out);
   }
   return kDone;
+}
+
+// Ids as a JSON list or as numbers with anything between them.
+int RunDecode(const TextTokenizer& tokenizer, const std::string& text, Terminal& terminal) {
+  std::string list = text;
+  for (char& c : list) {
+    if ((c < '0' || c > '9') && c != '-') c = ' ';
+  }
+  nlohmann::json numbers = nlohmann::json::array();
+  std::istringstream words(list);
+  for (int64_t id; words >> id;) numbers.push_back(id);
+  std::vector<int32_t> ids;
+  if (!ReadIds(numbers, tokenizer, ids)) {
+    return terminal.Fail(absl::InvalidArgumentError("an id is not below the vocabulary's size, " +
+                                                    std::to_string(tokenizer.size())));
+  }
+  const std::string out = tokenizer.Decode(ids, !arguments.hide_special);
+  terminal.Print(terminal.json() ? TextToJson(out) : out + "\n");
+  return kDone;
+}
+
+int RunCompare(const TextTokenizer& tokenizer, const TokenizeFlags& flags, const std::string& text,
+               Terminal& terminal) {
+  const absl::StatusOr<TextTokenizer> other =
+      TextTokenizer::Open(arguments.compare, terminal.MakeObserver());
+  if (!other.ok()) return terminal.Fail(other.status());
+  const absl::StatusOr<TokenizeDifference> found =
+      CompareTokenizers(tokenizer, *other, text, flags);
+  if (!found.ok()) return terminal.Fail(found.status());
+  if (!found->different) {
+    terminal.Print("the same " + std::to_string(found->a.size()) + " ids\n");
+    return kDone;
+  }
+  const auto show = [&](const TextTokenizer& one, const std::vector<int32_t>& ids) {
+    const size_t end = std::min(ids.size(), found->index + 5);
+    const size_t begin = std::min(ids.size(), found->index);
+    return ToText(one, std::vector<int32_t>(ids.begin() + static_cast<std::ptrdiff_t>(begin),
+                                            ids.begin() + static_cast<std::ptrdiff_t>(end)));
+  };
+  terminal.Print("different from id " + std::to_string(found->index) + " on, near byte " +
+                 std::to_string(found->offset) + " (" + std::to_string(found->a.size()) + " and " +
+                 std::to_string(found->b.size()) + " ids)\n" + arguments.model + ":\n" +
+                 show(tokenizer, found->a) + arguments.compare + ":\n" + show(*other, found->b));
+  return kFailed;
 }
 
 int Run(Terminal& terminal) {
@@ -53,10 +133,13 @@ int Run(Terminal& terminal) {
   const absl::StatusOr<TextTokenizer> tokenizer =
       TextTokenizer::Open(arguments.model, terminal.MakeObserver());
   if (!tokenizer.ok()) return terminal.Fail(tokenizer.status());
-  const TokenizeFlags flags{.add_special = !arguments.no_special, .parse_special = true};
+  const TokenizeFlags flags{.add_special = !arguments.no_special,
+                            .parse_special = !arguments.plain};
   if (arguments.jsonl) return RunLines(*tokenizer, flags, terminal);
   std::string text = arguments.text;
   if (text == "-") text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  if (arguments.decode) return RunDecode(*tokenizer, text, terminal);
+  if (!arguments.compare.empty()) return RunCompare(*tokenizer, flags, text, terminal);
   const absl::StatusOr<std::vector<int32_t>> ids = tokenizer->Encode(text, flags);
   if (!ids.ok()) return terminal.Fail(ids.status());
   terminal.Print(terminal.json() ? IdsToJson(*ids) : ToText(*tokenizer, *ids));
@@ -72,10 +155,17 @@ void AddTokenize(CLI::App& app, Invocation& invocation) {
       "  smelt tokenize ./model \"Hello, world!\"\n"
       "  smelt tokenize model.gguf --jsonl < texts.jsonl     one {\"text\":...} a line in, "
       "{\"ids\":[...]} a line out");
-  command->add_option("MODEL", arguments.model, "Model folder, GGUF or store name")->required();
+  command
+      ->add_option("MODEL", arguments.model, "Model folder, GGUF, store name, or tokenizer files")
+      ->required();
   command->add_option("TEXT", arguments.text, "The text; - is standard input");
   command->add_flag("--jsonl", arguments.jsonl, "One JSON object per line in and out");
   command->add_flag("--no-special", arguments.no_special, "No beginning or end tokens");
+  command->add_flag("--plain", arguments.plain, "Texts of special tokens are text like any other");
+  command->add_flag("--decode", arguments.decode, "Ids in, text out");
+  command->add_flag("--hide-special", arguments.hide_special, "With --decode: no special tokens");
+  command->add_option("--compare", arguments.compare, "Another model: show the first difference")
+      ->type_name("OTHER");
   AddGlobals(*command, invocation);
   command->callback([&invocation] { invocation.run = Run; });
 }

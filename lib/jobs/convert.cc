@@ -54,7 +54,11 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& op
                                                         const std::string& pre,
                                                         const Observer& observer) {
   if (!options.source.ends_with(".safetensors") || !IsFile(options.source)) {
-    return OpenModelByName(options.source, {.vocabulary = true, .pre = pre}, observer);
+    return OpenModelByName(options.source,
+                           {.vocabulary = true,
+                            .pre = pre,
+                            .allow_tokenizer_mismatch = options.allow_tokenizer_mismatch},
+                           observer);
   }
   if (options.validate != Validate::kOff) {
     return Error(ErrorCode::kUnsupported, Escape(options.source),

@@ -186,6 +186,7 @@ class DirectoryReader {
     options.rows = model.vocabulary_rows;
     options.architecture = family.architecture.name;
     options.pre = options_.pre;
+    options.allow_mismatch = options_.allow_tokenizer_mismatch;
     options.config_ids = {TokenId(config, "bos_token_id"), TokenId(config, "eos_token_id"),
                           TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
                           TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),

@@ -12,8 +12,9 @@
 namespace smelt {
 
 struct OpenOptions {
-  bool vocabulary = true;  ///< read the tokenizer files too
-  std::string pre;         ///< see VocabularyOptions
+  bool vocabulary = true;                 ///< read the tokenizer files too
+  std::string pre;                        ///< see VocabularyOptions
+  bool allow_tokenizer_mismatch = false;  ///< see VocabularyOptions::allow_mismatch
 };
 
 struct OpenedModel {

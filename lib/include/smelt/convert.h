@@ -44,9 +44,10 @@ struct ConvertOptions {
   std::vector<std::pair<std::string, std::string>>
       metadata;  ///< KEY, VALUE; VALUE may be TYPE:VALUE
   bool allow_requantize = false;
-  bool force = false;     ///< replace an existing output
-  std::string plan_file;  ///< written if absent, replayed if present
-  std::string pre;        ///< pre-tokenizer name to use
+  bool force = false;                     ///< replace an existing output
+  std::string plan_file;                  ///< written if absent, replayed if present
+  std::string pre;                        ///< pre-tokenizer name to use
+  bool allow_tokenizer_mismatch = false;  ///< write a vocabulary that encodes differently
   Validate validate = Validate::kQuick;
   std::string text_file;                   ///< text of the gate; empty: the bundled one
   std::optional<double> max_ppl_increase;  ///< 0.02 = 2%; empty: the default limit against breakage
