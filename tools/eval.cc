@@ -1,5 +1,6 @@
 // smelt eval: perplexity, and KL divergence from a reference.
 #include <CLI/CLI.hpp>
+#include <cstdio>
 
 #include "smelt/evaluate.h"
 #include "tools/convert_command.h"
@@ -54,6 +55,18 @@ void SayResult(const EvaluateResult& r, Terminal& terminal) {
   }
 }
 
+// A missed limit is a failure like any other: one line that says what.
+void SayMissed(const EvaluateResult& result) {
+  std::string line = "smelt: the model misses its limits:";
+  for (const GateResult& gate : result.gates) {
+    if (gate.passed) continue;
+    line += " " + gate.name + " is " + Significant(gate.value, 4) + ", at most " +
+            Significant(gate.limit, 4) + " was asked for;";
+  }
+  line.back() = '\n';
+  std::fputs(line.c_str(), stderr);
+}
+
 int Run(Arguments& arguments, Terminal& terminal) {
   EvaluateOptions& options = arguments.options;
   options.q8_activations = arguments.activations == "q8";
@@ -66,7 +79,9 @@ int Run(Arguments& arguments, Terminal& terminal) {
   const absl::StatusOr<EvaluateResult> result = Evaluate(options, terminal.MakeObserver());
   if (!result.ok()) return terminal.Fail(result.status());
   terminal.json() ? terminal.Print(ToJson(*result)) : SayResult(*result, terminal);
-  return result->passed ? kDone : kFailed;
+  if (result->passed) return kDone;
+  SayMissed(*result);
+  return kFailed;
 }
 
 }  // namespace

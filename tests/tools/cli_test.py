@@ -223,6 +223,7 @@ class Eval(Case):
         self.assertEqual([g["name"] for g in r["gates"]], ["max_ppl", "max_ppl_increase", "max_kl"])
         p = smelt("eval", q8, "--text", TEXT, "--context", "128", "--chunks", "2", "--max-ppl", "1.5", "--json")
         self.assertEqual((p.status, p.json()["passed"]), (1, False))
+        self.refused(p, 1, "max_ppl", "1.5")
 
     def test_directory_and_gguf_agree_exactly(self):
         f32 = self.converted("f32.gguf", "f32")

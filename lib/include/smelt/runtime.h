@@ -8,11 +8,12 @@
 
 namespace smelt {
 
-/// Worker threads of all jobs; 0 (the default) = every core that the process may use. Call before a job starts.
+/// Worker threads of all jobs; 0 (the default) = every core that the process may use. Call before a
+/// job starts.
 SMELT_EXPORT void UseThreads(int threads);
 
-/// The stable code of a failed job: "invalid_input", "unsupported", "not_found", "already_exists", "io", "no_space",
-/// "out_of_memory", "cancelled", "gate_missed", "usage", "internal".
+/// The stable code of a failed job: "invalid_input", "unsupported", "not_found", "already_exists",
+/// "io", "no_space", "out_of_memory", "cancelled", "gate_missed", "usage", "internal".
 SMELT_EXPORT std::string_view ErrorName(const absl::Status& status);
 
 }  // namespace smelt
