@@ -48,8 +48,8 @@ class SMELT_EXPORT TextTokenizer {
 /// The first place at which two tokenizers disagree about a text.
 struct TokenizeDifference {
   bool different = false;
-  size_t index = 0;        ///< of the first differing id
-  size_t offset = 0;       ///< bytes of the text before it, about (where the decoded common part ends)
+  size_t index = 0;   ///< of the first differing id
+  size_t offset = 0;  ///< bytes of the text before it, about (where the decoded common part ends)
   std::vector<int32_t> a, b;
 };
 

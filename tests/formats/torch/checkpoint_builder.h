@@ -46,7 +46,7 @@ struct Member {
 };
 
 struct ZipOptions {
-  bool end64 = false;       ///< write the zip64 end record too
+  bool end64 = false;                 ///< write the zip64 end record too
   std::string gap = {}, suffix = {};  ///< between the members and the directory; after everything
 };
 
