@@ -9,7 +9,7 @@
   --llama-cpp TREE     llama.cpp's source, for its converter; the source archive of llama-cpp-python has it (vendor/llama.cpp):
                        pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
   --convert-python EXE Python that can run the converter:  pip install torch transformers sentencepiece
-  --peak PROGRAM       engine_bench: prints this machine's f32 FMA peak
+  --peak PROGRAM       engine_bench (cmake -DSMELT_BUILD_BENCHMARKS=ON): measures one core's f32 FMA peak
   --tmpfs DIR          outputs (default /dev/shm)
   --threads N          of both programs (default: all cores)
   --repeat N           the best of N (default 2); llama.cpp and smelt take turns
@@ -130,7 +130,8 @@ class Bench:
     def eval(self):
         files, a = self.small_files(), self.a
         text = a.shared / "fixtures/text/eval.txt"
-        peak = json.loads(timed([a.peak, "--threads", a.threads])[0])["f32_fma_gflops"]
+        report = json.loads(timed([a.peak, "--benchmark_filter=^Peak$", "--benchmark_format=json"])[0])
+        peak = report["benchmarks"][0]["flops"] / 1e9 * int(a.threads)
 
         def speed():
             return -self.smelt_json("eval", files["bf16"], "--text", text, "--chunks", "8")[0]["tokens_per_second"]
