@@ -119,8 +119,10 @@ void SayResult(const ConvertResult& result, Terminal& terminal) {
                Duration(result.seconds - checking) + "  peak " +
                Mebibytes(result.peak_anonymous_bytes));
   if (result.validation) SayValidation(result, terminal);
-  terminal.Say("done      " + output + "        try: smelt run " + output +
-               " \"Once upon a time\"");
+  // Bare matrices cannot be run; what was not checked gets no advice.
+  const std::string advice =
+      result.validation ? "        try: smelt run " + output + " \"Once upon a time\"" : "";
+  terminal.Say("done      " + output + advice);
 }
 
 int Run(ConvertArguments& arguments, Terminal& terminal) {
