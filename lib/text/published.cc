@@ -112,6 +112,10 @@ absl::StatusOr<int32_t> FolderTokenizer::SpecialId(const std::string& kind,
   const auto entry = std::find_if(special_.texts.begin(), special_.texts.end(),
                                   [&](const auto& e) { return e.first == kind; });
   const std::string text = entry == special_.texts.end() ? std::string() : entry->second;
+  if (!text.empty() && (kind == "bos" || kind == "eos") && core_->Find(text) < 0) {
+    return Error(ErrorCode::kInvalidInput, Escape(folder_.path, 60), ": ", kind, "_token is \"",
+                 Escape(text, 60), "\", which the vocabulary does not have");
+  }
   if (!text.empty() && folder_.has_tokenizer_json) {
     const auto token = std::find_if(folder_.added.begin(), folder_.added.end(),
                                     [&](const AddedToken& t) { return t.content == text; });
@@ -122,10 +126,6 @@ absl::StatusOr<int32_t> FolderTokenizer::SpecialId(const std::string& kind,
     return static_cast<int32_t>(*id);
   if (text.empty()) return -1;
   const int32_t id = core_->Find(text);
-  if (id < 0 && (kind == "bos" || kind == "eos")) {
-    return Error(ErrorCode::kInvalidInput, folder_.path, ": ", kind, "_token is \"",
-                 Escape(text, 60), "\", which the vocabulary does not have");
-  }
   return id >= 0 && static_cast<size_t>(id) < rows ? id : -1;
 }
 
