@@ -23,11 +23,11 @@ inline constexpr uint32_t kEncoderVersion = 1;
 struct PlanOptions {
   std::string type = "auto";  ///< preset, "f32", "f16", "bf16", "auto" or "copy"; any letter case
   bool pure = false;
-  std::string output_tensor_type, token_embedding_type;           ///< empty: as the preset says
-  std::vector<std::pair<std::string, std::string>> tensor_types;  ///< regex, type name
-  std::vector<std::pair<std::string, std::string>> metadata;      ///< KEY, VALUE or TYPE:VALUE
+  std::string output_tensor_type{}, token_embedding_type{};         ///< empty: as the preset says
+  std::vector<std::pair<std::string, std::string>> tensor_types{};  ///< regex, type name
+  std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
   bool allow_requantize = false;
-  std::string pre;
+  std::string pre{};
 
   friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
 };
