@@ -67,8 +67,10 @@ TEST(Judge, NanNeverPasses) {
 
 TEST(Convert, LimitsDecideAndNothingStaysOfARejectedOutput) {
   TempDir dir;
-  ConvertOptions options{
-      .source = TestdataPath("models/llama"), .output = dir / "x.gguf", .type = "q4_0"};
+  ConvertOptions options;
+  options.source = TestdataPath("models/llama");
+  options.output = dir / "x.gguf";
+  options.type = "q4_0";
   options.max_kl = 1e-9;
   const auto missed = Convert(options);
   ASSERT_FALSE(missed.ok());
@@ -93,7 +95,10 @@ TEST(Convert, WithoutATokenizerItIsCheckedOnRandomIds) {
   options.validate = Validate::kOff;
   options.metadata = {{"tokenizer.ggml.model", "none"}};
   SMELT_ASSERT_OK(Convert(options));
-  ConvertOptions again{.source = dir / "a.gguf", .output = dir / "b.gguf", .type = "q8_0"};
+  ConvertOptions again;
+  again.source = dir / "a.gguf";
+  again.output = dir / "b.gguf";
+  again.type = "q8_0";
   std::string notes;
   Observer observer;
   observer.note = [&](NoteKind, const std::string& text) { notes += text + "\n"; };
