@@ -90,8 +90,10 @@ TEST(Convert, LimitsDecideAndNothingStaysOfARejectedOutput) {
 
 TEST(Convert, WithoutATokenizerItIsCheckedOnRandomIds) {
   TempDir dir;
-  ConvertOptions options{
-      .source = TestdataPath("models/llama"), .output = dir / "a.gguf", .type = "f16"};
+  ConvertOptions options;
+  options.source = TestdataPath("models/llama");
+  options.output = dir / "a.gguf";
+  options.type = "f16";
   options.validate = Validate::kOff;
   options.metadata = {{"tokenizer.ggml.model", "none"}};
   SMELT_ASSERT_OK(Convert(options));
@@ -110,8 +112,10 @@ TEST(Convert, WithoutATokenizerItIsCheckedOnRandomIds) {
 
 TEST(Convert, CancelledInTheCheckResumesAtTheCheck) {
   TempDir dir;
-  ConvertOptions options{
-      .source = TestdataPath("models/llama"), .output = dir / "x.gguf", .type = "q8_0"};
+  ConvertOptions options;
+  options.source = TestdataPath("models/llama");
+  options.output = dir / "x.gguf";
+  options.type = "q8_0";
   bool checking = false;
   Observer observer;
   observer.progress = [&](const Progress& p) { checking = checking || p.phase == "checking"; };
