@@ -2,7 +2,7 @@
 // what was executed, hidden from the scanner or read out of bounds there is a refusal here.
 #include <gmock/gmock.h>
 
-#include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,8 +36,8 @@ using testing::Zip;
 constexpr char kData[] = "abcd";
 
 absl::StatusOr<Container> Read(const std::string& bytes) {
-  std::vector<std::byte> copy(bytes.size());
-  std::memcpy(copy.data(), bytes.data(), bytes.size());
+  const auto view = std::as_bytes(std::span(bytes));
+  std::vector<std::byte> copy(view.begin(), view.end());
   return ReadTorch(MemoryStorage("model.pt", std::move(copy)));
 }
 

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 
 #include <bit>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -44,8 +43,8 @@ using testing::Vector;
 using testing::Zip;
 
 absl::StatusOr<Container> Read(const std::string& bytes) {
-  std::vector<std::byte> copy(bytes.size());
-  std::memcpy(copy.data(), bytes.data(), bytes.size());
+  const auto view = std::as_bytes(std::span(bytes));
+  std::vector<std::byte> copy(view.begin(), view.end());
   return ReadTorch(MemoryStorage("model.pt", std::move(copy)));
 }
 
