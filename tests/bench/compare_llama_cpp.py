@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """smelt and llama.cpp on the same machine, in one run: what costs how much, as ratios.
 
-    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|generate]...
+    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate]...
 
   --big DIR            model to convert, of a billion parameters (shared/tools/synth_model.py synth-1b)
   --small DIR          model to evaluate (shared/tools/real_models.py smollm2)
@@ -156,6 +156,17 @@ class Bench:
                 lambda: -self.llama("bench", files[kind], "-p", "64", "-n", "128", "-r", "1")[0]["tg128"]["tokens_per_second"])
             self.row(f"generation, {kind}, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
 
+    def prompt(self):
+        """A prompt of 512 tokens; unlike q8's reference, llama.cpp's figure has no Python in it."""
+        files = self.small_files()
+        ids = self.out / "ids.json"
+        ids.write_text(json.dumps([7 * i % 40000 + 100 for i in range(512)]))
+        for kind in ("q8_0", "q4_k_m"):
+            ours, theirs = self.best(
+                lambda: -self.smelt_json("run", files[kind], "--prompt-ids", ids, "-n", "1", "--temp", "0")[0]["prompt_tokens_per_second"],
+                lambda: -self.llama("bench", files[kind], "-p", "512", "-n", "16", "-r", "1")[0]["pp512"]["tokens_per_second"])
+            self.row(f"prompt of 512, {kind}, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
+
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,7 +179,7 @@ def main():
     p.add_argument("--tmpfs", default="/dev/shm")
     p.add_argument("--threads", default=str(os.cpu_count()))
     p.add_argument("--repeat", type=int, default=2)
-    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "generate"])
+    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "prompt", "generate"])
     a = p.parse_args()
     bench = Bench(a)
     try:
