@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "tools/convert_command.h"
 #include "tools/format.h"
@@ -93,8 +94,7 @@ std::string PlusMinus(double value, double error) {
   return Significant(value, 4) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 2);
 }
 
-void SayValidation(const ConvertResult& result, Terminal& terminal) {
-  const EvaluateResult& v = *result.validation;
+void SayValidation(const EvaluateResult& v, const std::string& type, Terminal& terminal) {
   const ReferenceResult& r = *v.reference;
   terminal.Say("checking  " + std::to_string(v.context * v.chunks) +
                " tokens against the source, " + Duration(v.seconds));
@@ -105,7 +105,7 @@ void SayValidation(const ConvertResult& result, Terminal& terminal) {
   // large.
   terminal.Say("  " + Left("source", 10) +
                PlusMinus(r.perplexity, v.perplexity_error * r.perplexity / v.perplexity));
-  terminal.Say("  " + Left(Lower(result.type), 10) +
+  terminal.Say("  " + Left(Lower(type), 10) +
                Left(PlusMinus(v.perplexity, v.perplexity_error), width) +
                Left(Significant(r.kl_mean, 3), 10) + Left(Significant(r.kl_p99, 3), 10) +
                Fixed(100 * r.top1_agreement, 1) + " %");
@@ -118,7 +118,7 @@ void SayResult(const ConvertResult& result, Terminal& terminal) {
                Fixed(result.bits_per_weight, 2) + " bits/weight  " +
                Duration(result.seconds - checking) + "  peak " +
                Mebibytes(result.peak_anonymous_bytes));
-  if (result.validation) SayValidation(result, terminal);
+  if (result.validation) SayValidation(*result.validation, result.type, terminal);
   // Bare matrices cannot be run; what was not checked gets no advice.
   const std::string advice =
       result.validation ? "        try: smelt run " + output + " \"Once upon a time\"" : "";
@@ -137,8 +137,16 @@ int Run(ConvertArguments& arguments, Terminal& terminal) {
     return kDone;
   }
   options.on_plan = [&](const PlanSummary& plan) { SayPlan(plan, terminal); };
+  std::optional<EvaluateResult> missed;
+  options.on_validation = [&](const EvaluateResult& validation) {
+    if (!validation.passed) missed = validation;
+  };
   const absl::StatusOr<ConvertResult> result = Convert(options, observer);
-  if (!result.ok()) return terminal.Fail(result.status());
+  if (!result.ok()) {
+    if (!missed) return terminal.Fail(result.status());
+    SayValidation(*missed, options.type, terminal);
+    return terminal.Fail(result.status(), ToJson(*missed));
+  }
   terminal.json() ? terminal.Print(ToJson(*result)) : SayResult(*result, terminal);
   return kDone;
 }

@@ -81,20 +81,22 @@ void Terminal::Print(std::string_view text) {
   std::fflush(stdout);
 }
 
-int Terminal::Fail(const absl::Status& status) {
+int Terminal::Fail(const absl::Status& status, const std::string& validation) {
   const std::string_view code = ErrorName(status);
   const std::string message(status.message().data(), status.message().size());
-  return FailWith(code, message, code == "usage" ? kWrongUsage : kFailed);
+  return FailWith(code, message, code == "usage" ? kWrongUsage : kFailed, validation);
 }
 
 int Terminal::FailUsage(std::string_view sentence) {
   return FailWith("usage", sentence, kWrongUsage);
 }
 
-int Terminal::FailWith(std::string_view code, std::string_view sentence, int exit_status) {
+int Terminal::FailWith(std::string_view code, std::string_view sentence, int exit_status,
+                       const std::string& validation) {
   Line("smelt: ", sentence);
   if (globals_.json) {
-    const nlohmann::ordered_json error{{"error", {{"code", code}, {"message", sentence}}}};
+    nlohmann::ordered_json error{{"error", {{"code", code}, {"message", sentence}}}};
+    if (!validation.empty()) error["validation"] = nlohmann::ordered_json::parse(validation);
     Print(error.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   }
   return exit_status;

@@ -40,14 +40,15 @@ class Terminal {
   void Print(std::string_view text);
 
   /// One line `smelt: sentence`, and with --json an object on standard output. Returns the exit
-  /// status.
-  int Fail(const absl::Status& status);
+  /// status. `validation`: the figures (JSON) of a check that was missed.
+  int Fail(const absl::Status& status, const std::string& validation = {});
   int FailUsage(std::string_view sentence);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  int FailWith(std::string_view code, std::string_view sentence, int exit_status);
+  int FailWith(std::string_view code, std::string_view sentence, int exit_status,
+               const std::string& validation = {});
   void Line(std::string_view prefix, std::string_view sentence);
   void ShowProgress(const Progress& progress);
   std::string ProgressText(const Progress& progress) const;

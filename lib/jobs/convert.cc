@@ -273,6 +273,7 @@ absl::Status FillAndCheck(const Job& job, const ConvertOptions& options, const O
   if (options.validate == Validate::kOff) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(validation,
                          RunGate(*written, *job.source, job.plan, options, observer, peak));
+  if (options.on_validation) options.on_validation(*validation);
   return validation->passed ? absl::OkStatus() : GateMissed(job, *validation, options);
 }
 

@@ -174,6 +174,8 @@ class Convert(Case):
         self.assertEqual(os.listdir(self.dir), [])
         p = smelt("convert", LLAMA, "-o", out, "--type", "q2_k", "--max-kl", "0.000001", "--keep-rejected", "--json")
         self.assertEqual((p.status, p.json()["error"]["code"]), (1, "gate_missed"))
+        missed = [g["name"] for g in p.json()["validation"]["gates"] if not g["passed"]]
+        self.assertEqual(missed, ["max_kl"])
         self.assertEqual(os.listdir(self.dir), ["x.gguf.rejected"])
 
     def test_the_default_gate_sees_breakage(self):

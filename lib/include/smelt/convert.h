@@ -55,6 +55,8 @@ struct ConvertOptions {
   bool keep_rejected = false;  ///< leaves NAME.rejected
   std::function<void(const PlanSummary&)>
       on_plan;  ///< called once, before the first byte is written
+  std::function<void(const EvaluateResult&)>
+      on_validation;  ///< called with the gate's figures, also when they miss the limits
 };
 
 struct ConvertResult {
