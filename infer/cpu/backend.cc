@@ -269,9 +269,8 @@ class CpuBackend : public Backend {
 }  // namespace
 
 const RopeTable& CpuBatch::TableFor(const Rope& rope) {
-  const bool is_long = length > rope.long_from;
-  const std::vector<double>& frequency = is_long ? rope.long_frequency : rope.frequency;
-  const double magnitude = is_long ? rope.long_magnitude : rope.magnitude;
+  const std::vector<double> frequency = rope.FrequencyAt(length);
+  const double magnitude = length > rope.long_from ? rope.long_magnitude : rope.magnitude;
   for (const auto& table : ropes) {
     if (table->frequency == frequency && table->magnitude == magnitude) return *table;
   }

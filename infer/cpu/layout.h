@@ -41,6 +41,11 @@ struct Layout {
     return at.panel * features * lanes + at.lane;
   }
   Place Find(uint32_t token) const;
+  /// Tokens in one of a segment's panels.
+  uint32_t TokensOf(const Segment& s, uint32_t panel) const {
+    const uint32_t left = s.tokens - panel * lanes;
+    return left < lanes ? left : lanes;
+  }
 };
 
 /// Tokens as panels of 32, or of 1 when there are few of them.

@@ -44,7 +44,7 @@ void RunScan1Impl(const Scan1Block& s) {
   }
 }
 
-// Sums over the state, one row of h (one value of the head) at a time; h stays in the first cache.
+// One value of the head at a time; the state stays in the first cache.
 void RunScan2Impl(const Scan2Head& s) {
   const D d;
   const size_t n = hn::Lanes(d);
@@ -53,25 +53,70 @@ void RunScan2Impl(const Scan2Head& s) {
     const float* c = s.c + t * s.bc_stride;
     const V decay = hn::Set(d, s.decay[t]);
     for (size_t p = 0; p < s.head_size; ++p) {
-      const float value = s.x[t * s.stride + p];
-      const float scaled = value * s.dt[t];
-      const V input = hn::Set(d, scaled);
-      float* h = s.h + p * s.state;
+      const float value = s.x[t * s.x_stride + p];
+      const V input = hn::Set(d, value * s.dt[t]);
       V sum = hn::Zero(d);
-      size_t j = 0;
-      for (; j + n <= s.state; j += n) {
-        const V next = hn::MulAdd(decay, hn::LoadU(d, h + j), hn::Mul(input, hn::LoadU(d, b + j)));
-        hn::StoreU(next, d, h + j);
-        sum = hn::MulAdd(next, hn::LoadU(d, c + j), sum);
+      for (size_t block = 0; block < s.blocks; ++block) {
+        float* h = s.h + (block * s.head_size + p) * kStateBlock;
+        for (size_t j = 0; j < kStateBlock; j += n) {
+          const size_t at = block * kStateBlock + j;
+          const V next =
+              hn::MulAdd(decay, hn::Load(d, h + j), hn::Mul(input, hn::LoadU(d, b + at)));
+          hn::Store(next, d, h + j);
+          sum = hn::MulAdd(next, hn::LoadU(d, c + at), sum);
+        }
       }
-      float total = hn::GetLane(hn::SumOfLanes(d, sum));
-      for (; j < s.state; ++j) {
-        h[j] = s.decay[t] * h[j] + scaled * b[j];
-        total += h[j] * c[j];
-      }
-      s.out[t * s.stride + p] = total + s.d * value;
+      s.out[t * s.out_stride + p] = hn::GetLane(hn::SumOfLanes(d, sum)) + s.d * value;
     }
   }
+}
+
+void TimeStepsImpl(const float* raw, float bias, float minimum, float maximum, size_t count,
+                   float* dt) {
+  const D d;
+  alignas(64) float values[kBlock];
+  for (size_t i = 0; i < count; i += kBlock) {
+    const size_t some = std::min(kBlock, count - i);
+    for (size_t j = 0; j < kBlock; ++j) values[j] = raw[i + std::min(j, some - 1)];
+    for (size_t j = 0; j < kBlock; j += hn::Lanes(d)) {
+      const V step = Softplus(d, hn::Add(hn::Load(d, values + j), hn::Set(d, bias)));
+      hn::Store(hn::Min(hn::Max(step, hn::Set(d, minimum)), hn::Set(d, maximum)), d, values + j);
+    }
+    std::copy_n(values, some, dt + i);
+  }
+}
+
+// exp(L - from) where both are sums of two floats: the large parts cancel first.
+HWY_INLINE V ExpDifference(D d, V high, V low, float from_high, float from_low) {
+  return hn::Exp(d,
+                 hn::Add(hn::Sub(high, hn::Set(d, from_high)), hn::Sub(low, hn::Set(d, from_low))));
+}
+
+void ChunkWeightsImpl(const ChunkDecay& s, const float* products, float* weights, float* carried,
+                      float* left) {
+  const D d;
+  const size_t n = hn::Lanes(d), last = s.tokens - 1;
+  for (size_t lane = 0; lane < kPanel; lane += n) {
+    const V high = hn::Load(d, s.high + lane), low = hn::Load(d, s.low + lane);
+    hn::Store(ExpDifference(d, high, low, 0, 0), d, carried + lane);
+    const V rest =
+        hn::Sub(hn::Sub(hn::Set(d, s.high[last]), high), hn::Sub(low, hn::Set(d, s.low[last])));
+    hn::Store(hn::Mul(hn::Exp(d, rest), hn::Load(d, s.dt + lane)), d, left + lane);
+    const V token = hn::Iota(d, static_cast<float>(lane));
+    for (size_t from = 0; from < s.tokens; ++from) {
+      float* to = weights + from * kPanel + lane;
+      if (lane + n <= from) {
+        hn::Store(hn::Zero(d), d, to);
+        continue;
+      }
+      const V decay =
+          hn::Mul(ExpDifference(d, high, low, s.high[from], s.low[from]), hn::Set(d, s.dt[from]));
+      const V weight = hn::Mul(hn::Load(d, products + from * kPanel + lane), decay);
+      const auto later = hn::Ge(token, hn::Set(d, static_cast<float>(from)));
+      hn::Store(hn::IfThenElseZero(later, weight), d, to);
+    }
+  }
+  for (size_t t = 0; t < s.tokens; ++t) weights[t * kPanel + t] += s.d;
 }
 
 void ConvolveRowsImpl(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps,
@@ -114,11 +159,21 @@ namespace smelt::cpu {
 
 HWY_EXPORT(RunScan1Impl);
 HWY_EXPORT(RunScan2Impl);
+HWY_EXPORT(TimeStepsImpl);
+HWY_EXPORT(ChunkWeightsImpl);
 HWY_EXPORT(ConvolveRowsImpl);
 HWY_EXPORT(ConvolvePanelImpl);
 
 void RunScan1(const Scan1Block& block) { HWY_DYNAMIC_DISPATCH(RunScan1Impl)(block); }
 void RunScan2(const Scan2Head& head) { HWY_DYNAMIC_DISPATCH(RunScan2Impl)(head); }
+void TimeSteps(const float* raw, float bias, float minimum, float maximum, size_t count,
+               float* dt) {
+  HWY_DYNAMIC_DISPATCH(TimeStepsImpl)(raw, bias, minimum, maximum, count, dt);
+}
+void ChunkWeights(const ChunkDecay& decay, const float* products, float* weights, float* carried,
+                  float* left) {
+  HWY_DYNAMIC_DISPATCH(ChunkWeightsImpl)(decay, products, weights, carried, left);
+}
 void ConvolveRows(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps,
                   const float* weight, const float* bias, float* out) {
   HWY_DYNAMIC_DISPATCH(ConvolveRowsImpl)(in, stride, tokens, channels, taps, weight, bias, out);

@@ -35,6 +35,21 @@ std::unique_ptr<State> CpuState::Copy() const {
   return copy;
 }
 
+absl::Status CpuState::Prepare(Array<float> SequenceState::*part, size_t size) {
+  for (SequenceState& s : sequences) {
+    Array<float>& values = s.*part;
+    if (s.started && values.size() >= size) continue;
+    if (values.Reserve(size) == nullptr)
+      return Error(ErrorCode::kOutOfMemory, "no memory for the recurrent state");
+    std::fill_n(values.data(), size, 0.0f);
+  }
+  return absl::OkStatus();
+}
+
+void CpuState::SetStarted() {
+  for (SequenceState& s : sequences) s.started = true;
+}
+
 void CpuState::Clear() {
   for (SequenceState& s : sequences) {
     s.positions = 0;
