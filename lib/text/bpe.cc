@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <span>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -27,23 +29,38 @@ class Bpe : public Model {
   }
 
   absl::Status AddMerges(const MergeList& merges) {
+    constexpr size_t kAtOnce = 64;
     merges_.Reserve(merges.size());
-    std::string whole;
-    for (size_t i = 0; i < merges.size(); ++i) {
-      const std::string_view left = merges.Left(i), right = merges.Right(i);
-      whole = left;
-      whole += right.substr(right.starts_with(options_.prefix) ? options_.prefix.size() : 0);
-      const int32_t a = tokens_.Find(left), b = tokens_.Find(right), result = tokens_.Find(whole);
-      if (a < 0 || b < 0 || result < 0) {
-        return Error(ErrorCode::kInvalidInput, "merge ", i, " (\"", Escape(left, 40), "\" \"",
-                     Escape(right, 40), "\") needs the token \"",
-                     Escape(a < 0   ? left
-                            : b < 0 ? right
-                                    : std::string_view(whole),
-                            60),
-                     "\", which the vocabulary lacks");
+    std::string bytes;
+    std::array<std::string_view, 3 * kAtOnce> texts;  // left, right, result
+    std::array<int32_t, 3 * kAtOnce> ids;
+    for (size_t first = 0; first < merges.size(); first += kAtOnce) {
+      const size_t count = std::min(kAtOnce, merges.size() - first);
+      std::array<size_t, kAtOnce + 1> ends{};
+      bytes.clear();
+      for (size_t i = 0; i < count; ++i) {
+        const std::string_view right = merges.Right(first + i);
+        bytes += merges.Left(first + i);
+        bytes += right.substr(right.starts_with(options_.prefix) ? options_.prefix.size() : 0);
+        ends[i + 1] = bytes.size();
       }
-      merges_.Set(a, b, {static_cast<uint32_t>(i), result});
+      for (size_t i = 0; i < count; ++i) {
+        texts[3 * i] = merges.Left(first + i);
+        texts[3 * i + 1] = merges.Right(first + i);
+        texts[3 * i + 2] = std::string_view(bytes).substr(ends[i], ends[i + 1] - ends[i]);
+      }
+      tokens_.FindAll(std::span(texts).first(3 * count), ids);
+      for (size_t i = 0; i < count; ++i) merges_.Prefetch(ids[3 * i], ids[3 * i + 1]);
+      for (size_t i = 0; i < count; ++i) {
+        for (size_t part = 0; part < 3; ++part) {
+          if (ids[3 * i + part] >= 0) continue;
+          return Error(ErrorCode::kInvalidInput, "merge ", first + i, " (\"",
+                       Escape(texts[3 * i], 40), "\" \"", Escape(texts[3 * i + 1], 40),
+                       "\") needs the token \"", Escape(texts[3 * i + part], 60),
+                       "\", which the vocabulary lacks");
+        }
+        merges_.Set(ids[3 * i], ids[3 * i + 1], {static_cast<uint32_t>(first + i), ids[3 * i + 2]});
+      }
     }
     return absl::OkStatus();
   }

@@ -38,10 +38,12 @@ void AppendByteLevel(std::string& out, std::string_view bytes) {
 int ByteOfLevel(char32_t c) { return c < 512 ? Get().bytes[c] : -1; }
 
 bool AppendBytesOfLevel(std::string& out, std::string_view text) {
+  const Tables& tables = Get();
   const size_t before = out.size();
   for (size_t i = 0; i < text.size();) {
-    const Utf8Char c = DecodeUtf8(text.substr(i, 4));
-    const int byte = c.valid ? ByteOfLevel(c.code_point) : -1;
+    const auto first = static_cast<unsigned char>(text[i]);
+    const Utf8Char c = first < 0x80 ? Utf8Char{first, 1, true} : DecodeUtf8(text.substr(i, 4));
+    const int byte = c.valid && c.code_point < 512 ? tables.bytes[c.code_point] : -1;
     if (byte < 0) {
       out.resize(before);
       return false;

@@ -15,6 +15,7 @@ namespace smelt {
 namespace {
 
 constexpr size_t kShortWord = 32;
+constexpr size_t kMergesAtOnce = 64;
 
 class GgufBpe : public GgufBase {
  public:
@@ -101,27 +102,47 @@ class GgufBpe : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* merges,
                            metadata.Strings("tokenizer.ggml.merges"));
     merges_.Reserve(merges->size());
-    std::string whole, part;
-    for (size_t i = 0; i < merges->size(); ++i) {
-      const std::string& text = (*merges)[i];
+    for (size_t first = 0; first < merges->size(); first += kMergesAtOnce) {
+      const size_t count = std::min(kMergesAtOnce, merges->size() - first);
+      SMELT_RETURN_IF_ERROR(AddSomeMerges({merges->data() + first, count}, first));
+    }
+    return absl::OkStatus();
+  }
+
+  // Merges whose ranks begin with `rank`.
+  absl::Status AddSomeMerges(std::span<const std::string> merges, size_t rank) {
+    std::string bytes;
+    const auto append = [&](std::string_view piece) {
+      if (mapped_ || !AppendBytesOfLevel(bytes, piece)) bytes += piece;
+      return bytes.size();
+    };
+    std::array<size_t, 2 * kMergesAtOnce> ends;
+    for (size_t i = 0; i < merges.size(); ++i) {
+      const std::string_view text = merges[i];
       const size_t space = text.find(' ', 1);
-      if (space == std::string::npos)
-        return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.merges: entry ", i, " \"",
+      if (space == std::string_view::npos)
+        return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.merges: entry ", rank + i, " \"",
                      Escape(text, 40), "\" has no space between two parts");
-      const auto raw = [&](std::string_view piece) {
-        part.clear();
-        if (mapped_ || !AppendBytesOfLevel(part, piece)) part = piece;
-        return std::string_view(part);
-      };
-      whole = raw(std::string_view(text).substr(0, space));
-      const int32_t left = table_.Find(whole);
-      const std::string_view second = raw(std::string_view(text).substr(space + 1));
-      const int32_t right = table_.Find(second);
-      whole += second;
-      const int32_t result = table_.Find(whole);
+      ends[2 * i] = append(text.substr(0, space));
+      ends[2 * i + 1] = append(text.substr(space + 1));
+    }
+    std::array<std::string_view, 3 * kMergesAtOnce> texts;  // left, right, both
+    std::array<int32_t, 3 * kMergesAtOnce> ids;
+    for (size_t i = 0, begin = 0; i < merges.size(); ++i) {
+      const std::string_view both = std::string_view(bytes).substr(begin, ends[2 * i + 1] - begin);
+      const size_t left = ends[2 * i] - begin;
+      texts[3 * i] = both.substr(0, left);
+      texts[3 * i + 1] = both.substr(left);
+      texts[3 * i + 2] = both;
+      begin = ends[2 * i + 1];
+    }
+    table_.FindAll(std::span(texts).first(3 * merges.size()), ids);
+    for (size_t i = 0; i < merges.size(); ++i) merges_.Prefetch(ids[3 * i], ids[3 * i + 1]);
+    for (size_t i = 0; i < merges.size(); ++i) {
+      const int32_t left = ids[3 * i], right = ids[3 * i + 1], result = ids[3 * i + 2];
       if (left < 0 || right < 0 || result < 0)
         continue;  // llama.cpp: a merge of unknown texts never applies
-      merges_.Set(left, right, {static_cast<uint32_t>(i), result});
+      merges_.Set(left, right, {static_cast<uint32_t>(rank + i), result});
     }
     return absl::OkStatus();
   }

@@ -30,6 +30,10 @@ class MergeTable {
       if (slots_[i].key == kFree) return nullptr;
     }
   }
+  /// Soon Set or Find of this pair will follow.
+  void Prefetch(int32_t left, int32_t right) const {
+    if (!slots_.empty()) __builtin_prefetch(&slots_[Hash(Key(left, right)) & (slots_.size() - 1)]);
+  }
   size_t count() const { return count_; }
 
  private:

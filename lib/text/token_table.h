@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,9 @@ class TokenTable {
   Added Add(int32_t id, std::string_view text);
   /// -1 when there is none.
   int32_t Find(std::string_view text) const;
+  /// ids[i] = Find(texts[i]). A lookup in a large table is a row of waits for memory; here those of
+  /// many overlap.
+  void FindAll(std::span<const std::string_view> texts, std::span<int32_t> ids) const;
   bool Has(int32_t id) const {
     return id >= 0 && static_cast<size_t>(id) < spans_.size() && spans_[id].length != kNone;
   }
@@ -57,12 +61,17 @@ class TokenTable {
     uint64_t offset = 0;
     uint32_t length = kNone;
   };
+  struct Slot {
+    int32_t id = -1;   ///< -1: free
+    uint32_t tag = 0;  ///< of the hash, so that other texts are seldom looked at
+  };
+  static uint32_t Tag(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
   void Rehash(size_t slots);
-  size_t SlotOf(std::string_view text) const;
+  size_t SlotOf(std::string_view text, uint64_t hash) const;
 
   std::string bytes_;
   std::vector<Span> spans_;
-  std::vector<int32_t> slots_;  ///< power of two; -1: free
+  std::vector<Slot> slots_;  ///< power of two
   size_t count_ = 0;
   size_t longest_ = 0;
 };
