@@ -5,7 +5,6 @@
 
 #include <bit>
 #include <filesystem>
-#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "lib/base/cat.h"
 #include "lib/base/status.h"
 #include "tests/formats/torch/checkpoint_builder.h"
+#include "tests/formats/torch/container_values.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -23,8 +23,10 @@ namespace {
 using testing::Archive;
 using testing::Bytes;
 using testing::Call;
+using testing::Dense;
 using testing::Dict;
 using ::testing::ElementsAre;
+using testing::ExpectSameTensors;
 using testing::Global;
 using ::testing::HasSubstr;
 using testing::Int;
@@ -46,40 +48,6 @@ absl::StatusOr<Container> Read(const std::string& bytes) {
   const auto view = std::as_bytes(std::span(bytes));
   std::vector<std::byte> copy(view.begin(), view.end());
   return ReadTorch(MemoryStorage("model.pt", std::move(copy)));
-}
-
-/// A tensor's elements in row-major order, whatever its strides.
-std::string Dense(const RawTensor& tensor) {
-  const size_t width = BitsOf(tensor.dtype) / 8;
-  std::string out;
-  std::vector<uint64_t> index(tensor.shape.size());
-  for (uint64_t n = tensor.elements(); n > 0; --n) {
-    uint64_t place = 0;
-    for (size_t i = 0; i < index.size(); ++i) {
-      place += index[i] * static_cast<uint64_t>(tensor.strides[i]);
-    }
-    std::string element(width, '\0');
-    EXPECT_TRUE(
-        tensor.storage
-            ->ReadAt(tensor.offset + place * width, std::as_writable_bytes(std::span(element)))
-            .ok());
-    out += element;
-    for (size_t i = index.size(); i-- > 0 && ++index[i] == tensor.shape[i];) index[i] = 0;
-  }
-  return out;
-}
-
-/// Every tensor of `expected` is in `got` with the same dtype, shape and values.
-void ExpectSameTensors(const Container& got, const Container& expected) {
-  std::map<std::string, const RawTensor*> by_name;
-  for (const RawTensor& tensor : got.tensors) by_name[tensor.name] = &tensor;
-  for (const RawTensor& tensor : expected.tensors) {
-    ASSERT_TRUE(by_name.contains(tensor.name)) << tensor.name;
-    const RawTensor& other = *by_name[tensor.name];
-    EXPECT_EQ(other.dtype, tensor.dtype) << tensor.name;
-    EXPECT_EQ(other.shape, tensor.shape) << tensor.name;
-    EXPECT_TRUE(Dense(other) == Dense(tensor)) << tensor.name;
-  }
 }
 
 Container Safetensors(const std::string& model) {
