@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -18,12 +17,7 @@ namespace smelt {
 namespace {
 
 constexpr double kUnknownPenalty = 10.0;
-
-size_t CountChars(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  }));
-}
+constexpr float kFarFromZero = 100000;  // where SentencePiece starts its sums at zero again
 
 // Number is float where SentencePiece itself is followed, double where the `tokenizers` library is:
 // sums that tie in one do not in the other.
@@ -49,8 +43,6 @@ class GgufUnigram : public GgufBase {
         frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
     }
     Number lowest = INFINITY;
-    best_ = std::numeric_limits<float>::min();  // SentencePiece's own start: user-defined pieces
-                                                // cost next to nothing
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
       const TokenType type = Type(id);
@@ -62,7 +54,6 @@ class GgufUnigram : public GgufBase {
       table_.Add(id, tokens_[i]);
       if (type != TokenType::kNormal) continue;
       lowest = std::min(lowest, static_cast<Number>(scores_[i]));
-      best_ = std::max(best_, static_cast<Number>(scores_[i]));
     }
     SMELT_ASSIGN_OR_RETURN(const double unknown_score,
                            metadata.FloatOr("smelt.tokenizer.unknown_score",
@@ -164,23 +155,31 @@ class GgufUnigram : public GgufBase {
       int32_t id = -1;
     };
     std::vector<Step> steps(word.size() + 1);
+    size_t reached = 0;
     for (size_t at = 0, width = 0; at < word.size(); at += width) {
       width = DecodeUtf8(word.substr(at, 4)).length;
       bool whole_char = false;
+      if (!pipeline_ && std::abs(steps[at].score) > kFarFromZero) {
+        const Number sum = steps[at].score;
+        steps[at].score = 0;
+        for (size_t i = at + 1; i <= reached; ++i) {
+          if (steps[i].from != SIZE_MAX) steps[i].score -= sum;
+        }
+      }
       const Number here = steps[at].score;
       const auto reach = [&](size_t length, int32_t id, Number sum) {
         Step& step = steps[at + length];
+        reached = std::max(reached, at + length);
         if (step.from == SIZE_MAX || sum > step.score) step = {sum, at, id};
       };
-      const auto visit = [&](size_t length, int32_t id, bool bonus) {
-        const auto chars = static_cast<Number>(CountChars(word.substr(at, length)));
-        const Number own = bonus ? static_cast<Number>(static_cast<double>(chars * best_) - 0.1)
-                                 : scores_[static_cast<size_t>(id)];
+      pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) {
+        // A user-defined piece beats every way of putting it together.
+        const Number own = IsFrozen(id)
+                               ? static_cast<Number>(0.1 * (static_cast<double>(length) - 1))
+                               : scores_[static_cast<size_t>(id)];
         reach(length, id, own + here);
         whole_char = whole_char || length == width;
-      };
-      pieces_.Prefixes(word.substr(at),
-                       [&](size_t length, int32_t id) { visit(length, id, IsFrozen(id)); });
+      });
       if (!whole_char) reach(width, -1, unknown_score_ + here);
     }
     std::vector<size_t> ends;
@@ -217,7 +216,7 @@ class GgufUnigram : public GgufBase {
   TokenTable table_;
   std::array<int32_t, 256> bytes_;
   std::unordered_map<int32_t, char> byte_of_;
-  Number unknown_score_ = 0, best_ = 0;
+  Number unknown_score_ = 0;
 };
 
 template <typename Number>

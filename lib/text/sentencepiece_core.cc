@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -15,11 +14,12 @@ namespace smelt {
 namespace {
 
 constexpr float kUnknownPenalty = 10.0f;
+// Sums beyond this start again at zero (SentencePiece since 0.2.2), so that float holds them.
+constexpr float kScoreReset = 100000.0f;
 
-size_t CountChars(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  }));
+// A user-defined piece of so many bytes is better than its parts (SentencePiece since 0.2.2).
+float UserDefinedScore(size_t length) {
+  return static_cast<float>(0.1 * (static_cast<double>(length) - 1));
 }
 
 }  // namespace
@@ -39,9 +39,7 @@ absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(Sente
                        core->model_.remove_extra_whitespaces, core->model_.escape_whitespaces,
                        core->model_.whitespace_as_suffix};
   std::vector<float> scores;
-  // SentencePiece starts its maximum at the smallest positive float, so user-defined pieces cost
-  // next to nothing.
-  float lowest = INFINITY, highest = std::numeric_limits<float>::min();
+  float lowest = INFINITY;
   const auto& pieces = core->model_.pieces;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
@@ -55,13 +53,9 @@ absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(Sente
     if (piece.type == PieceType::kUnused) core->has_unused_ = true;
     if (piece.type == PieceType::kControl || piece.type == PieceType::kUnknown)
       core->special_.Add({id, piece.text, false, false, false, false, true}, piece.text);
-    if (piece.type == PieceType::kNormal) {
-      lowest = std::min(lowest, piece.score);
-      highest = std::max(highest, piece.score);
-    }
+    if (piece.type == PieceType::kNormal) lowest = std::min(lowest, piece.score);
   }
   core->unknown_score_ = lowest - kUnknownPenalty;
-  core->best_score_ = highest;
   core->ranks_ = RankScores(scores);
   core->bytes_ = ByteTokens(core->tokens_);
   core->cuts_ =
@@ -160,20 +154,26 @@ absl::Status SentencePieceCore::EncodeUnigram(std::string_view word,
     int32_t id = -1;
   };
   std::vector<Node> best(word.size() + 1);
+  size_t farthest = 0;
   for (size_t at = 0; at < word.size();) {
     const size_t char_length = DecodeUtf8(word.substr(at, 4)).length;
+    if (std::fabs(best[at].score) > kScoreReset) {
+      const float offset = best[at].score;
+      for (size_t i = at; i <= farthest; ++i) {
+        if (i == at || best[i].begin >= 0) best[i].score -= offset;
+      }
+    }
     const float here = best[at].score;
     bool single = false;
     const auto offer = [&](size_t length, int32_t id, float score) {
       Node& node = best[at + length];
+      farthest = std::max(farthest, at + length);
       if (node.begin < 0 || score > node.score) node = {score, static_cast<int64_t>(at), id};
     };
     pieces_.Prefixes(word.substr(at), [&](size_t length, int32_t id) {
       const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
-      const auto chars = static_cast<float>(CountChars(word.substr(at, length)));
-      const float score = piece.type == PieceType::kUserDefined
-                              ? static_cast<float>(static_cast<double>(chars * best_score_) - 0.1)
-                              : piece.score;
+      const float score =
+          piece.type == PieceType::kUserDefined ? UserDefinedScore(length) : piece.score;
       offer(length, id, score + here);
       single = single || length == char_length;
     });

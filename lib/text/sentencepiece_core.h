@@ -51,7 +51,7 @@ class SentencePieceCore : public TokenizerCore {
   BlankCuts cuts_;
   std::array<int32_t, 256> bytes_;
   int32_t unknown_ = 0;
-  float unknown_score_ = 0, best_score_ = 0;
+  float unknown_score_ = 0;
   size_t size_ = 0;
   bool has_unused_ = false;
   std::vector<AddedToken> declared_;

@@ -95,7 +95,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values("bl-nfc-split", "bl-nfkc-added-flags", "bl-prefix-roberta", "bl-punct-digits",
                       "bl-split-ignore-merges", "bpe-end-of-word", "split-behaviours",
                       "split-invert-nofuse", "spm-bpe-noprefix", "spm-bpe-suffix", "spm-gemma",
-                      "spm-legacy", "spm-metaspace-first", "spm-unigram-rules",
+                      "spm-legacy", "spm-metaspace-first", "spm-unigram-bytes", "spm-unigram-rules",
                       "unigram-precompiled", "wordlevel-nfkd", "wordpiece-bert", "wordpiece-cased",
                       "wordpiece-sequence"));
 
