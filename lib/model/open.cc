@@ -167,6 +167,16 @@ class DirectoryReader {
     return value->as_int();
   }
 
+  /// params.json names no ids: those of SentencePiece's own beginning and end.
+  void NameOwnIds(ConfigTokenIds& ids) const {
+    constexpr int32_t kControl = 16;  // they are among the first
+    for (int32_t id = 0; id < std::min<int32_t>(kControl, tokenizer_->size()); ++id) {
+      const std::string piece = tokenizer_->Piece(id);
+      if (piece == "<s>" && !ids.bos) ids.bos = id;
+      if (piece == "</s>" && !ids.eos) ids.eos = id;
+    }
+  }
+
   absl::Status WriteMetadata(const Family& family, const Config& config,
                              const DescribedModel& model, Metadata& out) {
     GeneralInputs inputs;
@@ -191,6 +201,7 @@ class DirectoryReader {
                           TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
                           TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),
                           TokenId(config, "cls_token_id")};
+    if (config.name() == "params.json") NameOwnIds(options.config_ids);
     return tokenizer_->WriteVocabulary(options, out, opened_.notes);
   }
 

@@ -12,6 +12,7 @@
 #include "infer/session.h"
 #include "lib/base/json.h"
 #include "lib/model/open.h"
+#include "tests/testing/golden.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -29,8 +30,9 @@ class Fixture : public ::testing::TestWithParam<const char*> {
   void SetUp() override {
     SMELT_REQUIRE_SHARED();
     directory_ = testing::SharedPath(std::string("fixtures/models/") + GetParam());
+    recorded_ = testing::GoldenFolder(directory_);
     absl::StatusOr<JsonValue> golden =
-        ParseJsonValue(testing::ReadFile(directory_ + "/golden.json"), "golden.json");
+        ParseJsonValue(testing::ReadFile(recorded_ + "/golden.json"), "golden.json");
     SMELT_ASSERT_OK(golden);
     golden_ = *std::move(golden);
     absl::StatusOr<OpenedModel> opened = OpenModel(directory_, {.vocabulary = false, .pre = {}});
@@ -61,7 +63,7 @@ class Fixture : public ::testing::TestWithParam<const char*> {
 
   // Logits of the file's last rows against ours.
   void ExpectLogits(const std::string& file) {
-    absl::StatusOr<Container> golden = OpenSafetensors(directory_ + "/" + file);
+    absl::StatusOr<Container> golden = OpenSafetensors(recorded_ + "/" + file);
     SMELT_ASSERT_OK(golden);
     std::vector<int64_t> tokens;
     std::vector<float> expected;
@@ -109,7 +111,7 @@ class Fixture : public ::testing::TestWithParam<const char*> {
     EXPECT_EQ(continuation, expected);
   }
 
-  std::string directory_;
+  std::string directory_, recorded_;  // the model, what was recorded of it
   JsonValue golden_;
   OpenedModel model_;
 };
@@ -137,8 +139,8 @@ INSTANTIATE_TEST_SUITE_P(Models, Fixture,
                          ::testing::Values("llama", "llama-spm", "mistral", "mixtral", "qwen2",
                                            "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2",
                                            "gemma3", "phi3", "gpt2", "gptneox", "starcoder2",
-                                           "olmo2", "mamba", "mamba2", "codestral-mamba-hf",
-                                           "jamba"),
+                                           "olmo2", "mamba", "mamba2", "codestral-mamba",
+                                           "codestral-mamba-hf", "jamba"),
                          [](const auto& param) {
                            std::string name = param.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -67,7 +67,8 @@ INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures,
                                            "olmo2"),
                          NameOf);
 INSTANTIATE_TEST_SUITE_P(StateSpace, ConvertFixtures,
-                         ::testing::Values("mamba", "mamba2", "codestral-mamba-hf", "jamba"),
+                         ::testing::Values("mamba", "mamba2", "codestral-mamba",
+                                           "codestral-mamba-hf", "jamba"),
                          NameOf);
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "lib/base/json.h"
 #include "lib/model/open.h"
 #include "tests/model/expected_gguf.h"
+#include "tests/testing/golden.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -43,13 +44,14 @@ class FamiliesGolden : public ::testing::TestWithParam<std::string> {
     auto opened = OpenModel(folder_, options);
     SMELT_ASSERT_OK(opened);
     model_ = *std::move(opened);
-    auto golden = ParseJsonValue(testing::ReadFile(folder_ + "/golden.json"), "golden.json");
+    recorded_ = testing::GoldenFolder(folder_);
+    auto golden = ParseJsonValue(testing::ReadFile(recorded_ + "/golden.json"), "golden.json");
     SMELT_ASSERT_OK(golden);
     golden_ = *std::move(golden);
   }
 
   void CompareLogits(const std::string& file, int64_t first_row) {
-    auto recorded = OpenSafetensors(folder_ + "/" + file);
+    auto recorded = OpenSafetensors(recorded_ + "/" + file);
     SMELT_ASSERT_OK(recorded);
     const std::vector<int64_t> tokens = Values<int64_t>(*recorded->Find("tokens"));
     const RawTensor& logits = *recorded->Find("logits");
@@ -108,7 +110,7 @@ class FamiliesGolden : public ::testing::TestWithParam<std::string> {
     EXPECT_EQ(made, expected);
   }
 
-  std::string folder_;
+  std::string folder_, recorded_;
   OpenedModel model_;
   JsonValue golden_;
 };
@@ -148,7 +150,8 @@ INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden,
                                            "olmo2"),
                          NameOf);
 INSTANTIATE_TEST_SUITE_P(StateSpace, FamiliesGolden,
-                         ::testing::Values("mamba", "mamba2", "codestral-mamba-hf", "jamba"),
+                         ::testing::Values("mamba", "mamba2", "codestral-mamba",
+                                           "codestral-mamba-hf", "jamba"),
                          NameOf);
 
 }  // namespace
