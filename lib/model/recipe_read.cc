@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "lib/base/float16.h"
 #include "lib/base/status.h"
 #include "lib/model/recipe.h"
 #include "lib/model/weights.h"
@@ -321,12 +322,36 @@ absl::Status ReadRecipeRows(const TensorInfo& info, uint64_t first, uint64_t cou
   return absl::OkStatus();
 }
 
+namespace {
+
+/// Stored rows of leaves that are stored column by column: turned as f32, which holds every value
+/// of the stored types.
+absl::Status ReadTurnedRows(const TensorInfo& info, uint64_t first, uint64_t count,
+                            std::byte* out) {
+  const uint64_t n = count * info.shape.columns();
+  std::vector<float> values(n);
+  SMELT_RETURN_IF_ERROR(ReadRecipeRows(info, first, count, values.data()));
+  if (info.type == TensorType::kF32) {
+    std::memcpy(out, values.data(), n * sizeof(float));
+    return absl::OkStatus();
+  }
+  for (uint64_t i = 0; i < n; ++i) {
+    const uint16_t half =
+        info.type == TensorType::kF16 ? F32ToF16(values[i]) : F32ToBf16(values[i]);
+    std::memcpy(out + i * sizeof half, &half, sizeof half);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status ReadRecipeRawRows(const TensorInfo& info, uint64_t first, uint64_t count,
                                std::byte* out) {
   if (!info.recipe->only_gathers() || info.recipe->leaves.empty()) {
     return Error(ErrorCode::kUnsupported, "tensor ", info.name,
                  " is computed, it has no stored bytes");
   }
+  bool turned = false;  // an archive's view may be a transposed matrix
   for (const Leaf& leaf : info.recipe->leaves) {
     const auto* raw = std::get_if<RawLeaf>(&leaf);
     if (raw != nullptr && SameTensorType(raw->tensor.dtype) != info.type) {
@@ -334,11 +359,10 @@ absl::Status ReadRecipeRawRows(const TensorInfo& info, uint64_t first, uint64_t 
     }
     if (raw == nullptr) continue;
     SMELT_ASSIGN_OR_RETURN(const LeafView view, View(*raw));
-    if (view.row_step < view.column_step) {
-      return Error(ErrorCode::kUnsupported, "tensor ", info.name, " is stored transposed");
-    }
+    turned |= view.row_step < view.column_step;
   }
   if (count == 0) return absl::OkStatus();
+  if (turned) return ReadTurnedRows(info, first, count, out);
   const MatrixRange range = RangeOf(info, first, count);
   TileReader reader(info, range.first, range.count);
   const uint64_t size = Info(info.type).block_bytes, n = count * info.shape.columns();

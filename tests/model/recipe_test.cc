@@ -91,6 +91,25 @@ void ExpectRows(const ModelSource& source, const std::vector<float>& expected) {
   }
 }
 
+/// Stored bytes of all rows, in two tiles, are `expected` in the stored type.
+void ExpectRawRows(const ModelSource& source, const std::vector<float>& expected) {
+  const TensorInfo& info = source.tensors()[0];
+  const uint64_t rows = info.shape.rows(), columns = info.shape.columns(), half = rows / 2;
+  const uint64_t size = Info(info.type).block_bytes;
+  std::vector<std::byte> bytes(rows * columns * size);
+  SMELT_ASSERT_OK(source.ReadRawRows(0, 0, half, bytes.data()));
+  SMELT_ASSERT_OK(source.ReadRawRows(0, half, rows - half, bytes.data() + half * columns * size));
+  for (uint64_t i = 0; i < expected.size(); ++i) {
+    float value = 0;
+    uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data() + i * size, sizeof bits);
+    if (info.type == TensorType::kF32) std::memcpy(&value, bytes.data() + i * size, sizeof value);
+    if (info.type == TensorType::kF16) value = F16ToF32(bits);
+    if (info.type == TensorType::kBF16) value = Bf16ToF32(bits);
+    ASSERT_EQ(value, expected[i]) << Info(info.type).name << " element " << i;
+  }
+}
+
 TEST(RecipeTest, EveryStoredTypeReadsTheSame) {
   const Matrix m = RandomMatrix(9, 5, 1);
   for (RawType type : {RawType::kF64, RawType::kF32, RawType::kF16, RawType::kBF16}) {
@@ -226,16 +245,24 @@ TEST(RecipeTest, ElementOperationsInOrder) {
 
 TEST(RecipeTest, StridedViewsOfAnArchive) {
   const Matrix m = RandomMatrix(10, 12, 40);
-  RawTensor tensor = Raw("view", RawType::kF32, {10, 12}, m.values);
-  tensor.shape = {12, 5};  // transposed, every other stored row
-  tensor.strides = {1, 24};
-  Recipe recipe;
-  recipe.leaves.push_back(RawLeaf{tensor, 5});
-  std::vector<float> expected;
-  for (uint64_t r = 0; r < 12; ++r) {
-    for (uint64_t c = 0; c < 5; ++c) expected.push_back(m.at(2 * c, r));
+  for (RawType type : {RawType::kF32, RawType::kF16, RawType::kBF16}) {
+    RawTensor tensor = Raw("view", type, {10, 12}, m.values);
+    tensor.shape = {12, 5};  // transposed, every other stored row
+    tensor.strides = {1, 24};
+    Recipe recipe;
+    recipe.leaves.push_back(RawLeaf{tensor, 5});
+    const auto rounded = [type](float v) {
+      return type == RawType::kF16 ? F16ToF32(F32ToF16(v)) : v;
+    };
+    std::vector<float> expected;
+    for (uint64_t r = 0; r < 12; ++r) {
+      for (uint64_t c = 0; c < 5; ++c) expected.push_back(rounded(m.at(2 * c, r)));
+    }
+    const auto source = Source(Tensor("view", {5, 12}, recipe));
+    ExpectRows(*source, expected);
+    ASSERT_EQ(source->tensors()[0].type, *SameTensorType(type));
+    ExpectRawRows(*source, expected);
   }
-  ExpectRows(*Source(Tensor("view", {5, 12}, recipe)), expected);
 }
 
 TEST(RecipeTest, NotFiniteIsNamedByItsPlaceInTheSource) {
