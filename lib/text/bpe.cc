@@ -72,24 +72,19 @@ class Bpe : public Model {
         return absl::OkStatus();
       }
     }
-    std::vector<Symbol> symbols;
+    SymbolList symbols;
     SMELT_RETURN_IF_ERROR(Symbols(word, symbols));
-    if (symbols.empty()) return absl::OkStatus();
-    MergeSymbols(symbols, [&](int32_t left, int32_t right) {
-      return merges_.Find(symbols[left].id, symbols[right].id);
+    MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
+      return merges_.Find(symbols.id(left), symbols.id(right));
     });
-    for (int32_t i = 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
+    for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) out.push_back(symbols.id(i));
     return absl::OkStatus();
   }
 
  private:
-  absl::Status Symbols(std::string_view word, std::vector<Symbol>& symbols) const {
-    symbols.reserve(word.size());
-    const auto add = [&](int32_t id) {
-      const auto index = static_cast<int32_t>(symbols.size());
-      if (index > 0) symbols.back().next = index;
-      symbols.push_back({id, 0, index - 1, -1});
-    };
+  absl::Status Symbols(std::string_view word, SymbolList& symbols) const {
+    symbols.Reserve(word.size());
+    const auto add = [&](int32_t id) { symbols.Add(id); };
     bool unknown_waits = false;
     std::string dressed;
     for (size_t i = 0; i < word.size();) {

@@ -158,53 +158,59 @@ class GgufBpe : public GgufBase {
     if (mapped_) {
       if (AppendBytesOfLevel(bytes, word)) word = bytes;
     }
-    std::vector<int32_t> ids;
-    ids.reserve(word.size());
+    if (word.size() > kShortWord) {
+      SymbolList symbols;
+      symbols.Reserve(word.size());
+      ForEachSingle(word, [&](int32_t id) { symbols.Add(id); });
+      MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
+        return merges_.Find(symbols.id(left), symbols.id(right));
+      });
+      for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) out.push_back(symbols.id(i));
+      return;
+    }
+    std::array<int32_t, kShortWord> ids;
+    size_t count = 0;
+    ForEachSingle(word, [&](int32_t id) { ids[count++] = id; });
+    MergeShort(ids.data(), count);
+    out.insert(out.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+
+  // The tokens of single bytes, before any merge.
+  template <typename Add>
+  void ForEachSingle(std::string_view word, const Add& add) const {
     bool unknown_before = false;
     for (const char c : word) {
       const int32_t id = single_[static_cast<unsigned char>(c)];
       const bool unknown = id < 0;
-      if (!unknown) ids.push_back(id);
-      if (unknown && unknown_ >= 0 && !(unknown_before && fuse_unknown_)) ids.push_back(unknown_);
+      if (!unknown) add(id);
+      if (unknown && unknown_ >= 0 && !(unknown_before && fuse_unknown_)) add(unknown_);
       unknown_before = unknown;
-    }
-    if (ids.size() <= kShortWord) {
-      MergeShort(ids);
-      out.insert(out.end(), ids.begin(), ids.end());
-    } else {
-      MergeLong(ids, out);
     }
   }
 
   // The lowest rank first, looked for anew each time: faster than a queue for words as they are.
-  void MergeShort(std::vector<int32_t>& ids) const {
-    while (ids.size() > 1) {
+  void MergeShort(int32_t* ids, size_t& count) const {
+    // Looking at a pair again costs a walk into a large table: what was found stays in `found`.
+    std::array<const Merge*, kShortWord> found;
+    for (size_t i = 0; i + 1 < count; ++i) merges_.Prefetch(ids[i], ids[i + 1]);
+    for (size_t i = 0; i + 1 < count; ++i) found[i] = merges_.Find(ids[i], ids[i + 1]);
+    while (count > 1) {
       size_t best = 0;
-      const Merge* best_merge = nullptr;
-      for (size_t i = 0; i + 1 < ids.size(); ++i) {
-        const Merge* merge = merges_.Find(ids[i], ids[i + 1]);
-        if (merge != nullptr && (best_merge == nullptr || merge->rank < best_merge->rank)) {
+      const Merge* merge = nullptr;
+      for (size_t i = 0; i + 1 < count; ++i) {
+        if (found[i] != nullptr && (merge == nullptr || found[i]->rank < merge->rank)) {
           best = i;
-          best_merge = merge;
+          merge = found[i];
         }
       }
-      if (best_merge == nullptr) return;
-      ids[best] = best_merge->id;
-      ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+      if (merge == nullptr) return;
+      ids[best] = merge->id;
+      std::copy(ids + best + 2, ids + count, ids + best + 1);
+      if (best + 2 < count) std::copy(&found[best + 2], &found[count - 1], &found[best + 1]);
+      --count;
+      if (best > 0) found[best - 1] = merges_.Find(ids[best - 1], ids[best]);
+      if (best + 1 < count) found[best] = merges_.Find(ids[best], ids[best + 1]);
     }
-  }
-
-  void MergeLong(const std::vector<int32_t>& ids, std::vector<int32_t>& out) const {
-    std::vector<Symbol> symbols;
-    symbols.reserve(ids.size());
-    for (size_t i = 0; i < ids.size(); ++i) {
-      const auto index = static_cast<int32_t>(i);
-      symbols.push_back({ids[i], 0, index - 1, i + 1 < ids.size() ? index + 1 : -1});
-    }
-    MergeSymbols(symbols, [&](int32_t left, int32_t right) {
-      return merges_.Find(symbols[left].id, symbols[right].id);
-    });
-    for (int32_t i = 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
   }
 
   std::unique_ptr<PreTokenizer> splits_;

@@ -163,34 +163,28 @@ class GgufSentencePiece : public GgufBase {
   }
 
   void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
-    std::vector<Symbol> symbols;
-    symbols.reserve(word.size());
+    SymbolList symbols;
+    symbols.Reserve(word.size());
     for (size_t at = 0; at < word.size();) {
       size_t length = 0;
       frozen_.Prefixes(word.substr(at), [&](size_t n, int32_t) { length = n; });
       const bool frozen = length > 0;
       if (!frozen) length = DecodeUtf8(word.substr(at, 4)).length;
-      const auto index = static_cast<int32_t>(symbols.size());
-      if (index > 0) symbols.back().next = index;
-      symbols.push_back({-1, static_cast<uint32_t>(at), index - 1, -1, false, frozen});
+      symbols.Add(frozen ? SymbolList::kFrozen : SymbolList::kNoId, static_cast<uint32_t>(length));
       at += length;
     }
-    if (symbols.empty()) return;
-    const auto length_of = [&](const Symbol& s) {
-      return (s.next < 0 ? word.size() : symbols[s.next].begin) - s.begin;
-    };
     std::unordered_map<int32_t, size_t> left_of;  // unused tokens: how long the left part was
     MergeByText(
         word, table_, ranks_,
-        [&](int32_t id, const Symbol& a, const Symbol&) {
-          if (has_unused_ && Type(id) == TokenType::kUnused) left_of[id] = length_of(a);
+        [&](int32_t id, uint32_t left, uint32_t right) {
+          if (has_unused_ && Type(id) == TokenType::kUnused) left_of[id] = right - left;
           return Mergeable(id);
         },
         symbols);
     bool unknown_before = false;
     std::vector<std::string_view> todo;
-    for (int32_t i = 0; i >= 0; i = symbols[i].next) {
-      todo.assign(1, word.substr(symbols[i].begin, length_of(symbols[i])));
+    for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) {
+      todo.assign(1, word.substr(i, symbols.Next(i) - i));
       while (!todo.empty()) {
         const std::string_view text = todo.back();
         todo.pop_back();

@@ -34,28 +34,29 @@ void MergeTable::Set(int32_t left, int32_t right, Merge merge) {
 
 void PairLists::Push(MergeCandidate pair) {
   List& list = lists_[pair.rank];
-  if (list.next == list.in_order.size() && list.late.empty()) ranks_.push(pair.rank);
-  if (list.in_order.empty() || list.in_order.back().position <= pair.position) {
-    list.in_order.push_back(pair);
+  if (list.in_order.empty() && list.late.empty()) ranks_.push(pair.rank);
+  if (list.in_order.empty() || list.in_order.back() <= pair.position) {
+    list.in_order.push_back(pair.position);
   } else {
-    list.late.push(pair);
+    list.late.push(pair.position);
   }
 }
 
 MergeCandidate PairLists::Pop() {
-  List& list = lists_[ranks_.top()];
-  const bool ordered = list.next < list.in_order.size();
-  MergeCandidate pair;
-  if (!list.late.empty() && (!ordered || list.in_order[list.next] > list.late.top())) {
-    pair = list.late.top();
+  const uint32_t rank = ranks_.top();
+  const auto entry = lists_.find(rank);
+  List& list = entry->second;
+  MergeCandidate pair{rank, 0};
+  if (!list.late.empty() && (list.in_order.empty() || list.in_order.front() > list.late.top())) {
+    pair.position = list.late.top();
     list.late.pop();
   } else {
-    pair = list.in_order[list.next++];
+    pair.position = list.in_order.front();
+    list.in_order.pop_front();
   }
-  if (list.next == list.in_order.size()) {
-    list.in_order.clear();
-    list.next = 0;
-    if (list.late.empty()) ranks_.pop();
+  if (list.in_order.empty() && list.late.empty()) {
+    lists_.erase(entry);
+    ranks_.pop();
   }
   return pair;
 }

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <queue>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace smelt {
@@ -54,20 +56,49 @@ class MergeTable {
   size_t count_ = 0;
 };
 
-/// A part of a word: an id (negative: no token has this text), and where its bytes begin. Linked in
-/// both directions.
-struct Symbol {
-  int32_t id;
-  uint32_t begin;
-  int32_t previous, next;  ///< -1 at the ends
-  bool dead = false;
-  bool frozen = false;  ///< takes no part in merges
+/// The symbols of a word while they merge, in 8 bytes per place, so that a word may be megabytes
+/// long. A symbol is named by its first place. Its length stands at its first and at its last
+/// place, so that both neighbours are found.
+class SymbolList {
+ public:
+  static constexpr int32_t kNoId = -1;    ///< no token has this text
+  static constexpr int32_t kFrozen = -2;  ///< takes no part in merges
+
+  void Reserve(size_t places) { places_.reserve(places); }
+  void Clear() { places_.clear(); }
+  /// `width` > 0: places that the symbol takes.
+  void Add(int32_t id, uint32_t width = 1) {
+    places_.push_back({id, width});
+    for (uint32_t i = 1; i < width; ++i) places_.push_back({kDead, width});
+  }
+  uint32_t size() const { return static_cast<uint32_t>(places_.size()); }  ///< in places
+  int32_t id(uint32_t symbol) const { return places_[symbol].id; }
+  /// size() behind the last one.
+  uint32_t Next(uint32_t symbol) const { return symbol + places_[symbol].width; }
+  uint32_t Previous(uint32_t symbol) const { return symbol - places_[symbol - 1].width; }
+  /// False for a place inside a symbol.
+  bool IsSymbol(uint32_t place) const { return places_[place].id != kDead; }
+  /// Makes one of a symbol and the next.
+  void Join(uint32_t symbol, int32_t id) {
+    const uint32_t next = Next(symbol), end = Next(next);
+    places_[next].id = kDead;
+    places_[symbol] = {id, end - symbol};
+    places_[end - 1].width = end - symbol;
+  }
+
+ private:
+  static constexpr int32_t kDead = -3;
+  struct Place {
+    int32_t id;
+    uint32_t width;
+  };
+  std::vector<Place> places_;
 };
 
+/// A merge that may be waiting: of the symbol at `position` and the next.
 struct MergeCandidate {
   uint32_t rank;
   uint32_t position;
-  int32_t id;
   friend bool operator>(const MergeCandidate& a, const MergeCandidate& b) {
     return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
   }
@@ -89,7 +120,8 @@ class PairHeap {
 };
 
 /// The same for very long texts. They have few different ranks, so positions wait in one list per
-/// rank, nearly always in order already, and cost no walk through a heap beyond the caches.
+/// rank, nearly always in order already, and cost no walk through a heap beyond the caches. What
+/// was taken from a list is freed as it goes on.
 class PairLists {
  public:
   void Push(MergeCandidate pair);
@@ -98,44 +130,40 @@ class PairLists {
 
  private:
   struct List {
-    std::vector<MergeCandidate> in_order;
-    size_t next = 0;
-    std::priority_queue<MergeCandidate, std::vector<MergeCandidate>, std::greater<>> late;
+    std::deque<uint32_t> in_order;
+    std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>> late;
   };
   std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>>
       ranks_;  ///< of lists that are not empty
   std::unordered_map<uint32_t, List> lists_;
 };
 
-/// Merges until nothing merges. `find(left, right)` gives a pointer to a Merge or nullptr, from two
-/// symbols' indices. What remains is linked from symbols[0]. O(n log n).
+/// Merges until nothing merges. `find(left, right)` gives a pointer to a Merge or nullptr (or an
+/// optional one), from two neighbouring symbols. O(n log n).
 template <typename Queue, typename Find>
-void MergeWith(Queue& queue, std::vector<Symbol>& symbols, const Find& find) {
-  const auto consider = [&](int32_t left) {
-    if (left < 0 || symbols[left].next < 0) return;
-    if (const auto merge = find(left, symbols[left].next)) {
-      queue.Push({merge->rank, static_cast<uint32_t>(left), merge->id});
-    }
+void MergeWith(Queue& queue, SymbolList& symbols, const Find& find) {
+  const auto consider = [&](uint32_t left) {
+    const uint32_t right = symbols.Next(left);
+    if (right == symbols.size()) return;
+    if (const auto merge = find(left, right)) queue.Push({merge->rank, left});
   };
-  for (size_t i = 0; i + 1 < symbols.size(); ++i) consider(static_cast<int32_t>(i));
+  for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) consider(i);
   while (!queue.empty()) {
     const MergeCandidate pair = queue.Pop();
-    Symbol& left = symbols[pair.position];
-    if (left.dead || left.next < 0) continue;
-    const auto merge = find(static_cast<int32_t>(pair.position), left.next);
-    if (!merge || merge->id != pair.id || merge->rank != pair.rank) continue;  // outdated
-    Symbol& right = symbols[left.next];
-    right.dead = true;
-    left.id = pair.id;
-    left.next = right.next;
-    if (right.next >= 0) symbols[right.next].previous = static_cast<int32_t>(pair.position);
-    consider(left.previous);
-    consider(static_cast<int32_t>(pair.position));
+    if (!symbols.IsSymbol(pair.position)) continue;
+    const uint32_t next = symbols.Next(pair.position);
+    if (next == symbols.size()) continue;
+    // Another pair of the same rank at the same place would have been the next in any case.
+    const auto merge = find(pair.position, next);
+    if (!merge || merge->rank != pair.rank) continue;  // outdated
+    symbols.Join(pair.position, merge->id);
+    if (pair.position > 0) consider(symbols.Previous(pair.position));
+    consider(pair.position);
   }
 }
 
 template <typename Find>
-void MergeSymbols(std::vector<Symbol>& symbols, const Find& find) {
+void MergeSymbols(SymbolList& symbols, const Find& find) {
   constexpr size_t kLong = 4096;
   if (symbols.size() < kLong) {
     PairHeap queue;

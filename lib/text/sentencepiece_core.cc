@@ -95,38 +95,31 @@ void SentencePieceCore::Put(std::string_view text, int32_t id, std::vector<int32
 }
 
 void SentencePieceCore::EncodeBpe(std::string_view word, std::vector<int32_t>& out) const {
-  std::vector<Symbol> symbols;
-  symbols.reserve(word.size());
+  SymbolList symbols;
+  symbols.Reserve(word.size());
   for (size_t at = 0; at < word.size();) {
     size_t length = 0;
     user_defined_.Prefixes(word.substr(at), [&](size_t n, int32_t) { length = n; });
     const bool frozen = length > 0;
     if (!frozen) length = DecodeUtf8(word.substr(at, 4)).length;
-    int32_t id = tokens_.Find(word.substr(at, length));
-    if (id == unknown_) id = -1;
-    const auto index = static_cast<int32_t>(symbols.size());
-    if (index > 0) symbols.back().next = index;
-    symbols.push_back({id, static_cast<uint32_t>(at), index - 1, -1, false, frozen});
+    symbols.Add(frozen ? SymbolList::kFrozen : SymbolList::kNoId, static_cast<uint32_t>(length));
     at += length;
   }
-  if (symbols.empty()) return;
   std::unordered_map<int32_t, std::pair<size_t, size_t>>
       split_of;  // unused piece: lengths of the two parts last seen
-  const auto length_of = [&](const Symbol& s) {
-    return (s.next < 0 ? word.size() : symbols[s.next].begin) - s.begin;
-  };
   MergeByText(
       word, tokens_, ranks_,
-      [&](int32_t id, const Symbol& a, const Symbol& b) {
+      [&](int32_t id, uint32_t left, uint32_t right) {
         if (!Mergeable(id)) return false;
         if (has_unused_ && model_.pieces[static_cast<size_t>(id)].type == PieceType::kUnused)
-          split_of[id] = {length_of(a), length_of(b)};
+          split_of[id] = {right - left, symbols.Next(right) - right};
         return true;
       },
       symbols);
   bool unknown_before = false;
-  for (int32_t i = 0; i >= 0; i = symbols[i].next) {
-    std::vector<std::string_view> todo = {word.substr(symbols[i].begin, length_of(symbols[i]))};
+  std::vector<std::string_view> todo;
+  for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) {
+    todo.assign(1, word.substr(i, symbols.Next(i) - i));
     while (!todo.empty()) {
       const std::string_view text = todo.back();
       todo.pop_back();

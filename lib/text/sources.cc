@@ -80,29 +80,25 @@ void AppendAllWays(const TokenTable& ranks, MergeList& merges) {
 // The same with one way per token: the two parts that merging everything of a lower rank leaves of
 // it.
 void AppendOneWay(const TokenTable& ranks, MergeList& merges) {
-  std::vector<Symbol> symbols;
+  SymbolList symbols;
   std::string left, right;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
     const std::string_view bytes = ranks.Text(static_cast<int32_t>(rank));
     if (bytes.size() < 2) continue;
-    symbols.clear();
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      const auto index = static_cast<int32_t>(i);
-      symbols.push_back(
-          {0, static_cast<uint32_t>(i), index - 1, i + 1 < bytes.size() ? index + 1 : -1});
-    }
-    MergeSymbols(symbols, [&](int32_t a, int32_t b) -> std::optional<Merge> {
-      const size_t end = symbols[b].next < 0 ? bytes.size() : symbols[symbols[b].next].begin;
-      const int32_t id = ranks.Find(bytes.substr(symbols[a].begin, end - symbols[a].begin));
+    symbols.Clear();
+    for (size_t i = 0; i < bytes.size(); ++i) symbols.Add(0);
+    MergeSymbols(symbols, [&](uint32_t a, uint32_t b) -> std::optional<Merge> {
+      const int32_t id = ranks.Find(bytes.substr(a, symbols.Next(b) - a));
       if (id < 0 || id >= static_cast<int32_t>(rank)) return std::nullopt;
       return Merge{static_cast<uint32_t>(id), id};
     });
-    const int32_t second = symbols[0].next;
-    if (second < 0 || symbols[second].next >= 0) continue;  // reached as a whole only
+    const uint32_t second = symbols.Next(0);
+    if (second == symbols.size() || symbols.Next(second) != symbols.size())
+      continue;  // reached as a whole only
     left.clear();
     right.clear();
-    AppendByteLevel(left, bytes.substr(0, symbols[second].begin));
-    AppendByteLevel(right, bytes.substr(symbols[second].begin));
+    AppendByteLevel(left, bytes.substr(0, second));
+    AppendByteLevel(right, bytes.substr(second));
     merges.Add(left, right);
   }
 }

@@ -15,20 +15,18 @@ namespace smelt {
 /// Ranks of scores: 0 for the best, equal scores have equal ranks.
 std::vector<uint32_t> RankScores(const std::vector<float>& scores);
 
-/// Merges `symbols` (whose begins are offsets into `text`). `accept(id)` says whether a piece can
-/// be the result of a merge.
+/// Merges `symbols`, whose places are the bytes of `text`. `accept(id, left, right)` says whether a
+/// piece can be the result of joining two symbols.
 template <typename Accept>
 void MergeByText(std::string_view text, const TokenTable& tokens,
-                 const std::vector<uint32_t>& ranks, const Accept& accept,
-                 std::vector<Symbol>& symbols) {
-  const auto find = [&](int32_t left, int32_t right) -> std::optional<Merge> {
-    const Symbol& a = symbols[left];
-    const Symbol& b = symbols[right];
-    if (a.frozen || b.frozen) return std::nullopt;
-    const size_t end = b.next < 0 ? text.size() : symbols[b.next].begin;
-    if (end - a.begin > tokens.longest()) return std::nullopt;
-    const int32_t id = tokens.Find(text.substr(a.begin, end - a.begin));
-    if (id < 0 || !accept(id, a, b)) return std::nullopt;
+                 const std::vector<uint32_t>& ranks, const Accept& accept, SymbolList& symbols) {
+  const auto find = [&](uint32_t left, uint32_t right) -> std::optional<Merge> {
+    if (symbols.id(left) == SymbolList::kFrozen || symbols.id(right) == SymbolList::kFrozen)
+      return std::nullopt;
+    const uint32_t length = symbols.Next(right) - left;
+    if (length > tokens.longest()) return std::nullopt;
+    const int32_t id = tokens.Find(text.substr(left, length));
+    if (id < 0 || !accept(id, left, right)) return std::nullopt;
     return Merge{ranks[static_cast<size_t>(id)], id};
   };
   MergeSymbols(symbols, find);
