@@ -138,17 +138,18 @@ bool LooksLikePickle(std::string_view start) {
   return start.size() >= 2 && start[0] == '\x80' && start[1] >= 2;
 }
 
-absl::StatusOr<Container> ReadTorchLegacy(std::shared_ptr<Storage> file) {
+absl::StatusOr<Container> ReadTorchLegacy(std::shared_ptr<Storage> file,
+                                          std::vector<PickleRefusal>* refused) {
   const std::string name = Escape(file->name());
-  SMELT_ASSIGN_OR_RETURN(const Pickle magic, ReadPickle(*file));
+  SMELT_ASSIGN_OR_RETURN(const Pickle magic, ReadPickle(*file, 0, refused));
   if (magic.kind(magic.root()) != ValueKind::kBigInt || magic.text(magic.root()) != kMagic) {
     return CheckHeader(magic, magic, magic, name);
   }
-  SMELT_ASSIGN_OR_RETURN(const Pickle protocol, ReadPickle(*file, magic.end()));
-  SMELT_ASSIGN_OR_RETURN(const Pickle system, ReadPickle(*file, protocol.end()));
+  SMELT_ASSIGN_OR_RETURN(const Pickle protocol, ReadPickle(*file, magic.end(), refused));
+  SMELT_ASSIGN_OR_RETURN(const Pickle system, ReadPickle(*file, protocol.end(), refused));
   SMELT_RETURN_IF_ERROR(CheckHeader(magic, protocol, system, name));
-  SMELT_ASSIGN_OR_RETURN(const Pickle object, ReadPickle(*file, system.end()));
-  SMELT_ASSIGN_OR_RETURN(const Pickle keys, ReadPickle(*file, object.end()));
+  SMELT_ASSIGN_OR_RETURN(const Pickle object, ReadPickle(*file, system.end(), refused));
+  SMELT_ASSIGN_OR_RETURN(const Pickle keys, ReadPickle(*file, object.end(), refused));
 
   LegacyStorages storages;
   SMELT_RETURN_IF_ERROR(ReadStorages(file, object, keys, name, storages));

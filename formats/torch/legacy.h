@@ -4,9 +4,11 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "formats/torch/pickle.h"
 #include "lib/base/storage.h"
 
 namespace smelt {
@@ -14,6 +16,8 @@ namespace smelt {
 /// Whether the file begins with a pickle (of protocol 2 or newer).
 bool LooksLikePickle(std::string_view start);
 
-absl::StatusOr<Container> ReadTorchLegacy(std::shared_ptr<Storage> file);
+/// `refused`: see ReadPickle.
+absl::StatusOr<Container> ReadTorchLegacy(std::shared_ptr<Storage> file,
+                                          std::vector<PickleRefusal>* refused = nullptr);
 
 }  // namespace smelt

@@ -38,6 +38,8 @@ std::string_view Name(ValueKind kind) {
       return "a tensor";
     case ValueKind::kNumpyType:
       return "a numpy dtype";
+    case ValueKind::kRefused:
+      return "a refused object";
   }
   return "?";
 }
@@ -65,10 +67,11 @@ std::span<const ValueId> Pickle::items(ValueId id) const {
   }
 }
 
-absl::StatusOr<Pickle> ReadPickle(const Storage& storage, uint64_t begin) {
+absl::StatusOr<Pickle> ReadPickle(const Storage& storage, uint64_t begin,
+                                  std::vector<PickleRefusal>* refused) {
   begin = std::min(begin, storage.size());
-  return PickleMachine(storage, begin, begin + std::min(kMaxPickleBytes, storage.size() - begin))
-      .Run();
+  const uint64_t end = begin + std::min(kMaxPickleBytes, storage.size() - begin);
+  return PickleMachine(storage, begin, end, refused).Run();
 }
 
 }  // namespace smelt

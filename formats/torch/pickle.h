@@ -38,6 +38,7 @@ enum class ValueKind : uint8_t {
   kStorage,  ///< a persistent id: ("storage", class, key, location, elements, ...)
   kTensor,   ///< arguments of a torch._utils._rebuild_* function
   kNumpyType,
+  kRefused,  ///< in a listing: what stands for a refused name and all that is made of it
 };
 
 std::string_view Name(ValueKind kind);  ///< "a list", "an integer", ...
@@ -79,12 +80,22 @@ class Pickle {
   uint64_t end_ = 0;
 };
 
+/// A name that a pickle wanted and does not get.
+struct PickleRefusal {
+  std::string name;       ///< "posix.system", escaped and cut
+  std::string operation;  ///< "GLOBAL"
+  uint64_t offset = 0;    ///< byte of the operation in its storage
+};
+inline constexpr size_t kMaxRefusals = 100;  ///< that a listing holds
+
 /// The longest pickle that is read; a checkpoint of 100,000 tensors has about 20 MB.
 inline constexpr uint64_t kMaxPickleBytes = 256ull << 20;
 
 /// Reads one pickle that begins at `begin` of `storage` and ends with its STOP (what follows is not
 /// looked at). Errors name `storage` and the byte offset in it; a name that is not on the
-/// allow-list is kUnsupported.
-absl::StatusOr<Pickle> ReadPickle(const Storage& storage, uint64_t begin = 0);
+/// allow-list is kUnsupported. With `refused` such names are listed there instead, and values of
+/// kRefused stand for them, so that the rest can be shown; never for using the result.
+absl::StatusOr<Pickle> ReadPickle(const Storage& storage, uint64_t begin = 0,
+                                  std::vector<PickleRefusal>* refused = nullptr);
 
 }  // namespace smelt

@@ -34,11 +34,25 @@ class PickleInput {
   std::vector<char> buffer_;
 };
 
+/// What was put aside under numbers: picklers count from zero, and a byte (MEMOIZE) is an entry, so
+/// that the ones without a gap lie in an array.
+class PickleMemo {
+ public:
+  size_t size() const { return dense_.size() + sparse_.size(); }
+  void Set(uint64_t index, ValueId value);
+  std::optional<ValueId> Find(uint64_t index) const;
+
+ private:
+  std::vector<ValueId> dense_;
+  std::unordered_map<uint64_t, ValueId> sparse_;  // no index below dense_.size()
+};
+
 /// One run of the machine. The stack holds values; marks are heights of the stack.
 class PickleMachine {
  public:
-  PickleMachine(const Storage& storage, uint64_t begin, uint64_t end)
-      : input_(storage, begin, end), begin_(begin) {}
+  PickleMachine(const Storage& storage, uint64_t begin, uint64_t end,
+                std::vector<PickleRefusal>* refused)
+      : input_(storage, begin, end), begin_(begin), refused_(refused) {}
 
   absl::StatusOr<Pickle> Run();
 
@@ -86,7 +100,10 @@ class PickleMachine {
 
   // pickle_reduce.cc: names and what is made of them.
   absl::Status PushGlobal(std::string_view module, std::string_view name);
-  absl::Status Refuse(std::string_view module, std::string_view name) const;
+  /// The error `why`; in a listing, `name` is listed and a value of kRefused pushed.
+  absl::Status Refuse(std::string_view name, std::string_view why);
+  absl::Status RefuseGlobal(std::string_view module, std::string_view name);
+  absl::Status NewObject(uint8_t code);
   absl::Status StackGlobal();
   absl::Status PersistentId();
   absl::Status Reduce();
@@ -102,12 +119,13 @@ class PickleMachine {
 
   PickleInput input_;
   uint64_t begin_;
+  std::vector<PickleRefusal>* refused_;  // when listing
   uint64_t op_at_ = 0;
   uint8_t code_ = 0;
   Pickle tree_;
   std::vector<ValueId> stack_;
   std::vector<size_t> marks_;
-  std::unordered_map<uint64_t, ValueId> memo_;
+  PickleMemo memo_;
   uint64_t copied_ = 0;
 };
 

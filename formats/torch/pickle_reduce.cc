@@ -29,18 +29,47 @@ bool IsModuleClass(std::string_view module) {
 
 }  // namespace
 
-absl::Status PickleMachine::Refuse(std::string_view module, std::string_view name) const {
-  return Fail(
-      ErrorCode::kUnsupported,
-      Cat("refuses ", Escape(module, 60), ".", Escape(name, 60),
+absl::Status PickleMachine::Refuse(std::string_view name, std::string_view why) {
+  if (refused_ == nullptr) return Fail(ErrorCode::kUnsupported, why);
+  if (refused_->size() < kMaxRefusals) {
+    refused_->push_back({std::string(name), std::string(op()), op_at_});
+  }
+  return Push({ValueKind::kRefused, 0, 0});
+}
+
+absl::Status PickleMachine::RefuseGlobal(std::string_view module, std::string_view name) {
+  const std::string full = Cat(Escape(module, 60), ".", Escape(name, 60));
+  return Refuse(
+      full,
+      Cat("refuses ", full,
           ": only tensors and plain data are read, nothing in a checkpoint is ever called",
           IsModuleClass(module) ? "; save the model's state_dict() instead of the model itself"
                                 : ""));
 }
 
+/// OBJ, NEWOBJ and NEWOBJ_EX make objects of classes, of which there are none here.
+absl::Status PickleMachine::NewObject(uint8_t code) {
+  const size_t operands = code == 0x81 ? 2 : 3;
+  size_t first = stack_.size() - operands;
+  if (code == 'o') {
+    SMELT_ASSIGN_OR_RETURN(first, PopMark());
+  } else if (stack_.size() - base() < operands) {
+    return Bad("takes ", operands, " items from a stack of ", stack_.size() - base());
+  }
+  std::string name = "an object";
+  const ValueKind maker = first < stack_.size() ? tree_.kind(stack_[first]) : ValueKind::kNone;
+  if (maker == ValueKind::kGlobal) {
+    const PickleGlobal& global = tree_.global(stack_[first]);
+    name = Cat("an object of ", global.module, ".", global.name);
+  }
+  stack_.resize(first);
+  if (maker == ValueKind::kRefused) return Push({ValueKind::kRefused, 0, 0});  // listed already
+  return Refuse(name, "creates an object; only tensors and plain data are read");
+}
+
 absl::Status PickleMachine::PushGlobal(std::string_view module, std::string_view name) {
   const std::optional<uint32_t> known = FindPickleGlobal(module, name);
-  if (!known) return Refuse(module, name);
+  if (!known) return RefuseGlobal(module, name);
   return Push({ValueKind::kGlobal, *known, 0});
 }
 
@@ -87,14 +116,17 @@ absl::Status PickleMachine::CheckArguments(const PickleGlobal& global, size_t co
 absl::Status PickleMachine::Reduce() {
   SMELT_ASSIGN_OR_RETURN(const ValueId arguments, Pop());
   SMELT_ASSIGN_OR_RETURN(const ValueId callable, Pop());
+  if (tree_.kind(callable) == ValueKind::kRefused) return Push({ValueKind::kRefused, 0, 0});
   if (tree_.kind(callable) != ValueKind::kGlobal) {
     return Bad("calls ", Name(tree_.kind(callable)), ", which is not callable");
   }
   if (tree_.kind(arguments) != ValueKind::kTuple) {
     return Bad("has ", Name(tree_.kind(arguments)), " in place of an argument tuple");
   }
-  SMELT_ASSIGN_OR_RETURN(const ValueId made, Apply(tree_.global(callable), arguments));
-  stack_.push_back(made);
+  const absl::StatusOr<ValueId> made = Apply(tree_.global(callable), arguments);
+  if (!made.ok() && refused_ != nullptr) return Push({ValueKind::kRefused, 0, 0});
+  SMELT_RETURN_IF_ERROR(made.status());
+  stack_.push_back(*made);
   return absl::OkStatus();
 }
 
@@ -302,6 +334,7 @@ absl::StatusOr<ValueId> PickleMachine::MakeScalar(std::span<const ValueId> argum
 absl::Status PickleMachine::Build() {
   SMELT_ASSIGN_OR_RETURN(const ValueId state, Pop());
   SMELT_ASSIGN_OR_RETURN(const ValueId target, Top());
+  if (tree_.kind(target) == ValueKind::kRefused) return absl::OkStatus();
   if (tree_.kind(target) == ValueKind::kDict &&
       (tree_.kind(state) == ValueKind::kDict || tree_.kind(state) == ValueKind::kNone)) {
     return absl::OkStatus();  // attributes such as _metadata, which nothing here reads
@@ -341,19 +374,30 @@ absl::StatusOr<bool> PickleMachine::StepObject(uint8_t code) {
     case 'i': {
       SMELT_ASSIGN_OR_RETURN(const std::string module, Line());
       SMELT_ASSIGN_OR_RETURN(const std::string name, Line());
-      return Refuse(module, name);
+      if (refused_ != nullptr) {
+        SMELT_ASSIGN_OR_RETURN(const size_t first, PopMark());
+        stack_.resize(first);
+      }
+      SMELT_RETURN_IF_ERROR(RefuseGlobal(module, name));
+      return true;
     }
     case 'o':
     case 0x81:
     case 0x92:
-      return Fail(ErrorCode::kUnsupported,
-                  "creates an object; only tensors and plain data are read");
+      SMELT_RETURN_IF_ERROR(NewObject(code));
+      return true;
     case 'P':
       return Bad("a persistent id as text; a tuple that names a storage is expected");
     case 0x82:
     case 0x83:
-    case 0x84:
-      return Fail(ErrorCode::kUnsupported, "names an entry of the extension registry");
+    case 0x84: {
+      SMELT_ASSIGN_OR_RETURN(const uint64_t entry, Unsigned(code == 0x82   ? 1
+                                                            : code == 0x83 ? 2
+                                                                           : 4));
+      SMELT_RETURN_IF_ERROR(Refuse(Cat("entry ", entry, " of the extension registry"),
+                                   "names an entry of the extension registry"));
+      return true;
+    }
     case 0x97:
     case 0x98:
       return Fail(ErrorCode::kUnsupported, "needs a buffer from outside of the pickle");

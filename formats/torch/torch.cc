@@ -79,7 +79,8 @@ absl::Status CheckByteOrder(const ZipArchive& archive, const std::string& prefix
                "\"; only little-endian checkpoints are read");
 }
 
-absl::StatusOr<Container> ReadArchive(std::shared_ptr<Storage> file) {
+absl::StatusOr<Container> ReadArchive(std::shared_ptr<Storage> file,
+                                      std::vector<PickleRefusal>* refused) {
   const std::string name = Escape(file->name());
   SMELT_ASSIGN_OR_RETURN(const ZipArchive archive, ZipArchive::Open(file));
   SMELT_ASSIGN_OR_RETURN(const ZipMember* object, FindObject(archive, name));
@@ -94,7 +95,7 @@ absl::StatusOr<Container> ReadArchive(std::shared_ptr<Storage> file) {
   std::string().swap(text);
   const std::shared_ptr<Storage> memory =
       MemoryStorage(Cat(file->name(), ":", object->name), std::move(bytes));
-  SMELT_ASSIGN_OR_RETURN(const Pickle pickle, ReadPickle(*memory));
+  SMELT_ASSIGN_OR_RETURN(const Pickle pickle, ReadPickle(*memory, 0, refused));
   if (pickle.end() != memory->size()) {
     return Error(ErrorCode::kInvalidInput, name, ": ", Escape(object->name), " has ",
                  memory->size() - pickle.end(), " bytes after the pickle's end");
@@ -123,14 +124,28 @@ absl::Status NotTorch(std::string_view file, std::string_view start) {
                ": is no PyTorch checkpoint: neither a zip archive nor a pickle");
 }
 
+absl::StatusOr<Container> ReadAnyForm(std::shared_ptr<Storage> file,
+                                      std::vector<PickleRefusal>* refused) {
+  std::string start(std::min<uint64_t>(file->size(), kStartBytes), '\0');
+  SMELT_RETURN_IF_ERROR(file->ReadAt(0, std::as_writable_bytes(std::span(start))));
+  if (LooksLikeZip(start)) return ReadArchive(std::move(file), refused);
+  if (LooksLikePickle(start)) return ReadTorchLegacy(std::move(file), refused);
+  return NotTorch(Escape(file->name()), start);
+}
+
 }  // namespace
 
 absl::StatusOr<Container> ReadTorch(std::shared_ptr<Storage> file) {
-  std::string start(std::min<uint64_t>(file->size(), kStartBytes), '\0');
-  SMELT_RETURN_IF_ERROR(file->ReadAt(0, std::as_writable_bytes(std::span(start))));
-  if (LooksLikeZip(start)) return ReadArchive(std::move(file));
-  if (LooksLikePickle(start)) return ReadTorchLegacy(std::move(file));
-  return NotTorch(Escape(file->name()), start);
+  return ReadAnyForm(std::move(file), nullptr);
+}
+
+TorchListing ListTorch(const std::shared_ptr<Storage>& file) {
+  TorchListing listing;
+  absl::StatusOr<Container> container = ReadTorch(file);
+  listing.status = container.status();
+  if (!container.ok()) container = ReadAnyForm(file, &listing.refused);
+  if (container.ok()) listing.container = *std::move(container);
+  return listing;
 }
 
 absl::StatusOr<Container> OpenTorch(const std::string& path) {

@@ -4,9 +4,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "formats/torch/pickle.h"
 #include "lib/base/storage.h"
 
 namespace smelt {
@@ -16,6 +18,14 @@ namespace smelt {
 /// TorchScript programs, big-endian files, the tar format before PyTorch 0.1.10, plain pickles.
 absl::StatusOr<Container> OpenTorch(const std::string& path);
 absl::StatusOr<Container> ReadTorch(std::shared_ptr<Storage> file);
+
+/// What can be shown of a file, whether it is refused or not.
+struct TorchListing {
+  absl::Status status;  ///< of ReadTorch
+  Container container;  ///< its tensors; of a refused file those that are plain data, to show only
+  std::vector<PickleRefusal> refused;  ///< every name that it wanted, at most kMaxRefusals
+};
+TorchListing ListTorch(const std::shared_ptr<Storage>& file);
 
 /// `pytorch_model.bin`, or the shards that `pytorch_model.bin.index.json` lists, index and shards
 /// checked against each other both ways. kNotFound when the directory has neither.

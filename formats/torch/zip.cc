@@ -375,6 +375,8 @@ absl::StatusOr<ZipArchive> ZipArchive::Open(std::shared_ptr<Storage> file) {
   archive.file_ = std::move(file);
   archive.members_.reserve(entries.size());
   for (Entry& entry : entries) archive.members_.push_back(std::move(entry.member));
+  archive.has_checksums_ = std::ranges::any_of(
+      archive.members_, [](const ZipMember& member) { return member.crc32 != 0; });
   archive.index_.reserve(entries.size());
   for (size_t i = 0; i < archive.members_.size(); ++i) {
     if (!archive.index_.emplace(archive.members_[i].name, i).second) {
@@ -410,6 +412,7 @@ absl::StatusOr<std::string> ZipArchive::ReadMember(const ZipMember& member, uint
                                     member.size, member.crc32});
   }
   SMELT_ASSIGN_OR_RETURN(std::string text, ReadBytes(*file_, member.data_offset, member.size));
+  if (!has_checksums_) return text;
   const uLong sum =
       crc32_z(crc32(0, nullptr, 0), reinterpret_cast<const Bytef*>(text.data()), text.size());
   if (sum != member.crc32) {

@@ -42,7 +42,8 @@ class ZipArchive {
   /// into an unlinked temporary file that lives as long as the storage.
   absl::StatusOr<std::shared_ptr<Storage>> OpenMember(const ZipMember& member) const;
 
-  /// A small member whole, its CRC-32 checked; refuses more than `limit` bytes.
+  /// A small member whole, its CRC-32 checked (unless every member's is zero: PyTorch's
+  /// set_crc32_options(False) writes archives without); refuses more than `limit` bytes.
   absl::StatusOr<std::string> ReadMember(const ZipMember& member, uint64_t limit) const;
 
  private:
@@ -50,6 +51,7 @@ class ZipArchive {
   std::string NameOf(const ZipMember& member) const;
 
   std::shared_ptr<Storage> file_;
+  bool has_checksums_ = false;
   std::vector<ZipMember> members_;
   std::unordered_map<std::string_view, size_t> index_;  // views into members_
 };

@@ -229,6 +229,10 @@ def record_forms(folder, expected):
     for protocol in (3, 4, 5):
         for case in ("training", "parameters"):
             record(case, CASES[case](), folder, expected, f".protocol{protocol}", pickle_protocol=protocol)
+    if hasattr(torch.serialization, "set_crc32_options"):
+        torch.serialization.set_crc32_options(False)
+        record("shared", shared(), folder, expected, ".unchecked")
+        torch.serialization.set_crc32_options(True)
     config = getattr(getattr(torch.utils, "serialization", None), "config", None)
     if config is not None and hasattr(config.save, "storage_alignment"):
         with config.patch({"save.storage_alignment": 4096}):
