@@ -61,7 +61,7 @@ void AddedTokenMatcher::Add(AddedToken token, std::string_view pattern) {
 absl::Status AddedTokenMatcher::Split(
     std::string_view text, bool special_as_text,
     absl::FunctionRef<absl::Status(std::string_view, int32_t)> emit) const {
-  size_t done = 0;
+  size_t done = 0, spaces_end = 0;
   for (size_t at = 0; at < text.size() && !tokens_.empty();) {
     if (!trie_.MayBegin(text[at])) {
       ++at;
@@ -84,8 +84,12 @@ absl::Status AddedTokenMatcher::Split(
     if (token.single_word &&
         (EndsWithWord(text.substr(0, begin)) || StartsWithWord(text.substr(end))))
       continue;
-    if (token.lstrip) begin = std::max(SpaceAtEnd(text.substr(0, begin)), std::min(done, begin));
-    if (token.rstrip) end += SpaceAtStart(text.substr(end));
+    // A stretch of spaces is walked once, also where tokens are made of spaces themselves.
+    if (token.lstrip && done < begin) begin = done + SpaceAtEnd(text.substr(done, begin - done));
+    if (token.rstrip) {
+      if (end >= spaces_end) spaces_end = end + SpaceAtStart(text.substr(end));
+      end = spaces_end;
+    }
     if (done < begin) SMELT_RETURN_IF_ERROR(emit(text.substr(done, begin - done), -1));
     SMELT_RETURN_IF_ERROR(emit(text.substr(begin, end - begin), token.id));
     done = end;

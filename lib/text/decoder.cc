@@ -163,9 +163,10 @@ absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonV
     return [shared, content = TextOf(json, "content")](std::vector<std::string>& tokens) {
       for (std::string& token : tokens) {
         std::string out;
+        Regex::Memo memo;
         size_t done = 0;
         while (done < token.size()) {
-          const auto match = shared->Find(token, done);
+          const auto match = shared->Find(token, done, memo);
           if (!match.ok() || !*match || (*match)->end == done) break;
           out.append(token, done, (*match)->begin - done);
           out.append(content);

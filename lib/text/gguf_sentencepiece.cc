@@ -163,28 +163,27 @@ class GgufSentencePiece : public GgufBase {
   }
 
   void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
-    SymbolList symbols;
-    symbols.Reserve(word.size());
+    TextSymbols symbols(word);
     for (size_t at = 0; at < word.size();) {
       size_t length = 0;
       frozen_.Prefixes(word.substr(at), [&](size_t n, int32_t) { length = n; });
       const bool frozen = length > 0;
       if (!frozen) length = DecodeUtf8(word.substr(at, 4)).length;
-      symbols.Add(frozen ? SymbolList::kFrozen : SymbolList::kNoId, static_cast<uint32_t>(length));
+      symbols.Add(frozen ? SymbolList::kFrozen : SymbolList::kNoId, length);
       at += length;
     }
     std::unordered_map<int32_t, size_t> left_of;  // unused tokens: how long the left part was
     MergeByText(
         word, table_, ranks_,
-        [&](int32_t id, uint32_t left, uint32_t right) {
-          if (has_unused_ && Type(id) == TokenType::kUnused) left_of[id] = right - left;
+        [&](int32_t id, uint32_t left, uint32_t) {
+          if (has_unused_ && Type(id) == TokenType::kUnused) left_of[id] = symbols.Length(left);
           return Mergeable(id);
         },
         symbols);
     bool unknown_before = false;
     std::vector<std::string_view> todo;
-    for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) {
-      todo.assign(1, word.substr(i, symbols.Next(i) - i));
+    for (uint32_t i = 0; i < symbols.list().size(); i = symbols.list().Next(i)) {
+      todo.assign(1, symbols.Text(i));
       while (!todo.empty()) {
         const std::string_view text = todo.back();
         todo.pop_back();

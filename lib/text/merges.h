@@ -66,12 +66,8 @@ class SymbolList {
 
   void Reserve(size_t places) { places_.reserve(places); }
   void Clear() { places_.clear(); }
-  /// `width` > 0: places that the symbol takes.
-  void Add(int32_t id, uint32_t width = 1) {
-    places_.push_back({id, width});
-    for (uint32_t i = 1; i < width; ++i) places_.push_back({kDead, width});
-  }
-  uint32_t size() const { return static_cast<uint32_t>(places_.size()); }  ///< in places
+  void Add(int32_t id) { places_.push_back({id, 1}); }
+  uint32_t size() const { return static_cast<uint32_t>(places_.size()); }  ///< places
   int32_t id(uint32_t symbol) const { return places_[symbol].id; }
   /// size() behind the last one.
   uint32_t Next(uint32_t symbol) const { return symbol + places_[symbol].width; }

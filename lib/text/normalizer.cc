@@ -175,9 +175,10 @@ void ApplyCharsmap(const Charsmap& map, std::string& text) {
 
 absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text) {
   std::string out;
+  Regex::Memo memo;
   size_t done = 0;
   for (size_t at = 0; at <= text.size();) {
-    SMELT_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match, pattern.Find(text, at));
+    SMELT_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match, pattern.Find(text, at, memo));
     if (!match) break;
     out.append(text, done, match->begin - done);
     out.append(content);

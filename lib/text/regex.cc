@@ -161,7 +161,8 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, RegexEngine engin
   return regex;
 }
 
-absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, size_t from) const {
+absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, size_t from,
+                                                        Memo& memo) const {
   if (literal_) {
     const size_t at = literal_->empty() ? std::string_view::npos : text.find(*literal_, from);
     if (at == std::string_view::npos) return std::nullopt;
@@ -169,7 +170,7 @@ absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, s
   }
   if (dfa_) {
     for (size_t at = from; at < text.size();) {
-      const size_t end = dfa_->MatchAt(text, at);
+      const size_t end = dfa_->MatchAt(text, at, memo);
       if (end != RegexDfa::npos) return Match{at, end};
       at += DecodeUtf8(text.substr(at, 4)).length;
     }

@@ -28,9 +28,15 @@ class Regex {
   struct Match {
     size_t begin, end;
   };
+  /// What finding one match after the other in a text has learned about it.
+  using Memo = RegexDfa::Memo;
   /// The first match at or after `from`; nothing when there is none. An error when a limit of PCRE2
-  /// was reached.
-  absl::StatusOr<std::optional<Match>> Find(std::string_view text, size_t from) const;
+  /// was reached. `memo` belongs to this text.
+  absl::StatusOr<std::optional<Match>> Find(std::string_view text, size_t from, Memo& memo) const;
+  absl::StatusOr<std::optional<Match>> Find(std::string_view text, size_t from) const {
+    Memo memo;
+    return Find(text, from, memo);
+  }
 
   /// How the pattern was written.
   const std::string& pattern() const { return pattern_; }

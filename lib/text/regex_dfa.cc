@@ -271,11 +271,30 @@ absl::StatusOr<RegexDfa> RegexDfa::Compile(const RegexNode& node,
   return dfa;
 }
 
-size_t RegexDfa::MatchAt(std::string_view text, size_t begin) const {
+bool RegexDfa::Memo::Hopeless(size_t place, uint32_t state) const {
+  return place >= base_ && place - base_ < states_.size() &&
+         states_[place - base_][state % kStates] == state;
+}
+
+void RegexDfa::Memo::Learn(size_t place, uint32_t state) {
+  if (states_.empty()) base_ = place;
+  if (place < base_) return;
+  if (place - base_ >= states_.size()) states_.resize(place - base_ + 1);
+  states_[place - base_][state % kStates] = static_cast<uint16_t>(state);
+}
+
+size_t RegexDfa::MatchAt(std::string_view text, size_t begin, Memo& memo) const {
+  static_assert(kMaxStates < UINT16_MAX);
+  constexpr size_t kPatience = 64;
   uint32_t state = 1;
   size_t end = npos;
-  size_t i = begin;
+  size_t i = begin, hope = begin + kPatience;
+  std::vector<std::pair<size_t, uint32_t>> trail;  // since the last match, when that is long ago
   while (true) {
+    if (i > hope) {
+      if (memo.Hopeless(i, state)) break;
+      trail.emplace_back(i, state);
+    }
     uint32_t cls = classes_;
     size_t length = 0;
     if (i < text.size()) {
@@ -290,11 +309,18 @@ size_t RegexDfa::MatchAt(std::string_view text, size_t begin) const {
       }
     }
     const uint32_t step = next_[state * stride_ + cls];
-    if (step & 1) end = i;
+    if (step & 1) {
+      end = i;
+      hope = i + kPatience;
+      trail.clear();
+    }
     state = step >> 1;
-    if (state == 0 || length == 0) return end;
+    if (state == 0 || length == 0) break;
     i += length;
   }
+  memo.bytes_read_ += i - begin;
+  for (const auto& [place, hopeless] : trail) memo.Learn(place, hopeless);
+  return end;
 }
 
 absl::StatusOr<bool> RegexDfa::Equivalent(const RegexNode& a, const RegexNode& b) {

@@ -3,6 +3,7 @@
 // of its bad cases.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -17,8 +18,27 @@ class RegexDfa {
   /// kUnsupported when the table would become too large.
   static absl::StatusOr<RegexDfa> Compile(const RegexNode& node);
 
+  /// What attempts on one text have learned: places and states from which no match ends any more.
+  /// With it, attempts at every place of a text take linear time together (Reps 1998,
+  /// doi:10.1145/276393.276394), though each may have to read far ahead. Costs nothing until one
+  /// does.
+  class Memo {
+   public:
+    uint64_t bytes_read() const { return bytes_read_; }  ///< by all attempts
+
+   private:
+    friend class RegexDfa;
+    static constexpr size_t kStates = 4;  ///< remembered for a place
+    bool Hopeless(size_t place, uint32_t state) const;
+    void Learn(size_t place, uint32_t state);
+    std::vector<std::array<uint16_t, kStates>> states_;  ///< of places from base_ on; 0: none
+    size_t base_ = 0;
+    uint64_t bytes_read_ = 0;
+  };
+
   /// End of the match that begins at `begin` (bytes of valid UTF-8), or npos. May equal `begin`.
-  size_t MatchAt(std::string_view text, size_t begin) const;
+  /// `memo` belongs to this text.
+  size_t MatchAt(std::string_view text, size_t begin, Memo& memo) const;
 
   /// True when both give the same matches on every text.
   static absl::StatusOr<bool> Equivalent(const RegexNode& a, const RegexNode& b);
