@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Files that gguf-py writes, read by us: splits, other alignments, every value type; our merged file read by gguf-py.
+"""Files that gguf-py writes, read by us: splits, other alignments, every value type, an architecture that nobody knows; our merged and
+quantized files read by gguf-py. A model of ours that gguf-py splits: evaluated as it lies, merged with its validation.
 
     container_peer.py --smelt PROGRAM --shared DIR --work DIR
 
@@ -75,6 +76,69 @@ def check_copy(checks, p, label, path, tensors):
     out.unlink()
 
 
+def check_quantize(checks, p, tensors):
+    """A GGUF of an unknown architecture to q8_0: keys kept, values within half a step of 1/127 of their block's largest."""
+    out = p.work / "quantized.gguf"
+    path = write(p.work / "container", "m", tensors)
+    p.smelt("quantize", path, "--type", "q8_0", "-o", out, "--validate", "off", "--force", "--quiet")
+    reader = gguf.GGUFReader(out)
+    bad = []
+    for t in reader.tensors:
+        got = gguf.quants.dequantize(t.data, t.tensor_type).reshape(tensors[t.name].shape)
+        want = tensors[t.name].astype(np.float32)
+        if np.abs(got - want).max() > np.abs(want).max() / 250:
+            bad.append((t.name, t.tensor_type.name))
+    kinds = sorted({t.tensor_type.name for t in reader.tensors})
+    checks.check(not bad and "Q8_0" in kinds and len(reader.tensors) == len(tensors), f"unknown architecture to q8_0 ({kinds}); wrong: {bad}")
+    lost = [key for key in [*VALUES, *ARRAYS] if key not in reader.fields]
+    checks.check(not lost, f"unknown architecture to q8_0: its keys are kept; lost: {lost}")
+    out.unlink()
+
+
+def split_with_gguf_py(source, folder):
+    """The parts of a model's file, as gguf-py splits it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    reader = gguf.GGUFReader(source)
+    w = gguf.GGUFWriter(folder / "model.gguf", "", split_max_tensors=7)
+    w.kv_data[0].clear()
+    for f in reader.fields.values():
+        if not f.name.startswith("GGUF."):
+            w.add_key_value(f.name, f.contents(), f.types[0], f.types[-1] if f.types[0] == gguf.GGUFValueType.ARRAY else None)
+    for t in reader.tensors:
+        w.add_tensor(t.name, t.data, raw_dtype=None if t.data.dtype == np.float32 else t.tensor_type)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return sorted(folder.glob("*.gguf"))
+
+
+def check_model_split(checks, p):
+    """A model in parts is the model; `--type copy` puts it together again, with its validation and an edited key."""
+    whole, merged = p.work / "whole.gguf", p.work / "merged.gguf"
+    p.smelt("convert", p.fixture("models/llama"), "--type", "q4_k_m", "-o", whole, "--force", "--quiet")
+    parts = split_with_gguf_py(whole, p.work / "split")
+
+    def perplexity(path):
+        return p.smelt_json("eval", path, "--text", p.fixture("models/eval.txt"), "--context", "128", "--chunks", "2")["perplexity"]
+
+    checks.check(len(parts) > 2 and perplexity(parts[0]) == perplexity(whole), f"a model in {len(parts)} parts has the perplexity of the whole")
+    r = p.smelt_json("convert", parts[0], "--type", "copy", "-o", merged, "--metadata", "general.name=Merged", "--force", "--quiet")
+    checks.check(r["validation"]["passed"] and r["validation"]["reference"]["kl_mean"] == 0, "merged: passes its validation, KL 0")
+    a, b = gguf.GGUFReader(whole), gguf.GGUFReader(merged)
+    same = [t.name for t in a.tensors] == [t.name for t in b.tensors] and all(
+        x.tensor_type == y.tensor_type and np.array_equal(x.data, y.data) for x, y in zip(a.tensors, b.tensors))
+    checks.check(same, f"merged: {len(a.tensors)} tensors in their order, types and bytes as before")
+    different = [k for k in {*a.fields, *b.fields} if not k.startswith("GGUF.") and
+                 (k not in a.fields or k not in b.fields or a.fields[k].contents() != b.fields[k].contents())]
+    checks.check(different == ["general.name"], f"merged: keys as before, but the edited one: {different}")
+    said = p.smelt("convert", parts[1], "--type", "copy", "-o", merged, "--force", "--json", accept=(2,))
+    checks.check(parts[0].name in said, "the second part alone is refused, the first one named")
+    for path in (whole, merged, *parts):
+        path.unlink()
+
+
 def main():
     a = peers.parser(__doc__).parse_args()
     p, checks = peers.Peers(a), peers.Checks()
@@ -90,6 +154,12 @@ def main():
             check_copy(checks, p, label, path, tensors)
         except peers.Failed as e:
             checks.check(False, f"{label}: {e}")
+    tensors = {f"t{i}.weight": rng.standard_normal((3 + i, 64 + 32 * i)).astype(np.float32) for i in range(4)}
+    for case in (lambda: check_quantize(checks, p, tensors), lambda: check_model_split(checks, p)):
+        try:
+            case()
+        except peers.Failed as e:
+            checks.check(False, str(e))
     return checks.close()
 
 

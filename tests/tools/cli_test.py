@@ -5,6 +5,7 @@ cli_test.py PROGRAM MODELS_DIR      (MODELS_DIR has llama/, llama-spm/ and eval.
 """
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,29 @@ class Convert(Case):
         self.assertEqual((keys["my.key"]["type"], keys["my.key"]["value"]), ("u8", 7))
         self.refused(smelt("convert", q8, "--type", "copy", "-o", self.path("d.gguf"), "--metadata", "llama.block_count=many"), 2,
                      "llama.block_count", "u32")
+
+    def test_a_snapshot_of_a_hub_cache(self):
+        top = self.path("models--Some-Org--Tiny-Model")
+        commit = "0123456789abcdef0123456789abcdef01234567"
+        snapshot = os.path.join(top, "snapshots", commit)
+        os.makedirs(os.path.join(top, "blobs"))
+        os.makedirs(snapshot)
+        for i, name in enumerate(sorted(os.listdir(LLAMA))):
+            shutil.copyfile(os.path.join(LLAMA, name), os.path.join(top, "blobs", str(i)))
+            os.symlink(os.path.join("..", "..", "blobs", str(i)), os.path.join(snapshot, name))
+        for source, options in ((snapshot, {}), (".", {"cwd": snapshot})):
+            out = self.path("out.gguf")
+            p = smelt("convert", source, "-o", out, "--type", "f16", "--validate", "off", "--force", **options)
+            self.assertEqual(p.status, 0, p.err)
+            keys = {k["key"]: k["value"] for k in smelt("inspect", out, "--json").json()["metadata"]}
+            self.assertEqual((keys["general.name"], keys["general.organization"]), ("Tiny Model", "Some Org"))
+            self.assertNotIn(commit, json.dumps(keys))
+            tensors = [smelt("inspect", f, "--json").json()["tensors"] for f in (out, self.converted("direct.gguf", "f16", "--force"))]
+            self.assertEqual(*([(t["name"], t["type"], t["shape"]) for t in ts] for ts in tensors))
+        # Without -o the output is named after the model and lies where the program runs.
+        p = smelt("convert", snapshot, "--type", "q8_0", "--validate", "off", cwd=self.dir)
+        self.assertEqual(p.status, 0, p.err)
+        self.assertEqual([f for f in os.listdir(self.dir) if f.startswith("Tiny-Model")][0][-10:], "-Q8_0.gguf", p.out)
 
     def test_dry_run_and_plan(self):
         plan_file, out = self.path("plan.json"), self.path("x.gguf")

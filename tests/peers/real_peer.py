@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""A real model against transformers' and llama.cpp's recorded results (fixtures/real/smollm2.json).
+"""Real models against transformers' and llama.cpp's recorded results (fixtures/real/NAME.json).
 
-    smollm2_peer.py --smelt PROGRAM --shared DIR --work DIR [--quick] MODEL_DIR
+    real_peer.py --smelt PROGRAM --shared DIR --work DIR [--quick] NAME=MODEL_DIR...
 
-MODEL_DIR is what tools/real_models.py smollm2 makes. Perplexity of the directory in place, ids, greedy text; perplexity of llama.cpp's own
-quantized files, with f32 activations and with activations rounded to 8 bits as llama.cpp rounds them.
+MODEL_DIR is what tools/real_models.py NAME makes (smollm2, qwen2.5-coder-0.5b, gemma3-270m). Perplexity of the directory in place, ids,
+greedy text; conversion with its validation; perplexity of llama.cpp's own quantized files, with f32 activations and with activations
+rounded to 8 bits as llama.cpp rounds them.
 Needs gguf, numpy, xllamacpp.
 """
 import json
@@ -12,8 +13,9 @@ import sys
 
 import peers
 
-# Files written by llama.cpp's quantizer and read by us.
+# Files written by llama.cpp's quantizer and read by us; files written by us.
 THEIRS = ("q8_0", "q4_k_m", "q3_k_m")
+OURS = ("q8_0", "q4_k_m")
 NEAR = 0.02  # a distance of the two best logits below which a correct engine may choose the other token
 
 
@@ -40,36 +42,58 @@ def check_greedy(checks, p, model, golden):
         checks.check(r["ids"][:sure] == want[:sure], f"greedy text after {g['prompt']!r}: {sure} of {len(want)} ids are certain")
 
 
-def main():
-    a = peers.parser(__doc__)
-    a.add_argument("model")
-    a.add_argument("--quick", action="store_true", help="leave llama.cpp's q8_0 and q3_k_m files out")
-    a = a.parse_args()
-    p, checks = peers.Peers(a), peers.Checks()
-    golden = json.loads(p.fixture("real/smollm2.json").read_text())
+def check_conversion(checks, p, model, kind):
+    """Our file passes its validation; the figures of the table."""
+    path = p.work / f"ours-{kind}.gguf"
+    r = p.smelt_json("convert", model, "--type", kind, "-o", path, "--force", "--quiet")
+    v = r["validation"]
+    checks.check(v["passed"] and path.stat().st_size == r["bytes"],
+                 f"our {kind}: {r['bytes'] / 1e6:.1f} MB, {r['bits_per_weight']:.2f} bits/weight, perplexity "
+                 f"{v['reference']['perplexity']:.4g} to {v['perplexity']:.4g}, KL {v['reference']['kl_mean']:.4f}, same top-1 "
+                 f"{100 * v['reference']['top1_agreement']:.1f}%, {r['seconds']:.1f} s, peak {r['peak_anonymous_bytes'] / 2**20:.0f} MiB")
+    path.unlink()
+
+
+def check_model(checks, p, name, model, theirs):
+    golden = json.loads(p.fixture(f"real/{name}.json").read_text())
     text = p.fixture("text/eval.txt")
 
-    def perplexity(model, *options):
-        r = p.smelt_json("eval", model, "--text", text, "--context", "512", "--chunks", "16", *options)
+    def perplexity(path, *options):
+        r = p.smelt_json("eval", path, "--text", text, "--context", "512", "--chunks", "16", *options)
         return r["perplexity"], r["tokens_per_second"]
 
-    check_ids(checks, p, a.model, golden)
-    ours, speed = perplexity(a.model)
+    check_ids(checks, p, model, golden)
+    ours, speed = perplexity(model)
     checks.within(ours, golden["perplexity"]["perplexity"], 5e-4, f"perplexity of the directory ({speed:.0f} tokens/s)")
-    check_greedy(checks, p, a.model, golden)
+    check_greedy(checks, p, model, golden)
+    for kind in OURS:
+        check_conversion(checks, p, model, kind)
 
-    bf16 = p.work / "smollm2-bf16.gguf"
-    p.smelt("convert", a.model, "--type", "bf16", "-o", bf16, "--force", "--quiet")
+    bf16 = p.work / f"{name}-bf16.gguf"
+    p.smelt("convert", model, "--type", "bf16", "-o", bf16, "--force", "--quiet")
     recorded, decoded = golden["llama_cpp"]["perplexity"], golden["llama_cpp"]["perplexity_of_the_decoded_weights"]["perplexity"]
-    for kind in THEIRS[1:2] if a.quick else THEIRS:
+    for kind in theirs:
         path = p.work / f"theirs-{kind}.gguf"
-        p.llama("quantize", bf16, path, kind, "--types", p.fixture("real/smollm2_presets.json"), "--backend", "xllamacpp")
+        p.llama("quantize", bf16, path, kind, "--types", p.fixture(f"real/{name}_presets.json"), "--backend", "xllamacpp")
         ours, speed = perplexity(path)
         checks.within(ours, decoded[kind]["perplexity"], 5e-4, f"llama.cpp's {kind}, f32 activations ({speed:.0f} tokens/s), its decoded weights")
         checks.within(ours, recorded[kind]["perplexity"], 0.01, f"llama.cpp's {kind}, f32 activations, its own figure")
         ours, speed = perplexity(path, "--activations", "q8")
         checks.within(ours, recorded[kind]["perplexity"], 0.015, f"llama.cpp's {kind}, 8-bit activations ({speed:.0f} tokens/s), its own figure")
         path.unlink()
+    bf16.unlink()
+
+
+def main():
+    a = peers.parser(__doc__)
+    a.add_argument("models", nargs="+", metavar="NAME=MODEL_DIR")
+    a.add_argument("--quick", action="store_true", help="leave llama.cpp's q8_0 and q3_k_m files out")
+    a = a.parse_args()
+    p, checks = peers.Peers(a), peers.Checks()
+    for model in a.models:
+        name, folder = model.split("=", 1)
+        print(f"---- {name}", flush=True)
+        check_model(checks, p, name, folder, THEIRS[1:2] if a.quick else THEIRS)
     return checks.close()
 
 
