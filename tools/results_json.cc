@@ -122,7 +122,20 @@ std::string ToJson(const InspectResult& r, bool recipes) {
   for (const InspectTensor& t : r.tensors) {
     Json tensor{{"name", t.name}, {"type", t.type}, {"shape", t.shape}, {"bytes", t.bytes}};
     if (recipes) tensor["recipe"] = t.recipe;
+    if (!t.storage.empty()) {
+      tensor["storage"] = t.storage;
+      tensor["offset"] = t.offset;
+    }
+    if (!t.strides.empty()) tensor["strides"] = t.strides;
     tensors.push_back(std::move(tensor));
+  }
+  for (const InspectStorage& s : r.storages) {
+    json["storages"].push_back(Json{{"name", s.name}, {"bytes", s.bytes}, {"tensors", s.tensors}});
+  }
+  for (const InspectRefusal& refusal : r.refused) {
+    json["refused"].push_back(Json{{"name", refusal.name},
+                                   {"operation", refusal.operation},
+                                   {"offset", refusal.offset}});
   }
   Json& totals = json["totals"] = Json::array();
   for (const TypeTotal& t : r.totals) {

@@ -81,10 +81,10 @@ void Terminal::Print(std::string_view text) {
   std::fflush(stdout);
 }
 
-int Terminal::Fail(const absl::Status& status, const std::string& validation) {
+int Terminal::Fail(const absl::Status& status, const std::string& extra, const char* name) {
   const std::string_view code = ErrorName(status);
   const std::string message(status.message().data(), status.message().size());
-  return FailWith(code, message, code == "usage" ? kWrongUsage : kFailed, validation);
+  return FailWith(code, message, code == "usage" ? kWrongUsage : kFailed, extra, name);
 }
 
 int Terminal::FailUsage(std::string_view sentence) {
@@ -92,11 +92,11 @@ int Terminal::FailUsage(std::string_view sentence) {
 }
 
 int Terminal::FailWith(std::string_view code, std::string_view sentence, int exit_status,
-                       const std::string& validation) {
+                       const std::string& extra, const char* name) {
   Line("smelt: ", sentence);
   if (globals_.json) {
     nlohmann::ordered_json error{{"error", {{"code", code}, {"message", sentence}}}};
-    if (!validation.empty()) error["validation"] = nlohmann::ordered_json::parse(validation);
+    if (!extra.empty()) error[name] = nlohmann::ordered_json::parse(extra);
     Print(error.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   }
   return exit_status;

@@ -40,15 +40,17 @@ class Terminal {
   void Print(std::string_view text);
 
   /// One line `smelt: sentence`, and with --json an object on standard output. Returns the exit
-  /// status. `validation`: the figures (JSON) of a check that was missed.
-  int Fail(const absl::Status& status, const std::string& validation = {});
+  /// status. `extra` (JSON) stands in that object under `name`: the figures of a check that was
+  /// missed, what could be shown of a refused file.
+  int Fail(const absl::Status& status, const std::string& extra = {},
+           const char* name = "validation");
   int FailUsage(std::string_view sentence);
 
  private:
   using Clock = std::chrono::steady_clock;
 
   int FailWith(std::string_view code, std::string_view sentence, int exit_status,
-               const std::string& validation = {});
+               const std::string& extra = {}, const char* name = "validation");
   void Line(std::string_view prefix, std::string_view sentence);
   void ShowProgress(const Progress& progress);
   std::string ProgressText(const Progress& progress) const;

@@ -27,6 +27,8 @@ namespace {
 /// Elements of an array that are shown; vocabularies have a hundred thousand.
 constexpr size_t kShownElements = 8;
 
+constexpr std::string_view kTorchFormat = "pytorch";
+
 std::string ToJson(const std::string& text) { return JsonQuote(text); }
 std::string ToJson(bool value) { return value ? "true" : "false"; }
 template <typename T>
@@ -91,6 +93,33 @@ void AddUp(InspectResult& result) {
   }
 }
 
+/// "archive/data/0": without the file's own name before it.
+std::string StorageName(const Storage& storage, const Container& container) {
+  for (const auto& file : container.files) {
+    const std::string prefix = Cat(file->name(), ":");
+    if (storage.name().starts_with(prefix)) return storage.name().substr(prefix.size());
+  }
+  return storage.name();
+}
+
+/// Where the tensors of a PyTorch archive lie. `result.tensors` are the container's.
+void AddStorages(const Container& container, InspectResult& result) {
+  std::map<const Storage*, size_t> known;
+  for (size_t i = 0; i < container.tensors.size(); ++i) {
+    const RawTensor& tensor = container.tensors[i];
+    const auto [at, fresh] = known.emplace(tensor.storage.get(), result.storages.size());
+    if (fresh) {
+      result.storages.push_back(
+          {StorageName(*tensor.storage, container), tensor.storage->size(), 0});
+    }
+    InspectStorage& storage = result.storages[at->second];
+    ++storage.tensors;
+    result.tensors[i].storage = storage.name;
+    result.tensors[i].offset = tensor.offset;
+    if (!tensor.contiguous()) result.tensors[i].strides = tensor.strides;
+  }
+}
+
 void FromContainer(const Container& container, std::string_view format, const Observer& observer,
                    InspectResult& result) {
   for (const std::string& note : container.notes) observer.Note(note);
@@ -106,6 +135,25 @@ void FromContainer(const Container& container, std::string_view format, const Ob
                               .shape = tensor.shape,
                               .bytes = tensor.elements() * BitsOf(tensor.dtype) / 8});
   }
+  if (format == kTorchFormat) AddStorages(container, result);
+}
+
+/// What there is to show of a refused archive goes to whoever asked for it; the error comes back.
+absl::Status FromTorchFile(const std::shared_ptr<Storage>& file, const InspectOptions& options,
+                           const Observer& observer, InspectResult& result) {
+  TorchListing listing = ListTorch(file);
+  if (listing.container.files.empty()) listing.container.files.push_back(file);
+  FromContainer(listing.container, kTorchFormat, observer, result);
+  for (PickleRefusal& refusal : listing.refused) {
+    result.refused.push_back(
+        {std::move(refusal.name), std::move(refusal.operation), refusal.offset});
+  }
+  const bool something = !result.tensors.empty() || !result.refused.empty();
+  if (!listing.status.ok() && something && options.on_refused) {
+    AddUp(result);
+    options.on_refused(result);
+  }
+  return listing.status;
 }
 
 void FromGguf(const GgufFile& file, InspectResult& result) {
@@ -159,7 +207,7 @@ absl::Status FromWeights(const std::string& path, const Observer& observer, Insp
   SMELT_ASSIGN_OR_RETURN(const Container container, OpenWeights(path, form));
   const bool torch =
       form.kind == WeightsKind::kTorch || form.kind == WeightsKind::kConsolidatedTorch;
-  FromContainer(container, torch ? "pytorch" : "safetensors", observer, result);
+  FromContainer(container, torch ? kTorchFormat : "safetensors", observer, result);
   return absl::OkStatus();
 }
 
@@ -178,11 +226,11 @@ FileFormat FormatOf(const Storage& file, const std::string& path) {
                                                                    : FileFormat::kSafetensors;
 }
 
-absl::Status FromPath(const std::string& path, bool recipes, const Observer& observer,
-                      InspectResult& result) {
+absl::Status FromPath(const std::string& path, const InspectOptions& options,
+                      const Observer& observer, InspectResult& result) {
   if (IsFolder(path)) {
     if (Exists(path + "/config.json") || Exists(path + "/params.json")) {
-      return FromDirectory(path, recipes, observer, result);
+      return FromDirectory(path, options.recipes, observer, result);
     }
     return FromWeights(path, observer, result);
   }
@@ -194,9 +242,7 @@ absl::Status FromPath(const std::string& path, bool recipes, const Observer& obs
       break;
     }
     case FileFormat::kTorch: {
-      SMELT_ASSIGN_OR_RETURN(const Container container, ReadTorch(std::move(file)));
-      FromContainer(container, "pytorch", observer, result);
-      break;
+      return FromTorchFile(file, options, observer, result);
     }
     case FileFormat::kSafetensors: {
       SMELT_ASSIGN_OR_RETURN(const Container container, ReadSafetensors(std::move(file)));
@@ -213,7 +259,7 @@ absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Obser
   SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.path));
   InspectResult result;
   result.path = options.path;
-  SMELT_RETURN_IF_ERROR(FromPath(path, options.recipes, observer, result));
+  SMELT_RETURN_IF_ERROR(FromPath(path, options, observer, result));
   AddUp(result);
   return result;
 }

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
 #include <string>
 
 #include "formats/gguf.h"
@@ -80,8 +81,70 @@ TEST(Inspect, TorchArchive) {
   SMELT_ASSERT_OK(same);
   EXPECT_EQ(zip->tensors.size(), same->tensors.size());
   EXPECT_EQ(zip->parameters, same->parameters);
-  const auto evil = Inspect({.path = TestdataPath("bad/pt/pt-os-system/pytorch_model.bin")});
-  EXPECT_THAT(std::string(evil.status().message()), HasSubstr("os.system"));
+}
+
+TEST(Inspect, StoragesOfATorchArchive) {
+  for (const std::string form : {"", ".legacy"}) {
+    const auto got = Inspect({.path = TestdataPath("torch/torch-2.6.0/shared" + form + ".pt")});
+    SMELT_ASSERT_OK(got);
+    ASSERT_EQ(got->tensors.size(), 7u);
+    EXPECT_TRUE(got->refused.empty());
+    ASSERT_EQ(got->storages.size(), 2u);  // tied weights, and one flat buffer
+    EXPECT_EQ(got->storages[0].tensors, 3u);
+    EXPECT_EQ(got->storages[0].bytes, 80u);
+    EXPECT_EQ(got->storages[1].tensors, 4u);
+    EXPECT_EQ(got->storages[1].bytes, 400u);
+    const InspectStorage &tied = got->storages[0], &flat = got->storages[1];
+    EXPECT_TRUE(!form.empty() || tied.name == "shared/data/0") << tied.name;
+    const std::map<std::string, InspectTensor> expected = {
+        {"embed.weight", {.storage = tied.name}},
+        {"head.weight", {.storage = tied.name}},
+        {"head_t.weight", {.storage = tied.name, .strides = {1, 4}}},
+        {"q", {.storage = flat.name}},
+        {"k", {.storage = flat.name, .offset = 4 * 36}},
+        {"v", {.storage = flat.name, .offset = 4 * 64}},
+        {"all", {.storage = flat.name}},
+    };
+    for (const InspectTensor& tensor : got->tensors) {
+      const InspectTensor& place = expected.at(tensor.name);
+      EXPECT_EQ(tensor.storage, place.storage) << tensor.name;
+      EXPECT_EQ(tensor.offset, place.offset) << tensor.name;
+      EXPECT_EQ(tensor.strides, place.strides) << tensor.name;
+    }
+  }
+}
+
+/// What is shown of a refused file, and that it is refused all the same.
+InspectResult Refused(const std::string& path, const std::string& mentions) {
+  InspectResult shown;
+  InspectOptions options{.path = path};
+  options.on_refused = [&](const InspectResult& result) { shown = result; };
+  const auto got = Inspect(options);
+  EXPECT_THAT(std::string(got.status().message()), HasSubstr(mentions));
+  return shown;
+}
+
+TEST(Inspect, WhatARefusedTorchArchiveWanted) {
+  const InspectResult evil =
+      Refused(TestdataPath("bad/pt/pt-os-system/pytorch_model.bin"), "refuses os.system");
+  ASSERT_EQ(evil.refused.size(), 1u);
+  EXPECT_EQ(evil.refused[0].name, "os.system");
+  EXPECT_EQ(evil.refused[0].operation, "GLOBAL");
+  const std::string sentence = "pickle byte " + std::to_string(evil.refused[0].offset) + " ";
+  Refused(TestdataPath("bad/pt/pt-os-system/pytorch_model.bin"), sentence);
+  for (const std::string form : {"", ".legacy"}) {
+    // The weights beside the refused object are plain data.
+    const InspectResult training =
+        Refused(TestdataPath("torch/torch-2.6.0/namespace" + form + ".pt"), "argparse.Namespace");
+    ASSERT_EQ(training.tensors.size(), 1u);
+    EXPECT_EQ(training.tensors[0].name, "w");
+    ASSERT_EQ(training.refused.size(), 1u);
+    EXPECT_EQ(training.refused[0].name, "argparse.Namespace");
+    EXPECT_EQ(Refused(TestdataPath("torch/torch-2.6.0/whole_module" + form + ".pt"), "Linear")
+                  .refused[0]
+                  .name,
+              "torch.nn.modules.linear.Linear");
+  }
 }
 
 TEST(Inspect, NameOfAStore) {
