@@ -19,6 +19,7 @@ constexpr char kExamples[] =
     "  smelt convert part-00001-of-00003.gguf --type copy -o whole.gguf\n"
     "  smelt convert ./model --type q4_k_m --tensor-type 'ffn_down=q6_k' --dry-run\n"
     "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
+    "  smelt convert ./tokenizer-files --vocab-only -o vocab.gguf\n"
     "Types: auto f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s q4_1 q4_0 q3_k_l "
     "q3_k_m q3_k_s q2_k copy.\n"
     "The result is evaluated against the source before it gets its name. An interrupted run "
@@ -125,11 +126,35 @@ void SayResult(const ConvertResult& result, Terminal& terminal) {
   terminal.Say("done      " + output + advice);
 }
 
+int RunVocabulary(const ConvertOptions& options, const Observer& observer, Terminal& terminal) {
+  VocabularyRequest request;
+  request.source = options.source;
+  request.output = options.output;
+  request.pre = options.pre;
+  request.allow_tokenizer_mismatch = options.allow_tokenizer_mismatch;
+  request.force = options.force;
+  request.metadata = options.metadata;
+  const absl::StatusOr<VocabularyResult> result = ConvertVocabulary(request, observer);
+  if (!result.ok()) return terminal.Fail(result.status());
+  if (terminal.json()) {
+    terminal.Print(ToJson(*result));
+    return kDone;
+  }
+  terminal.Say("writing   " + OneLine(result->output, 300) + "   " +
+               OneLine(result->tokenizer, 40) +
+               (result->pre.empty() ? "" : ", " + OneLine(result->pre, 40)) + ", " +
+               std::to_string(result->tokens) + " tokens, " + Bytes(result->bytes));
+  terminal.Say("done      " + OneLine(result->output, 300) + "        try: smelt tokenize " +
+               OneLine(result->output, 300) + " \"Once upon a time\"");
+  return kDone;
+}
+
 int Run(ConvertArguments& arguments, Terminal& terminal) {
   if (const std::string problem = Complete(arguments); !problem.empty())
     return terminal.FailUsage(problem);
   ConvertOptions& options = arguments.options;
   const Observer observer = terminal.MakeObserver();
+  if (arguments.vocab_only) return RunVocabulary(options, observer, terminal);
   if (arguments.dry_run) {
     const absl::StatusOr<PlanSummary> plan = PlanConversion(options, observer);
     if (!plan.ok()) return terminal.Fail(plan.status());
@@ -222,10 +247,21 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
       "convert", "A model to a GGUF, quantized on the way, checked against its source");
   command->footer(kExamples);
   command
-      ->add_option("SRC", arguments.options.source,
-                   "Model folder, hub snapshot, GGUF or store name")
+      ->add_option(
+          "SRC", arguments.options.source,
+          "Model folder, hub snapshot, GGUF or store name; with --vocab-only also tokenizer "
+          "files")
       ->required();
   AddConvertOptions(*command, arguments, invocation);
+  CLI::Option* vocab_only = command->add_flag(
+      "--vocab-only", arguments.vocab_only,
+      "Write the vocabulary alone, from the tokenizer files alone: a GGUF without tensors");
+  // What is about weights has nothing to act on.
+  for (const char* name :
+       {"--type", "--pure", "--output-tensor-type", "--token-embedding-type", "--tensor-type",
+        "--allow-requantize", "--dry-run", "--plan", "--validate", "--text", "--max-ppl-increase",
+        "--max-kl", "--keep-rejected"})
+    vocab_only->excludes(command->get_option(name));
 }
 
 }  // namespace smelt::tools

@@ -66,6 +66,15 @@ std::string ToJson(const ConvertResult& r) {
   return Dump(json);
 }
 
+std::string ToJson(const VocabularyResult& r) {
+  return Dump(Json{{"output", r.output},
+                   {"architecture", r.architecture},
+                   {"model", r.tokenizer},
+                   {"pre", r.pre},
+                   {"tokens", r.tokens},
+                   {"bytes", r.bytes}});
+}
+
 std::string ToJson(const PlanSummary& plan) {
   Json json{{"source", plan.source},
             {"output", plan.output},

@@ -8,12 +8,14 @@
 #include "smelt/generate.h"
 #include "smelt/import.h"
 #include "smelt/inspect.h"
+#include "smelt/vocabulary.h"
 
 namespace smelt::tools {
 
 std::string ToJson(const EvaluateResult& result);
 std::string ToJson(const ConvertResult& result);
 std::string ToJson(const PlanSummary& plan);
+std::string ToJson(const VocabularyResult& result);
 std::string ToJson(const GenerateResult& result);
 std::string ToJson(const ImportResult& result);
 std::string ToJson(const InspectResult& result, bool recipes);

@@ -28,8 +28,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 PlanOptions ToPlanOptions(const ConvertOptions& o) {
-  return {o.type,         o.pure,     o.output_tensor_type, o.token_embedding_type,
-          o.tensor_types, o.metadata, o.allow_requantize,   o.pre};
+  return {.type = o.type,
+          .pure = o.pure,
+          .output_tensor_type = o.output_tensor_type,
+          .token_embedding_type = o.token_embedding_type,
+          .tensor_types = o.tensor_types,
+          .metadata = o.metadata,
+          .allow_requantize = o.allow_requantize,
+          .pre = o.pre,
+          .allow_tokenizer_mismatch = o.allow_tokenizer_mismatch};
 }
 
 bool IsFile(const std::string& path) {
@@ -51,13 +58,13 @@ struct Job {
 
 // A plain safetensors file is no model; its matrices can be quantized, but not evaluated.
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& options,
-                                                        const std::string& pre,
+                                                        const PlanOptions& plan_options,
                                                         const Observer& observer) {
   if (!options.source.ends_with(".safetensors") || !IsFile(options.source)) {
     return OpenModelByName(options.source,
                            {.vocabulary = true,
-                            .pre = pre,
-                            .allow_tokenizer_mismatch = options.allow_tokenizer_mismatch},
+                            .pre = plan_options.pre,
+                            .allow_tokenizer_mismatch = plan_options.allow_tokenizer_mismatch},
                            observer);
   }
   if (options.validate != Validate::kOff) {
@@ -130,13 +137,11 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
   Job job;
   SMELT_ASSIGN_OR_RETURN(const std::optional<std::string> saved, ReadPlanFile(options));
   PlanOptions plan_options = ToPlanOptions(options);
-  std::string pre = options.pre;
+  PlanOptions recorded = plan_options;
   if (saved) {
-    SMELT_ASSIGN_OR_RETURN(const PlanOptions recorded,
-                           OptionsOfPlanFile(*saved, options.plan_file));
-    pre = recorded.pre;
+    SMELT_ASSIGN_OR_RETURN(recorded, OptionsOfPlanFile(*saved, options.plan_file));
   }
-  SMELT_ASSIGN_OR_RETURN(job.source, OpenSource(options, pre, observer));
+  SMELT_ASSIGN_OR_RETURN(job.source, OpenSource(options, recorded, observer));
   if (saved) {
     SMELT_ASSIGN_OR_RETURN(job.plan,
                            PlanFromJson(*saved, options.plan_file, *job.source, plan_options));

@@ -28,6 +28,7 @@ struct PlanOptions {
   std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
   bool allow_requantize = false;
   std::string pre{};
+  bool allow_tokenizer_mismatch = false;
 
   friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
 };

@@ -27,7 +27,8 @@ Json OptionsToJson(const PlanOptions& o) {
               {"tensor_types", Pairs(o.tensor_types)},
               {"metadata", Pairs(o.metadata)},
               {"allow_requantize", o.allow_requantize},
-              {"pre", o.pre}};
+              {"pre", o.pre},
+              {"allow_tokenizer_mismatch", o.allow_tokenizer_mismatch}};
 }
 
 std::string HeaderHash(const Plan& plan) { return Sha256Hex(plan.header); }
@@ -71,6 +72,7 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.metadata = PairsOf(o, "metadata");
   out.allow_requantize = FlagOf(o, "allow_requantize");
   out.pre = TextOf(o, "pre");
+  out.allow_tokenizer_mismatch = FlagOf(o, "allow_tokenizer_mismatch");
   return out;
 }
 

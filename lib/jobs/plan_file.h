@@ -18,7 +18,8 @@ std::string PlanToJson(const Plan& plan);
 absl::StatusOr<Plan> PlanFromJson(const std::string& json, const std::string& name,
                                   const ModelSource& source, const PlanOptions& options);
 
-/// The options alone: a source is opened with some of them (`pre`) before the plan can be replayed.
+/// The options alone: a source is opened with some of them (`pre`,
+/// `allow_tokenizer_mismatch`) before the plan can be replayed.
 absl::StatusOr<PlanOptions> OptionsOfPlanFile(const std::string& json, const std::string& name);
 
 }  // namespace smelt

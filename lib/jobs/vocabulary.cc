@@ -1,0 +1,176 @@
+// `convert --vocab-only`: tokenizer files to a GGUF without tensors.
+#include "smelt/vocabulary.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "formats/gguf.h"
+#include "lib/base/atomic_file.h"
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "lib/jobs/metadata_edit.h"
+#include "lib/jobs/open_model.h"
+#include "lib/model/config.h"
+#include "lib/model/family.h"
+#include "lib/model/general.h"
+#include "lib/text/vocabulary.h"
+
+namespace smelt {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Readers ask for an architecture before they look at a vocabulary. Every one knows this.
+constexpr std::string_view kAnyArchitecture = "llama";
+
+// What config.json knows of the vocabulary, where there is one.
+struct FromConfig {
+  std::string architecture;  ///< empty: nothing says
+  uint64_t rows = 0;
+  ConfigTokenIds ids;
+};
+
+std::optional<int64_t> TokenId(const Config& config, std::string_view key) {
+  const JsonValue* value = config.Find(key);
+  if (value == nullptr) return std::nullopt;
+  // Of several ids that end a generation, the first is "the" one.
+  if (value->as_array() != nullptr)
+    return value->as_array()->empty() ? std::nullopt : value->as_array()->front().as_int();
+  return value->as_int();
+}
+
+absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
+  FromConfig out;
+  const std::string path = (fs::path(folder) / "config.json").string();
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return out;
+  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
+  SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, whole.Texts("architectures"));
+  for (const std::string& name : names) {
+    const Family* family = FindFamily(name);
+    if (family == nullptr) continue;
+    out.architecture = family->architecture.name;
+    break;
+  }
+  Config config = whole;
+  if (whole.Has("text_config")) {
+    SMELT_ASSIGN_OR_RETURN(config, whole.Nested("text_config"));
+  }
+  SMELT_ASSIGN_OR_RETURN(const auto rows, config.Count("vocab_size", 0, 1u << 24));
+  out.rows = rows.value_or(0);
+  out.ids = {TokenId(config, "bos_token_id"), TokenId(config, "eos_token_id"),
+             TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
+             TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),
+             TokenId(config, "cls_token_id")};
+  return out;
+}
+
+std::string NameOf(const std::string& source) {
+  const std::string name = fs::is_directory(source)
+                               ? ModelFolderName(source)
+                               : fs::path(fs::absolute(source)).parent_path().filename().string();
+  return name.substr(name.find_last_of('/') + 1);
+}
+
+absl::StatusOr<Metadata> FromTokenizerFiles(const VocabularyRequest& request,
+                                            const Observer& observer) {
+  const bool folder = fs::is_directory(request.source);
+  FromConfig config;
+  if (folder) {
+    SMELT_ASSIGN_OR_RETURN(config, ReadConfig(request.source));
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<PublishedTokenizer> tokenizer,
+                         OpenPublishedTokenizer(request.source));
+  Metadata out;
+  out.Set("general.architecture",
+          config.architecture.empty() ? std::string(kAnyArchitecture) : config.architecture);
+  out.Set("general.type", "model");
+  if (const std::string name = NameOf(request.source); !name.empty()) out.Set("general.name", name);
+  std::vector<std::string> notes;
+  VocabularyOptions options;
+  options.rows = config.rows;
+  options.architecture = config.architecture;
+  options.config_ids = config.ids;
+  options.pre = request.pre;
+  options.allow_mismatch = request.allow_tokenizer_mismatch;
+  SMELT_RETURN_IF_ERROR(tokenizer->WriteVocabulary(options, out, notes));
+  for (const std::string& note : notes) observer.Note(note);
+  return out;
+}
+
+// A GGUF's metadata are all kept, as llama.cpp's converter keeps a model's.
+absl::StatusOr<Metadata> FromGguf(const std::string& path) {
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
+  if (!file.metadata.Has("tokenizer.ggml.model"))
+    return Error(ErrorCode::kInvalidInput, Escape(path), " has no vocabulary");
+  return std::move(file.metadata);
+}
+
+absl::StatusOr<Metadata> VocabularyOf(const VocabularyRequest& request, const std::string& path,
+                                      const Observer& observer) {
+  std::error_code error;
+  if (fs::is_regular_file(path, error)) {
+    SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
+    if (LooksLikeGguf(*storage)) return FromGguf(path);
+  }
+  VocabularyRequest files = request;
+  files.source = path;
+  return FromTokenizerFiles(files, observer);
+}
+
+// An output over one of the files that it is made of, however it is spelled.
+bool IsInput(const std::string& output, const std::string& source) {
+  std::error_code error;
+  if (!fs::exists(output, error)) return false;
+  if (fs::equivalent(output, source, error)) return true;
+  if (!fs::is_directory(source, error) || output.ends_with(".gguf")) return false;
+  for (fs::directory_iterator it(source, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    if (fs::equivalent(output, it->path(), ignored)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& request,
+                                                   const Observer& observer) {
+  SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(request.source));
+  VocabularyResult result;
+  result.output = request.output;
+  std::error_code error;
+  const std::string name = NameOf(path);
+  const std::string file_name = Cat(name.empty() ? "model" : name, "-vocab.gguf");
+  if (result.output.empty()) {
+    result.output = file_name;
+  } else if (fs::is_directory(result.output, error)) {
+    result.output = (fs::path(result.output) / file_name).string();
+  }
+  if (IsInput(result.output, path)) {
+    return Error(ErrorCode::kUsage, Escape(result.output),
+                 " is the input itself; choose another output with -o");
+  }
+  SMELT_RETURN_IF_ERROR(CheckOutput(result.output, request.force));
+  SMELT_ASSIGN_OR_RETURN(Metadata metadata, VocabularyOf(request, path, observer));
+  SMELT_RETURN_IF_ERROR(EditMetadata(request.metadata, metadata));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t alignment,
+                         metadata.UintOr("general.alignment", kGgufDefaultAlignment));
+  SMELT_ASSIGN_OR_RETURN(const GgufLayout layout, SerializeGgufHeader(metadata, {}, alignment));
+  SMELT_RETURN_IF_ERROR(WriteFileAtomically(
+      result.output,
+      std::string_view(reinterpret_cast<const char*>(layout.header.data()), layout.header.size()),
+      request.force));
+  SMELT_ASSIGN_OR_RETURN(result.architecture, metadata.StringOr("general.architecture", ""));
+  SMELT_ASSIGN_OR_RETURN(result.tokenizer, metadata.StringOr("tokenizer.ggml.model", ""));
+  SMELT_ASSIGN_OR_RETURN(result.pre, metadata.StringOr("tokenizer.ggml.pre", ""));
+  if (const MetadataValue* tokens = metadata.Find("tokenizer.ggml.tokens"); tokens != nullptr)
+    result.tokens = tokens->size();
+  result.bytes = layout.file_size;
+  return result;
+}
+
+}  // namespace smelt
