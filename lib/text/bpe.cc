@@ -72,8 +72,17 @@ class Bpe : public Model {
         return absl::OkStatus();
       }
     }
+    if (word.size() <= MergeTable::kShort) {  // as many symbols at most
+      std::array<int32_t, MergeTable::kShort> ids;
+      size_t count = 0;
+      SMELT_RETURN_IF_ERROR(ForEachSymbol(word, [&](int32_t id) { ids[count++] = id; }));
+      count = merges_.MergeShort(ids.data(), count);
+      out.insert(out.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
+      return absl::OkStatus();
+    }
     SymbolList symbols;
-    SMELT_RETURN_IF_ERROR(Symbols(word, symbols));
+    symbols.Reserve(word.size());
+    SMELT_RETURN_IF_ERROR(ForEachSymbol(word, [&](int32_t id) { symbols.Add(id); }));
     MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
       return merges_.Find(symbols.id(left), symbols.id(right));
     });
@@ -82,9 +91,9 @@ class Bpe : public Model {
   }
 
  private:
-  absl::Status Symbols(std::string_view word, SymbolList& symbols) const {
-    symbols.Reserve(word.size());
-    const auto add = [&](int32_t id) { symbols.Add(id); };
+  // Calls add(id) for what a word is made of before any merge.
+  template <typename Add>
+  absl::Status ForEachSymbol(std::string_view word, const Add& add) const {
     bool unknown_waits = false;
     std::string dressed;
     for (size_t i = 0; i < word.size();) {

@@ -14,7 +14,6 @@
 namespace smelt {
 namespace {
 
-constexpr size_t kShortWord = 32;
 constexpr size_t kMergesAtOnce = 64;
 
 class GgufBpe : public GgufBase {
@@ -158,7 +157,7 @@ class GgufBpe : public GgufBase {
     if (mapped_) {
       if (AppendBytesOfLevel(bytes, word)) word = bytes;
     }
-    if (word.size() > kShortWord) {
+    if (word.size() > MergeTable::kShort) {
       SymbolList symbols;
       symbols.Reserve(word.size());
       ForEachSingle(word, [&](int32_t id) { symbols.Add(id); });
@@ -168,10 +167,10 @@ class GgufBpe : public GgufBase {
       for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) out.push_back(symbols.id(i));
       return;
     }
-    std::array<int32_t, kShortWord> ids;
+    std::array<int32_t, MergeTable::kShort> ids;
     size_t count = 0;
     ForEachSingle(word, [&](int32_t id) { ids[count++] = id; });
-    MergeShort(ids.data(), count);
+    count = merges_.MergeShort(ids.data(), count);
     out.insert(out.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
   }
 
@@ -185,31 +184,6 @@ class GgufBpe : public GgufBase {
       if (!unknown) add(id);
       if (unknown && unknown_ >= 0 && !(unknown_before && fuse_unknown_)) add(unknown_);
       unknown_before = unknown;
-    }
-  }
-
-  // The lowest rank first, looked for anew each time: faster than a queue for words as they are.
-  void MergeShort(int32_t* ids, size_t& count) const {
-    // Looking at a pair again costs a walk into a large table: what was found stays in `found`.
-    std::array<const Merge*, kShortWord> found;
-    for (size_t i = 0; i + 1 < count; ++i) merges_.Prefetch(ids[i], ids[i + 1]);
-    for (size_t i = 0; i + 1 < count; ++i) found[i] = merges_.Find(ids[i], ids[i + 1]);
-    while (count > 1) {
-      size_t best = 0;
-      const Merge* merge = nullptr;
-      for (size_t i = 0; i + 1 < count; ++i) {
-        if (found[i] != nullptr && (merge == nullptr || found[i]->rank < merge->rank)) {
-          best = i;
-          merge = found[i];
-        }
-      }
-      if (merge == nullptr) return;
-      ids[best] = merge->id;
-      std::copy(ids + best + 2, ids + count, ids + best + 1);
-      if (best + 2 < count) std::copy(&found[best + 2], &found[count - 1], &found[best + 1]);
-      --count;
-      if (best > 0) found[best - 1] = merges_.Find(ids[best - 1], ids[best]);
-      if (best + 1 < count) found[best] = merges_.Find(ids[best], ids[best + 1]);
     }
   }
 

@@ -1,6 +1,7 @@
 #include "lib/text/merges.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 namespace smelt {
@@ -30,6 +31,31 @@ void MergeTable::Set(int32_t left, int32_t right, Merge merge) {
   while (slots_[i].key != kFree && slots_[i].key != key) i = (i + 1) & mask;
   if (slots_[i].key == kFree) ++count_;
   slots_[i] = {key, merge};
+}
+
+size_t MergeTable::MergeShort(int32_t* ids, size_t count) const {
+  // Looking a pair up again costs a walk into a large table: what was found stays in `found`.
+  std::array<const Merge*, kShort> found;
+  for (size_t i = 0; i + 1 < count; ++i) Prefetch(ids[i], ids[i + 1]);
+  for (size_t i = 0; i + 1 < count; ++i) found[i] = Find(ids[i], ids[i + 1]);
+  while (count > 1) {
+    size_t best = 0;
+    const Merge* merge = nullptr;
+    for (size_t i = 0; i + 1 < count; ++i) {
+      if (found[i] != nullptr && (merge == nullptr || found[i]->rank < merge->rank)) {
+        best = i;
+        merge = found[i];
+      }
+    }
+    if (merge == nullptr) break;
+    ids[best] = merge->id;
+    std::copy(ids + best + 2, ids + count, ids + best + 1);
+    if (best + 2 < count) std::copy(&found[best + 2], &found[count - 1], &found[best + 1]);
+    --count;
+    if (best > 0) found[best - 1] = Find(ids[best - 1], ids[best]);
+    if (best + 1 < count) found[best] = Find(ids[best], ids[best + 1]);
+  }
+  return count;
 }
 
 void PairLists::Push(MergeCandidate pair) {

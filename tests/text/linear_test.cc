@@ -72,6 +72,12 @@ TEST(Merging, QueuesGiveWhatTheDefinitionGives) {
     const std::vector<int32_t> want = MergePlainly(ids, rules);
     ASSERT_EQ(MergeThrough<PairHeap>(ids, rules), want) << "heap, round " << round;
     ASSERT_EQ(MergeThrough<PairLists>(ids, rules), want) << "lists, round " << round;
+    if (ids.size() > MergeTable::kShort) continue;
+    MergeTable table;
+    for (const auto& [pair, merge] : rules) table.Set(pair.first, pair.second, merge);
+    std::vector<int32_t> merged = ids;
+    merged.resize(table.MergeShort(merged.data(), merged.size()));
+    ASSERT_EQ(merged, want) << "short, round " << round;
   }
 }
 
