@@ -227,6 +227,34 @@ TEST(Bombs, HugeClaimsAllocateNothing) {
   EXPECT_THAT(Refusal(Zip(members)), HasSubstr("at most"));
 }
 
+TEST(Bombs, AMemoEntryForEveryByte) {
+  const std::string memo(1 << 20, '\x94');
+  SMELT_EXPECT_OK(Read(Archive(Cat("}", memo, "0", Good()), {{"0", kData}})));
+}
+
+TEST(ZipStrictness, EveryFieldThatTheHeadersShare) {
+  const std::string good = Zip(Members(Good()));
+  const size_t local = good.rfind("PK\3\4"), entry = good.rfind("PK\1\2");
+  // Flags, method, CRC, both sizes, lengths of name and extra field; then the name's first letter.
+  for (const size_t field : {6, 8, 14, 18, 22, 26, 28, 30}) {
+    for (const auto& [header, shift] : {std::pair(local, 0), std::pair(entry, 2)}) {
+      std::string lying = good;
+      lying[header + field + shift + (header == entry && field == 30 ? 14 : 0)] ^= 1;
+      EXPECT_FALSE(Read(lying).ok())
+          << field << " of " << (header == local ? "local" : "directory");
+    }
+  }
+}
+
+TEST(ZipStrictness, JunkInFrontAndCaseOfNames) {
+  EXPECT_FALSE(Read("MZ" + Zip(Members(Good()))).ok());
+  EXPECT_THAT(Refusal("PK\3\4" + Zip(Members(Good()))), HasSubstr("zip archive"));
+  std::vector<Member> members = Members(Good());
+  members.push_back({.name = "archive/DATA.PKL", .data = PickleOf(Shell())});  // another name
+  members.push_back({.name = "archive/nested.zip", .data = Zip(Members(Shell()))});
+  SMELT_EXPECT_OK(Read(Zip(members)));  // neither is ever looked at
+}
+
 TEST(ZipStrictness, WhatTwoReadersCouldReadDifferently) {
   const std::string good = Zip(Members(Good()));
   EXPECT_THAT(Refusal(good + "x"), HasSubstr("appended"));
