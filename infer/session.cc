@@ -1,7 +1,6 @@
 #include "infer/session.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "infer/backend.h"
 #include "infer/lower.h"
@@ -17,16 +16,18 @@ constexpr uint64_t kActivationBudget = 128ull << 20;
 class EngineState : public SessionState {
  public:
   std::unique_ptr<SessionState> Copy() const override { return CopyState(); }
-  uint64_t positions() const override { return ids.size(); }
+  uint64_t positions() const override { return fed; }
 
   std::unique_ptr<EngineState> CopyState() const {
     auto copy = std::make_unique<EngineState>();
+    copy->fed = fed;
     copy->ids = ids;
     for (const auto& layer : layers) copy->layers.push_back(layer->Copy());
     return copy;
   }
 
-  std::vector<int32_t> ids;  ///< what was fed so far
+  uint64_t fed = 0;
+  std::vector<int32_t> ids;  ///< what was fed, where it may have to be fed again
   std::vector<std::unique_ptr<State>> layers;
 };
 
@@ -54,8 +55,8 @@ class EngineSession : public Session {
                              backend_->Compile(std::move(graph), activations_));
       programs_.push_back(std::move(program));
       state_.layers.push_back(backend_->NewState(1));
-      if (const Attention* a = std::get_if<Attention>(&layer.mixer))
-        long_from_ = std::min(long_from_, a->rope.long_from);
+      const Attention* a = std::get_if<Attention>(&layer.mixer);
+      if (a != nullptr && a->rope.style != RopeStyle::kNone) ropes_.push_back(a->rope);
     }
     SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec_, source_, *backend_));
     SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), activations_));
@@ -70,14 +71,16 @@ class EngineSession : public Session {
   absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits) override {
     if (ids.empty()) return Error(ErrorCode::kInvalidInput, "there are no ids to feed");
     SMELT_RETURN_IF_ERROR(CheckIds(ids, std::min(spec_.vocabulary, head_.output.rows)));
-    const uint64_t before = state_.ids.size(), total = before + ids.size();
-    if (before == 0 || before > long_from_ || total <= long_from_)
-      return Append(ids, total, logits);
-    // The sequence outgrows the short rotary factors: all keys so far were rotated by the wrong
-    // ones.
+    const uint64_t before = state_.fed, total = before + ids.size();
+    const bool again = std::any_of(ropes_.begin(), ropes_.end(), [&](const Rope& rope) {
+      return rope.ChangesBetween(before, total);
+    });
+    if (before == 0 || !again) return Append(ids, total, logits);
+    // The sequence outgrows its rotary frequencies: all keys so far were rotated by the wrong ones.
     std::vector<int32_t> all = std::move(state_.ids);
     all.insert(all.end(), ids.begin(), ids.end());
     state_.ids.clear();
+    state_.fed = 0;
     for (const auto& layer : state_.layers) layer->Clear();
     return Append(all, total, logits);
   }
@@ -89,6 +92,7 @@ class EngineSession : public Session {
     if (saved == nullptr || saved->layers.size() != state_.layers.size())
       return Error(ErrorCode::kUsage, "the state to restore belongs to another model");
     std::unique_ptr<EngineState> copy = saved->CopyState();
+    state_.fed = copy->fed;
     state_.ids = std::move(copy->ids);
     state_.layers = std::move(copy->layers);
     return absl::OkStatus();
@@ -99,7 +103,7 @@ class EngineSession : public Session {
   absl::Status Append(std::span<const int32_t> ids, uint64_t total, std::vector<float>& logits) {
     for (uint64_t first = 0; first < ids.size(); first += batch_tokens_) {
       const auto part = ids.subspan(first, std::min<uint64_t>(batch_tokens_, ids.size() - first));
-      const Sequence sequence{part.size(), state_.ids.size()};
+      const Sequence sequence{part.size(), state_.fed};
       SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Batch> batch,
                              backend_->NewBatch({&sequence, 1}, total));
       SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Buffer> x,
@@ -108,7 +112,8 @@ class EngineSession : public Session {
                                             static_cast<float>(spec_.embedding_scale), part, *x));
       for (size_t i = 0; i < programs_.size(); ++i)
         SMELT_RETURN_IF_ERROR(backend_->Run(*programs_[i], *batch, *state_.layers[i], *x));
-      state_.ids.insert(state_.ids.end(), part.begin(), part.end());
+      state_.fed += part.size();
+      if (!ropes_.empty()) state_.ids.insert(state_.ids.end(), part.begin(), part.end());
       if (first + part.size() < ids.size()) continue;
       SMELT_RETURN_IF_ERROR(backend_->Run(*final_norm_, *batch, *state_.layers[0], *x));
       logits.resize(head_.output.rows);
@@ -127,7 +132,7 @@ class EngineSession : public Session {
   std::unique_ptr<Program> final_norm_;
   Head head_;
   EngineState state_;
-  uint64_t long_from_ = std::numeric_limits<uint64_t>::max();
+  std::vector<Rope> ropes_;  ///< those that depend on the sequence's length
   uint64_t batch_tokens_ = kBatchTokens;
 };
 

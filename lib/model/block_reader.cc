@@ -154,6 +154,7 @@ absl::Status BlockReader::PrepareAttention() {
   const double divisor = by_width ? static_cast<double>(width_) / heads_[0] : key_size_;
   SMELT_ASSIGN_OR_RETURN(scale_, reader_.RealOr("attention.scale", 0, 0));
   if (scale_ == 0) scale_ = 1 / std::sqrt(divisor);
+  SMELT_ASSIGN_OR_RETURN(scale_by_layer_, reader_.FlagOr("smelt.attention.scale_by_layer", false));
   SMELT_RETURN_IF_ERROR(ReadWindows());
   return ReadRope();
 }
@@ -204,6 +205,46 @@ absl::Status BlockReader::ReadYarn(RopeParameters& rope) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<float>> BlockReader::ReadFactors(std::string_view key, uint64_t pairs) {
+  const MetadataValue* value = reader_.Value(key);
+  if (value == nullptr) return std::vector<float>();
+  const auto* factors = value->get_if<std::vector<float>>();
+  if (factors == nullptr || factors->size() != pairs ||
+      !std::all_of(factors->begin(), factors->end(),
+                   [](float v) { return v > 0 && std::isfinite(v); })) {
+    return reader_.Bad(key, Cat("is no list of ", pairs,
+                                " positive f32 numbers, one for each pair of rotary dimensions"));
+  }
+  return *factors;
+}
+
+/// Tensors where readers of the architecture know them, else keys of our own.
+absl::Status BlockReader::ReadRopeFactors(RopeParameters& rope) {
+  const uint64_t dims = rope.dims;
+  const std::string why = Cat(reader_.Key("rope.dimension_count"), " is ", dims);
+  const auto factors = [&](std::string_view name) -> absl::StatusOr<std::vector<float>> {
+    SMELT_ASSIGN_OR_RETURN(const TensorRef tensor, reader_.TensorIf(name, {dims / 2}, why));
+    if (tensor == kNoTensor) return std::vector<float>();
+    SMELT_ASSIGN_OR_RETURN(std::vector<float> values, reader_.Values(tensor));
+    if (std::any_of(values.begin(), values.end(), [](float v) { return v <= 0; })) {
+      return Error(ErrorCode::kInvalidInput, "tensor ", name, " has a value that is not positive");
+    }
+    return values;
+  };
+  SMELT_ASSIGN_OR_RETURN(rope.factors, factors("rope_freqs.weight"));
+  if (rope.factors.empty()) {
+    SMELT_ASSIGN_OR_RETURN(rope.factors, factors("rope_factors_short.weight"));
+  }
+  if (rope.factors.empty()) {
+    SMELT_ASSIGN_OR_RETURN(rope.factors, ReadFactors("smelt.rope.factors", dims / 2));
+  }
+  SMELT_ASSIGN_OR_RETURN(rope.long_factors, factors("rope_factors_long.weight"));
+  if (rope.long_factors.empty()) {
+    SMELT_ASSIGN_OR_RETURN(rope.long_factors, ReadFactors("smelt.rope.factors_long", dims / 2));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BlockReader::ReadRope() {
   if (architecture_.rope == RopeStyle::kNone) return absl::OkStatus();
   RopeParameters rope;
@@ -238,31 +279,23 @@ absl::Status BlockReader::ReadRope() {
     return reader_.Bad("rope.scaling.type",
                        Cat("is ", Escape(type), ", expected none, linear, yarn or longrope"));
   }
-  const std::string why = Cat(reader_.Key("rope.dimension_count"), " is ", dims);
-  const auto factors = [&](std::string_view name) -> absl::StatusOr<std::vector<float>> {
-    SMELT_ASSIGN_OR_RETURN(const TensorRef tensor, reader_.TensorIf(name, {dims / 2}, why));
-    if (tensor == kNoTensor) return std::vector<float>();
-    SMELT_ASSIGN_OR_RETURN(std::vector<float> values, reader_.Values(tensor));
-    if (std::any_of(values.begin(), values.end(), [](float v) { return v <= 0; })) {
-      return Error(ErrorCode::kInvalidInput, "tensor ", name, " has a value that is not positive");
-    }
-    return values;
-  };
-  SMELT_ASSIGN_OR_RETURN(rope.factors, factors("rope_freqs.weight"));
-  if (rope.factors.empty()) {
-    SMELT_ASSIGN_OR_RETURN(rope.factors, factors("rope_factors_short.weight"));
-  }
-  SMELT_ASSIGN_OR_RETURN(rope.long_factors, factors("rope_factors_long.weight"));
+  SMELT_RETURN_IF_ERROR(ReadRopeFactors(rope));
   if (rope.scaling != RopeScaling::kYarn) {
     SMELT_ASSIGN_OR_RETURN(rope.magnitude, reader_.RealOr("rope.scaling.attn_factor", 1, 0));
     SMELT_ASSIGN_OR_RETURN(rope.long_from,
                            reader_.CountOr("rope.scaling.original_context_length", context_, 1));
   }
+  SMELT_ASSIGN_OR_RETURN(rope.dynamic_factor, reader_.RealOr("smelt.rope.dynamic_factor", 0, 0));
+  if (rope.dynamic_factor != 0 && dims < 4)
+    return reader_.Bad("smelt.rope.dynamic_factor", "needs 4 rotary dimensions at least");
+  rope.dynamic_from = context_;
   rope_ = MakeRope(rope);
   if (!architecture_.rope_scales_windows) {
     RopeParameters plain;
     plain.style = rope.style;
     plain.dims = rope.dims;
+    SMELT_ASSIGN_OR_RETURN(plain.factors, ReadFactors("smelt.rope.factors_swa", dims / 2));
+    SMELT_ASSIGN_OR_RETURN(plain.magnitude, reader_.RealOr("smelt.rope.attn_factor_swa", 1, 0));
     rope = plain;
   }
   rope.base = window_base;
@@ -309,7 +342,7 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
   attention.kv_heads = static_cast<uint32_t>(kv_heads_[layer]);
   attention.key_size = static_cast<uint32_t>(key_size_);
   attention.value_size = static_cast<uint32_t>(value_size_);
-  attention.scale = scale_;
+  attention.scale = scale_by_layer_ ? scale_ / static_cast<double>(layer + 1) : scale_;
   attention.softcap = attention_softcap_;
   attention.window = windowed_[layer] ? window_ : 0;
   attention.rope = windowed_[layer] ? rope_window_ : rope_;
@@ -332,6 +365,9 @@ absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
     SMELT_ASSIGN_OR_RETURN(block.ffn, ReadExperts(layer));
   } else {
     SMELT_ASSIGN_OR_RETURN(block.ffn, ReadMlp(layer));
+    // Of no influence where every layer is dense.
+    reader_.Ignore({"expert_used_count", "expert_feed_forward_length",
+                    "expert_shared_feed_forward_length", "expert_weights_norm"});
   }
   return absl::OkStatus();
 }

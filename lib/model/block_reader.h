@@ -47,6 +47,8 @@ class BlockReader {
   absl::Status ReadModelWide(ModelSpec& spec);
   absl::Status ReadRope();
   absl::Status ReadYarn(RopeParameters& rope);
+  absl::Status ReadRopeFactors(RopeParameters& rope);
+  absl::StatusOr<std::vector<float>> ReadFactors(std::string_view key, uint64_t pairs);
   absl::Status ReadWindows();
   absl::Status ReadActivation();
   absl::StatusOr<Norm> ReadNormNamed(const std::string& prefix, uint64_t n, std::string_view why);
@@ -59,6 +61,7 @@ class BlockReader {
   const Architecture& architecture_;
   uint64_t layers_ = 0, width_ = 0, context_ = 0, experts_ = 0;
   double epsilon_ = 0, scale_ = 0, attention_softcap_ = 0;
+  bool scale_by_layer_ = false;
   Activation activation_ = Activation::kSilu;
   uint64_t key_size_ = 0, value_size_ = 0, window_ = 0;
   std::vector<uint64_t> heads_, kv_heads_, ffn_;

@@ -10,9 +10,17 @@ namespace {
 
 // Names in configurations and ours.
 constexpr std::pair<std::string_view, std::string_view> kActivations[] = {
-    {"silu", "silu"},          {"swish", "silu"},          {"gelu", "gelu"},
-    {"gelu_new", "gelu_tanh"}, {"gelu_fast", "gelu_tanh"}, {"gelu_pytorch_tanh", "gelu_tanh"},
-    {"relu", "relu"},          {"relu2", "relu2"},
+    {"silu", "silu"},
+    {"swish", "silu"},
+    {"gelu", "gelu"},
+    {"gelu_new", "gelu_tanh"},
+    {"gelu_fast", "gelu_tanh"},
+    {"gelu_pytorch_tanh", "gelu_tanh"},
+    {"relu", "relu"},
+    {"relu2", "relu2"},
+    {"gelu_python", "gelu"},
+    {"gelu_accurate", "gelu_tanh"},
+    {"gelu_python_tanh", "gelu_tanh"},
 };
 
 /// One of the keys "a|b" is there, as null.

@@ -17,6 +17,19 @@ void Generate(FamilyContext& context, std::string_view name, std::vector<float> 
   context.generated.push_back(std::move(tensor));
 }
 
+absl::Status CheckLongRopeFactors(const FamilyContext& context) {
+  const RopeConfig& rope = context.rope.full;
+  const size_t pairs = context.hyper("rope_dims") / 2;
+  for (const auto& [key, list] : {std::pair("short_factor", &rope.short_factor),
+                                  std::pair("long_factor", &rope.long_factor)}) {
+    if (list->size() != pairs) {
+      return context.config.Bad(key, Cat("(longrope) has ", list->size(), " numbers, expected ",
+                                         pairs, ", half of the rotary dimensions"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 class KeyWriter {
  public:
   KeyWriter(FamilyContext& context, Metadata& out)
@@ -64,10 +77,6 @@ class KeyWriter {
     const RopeConfig& rope = context_.rope.full;
     const RopeConfig& window = context_.rope.window;
     const bool tells_apart = family_.rope.local_theta != 0;
-    if (window.type != RopeType::kDefault && tells_apart) {
-      return context_.config.Bad("rope_parameters",
-                                 "scales the layers with a window, which is not supported");
-    }
     switch (rope.type) {
       case RopeType::kDefault:
         break;
@@ -75,18 +84,67 @@ class KeyWriter {
         Set("rope.scaling.type", "linear");
         Set("rope.scaling.factor", static_cast<float>(rope.factor));
         break;
+      case RopeType::kDynamic:
+        SMELT_RETURN_IF_ERROR(WriteDynamic(rope));
+        break;
       case RopeType::kYarn:
         WriteYarn(rope);
         break;
       case RopeType::kLlama3:
-        SMELT_RETURN_IF_ERROR(WriteLlama3(rope));
+        WriteLlama3(rope);
         break;
       case RopeType::kLongRope:
         SMELT_RETURN_IF_ERROR(WriteLongRope(rope));
         break;
     }
     Set("rope.freq_base", static_cast<float>(rope.theta));
-    if (tells_apart) Set("rope.freq_base_swa", static_cast<float>(window.theta));
+    if (!tells_apart) return absl::OkStatus();
+    Set("rope.freq_base_swa", static_cast<float>(window.theta));
+    return WriteWindowScaling(window);
+  }
+
+  absl::Status WriteDynamic(const RopeConfig& rope) {
+    if (context_.hyper("rope_dims") < 4)
+      return context_.config.Bad("head_dim", "leaves nothing for dynamic rope scaling to stretch");
+    context_.extra.Set("smelt.rope.dynamic_factor", static_cast<float>(rope.factor));
+    context_.differences.push_back(Cat("does not stretch the rotation (dynamic scaling) beyond ",
+                                       context_.hyper("context"), " positions"));
+    return absl::OkStatus();
+  }
+
+  /// Scaling of the layers with a window only: no reader but ours knows such a thing. Any kind is
+  /// one divisor a frequency and a magnitude.
+  absl::Status WriteWindowScaling(const RopeConfig& window) {
+    if (window.type == RopeType::kDefault) return absl::OkStatus();
+    if (window.type == RopeType::kLongRope || window.type == RopeType::kDynamic) {
+      return context_.config.Bad("rope_parameters",
+                                 "scales the layers with a window by their length, which is not "
+                                 "supported");
+    }
+    RopeParameters parameters;
+    parameters.dims = static_cast<uint32_t>(context_.hyper("rope_dims"));
+    parameters.base = window.theta;
+    parameters.factor = window.factor;
+    const std::vector<double> plain = MakeRope(parameters).frequency;
+    if (window.type == RopeType::kLlama3) {
+      parameters.factors = Factors(window);
+    } else if (window.type == RopeType::kLinear) {
+      parameters.scaling = RopeScaling::kLinear;
+    } else {
+      parameters.scaling = RopeScaling::kYarn;
+      parameters.original_context = window.original_context;
+      parameters.beta_fast = window.beta_fast.value_or(parameters.beta_fast);
+      parameters.beta_slow = window.beta_slow.value_or(parameters.beta_slow);
+      parameters.truncate = window.truncate;
+      const double magnitude = window.attention_factor.value_or(YarnMagnitude(window.factor));
+      context_.extra.Set("smelt.rope.attn_factor_swa", static_cast<float>(magnitude));
+    }
+    const std::vector<double> scaled = MakeRope(parameters).frequency;
+    std::vector<float> factors;
+    for (size_t j = 0; j < plain.size(); ++j)
+      factors.push_back(static_cast<float>(plain[j] / scaled[j]));
+    context_.extra.Set("smelt.rope.factors_swa", std::move(factors));
+    context_.differences.push_back("does not scale the rotation in the layers with a window");
     return absl::OkStatus();
   }
 
@@ -108,29 +166,34 @@ class KeyWriter {
     }
   }
 
-  absl::Status WriteLlama3(const RopeConfig& rope) {
-    if (family_.architecture.name != "llama") {
-      return Error(ErrorCode::kUnsupported, context_.config.name(),
-                   ": rope type llama3 is not supported for architecture ",
-                   family_.architecture.name);
+  std::vector<float> Factors(const RopeConfig& rope) const {
+    return Llama3Factors(static_cast<uint32_t>(context_.hyper("rope_dims")), rope.theta,
+                         rope.factor, rope.low_freq_factor, rope.high_freq_factor,
+                         rope.original_context);
+  }
+
+  void WriteLlama3(const RopeConfig& rope) {
+    if (family_.architecture.name == "llama") {
+      Generate(context_, "rope_freqs.weight", Factors(rope));
+      return;
     }
-    Generate(
-        context_, "rope_freqs.weight",
-        Llama3Factors(static_cast<uint32_t>(context_.hyper("rope_dims")), rope.theta, rope.factor,
-                      rope.low_freq_factor, rope.high_freq_factor, rope.original_context));
-    return absl::OkStatus();
+    context_.extra.Set("smelt.rope.factors", Factors(rope));
+    context_.differences.push_back("does not scale the rotation (llama3) of this architecture");
   }
 
   absl::Status WriteLongRope(const RopeConfig& rope) {
-    if (family_.architecture.name != "llama" && family_.architecture.name != "phi3") {
-      return Error(ErrorCode::kUnsupported, context_.config.name(),
-                   ": rope type longrope is not supported for architecture ",
-                   family_.architecture.name);
-    }
     Set("rope.scaling.type", "longrope");
     Set("rope.scaling.attn_factor", static_cast<float>(*rope.attention_factor));
     Set("rope.scaling.original_context_length", static_cast<uint32_t>(rope.original_context));
-    return AddLongRopeFactors(context_);
+    if (family_.architecture.name == "llama") return AddLongRopeFactors(context_);
+    SMELT_RETURN_IF_ERROR(CheckLongRopeFactors(context_));
+    const auto floats = [](const std::vector<double>& values) {
+      return std::vector<float>(values.begin(), values.end());
+    };
+    context_.extra.Set("smelt.rope.factors", floats(rope.short_factor));
+    context_.extra.Set("smelt.rope.factors_long", floats(rope.long_factor));
+    context_.differences.push_back("does not scale the rotation (longrope) of this architecture");
+    return absl::OkStatus();
   }
 
   static bool IsPeriodic(const std::vector<bool>& windowed, uint64_t period) {
@@ -160,8 +223,8 @@ class KeyWriter {
             MetadataValue::BoolArray(std::vector<uint8_t>(windowed.begin(), windowed.end())));
         if (family_.llama_cpp_windows) {
           context_.differences.push_back(
-              Cat("takes every ", usual,
-                  "th layer for global in builds that do not read a list of windows"));
+              Cat("assumes a global layer after every ", usual - 1,
+                  " with a window in builds that do not read a list of windows"));
         }
       }
     }
@@ -195,15 +258,8 @@ class KeyWriter {
 }  // namespace
 
 absl::Status AddLongRopeFactors(FamilyContext& context) {
+  SMELT_RETURN_IF_ERROR(CheckLongRopeFactors(context));
   const RopeConfig& rope = context.rope.full;
-  const size_t pairs = context.hyper("rope_dims") / 2;
-  for (const auto& [key, list] : {std::pair("short_factor", &rope.short_factor),
-                                  std::pair("long_factor", &rope.long_factor)}) {
-    if (list->size() != pairs) {
-      return context.config.Bad(key, Cat("(longrope) has ", list->size(), " numbers, expected ",
-                                         pairs, ", half of the rotary dimensions"));
-    }
-  }
   Generate(context, "rope_factors_long.weight",
            std::vector<float>(rope.long_factor.begin(), rope.long_factor.end()));
   Generate(context, "rope_factors_short.weight",

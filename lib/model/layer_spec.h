@@ -48,7 +48,8 @@ enum class RopeStyle {
 
 /// Rotary embedding, resolved to an angle per pair and position: angle = position * frequency[j].
 /// cos and sin are multiplied by `magnitude`. `long_*` replace the others when the sequence in use
-/// exceeds `long_from` positions (Phi-3 longrope).
+/// exceeds `long_from` positions (Phi-3 longrope). `dynamic_factor`, if not 0: the base grows with
+/// a sequence of more than `dynamic_from` positions (NTK scaling).
 struct Rope {
   RopeStyle style = RopeStyle::kNone;
   uint32_t dims = 0;  ///< even; the first dims of a head rotate
@@ -57,6 +58,14 @@ struct Rope {
   std::vector<double> long_frequency;
   double long_magnitude = 1;
   uint64_t long_from = std::numeric_limits<uint64_t>::max();
+  double base = 10000, dynamic_factor = 0;
+  uint64_t dynamic_from = 0;
+
+  /// Whether keys that were rotated in a sequence of `before` positions must be rotated anew in one
+  /// of `after` positions.
+  bool ChangesBetween(uint64_t before, uint64_t after) const;
+  /// Frequencies in a sequence of `length` positions.
+  std::vector<double> FrequencyAt(uint64_t length) const;
 };
 
 struct Attention {

@@ -51,7 +51,28 @@ Rope MakeRope(const RopeParameters& p) {
     if (!p.long_factors.empty()) rope.long_frequency.push_back(frequency / p.long_factors[j]);
   }
   if (!p.long_factors.empty()) rope.long_from = p.long_from;
+  rope.base = p.base;
+  rope.dynamic_factor = p.dynamic_factor;
+  rope.dynamic_from = p.dynamic_from;
   return rope;
+}
+
+bool Rope::ChangesBetween(uint64_t before, uint64_t after) const {
+  if ((before > long_from) != (after > long_from)) return true;
+  return dynamic_factor != 0 && after > dynamic_from;
+}
+
+std::vector<double> Rope::FrequencyAt(uint64_t length) const {
+  if (length > long_from) return long_frequency;
+  if (dynamic_factor == 0 || length <= dynamic_from) return frequency;
+  // transformers' _compute_dynamic_ntk_parameters.
+  const double share = static_cast<double>(length) / static_cast<double>(dynamic_from);
+  const double stretched =
+      base * std::pow(dynamic_factor * share - (dynamic_factor - 1), dims / (dims - 2.0));
+  std::vector<double> stretched_frequency;
+  for (uint32_t j = 0; j < dims / 2; ++j)
+    stretched_frequency.push_back(std::pow(stretched, -2.0 * j / dims));
+  return stretched_frequency;
 }
 
 std::vector<float> Llama3Factors(uint32_t dims, double base, double factor, double low_freq_factor,

@@ -25,7 +25,9 @@ struct RopeParameters {
   std::vector<float>
       factors;  ///< divide the frequencies, one per pair (llama3, short longrope); empty = 1
   std::vector<float> long_factors;
-  uint64_t long_from = 0;  ///< with long_factors
+  uint64_t long_from = 0;     ///< with long_factors
+  double dynamic_factor = 0;  ///< rope_type dynamic; 0 = none
+  uint64_t dynamic_from = 0;  ///< with dynamic_factor: the trained context
 };
 
 /// Frequencies in f64.

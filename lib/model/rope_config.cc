@@ -53,6 +53,8 @@ class RopeReader {
       rope.type = RopeType::kDefault;
     } else if (type == "linear") {
       rope.type = RopeType::kLinear;
+    } else if (type == "dynamic") {
+      rope.type = RopeType::kDynamic;
     } else if (type == "longrope" || type == "su" ||
                (type == "yarn" && defaults_.yarn_means_longrope)) {
       rope.type = RopeType::kLongRope;
@@ -62,7 +64,7 @@ class RopeReader {
       rope.type = RopeType::kLlama3;
     } else {
       return Error(ErrorCode::kUnsupported, dictionary_.name(), " has type ", Escape(type),
-                   ", expected default, linear, yarn, llama3 or longrope");
+                   ", expected default, linear, dynamic, yarn, llama3 or longrope");
     }
     return absl::OkStatus();
   }
@@ -103,7 +105,7 @@ class RopeReader {
     rope.has_factor = dictionary_.Has("factor");
     if (rope.type != RopeType::kLongRope || rope.has_factor)
       SMELT_RETURN_IF_ERROR(Positive("factor", rope.factor));
-    if (rope.type == RopeType::kLinear) return absl::OkStatus();
+    if (rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic) return absl::OkStatus();
     // The configuration's own (Phi-3) counts before the dictionary's; else the trained context.
     SMELT_ASSIGN_OR_RETURN(const auto outside, config_.Real("original_max_position_embeddings"));
     SMELT_ASSIGN_OR_RETURN(const auto inside, dictionary_.Real("original_max_position_embeddings"));
@@ -199,6 +201,8 @@ absl::StatusOr<RopeConfigs> ReadNested(const Config& config, const JsonValue& pa
                          RopeReader(config, window ? *window : kEmpty,
                                     "rope_parameters.sliding_attention", local, context)
                              .Read());
+  // transformers 5.24 looks for `truncate` outside of these dictionaries, where it never is.
+  both.full.truncate = both.window.truncate = true;
   return both;
 }
 
@@ -212,6 +216,7 @@ absl::StatusOr<RopeConfigs> ReadFlat(const Config& config, const JsonValue& dict
   if (defaults.local_theta == 0) return both;
   SMELT_ASSIGN_OR_RETURN(const auto theta, config.Real("rope_local_base_freq"));
   both.window = RopeConfig();  // scaling is of the full layers only
+  both.full.truncate = true;   // as in dictionaries by kind of layer
   both.window.theta = theta.value_or(defaults.local_theta);
   both.window.partial = both.full.partial;
   if (both.window.theta <= 0) return config.Bad("rope_local_base_freq", "is not positive");

@@ -10,7 +10,7 @@
 
 namespace smelt {
 
-enum class RopeType { kDefault, kLinear, kYarn, kLlama3, kLongRope };
+enum class RopeType { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongRope };
 
 struct RopeConfig {
   RopeType type = RopeType::kDefault;

@@ -88,7 +88,6 @@ constexpr HyperRule kGemma3Hypers[] = {
     Tied(true),
     Flag("attention_bias", "attention_bias", false),
     {"query_scalar", "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
-    kSoftcap("attention_cap", "attn_logit_softcapping", kAbsent),
     kSoftcap("final_cap", "final_logit_softcapping", kAbsent),
 };
 
@@ -124,7 +123,6 @@ constexpr KeyRule kGemma3Keys[] = {
     {"attention.key_length", ValueType::kU32, "head_dim"},
     {"attention.value_length", ValueType::kU32, "head_dim"},
     kFileTypeKey,
-    {"attn_logit_softcapping", ValueType::kF32, "attention_cap"},
     {"final_logit_softcapping", ValueType::kF32, "final_cap"},
     kWindowKeys,
 };
@@ -215,8 +213,11 @@ absl::Status DeriveGemma2(FamilyContext& context) { return ReadGemmaWindows(cont
 
 absl::Status DeriveGemma3(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(const auto period, context.config.Count("sliding_window_pattern", 1));
-  if (context.hyper.Has("attention_cap"))
-    context.differences.push_back("does not cap attention logits of this architecture");
+  if (context.config.Has("attn_logit_softcapping")) {
+    // The class has the key, its attention has no cap.
+    context.notes.push_back(
+        "attn_logit_softcapping has no effect on Gemma 3, here as in transformers");
+  }
   return ReadGemmaWindows(context, period.value_or(6));
 }
 

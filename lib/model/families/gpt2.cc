@@ -29,11 +29,11 @@ constexpr HyperRule kHypers[] = {
     {"ffn", "n_inner", HyperKind::kCount, kAbsent},
     {"eps", "layer_norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
     Tied(true),
+    Flag("scaled", "scale_attn_weights", true),
+    Flag("scaled_by_layer", "scale_attn_by_inverse_layer_idx", false),
 };
 
-constexpr FixedRule kFixed[] = {{"scale_attn_weights", "true"},
-                                {"scale_attn_by_inverse_layer_idx", "false"},
-                                {"add_cross_attention", "false"}};
+constexpr FixedRule kFixed[] = {{"add_cross_attention", "false"}};
 
 constexpr KeyRule kKeys[] = {
     {"block_count", ValueType::kU32, "layers"},
@@ -66,6 +66,11 @@ constexpr TensorRule kTensors[] = {
 
 absl::Status Derive(FamilyContext& context) {
   if (!context.hyper.Has("ffn")) context.hyper.Set("ffn", 4 * context.hyper.real("width"));
+  if (!context.hyper.flag("scaled")) WriteAttentionScale(context, 1);
+  if (context.hyper.flag("scaled_by_layer")) {
+    context.extra.Set("smelt.attention.scale_by_layer", true);
+    context.differences.push_back("does not divide attention logits by the layer's number");
+  }
   return absl::OkStatus();
 }
 

@@ -40,8 +40,10 @@ constexpr HyperRule kMixtralHypers[] = {
     HeadDim(), Context(131072), RmsEps(1e-5), Tied(false), NumExperts(8), ExpertsUsed(2),
 };
 
-// The Mistral classes have no such switches; a fork that sets them means another model.
-constexpr FixedRule kMistralFixed[] = {{"attention_bias", "false"}, {"mlp_bias", "false"}};
+// The classes have no such switches; a fork that sets them means another model.
+constexpr FixedRule kLlamaFixed[] = {{"rope_interleaved", "false"}};
+constexpr FixedRule kMistralFixed[] = {
+    {"attention_bias", "false"}, {"mlp_bias", "false"}, {"rope_interleaved", "false"}};
 
 constexpr KeyRule kKeys[] = {
     {"block_count", ValueType::kU32, "layers"},
@@ -119,7 +121,7 @@ const Family kLlama = {
     .names = kLlamaNames,
     .architecture = kLlamaArchitecture,
     .hypers = kLlamaHypers,
-    .fixed = {},
+    .fixed = kLlamaFixed,
     .keys = kKeys,
     .tensors = kDense,
 };

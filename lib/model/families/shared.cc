@@ -64,8 +64,9 @@ void WriteAttentionScale(FamilyContext& context, double scale) {
   const double assumed = 1 / std::sqrt(divisor);
   if (std::abs(scale - assumed) <= 1e-9 * assumed) return;
   context.extra.Set(Cat(architecture.name, ".attention.scale"), static_cast<float>(scale));
+  const auto rounded = [](double value) { return std::round(value * 1e6) / 1e6; };
   context.differences.push_back(
-      Cat("scales queries by ", static_cast<float>(assumed), ", not ", static_cast<float>(scale)));
+      Cat("scales queries by ", rounded(assumed), ", not ", rounded(scale)));
 }
 
 }  // namespace smelt

@@ -1,0 +1,514 @@
+#!/usr/bin/env python3
+"""Small random models of every attention family, from randomly drawn configurations: our logits against transformers'.
+
+    transformers_random.py --smelt PROGRAM --shared DIR --work DIR [--families llama,gpt-oss,...] [--seeds 0:8] [--keep]
+
+Each (family, seed) draws a configuration (group counts, head sizes, periods, expert counts, windows, rope scaling, biases, odd
+vocabulary sizes, absent keys, both styles of config.json), fills a model with random weights, saves it, and lets transformers read
+that folder. Compared are the logits of `smelt eval` of the folder, and of the f32 GGUF that `smelt convert` makes of it. A model that
+transformers runs must not be refused. Needs torch and transformers; about a second a model.
+"""
+import json
+import random
+import shutil
+import sys
+import zlib
+
+import torch
+import transformers
+from safetensors.torch import load_file
+
+import peers
+
+TOLERANCE = 2e-3  # absolute, of logits of a few units; two f32 implementations differ by about 1e-4
+LENGTH = 90       # ids of a sequence: longer than any window and any original context drawn here
+
+
+class Draw(random.Random):
+    """Random choices with the probabilities that we need."""
+
+    def maybe(self, share=0.5):
+        return self.random() < share
+
+    def heads(self, config, divides=True, null=True):
+        """Heads, groups, head size and width; the head size is stated when it is not width / heads."""
+        groups, kv = self.choice([1, 1, 2, 3, 4, 7]), self.choice([1, 2, 3])
+        heads, size = groups * kv, self.choice([8, 12, 16, 20, 24, 40])
+        own = not divides or self.maybe()
+        width = heads * self.randint(3, 9) * 4 if own else heads * size
+        config.update(num_attention_heads=heads, hidden_size=width, num_key_value_heads=kv)
+        if null and kv == heads and self.maybe(0.3):
+            config["num_key_value_heads"] = None
+        if own:
+            config["head_dim"] = size
+        return width, heads, size if own else width // heads
+
+    def window(self):
+        return self.choice([1, 2, 5, 9, 16, 31, 64])
+
+    def layer_types(self, layers):
+        return [self.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
+
+    def theta(self):
+        return self.choice([10000.0, 500.0, 1000000.0, 150000, 25000.5])
+
+    def factors(self, n):
+        return [round(self.uniform(1, 5), 4) for _ in range(n)]
+
+
+def rope(draw, kinds, dims):
+    """A rope dictionary without theta; None = no scaling."""
+    kind = draw.choice(kinds)
+    if kind == "default":
+        return None
+    r = {"rope_type": kind}
+    if kind in ("linear", "yarn", "llama3", "dynamic"):
+        r["factor"] = draw.choice([2.0, 4.0, 8, 1.5, 32.0])
+    if kind in ("yarn", "llama3") or (kind == "longrope" and draw.maybe()):
+        r["original_max_position_embeddings"] = draw.choice([32, 64, 100, 256])
+    if kind == "llama3":
+        r["low_freq_factor"], r["high_freq_factor"] = draw.choice([(1.0, 4.0), (0.5, 2.0), (1, 8)])
+    if kind == "yarn":
+        if draw.maybe(0.3):
+            r["attention_factor"] = draw.choice([1.0, 1.2, 0.8])
+        elif draw.maybe(0.3):
+            r["mscale"], r["mscale_all_dim"] = draw.choice([(1.0, 0.7), (0.707, 0.707), (1.2, 0)])
+        if draw.maybe(0.5):
+            r["beta_fast"], r["beta_slow"] = draw.choice([(32.0, 1.0), (16, 2), (8.0, 0.5)])
+        if draw.maybe(0.5):
+            r["truncate"] = draw.maybe()
+    if kind == "longrope":
+        r["short_factor"], r["long_factor"] = draw.factors(dims // 2), draw.factors(dims // 2)
+        if draw.maybe(0.3):
+            r["attention_factor"] = draw.choice([1.0, 1.3])
+        if draw.maybe(0.3):
+            r["factor"] = draw.choice([2.0, 4.0])
+    return r
+
+
+def put_rope(draw, config, parameters, theta, old):
+    """Writes rotary parameters in one of both styles."""
+    if old:
+        config["rope_theta"] = theta
+        if parameters is None:
+            if draw.maybe():
+                config["rope_scaling"] = None
+        else:
+            parameters = dict(parameters)
+            if draw.maybe(0.4):
+                parameters["type"] = parameters.pop("rope_type")
+            config["rope_scaling"] = parameters
+    else:
+        config["rope_parameters"] = {"rope_type": "default", **(parameters or {}), "rope_theta": theta}
+
+
+def common(draw, layers=None, ffn="intermediate_size"):
+    config = {"num_hidden_layers": layers or draw.randint(1, 4), "vocab_size": draw.randint(705, 800), ffn: draw.randint(5, 40) * 4,
+              "max_position_embeddings": draw.choice([96, 128, 200, 1024]), "tie_word_embeddings": draw.maybe()}
+    if draw.maybe(0.8):
+        config["rms_norm_eps"] = draw.choice([1e-6, 1e-5, 1e-2])
+    return config
+
+
+def act(draw, config, key="hidden_act", share=0.3):
+    if draw.maybe(share):
+        config[key] = draw.choice(["silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "relu2", "gelu_fast", "swish"])
+
+
+ALL_ROPE = ["default", "default", "linear", "yarn", "llama3", "longrope"]
+
+
+def llama(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c)
+    for key in ("attention_bias", "mlp_bias"):
+        if draw.maybe(0.7):
+            c[key] = draw.maybe()
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE + ["dynamic"], size), draw.theta(), old)
+    return c
+
+
+def mistral(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c, null=False)
+    if draw.maybe(0.85):
+        c["sliding_window"] = draw.choice([None, draw.window(), draw.window()])
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def mixtral(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c, null=False)
+    c.setdefault("head_dim", size)  # the class has no other default that works
+    c["num_local_experts"] = draw.choice([1, 2, 3, 5, 8])
+    c["num_experts_per_tok"] = draw.randint(1, c["num_local_experts"])
+    if draw.maybe():
+        c["sliding_window"] = draw.choice([None, draw.window()])
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def qwen_windows(draw, c, types=True):
+    layers = c["num_hidden_layers"]
+    if draw.maybe(0.8):
+        c["use_sliding_window"] = draw.maybe(0.7)
+    if draw.maybe(0.8):
+        c["sliding_window"] = draw.choice([draw.window(), draw.window(), None])
+    if draw.maybe(0.7):
+        c["max_window_layers"] = draw.randint(0, layers)
+    if types and draw.maybe(0.3) and c.get("sliding_window") is not None and c.get("use_sliding_window"):
+        c["layer_types"] = draw.layer_types(layers)
+
+
+def qwen2(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c)
+    qwen_windows(draw, c)
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def qwen3(draw, old):
+    c = qwen2(draw, old)
+    c.setdefault("head_dim", c["hidden_size"] // c["num_attention_heads"])
+    if draw.maybe(0.6):
+        c["attention_bias"] = draw.maybe()
+    return c
+
+
+def qwen_experts(draw, c):
+    c["num_experts"] = draw.choice([2, 3, 5, 8, 16])
+    c["num_experts_per_tok"] = draw.randint(1, min(4, c["num_experts"]))
+    c["moe_intermediate_size"] = draw.randint(3, 20) * 4
+    if draw.maybe(0.8):
+        c["norm_topk_prob"] = draw.maybe()
+    if draw.maybe(0.5):
+        c["decoder_sparse_step"] = draw.choice([1, 2, 3])
+    if draw.maybe(0.5):
+        c["mlp_only_layers"] = draw.sample(range(c["num_hidden_layers"]), draw.randint(0, c["num_hidden_layers"]))
+
+
+def qwen2moe(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c)
+    qwen_windows(draw, c)
+    qwen_experts(draw, c)
+    c["shared_expert_intermediate_size"] = draw.randint(3, 30) * 4
+    if draw.maybe(0.6):
+        c["qkv_bias"] = draw.maybe()
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def qwen3moe(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c, null=False)
+    qwen_windows(draw, c, types=False)
+    qwen_experts(draw, c)
+    if draw.maybe(0.6):
+        c["attention_bias"] = draw.maybe()
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def gemma(draw, old):
+    c = common(draw)
+    c["tie_word_embeddings"] = True
+    if draw.maybe():
+        del c["tie_word_embeddings"]
+    _, _, size = draw.heads(c, divides=False, null=False)
+    if draw.maybe(0.5):
+        c["hidden_act"] = draw.choice(["gelu", "gelu_pytorch_tanh", "silu"])
+    if draw.maybe(0.3):
+        c["hidden_activation"] = draw.choice([None, "gelu_pytorch_tanh"])
+    if draw.maybe(0.3):
+        c["attention_bias"] = draw.maybe()
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def gemma2(draw, old):
+    c = gemma(draw, old)
+    c.pop("hidden_act", None)
+    c.pop("hidden_activation", None)
+    act(draw, c, "hidden_activation")
+    c["sliding_window"] = draw.window()
+    if draw.maybe(0.8):
+        c["query_pre_attn_scalar"] = draw.choice([256, 16, 20, 7])
+    if draw.maybe(0.8):
+        c["attn_logit_softcapping"] = draw.choice([50.0, 2.0, None, 5.0])
+    if draw.maybe(0.8):
+        c["final_logit_softcapping"] = draw.choice([30.0, 3.0, None])
+    if draw.maybe(0.5):
+        c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
+    return c
+
+
+def gemma3(draw, old):
+    c = gemma2(draw, old)
+    c["num_hidden_layers"] = draw.randint(1, 8)
+    c.pop("layer_types", None)
+    way = draw.choice(["types", "pattern", "default"])
+    if way == "types":
+        c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
+    elif way == "pattern":
+        c["sliding_window_pattern"] = draw.randint(1, 7)
+    for key in ("rope_parameters", "rope_theta", "rope_scaling"):
+        c.pop(key, None)
+    full = rope(draw, ALL_ROPE, c["head_dim"])
+    if old:
+        if draw.maybe(0.7):
+            c["rope_theta"] = draw.theta()
+        if draw.maybe(0.7):
+            c["rope_local_base_freq"] = draw.theta()
+        if full:
+            c["rope_scaling"] = full
+    else:
+        c["rope_parameters"] = {"full_attention": {"rope_type": "default", **(full or {}), "rope_theta": draw.theta()},
+                                "sliding_attention": {"rope_type": "default", "rope_theta": draw.theta()}}
+        if draw.maybe(0.3):
+            c["rope_parameters"]["sliding_attention"].update(rope(draw, ["linear", "yarn"], c["head_dim"]))
+    return c
+
+
+def phi3(draw, old):
+    c = common(draw)
+    groups, kv = draw.choice([1, 2, 3, 4]), draw.choice([1, 2, 3])
+    partial = draw.choice([1.0, 1.0, 0.5, 0.75, 0.4])
+    size = 40 if partial == 0.4 else draw.choice([8, 16, 24, 32])
+    c.update(num_attention_heads=groups * kv, num_key_value_heads=kv, hidden_size=groups * kv * size, pad_token_id=None)
+    if draw.maybe(0.6):
+        c["sliding_window"] = draw.choice([None, draw.window(), 4096])
+    dims = int(size * partial)
+    long = draw.maybe(0.7)
+    if long:
+        c["original_max_position_embeddings"] = draw.choice([32, 64, 89, 90, 91, 256])
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ["longrope"] if long else ["default"], dims), draw.theta(), old)
+    if long and old and draw.maybe(0.5):
+        c["rope_scaling"].pop("rope_type", None)
+        c["rope_scaling"]["type"] = draw.choice(["su", "longrope", "yarn"])
+    if long:
+        (c.get("rope_scaling") or c["rope_parameters"]).pop("original_max_position_embeddings", None)
+    if partial != 1:
+        (c if old else c["rope_parameters"])["partial_rotary_factor"] = partial
+    return c
+
+
+def gpt2(draw, old):
+    heads, size = draw.choice([1, 2, 3, 5]), draw.choice([8, 12, 16, 7])
+    c = {"n_layer": draw.randint(1, 4), "n_head": heads, "n_embd": heads * size, "n_positions": draw.choice([96, 100, 128]),
+         "vocab_size": draw.randint(705, 800)}
+    if draw.maybe():
+        c["n_inner"] = draw.choice([None, 36, 100])
+    if draw.maybe(0.6):
+        c["activation_function"] = draw.choice(["gelu_new", "gelu", "relu", "silu", "gelu_pytorch_tanh"])
+    if draw.maybe():
+        c["layer_norm_epsilon"] = draw.choice([1e-5, 1e-2])
+    if draw.maybe(0.4):
+        c["scale_attn_by_inverse_layer_idx"] = draw.maybe()
+    if draw.maybe(0.3):
+        c["scale_attn_weights"] = draw.maybe()
+    if draw.maybe(0.3):
+        c["tie_word_embeddings"] = draw.maybe()
+    return c
+
+
+def gptneox(draw, old):
+    heads, size = draw.choice([1, 2, 3, 5]), draw.choice([16, 24, 32, 40])
+    c = common(draw)
+    c.pop("rms_norm_eps", None)
+    c.update(num_attention_heads=heads, hidden_size=heads * size)
+    if draw.maybe():
+        c["layer_norm_eps"] = draw.choice([1e-5, 1e-2])
+    for key in ("use_parallel_residual", "attention_bias"):
+        if draw.maybe(0.6):
+            c[key] = draw.maybe()
+    act(draw, c)
+    partial, theta = draw.choice([0.25, 0.5, 1.0]), draw.theta()
+    scaling = rope(draw, ["default", "default", "linear", "yarn"], size)
+    if old:
+        if draw.maybe(0.8):
+            c["rotary_pct"] = partial
+        if draw.maybe(0.8):
+            c["rotary_emb_base"] = theta
+        if scaling:
+            c["rope_scaling"] = scaling
+    else:
+        c["rope_parameters"] = {"rope_type": "default", **(scaling or {}), "rope_theta": theta, "partial_rotary_factor": partial}
+    return c
+
+
+def starcoder2(draw, old):
+    c = common(draw)
+    c.pop("rms_norm_eps", None)
+    _, _, size = draw.heads(c, null=False)
+    c.pop("head_dim", None)
+    c["hidden_size"] = c["num_attention_heads"] * 8 * draw.randint(1, 4)
+    size = c["hidden_size"] // c["num_attention_heads"]
+    if draw.maybe(0.7):
+        c["use_bias"] = draw.maybe()
+    if draw.maybe(0.7):
+        c["sliding_window"] = draw.choice([None, draw.window(), draw.window()])
+    if draw.maybe():
+        c["norm_epsilon"] = draw.choice([1e-5, 1e-2])
+    if draw.maybe(0.3):
+        del c["tie_word_embeddings"]
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def olmo2(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c)
+    if draw.maybe(0.6):
+        c["attention_bias"] = draw.maybe()
+    act(draw, c)
+    put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
+    return c
+
+
+def gpt_oss(draw, old):
+    c = common(draw, layers=draw.randint(1, 5))
+    _, _, size = draw.heads(c, divides=False, null=False)
+    c["num_local_experts"] = draw.choice([1, 2, 3, 5, 8, 12])
+    c["num_experts_per_tok"] = draw.randint(1, min(4, c["num_local_experts"]))
+    c["sliding_window"] = draw.window()
+    if draw.maybe(0.4):
+        c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
+    if draw.maybe(0.5):
+        c["attention_bias"] = draw.maybe(0.7)
+    if draw.maybe(0.85):
+        parameters = rope(draw, ["yarn", "yarn", "yarn", "default", "linear"], size)
+        if parameters and parameters["rope_type"] == "yarn":
+            parameters["truncate"] = draw.maybe()
+        put_rope(draw, c, parameters, draw.theta(), old)
+    return c
+
+
+#          draw, model_type, architecture, tokenizer of this fixture
+FAMILIES = {
+    "llama": (llama, "llama", "LlamaForCausalLM", "llama"),
+    "mistral": (mistral, "mistral", "MistralForCausalLM", "mistral"),
+    "mixtral": (mixtral, "mixtral", "MixtralForCausalLM", "mixtral"),
+    "qwen2": (qwen2, "qwen2", "Qwen2ForCausalLM", "qwen2"),
+    "qwen2moe": (qwen2moe, "qwen2_moe", "Qwen2MoeForCausalLM", "qwen2"),
+    "qwen3": (qwen3, "qwen3", "Qwen3ForCausalLM", "qwen2"),
+    "qwen3moe": (qwen3moe, "qwen3_moe", "Qwen3MoeForCausalLM", "qwen2"),
+    "gemma": (gemma, "gemma", "GemmaForCausalLM", "gemma"),
+    "gemma2": (gemma2, "gemma2", "Gemma2ForCausalLM", "gemma"),
+    "gemma3": (gemma3, "gemma3_text", "Gemma3ForCausalLM", "gemma"),
+    "phi3": (phi3, "phi3", "Phi3ForCausalLM", "llama-spm"),
+    "gpt2": (gpt2, "gpt2", "GPT2LMHeadModel", "gpt2"),
+    "gptneox": (gptneox, "gpt_neox", "GPTNeoXForCausalLM", "gptneox"),
+    "starcoder2": (starcoder2, "starcoder2", "Starcoder2ForCausalLM", "starcoder2"),
+    "olmo2": (olmo2, "olmo2", "Olmo2ForCausalLM", "olmo2"),
+    "gpt-oss": (gpt_oss, "gpt_oss", "GptOssForCausalLM", "llama"),
+}
+
+
+def randomise(model, seed):
+    """Weights that make every part matter: outputs of a few units, norms around 1, biases and sinks that are not small."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        values = torch.randn(parameter.shape, generator=generator)
+        if "norm" in name or ".ln_" in name or name.endswith("ln_f.weight"):
+            values = values * 0.3 + (0 if name.endswith("bias") or "gemma" in model.config.model_type else 1)
+        elif parameter.dim() < 2 or "bias" in name or "sinks" in name:
+            values = values * 0.5
+        else:
+            values = values * 1.3 / parameter.shape[-1] ** 0.5
+        with torch.no_grad():
+            parameter.copy_(values)
+
+
+def make(draw, family, folder, p):
+    """Writes a model folder; returns its configuration as written."""
+    draw_config, model_type, architecture, tokenizer = FAMILIES[family]
+    old = draw.maybe()
+    config = {"architectures": [architecture], "model_type": model_type, "torch_dtype" if old else "dtype": "float32",
+              **draw_config(draw, old)}
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    # What transformers saves of its own reading is not what is compared: config.json stays as drawn.
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    randomise(model, draw.randrange(1 << 30))
+    model = model.to(draw.choice([torch.float32, torch.bfloat16, torch.float16]))
+    model.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"):
+        if (source := p.fixture("models/" + tokenizer) / name).exists():
+            shutil.copy(source, folder)
+    return config
+
+
+def truth(folder, ids):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return model.eval()(torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def compare(checks, p, label, path, ids_file, expected):
+    out = p.work / "logits.safetensors"
+    out.unlink(missing_ok=True)
+    p.smelt("eval", path, "--tokens", ids_file, "--logits-out", out, "--quiet")
+    ours = load_file(out)["logits"]
+    rows = min(ours.shape[1], expected.shape[1])
+    worst = (ours[:, :rows] - expected[:, :rows]).abs().max().item()
+    spread = expected.std().item()
+    return checks.check(worst <= TOLERANCE, f"{label}: off by {worst:.1e} (deviation of the logits {spread:.2g})")
+
+
+def one(checks, p, family, seed, keep):
+    draw = Draw(zlib.crc32(f"{family} {seed}".encode()))
+    label, folder = f"{family} {seed}", p.work / f"{family}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    ok, config, ids = False, {}, [draw.randrange(500) for _ in range(LENGTH)]
+    ids_file, gguf = folder / "ids.json", folder / "f32.gguf"
+    try:
+        config = make(draw, family, folder, p)
+        expected = truth(folder, ids)
+    except Exception as e:  # a combination that transformers has no meaning for: nothing to compare
+        print(f"skip {label}: transformers: {str(e).strip().splitlines()[-1][:150]}", flush=True)
+        return
+    try:
+        ids_file.write_text(json.dumps(ids))
+        ok = compare(checks, p, label + " folder", folder, ids_file, expected)
+        p.smelt("convert", folder, "--type", "f32", "-o", gguf, "--force", "--quiet", "--validate", "off")
+        ok = compare(checks, p, label + " f32", gguf, ids_file, expected) and ok
+    except peers.Failed as e:
+        checks.check(False, f"{label}: {str(e).strip().splitlines()[-1]}")
+    if not ok:
+        print("     " + json.dumps(config), flush=True)
+    if ok and not keep:
+        shutil.rmtree(folder)
+
+
+def main():
+    a = peers.parser(__doc__)
+    a.add_argument("--families", default=",".join(FAMILIES))
+    a.add_argument("--seeds", default="0:8", help="first:last+1")
+    a.add_argument("--keep", action="store_true", help="leave the folders of models that passed, too")
+    a.add_argument("--quiet", action="store_true", help="print failures only")
+    a = a.parse_args()
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(2)
+    p, checks = peers.Peers(a), peers.Checks(verbose=not a.quiet)
+    first, last = map(int, a.seeds.split(":"))
+    for family in a.families.split(","):
+        for seed in range(first, last):
+            one(checks, p, family, seed, a.keep)
+    return checks.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
