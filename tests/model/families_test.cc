@@ -188,6 +188,24 @@ TEST(RopeTest, YarnAsTransformersComputesIt) {
   }
 }
 
+// transformers 5.24's _compute_dynamic_ntk_parameters: dim 16, theta 10000, factor 2, trained
+// on 64.
+TEST(RopeTest, DynamicStretchesBeyondTheTrainedContextOnly) {
+  RopeParameters p;
+  p.dims = 16;
+  p.dynamic_factor = 2;
+  p.dynamic_from = 64;
+  const Rope rope = MakeRope(p);
+  EXPECT_EQ(rope.FrequencyAt(64), rope.frequency);
+  const double base = 10000 * std::pow(2 * 96.0 / 64 - 1, 16.0 / 14);
+  const std::vector<double> longer = rope.FrequencyAt(96);
+  ASSERT_EQ(longer.size(), 8u);
+  for (size_t j = 0; j < 8; ++j) EXPECT_NEAR(longer[j], std::pow(base, -2.0 * j / 16), 1e-12);
+  EXPECT_FALSE(rope.ChangesBetween(10, 64));
+  EXPECT_TRUE(rope.ChangesBetween(64, 65));
+  EXPECT_TRUE(rope.ChangesBetween(65, 66));
+}
+
 struct ConfigCase {
   std::string name, architecture, extra;
   std::string refused;  ///< part of the error's sentence; empty = accepted
@@ -206,6 +224,8 @@ TEST_P(ConfigValues, AreHonouredOrRefusedByName) {
   if (GetParam().refused.empty()) {
     SMELT_ASSERT_OK(opened);
     SMELT_EXPECT_OK(ReadModelSpec(*opened->source));
+    for (const std::string& note : opened->notes)
+      EXPECT_EQ(note.find("not known"), std::string::npos) << note;
     return;
   }
   ASSERT_FALSE(opened.ok());
@@ -220,7 +240,16 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"partial_rotary", "LlamaForCausalLM", R"("partial_rotary_factor":0.5,)",
                    "partial_rotary_factor"},
         ConfigCase{"dynamic", "LlamaForCausalLM",
-                   R"("rope_scaling":{"type":"dynamic","factor":2.0},)", "dynamic"},
+                   R"("rope_scaling":{"type":"dynamic","factor":2.0},)", ""},
+        ConfigCase{"proportional", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"proportional","factor":2.0},)", "proportional"},
+        ConfigCase{"interleaved", "LlamaForCausalLM", R"("rope_interleaved":true,)",
+                   "rope_interleaved"},
+        ConfigCase{"not_interleaved", "LlamaForCausalLM", R"("rope_interleaved":false,)", ""},
+        ConfigCase{"quick_gelu", "LlamaForCausalLM", R"("hidden_act":"quick_gelu",)", "hidden_act"},
+        ConfigCase{"mxfp4", "GptOssForCausalLM",
+                   R"("quantization_config":{"quant_method":"mxfp4"},)", "mxfp4"},
+        ConfigCase{"llama4", "Llama4ForCausalLM", "", "Llama4ForCausalLM"},
         ConfigCase{"rope_key", "LlamaForCausalLM",
                    R"("rope_scaling":{"type":"linear","factor":2.0,"beta":1},)", "beta"},
         ConfigCase{"linear", "LlamaForCausalLM",
