@@ -26,6 +26,7 @@ absl::Status ReadJambaBlocks(SpecReader& reader, const Architecture& architectur
     SMELT_RETURN_IF_ERROR(blocks.ReadFfn(i, layer));
     spec.layers.push_back(std::move(layer));
   }
+  reader.Ignore({"expert_count", "expert_used_count"});  // where every layer is dense
   return absl::OkStatus();
 }
 
