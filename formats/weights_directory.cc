@@ -77,6 +77,15 @@ class Candidates {
                  " or index to tell which is the model; remove the others");
   }
 
+  /// Checkpoints under names of their own, beside the forms that the directory was searched for.
+  std::vector<std::string> OtherCheckpoints() const {
+    std::vector<std::string> found;
+    std::ranges::copy_if(names_, std::back_inserter(found), [](const std::string& name) {
+      return IsCheckpointName(name) && !name.starts_with("pytorch_model");
+    });
+    return found;
+  }
+
   /// consolidated.safetensors, its index, or consolidated-N-of-M.safetensors.
   std::vector<std::string> Mistral() const {
     std::vector<std::string> found = WholeOrIndex(Cat(kMistralStem, ".safetensors"));
@@ -157,6 +166,14 @@ absl::StatusOr<WeightsForm> FindWeights(const std::string& directory) {
   for (size_t i = 1; i < forms.size(); ++i) {
     form.notes.push_back(Cat(Escape(directory), ": reading ", Escape(form.files[0], 60), "; ",
                              Escape(forms[i].files[0], 60), " is left aside"));
+  }
+  for (const std::string& other : candidates.OtherCheckpoints()) {
+    const bool said = std::ranges::any_of(forms, [&](const WeightsForm& known) {
+      return std::ranges::find(known.files, other) != known.files.end();
+    });
+    if (said || other == form.files[0]) continue;
+    form.notes.push_back(Cat(Escape(directory), ": reading ", Escape(form.files[0], 60), "; ",
+                             Escape(other, 60), " is left aside"));
   }
   return form;
 }
