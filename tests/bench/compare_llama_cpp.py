@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """smelt and llama.cpp on the same machine, in one run: what costs how much, as ratios.
 
-    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate]...
+    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate|mamba2]...
 
   --big DIR            model to convert, of a billion parameters (shared/tools/synth_model.py synth-1b)
   --small DIR          model to evaluate (shared/tools/real_models.py smollm2)
@@ -28,6 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import mamba2_model
 
 
 def timed(argv, env=None):
@@ -156,11 +158,28 @@ class Bench:
                 lambda: -self.llama("bench", files[kind], "-p", "64", "-n", "128", "-r", "1")[0]["tg128"]["tokens_per_second"])
             self.row(f"generation, {kind}, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
 
+    def prompt_ids(self, count=512):
+        ids = self.out / "ids.json"
+        ids.write_text(json.dumps([7 * i % 40000 + 100 for i in range(count)]))
+        return ids
+
+    def mamba2(self):
+        """Mamba-2 of 130 M parameters, random weights: prompt and generation, both from the same file."""
+        model, file, ids = self.out / "mamba2", self.out / "mamba2-q8_0.gguf", self.prompt_ids()
+        mamba2_model.write(model, self.a.small)
+        self.smelt("convert", model, "--type", "q8_0", "-o", file, "--validate", "off", "--quiet")
+        shutil.rmtree(model)
+        run = ["run", file, "--prompt-ids", ids, "--temp", "0", "--ignore-eos", "--activations", "q8"]
+        (ours, theirs), (ours_tg, theirs_tg) = (self.best(
+            lambda: -self.smelt_json(*run, "-n", "64")[0][key],
+            lambda: -self.llama("bench", file, "-p", "512", "-n", "64", "-r", "1")[0][test]["tokens_per_second"])
+            for key, test in (("prompt_tokens_per_second", "pp512"), ("tokens_per_second", "tg64")))
+        self.row("Mamba-2 130M q8_0, prompt of 512, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
+        self.row("Mamba-2 130M q8_0, generation, tokens/s", -ours_tg, -theirs_tg, ours_tg / theirs_tg, "tokens/s")
+
     def prompt(self):
         """A prompt of 512 tokens; unlike q8's reference, llama.cpp's figure has no Python in it."""
-        files = self.small_files()
-        ids = self.out / "ids.json"
-        ids.write_text(json.dumps([7 * i % 40000 + 100 for i in range(512)]))
+        files, ids = self.small_files(), self.prompt_ids()
         for kind in ("q8_0", "q4_k_m"):
             ours, theirs = self.best(
                 lambda: -self.smelt_json("run", files[kind], "--prompt-ids", ids, "-n", "1", "--temp", "0")[0]["prompt_tokens_per_second"],
@@ -179,7 +198,7 @@ def main():
     p.add_argument("--tmpfs", default="/dev/shm")
     p.add_argument("--threads", default=str(os.cpu_count()))
     p.add_argument("--repeat", type=int, default=2)
-    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "prompt", "generate"])
+    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "prompt", "generate", "mamba2"])
     a = p.parse_args()
     bench = Bench(a)
     try:
