@@ -35,12 +35,6 @@ if(SMELT_SANITIZE)
   add_compile_options(-fsanitize=${SMELT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${SMELT_SANITIZE})
 endif()
-# OpenMP's own synchronisation is invisible to ThreadSanitizer: lib/base/parallel.cc then uses std::thread.
-if(SMELT_SANITIZE MATCHES "thread" OR SMELT_BUILD_FUZZERS)
-  set(SMELT_USE_OPENMP OFF)
-else()
-  set(SMELT_USE_OPENMP ON)
-endif()
 
 # Coverage for the fuzzer in every object, its main function only in the targets of tests/fuzz.
 if(SMELT_BUILD_FUZZERS)

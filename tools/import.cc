@@ -19,8 +19,9 @@ int Run(Terminal& terminal) {
     terminal.Print(ToJson(*result));
     return kDone;
   }
-  terminal.Say("imported  " + OneLine(result->name, 200) + "   " + Bytes(result->bytes) + " by " +
-               result->how + "   try: ollama run " + OneLine(result->name, 200));
+  const std::string how = result->how == "present" ? ", there already" : " by " + result->how;
+  terminal.Say("imported  " + OneLine(result->name, 200) + "   " + Bytes(result->bytes) + how +
+               "   try: ollama run " + OneLine(result->name, 200));
   return kDone;
 }
 

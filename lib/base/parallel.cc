@@ -6,7 +6,8 @@
 #include <atomic>
 #include <mutex>
 #include <thread>
-#include <vector>
+
+#include "lib/base/worker_pool.h"
 
 namespace smelt {
 namespace {
@@ -19,19 +20,6 @@ int UsableCores() {
 
 std::atomic<int> requested_threads{0};
 thread_local bool inside_parallel = false;
-
-// Runs body(worker) on `workers` threads, the caller being worker 0.
-void RunWorkers(int workers, const std::function<void(int)>& body) {
-#ifdef SMELT_USE_OPENMP
-#pragma omp parallel for num_threads(workers) schedule(static, 1)
-  for (int worker = 0; worker < workers; ++worker) body(worker);
-#else
-  std::vector<std::thread> threads;
-  for (int worker = 1; worker < workers; ++worker) threads.emplace_back(body, worker);
-  body(0);
-  for (std::thread& thread : threads) thread.join();
-#endif
-}
 
 int WorkersFor(uint64_t pieces) {
   if (inside_parallel) return 1;
@@ -62,7 +50,7 @@ void Dispatch(uint64_t n, uint64_t grain,
   if (workers <= 1) {
     body(0);
   } else {
-    RunWorkers(workers, body);
+    WorkerPool::Get().Run(workers, body);
   }
 }
 
