@@ -222,7 +222,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   std::vector<JsonValue> others;
   for (const JsonValue* n : normalizers) others.push_back(*n);
   SMELT_RETURN_IF_ERROR(WriteNormalizers(others, after, notes));
-  WriteAddedFlags(p.added(), p.normalizer() != nullptr, after);
+  WriteAddedFlags(p.added(), true, after);
   if (!exact && options.pre.empty())
     after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
   const PreTokenizerName* known = FindPreTokenizer(name);
@@ -326,7 +326,7 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
   if (rules.prefix == "unless_present" || rules.prefix == "first")
     after.Set("smelt.tokenizer.space_prefix", rules.prefix);
   SMELT_RETURN_IF_ERROR(WriteNormalizers(rules.other_normalizers, after, notes));
-  WriteAddedFlags(p.added(), p.normalizer() != nullptr, after);
+  WriteAddedFlags(p.added(), true, after);
   return absl::OkStatus();
 }
 

@@ -49,14 +49,14 @@ void VocabularyArrays::Write(bool with_scores, Metadata& out) && {
   out.Set("tokenizer.ggml.token_type", std::move(types_));
 }
 
-void WriteAddedFlags(const std::vector<AddedToken>& added, bool normalizes, Metadata& out) {
+void WriteAddedFlags(const std::vector<AddedToken>& added, bool two_passes, Metadata& out) {
   std::vector<int32_t> pairs;
   for (const AddedToken& token : added) {
     int32_t bits = 0;
     if (token.single_word) bits |= kAddedSingleWord;
     if (token.lstrip) bits |= kAddedLstrip;
     if (token.rstrip) bits |= kAddedRstrip;
-    if (token.normalized && normalizes) bits |= kAddedNormalized;
+    if (token.normalized && two_passes) bits |= kAddedNormalized;
     if (!token.special && LooksSpecial(token.content)) bits |= kAddedOrdinary;
     if (!token.special && !LooksSpecial(token.content) &&
         token.content.find("\xe2\x96\x81") != std::string::npos)

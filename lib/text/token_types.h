@@ -58,6 +58,8 @@ enum AddedFlag : int32_t {
   kAddedOrdinary = 16,   ///< a control token by its looks only
   kAddedBlank = 32,      ///< its spaces stand for U+2581 in the text
 };
-void WriteAddedFlags(const std::vector<AddedToken>& added, bool normalizes, Metadata& out);
+/// `two_passes`: normalized tokens are looked for after the others, also where no normalizer
+/// changes the text.
+void WriteAddedFlags(const std::vector<AddedToken>& added, bool two_passes, Metadata& out);
 
 }  // namespace smelt
