@@ -142,9 +142,8 @@ std::string ToJson(const InspectResult& r, bool recipes) {
     json["storages"].push_back(Json{{"name", s.name}, {"bytes", s.bytes}, {"tensors", s.tensors}});
   }
   for (const InspectRefusal& refusal : r.refused) {
-    json["refused"].push_back(Json{{"name", refusal.name},
-                                   {"operation", refusal.operation},
-                                   {"offset", refusal.offset}});
+    json["refused"].push_back(
+        Json{{"name", refusal.name}, {"operation", refusal.operation}, {"offset", refusal.offset}});
   }
   Json& totals = json["totals"] = Json::array();
   for (const TypeTotal& t : r.totals) {

@@ -131,9 +131,11 @@ class Server {
 
   absl::Status Check(Answer& answer) {
     SMELT_ASSIGN_OR_RETURN(const auto published, OpenPublishedTokenizer(source_));
+    VocabularyOptions options;
+    options.allow_mismatch = true;
     Metadata metadata;
     std::vector<std::string> notes;
-    SMELT_RETURN_IF_ERROR(published->WriteVocabulary({.allow_mismatch = true}, metadata, notes));
+    SMELT_RETURN_IF_ERROR(published->WriteVocabulary(options, metadata, notes));
     const auto start = Clock::now();
     SMELT_RETURN_IF_ERROR(CheckVocabulary(*published, metadata));
     answer.seconds = Seconds(start);
