@@ -355,7 +355,9 @@ TEST_P(StateSpace, APromptCanEndAnywhere) {
   for (size_t split = 1; split < kLength && !HasFailure(); ++split) {
     SMELT_ASSERT_OK((*session)->Restore(*empty));
     const size_t first = split % 3 == 0 ? split / 2 : 0;
-    if (first > 0) SMELT_ASSERT_OK((*session)->Feed(std::span(ids_).first(first), logits));
+    if (first > 0) {
+      SMELT_ASSERT_OK((*session)->Feed(std::span(ids_).first(first), logits));
+    }
     const auto rest = std::span(ids_).subspan(first, split - first);
     SMELT_ASSERT_OK((*session)->Feed(rest, logits));
     EXPECT_LT(Worst(logits, expected_[split - 1]), allowed_) << "prompt of " << split;
