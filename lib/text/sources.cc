@@ -383,7 +383,7 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
     SMELT_ASSIGN_OR_RETURN(
         folder.config,
         ParseJsonValue(
-            R"({"bos_token":"<|begin_of_text|>","eos_token":"<|eot_id|>","add_bos_token":true})",
+            R"({"bos_token":"<|begin_of_text|>","eos_token":"<|eot_id|>","add_bos_token":true,"add_sep_token":false})",
             file));
   }
   return RankedCore(

@@ -105,14 +105,14 @@ void CompareTensors(const ModelSource& source, const std::string& folder) {
   EXPECT_EQ(source.tensors().size(), count);
 }
 
-void CompareKeys(const Metadata& metadata, const std::string& folder, bool tokenizer) {
+void CompareKeys(const Metadata& metadata, const std::string& folder, std::string_view prefix) {
   const JsonValue expected = Expected(folder);
   ASSERT_TRUE(expected.is_object());
   std::set<std::string> known;
   std::vector<std::string> order;
   for (const JsonValue& entry : *expected.Find("kv")->as_array()) {
     const std::string key = *entry.Find("key")->as_string();
-    if (!tokenizer && key.starts_with("tokenizer.")) continue;
+    if (!key.starts_with(prefix)) continue;
     known.insert(key);
     if (!key.ends_with(".rope.scaling.attn_factor"))
       order.push_back(key);  // written before all others
@@ -145,6 +145,7 @@ void CompareKeys(const Metadata& metadata, const std::string& folder, bool token
   }
   std::vector<std::string> ours;
   for (const Metadata::Entry& entry : metadata.entries()) {
+    if (!entry.key.starts_with(prefix)) continue;
     if (known.contains(entry.key)) {
       if (!entry.key.ends_with(".rope.scaling.attn_factor")) ours.push_back(entry.key);
       continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "lib/base/metadata.h"
 #include "lib/model/model_source.h"
@@ -16,8 +17,8 @@ std::string ModelPath(const std::string& name);
 /// says so.
 void CompareTensors(const ModelSource& source, const std::string& folder);
 
-/// Every expected key with type and value; keys of tokenizer.* only if asked. Keys that the
+/// Every expected key that begins with `prefix`, with type, value and order. Keys that the
 /// fixtures' README lists as today's converter's mistakes may be there in addition.
-void CompareKeys(const Metadata& metadata, const std::string& folder, bool tokenizer);
+void CompareKeys(const Metadata& metadata, const std::string& folder, std::string_view prefix = "");
 
 }  // namespace smelt::testing
