@@ -156,7 +156,10 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& p
                            ParseTokenizerJson(mapped.text, file("tokenizer.json")));
     return CoreFromJson(std::move(json), file("tokenizer.json"), folder);
   }
-  if (IsFile(file("tekken.json"))) return MakeTekkenCore(file("tekken.json"), folder);
+  if (IsFile(file("tekken.json"))) {
+    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tekken.json")));
+    return MakeTekkenCore(mapped.text, file("tekken.json"), folder);
+  }
   for (const std::string_view name : {"tokenizer.model", "spiece.model", "tokenizer.model.v3"}) {
     if (!IsFile(file(name))) continue;
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file(name)));
@@ -166,8 +169,11 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& p
   if (IsFile(file("vocab.json"))) {
     if (!IsFile(file("merges.txt")))
       return Error(ErrorCode::kNotFound, path, " has vocab.json, but merges.txt is missing");
+    SMELT_ASSIGN_OR_RETURN(const MappedText vocab, MapText(file("vocab.json")));
+    SMELT_ASSIGN_OR_RETURN(const MappedText merges, MapText(file("merges.txt")));
     SMELT_ASSIGN_OR_RETURN(TokenizerJson json,
-                           ReadVocabAndMerges(file("vocab.json"), file("merges.txt"), folder));
+                           ReadVocabAndMerges(vocab.text, file("vocab.json"), merges.text,
+                                              file("merges.txt"), folder));
     return CoreFromJson(std::move(json), file("vocab.json"), folder);
   }
   return Error(ErrorCode::kNotFound, path,
@@ -187,7 +193,7 @@ absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(
     const std::string name = std::filesystem::path(path).filename().string();
     if (name.ends_with(".json") &&
         mapped.text.substr(0, 4096).find("\"token_bytes\"") != std::string_view::npos) {
-      SMELT_ASSIGN_OR_RETURN(core, MakeTekkenCore(path, folder));
+      SMELT_ASSIGN_OR_RETURN(core, MakeTekkenCore(mapped.text, path, folder));
     } else if (name.ends_with(".json")) {
       SMELT_ASSIGN_OR_RETURN(TokenizerJson json, ParseTokenizerJson(mapped.text, path));
       SMELT_ASSIGN_OR_RETURN(core, CoreFromJson(std::move(json), path, folder));

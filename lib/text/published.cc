@@ -141,8 +141,9 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   absl::Status written = core_->WriteTokens(core_options, out, after, notes);
   if (!written.ok()) return Prefixed(Cat(Escape(folder_.path, 60), ": "), written);
   for (const auto& [kind, text] : special_.texts) {
-    const auto key = std::find_if(std::begin(kIdKeys), std::end(kIdKeys),
-                                  [&](const auto& entry) { return entry.first == kind; });
+    const auto key =
+        std::find_if(std::begin(kIdKeys), std::end(kIdKeys),
+                     [&kind = kind](const auto& entry) { return entry.first == kind; });
     if (key == std::end(kIdKeys)) continue;
     SMELT_ASSIGN_OR_RETURN(const int32_t id, SpecialId(kind, options));
     if (id >= 0)

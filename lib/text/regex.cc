@@ -38,6 +38,11 @@ std::string RangesText(const CharSet& set) {
 // \s \d \w \p{...} and their negations as explicit ranges: PCRE2's own tables are of another
 // Unicode version.
 absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
+  // "a(?i)b|c" is "a(?i:b|c)" to Oniguruma.
+  if (const size_t at = pattern.find("(?i)", 1);
+      at < pattern.size() && pattern.find('|', at) < pattern.size())
+    return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
+                 "\" uses (?i) inside; write (?i:...)");
   std::string out;
   bool in_class = false;
   const auto put = [&](const CharSet& set) {

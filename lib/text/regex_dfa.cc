@@ -46,7 +46,8 @@ class ProgramBuilder {
 
   // Execution falls through to the instruction after what was emitted.
   absl::Status Emit(const RegexNode& node) {
-    if (code_.size() > kMaxInstructions)
+    // Steps too: a repeat of a repeat of nothing takes time without instructions.
+    if (code_.size() > kMaxInstructions || ++steps_ > 4 * kMaxInstructions)
       return Error(ErrorCode::kUnsupported, "the regular expression is too large");
     switch (node.kind) {
       case Kind::kSet:
@@ -110,6 +111,7 @@ class ProgramBuilder {
 
   std::vector<Instruction> code_;
   std::vector<CharSet> sets_;
+  size_t steps_ = 0;
 };
 
 // Code points that no set tells apart share a class.

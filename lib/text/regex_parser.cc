@@ -46,10 +46,14 @@ class Parser {
     if (depth > kMaxDepth) return Unsupported("groups nested too deep");
     RegexNode node;
     node.kind = Kind::kAlternative;
+    // At the beginning it holds for all alternatives; elsewhere Oniguruma and PCRE2 differ.
+    const bool fold = fold_;
+    if (Take("(?i)")) fold_ = true;
     do {
       SMELT_ASSIGN_OR_RETURN(RegexNode branch, Sequence(depth));
       node.children.push_back(std::move(branch));
     } while (Take("|"));
+    fold_ = fold;
     if (node.children.size() > 1) return node;
     RegexNode only = std::move(node.children.front());
     return only;
@@ -57,22 +61,16 @@ class Parser {
 
   absl::StatusOr<RegexNode> Sequence(int depth) {
     RegexNode node;
-    const bool fold = fold_;
     while (!rest_.empty() && rest_.front() != '|' && rest_.front() != ')') {
-      if (Take("(?i)")) {
-        fold_ = true;
-        continue;
-      }
       SMELT_ASSIGN_OR_RETURN(RegexNode item, Item(depth));
       SMELT_ASSIGN_OR_RETURN(item, Quantified(std::move(item)));
       node.children.push_back(std::move(item));
     }
-    if (depth > 0) fold_ = fold;
     return node;
   }
 
   absl::StatusOr<RegexNode> Quantified(RegexNode item) {
-    while (!rest_.empty()) {
+    for (int level = 0; !rest_.empty(); ++level) {
       int min = 0, max = -1;
       bool counted = false;
       if (Take("*")) {
@@ -85,6 +83,7 @@ class Parser {
       } else {
         break;
       }
+      if (level == kMaxDepth) return Invalid("repeats of repeats nested too deep");
       if (min > kMaxRepeat || max > kMaxRepeat) return Unsupported("long counted repeats");
       if (max >= 0 && min > max) return Invalid("a repeat whose bounds are reversed");
       if (item.kind == Kind::kLook) return Unsupported("a repeated lookahead");

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "lib/base/status.h"
-#include "lib/base/storage.h"
 #include "lib/text/base64.h"
 #include "lib/text/byte_level.h"
 #include "lib/text/merges.h"
@@ -27,6 +26,12 @@ std::string PipelineOfClass(std::string_view tokenizer_class) {
          R"("behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},)"
          R"("post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE"}})";
 }
+
+/// Bytes of a token that is known by its rank: the ways to split a token are looked at one by one,
+/// which takes its length squared. Published ones have up to 128.
+constexpr size_t kMaxRankedBytes = 512;
+/// Published files have 1,000 special tokens.
+constexpr int64_t kMaxTekkenSpecial = 1 << 16;
 
 absl::Status ReadMerges(std::string_view text, const std::string& file, MergeList& merges) {
   size_t number = 0;
@@ -148,7 +153,7 @@ absl::Status CheckBytes(const TokenTable& ranks, const std::string& file) {
 // less the special ones count.
 class TekkenHandler : public JsonHandler {
  public:
-  explicit TekkenHandler(const std::string& file) : file_(file) {}
+  TekkenHandler(const std::string& file, size_t max_rank) : file_(file), max_rank_(max_rank) {}
   std::string pattern;
   int64_t vocab_size = 0, special_count = 0;
   TokenTable ranks;
@@ -185,7 +190,7 @@ class TekkenHandler : public JsonHandler {
     --depth_;
     if (depth_ != 1 || (section_ != "vocab" && section_ != "special_tokens"))
       return absl::OkStatus();
-    if (rank_ < 0 || rank_ > (1 << 24))
+    if (rank_ < 0 || rank_ > (1 << 24) || static_cast<size_t>(rank_) > max_rank_)
       return Error(ErrorCode::kInvalidInput, file_, ": an entry of ", section_, " has the rank ",
                    rank_);
     const auto rank = static_cast<int32_t>(rank_);
@@ -194,15 +199,18 @@ class TekkenHandler : public JsonHandler {
       return absl::OkStatus();
     }
     SMELT_ASSIGN_OR_RETURN(const std::string bytes, DecodeBase64(text_));
-    if (bytes.empty() || ranks.Add(rank, bytes) != TokenTable::Added::kOk) {
+    if (bytes.empty() || bytes.size() > kMaxRankedBytes ||
+        ranks.Add(rank, bytes) != TokenTable::Added::kOk) {
       return Error(ErrorCode::kInvalidInput, file_, ": the token of rank ", rank,
-                   " is empty, or its rank or bytes are there twice");
+                   " is empty or longer than ", kMaxRankedBytes,
+                   " bytes, or its rank or bytes are there twice");
     }
     return absl::OkStatus();
   }
 
  private:
   const std::string& file_;
+  size_t max_rank_;  ///< ranks are dense, so there are not more than the file has bytes
   int depth_ = 0;
   std::string section_, key_, text_;
   int64_t rank_ = -1;
@@ -234,17 +242,17 @@ constexpr std::string_view kTekkenSpecial[] = {"<unk>",
 
 }  // namespace
 
-absl::StatusOr<TokenizerJson> ReadVocabAndMerges(const std::string& vocab_file,
+absl::StatusOr<TokenizerJson> ReadVocabAndMerges(std::string_view vocab,
+                                                 const std::string& vocab_file,
+                                                 std::string_view merges,
                                                  const std::string& merges_file,
-                                                 TokenizerFolder& folder) {
+                                                 const TokenizerFolder& folder) {
   TokenizerJson json;
   SMELT_ASSIGN_OR_RETURN(
       json.rest,
       ParseJsonValue(PipelineOfClass(TextOf(folder.config, "tokenizer_class")), vocab_file));
-  SMELT_ASSIGN_OR_RETURN(const std::string vocab, ReadTextFile(vocab_file));
   SMELT_ASSIGN_OR_RETURN(json.tokens, ParseVocabJson(vocab, vocab_file));
   json.has_vocab = true;
-  SMELT_ASSIGN_OR_RETURN(const std::string merges, ReadTextFile(merges_file));
   SMELT_RETURN_IF_ERROR(ReadMerges(merges, merges_file, json.merges));
   json.added = folder.declared;
   constexpr std::string_view kEnd =
@@ -265,19 +273,17 @@ absl::StatusOr<TokenizerJson> ReadVocabAndMerges(const std::string& vocab_file,
   return json;
 }
 
-absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTekkenCore(const std::string& file,
+absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTekkenCore(std::string_view text,
+                                                              const std::string& file,
                                                               TokenizerFolder& folder) {
-  TekkenHandler handler(file);
-  {
-    SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(file));
-    SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, storage->Map());
-    SMELT_RETURN_IF_ERROR(
-        ParseJson(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), file,
-                  handler));
-  }
-  const int64_t inner = handler.vocab_size - handler.special_count;
-  if (handler.pattern.empty() || handler.special_count < 0 || inner < 256 ||
-      handler.vocab_size > (1 << 24)) {
+  TekkenHandler handler(file, text.size());
+  SMELT_RETURN_IF_ERROR(ParseJson(text, file, handler));
+  // Before the subtraction: both are any 64-bit integers here. The special tokens that the file
+  // does not list are made up, so their count is bounded by itself.
+  const bool sane = handler.special_count >= 0 && handler.special_count <= kMaxTekkenSpecial &&
+                    handler.vocab_size >= 0 && handler.vocab_size <= (1 << 24);
+  const int64_t inner = sane ? handler.vocab_size - handler.special_count : 0;
+  if (handler.pattern.empty() || inner < 256) {
     return Error(ErrorCode::kInvalidInput, file,
                  ": config lacks a pattern, default_vocab_size or default_num_special_tokens that "
                  "make sense");
@@ -350,9 +356,10 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
       std::from_chars(line.data() + space + 1, line.data() + line.size(), rank);
     const absl::StatusOr<std::string> bytes =
         DecodeBase64(line.substr(0, std::min(space, line.size())));
-    if (!bytes.ok() || bytes->empty() || rank < 0 || static_cast<size_t>(rank) > limit) {
+    if (!bytes.ok() || bytes->empty() || bytes->size() > kMaxRankedBytes || rank < 0 ||
+        static_cast<size_t>(rank) > limit) {
       return Error(ErrorCode::kInvalidInput, file, ": line ", number, " \"", Escape(line, 60),
-                   "\" is not base64 and a rank");
+                   "\" is not base64 (of at most ", kMaxRankedBytes, " bytes) and a rank");
     }
     if (ranks.Add(rank, *bytes) != TokenTable::Added::kOk)
       return Error(ErrorCode::kInvalidInput, file, ": line ", number, " repeats a token or a rank");

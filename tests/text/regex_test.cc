@@ -105,5 +105,28 @@ TEST(PreTokenizerNames, VariantsOfOneExpressionHaveOneName) {
   EXPECT_LT(refusal.size(), 390u);
 }
 
+// Found by the fuzzer of expressions: time or stack without end, matches unlike the library's.
+TEST(Regex, RepeatsOfRepeatsEnd) {
+  std::string nothing = "()", many = "a";
+  for (int i = 0; i < 40; ++i) nothing += "{64}";
+  many.append(200000, '*');
+  for (const std::string& pattern : {nothing, many}) {
+    const auto regex = Regex::Compile(pattern);
+    ASSERT_FALSE(regex.ok());
+    EXPECT_LT(regex.status().message().size(), 390u);
+  }
+}
+
+TEST(Regex, LetterCaseInsideAGroup) {
+  const auto regex = Regex::Compile("(?:(?i)a|b)c");
+  SMELT_ASSERT_OK(regex);
+  const auto match = regex->Find("xBc", 0);
+  SMELT_ASSERT_OK(match);
+  ASSERT_TRUE(match->has_value());
+  EXPECT_EQ((*match)->begin, 1u);
+  // For the library "a(?i:b|c)", for PCRE2 "a(?i:b)|(?i:c)".
+  EXPECT_FALSE(Regex::Compile("a(?i)b|c").ok());
+}
+
 }  // namespace
 }  // namespace smelt

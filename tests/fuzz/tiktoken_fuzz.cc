@@ -1,0 +1,46 @@
+// Lines of base64 and rank (the first byte is even: after those of the 256 single bytes), and
+// vocab.json with merges.txt (the first byte's second bit; a zero byte between them).
+#include "lib/base/status.h"
+#include "lib/text/sources.h"
+#include "tests/fuzz/tokenizer_use.h"
+
+namespace smelt::fuzz {
+namespace {
+
+void VocabAndMerges(const FileAndText& input) {
+  const size_t end = std::min(input.file.find('\0'), input.file.size());
+  absl::StatusOr<TokenizerJson> json =
+      ReadVocabAndMerges(input.file.substr(0, end), "vocab",
+                         input.file.substr(std::min(end + 1, input.file.size())), "merges", {});
+  if (!json.ok()) {
+    RequireGoodMessage(json.status());
+    return;
+  }
+  const auto core = ValueOrNull(MakePipelineCore(*std::move(json), "vocab", RegexEngine::kAny));
+  if (core != nullptr) UseCore(*core, input.text);
+}
+
+}  // namespace
+}  // namespace smelt::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace smelt;
+  if (size < 1) return 0;
+  const fuzz::FileAndText input =
+      fuzz::SplitInput(std::string_view(reinterpret_cast<const char*>(data) + 1, size - 1));
+  if ((data[0] & 2) != 0) {
+    fuzz::VocabAndMerges(input);
+    return 0;
+  }
+  std::string file;
+  if (data[0] % 2 == 0) {
+    for (int b = 0; b < 256; ++b)
+      file += Cat(fuzz::Base64(std::string(1, static_cast<char>(b))), " ", b, "\n");
+  }
+  file += input.file;
+  LooksLikeTiktoken(file);
+  TokenizerFolder folder;
+  const auto core = fuzz::ValueOrNull(MakeTiktokenCore(file, "input", folder));
+  if (core != nullptr) fuzz::UseCore(*core, input.text);
+  return 0;
+}

@@ -1,0 +1,87 @@
+// What the fuzz targets of tokenizers share: an accepted tokenizer must be usable.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/text/core.h"
+#include "lib/text/decoder.h"
+#include "lib/text/published.h"
+#include "lib/text/self_check.h"
+#include "lib/text/tokenizer.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace smelt::fuzz {
+
+/// A file and the text to encode with it: after the last zero byte, which neither has.
+struct FileAndText {
+  std::string_view file;
+  std::string text;  ///< valid UTF-8
+};
+inline FileAndText SplitInput(std::string_view all) {
+  const size_t end = all.rfind('\0');
+  if (end == std::string_view::npos) return {all, RepairUtf8(all.substr(0, 200))};
+  return {all.substr(0, end), RepairUtf8(all.substr(end + 1))};
+}
+
+/// Base64 of up to three bytes.
+inline std::string Base64(std::string_view bytes) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  uint32_t value = 0;
+  for (size_t i = 0; i < 3; ++i)
+    value = value << 8 | (i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0u);
+  std::string out;
+  for (size_t i = 0; i < 4; ++i)
+    out.push_back(i <= bytes.size() ? kDigits[value >> (18 - 6 * i) & 63] : '=');
+  return out;
+}
+
+/// The value, or nullptr after a look at the message.
+template <typename T>
+std::unique_ptr<T> ValueOrNull(absl::StatusOr<std::unique_ptr<T>> value) {
+  if (value.ok()) return *std::move(value);
+  RequireGoodMessage(value.status());
+  return nullptr;
+}
+
+/// Encodes, decodes, writes; the written vocabulary is read. Whatever fails must say why.
+inline void UseCore(const TokenizerCore& core, std::string_view text) {
+  std::vector<int32_t> ids;
+  if (const absl::Status status = core.EncodeText(text, true, ids); !status.ok()) {
+    RequireGoodMessage(status);
+    return;
+  }
+  for (const int32_t id : ids)
+    Require(id >= 0 && static_cast<size_t>(id) < core.size(), "an id is in the vocabulary");
+  core.Decode(ids, true);
+  Metadata metadata, after;
+  std::vector<std::string> notes;
+  if (const absl::Status written = core.WriteTokens({}, metadata, after, notes); !written.ok()) {
+    RequireGoodMessage(written);
+    return;
+  }
+  for (const Metadata::Entry& entry : after.entries()) metadata.Set(entry.key, entry.value);
+  ValueOrNull(GgufTokenizer(metadata));
+}
+
+/// The vocabulary that conversion writes from a tokenizer, or nullptr when it refuses.
+inline std::unique_ptr<Tokenizer> Convert(const PublishedTokenizer& published) {
+  Metadata metadata;
+  std::vector<std::string> notes;
+  if (const absl::Status status = published.WriteVocabulary({}, metadata, notes); !status.ok()) {
+    RequireGoodMessage(status);
+    return nullptr;
+  }
+  if (const absl::Status status = CheckVocabulary(published, metadata); !status.ok()) {
+    RequireGoodMessage(status);
+    return nullptr;
+  }
+  return ValueOrNull(GgufTokenizer(metadata));
+}
+
+}  // namespace smelt::fuzz
