@@ -19,6 +19,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   TokenizerFolder folder;
   const auto core = fuzz::ValueOrNull(MakeTekkenCore(file, "input", folder));
-  if (core != nullptr) fuzz::UseCore(*core, input.text);
+  if (core != nullptr) fuzz::UseCore(*core, input.text, "tekken");
   return 0;
 }

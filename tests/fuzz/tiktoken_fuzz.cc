@@ -17,7 +17,7 @@ void VocabAndMerges(const FileAndText& input) {
     return;
   }
   const auto core = ValueOrNull(MakePipelineCore(*std::move(json), "vocab", RegexEngine::kAny));
-  if (core != nullptr) UseCore(*core, input.text);
+  if (core != nullptr) UseCore(*core, input.text, "llama-bpe");
 }
 
 }  // namespace
@@ -41,6 +41,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   LooksLikeTiktoken(file);
   TokenizerFolder folder;
   const auto core = fuzz::ValueOrNull(MakeTiktokenCore(file, "input", folder));
-  if (core != nullptr) fuzz::UseCore(*core, input.text);
+  if (core != nullptr) fuzz::UseCore(*core, input.text, "llama-bpe");
   return 0;
 }

@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view all(reinterpret_cast<const char*>(data) + 1, size - 1);
   if (data[0] % 2 != 0) {
     const auto core = fuzz::ValueOrNull(MakeSentencePieceCore(all, "input"));
-    if (core != nullptr) fuzz::UseCore(*core, RepairUtf8(all.substr(0, 200)));
+    if (core != nullptr) fuzz::UseCore(*core, RepairUtf8(all.substr(0, 200)), "gpt-2");
     return 0;
   }
   const fuzz::FileAndText input = fuzz::SplitInput(all);
@@ -22,6 +22,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const auto core =
       fuzz::ValueOrNull(MakePipelineCore(*std::move(parsed), "input", RegexEngine::kAny));
-  if (core != nullptr) fuzz::UseCore(*core, input.text);
+  if (core != nullptr) fuzz::UseCore(*core, input.text, "gpt-2");
   return 0;
 }

@@ -49,8 +49,9 @@ std::unique_ptr<T> ValueOrNull(absl::StatusOr<std::unique_ptr<T>> value) {
   return nullptr;
 }
 
-/// Encodes, decodes, writes; the written vocabulary is read. Whatever fails must say why.
-inline void UseCore(const TokenizerCore& core, std::string_view text) {
+/// Encodes, decodes, writes; the written vocabulary is read. Whatever fails must say why. `pre`:
+/// finding the name of an expression takes seconds in an instrumented program.
+inline void UseCore(const TokenizerCore& core, std::string_view text, const char* pre) {
   std::vector<int32_t> ids;
   if (const absl::Status status = core.EncodeText(text, true, ids); !status.ok()) {
     RequireGoodMessage(status);
@@ -61,7 +62,10 @@ inline void UseCore(const TokenizerCore& core, std::string_view text) {
   core.Decode(ids, true);
   Metadata metadata, after;
   std::vector<std::string> notes;
-  if (const absl::Status written = core.WriteTokens({}, metadata, after, notes); !written.ok()) {
+  CoreWriteOptions options;
+  options.pre = pre;
+  if (const absl::Status written = core.WriteTokens(options, metadata, after, notes);
+      !written.ok()) {
     RequireGoodMessage(written);
     return;
   }
@@ -70,10 +74,12 @@ inline void UseCore(const TokenizerCore& core, std::string_view text) {
 }
 
 /// The vocabulary that conversion writes from a tokenizer, or nullptr when it refuses.
-inline std::unique_ptr<Tokenizer> Convert(const PublishedTokenizer& published) {
+inline std::unique_ptr<Tokenizer> Convert(const PublishedTokenizer& published,
+                                          const VocabularyOptions& options = {}) {
   Metadata metadata;
   std::vector<std::string> notes;
-  if (const absl::Status status = published.WriteVocabulary({}, metadata, notes); !status.ok()) {
+  if (const absl::Status status = published.WriteVocabulary(options, metadata, notes);
+      !status.ok()) {
     RequireGoodMessage(status);
     return nullptr;
   }
