@@ -35,8 +35,38 @@ std::string RangesText(const CharSet& set) {
   return out;
 }
 
-// \s \d \w \p{...} and their negations as explicit ranges: PCRE2's own tables are of another
-// Unicode version.
+// "\b" and "\B" for the library's word characters; PCRE2's own know ASCII's.
+std::string Boundary(bool negated) {
+  const std::string word = Cat("[", RangesText(EscapeSet('w')), "]");
+  const std::string same = negated ? "=" : "!", other = negated ? "!" : "=";
+  return Cat("(?:(?<=", word, ")(?", same, word, ")|(?<!", word, ")(?", other, word, "))");
+}
+
+// What both accept and understand differently, at the beginning of `rest`; empty when nothing is.
+std::string_view Ambiguous(std::string_view rest) {
+  if (rest.starts_with("(*")) return "a group that begins with *";
+  if (rest.starts_with("(?")) {
+    rest.remove_prefix(2);
+    if (rest.starts_with("-")) rest.remove_prefix(1);
+    const bool letter = !rest.empty() &&
+                        ((rest[0] >= 'a' && rest[0] <= 'z') || (rest[0] >= 'A' && rest[0] <= 'Z') ||
+                         rest[0] == '|' || rest[0] == '(' || rest[0] == '^' || rest[0] == '&');
+    if (letter && rest[0] != 'i') return "a kind of group that we do not know";
+    if (rest.starts_with("i") && !rest.starts_with("i)") && !rest.starts_with("i:"))
+      return "options that we do not know";
+    return "";
+  }
+  if (!rest.starts_with("{")) return "";
+  const size_t end = rest.find_first_not_of("0123456789,", 1);
+  if (end == std::string_view::npos || end + 1 >= rest.size() || rest[end] != '}') return "";
+  const bool exact = rest.substr(0, end).find(',') == std::string_view::npos;
+  if (rest[end + 1] == '+' || (exact && rest[end + 1] == '?'))
+    return "a repeat of a counted repeat";
+  return "";
+}
+
+// \s \d \w \p{...} and their negations as explicit ranges (PCRE2's own tables are of another
+// Unicode version), and what else the library understands differently.
 absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
   // "a(?i)b|c" is "a(?i:b|c)" to Oniguruma.
   if (const size_t at = pattern.find("(?i)", 1);
@@ -54,6 +84,16 @@ absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
       if (in_class && (c == '[' || pattern.substr(i).starts_with("&&"))) {
         return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
                      "\" uses nested classes");
+      }
+      const std::string_view ambiguous = in_class ? "" : Ambiguous(pattern.substr(i));
+      if (!ambiguous.empty())
+        return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern), "\" uses ",
+                     ambiguous);
+      if (!in_class && pattern.substr(i).starts_with("{,") && i + 2 < pattern.size() &&
+          pattern[i + 2] >= '0' && pattern[i + 2] <= '9') {
+        out += "{0";  // "up to"; a literal to PCRE2
+        ++i;
+        continue;
       }
       if (c == '[') in_class = true;
       if (c == ']') in_class = false;
@@ -93,8 +133,19 @@ absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
         return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
                      "\" uses the property ", Escape(name, 30));
       put(negated ? Complement(*set) : *set);
-    } else if (e == 'h' || e == 'H' || e == 'R' || e == 'X' || e == 'K' || e == 'G' || e == 'g' ||
-               e == 'k') {
+    } else if (e == 'v') {
+      out += "\\x{0b}";
+    } else if ((e == 'b' || e == 'B') && !in_class) {
+      out += Boundary(e == 'B');
+    } else if (e == 'u') {
+      if (pattern.size() - i < 4 || pattern.substr(i, 4).find_first_not_of(
+                                        "0123456789abcdefABCDEF") != std::string_view::npos)
+        return Error(ErrorCode::kInvalidInput, "regular expression \"", Escape(pattern),
+                     "\" has a bad hexadecimal escape");
+      out += Cat("\\x{", pattern.substr(i, 4), "}");
+      i += 4;
+    } else if (((e >= 'a' && e <= 'z') || (e >= 'A' && e <= 'Z') || (e >= '0' && e <= '9')) &&
+               std::string_view("nrtfaexAzZb").find(e) == std::string_view::npos) {
       return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
                    "\" uses the escape \\", e);
     } else {

@@ -72,13 +72,13 @@ class Parser {
   absl::StatusOr<RegexNode> Quantified(RegexNode item) {
     for (int level = 0; !rest_.empty(); ++level) {
       int min = 0, max = -1;
-      bool counted = false;
+      bool counted = false, exact = false;
       if (Take("*")) {
       } else if (Take("+")) {
         min = 1;
       } else if (Take("?")) {
         max = 1;
-      } else if (rest_.front() == '{' && Count(min, max)) {
+      } else if (rest_.front() == '{' && Count(min, max, exact)) {
         counted = true;
       } else {
         break;
@@ -92,16 +92,16 @@ class Parser {
       repeat.min = min;
       repeat.max = max;
       repeat.children.push_back(std::move(item));
-      if (Take("?")) repeat.greedy = false;
+      // "a{2}?" is "(?:a{2})?", and "a{2}+" is "(?:a{2})+": repeats of their own.
+      if (!exact && Take("?")) repeat.greedy = false;
       if (!counted && rest_.starts_with("+")) return Unsupported("possessive quantifiers");
-      if (counted && rest_.starts_with("+")) return Unsupported("a repeat of a repeat");
       item = std::move(repeat);
     }
     return item;
   }
 
   // "{n}", "{n,}", "{,m}", "{n,m}"; anything else is a literal brace.
-  bool Count(int& min, int& max) {
+  bool Count(int& min, int& max, bool& exact) {
     size_t i = 1;
     const auto number = [&](int fallback) {
       const size_t begin = i;
@@ -112,7 +112,8 @@ class Parser {
     };
     const int first = number(-1);
     int low = first, high = first;
-    if (i < rest_.size() && rest_[i] == ',') {
+    const bool comma = i < rest_.size() && rest_[i] == ',';
+    if (comma) {
       ++i;
       high = number(-1);
       if (first < 0 && high < 0) return false;
@@ -123,6 +124,7 @@ class Parser {
     if (i >= rest_.size() || rest_[i] != '}') return false;
     min = low;
     max = high;
+    exact = !comma;
     rest_.remove_prefix(i + 1);
     return true;
   }

@@ -128,5 +128,40 @@ TEST(Regex, LetterCaseInsideAGroup) {
   EXPECT_FALSE(Regex::Compile("a(?i)b|c").ok());
 }
 
+// What Oniguruma and PCRE2 understand differently; the splits are those of tokenizers 0.23.3.
+TEST(Regex, AsTheLibraryUnderstandsIt) {
+  struct Case {
+    const char *pattern, *text;
+    std::vector<std::pair<size_t, size_t>> matches;
+  };
+  const Case cases[] = {
+      {"ba{2}?", "baabaaab", {{0, 3}, {3, 6}, {7, 8}}},
+      {"ba{,2}", "baabaaab", {{0, 3}, {3, 6}, {7, 8}}},
+      {"(?<=x)ba{,2}", "xbaaa", {{1, 4}}},
+      {"a{2}+", "aaaaab", {{0, 4}}},
+      {R"(\v)", "a\vb\xc2\x85", {{1, 2}}},
+      {R"((?<=a)\v)", "a\va\xc2\x85", {{1, 2}}},
+      {R"(\B.)", "\xc3\xa9\xc3\xa9 a", {{2, 4}}},
+      {R"((?<=x)\u0041)", "xA", {{1, 2}}},
+  };
+  for (const Case& c : cases) {
+    const auto regex = Regex::Compile(c.pattern);
+    SMELT_ASSERT_OK(regex);
+    std::vector<std::pair<size_t, size_t>> matches;
+    const std::string_view text = c.text;
+    for (size_t at = 0; at < text.size();) {
+      const auto match = regex->Find(text, at);
+      SMELT_ASSERT_OK(match);
+      if (!match->has_value()) break;
+      matches.emplace_back((*match)->begin, (*match)->end);
+      at = (*match)->end;
+    }
+    EXPECT_EQ(matches, c.matches) << c.pattern;
+  }
+  for (const char* pattern :
+       {"(?<=x)a{2}+", "(?<=x)a{2}?", "(*LIMIT_MATCH=1)a", "(?m)^.", R"(\Qa.b\E)", R"(a\R)"})
+    EXPECT_FALSE(Regex::Compile(pattern).ok()) << pattern;
+}
+
 }  // namespace
 }  // namespace smelt
