@@ -45,8 +45,12 @@ absl::Status Pipeline::MakeModel(TokenizerJson& json) {
   if (json.tokens.count() == 0)
     return Error(ErrorCode::kInvalidInput, "the vocab of the model has no tokens");
   std::string type = TextOf(m, "type");
-  if (type.empty()) type = json.merges.size() > 0 ? "BPE" : !json.scores.empty() ? "Unigram" : "";
+  if (type.empty()) type = json.has_merges ? "BPE" : !json.scores.empty() ? "Unigram" : "";
   if (type == "BPE") {
+    if (!json.has_merges) {
+      return Error(ErrorCode::kInvalidInput,
+                   "model.merges is no list; a BPE model needs one, [] if it merges nothing");
+    }
     BpeOptions options;
     options.unk_token = TextOf(m, "unk_token");
     options.prefix = TextOf(m, "continuing_subword_prefix");

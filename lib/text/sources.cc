@@ -131,6 +131,7 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& rank
     json.tokens.Add(first_id + id, mapped);
   }
   json.has_vocab = true;
+  json.has_merges = true;
   if (all_ways) {
     AppendAllWays(ranks, json.merges);
   } else {
@@ -253,6 +254,7 @@ absl::StatusOr<TokenizerJson> ReadVocabAndMerges(std::string_view vocab,
       ParseJsonValue(PipelineOfClass(TextOf(folder.config, "tokenizer_class")), vocab_file));
   SMELT_ASSIGN_OR_RETURN(json.tokens, ParseVocabJson(vocab, vocab_file));
   json.has_vocab = true;
+  json.has_merges = true;
   SMELT_RETURN_IF_ERROR(ReadMerges(merges, merges_file, json.merges));
   json.added = folder.declared;
   constexpr std::string_view kEnd =

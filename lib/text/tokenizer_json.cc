@@ -230,7 +230,7 @@ class Handler : public JsonHandler {
   absl::Status Enter(Place place) {
     place_ = place;
     place_depth_ = depth_;
-    if (place != Place::kMerges) out_.has_vocab = true;
+    (place == Place::kMerges ? out_.has_merges : out_.has_vocab) = true;
     return absl::OkStatus();
   }
   absl::Status End() {

@@ -61,5 +61,25 @@ TEST(BadTokenizers, AsTheManifestAsks) {
   EXPECT_GT(seen, 40);
 }
 
+std::string Bpe(std::string_view merges) {
+  return Cat(R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2})", merges, "}}");
+}
+
+TEST(BadTokenizers, ABpeModelNeedsAListOfMerges) {
+  const TempDir dir;
+  for (const std::string_view merges : {R"(,"merges":5)", R"(,"merges":null)", R"(,"merges":"a b")",
+                                        R"(,"merges":{})", "", R"(,"Merges":["a b"])"}) {
+    WriteFile(dir.path() + "/tokenizer.json", Bpe(merges));
+    const auto tokenizer = OpenPublishedTokenizer(dir.path());
+    ASSERT_FALSE(tokenizer.ok()) << merges;
+    EXPECT_NE(tokenizer.status().message().find("merges"), absl::string_view::npos)
+        << merges << ": " << tokenizer.status();
+  }
+  WriteFile(dir.path() + "/tokenizer.json", Bpe(R"(,"merges":[])"));
+  const auto tokenizer = OpenPublishedTokenizer(dir.path());
+  SMELT_ASSERT_OK(tokenizer);
+  EXPECT_EQ(*(*tokenizer)->Encode("ab", {}), (std::vector<int32_t>{0, 1}));
+}
+
 }  // namespace
 }  // namespace smelt::testing
