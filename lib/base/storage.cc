@@ -150,6 +150,9 @@ absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
   if (fd < 0) {
     const ErrorCode code =
         errno == ENOENT || errno == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
+    struct stat link {};
+    if (code == ErrorCode::kNotFound && lstat(path.c_str(), &link) == 0)
+      return Error(code, Escape(path), ": is a symbolic link that leads to no file");
     return Error(code, Escape(path), ": cannot be opened: ", SystemError(errno));
   }
   struct stat info {};

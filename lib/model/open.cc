@@ -124,7 +124,7 @@ class DirectoryReader {
   /// A side file that may be absent; unreadable ones are left out with a warning.
   std::optional<std::string> SideFile(std::string_view name, uint64_t limit) {
     std::error_code error;
-    if (!fs::exists(File(name), error)) return std::nullopt;
+    if (!fs::exists(fs::symlink_status(File(name), error))) return std::nullopt;
     absl::StatusOr<std::string> text = ReadTextFile(File(name), limit);
     if (!text.ok()) {
       opened_.warnings.push_back(Cat(name, " is left out: ", std::string(text.status().message())));

@@ -22,6 +22,13 @@ bool IsFile(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
+// Whether the folder has this name, whatever stands behind it: a file that is there must not be
+// passed over because it cannot be read, as the ids could then be others.
+bool NameExists(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) == 0;
+}
+
 absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
   return ParseJsonValue(text, path, {.allow_nan = true});
@@ -53,7 +60,7 @@ absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
     by_id[token.id] = std::move(token);
     return absl::OkStatus();
   };
-  if (const std::string file = folder + "/added_tokens.json"; IsFile(file)) {
+  if (const std::string file = folder + "/added_tokens.json"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(file));
     if (!json.is_object())
       return Error(ErrorCode::kInvalidInput, file, " is not an object of texts and ids");
@@ -81,28 +88,32 @@ absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
 }
 
 absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
-  if (const std::string file = folder + "/tokenizer_config.json"; IsFile(file)) {
+  if (const std::string file = folder + "/tokenizer_config.json"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(out.config, ReadJsonFile(file));
     if (!out.config.is_object())
       return Error(ErrorCode::kInvalidInput, file, " is not a JSON object");
   }
-  if (const std::string file = folder + "/special_tokens_map.json"; IsFile(file)) {
+  if (const std::string file = folder + "/special_tokens_map.json"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(const JsonValue map, ReadJsonFile(file));
     if (!out.config.is_object() && map.is_object())
       out.config = map;  // where there is no tokenizer_config.json
   }
-  if (const std::string file = folder + "/chat_template.jinja"; IsFile(file)) {
+  if (const std::string file = folder + "/chat_template.jinja"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(out.chat_template_file, ReadTextFile(file));
   }
-  if (const std::string file = folder + "/chat_template.json"; IsFile(file)) {
+  if (const std::string file = folder + "/chat_template.json"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(out.chat_template_json, ReadJsonFile(file));
   }
   std::error_code error;
   std::vector<std::filesystem::path> more;
-  for (std::filesystem::directory_iterator it(folder + "/additional_chat_templates", error), end;
-       !error && it != end; it.increment(error)) {
+  const std::string templates = folder + "/additional_chat_templates";
+  for (std::filesystem::directory_iterator it(templates, error), end; !error && it != end;
+       it.increment(error)) {
     if (it->path().extension() == ".jinja") more.push_back(it->path());
   }
+  if (error && NameExists(templates))
+    return Error(ErrorCode::kIo, Escape(templates),
+                 ": cannot be read as a folder: ", error.message());
   std::sort(more.begin(), more.end());
   for (const auto& path : more) {
     SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path.string()));
@@ -121,7 +132,7 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
   std::optional<SentencePieceModel> pieces;
   for (const std::string_view name : {"tokenizer.model", "spiece.model"}) {
     const std::string model = Cat(folder.path, "/", name);
-    if (pieces || !IsFile(model)) continue;
+    if (pieces || !NameExists(model)) continue;
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(model));
     absl::StatusOr<SentencePieceModel> parsed = ParseSentencePiece(mapped.text, model);
     if (parsed.ok())
@@ -150,24 +161,24 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::
 absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& path,
                                                             TokenizerFolder& folder) {
   const auto file = [&](std::string_view name) { return Cat(path, "/", name); };
-  if (IsFile(file("tokenizer.json"))) {
+  if (NameExists(file("tokenizer.json"))) {
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tokenizer.json")));
     SMELT_ASSIGN_OR_RETURN(TokenizerJson json,
                            ParseTokenizerJson(mapped.text, file("tokenizer.json")));
     return CoreFromJson(std::move(json), file("tokenizer.json"), folder);
   }
-  if (IsFile(file("tekken.json"))) {
+  if (NameExists(file("tekken.json"))) {
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tekken.json")));
     return MakeTekkenCore(mapped.text, file("tekken.json"), folder);
   }
   for (const std::string_view name : {"tokenizer.model", "spiece.model", "tokenizer.model.v3"}) {
-    if (!IsFile(file(name))) continue;
+    if (!NameExists(file(name))) continue;
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file(name)));
     if (LooksLikeTiktoken(mapped.text)) return MakeTiktokenCore(mapped.text, file(name), folder);
     return CoreFromSentencePiece(file(name), folder);
   }
-  if (IsFile(file("vocab.json"))) {
-    if (!IsFile(file("merges.txt")))
+  if (NameExists(file("vocab.json"))) {
+    if (!NameExists(file("merges.txt")))
       return Error(ErrorCode::kNotFound, path, " has vocab.json, but merges.txt is missing");
     SMELT_ASSIGN_OR_RETURN(const MappedText vocab, MapText(file("vocab.json")));
     SMELT_ASSIGN_OR_RETURN(const MappedText merges, MapText(file("merges.txt")));

@@ -1,6 +1,7 @@
 // Configurations, weights and GGUF models of testdata/bad, straight against OpenModel and
 // ReadModelSpec.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -139,6 +140,41 @@ std::string NameOf(const ::testing::TestParamInfo<BadCase>& info) {
 INSTANTIATE_TEST_SUITE_P(Directories, BadModel,
                          ::testing::ValuesIn(Cases({"cfg-", "weights-"}, "convert")), NameOf);
 INSTANTIATE_TEST_SUITE_P(GgufFiles, BadModel, ::testing::ValuesIn(Cases({"gguf-"}, "run")), NameOf);
+
+/// A model that opens, and the warnings of opening it with `make` called on its folder.
+template <typename Make>
+std::vector<std::string> WarningsWith(const Make& make) {
+  const testing::TempDir dir;
+  const fs::path folder = fs::path(dir.path()) / "model";
+  for (const char* part : {"bad/base/config", "bad/base/weights"})
+    fs::copy(testing::TestdataPath(part), folder, fs::copy_options::recursive);
+  make(folder);
+  OpenOptions options;
+  options.vocabulary = false;
+  const absl::StatusOr<OpenedModel> opened = OpenModel(folder, options);
+  EXPECT_EQ(testing::GetStatus(opened).ToString(), "OK");
+  return opened.ok() ? opened->warnings : std::vector<std::string>();
+}
+
+TEST(SideFiles, ThoseThatCannotBeReadAreLeftOutWithAWarning) {
+  const std::vector<std::string> none = WarningsWith([](const fs::path&) {});
+  for (const char* name : {"README.md", "generation_config.json"}) {
+    for (const std::string_view kind : {"link", "fifo", "folder", "device"}) {
+      const std::vector<std::string> warnings = WarningsWith([&](const fs::path& folder) {
+        if (kind == "link") fs::create_symlink("nowhere", folder / name);
+        if (kind == "fifo") {
+          ASSERT_EQ(mkfifo((folder / name).c_str(), 0600), 0);
+        }
+        if (kind == "folder") fs::create_directory(folder / name);
+        if (kind == "device") fs::create_symlink("/dev/zero", folder / name);
+      });
+      ASSERT_EQ(warnings.size(), none.size() + 1) << name << " " << kind;
+      EXPECT_TRUE(std::any_of(warnings.begin(), warnings.end(),
+                              [&](const std::string& w) { return w.starts_with(name); }))
+          << name << " " << kind;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace smelt

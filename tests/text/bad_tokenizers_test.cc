@@ -1,5 +1,7 @@
 // Broken and hostile tokenizer files: refused with a sentence that names what is wrong, or read;
 // never anything else.
+#include <sys/stat.h>
+
 #include <filesystem>
 
 #include "lib/base/status.h"
@@ -79,6 +81,34 @@ TEST(BadTokenizers, ABpeModelNeedsAListOfMerges) {
   const auto tokenizer = OpenPublishedTokenizer(dir.path());
   SMELT_ASSERT_OK(tokenizer);
   EXPECT_EQ(*(*tokenizer)->Encode("ab", {}), (std::vector<int32_t>{0, 1}));
+}
+
+TEST(BadTokenizers, AFileThatIsThereAndCannotBeReadIsNotPassedOver) {
+  namespace fs = std::filesystem;
+  for (const std::string_view name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "chat_template.jinja", "chat_template.json", "additional_chat_templates"}) {
+    for (const std::string_view kind : {"link", "fifo", "folder", "device"}) {
+      if (kind == "folder" && name == "additional_chat_templates") continue;
+      const TempDir dir;
+      const std::string file = Cat(dir.path(), "/", name);
+      if (name != "tokenizer.json")
+        WriteFile(dir.path() + "/tokenizer.json", Bpe(R"(,"merges":["a b"])"));
+      SMELT_ASSERT_OK(name == "tokenizer.json" ? absl::OkStatus()
+                                               : OpenPublishedTokenizer(dir.path()).status());
+      if (kind == "link") fs::create_symlink("nowhere", file);
+      if (kind == "fifo") {
+        ASSERT_EQ(mkfifo(file.c_str(), 0600), 0);
+      }
+      if (kind == "folder") fs::create_directory(file);
+      if (kind == "device") fs::create_symlink("/dev/zero", file);
+      const auto tokenizer = OpenPublishedTokenizer(dir.path());
+      ASSERT_FALSE(tokenizer.ok()) << name << " " << kind;
+      const std::string sentence(tokenizer.status().message());
+      EXPECT_NE(sentence.find(name), std::string::npos) << sentence;
+      EXPECT_EQ(sentence.find("has no tokenizer"), std::string::npos) << sentence;
+    }
+  }
 }
 
 }  // namespace
