@@ -11,6 +11,11 @@ namespace smelt {
 namespace {
 
 constexpr int kMaxDepth = 32;
+// libyaml compares every anchor and every %TAG with all before it, and every level of nesting costs
+// at every token. Cards of embedding models carry their benchmark results, some hundred KiB of
+// them.
+constexpr size_t kMaxBytes = 2 << 20;
+constexpr int kMaxAnchors = 256;
 
 /// The lines between the markers; nullopt when the text does not begin with one.
 std::optional<std::string> FrontMatter(std::string_view text) {
@@ -38,6 +43,62 @@ std::optional<std::string> FrontMatter(std::string_view text) {
     lines += '\n';
   }
   return std::nullopt;  // never closed
+}
+
+struct Events {
+  yaml_parser_t parser;
+  bool has_parser = false;
+  ~Events() {
+    if (has_parser) yaml_parser_delete(&parser);
+  }
+};
+
+absl::Status NotYaml(const yaml_parser_t& parser) {
+  return Error(ErrorCode::kInvalidInput, "front matter is no YAML: ",
+               parser.problem == nullptr ? "unreadable" : parser.problem, " in line ",
+               static_cast<uint64_t>(parser.problem_mark.line + 2));
+}
+
+const yaml_char_t* AnchorOf(const yaml_event_t& event) {
+  if (event.type == YAML_SCALAR_EVENT) return event.data.scalar.anchor;
+  if (event.type == YAML_SEQUENCE_START_EVENT) return event.data.sequence_start.anchor;
+  if (event.type == YAML_MAPPING_START_EVENT) return event.data.mapping_start.anchor;
+  return nullptr;
+}
+
+/// Refuses what libyaml's loader, which has no limits, would take quadratic time for.
+absl::Status CheckLimits(const std::string& yaml) {
+  if (yaml.size() > kMaxBytes) {
+    return Error(ErrorCode::kInvalidInput, "front matter has ", yaml.size(),
+                 " bytes, more than the ", kMaxBytes, " that are read");
+  }
+  int tags = 0;
+  for (size_t at = 0; (at = yaml.find("%TAG", at)) != std::string::npos; ++at) ++tags;
+  if (tags > kMaxAnchors)
+    return Error(ErrorCode::kInvalidInput, "front matter has ", tags, " %TAG directives");
+  Events events;
+  if (!yaml_parser_initialize(&events.parser))
+    return Error(ErrorCode::kOutOfMemory, "no memory for YAML");
+  events.has_parser = true;
+  yaml_parser_set_input_string(&events.parser, reinterpret_cast<const unsigned char*>(yaml.data()),
+                               yaml.size());
+  yaml_parser_set_encoding(&events.parser, YAML_UTF8_ENCODING);
+  int depth = 0, anchors = 0;
+  for (bool more = true; more;) {
+    yaml_event_t event;
+    if (!yaml_parser_parse(&events.parser, &event)) return NotYaml(events.parser);
+    const yaml_event_type_t type = event.type;
+    if (AnchorOf(event) != nullptr) ++anchors;
+    yaml_event_delete(&event);
+    if (type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT) ++depth;
+    if (type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT) --depth;
+    if (depth > kMaxDepth || anchors > kMaxAnchors) {
+      return Error(ErrorCode::kInvalidInput, "front matter is nested deeper than ", kMaxDepth,
+                   " levels or has more than ", kMaxAnchors, " anchors");
+    }
+    more = type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT;
+  }
+  return absl::OkStatus();
 }
 
 struct Document {
@@ -98,18 +159,15 @@ class Copier {
 absl::StatusOr<std::optional<JsonValue>> ParseModelCard(std::string_view text) {
   const std::optional<std::string> yaml = FrontMatter(text);
   if (!yaml) return std::optional<JsonValue>();
+  SMELT_RETURN_IF_ERROR(CheckLimits(*yaml));
   Document document;
   if (!yaml_parser_initialize(&document.parser))
     return Error(ErrorCode::kOutOfMemory, "no memory for YAML");
   document.has_parser = true;
   yaml_parser_set_input_string(&document.parser,
                                reinterpret_cast<const unsigned char*>(yaml->data()), yaml->size());
-  if (!yaml_parser_load(&document.parser, &document.document)) {
-    const char* problem = document.parser.problem;
-    return Error(ErrorCode::kInvalidInput,
-                 "front matter is no YAML: ", problem == nullptr ? "unreadable" : problem,
-                 " in line ", static_cast<uint64_t>(document.parser.problem_mark.line + 2));
-  }
+  yaml_parser_set_encoding(&document.parser, YAML_UTF8_ENCODING);
+  if (!yaml_parser_load(&document.parser, &document.document)) return NotYaml(document.parser);
   document.has_document = true;
   const yaml_node_t* root = yaml_document_get_root_node(&document.document);
   if (root == nullptr) return std::optional<JsonValue>();

@@ -11,7 +11,8 @@ namespace smelt {
 
 /// The front matter as a tree in which every scalar is a string (`- no` stays "no"), plain null is
 /// null. nullopt when the text has none. Tabs count as two spaces. kInvalidInput when it is no YAML
-/// mapping; memory is bounded by the text's size.
+/// mapping, is larger than 2 MiB, nested deeper than 32 levels or has more than 256
+/// anchors or %TAG directives; time and memory are bounded by the text's size.
 absl::StatusOr<std::optional<JsonValue>> ParseModelCard(std::string_view text);
 
 }  // namespace smelt

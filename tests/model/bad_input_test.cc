@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
+#include "formats/model_card.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/model/layer_spec.h"
@@ -174,6 +176,37 @@ TEST(SideFiles, ThoseThatCannotBeReadAreLeftOutWithAWarning) {
           << name << " " << kind;
     }
   }
+}
+
+TEST(ModelCard, FrontMatterBeyondTheLimitsIsRefusedAtOnce) {
+  const auto repeated = [](std::string_view part, int times) {
+    std::string out = "---\nlicense: mit\nx: ";
+    for (int i = 0; i < times; ++i) out += part;
+    return out + "\n---\n";
+  };
+  std::string anchors = "---\nx:\n";
+  for (int i = 0; i < 60000; ++i) anchors += Cat("- &a", i, " b\n");
+  std::string directives = "---\n";
+  for (int i = 0; i < 60000; ++i) directives += Cat("%TAG !a", i, "! x\n");
+  const auto start = std::chrono::steady_clock::now();
+  for (const std::string& card :
+       {repeated("[", 100000), repeated("{", 100000), repeated("- ", 100000),
+        repeated("? ", 100000), repeated("[\n", 100000), repeated("a", 3 << 20), anchors + "---\n",
+        directives + "---\n"}) {
+    const auto parsed = ParseModelCard(card);
+    EXPECT_EQ(CodeOf(parsed.status()), ErrorCode::kInvalidInput) << card.substr(0, 40);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+}
+
+TEST(ModelCard, LongTablesOfResultsAreRead) {
+  std::string card = "---\nlicense: mit\nmodel-index:\n- name: m\n  results:\n";
+  for (int i = 0; i < 3000; ++i)
+    card +=
+        Cat("  - dataset:\n      name: d", i, "\n    metrics:\n    - type: f1\n      value: 7\n");
+  const auto parsed = ParseModelCard(card + "---\n# m\n");
+  SMELT_ASSERT_OK(parsed);
+  EXPECT_EQ(*(**parsed).Find("license")->as_string(), "mit");
 }
 
 }  // namespace
