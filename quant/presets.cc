@@ -4,10 +4,10 @@
 #include <charconv>
 #include <map>
 #include <numeric>
-#include <regex>
 
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
+#include "quant/name_pattern.h"
 #include "quant/preset_rules.h"
 
 namespace smelt {
@@ -122,7 +122,7 @@ bool IsLarge(const ModelShape& shape) {
 }
 
 struct Override {
-  std::regex pattern;
+  NamePattern pattern;
   std::string text;
   TensorType type;
 };
@@ -130,24 +130,40 @@ struct Override {
 absl::StatusOr<std::vector<Override>> CompileOverrides(const PresetOptions& options) {
   std::vector<Override> overrides;
   for (const auto& [pattern, type] : options.tensor_types) {
-    const std::string lower = Lower(pattern);
-    try {  // std::regex has no other way to refuse a pattern
-      overrides.push_back({std::regex(lower), lower, type});
-    } catch (const std::regex_error&) {
-      return Error(
-          ErrorCode::kUsage, "--tensor-type ", Escape(pattern),
-          " is no ECMAScript regular expression; try a part of the name, such as ffn_down");
-    }
+    std::string lower = Lower(pattern);
+    SMELT_ASSIGN_OR_RETURN(NamePattern compiled, NamePattern::Compile(lower));
+    overrides.push_back({std::move(compiled), std::move(lower), type});
   }
   return overrides;
+}
+
+/// What --tensor-type says of each tensor: the first pattern that its name contains.
+absl::StatusOr<std::map<std::string_view, TypeChoice>> MatchOverrides(
+    const ModelShape& shape, const PresetOptions& options, std::vector<std::string>* warnings) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<Override> overrides, CompileOverrides(options));
+  std::map<std::string_view, TypeChoice> by_name;
+  for (const Override& o : overrides) {
+    bool any = false;
+    for (const ShapeTensor& tensor : shape.tensors) {
+      SMELT_ASSIGN_OR_RETURN(const bool match, o.pattern.In(tensor.name));
+      if (!match) continue;
+      any = true;
+      by_name.try_emplace(tensor.name, TypeChoice{o.type, "--tensor-type " + o.text});
+    }
+    if (!any && warnings != nullptr) {
+      warnings->push_back(Cat("--tensor-type ", Escape(o.text, 60),
+                              " matches the name of no tensor, so it changes nothing"));
+    }
+  }
+  return by_name;
 }
 
 /// Decides the tensors of one model in the reference's order, counting the tensors of each role.
 class Chooser {
  public:
   Chooser(const ModelShape& shape, const Preset& preset, const PresetOptions& options,
-          std::vector<Override> overrides)
-      : shape_(shape), preset_(preset), options_(options), overrides_(std::move(overrides)) {
+          std::map<std::string_view, TypeChoice> by_name)
+      : shape_(shape), preset_(preset), options_(options), by_name_(std::move(by_name)) {
     preset_prefix_ = Lower(preset.name) + ": ";
     context_.layers = shape.layers;
     context_.experts = shape.experts;
@@ -183,17 +199,9 @@ class Chooser {
     return std::nullopt;
   }
 
-  /// The first pattern that the name contains. std::regex recurses once per character, so a name of
-  /// absurd length matches nothing.
   std::optional<TypeChoice> ByPattern(const ShapeTensor& tensor) const {
-    constexpr size_t kLongestName = 1024;
-    if (tensor.name.size() > kLongestName) return std::nullopt;
-    for (const Override& o : overrides_) {
-      if (std::regex_search(tensor.name, o.pattern)) {
-        return TypeChoice{o.type, "--tensor-type " + o.text};
-      }
-    }
-    return std::nullopt;
+    const auto found = by_name_.find(tensor.name);
+    return found == by_name_.end() ? std::nullopt : std::optional(found->second);
   }
 
   TypeChoice BeforeShape(const ShapeTensor& tensor) {
@@ -277,7 +285,7 @@ class Chooser {
   const ModelShape& shape_;
   const Preset& preset_;
   const PresetOptions& options_;
-  const std::vector<Override> overrides_;
+  const std::map<std::string_view, TypeChoice> by_name_;  ///< from --tensor-type
   std::string preset_prefix_;
   RuleContext context_;
   std::map<Role, int64_t> counts_;
@@ -303,9 +311,10 @@ const Preset* FindPreset(std::string_view name) {
 }
 
 absl::StatusOr<std::vector<TypeChoice>> ChooseTypes(const ModelShape& shape, const Preset& preset,
-                                                    const PresetOptions& options) {
-  SMELT_ASSIGN_OR_RETURN(std::vector<Override> overrides, CompileOverrides(options));
-  Chooser chooser(shape, preset, options, std::move(overrides));
+                                                    const PresetOptions& options,
+                                                    std::vector<std::string>* warnings) {
+  SMELT_ASSIGN_OR_RETURN(auto by_name, MatchOverrides(shape, options, warnings));
+  Chooser chooser(shape, preset, options, std::move(by_name));
   std::vector<TypeChoice> choices(shape.tensors.size());
   for (const size_t i : SortedOrder(shape)) choices[i] = chooser.Choose(shape.tensors[i]);
   return choices;

@@ -57,7 +57,9 @@ struct TypeChoice {
 };
 
 /// One choice per tensor, in the order of shape.tensors. kUsage for a bad regex.
+/// `warnings`, when given, gets a sentence for each regex that no name contains.
 absl::StatusOr<std::vector<TypeChoice>> ChooseTypes(const ModelShape& shape, const Preset& preset,
-                                                    const PresetOptions& options);
+                                                    const PresetOptions& options,
+                                                    std::vector<std::string>* warnings = nullptr);
 
 }  // namespace smelt

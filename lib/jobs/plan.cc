@@ -180,6 +180,7 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   plan.source_identity = source.identity();
   plan.options = options;
   plan.type = types.name;
+  plan.warnings = std::move(types.warnings);
   SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, options, types));
   plan.architecture = ArchitectureOf(metadata);
   for (size_t i = 0; i < source.tensors().size(); ++i) {

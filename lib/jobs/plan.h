@@ -68,6 +68,7 @@ struct Plan {
   std::string type;  ///< name in capitals: "Q4_K_M", "F16", "COPY"
   PlanOptions options;
   uint32_t encoder_version = kEncoderVersion;
+  std::vector<std::string> warnings;  ///< options that change nothing; not saved
   std::vector<std::byte> header;
   std::vector<PlannedTensor> tensors;
   uint64_t file_bytes = 0;

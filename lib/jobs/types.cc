@@ -199,8 +199,8 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
   OutputTypes out;
   out.name = std::string(preset->name);
   out.file_type = preset->file_type;
-  SMELT_ASSIGN_OR_RETURN(
-      out.choices, ChooseTypes(ShapeOf(source, published, automatic), *preset, preset_options));
+  SMELT_ASSIGN_OR_RETURN(out.choices, ChooseTypes(ShapeOf(source, published, automatic), *preset,
+                                                  preset_options, &out.warnings));
   return out;
 }
 

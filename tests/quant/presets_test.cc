@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 
+#include "lib/base/status.h"
 #include "tests/quant/fixtures.h"
 #include "tests/testing/testing.h"
 
@@ -180,6 +181,38 @@ TEST(Presets, ABadPatternIsAnErrorThatNamesIt) {
   const auto choices = ChooseTypes({}, *FindPreset("q4_k_m"), options);
   ASSERT_FALSE(choices.ok());
   EXPECT_NE(std::string(choices.status().message()).find("ffn_(up"), std::string::npos);
+}
+
+TEST(Presets, PatternsNeitherCrashNorRunOn) {
+  const ModelShape shape{
+      "llama", 1, 0, 4, 4, {{"blk.0.attn_output.weight", {256, 16, 1, 1}, 2, TensorType::kF32}}};
+  for (const std::string& pattern :
+       {std::string(30000, '(') + "a" + std::string(30000, ')'),
+        std::string(1500, '(') + "a" + std::string(1500, ')'), std::string("(([a-z0-9_.]+)*)*[!?]"),
+        std::string("^(a|b|[a-z0-9_.]+)*[!?]")}) {
+    PresetOptions options;
+    options.tensor_types = {{pattern, TensorType::kQ8_0}};
+    const auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options);
+    ASSERT_FALSE(choices.ok()) << pattern.substr(0, 40);
+    EXPECT_EQ(CodeOf(choices.status()), ErrorCode::kUsage);
+    EXPECT_NE(std::string(choices.status().message()).find("--tensor-type"), std::string::npos);
+    EXPECT_LT(choices.status().message().size(), 400u);
+  }
+}
+
+TEST(Presets, APatternThatMatchesNothingGivesAWarning) {
+  const ModelShape shape{
+      "llama", 1, 0, 4, 4, {{"blk.0.attn_output.weight", {256, 16, 1, 1}, 2, TensorType::kF32}}};
+  PresetOptions options;
+  options.tensor_types = {{"ATTN_\\w+\\.weight$", TensorType::kQ8_0},
+                          {"attn_output", TensorType::kQ6_K},
+                          {"ffn_dwon", TensorType::kQ6_K}};
+  std::vector<std::string> warnings;
+  const auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options, &warnings);
+  SMELT_ASSERT_OK(choices);
+  EXPECT_EQ(choices->front().type, TensorType::kQ8_0);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("ffn_dwon"), std::string::npos);
 }
 
 TEST(Presets, AForcedTypeThatDoesNotFitBecomesF16) {
