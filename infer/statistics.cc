@@ -23,7 +23,15 @@ Moments MomentsOf(std::span<const TokenLoss> losses, const F& f) {
   return {mean, losses.size() > 1 ? squares / n / (n - 1) : 0.0};
 }
 
-void SummarizeReference(std::span<const TokenLoss> losses, ScoreResult::Reference& r) {
+// Nothing can be said about a divergence when either side is not finite: NaN passes no limit.
+void SetUnknown(ScoreResult::Reference& r) {
+  for (double* value : {&r.kl_mean, &r.kl_median, &r.kl_p99, &r.kl_p999, &r.kl_max,
+                        &r.top1_agreement, &r.ln_ratio, &r.ln_ratio_error}) {
+    *value = std::nan("");
+  }
+}
+
+void SummarizeReference(std::span<const TokenLoss> losses, bool finite, ScoreResult::Reference& r) {
   const double n = static_cast<double>(losses.size());
   std::vector<double> kl(losses.size());
   double same = 0;
@@ -34,6 +42,7 @@ void SummarizeReference(std::span<const TokenLoss> losses, ScoreResult::Referenc
   }
   r.mean_nll = MomentsOf(losses, [](const TokenLoss& l) { return l.reference_nll; }).mean;
   r.perplexity = std::exp(r.mean_nll);
+  if (!finite || !r.finite) return SetUnknown(r);
   r.kl_mean = MomentsOf(losses, [](const TokenLoss& l) { return l.kl; }).mean;
   std::sort(kl.begin(), kl.end());
   r.kl_median = Percentile(kl, 0.5);
@@ -69,7 +78,7 @@ void Summarize(std::span<const TokenLoss> losses, bool with_reference, ScoreResu
   result.perplexity_error = result.perplexity * std::sqrt(nll.error_squared);
   if (!with_reference) return;
   result.reference.emplace();
-  SummarizeReference(losses, *result.reference);
+  SummarizeReference(losses, result.finite, *result.reference);
 }
 
 }  // namespace smelt

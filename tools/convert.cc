@@ -58,6 +58,9 @@ std::string Complete(ConvertArguments& a) {
       return std::string(share.status().message().data(), share.status().message().size());
     o.max_ppl_increase = *share;
   }
+  if (o.validate == Validate::kOff && (o.max_ppl_increase || o.max_kl))
+    return "--max-ppl-increase and --max-kl are limits of the check, which --validate off leaves "
+           "out";
   return "";
 }
 
@@ -178,6 +181,18 @@ int Run(ConvertArguments& arguments, Terminal& terminal) {
 
 }  // namespace
 
+std::string IsLimit(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (!text.empty() && *end == 0 && std::isfinite(value) && value >= 0) return "";
+  return "\"" + OneLine(text, 40) + "\" is not a limit: write a number such as 0.05";
+}
+
+std::string IsShare(const std::string& text) {
+  const absl::StatusOr<double> share = ParseShare(text, "");
+  return share.ok() ? "" : "\"" + OneLine(text, 40) + "\" is not a share: write 2% or 0.02";
+}
+
 absl::StatusOr<double> ParseShare(std::string_view text, std::string_view option) {
   const bool percent = text.ends_with('%');
   const std::string number(percent ? text.substr(0, text.size() - 1) : text);
@@ -230,8 +245,11 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
   command
       .add_option("--max-ppl-increase", a.max_ppl_increase,
                   "Largest accepted increase of perplexity, e.g. 2%")
-      ->type_name("X%");
-  command.add_option("--max-kl", o.max_kl, "Largest accepted mean KL divergence")->type_name("X");
+      ->type_name("X%")
+      ->check(IsShare);
+  command.add_option("--max-kl", o.max_kl, "Largest accepted mean KL divergence")
+      ->type_name("X")
+      ->check(IsLimit);
   command.add_flag("--keep-rejected", o.keep_rejected,
                    "Keep a result that missed the check as OUT.rejected");
   command.add_flag("-f,--force", o.force, "Replace an existing OUT");

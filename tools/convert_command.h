@@ -19,6 +19,12 @@ struct ConvertArguments {
 
 void AddConvertOptions(CLI::App& command, ConvertArguments& arguments, Invocation& invocation);
 
+/// For the parser: what is wrong with a limit, a finite number that is not negative; empty when
+/// nothing is. An empty text (a script's unset variable) is not a limit.
+std::string IsLimit(const std::string& text);
+/// The same of a share, "2%" or "0.02".
+std::string IsShare(const std::string& text);
+
 /// "2%" or "0.02" as 0.02.
 absl::StatusOr<double> ParseShare(std::string_view text, std::string_view option);
 

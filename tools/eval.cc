@@ -1,5 +1,7 @@
 // smelt eval: perplexity, and KL divergence from a reference.
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "smelt/evaluate.h"
@@ -57,6 +59,13 @@ void SayResult(const EvaluateResult& r, Terminal& terminal) {
 
 // A missed limit is a failure like any other: one line that says what.
 void SayMissed(const EvaluateResult& result) {
+  if (std::all_of(result.gates.begin(), result.gates.end(), [](const GateResult& gate) {
+        return gate.passed || !std::isfinite(gate.value);
+      })) {
+    std::fputs("smelt: some logits are not finite: the model, or its reference, is broken\n",
+               stderr);
+    return;
+  }
   std::string line = "smelt: the model misses its limits:";
   for (const GateResult& gate : result.gates) {
     if (gate.passed) continue;
@@ -110,13 +119,16 @@ void AddEval(CLI::App& app, Invocation& invocation) {
                    "f32 (exact), or q8: rounded to 8 bits as in llama.cpp")
       ->check(CLI::IsMember({"f32", "q8"}));
   command->add_option("--max-ppl", o.max_ppl, "Exit 1 when the perplexity is larger")
-      ->type_name("X");
+      ->type_name("X")
+      ->check(IsLimit);
   command
       ->add_option("--max-ppl-increase", a.max_ppl_increase,
                    "Exit 1 when it is larger than the reference's by more")
-      ->type_name("X%");
+      ->type_name("X%")
+      ->check(IsShare);
   command->add_option("--max-kl", o.max_kl, "Exit 1 when the mean KL divergence is larger")
-      ->type_name("X");
+      ->type_name("X")
+      ->check(IsLimit);
   AddGlobals(*command, invocation);
   command->callback(
       [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <new>
 #include <string>
 
@@ -66,7 +67,10 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) {  // --help, --version
+      const int status = app.exit(error);
+      return std::cout.flush() ? status : kFailed;
+    }
     invocation.globals.json = HasArgument(argc, argv, "--json");
     Terminal terminal(invocation.globals);
     return terminal.FailUsage(OneLine(error.what(), 250) + "; try `" + HelpHint(app) + "`");
@@ -75,7 +79,7 @@ int Main(int argc, char** argv) {
   CatchInterrupts();
   Terminal terminal(invocation.globals);
   try {
-    return invocation.run(terminal);
+    return terminal.Finish(invocation.run(terminal));
   } catch (const std::bad_alloc&) {
     return terminal.Fail(absl::ResourceExhaustedError("out of memory; try fewer --threads"));
   } catch (const std::exception& error) {

@@ -87,6 +87,12 @@ int Terminal::Fail(const absl::Status& status, const std::string& extra, const c
   return FailWith(code, message, code == "usage" ? kWrongUsage : kFailed, extra, name);
 }
 
+int Terminal::Finish(int exit_status) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_status;
+  Line("smelt: ", "standard output could not be written");
+  return kFailed;
+}
+
 int Terminal::FailUsage(std::string_view sentence) {
   return FailWith("usage", sentence, kWrongUsage);
 }

@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <memory>
 
@@ -96,30 +95,6 @@ absl::StatusOr<std::string> OutputPath(const ConvertOptions& options, const Mode
     path += DefaultOutputName(source, plan);
   }
   return path;
-}
-
-// The files of a source: its own, or those of its folder (also what links in it lead to).
-bool IsPartOfSource(const std::string& output, const std::string& source) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  if (fs::equivalent(output, source, error)) return true;
-  const bool folder = fs::is_directory(source, error);
-  const std::string beside = folder ? source : DirectoryOf(source);
-  // Parts of a split GGUF lie beside its first one; nothing else beside a file belongs to it.
-  const std::string file_name = source.substr(source.find_last_of('/') + 1);
-  const std::string stem = file_name.substr(0, file_name.find("-00001-of-"));
-  for (fs::directory_iterator it(beside, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (!folder && !(name.starts_with(stem + "-0") && name.find("-of-") != std::string::npos))
-      continue;
-    std::error_code ignored;
-    if (fs::equivalent(output, it->path(), ignored) &&
-        (!folder || name.ends_with(".safetensors") || name.ends_with(".gguf") ||
-         name.ends_with(".json"))) {
-      return true;
-    }
-  }
-  return false;
 }
 
 absl::Status CheckOutputPath(const Job& job, const ConvertOptions& options) {
@@ -232,6 +207,7 @@ absl::Status GateMissed(const Job& job, const EvaluateResult& validation,
   std::string what;
   for (const GateResult& gate : validation.gates) {
     if (gate.passed) continue;
+    if (!std::isfinite(gate.value)) continue;
     const bool kl = gate.name == "max_kl";
     char text[120];
     std::snprintf(text, sizeof(text),

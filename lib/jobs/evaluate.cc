@@ -61,10 +61,24 @@ absl::Status CheckOptions(const EvaluateOptions& options) {
   return absl::OkStatus();
 }
 
+/// What is read is not written over.
+absl::Status CheckLogitsOut(const EvaluateOptions& options) {
+  std::vector<std::string> inputs = {options.tokens_file};
+  if (const auto path = ResolveModel(options.model); path.ok()) inputs.push_back(*path);
+  for (const std::string& input : inputs) {
+    if (IsPartOfSource(options.logits_out, input)) {
+      return Error(ErrorCode::kUsage, Escape(options.logits_out),
+                   " is an input itself; choose another file with --logits-out");
+    }
+  }
+  return absl::OkStatus();
+}
+
 /// Logits of one sequence, written to a safetensors file; the statistics are those of predicting
 /// each id from those before it.
 absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const EvaluateOptions& options,
                                            const Observer& observer) {
+  SMELT_RETURN_IF_ERROR(CheckLogitsOut(options));
   SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                          ReadIdsFile(options.tokens_file, VocabularyRows(model)));
   if (ids.empty())
@@ -155,11 +169,15 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Ob
                              .activations = ActivationsOf(options)};
   SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
                          Score(*model, reference.get(), ids.ids, score_options, observer));
-  if (!score.finite)
-    observer.Warn(
-        Cat(Escape(options.model), ": some logits are not finite; the figures mean nothing"));
   EvaluateResult result =
       ToEvaluateResult(score, options.context, options.model, options.reference);
+  const auto check_finite = [&](bool finite, const std::string& name) {
+    if (finite) return;
+    observer.Warn(Cat(Escape(name), ": some logits are not finite; the figures mean nothing"));
+    result.passed = false;
+  };
+  check_finite(score.finite, options.model);
+  if (score.reference) check_finite(score.reference->finite, options.reference);
   if (options.max_ppl) Judge("max_ppl", *options.max_ppl, result.perplexity, result);
   if (options.max_ppl_increase) {
     Judge("max_ppl_increase", *options.max_ppl_increase, std::expm1(result.reference->ln_ratio),

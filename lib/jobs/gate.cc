@@ -168,6 +168,14 @@ absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSo
                  "--validate off converts "
                  "without checking the result");
   }
+  if (material.text) {
+    // What is run is the written vocabulary, which --metadata may have changed.
+    const absl::Status vocabulary = TokenizerOf(written).status();
+    if (!vocabulary.ok()) {
+      return Error(ErrorCode::kInvalidInput,
+                   "the result's vocabulary cannot be used: ", std::string(vocabulary.message()));
+    }
+  }
   if (material.text) WarnAboutSource(score, source, observer);
   EvaluateResult result =
       ToEvaluateResult(score, material.score.context, written.name(), source.name());

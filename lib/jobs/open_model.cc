@@ -1,6 +1,9 @@
 #include "lib/jobs/open_model.h"
 
+#include <filesystem>
+
 #include "formats/ollama/store.h"
+#include "lib/base/atomic_file.h"
 #include "lib/base/status.h"
 #include "quant/simd.h"
 
@@ -19,6 +22,27 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& 
   for (const std::string& note : model.notes) observer.Note(note);
   for (const std::string& warning : model.warnings) observer.Warn(warning);
   return std::move(model.source);
+}
+
+bool IsPartOfSource(const std::string& output, const std::string& source) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::equivalent(output, source, error)) return true;
+  const bool folder = fs::is_directory(source, error);
+  const std::string beside = folder ? source : DirectoryOf(source);
+  // Parts of a split GGUF lie beside its first one; nothing else beside a file belongs to it.
+  const std::string file_name = source.substr(source.find_last_of('/') + 1);
+  const std::string stem = file_name.substr(0, file_name.find("-00001-of-"));
+  for (fs::directory_iterator it(beside, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (!folder && !(name.starts_with(stem + "-0") && name.find("-of-") != std::string::npos))
+      continue;
+    std::error_code ignored;
+    if (fs::equivalent(output, it->path(), ignored) && (!folder || !name.ends_with(".gguf"))) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace smelt

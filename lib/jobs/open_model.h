@@ -20,4 +20,8 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& 
                                                              const OpenOptions& options,
                                                              const Observer& observer);
 
+/// Whether the existing file `output` belongs to the model at the path `source`: the file itself,
+/// another part of a split GGUF, or a file of a published folder (but for GGUFs that lie there).
+bool IsPartOfSource(const std::string& output, const std::string& source);
+
 }  // namespace smelt

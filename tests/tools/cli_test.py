@@ -202,6 +202,46 @@ class Convert(Case):
         self.assertEqual(missed, ["max_kl"])
         self.assertEqual(os.listdir(self.dir), ["x.gguf.rejected"])
 
+    def test_a_model_that_is_not_finite_passes_no_limit(self):
+        bad = self.converted("bad.gguf", "f32")
+        tensors = smelt("convert", bad, "--type", "copy", "--dry-run", "--json").json()["tensors"]
+        offset = next(t["offset"] for t in tensors if t["name"] == "blk.1.ffn_down.weight")
+        with open(bad, "r+b") as f:
+            f.seek(offset)
+            f.write(b"\xff\xff\xff\x7f")
+        for model, reference in ((bad, LLAMA), (LLAMA, bad)):
+            p = smelt("eval", model, "--reference", reference, "--text", TEXT, "--context", "128", "--chunks", "2", "--max-kl", "5", "--json")
+            self.assertEqual(p.status, 1)
+            self.assertIn("not finite", p.err)
+            self.assertEqual((p.json()["passed"], p.json()["reference"]["kl_mean"]), (False, None))
+        self.assertEqual(smelt("eval", bad, "--text", TEXT, "--context", "128", "--chunks", "2").status, 1)
+
+    def test_limits_are_numbers_and_belong_to_a_check(self):
+        for option in ("--max-kl", "--max-ppl-increase"):
+            for value in ("", "nan", "-1", "inf"):
+                self.assertEqual(smelt("eval", LLAMA, "--reference", LLAMA, "--text", TEXT, f"{option}={value}").status, 2, (option, value))
+        self.refused(smelt("eval", LLAMA, "--text", TEXT, "--max-ppl", ""), 2, "--max-ppl")
+        self.refused(smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--validate", "off", "--max-kl", "1"), 2, "--validate")
+
+    def test_logits_do_not_replace_inputs(self):
+        model, ids = self.converted("m.gguf", "f32"), self.path("ids.json")
+        with open(ids, "w") as f:
+            f.write("[1, 2, 3]")
+        for target in (model, ids):
+            before = programs.read(target)
+            self.refused(smelt("eval", model, "--tokens", ids, "--logits-out", target), 2, "input itself")
+            self.assertEqual(programs.read(target), before)
+
+    def test_a_result_that_cannot_be_printed_is_a_failure(self):
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([PROGRAM, "inspect", LLAMA], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((p.returncode, "standard output" in p.stderr), (1, True))
+
+    def test_a_vocabulary_broken_by_metadata_gets_no_name(self):
+        p = smelt("convert", LLAMA, "--metadata", "tokenizer.ggml.bos_token_id=u32:999999", "-o", self.path("x.gguf"))
+        self.refused(p, 1, "vocabulary")
+        self.assertFalse(os.path.exists(self.path("x.gguf")))
+
     def test_the_default_gate_sees_breakage(self):
         good = self.converted("good.gguf", "f16")
         broken = self.path("broken.gguf")
