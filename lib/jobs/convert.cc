@@ -124,6 +124,7 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
   } else {
     SMELT_ASSIGN_OR_RETURN(job.plan, MakePlan(*job.source, plan_options));
   }
+  for (const std::string& warning : job.plan.warnings) observer.Warn(warning);
   SMELT_ASSIGN_OR_RETURN(job.output, OutputPath(options, *job.source, job.plan));
   return job;
 }
