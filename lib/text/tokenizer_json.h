@@ -20,7 +20,7 @@ struct TokenizerJson {
   std::vector<double> scores;  ///< by id, when model.vocab is a list of [text, score] (Unigram)
   MergeList merges;            ///< model.merges
   bool has_vocab = false;
-  bool has_merges = false;  ///< model.merges is a list, of no merges perhaps
+  bool has_merges = false;        ///< model.merges is a list, of no merges perhaps
   std::vector<AddedToken> added;  ///< ids of `tokens` where the content is one
 
   /// The member "model".
