@@ -201,6 +201,13 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
   out.file_type = preset->file_type;
   SMELT_ASSIGN_OR_RETURN(out.choices, ChooseTypes(ShapeOf(source, published, automatic), *preset,
                                                   preset_options, &out.warnings));
+  const auto quantized = [](const TypeChoice& c) { return Info(c.type).quantized; };
+  if (Info(preset->base).quantized &&
+      std::none_of(out.choices.begin(), out.choices.end(), quantized)) {
+    out.warnings.push_back(
+        "no tensor changes its type: the presets change matrices whose name ends in \".weight\"; "
+        "--dry-run says why each one is kept");
+  }
   return out;
 }
 

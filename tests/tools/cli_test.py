@@ -273,6 +273,11 @@ class Convert(Case):
         source = self.path("in.safetensors")
         programs.write_matrices(source, {"a.weight": (20, 256)})
         self.refused(smelt("quantize", source, "--type", "q8_0", "-o", self.path("x.gguf")), 1, "--validate off")
+        programs.write_matrices(source, {"a": (20, 256)})
+        p = smelt("quantize", source, "--type", "q8_0", "--validate", "off", "-o", self.path("unchanged.gguf"))
+        self.assertEqual(p.status, 0)
+        self.assertIn("no tensor changes its type", p.err)
+        programs.write_matrices(source, {"a.weight": (20, 256)})
         self.assertEqual(smelt("quantize", source, "--type", "q8_0", "-o", self.path("x.gguf"), "--validate", "off").status, 0)
 
 
