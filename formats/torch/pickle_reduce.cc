@@ -292,6 +292,14 @@ absl::StatusOr<ValueId> PickleMachine::MakeTensor(const PickleGlobal& global, Va
     return Bad(global.module, ".", global.name, " of ", Name(tree_.kind(items[0])),
                " in place of a storage");
   }
+  // After the hooks: flags such as "neg", stored values that stand for their negatives.
+  const size_t metadata = global.role == GlobalRole::kTensorV3 ? 7 : 6;
+  if (items.size() > metadata && tree_.kind(items[metadata]) != ValueKind::kNone &&
+      !(tree_.kind(items[metadata]) == ValueKind::kDict && tree_.items(items[metadata]).empty())) {
+    return Bad(global.module, ".", global.name,
+               " with metadata (such as of a negated or conjugated view): save "
+               "tensor.resolve_neg().resolve_conj() instead");
+  }
   Node node = tree_.nodes_[arguments];
   node.kind = ValueKind::kTensor;
   node.wide |= static_cast<uint64_t>(global.role) << 32;

@@ -54,6 +54,21 @@ Container Safetensors(const std::string& model) {
   return OpenSafetensorsDirectory(TestdataPath("models/" + model)).value();
 }
 
+TEST(TorchTensors, MetadataThatChangesTheValuesIsRefused) {
+  const auto checkpoint = [](const std::string& metadata) {
+    return Archive(
+        OrderedDict(Cat(Str("w"), Call("torch._utils", "_rebuild_tensor_v2",
+                                       Cat(StorageId("FloatStorage", "0", 2), Int(0), Ints({2}),
+                                           Ints({1}), "\x89", OrderedDict(""), metadata)))),
+        {{"0", Bytes(0, 8)}});
+  };
+  SMELT_EXPECT_OK(Read(checkpoint("N")));
+  SMELT_EXPECT_OK(Read(checkpoint(Dict(""))));
+  const auto negated = Read(checkpoint(Dict(Cat(Str("neg"), "\x88"))));
+  ASSERT_FALSE(negated.ok());
+  EXPECT_THAT(std::string(negated.status().message()), HasSubstr("resolve_neg"));
+}
+
 TEST(TorchFixtures, TwoArchivesUnderAnIndex) {
   const auto got = OpenTorchDirectory(TestdataPath("models/llama-pt"));
   SMELT_ASSERT_OK(got);
