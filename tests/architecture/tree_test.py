@@ -20,10 +20,12 @@ BINARY = {".safetensors", ".gguf", ".model", ".bin", ".png"}
 
 def files(root):
     """Paths relative to the root."""
-    git = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True)
-    if git.returncode == 0 and git.stdout:
-        return [p for p in os.fsdecode(git.stdout).split("\0") if p and (root / p).is_file()]
-    return [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and "build" not in p.relative_to(root).parts[0]]
+    if shutil.which("git"):
+        git = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True)
+        if git.returncode == 0 and git.stdout:
+            return [p for p in os.fsdecode(git.stdout).split("\0") if p and (root / p).is_file()]
+    places = [p.relative_to(root) for p in root.rglob("*") if p.is_file()]
+    return [p.as_posix() for p in places if p.parts[0] != ".git" and "build" not in p.parts[0]]
 
 
 def unformatted(root):
