@@ -18,12 +18,7 @@
 namespace smelt {
 namespace {
 
-std::vector<int32_t> Ids(const JsonValue& list) {
-  std::vector<int32_t> ids;
-  for (const JsonValue& v : *list.as_array())
-    ids.push_back(static_cast<int32_t>(v.as_int().value()));
-  return ids;
-}
+using testing::Ids;
 
 class Fixture : public ::testing::TestWithParam<const char*> {
  protected:

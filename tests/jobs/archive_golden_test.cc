@@ -21,18 +21,8 @@
 namespace smelt {
 namespace {
 
-std::vector<int32_t> Ids(const JsonValue& list) {
-  std::vector<int32_t> ids;
-  for (const JsonValue& id : *list.as_array()) ids.push_back(static_cast<int32_t>(*id.as_int()));
-  return ids;
-}
-
-template <typename T>
-std::vector<T> Values(const RawTensor& tensor) {
-  std::vector<T> values(tensor.elements());
-  SMELT_EXPECT_OK(tensor.storage->ReadAt(tensor.offset, std::as_writable_bytes(std::span(values))));
-  return values;
-}
+using testing::Ids;
+using testing::Values;
 
 /// Folder of testdata/models, which has all of them; mistral's recorded results are shared ones.
 class ArchiveGolden : public ::testing::TestWithParam<const char*> {

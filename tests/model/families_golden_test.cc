@@ -21,19 +21,8 @@ namespace {
 
 constexpr double kLogitTolerance = 2e-3;
 
-std::vector<int32_t> Ids(const JsonValue& list) {
-  std::vector<int32_t> ids;
-  for (const JsonValue& id : *list.as_array()) ids.push_back(static_cast<int32_t>(*id.as_int()));
-  return ids;
-}
-
-template <typename T>
-std::vector<T> Values(const RawTensor& tensor) {
-  std::vector<T> values(tensor.elements());
-  EXPECT_TRUE(
-      tensor.storage->ReadAt(tensor.offset, std::as_writable_bytes(std::span(values))).ok());
-  return values;
-}
+using testing::Ids;
+using testing::Values;
 
 class FamiliesGolden : public ::testing::TestWithParam<std::string> {
  protected:
