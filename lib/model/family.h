@@ -156,8 +156,8 @@ struct Family {
   std::span<const TensorRule> tensors;
   std::string_view body =
       "model.";  ///< prefix of all tensors but the head; models saved without head lack it
-  std::string_view head = "lm_head.weight";
-  std::string_view outer = "";  ///< prefix that all names of the files have besides
+  std::string_view head = "lm_head.weight";  ///< "a|b": the first that is there
+  std::string_view outer = "";               ///< prefix that all names of the files have besides
   std::span<const std::string_view> dropped = {};  ///< endings of tensors without influence
   RopeDefaults rope = {};
   bool rotary = true;

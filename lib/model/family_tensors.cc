@@ -1,12 +1,14 @@
 // From published tensors to recipes: every tensor of the table is found and has its shape, every
 // tensor of the files is used.
 #include <algorithm>
+#include <ranges>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
 #include "lib/model/family.h"
+#include "lib/model/weights.h"
 
 namespace smelt {
 namespace {
@@ -42,6 +44,7 @@ class TensorMaker {
 
   absl::StatusOr<std::vector<RecipeTensor>> Make() {
     SMELT_RETURN_IF_ERROR(BuildIndex());
+    SMELT_RETURN_IF_ERROR(SettleTie());
     const uint64_t layers = context_.hyper("layers");
     if (layers > container_.tensors.size()) {  // before anything is done per layer
       return context_.config.Bad(
@@ -79,12 +82,48 @@ class TensorMaker {
       names.push_back(std::move(name));
     }
     for (size_t i = 0; i < names.size(); ++i) {
-      if (!has_body && names[i] != family_.head) names[i] = Cat(family_.body, names[i]);
+      if (!has_body && !IsHead(names[i])) names[i] = Cat(family_.body, names[i]);
       if (!index_.emplace(names[i], &container_.tensors[i]).second) {
         return Error(ErrorCode::kInvalidInput, "tensor ", Escape(names[i]),
                      " is there twice under different prefixes");
       }
     }
+    return absl::OkStatus();
+  }
+
+  bool IsHead(std::string_view name) const {
+    return std::ranges::any_of(std::views::split(family_.head, '|'), [name](auto part) {
+      return name == std::string_view(part.begin(), part.end());
+    });
+  }
+
+  /// What the files hold outranks `tie_word_embeddings`: an output matrix with values of its own is
+  /// used, and one that is stored alone is the embedding too.
+  absl::Status SettleTie() {
+    if (!context_.hyper.flag("tied")) return absl::OkStatus();
+    const auto of_target = [this](std::string_view target) {
+      return std::ranges::find_if(family_.tensors, [&](const TensorRule& rule) {
+        return rule.target == target && (rule.when == nullptr || rule.when(context_, 0));
+      });
+    };
+    const auto embedding = of_target("token_embd.weight");
+    const RawTensor* head = Find(family_.head, 0, 0);
+    if (head == nullptr || embedding == family_.tensors.end()) return absl::OkStatus();
+    const RawTensor* table = Find(embedding->source, 0, 0);
+    if (table == nullptr) {
+      index_.emplace(FirstName(embedding->source, 0, 0), head);
+      return absl::OkStatus();
+    }
+    SMELT_ASSIGN_OR_RETURN(const bool alike, StoredAlike(*head, *table));
+    if (alike) return absl::OkStatus();
+    const std::string conflict = Cat("tie_word_embeddings is true, but ", Escape(head->name),
+                                     " holds other values than ", Escape(table->name));
+    context_.hyper.Set("tied", 0);
+    if (of_target("output.weight") == family_.tensors.end()) {
+      return Error(ErrorCode::kUnsupported, context_.config.name(), ": ", conflict,
+                   ", and a GGUF of ", family_.architecture.name, " has no output matrix");
+    }
+    context_.notes.push_back(Cat(conflict, ": the stored matrix is used"));
     return absl::OkStatus();
   }
 
@@ -120,7 +159,7 @@ class TensorMaker {
   }
 
   std::string MissingHint(std::string_view sources) const {
-    if (sources.substr(0, sources.find('|')) != family_.head) return "";
+    if (!IsHead(sources.substr(0, sources.find('|')))) return "";
     return "; tie_word_embeddings is false, so the output matrix must be stored";
   }
 
@@ -197,7 +236,7 @@ class TensorMaker {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows, columns}, target, rule));
     }
     uint64_t kept = rows;
-    if (family_.rows_by_vocabulary && rule.target == "token_embd.weight" &&
+    if (family_.rows_by_vocabulary && rule.rows == "vocab" &&
         context_.hyper.Has("vocabulary_rows")) {
       kept = std::min(rows, context_.hyper("vocabulary_rows"));
     }
@@ -328,7 +367,7 @@ class TensorMaker {
     const auto ends = [&name](std::string_view ending) { return name.ends_with(ending); };
     if (std::any_of(std::begin(kBuffers), std::end(kBuffers), ends)) return true;
     if (std::any_of(family_.dropped.begin(), family_.dropped.end(), ends)) return true;
-    return context_.hyper.flag("tied") && name == family_.head;
+    return context_.hyper.flag("tied") && IsHead(name);  // the same values as the embedding's
   }
 
   absl::Status CheckAllUsed() {

@@ -2,6 +2,7 @@
 // are honoured or refused by name.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -279,6 +280,81 @@ TEST(WindowTest, AbsentNullAndGiven) {
     auto spec = ReadModelSpec(*opened->source);
     SMELT_ASSERT_OK(spec);
     EXPECT_EQ(std::get<Attention>(spec->layers[1].mixer).window, window) << extra;
+  }
+}
+
+std::string Tied(const std::string& architecture) {
+  std::string config = kLlamaConfig;
+  config.replace(config.find("embeddings\":false"), 17, "embeddings\":true");
+  return Cat(R"({"architectures":[")", architecture, R"("],"head_dim":4,)", config, "}");
+}
+
+// transformers 5 ties only where the files do not hold two matrices of different values.
+TEST(TiedEmbeddingsTest, AStoredOutputMatrixOfOtherValuesIsUsed) {
+  for (const char* architecture : {"LlamaForCausalLM", "MistralForCausalLM"}) {
+    const testing::TempDir dir;
+    const Tensors t = LlamaTensors(2, true);
+    WriteModel(dir.path(), Tied(architecture), t);
+    auto opened = Open(dir.path());
+    SMELT_ASSERT_OK(opened);
+    EXPECT_EQ(Read(*opened->source, "output.weight"), t.at("lm_head.weight").values);
+    EXPECT_EQ(Read(*opened->source, "token_embd.weight"), t.at("model.embed_tokens.weight").values);
+    EXPECT_TRUE(std::ranges::any_of(opened->notes, [](const std::string& note) {
+      return note.find("lm_head.weight holds other values") != std::string::npos;
+    }));
+  }
+}
+
+TEST(TiedEmbeddingsTest, ACopyOfTheEmbeddingIsLeftOut) {
+  const testing::TempDir dir;
+  Tensors t = LlamaTensors(2, false);
+  t["lm_head.weight"] = t["model.embed_tokens.weight"];
+  WriteModel(dir.path(), Tied("LlamaForCausalLM"), t);
+  auto opened = Open(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(opened->source->Find("output.weight"), -1);
+  EXPECT_TRUE(opened->notes.empty());
+}
+
+TEST(TiedEmbeddingsTest, OneMatrixUnderTheOutputsNameIsTheEmbeddingToo) {
+  const testing::TempDir dir;
+  Tensors t = LlamaTensors(2, true);
+  t.erase("model.embed_tokens.weight");
+  WriteModel(dir.path(), Tied("LlamaForCausalLM"), t);
+  auto opened = Open(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(opened->source->Find("output.weight"), -1);
+  EXPECT_EQ(Read(*opened->source, "token_embd.weight"), t.at("lm_head.weight").values);
+}
+
+TEST(TiedEmbeddingsTest, GemmaOneHasNoPlaceForAnOutputMatrix) {
+  const testing::TempDir dir;
+  WriteModel(dir.path(), Tied("GemmaForCausalLM"), LlamaTensors(2, true));
+  auto opened = Open(dir.path());
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(std::string(opened.status().message()).find("lm_head.weight holds other values"),
+            std::string::npos)
+      << opened.status().message();
+}
+
+TEST(TiedEmbeddingsTest, GemmaThreeWithAnOutputMatrix) {
+  for (const bool tied : {true, false}) {
+    const testing::TempDir dir;
+    Tensors t = LlamaTensors(2, true);
+    for (int i = 0; i < 2; ++i) {
+      const std::string p = Cat("model.layers.", i, ".");
+      for (const char* norm : {"pre_feedforward_layernorm", "post_feedforward_layernorm"})
+        t[Cat(p, norm, ".weight")] = Counting({8}, 1);
+      for (const char* norm : {"q_norm", "k_norm"})
+        t[Cat(p, "self_attn.", norm, ".weight")] = Counting({4}, 1);
+    }
+    std::string config = Tied("Gemma3ForCausalLM");
+    if (!tied) config.replace(config.find("embeddings\":true"), 16, "embeddings\":false");
+    WriteModel(dir.path(), config, t);
+    auto opened = Open(dir.path());
+    SMELT_ASSERT_OK(opened);
+    EXPECT_EQ(Read(*opened->source, "output.weight"), t.at("lm_head.weight").values);
+    SMELT_EXPECT_OK(ReadModelSpec(*opened->source));
   }
 }
 

@@ -91,9 +91,10 @@ constexpr HyperRule kGemma3Hypers[] = {
     kSoftcap("final_cap", "final_logit_softcapping", kAbsent),
 };
 
-// GGUF has no output matrix for Gemma.
+// GGUF has no output matrix for Gemma 1 and 2.
 constexpr FixedRule kFixed[] = {{"tie_word_embeddings", "true"},
                                 {"use_bidirectional_attention", "false"}};
+constexpr FixedRule kGemma3Fixed[] = {{"use_bidirectional_attention", "false"}};
 
 constexpr KeyRule kGemmaKeys[] = {
     {"context_length", ValueType::kU32, "context"},
@@ -151,8 +152,13 @@ bool HasQkNorm(const FamilyContext& context, uint64_t) {
   return context.family.architecture.qk_norm == QkNorm::kPerHead;
 }
 
+bool HasOutput(const FamilyContext& context, uint64_t layer) {
+  return &context.family == &kGemma3 && IsUntied(context, layer);
+}
+
 constexpr TensorRule kGemma23Tensors[] = {
     {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    If(HasOutput, {"output.weight", "lm_head.weight", "vocab", "width"}),
     {"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
     {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
      TensorOp::kAddOne},
@@ -252,7 +258,7 @@ const Family kGemma3 = {
     .names = kGemma3Names,
     .architecture = kGemma3Architecture,
     .hypers = kGemma3Hypers,
-    .fixed = kFixed,
+    .fixed = kGemma3Fixed,
     .keys = kGemma3Keys,
     .tensors = kGemma23Tensors,
     .rope = {.theta = 1000000, .local_theta = 10000},

@@ -81,7 +81,7 @@ const Family kGptNeox = {
     .keys = kKeys,
     .tensors = kTensors,
     .body = "gpt_neox.",
-    .head = "embed_out.weight",
+    .head = "embed_out.weight|lm_head.weight",
     .rope = {.partial = 0.25, .theta_key = "rotary_emb_base", .partial_key = "rotary_pct"},
     .partial_rotary = true,
     .activation = "gelu",
