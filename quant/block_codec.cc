@@ -106,6 +106,14 @@ void BlockCodec::DotQ8(const std::byte* weights, uint64_t rows, uint64_t columns
   }
 }
 
+CodeRange BlockCodec::unpack_range() const {
+  // A code of few bits takes exactly the values that the encoder uses; a whole byte may be -128,
+  // and tables have values of their own.
+  const bool few_bits = format_.code_max != 0 && format_.code_max < 127;
+  if (!few_bits) return {};
+  return {static_cast<int8_t>(format_.code_min), static_cast<int8_t>(format_.code_max)};
+}
+
 void BlockCodec::Unpack8(const std::byte* in, uint64_t count, Unpacked8 out) const {
   float unused[kMaxBlockGroups];
   const uint32_t groups = format_.groups();

@@ -20,6 +20,7 @@ class BlockCodec final : public Codec {
              float* out) const override;
   uint32_t unpack_group() const override { return format_.group; }
   bool unpack_has_minimum() const override { return format_.minimum; }
+  CodeRange unpack_range() const override;
   void Unpack8(const std::byte* in, uint64_t count, Unpacked8 out) const override;
 
  private:

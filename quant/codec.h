@@ -38,6 +38,11 @@ struct Activations8 {
 void QuantizeActivations8(const float* x, uint64_t columns, int8_t* codes, float* scales,
                           float* sums);
 
+/// Smallest and largest of a format's codes.
+struct CodeRange {
+  int8_t low = -128, high = 127;
+};
+
 class Codec {
  public:
   virtual ~Codec() = default;
@@ -69,6 +74,8 @@ class Codec {
   /// Group size of Unpack8 (16 or 32), 0 where there is no integer form (F32, F16, BF16).
   virtual uint32_t unpack_group() const = 0;
   virtual bool unpack_has_minimum() const = 0;
+  /// No code of Unpack8 lies outside, whatever the bytes are.
+  virtual CodeRange unpack_range() const = 0;
   virtual void Unpack8(const std::byte* in, uint64_t count, Unpacked8 out) const = 0;
 };
 

@@ -16,6 +16,7 @@ class FloatCodec : public Codec {
   void DotQ8(const std::byte*, uint64_t, uint64_t, const Activations8&, float*) const override {}
   uint32_t unpack_group() const override { return 0; }
   bool unpack_has_minimum() const override { return false; }
+  CodeRange unpack_range() const override { return {}; }
   void Unpack8(const std::byte*, uint64_t, Unpacked8) const override {}
 
  protected:

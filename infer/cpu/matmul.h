@@ -41,6 +41,7 @@ class WeightTile {
   uint64_t rows_ = 0, columns_ = 0;
   uint32_t group_ = 0;  // 0: f32
   bool has_minimum_ = false;
+  CodeRange range_;
   Array<float> values_;
   Array<int8_t> codes_;
   Array<float> scales_, minimums_;

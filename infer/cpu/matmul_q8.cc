@@ -76,6 +76,7 @@ absl::Status WeightTile::Load(const Matrix& matrix, uint64_t first, uint64_t row
                     stride);
   }
   has_minimum_ = w.codec().unpack_has_minimum();
+  range_ = w.codec().unpack_range();
   const size_t groups = columns_ / group_;
   const size_t stride = columns_ + kRowPadding;
   codes_.Reserve(stride * rows);
@@ -99,7 +100,8 @@ void WeightTile::Multiply(const Input& in, uint32_t panel, float* out) const {
   const Q8Tile tile{codes_.data(),  columns_ + kRowPadding,
                     scales_.data(), has_minimum_ ? minimums_.data() : nullptr,
                     group_,         rows_,
-                    columns_};
+                    columns_,       range_.low,
+                    range_.high};
   MultiplyQ8(tile, in.codes.data() + panel * size, in.scales.data() + panel * (size / 32),
              in.sums.data() + panel * (size / 16), out);
 }

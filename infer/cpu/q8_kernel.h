@@ -16,6 +16,7 @@ struct Q8Tile {
   const float* minimums = nullptr;  ///< likewise, or nullptr
   uint32_t group = 32;
   size_t rows = 0, columns = 0;
+  int8_t low = -128, high = 127;  ///< no code lies outside
 };
 
 /// out[row][32] = tile times one quantized panel (see Input).

@@ -117,7 +117,9 @@ void Q8Product(benchmark::State& state) {
                            codec.unpack_has_minimum() ? minimums.data() : nullptr,
                            codec.unpack_group(),
                            kRows,
-                           kColumns};
+                           kColumns,
+                           codec.unpack_range().low,
+                           codec.unpack_range().high};
     for (size_t p = 0; p < kPanels; ++p) {
       cpu::MultiplyQ8(tile, inputs.data() + p * kColumns * kPanel,
                       input_scales.data() + p * kColumns, sums.data() + 2 * p * kColumns,

@@ -24,19 +24,26 @@ struct Case {
   size_t rows, columns;
   uint32_t group;
   bool minimum;
+  int low = -128, high = 127;
 };
 
-// Extreme codes included: -128 .. 127 for weights, -127 .. 127 for activations.
+// Extreme codes included: the lowest and highest of weights, -127 .. 127 for activations.
 TEST(Q8Kernel, EveryTargetMultipliesExactly) {
   for (const std::string& target : SimdTargets()) {
     SMELT_ASSERT_OK(ForceSimdTarget(target));
-    for (const Case& c : {Case{13, 96, 32, true}, Case{6, 256, 16, true}, Case{7, 512, 16, false},
-                          Case{1, 32, 32, false}}) {
+    for (const Case& c : {Case{13, 96, 32, true, -128, 127}, Case{6, 256, 16, true, -128, 127},
+                          Case{7, 512, 16, false, -128, 127}, Case{1, 32, 32, false, -128, 127},
+                          Case{9, 256, 32, true, 0, 15}, Case{9, 256, 32, true, 0, 31},
+                          Case{9, 64, 32, false, -8, 7}, Case{5, 64, 32, false, -16, 15},
+                          Case{6, 512, 16, false, -32, 31}, Case{6, 256, 16, true, 0, 3},
+                          Case{4, 256, 16, false, -4, 3}}) {
       std::mt19937_64 random(7);
       const size_t stride = c.columns + 64, groups = c.columns / c.group;
       std::vector<int8_t> weights(c.rows * stride);
       for (int8_t& w : weights)
-        w = static_cast<int8_t>(random() % 3 == 0 ? -128 : static_cast<int>(random() % 256) - 128);
+        w = static_cast<int8_t>(random() % 3 == 0
+                                    ? (random() % 2 == 0 ? c.low : c.high)
+                                    : c.low + static_cast<int>(random() % (c.high - c.low + 1)));
       std::vector<float> scales(c.rows * groups), minimums(c.rows * groups);
       for (float& s : scales) s = static_cast<float>(random() % 1000) / 1000;
       for (float& m : minimums) m = static_cast<float>(random() % 1000) / 100;
@@ -44,11 +51,20 @@ TEST(Q8Kernel, EveryTargetMultipliesExactly) {
           out(c.rows * kPanel);
       cpu::Array<int8_t> codes(c.columns * kPanel);
       for (size_t i = 0; i < x.size(); ++i)
-        x[i] = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 300;
+        x[i] = i % kPanel == 5 ? 2.5f  // every code 127: the largest sums
+               : i % kPanel == 6
+                   ? -2.5f
+                   : static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 300;
       cpu::QuantizePanel(x.data(), c.columns, codes.data(), x_scales.data(), sums.data());
-      const cpu::Q8Tile tile{
-          weights.data(), stride, scales.data(), c.minimum ? minimums.data() : nullptr,
-          c.group,        c.rows, c.columns};
+      const cpu::Q8Tile tile{weights.data(),
+                             stride,
+                             scales.data(),
+                             c.minimum ? minimums.data() : nullptr,
+                             c.group,
+                             c.rows,
+                             c.columns,
+                             static_cast<int8_t>(c.low),
+                             static_cast<int8_t>(c.high)};
       cpu::MultiplyQ8(tile, codes.data(), x_scales.data(), sums.data(), out.data());
       for (size_t lane = 0; lane < kPanel; ++lane) {
         for (size_t r = 0; r < c.rows; ++r) {

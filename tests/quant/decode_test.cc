@@ -105,6 +105,9 @@ TEST(Decode, Unpack8EqualsTheScalarReferenceOnEveryTarget) {
       codec->Unpack8(blocks.data(), codes.size(), {codes.data(), scales.data(), minimums.data()});
       const std::string what = std::string(Info(type).name) + " on " + target;
       EXPECT_EQ(codes, want_codes) << what;
+      const auto [low, high] = std::minmax_element(want_codes.begin(), want_codes.end());
+      EXPECT_GE(*low, codec->unpack_range().low) << what;
+      EXPECT_LE(*high, codec->unpack_range().high) << what;
       ExpectSameBits(scales, want_scales, what);
       if (format->minimum) {
         ExpectSameBits(minimums, want_minimums, what);
