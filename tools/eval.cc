@@ -32,7 +32,7 @@ std::string PlusMinus(double value, double error) {
 
 void SayResult(const EvaluateResult& r, Terminal& terminal) {
   const auto row = [&](const char* name, const std::string& value) {
-    terminal.Say(Left(name, 18) + value);
+    terminal.Print(Left(name, 18) + value + "\n");
   };
   row("model", OneLine(r.model, 300));
   row("perplexity", PlusMinus(r.perplexity, r.perplexity_error));
@@ -113,7 +113,9 @@ void AddEval(CLI::App& app, Invocation& invocation) {
   command->add_option("--reference", o.reference, "Compare with this model")->type_name("MODEL2");
   command->add_option("-c,--context", o.context, "Tokens of a chunk (default 512)")
       ->check(CLI::Range(4, 1 << 24));
-  command->add_option("--chunks", o.chunks, "Evaluate only the first N chunks")->type_name("N");
+  command->add_option("--chunks", o.chunks, "Evaluate only the first N chunks")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1 << 30));
   command
       ->add_option("--activations", a.activations,
                    "f32 (exact), or q8: rounded to 8 bits as in llama.cpp")

@@ -50,7 +50,7 @@ int Run(Arguments& arguments, Terminal& terminal) {
     options.use_prompt_ids = true;
     if (const std::string problem = ReadIds(arguments.ids_file, options.prompt_ids);
         !problem.empty()) {
-      return terminal.Fail(absl::InvalidArgumentError(problem));
+      return terminal.FailInput(problem);
     }
   }
   if (!terminal.json()) options.on_text = [&](std::string_view piece) { terminal.Print(piece); };

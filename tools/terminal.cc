@@ -97,6 +97,10 @@ int Terminal::FailUsage(std::string_view sentence) {
   return FailWith("usage", sentence, kWrongUsage);
 }
 
+int Terminal::FailInput(std::string_view sentence) {
+  return FailWith("invalid_input", sentence, kFailed);
+}
+
 int Terminal::FailWith(std::string_view code, std::string_view sentence, int exit_status,
                        const std::string& extra, const char* name) {
   Line("smelt: ", sentence);

@@ -45,6 +45,7 @@ class Terminal {
   int Fail(const absl::Status& status, const std::string& extra = {},
            const char* name = "validation");
   int FailUsage(std::string_view sentence);
+  int FailInput(std::string_view sentence);
   /// At the end: the command's exit status, or a failure when standard output could not take all.
   int Finish(int exit_status);
 

@@ -1,5 +1,6 @@
 #include "smelt/evaluate.h"
 
+#include <chrono>
 #include <cmath>
 #include <memory>
 
@@ -86,6 +87,7 @@ absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const Evalu
                  ": the list of ids is empty");
   std::unique_ptr<SafetensorsWriter> writer;
   EvaluateResult result;
+  const auto start = std::chrono::steady_clock::now();
   double sum = 0, squares = 0;
   SMELT_RETURN_IF_ERROR(ComputeLogits(
       model, ids, ActivationsOf(options),
@@ -108,6 +110,9 @@ absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const Evalu
       },
       observer));
   SMELT_RETURN_IF_ERROR(writer->Finish());
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (result.seconds > 0)
+    result.tokens_per_second = static_cast<double>(ids.size()) / result.seconds;
   result.model = options.model;
   result.context = ids.size();
   result.chunks = 1;

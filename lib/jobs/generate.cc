@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 
 #include "infer/sampler.h"
@@ -28,6 +29,7 @@ double Rate(uint64_t tokens, double seconds) {
 absl::Status CheckOptions(const ContinueOptions& options) {
   if (options.max_tokens < 0)
     return Error(ErrorCode::kUsage, "the number of tokens must not be negative");
+  if (std::isnan(options.temperature)) return Error(ErrorCode::kUsage, "--temp is no number");
   if (options.top_k < 0) return Error(ErrorCode::kUsage, "--top-k must not be negative");
   if (!(options.top_p >= 0 && options.top_p <= 1) || !(options.min_p >= 0 && options.min_p <= 1)) {
     return Error(ErrorCode::kUsage, "--top-p and --min-p lie between 0 and 1");

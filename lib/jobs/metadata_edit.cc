@@ -134,9 +134,11 @@ std::optional<MetadataValue> Array(const MetadataValue* old, std::string_view te
 std::optional<MetadataValue> Parse(const MetadataValue* old, std::string_view text) {
   if (old != nullptr && old->is_array()) return Array(old, text);
   if (old != nullptr) {
-    if (std::optional<MetadataValue> value = Scalar(old->type(), text)) {
-      // "u32:7" for a string key means the text; for a number the prefix is honoured below.
-      return value;
+    const bool named = old->type() == ValueType::kString &&
+                       (text.starts_with("str:") || text.starts_with("string:"));
+    // "u32:7" for a string key means the text; its own type and a number's are honoured below.
+    if (!named) {
+      if (std::optional<MetadataValue> value = Scalar(old->type(), text)) return value;
     }
   }
   for (const TypeName& t : kTypeNames) {

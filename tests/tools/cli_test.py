@@ -147,10 +147,11 @@ class Convert(Case):
     def test_copy_and_metadata(self):
         q8 = self.converted("q8.gguf")
         p = smelt("convert", q8, "--type", "copy", "-o", self.path("c.gguf"), "--metadata", "general.name=Other", "--metadata",
-                  "my.key=u8:7", "--validate", "off")
+                  "my.key=u8:7", "--metadata", "general.description=string:u8:7", "--validate", "off")
         self.assertEqual(p.status, 0, p.err)
         keys = {k["key"]: k for k in smelt("inspect", self.path("c.gguf"), "--json").json()["metadata"]}
         self.assertEqual(keys["general.name"]["value"], "Other")
+        self.assertEqual(keys["general.description"]["value"], "u8:7")
         self.assertEqual((keys["my.key"]["type"], keys["my.key"]["value"]), ("u8", 7))
         self.refused(smelt("convert", q8, "--type", "copy", "-o", self.path("d.gguf"), "--metadata", "llama.block_count=many"), 2,
                      "llama.block_count", "u32")
@@ -332,6 +333,31 @@ class RunAndTokenize(Case):
         r = p.json()
         self.assertEqual(list(r), ["prompt_ids", "ids", "text", "prompt_tokens_per_second", "tokens_per_second"])
         self.assertEqual((r["prompt_ids"], len(r["ids"])), ([1, 5, 9], 5))
+
+    def test_options_that_are_no_numbers(self):
+        ids = self.path("ids.json")
+        with open(ids, "w") as f:
+            f.write("nonsense")
+        p = smelt("run", LLAMA, "--prompt-ids", ids, "--json")
+        self.refused(p, 1, "no JSON list")
+        self.assertEqual(p.json()["error"]["code"], "invalid_input")
+        self.refused(smelt("run", LLAMA, "x", "--temp", "nan"), 2, "--temp")
+        self.refused(smelt("eval", LLAMA, "--text", ids, "--chunks", "-1"), 2, "--chunks")
+
+    def test_quiet_evaluation_prints_what_was_asked_for(self):
+        p = smelt("eval", LLAMA, "--text", os.path.join(MODELS, "eval.txt"), "--chunks", "1", "-q")
+        self.assertEqual((p.status, p.err), (0, ""))
+        self.assertIn("perplexity", p.out)
+
+    def test_text_from_a_pipe(self):
+        pipe, text = self.path("pipe"), os.path.join(MODELS, "eval.txt")
+        os.mkfifo(pipe)
+        writer = subprocess.Popen(["cp", text, pipe])
+        a = smelt("eval", LLAMA, "--text", pipe, "--chunks", "1", "--json")
+        b = smelt("eval", LLAMA, "--text", text, "--chunks", "1", "--json")
+        writer.wait()
+        self.assertEqual(a.status, 0, a.err)
+        self.assertEqual(a.json()["perplexity"], b.json()["perplexity"])
 
     def test_run_text_and_seed(self):
         argv = ("run", LLAMA, "The law", "-n", "8", "--seed", "7", "--ignore-eos")
