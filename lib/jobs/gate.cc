@@ -24,6 +24,7 @@ struct Quick {
 constexpr Quick kQuick[] = {{160'000'000, 512}, {320'000'000, 256}, {UINT64_MAX, 128}};
 constexpr uint64_t kQuickContext = 256;
 constexpr uint64_t kFullContext = 512;
+constexpr uint64_t kShortestContext = 8;  ///< below it hardly a position is judged
 
 struct Limit {
   double bits;  ///< of the coarsest type, at least
@@ -86,7 +87,7 @@ absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& pla
   const std::optional<uint64_t> longest = trained != nullptr ? trained->AsUint() : std::nullopt;
   if (longest && *longest > 0) m.score.context = std::min(m.score.context, *longest);
   m.score.context = std::min<uint64_t>(m.score.context, m.ids.size() / 2);
-  if (m.score.context < 8) {
+  if (m.score.context < kShortestContext) {
     return Error(ErrorCode::kInvalidInput, "the text of the check gives only ", m.ids.size(),
                  " tokens; give a longer one with --text, or --validate off");
   }
@@ -142,10 +143,18 @@ uint64_t QuickPositions(const Plan& plan) {
 }
 
 absl::Status CheckEvaluable(const ModelSource& source) {
-  const absl::Status status = ReadModelSpec(source).status();
-  if (status.ok() || CodeOf(status) != ErrorCode::kUnsupported) return status;
-  return Error(ErrorCode::kUnsupported, std::string(status.message()),
-               "; --validate off converts without checking the result");
+  constexpr std::string_view kWithout = "; --validate off converts without checking the result";
+  const absl::StatusOr<ModelSpec> spec = ReadModelSpec(source);
+  if (!spec.ok() && CodeOf(spec.status()) != ErrorCode::kUnsupported) return spec.status();
+  if (!spec.ok())
+    return Error(ErrorCode::kUnsupported, std::string(spec.status().message()), kWithout);
+  const uint64_t longest = spec->context_length;
+  if (longest > 0 && longest < kShortestContext) {
+    return Error(ErrorCode::kUnsupported, Escape(source.name()), ": the model's own context (",
+                 "context_length, max_position_embeddings) is ", longest,
+                 " tokens, and the check needs ", kShortestContext, kWithout);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,

@@ -16,6 +16,7 @@
 #include "lib/model/config.h"
 #include "lib/model/family.h"
 #include "lib/model/general.h"
+#include "lib/model/open.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {
@@ -32,15 +33,6 @@ struct FromConfig {
   uint64_t rows = 0;
   ConfigTokenIds ids;
 };
-
-std::optional<int64_t> TokenId(const Config& config, std::string_view key) {
-  const JsonValue* value = config.Find(key);
-  if (value == nullptr) return std::nullopt;
-  // Of several ids that end a generation, the first is "the" one.
-  if (value->as_array() != nullptr)
-    return value->as_array()->empty() ? std::nullopt : value->as_array()->front().as_int();
-  return value->as_int();
-}
 
 absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
   FromConfig out;
@@ -62,10 +54,7 @@ absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
   }
   SMELT_ASSIGN_OR_RETURN(const auto rows, config.Count("vocab_size", 0, 1u << 24));
   out.rows = rows.value_or(0);
-  out.ids = {TokenId(config, "bos_token_id"), TokenId(config, "eos_token_id"),
-             TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
-             TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),
-             TokenId(config, "cls_token_id")};
+  out.ids = ReadTokenIds(config);
   return out;
 }
 

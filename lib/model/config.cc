@@ -45,10 +45,17 @@ absl::StatusOr<Config> Config::Parse(std::string_view text, std::string name) {
   return Config(std::move(value), std::move(name));
 }
 
-absl::StatusOr<Config> Config::Nested(std::string_view key) const {
+absl::StatusOr<Config> Config::Nested(std::string_view key,
+                                      std::span<const std::string_view> of_whole) const {
   const JsonValue* value = Find(key);
   if (value == nullptr || !value->is_object()) return Bad(key, "is no object");
-  Config nested(*value, name_);
+  JsonValue::Object members = *value->as_object();
+  for (std::string_view name : of_whole) {
+    std::erase_if(members, [&](const auto& member) { return member.first == name; });
+    Find(name);  // it is read, if under another roof
+    if (const JsonValue* own = value_.Find(name)) members.emplace_back(name, *own);
+  }
+  Config nested(JsonValue(std::move(members)), name_);
   nested.parent_ = std::make_shared<Config>(*this);
   return nested;
 }
@@ -59,8 +66,17 @@ const JsonValue* Config::Find(std::string_view names) const {
     read_->insert(name);
     if (found == nullptr) found = value_.FindNonNull(name);
   }
-  if (found == nullptr && parent_ != nullptr) return parent_->Find(names);
   return found;
+}
+
+bool Config::IsNull(std::string_view names) const {
+  bool null = false;
+  for (const std::string& name : Split(names)) {
+    const JsonValue* value = value_.Find(name);
+    if (value != nullptr && !value->is_null()) return false;
+    null = null || value != nullptr;
+  }
+  return null;
 }
 
 std::string Config::KeyOf(std::string_view names) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -20,13 +21,19 @@ class Config {
  public:
   /// `name`: what messages call the file. Parses and checks that the whole is an object.
   static absl::StatusOr<Config> Parse(std::string_view text, std::string name);
-  /// An object inside, with values of its parent for keys that it lacks (text_config).
-  absl::StatusOr<Config> Nested(std::string_view key) const;
+  /// An object inside (text_config). It stands for itself; the members named in `of_whole` are this
+  /// configuration's, whatever the object says of them.
+  absl::StatusOr<Config> Nested(std::string_view key,
+                                std::span<const std::string_view> of_whole = {}) const;
+  /// What a nested configuration is inside of; nullptr of a whole one.
+  const Config* Outer() const { return parent_.get(); }
   /// A value that is an object already.
   Config(JsonValue value, std::string name);
 
   const std::string& name() const { return name_; }
   bool Has(std::string_view names) const { return Find(names) != nullptr; }
+  /// One of `names` is there, as null, and none with a value.
+  bool IsNull(std::string_view names) const;
   /// The key under which a value is found; the first name when none is.
   std::string KeyOf(std::string_view names) const;
   /// nullptr when absent or null. Marks every one of `names` as read.

@@ -102,9 +102,7 @@ constexpr std::string_view kHarmless[] = {"architectures",
                                           "experts_per_token",
                                           "initial_context_length",
                                           "quantization_config",
-                                          "text_config",
-                                          "n_embd",
-                                          "is_causal"};
+                                          "n_embd"};
 
 absl::Status CheckQuantization(const Config& config) {
   const JsonValue* quantization = config.Find("quantization_config");
@@ -115,12 +113,40 @@ absl::Status CheckQuantization(const Config& config) {
                ": already quantized sources are not supported; use the unquantized model");
 }
 
+/// Keys of neither table, of a configuration and of what it is inside of.
+std::string UnknownKeys(const Config& config) {
+  std::string unknown = config.Outer() == nullptr ? "" : UnknownKeys(*config.Outer());
+  for (const std::string& key : config.Unread()) {
+    if (std::find(std::begin(kHarmless), std::end(kHarmless), key) != std::end(kHarmless)) continue;
+    unknown += Cat(unknown.empty() ? "" : ", ", Escape(key, 40));
+  }
+  return unknown;
+}
+
 }  // namespace
+
+absl::StatusOr<Config> TextPart(const Family& family, const Config& whole) {
+  SMELT_ASSIGN_OR_RETURN(const auto type, whole.Text("model_type"));
+  if (type && *type != family.model_type) {
+    return Error(ErrorCode::kUnsupported, whole.name(), ": model_type is ", Escape(*type, 40),
+                 ", but architectures says ", family.names[0], ", whose model_type is ",
+                 family.model_type,
+                 ": transformers builds what model_type says, llama.cpp what architectures says; "
+                 "correct the wrong one");
+  }
+  if (!family.part.empty()) return whole.Nested(family.part, family.of_whole);
+  if (whole.Has("text_config")) {
+    return Error(ErrorCode::kUnsupported, whole.name(), ": text_config is there, but ",
+                 family.names[0], " has no parts: which values count is not clear");
+  }
+  return whole;
+}
 
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
                                         const Container& container, uint64_t vocabulary_size,
                                         const SlicedTensors* sliced) {
   SMELT_RETURN_IF_ERROR(CheckQuantization(config));
+  if (config.Outer() != nullptr) SMELT_RETURN_IF_ERROR(CheckQuantization(*config.Outer()));
   SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container));
   context.sliced = sliced;
   if (vocabulary_size != 0 && family.rows_by_vocabulary) {
@@ -140,11 +166,7 @@ absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& conf
       note += Cat(i == 0 ? "" : "; it ", context.differences[i]);
     model.notes.push_back(std::move(note));
   }
-  std::string unknown;
-  for (const std::string& key : config.Unread()) {
-    if (std::find(std::begin(kHarmless), std::end(kHarmless), key) != std::end(kHarmless)) continue;
-    unknown += Cat(unknown.empty() ? "" : ", ", Escape(key, 40));
-  }
+  const std::string unknown = UnknownKeys(config);
   if (!unknown.empty()) {
     model.notes.push_back(
         Cat(config.name(),

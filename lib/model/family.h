@@ -41,7 +41,8 @@ struct HyperRule {
   HyperKind kind = HyperKind::kCount;
   Fallback fallback = kRequired;
   double low = 1, high = 1 << 24;  ///< of counts and reals
-  /// Where the key is there with null; empty = as where it is absent.
+  /// Where the key is there with null. Empty: as where it is absent if the class then has no number
+  /// of its own (kSameAs, kAbsent), else refused, as transformers does.
   std::optional<Fallback> null = std::nullopt;
 };
 
@@ -55,6 +56,7 @@ struct FixedRule {
 class Hyper {
  public:
   void Set(std::string_view name, double value) { values_[std::string(name)] = value; }
+  void Remove(std::string_view name) { values_.erase(std::string(name)); }
   bool Has(std::string_view name) const { return values_.contains(name); }
   double real(std::string_view name) const;
   uint64_t operator()(std::string_view name) const { return static_cast<uint64_t>(real(name)); }
@@ -147,13 +149,25 @@ constexpr TensorRule If(bool (*when)(const FamilyContext&, uint64_t layer), Tens
   return rule;
 }
 
+/// What the list `layer_types` is to a class that has layers with a window.
+enum class LayerTypes {
+  kDecides,   ///< it says which layers have the window
+  kUnheeded,  ///< checked only: the class gives the window to all layers
+};
+
 struct Family {
   std::span<const std::string_view> names;  ///< of config.json's "architectures"
+  std::string_view model_type = "";         ///< config.json's of that class; "": there is none
   const Architecture& architecture;
   std::span<const HyperRule> hypers;
   std::span<const FixedRule> fixed;
   std::span<const KeyRule> keys;
   std::span<const TensorRule> tensors;
+  /// Key of the object in config.json that describes the text model; "": the whole does.
+  std::string_view part = "";
+  std::span<const std::string_view> of_whole = {};  ///< keys that count outside of `part` only
+  /// Keys of the class that change nothing in its results, which deserves a note.
+  std::span<const std::string_view> without_effect = {};
   std::string_view body =
       "model.";  ///< prefix of all tensors but the head; models saved without head lack it
   std::string_view head = "lm_head.weight";  ///< "a|b": the first that is there
@@ -165,7 +179,10 @@ struct Family {
   std::string_view activation_key = "hidden_act";
   bool gelu_means_tanh = false;          ///< Gemma: a legacy value of the official releases
   std::string_view activation = "silu";  ///< where the configuration does not say
-  bool llama_cpp_windows = false;        ///< llama.cpp honours windows of this architecture
+  /// Whether the class gives a layer the window of `window` positions; nullptr: it has no windows.
+  bool (*windowed)(const Hyper& hyper, uint64_t layer) = nullptr;
+  LayerTypes layer_types = LayerTypes::kDecides;
+  bool llama_cpp_windows = false;  ///< llama.cpp honours windows of this architecture
   bool rows_by_vocabulary =
       false;  ///< embedding rows beyond the tokenizer's vocabulary are left out
   absl::Status (*derive)(FamilyContext&) =
@@ -174,6 +191,10 @@ struct Family {
 
 /// nullptr when unknown.
 const Family* FindFamily(std::string_view architecture_name);
+
+/// The configuration of the text model in a whole config.json, whose `model_type` must be the
+/// family's.
+absl::StatusOr<Config> TextPart(const Family& family, const Config& whole);
 
 /// The family of a vendor's params.json, by its content and the kind of its weights (`meta`:
 /// consolidated.NN.pth).
@@ -194,10 +215,6 @@ absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& conf
                                         const SlicedTensors* sliced = nullptr);
 
 // Shared by derive hooks.
-
-/// layer_types of the configuration as windows; nullopt when the key is absent. Errors name layers
-/// of other kinds.
-absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyContext& context);
 
 /// `rope_factors_long.weight` and `rope_factors_short.weight`, checked against the rotary
 /// dimensions.

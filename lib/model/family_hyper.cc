@@ -23,16 +23,8 @@ constexpr std::pair<std::string_view, std::string_view> kActivations[] = {
     {"gelu_python_tanh", "gelu_tanh"},
 };
 
-/// One of the keys "a|b" is there, as null.
-bool IsNull(const Config& config, std::string_view names) {
-  while (true) {
-    const size_t bar = names.find('|');
-    const JsonValue* value = config.value().Find(names.substr(0, bar));
-    if (value != nullptr) return value->is_null();
-    if (bar == std::string_view::npos) return false;
-    names.remove_prefix(bar + 1);
-  }
-}
+// What would change the result of every family, and no class here has besides.
+constexpr FixedRule kFixedEverywhere[] = {{"is_causal", "true"}, {"per_layer_config", "{}"}};
 
 absl::Status ReadRule(const HyperRule& rule, FamilyContext& context) {
   const Config& config = context.config;
@@ -53,8 +45,14 @@ absl::Status ReadRule(const HyperRule& rule, FamilyContext& context) {
     if (flag) value = *flag ? 1 : 0;
   }
   if (!value) {
-    const bool is_null = rule.null && IsNull(config, rule.config);
-    const Fallback& fallback = is_null ? *rule.null : rule.fallback;
+    const bool is_null = config.IsNull(rule.config);
+    if (is_null && !rule.null && rule.fallback.kind == Fallback::Kind::kNumber) {
+      return config.Bad(
+          rule.config,
+          Cat("is null, which no class here knows; expected ",
+              rule.kind == HyperKind::kFlag ? "true or false" : "a number", ", or no such key"));
+    }
+    const Fallback& fallback = is_null && rule.null ? *rule.null : rule.fallback;
     switch (fallback.kind) {
       case Fallback::Kind::kRequired:
         return config.Bad(rule.config, "is missing: it has no default that could be right");
@@ -86,6 +84,10 @@ absl::Status ReadActivation(FamilyContext& context) {
   const Family& family = context.family;
   if (family.activation_key.empty()) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(const auto text, context.config.Text(family.activation_key));
+  if (!text && context.config.IsNull(family.activation_key)) {
+    return context.config.Bad(family.activation_key,
+                              "is null, expected the name of an activation, or no such key");
+  }
   std::string name = text.value_or(std::string(family.activation));
   if (family.gelu_means_tanh && name == "gelu") name = "gelu_pytorch_tanh";
   for (const auto& [published, ours] : kActivations) {
@@ -131,6 +133,7 @@ absl::Status ReadRope(FamilyContext& context) {
   Hyper& h = context.hyper;
   SMELT_ASSIGN_OR_RETURN(context.rope,
                          ReadRopeConfigs(context.config, context.family.rope, h.real("context")));
+  if (!context.rope.note.empty()) context.notes.push_back(context.rope.note);
   if (context.rope.full.partial != 1 && !context.family.partial_rotary) {
     return context.config.Bad(
         "partial_rotary_factor",
@@ -145,13 +148,8 @@ absl::Status ReadRope(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-double Hyper::real(std::string_view name) const {
-  const auto it = values_.find(name);
-  return it == values_.end() ? 0 : it->second;
-}
-
+/// layer_types of the configuration as windows; nothing when the key is absent. Errors name layers
+/// of other kinds.
 absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyContext& context) {
   if (!context.config.Has("layer_types")) return std::optional<std::vector<bool>>();
   SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> types, context.config.Texts("layer_types"));
@@ -162,7 +160,8 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyCont
   }
   std::vector<bool> windowed;
   for (const std::string& type : types) {
-    if (type != "full_attention" && type != "sliding_attention") {
+    // "attention" is an older word for full_attention, to transformers too.
+    if (type != "full_attention" && type != "attention" && type != "sliding_attention") {
       return context.config.Bad(
           "layer_types",
           Cat("has ", Escape(type), ", expected full_attention or sliding_attention"));
@@ -172,6 +171,45 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyCont
   return std::optional<std::vector<bool>>(std::move(windowed));
 }
 
+/// Which layers have the window: as the class makes them, or as `layer_types` says.
+absl::Status ReadWindows(FamilyContext& context) {
+  const Family& family = context.family;
+  Hyper& h = context.hyper;
+  SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
+  if (family.windowed == nullptr) {
+    if (types && std::find(types->begin(), types->end(), true) != types->end()) {
+      return context.config.Bad("layer_types", Cat("has sliding_attention, but ", family.names[0],
+                                                   " has no layers with a window"));
+    }
+    return absl::OkStatus();
+  }
+  if (h.Has("use_window") && !h.flag("use_window")) h.Remove("window");
+  std::vector<bool>& windowed = context.windowed;
+  for (uint64_t i = 0; i < h("layers"); ++i) windowed.push_back(family.windowed(h, i));
+  if (types && family.layer_types == LayerTypes::kDecides) {
+    windowed = *types;
+  } else if (types && windowed != *types) {
+    context.notes.push_back(
+        Cat("layer_types has no effect on ", family.names[0],
+            ": sliding_window is of all layers or of none, here as in transformers"));
+  }
+  const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
+  if (any && h("window") == 0) {
+    const std::string_view what = context.config.IsNull("sliding_window") ? "is null"
+                                  : h.Has("window")                       ? "is 0"
+                                                    : "is switched off by use_sliding_window";
+    return context.config.Bad("sliding_window", Cat(what, ", but layers with a window need one"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+double Hyper::real(std::string_view name) const {
+  const auto it = values_.find(name);
+  return it == values_.end() ? 0 : it->second;
+}
+
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
                                         const Container& container) {
   FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
@@ -179,10 +217,18 @@ absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& conf
   context.hyper.Set("always", 1);  // biases that every model has
   context.hyper.Set("one", 1);
   for (const HyperRule& rule : family.hypers) SMELT_RETURN_IF_ERROR(ReadRule(rule, context));
+  for (const FixedRule& rule : kFixedEverywhere) SMELT_RETURN_IF_ERROR(CheckFixed(rule, config));
   for (const FixedRule& rule : family.fixed) SMELT_RETURN_IF_ERROR(CheckFixed(rule, config));
+  for (std::string_view key : family.without_effect) {
+    if (config.Has(key)) {
+      context.notes.push_back(
+          Cat(key, " has no effect on ", family.names[0], ", here as in transformers"));
+    }
+  }
   SMELT_RETURN_IF_ERROR(ReadActivation(context));
   SMELT_RETURN_IF_ERROR(DeriveAttention(context));
   SMELT_RETURN_IF_ERROR(ReadRope(context));
+  SMELT_RETURN_IF_ERROR(ReadWindows(context));
   if (family.derive != nullptr) SMELT_RETURN_IF_ERROR(family.derive(context));
   return context;
 }

@@ -17,6 +17,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// A value that says nothing of the mathematics: a part's own, else the whole's.
+const JsonValue* FindInOrOutside(const Config& config, std::string_view key) {
+  const JsonValue* value = config.Find(key);
+  return value == nullptr && config.Outer() != nullptr ? config.Outer()->Find(key) : value;
+}
+
+std::optional<int64_t> TokenId(const Config& config, std::string_view key) {
+  const JsonValue* value = FindInOrOutside(config, key);
+  if (value == nullptr) return std::nullopt;
+  // A list names several ids that end a generation; its first is "the" one.
+  if (value->as_array() != nullptr)
+    return value->as_array()->empty() ? std::nullopt : value->as_array()->front().as_int();
+  return value->as_int();
+}
+
 constexpr uint64_t kConfigLimit = 16 << 20, kCardLimit = 16 << 20;
 
 /// A directory being read: files, notes, and the texts that identify it.
@@ -30,7 +45,7 @@ class DirectoryReader {
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("config.json"));
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
     SMELT_ASSIGN_OR_RETURN(const Family* family, ChooseFamily(whole));
-    SMELT_ASSIGN_OR_RETURN(const Config config, TextPart(whole));
+    SMELT_ASSIGN_OR_RETURN(const Config config, TextPart(*family, whole));
     SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path_));
     SMELT_ASSIGN_OR_RETURN(Container container, OpenWeights(path_, form));
     opened_.notes.insert(opened_.notes.end(), form.notes.begin(), form.notes.end());
@@ -109,12 +124,6 @@ class DirectoryReader {
                  " is not supported");
   }
 
-  /// The text model of a checkpoint with other parts.
-  static absl::StatusOr<Config> TextPart(const Config& whole) {
-    if (whole.Has("text_config")) return whole.Nested("text_config");
-    return whole;
-  }
-
   absl::Status OpenTokenizer() {
     if (!options_.vocabulary) return absl::OkStatus();
     SMELT_ASSIGN_OR_RETURN(tokenizer_, OpenPublishedTokenizer(path_));
@@ -157,16 +166,6 @@ class DirectoryReader {
     }
   }
 
-  static std::optional<int64_t> TokenId(const Config& config, std::string_view key) {
-    const JsonValue* value = config.Find(key);
-    if (value == nullptr) return std::nullopt;
-    // A list names several ids that end a generation; its first is "the" one.
-    if (value->as_array() != nullptr) {
-      return value->as_array()->empty() ? std::nullopt : value->as_array()->front().as_int();
-    }
-    return value->as_int();
-  }
-
   /// params.json names no ids: those of SentencePiece's own beginning and end.
   void NameOwnIds(ConfigTokenIds& ids) const {
     constexpr int32_t kControl = 16;  // they are among the first
@@ -183,7 +182,7 @@ class DirectoryReader {
     inputs.architecture = family.architecture.name;
     inputs.folder = ModelFolderName(path_);
     inputs.sizes = CountSizes(model.tensors);
-    if (const JsonValue* name = config.Find("_name_or_path");
+    if (const JsonValue* name = FindInOrOutside(config, "_name_or_path");
         name != nullptr && name->as_string() != nullptr) {
       inputs.config_name = *name->as_string();
     }
@@ -197,10 +196,7 @@ class DirectoryReader {
     options.architecture = family.architecture.name;
     options.pre = options_.pre;
     options.allow_mismatch = options_.allow_tokenizer_mismatch;
-    options.config_ids = {TokenId(config, "bos_token_id"), TokenId(config, "eos_token_id"),
-                          TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
-                          TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),
-                          TokenId(config, "cls_token_id")};
+    options.config_ids = ReadTokenIds(config);
     if (config.name() == "params.json") NameOwnIds(options.config_ids);
     return tokenizer_->WriteVocabulary(options, out, opened_.notes);
   }
@@ -213,6 +209,13 @@ class DirectoryReader {
 };
 
 }  // namespace
+
+ConfigTokenIds ReadTokenIds(const Config& config) {
+  return {TokenId(config, "bos_token_id"), TokenId(config, "eos_token_id"),
+          TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
+          TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),
+          TokenId(config, "cls_token_id")};
+}
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
   std::error_code error;

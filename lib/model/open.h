@@ -11,6 +11,9 @@
 
 namespace smelt {
 
+class Config;
+struct ConfigTokenIds;
+
 struct OpenOptions {
   bool vocabulary = true;                 ///< read the tokenizer files too
   std::string pre;                        ///< see VocabularyOptions
@@ -26,6 +29,9 @@ struct OpenedModel {
 /// A model directory (config.json + weights), a hub cache's snapshot folder, or a GGUF (split ones
 /// read as one).
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options = {});
+
+/// Ids of special tokens that a config.json names, in the part for text or outside of it.
+ConfigTokenIds ReadTokenIds(const Config& config);
 
 /// A plain safetensors file of matrices: every tensor under its own name, no metadata.
 absl::StatusOr<OpenedModel> OpenMatrices(const std::string& path);

@@ -72,6 +72,13 @@ class RopeReader {
   absl::Status ReadTheta(RopeConfig& rope) {
     SMELT_ASSIGN_OR_RETURN(const auto inside, dictionary_.Real("rope_theta"));
     SMELT_ASSIGN_OR_RETURN(const auto outside, config_.Real(defaults_.theta_key));
+    // null is not the same as absent: transformers then has no base.
+    if (dictionary_.IsNull("rope_theta"))
+      return dictionary_.Bad("rope_theta", "is null, expected a positive number, or no such key");
+    if (!inside && config_.IsNull(defaults_.theta_key)) {
+      return config_.Bad(defaults_.theta_key,
+                         "is null, expected a positive number, or no such key");
+    }
     if (inside && outside && *inside != *outside) {
       return Error(ErrorCode::kInvalidInput, dictionary_.name(), " has rope_theta ", *inside,
                    ", but ", defaults_.theta_key, " beside it is ", *outside);
@@ -177,25 +184,54 @@ class RopeReader {
 
 const JsonValue kEmpty{JsonValue::Object()};
 
-/// rope_parameters that hold a dictionary per kind of layer.
-absl::StatusOr<RopeConfigs> ReadNested(const Config& config, const JsonValue& parameters,
-                                       const RopeDefaults& defaults, double context) {
-  for (const auto& [key, value] : *parameters.as_object()) {
-    if (key != "full_attention" && key != "sliding_attention") {
-      return Error(ErrorCode::kUnsupported, config.name(), ": rope_parameters has ", Escape(key),
-                   " beside full_attention");
-    }
-    if (!value.is_object() && !value.is_null())
-      return config.Bad("rope_parameters", Cat(Escape(key), " is no object"));
+constexpr std::string_view kKinds[] = {"full_attention", "sliding_attention"};
+
+bool IsKind(std::string_view key) {
+  return std::find(std::begin(kKinds), std::end(kKinds), key) != std::end(kKinds);
+}
+
+/// The members of `base` with those of `over` on top.
+JsonValue Merged(const JsonValue& base, const JsonValue& over) {
+  JsonValue::Object members = *base.as_object();
+  for (const auto& [key, value] : *over.as_object()) {
+    std::erase_if(members, [&](const auto& member) { return member.first == key; });
+    members.emplace_back(key, value);
   }
-  const JsonValue* full = parameters.FindNonNull("full_attention");
-  const JsonValue* window = parameters.FindNonNull("sliding_attention");
+  return JsonValue(std::move(members));
+}
+
+/// Of a family with rotations of its own in the layers with a window: `rope_parameters` has a
+/// dictionary per kind of layer, `rope_scaling` is of those without. Gemma 3's class does not look
+/// at what else rope_parameters holds, a whole flat dictionary included.
+absl::StatusOr<RopeConfigs> ReadByKind(const Config& config, const JsonValue* parameters,
+                                       const JsonValue* scaling, const RopeDefaults& defaults,
+                                       double context) {
   RopeConfigs both;
-  SMELT_ASSIGN_OR_RETURN(both.full, RopeReader(config, full ? *full : kEmpty,
-                                               "rope_parameters.full_attention", defaults, context)
-                                        .Read());
+  if (parameters == nullptr) parameters = &kEmpty;
+  for (const auto& [key, value] : *parameters->as_object()) {
+    if (!IsKind(key)) {
+      both.note =
+          "rope_parameters counts only what it has under full_attention and sliding_attention, "
+          "here as in transformers; the rest has no effect";
+    } else if (!value.is_object() && !value.is_null()) {
+      return config.Bad("rope_parameters", Cat(Escape(key), " is no object"));
+    }
+  }
+  const JsonValue* full = parameters->FindNonNull("full_attention");
+  const JsonValue* window = parameters->FindNonNull("sliding_attention");
+  if (scaling != nullptr && full == nullptr && !parameters->as_object()->empty()) {
+    return config.Bad("rope_scaling",
+                      "stands beside rope_parameters without full_attention: which one counts is "
+                      "not clear");
+  }
+  const JsonValue merged = Merged(full ? *full : kEmpty, scaling ? *scaling : kEmpty);
+  SMELT_ASSIGN_OR_RETURN(
+      both.full,
+      RopeReader(config, merged, full ? "rope_parameters.full_attention" : "rope_scaling", defaults,
+                 context)
+          .Read());
   RopeDefaults local = defaults;
-  local.theta = defaults.local_theta != 0 ? defaults.local_theta : defaults.theta;
+  local.theta = defaults.local_theta;
   local.theta_key = "rope_local_base_freq";
   SMELT_ASSIGN_OR_RETURN(both.window,
                          RopeReader(config, window ? *window : kEmpty,
@@ -209,17 +245,16 @@ absl::StatusOr<RopeConfigs> ReadNested(const Config& config, const JsonValue& pa
 absl::StatusOr<RopeConfigs> ReadFlat(const Config& config, const JsonValue& dictionary,
                                      std::string where, const RopeDefaults& defaults,
                                      double context) {
+  for (std::string_view kind : kKinds) {
+    if (dictionary.Find(kind) != nullptr) {
+      return config.Bad(where,
+                        Cat("has ", kind, ", but this family has one rotation for all layers"));
+    }
+  }
   RopeConfigs both;
   SMELT_ASSIGN_OR_RETURN(
       both.full, RopeReader(config, dictionary, std::move(where), defaults, context).Read());
   both.window = both.full;
-  if (defaults.local_theta == 0) return both;
-  SMELT_ASSIGN_OR_RETURN(const auto theta, config.Real("rope_local_base_freq"));
-  both.window = RopeConfig();  // scaling is of the full layers only
-  both.full.truncate = true;   // as in dictionaries by kind of layer
-  both.window.theta = theta.value_or(defaults.local_theta);
-  both.window.partial = both.full.partial;
-  if (both.window.theta <= 0) return config.Bad("rope_local_base_freq", "is not positive");
   return both;
 }
 
@@ -234,12 +269,8 @@ absl::StatusOr<RopeConfigs> ReadRopeConfigs(const Config& config, const RopeDefa
     if (value != nullptr && !value->is_object())
       return config.Bad(key, Cat("is a ", value->KindName(), ", expected an object"));
   }
-  const bool nested = parameters != nullptr &&
-                      (parameters->Find("full_attention") || parameters->Find("sliding_attention"));
+  if (defaults.local_theta != 0) return ReadByKind(config, parameters, scaling, defaults, context);
   if (scaling != nullptr && parameters != nullptr) {
-    if (nested)
-      return config.Bad("rope_scaling",
-                        "stands beside rope_parameters: which one counts is not clear");
     SMELT_ASSIGN_OR_RETURN(const RopeConfigs old_style,
                            ReadFlat(config, *scaling, "rope_scaling", defaults, context));
     SMELT_ASSIGN_OR_RETURN(const RopeConfigs new_style,
@@ -248,7 +279,6 @@ absl::StatusOr<RopeConfigs> ReadRopeConfigs(const Config& config, const RopeDefa
       return config.Bad("rope_scaling", "and rope_parameters are both there and disagree");
     return new_style;
   }
-  if (nested) return ReadNested(config, *parameters, defaults, context);
   if (parameters != nullptr)
     return ReadFlat(config, *parameters, "rope_parameters", defaults, context);
   if (scaling != nullptr) return ReadFlat(config, *scaling, "rope_scaling", defaults, context);

@@ -46,6 +46,7 @@ struct RopeConfigs {
   RopeConfig
       full;  ///< of layers without a window, and of all where the family does not tell them apart
   RopeConfig window;
+  std::string note;  ///< what the reader should know of it, or nothing
 };
 
 /// `context`: max_position_embeddings, the original context where none is given.

@@ -110,6 +110,32 @@ TEST(Convert, WithoutATokenizerItIsCheckedOnRandomIds) {
   EXPECT_GT(result->validation->reference->kl_mean, 0);
 }
 
+TEST(Convert, AModelOfAContextTooShortForTheCheckIsRefusedForThat) {
+  TempDir dir;
+  ConvertOptions options;
+  options.source = TestdataPath("models/llama");
+  options.output = dir / "x.gguf";
+  options.type = "f16";
+  for (const auto& [context, accepted] : {std::pair("7", false), std::pair("8", true)}) {
+    options.metadata = {{"llama.context_length", context}};
+    options.validate = Validate::kOff;
+    options.output = dir / "short.gguf";
+    options.force = true;
+    SMELT_ASSERT_OK(Convert(options));
+    ConvertOptions checked;
+    checked.source = options.output;
+    checked.output = dir / "x.gguf";
+    checked.type = "q8_0";
+    const auto result = Convert(checked);
+    EXPECT_EQ(result.ok(), accepted) << result.status();
+    if (accepted) continue;
+    const std::string said(result.status().message());
+    EXPECT_NE(said.find("context_length"), std::string::npos) << said;
+    EXPECT_NE(said.find("is 7 tokens"), std::string::npos) << said;
+    EXPECT_FALSE(Exists(dir / "x.gguf.part"));  // said before anything is written
+  }
+}
+
 TEST(Convert, CancelledInTheCheckResumesAtTheCheck) {
   TempDir dir;
   ConvertOptions options;

@@ -12,9 +12,9 @@ extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchi
     kStarcoder2Architecture, kOlmo2Architecture, kGptOssArchitecture, kMambaArchitecture,
     kMamba2Architecture, kJambaArchitecture;
 
-extern const Family kLlama, kMistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe, kGemma,
-    kGemma2, kGemma3, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2, kGptOss, kMamba, kMamba2, kJamba,
-    kMeta, kMistralNative, kCodestralMamba;
+extern const Family kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe,
+    kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2,
+    kGptOss, kMamba, kMamba2, kJamba, kMeta, kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
 extern const std::span<const KeyRule> kMambaKeyRules, kLlamaKeyRules;
@@ -52,6 +52,10 @@ constexpr HyperRule Tied(bool tied) {
 constexpr HyperRule Flag(std::string_view name, std::string_view config, bool value) {
   return {name, config, HyperKind::kFlag, Default(value ? 1 : 0)};
 }
+/// Where it is null there is none.
+constexpr HyperRule Window(Fallback absent) {
+  return {"window", "sliding_window", HyperKind::kCount, absent, 0, 1 << 30, kAbsent};
+}
 constexpr HyperRule NumExperts(double n) {
   return {"experts", "num_local_experts|num_experts", HyperKind::kCount, Default(n), 1, 1 << 16};
 }
@@ -69,11 +73,8 @@ inline bool IsDense(const FamilyContext& context, uint64_t layer) {
   return !IsSparse(context, layer);
 }
 
-/// `sliding_window` where every layer has it; `absent`: the class's default, 0 = none.
-absl::Status ReadWindowOfAllLayers(FamilyContext& context, uint64_t absent);
-
-/// Size of `sliding_window`; 0 = null.
-absl::StatusOr<uint64_t> ReadWindowSize(const FamilyContext& context, uint64_t absent);
+/// Layers with a window where one of all layers is given: all.
+inline bool IsWindowGiven(const Hyper& hyper, uint64_t) { return hyper.Has("window"); }
 
 /// Puts `norm_topk_prob` into `expert_weights_norm` where it is not what readers of the
 /// architecture assume.

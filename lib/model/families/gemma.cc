@@ -1,6 +1,5 @@
 // Gemma 1, 2 and 3 (text).
 // Defaults: transformers models/{gemma,gemma2,gemma3}/configuration_*.py.
-#include <algorithm>
 #include <cmath>
 
 #include "lib/base/status.h"
@@ -39,8 +38,8 @@ namespace {
 
 constexpr std::string_view kGemmaNames[] = {"GemmaForCausalLM", "GemmaModel"};
 constexpr std::string_view kGemma2Names[] = {"Gemma2ForCausalLM", "Gemma2Model"};
-constexpr std::string_view kGemma3Names[] = {"Gemma3ForCausalLM", "Gemma3TextModel",
-                                             "Gemma3ForConditionalGeneration"};
+constexpr std::string_view kGemma3Names[] = {"Gemma3ForCausalLM", "Gemma3TextModel"};
+constexpr std::string_view kGemma3ConditionalNames[] = {"Gemma3ForConditionalGeneration"};
 
 constexpr HyperRule kSoftcap(std::string_view name, std::string_view config, Fallback absent) {
   return {name, config, HyperKind::kReal, absent, 1e-6, 1e9, kAbsent};
@@ -74,6 +73,7 @@ constexpr HyperRule kGemma2Hypers[] = {
     {"query_scalar", "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
     kSoftcap("attention_cap", "attn_logit_softcapping", Default(50)),
     kSoftcap("final_cap", "final_logit_softcapping", Default(30)),
+    Window(Default(4096)),
 };
 constexpr HyperRule kGemma3Hypers[] = {
     kLayers,
@@ -88,8 +88,20 @@ constexpr HyperRule kGemma3Hypers[] = {
     Tied(true),
     Flag("attention_bias", "attention_bias", false),
     {"query_scalar", "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
+    Window(Default(4096)),
+    {"period", "sliding_window_pattern", HyperKind::kCount, Default(6)},
     kSoftcap("final_cap", "final_logit_softcapping", kAbsent),
 };
+/// The class with a vision part has no cap of its logits, so that its text part's has no effect.
+constexpr std::span kGemma3ConditionalHypers =
+    std::span(kGemma3Hypers).first<std::size(kGemma3Hypers) - 1>();
+
+// The classes have these keys, their forward passes do not read them.
+constexpr std::string_view kGemma3WithoutEffect[] = {"attn_logit_softcapping"};
+constexpr std::string_view kGemma3ConditionalWithoutEffect[] = {"attn_logit_softcapping",
+                                                                "final_logit_softcapping"};
+// The head is of the whole model, and so is the question whether it is the embedding.
+constexpr std::string_view kGemma3OfWhole[] = {"tie_word_embeddings"};
 
 // GGUF has no output matrix for Gemma 1 and 2.
 constexpr FixedRule kFixed[] = {{"tie_word_embeddings", "true"},
@@ -190,47 +202,25 @@ void NoteAttentionBias(FamilyContext& context) {
     context.differences.push_back("cannot load attention biases of this architecture");
 }
 
-/// Layers with a window: `layer_types`, else all but every `period`th.
-absl::Status ReadGemmaWindows(FamilyContext& context, uint64_t period) {
-  NoteAttentionBias(context);
-  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, 4096));
-  SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
-  if (types) {
-    context.windowed = *types;
-  } else {
-    for (uint64_t i = 0; i < context.hyper("layers"); ++i)
-      context.windowed.push_back((i + 1) % period != 0);
-  }
-  const bool any =
-      std::find(context.windowed.begin(), context.windowed.end(), true) != context.windowed.end();
-  if (size == 0 && any)
-    return context.config.Bad("sliding_window", "is null or 0, but layers with a window need one");
-  context.hyper.Set("window", static_cast<double>(size));
-  WriteAttentionScale(context, 1 / std::sqrt(context.hyper.real("query_scalar")));
-  return absl::OkStatus();
-}
-
 absl::Status DeriveGemma(FamilyContext& context) {
   NoteAttentionBias(context);
   return absl::OkStatus();
 }
 
-absl::Status DeriveGemma2(FamilyContext& context) { return ReadGemmaWindows(context, 2); }
-
-absl::Status DeriveGemma3(FamilyContext& context) {
-  SMELT_ASSIGN_OR_RETURN(const auto period, context.config.Count("sliding_window_pattern", 1));
-  if (context.config.Has("attn_logit_softcapping")) {
-    // The class has the key, its attention has no cap.
-    context.notes.push_back(
-        "attn_logit_softcapping has no effect on Gemma 3, here as in transformers");
-  }
-  return ReadGemmaWindows(context, period.value_or(6));
+absl::Status DeriveLaterGemma(FamilyContext& context) {
+  NoteAttentionBias(context);
+  WriteAttentionScale(context, 1 / std::sqrt(context.hyper.real("query_scalar")));
+  return absl::OkStatus();
 }
+
+bool IsGemma2Windowed(const Hyper&, uint64_t layer) { return layer % 2 == 0; }
+bool IsGemma3Windowed(const Hyper& h, uint64_t layer) { return (layer + 1) % h("period") != 0; }
 
 }  // namespace
 
 const Family kGemma = {
     .names = kGemmaNames,
+    .model_type = "gemma",
     .architecture = kGemmaArchitecture,
     .hypers = kGemmaHypers,
     .fixed = kFixed,
@@ -243,6 +233,7 @@ const Family kGemma = {
 
 const Family kGemma2 = {
     .names = kGemma2Names,
+    .model_type = "gemma2",
     .architecture = kGemma2Architecture,
     .hypers = kGemma2Hypers,
     .fixed = kFixed,
@@ -250,23 +241,47 @@ const Family kGemma2 = {
     .tensors = kGemma23Tensors,
     .activation_key = "hidden_activation",
     .activation = "gelu_pytorch_tanh",
+    .windowed = IsGemma2Windowed,
     .llama_cpp_windows = true,
-    .derive = DeriveGemma2,
+    .derive = DeriveLaterGemma,
 };
 
 const Family kGemma3 = {
     .names = kGemma3Names,
+    .model_type = "gemma3_text",
     .architecture = kGemma3Architecture,
     .hypers = kGemma3Hypers,
     .fixed = kGemma3Fixed,
     .keys = kGemma3Keys,
     .tensors = kGemma23Tensors,
+    .without_effect = kGemma3WithoutEffect,
     .rope = {.theta = 1000000, .local_theta = 10000},
     .activation_key = "hidden_activation",
     .activation = "gelu_pytorch_tanh",
+    .windowed = IsGemma3Windowed,
     .llama_cpp_windows = true,
     .rows_by_vocabulary = true,
-    .derive = DeriveGemma3,
+    .derive = DeriveLaterGemma,
+};
+
+const Family kGemma3Conditional = {
+    .names = kGemma3ConditionalNames,
+    .model_type = "gemma3",
+    .architecture = kGemma3Architecture,
+    .hypers = kGemma3ConditionalHypers,
+    .fixed = kFixed,
+    .keys = kGemma3Keys,
+    .tensors = kGemma23Tensors,
+    .part = "text_config",
+    .of_whole = kGemma3OfWhole,
+    .without_effect = kGemma3ConditionalWithoutEffect,
+    .rope = {.theta = 1000000, .local_theta = 10000},
+    .activation_key = "hidden_activation",
+    .activation = "gelu_pytorch_tanh",
+    .windowed = IsGemma3Windowed,
+    .llama_cpp_windows = true,
+    .rows_by_vocabulary = true,
+    .derive = DeriveLaterGemma,
 };
 
 }  // namespace smelt

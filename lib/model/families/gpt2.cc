@@ -78,6 +78,7 @@ absl::Status Derive(FamilyContext& context) {
 
 const Family kGpt2 = {
     .names = kNames,
+    .model_type = "gpt2",
     .architecture = kGpt2Architecture,
     .hypers = kHypers,
     .fixed = kFixed,

@@ -1,7 +1,5 @@
 // gpt-oss: attention sinks, alternating windows, clamped gated experts with biases, YaRN.
 // Defaults: transformers models/gpt_oss/configuration_gpt_oss.py.
-#include <algorithm>
-
 #include "lib/base/status.h"
 #include "lib/model/families/families.h"
 
@@ -35,6 +33,7 @@ constexpr HyperRule kHypers[] = {
     Flag("attention_bias", "attention_bias", true),
     NumExperts(128),
     ExpertsUsed(4),
+    Window(Default(128)),
 };
 
 // Constants of the experts' activation, which the kernel has.
@@ -95,26 +94,16 @@ constexpr TensorRule kTensors[] = {
 absl::Status Derive(FamilyContext& context) {
   if (!context.hyper.flag("attention_bias"))
     context.differences.push_back("cannot load this architecture without attention biases");
-  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, 128));
-  SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
-  if (types) {
-    context.windowed = *types;
-  } else {
-    for (uint64_t i = 0; i < context.hyper("layers"); ++i)
-      context.windowed.push_back((i + 1) % 2 != 0);
-  }
-  const bool any =
-      std::find(context.windowed.begin(), context.windowed.end(), true) != context.windowed.end();
-  if (size == 0 && any)
-    return context.config.Bad("sliding_window", "is null or 0, but layers with a window need one");
-  context.hyper.Set("window", static_cast<double>(size));
   return absl::OkStatus();
 }
+
+bool IsWindowed(const Hyper&, uint64_t layer) { return layer % 2 == 0; }
 
 }  // namespace
 
 const Family kGptOss = {
     .names = kNames,
+    .model_type = "gpt_oss",
     .architecture = kGptOssArchitecture,
     .hypers = kHypers,
     .fixed = kFixed,
@@ -126,6 +115,7 @@ const Family kGptOss = {
              R"({"rope_type":"yarn","factor":32.0,"beta_fast":32.0,"beta_slow":1.0,"truncate":false,)"
              R"("original_max_position_embeddings":4096})"},
     .activation_key = "",
+    .windowed = IsWindowed,
     .llama_cpp_windows = true,
     .derive = Derive,
 };

@@ -75,6 +75,7 @@ absl::Status Derive(FamilyContext& context) {
 
 const Family kGptNeox = {
     .names = kNames,
+    .model_type = "gpt_neox",
     .architecture = kGptNeoxArchitecture,
     .hypers = kHypers,
     .fixed = {},

@@ -168,6 +168,7 @@ absl::Status Derive(FamilyContext& context) {
 
 const Family kJamba = {
     .names = kNames,
+    .model_type = "jamba",
     .architecture = kJambaArchitecture,
     .hypers = kHypers,
     .fixed = kFixed,

@@ -1,5 +1,5 @@
-// Llama 2, 3, 3.x; Mistral and Codestral; Mixtral: GGUF architecture "llama".
-// Defaults: transformers models/{llama,mistral,mixtral}/configuration_*.py.
+// Llama 2, 3, 3.x; Mistral, Codestral and Ministral; Mixtral: GGUF architecture "llama".
+// Defaults: transformers models/{llama,mistral,ministral,mixtral}/configuration_*.py.
 #include "lib/model/families/families.h"
 
 namespace smelt {
@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::string_view kLlamaNames[] = {"LlamaForCausalLM", "LlamaModel", "LLaMAForCausalLM"};
 constexpr std::string_view kMistralNames[] = {"MistralForCausalLM", "MistralModel"};
+constexpr std::string_view kMinistralNames[] = {"MinistralForCausalLM", "MinistralModel"};
 constexpr std::string_view kMixtralNames[] = {"MixtralForCausalLM", "MixtralModel"};
 
 constexpr HyperRule kLlamaHypers[] = {
@@ -31,13 +32,23 @@ constexpr HyperRule kLlamaHypers[] = {
 };
 
 constexpr HyperRule kMistralHypers[] = {
-    kLayers,   kWidth,          Vocab(32000), Ffn(14336),  Heads(32), KvHeads(Default(8)),
-    HeadDim(), Context(131072), RmsEps(1e-6), Tied(false),
+    kLayers,
+    kWidth,
+    Vocab(32000),
+    Ffn(14336),
+    Heads(32),
+    KvHeads(Default(8)),
+    HeadDim(),
+    Context(131072),
+    RmsEps(1e-6),
+    Tied(false),
+    Window(Default(4096)),
 };
 
 constexpr HyperRule kMixtralHypers[] = {
-    kLayers,   kWidth,          Vocab(32000), Ffn(14336),  Heads(32),     KvHeads(Default(8)),
-    HeadDim(), Context(131072), RmsEps(1e-5), Tied(false), NumExperts(8), ExpertsUsed(2),
+    kLayers,         kWidth,          Vocab(32000), Ffn(14336),  Heads(32),     KvHeads(Default(8)),
+    HeadDim(),       Context(131072), RmsEps(1e-5), Tied(false), NumExperts(8), ExpertsUsed(2),
+    Window(kAbsent),
 };
 
 // The classes have no such switches; a fork that sets them means another model.
@@ -108,17 +119,13 @@ constexpr TensorRule kSparse[] = {
      "width", TensorOp::kExperts},
 };
 
-/// A window, where there is one, is of every layer. Mistral's class has 4096 where the key is
-/// absent; null means none.
-absl::Status DeriveMistral(FamilyContext& context) { return ReadWindowOfAllLayers(context, 4096); }
-absl::Status DeriveMixtral(FamilyContext& context) { return ReadWindowOfAllLayers(context, 0); }
-
 }  // namespace
 
 const std::span<const KeyRule> kLlamaKeyRules = kKeys;
 
 const Family kLlama = {
     .names = kLlamaNames,
+    .model_type = "llama",
     .architecture = kLlamaArchitecture,
     .hypers = kLlamaHypers,
     .fixed = kLlamaFixed,
@@ -126,25 +133,41 @@ const Family kLlama = {
     .tensors = kDense,
 };
 
+// transformers' AutoConfig builds a Ministral of a Mistral that has layer_types, so that they
+// decide here too; without them the two are the same.
 const Family kMistral = {
     .names = kMistralNames,
+    .model_type = "mistral",
     .architecture = kLlamaArchitecture,
     .hypers = kMistralHypers,
     .fixed = kMistralFixed,
     .keys = kKeys,
     .tensors = kDense,
-    .derive = DeriveMistral,
+    .windowed = IsWindowGiven,
+};
+
+const Family kMinistral = {
+    .names = kMinistralNames,
+    .model_type = "ministral",
+    .architecture = kLlamaArchitecture,
+    .hypers = kMistralHypers,
+    .fixed = kMistralFixed,
+    .keys = kKeys,
+    .tensors = kDense,
+    .windowed = IsWindowGiven,
 };
 
 const Family kMixtral = {
     .names = kMixtralNames,
+    .model_type = "mixtral",
     .architecture = kLlamaArchitecture,
     .hypers = kMixtralHypers,
     .fixed = kMistralFixed,
     .keys = kKeys,
     .tensors = kSparse,
     .rope = {.theta = 1000000},
-    .derive = DeriveMixtral,
+    .windowed = IsWindowGiven,
+    .layer_types = LayerTypes::kUnheeded,
 };
 
 }  // namespace smelt

@@ -218,6 +218,7 @@ const std::span<const KeyRule> kMambaKeyRules = kKeys;
 
 const Family kMamba = {
     .names = kMambaNames,
+    .model_type = "mamba",
     .architecture = kMambaArchitecture,
     .hypers = kMambaHypers,
     .fixed = kFixed,
@@ -231,6 +232,7 @@ const Family kMamba = {
 
 const Family kMamba2 = {
     .names = kMamba2Names,
+    .model_type = "mamba2",
     .architecture = kMamba2Architecture,
     .hypers = kMamba2Hypers,
     .fixed = kFixed,

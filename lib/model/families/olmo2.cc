@@ -80,6 +80,7 @@ absl::Status Derive(FamilyContext& context) {
 
 const Family kOlmo2 = {
     .names = kNames,
+    .model_type = "olmo2",
     .architecture = kOlmo2Architecture,
     .hypers = kHypers,
     .fixed = {},

@@ -16,8 +16,8 @@ namespace {
 constexpr std::string_view kNames[] = {"Phi3ForCausalLM", "Phi3Model"};
 
 constexpr HyperRule kHypers[] = {
-    kLayers,   kWidth,        Vocab(32064), Ffn(8192),   Heads(32), KvHeads(SameAs("heads")),
-    HeadDim(), Context(4096), RmsEps(1e-5), Tied(false),
+    kLayers,   kWidth,        Vocab(32064), Ffn(8192),   Heads(32),       KvHeads(SameAs("heads")),
+    HeadDim(), Context(4096), RmsEps(1e-5), Tied(false), Window(kAbsent),
 };
 
 constexpr KeyRule kKeys[] = {
@@ -64,8 +64,8 @@ absl::Status Derive(FamilyContext& context) {
     return context.config.Bad("rope_scaling|rope_parameters",
                               "has a type other than longrope, which Phi-3 does not know");
   }
-  SMELT_ASSIGN_OR_RETURN(const uint64_t window, ReadWindowSize(context, 0));
-  h.Set("window_or_zero", static_cast<double>(window));
+  const uint64_t window = h("window");
+  h.Set("window_or_zero", h.real("window"));
   if (window != 0 && window < h("context")) {
     context.differences.push_back(Cat("switches the sliding window of ", window, " positions off"));
   }
@@ -76,6 +76,7 @@ absl::Status Derive(FamilyContext& context) {
 
 const Family kPhi3 = {
     .names = kNames,
+    .model_type = "phi3",
     .architecture = kPhi3Architecture,
     .hypers = kHypers,
     .fixed = {},
@@ -83,6 +84,8 @@ const Family kPhi3 = {
     .tensors = kTensors,
     .rope = {.original_context = 4096, .yarn_means_longrope = true},
     .partial_rotary = true,
+    .windowed = IsWindowGiven,
+    .layer_types = LayerTypes::kUnheeded,
     .derive = Derive,
 };
 

@@ -19,9 +19,24 @@ constexpr std::string_view kQwen2MoeNames[] = {"Qwen2MoeForCausalLM", "Qwen2MoeM
 constexpr std::string_view kQwen3Names[] = {"Qwen3ForCausalLM", "Qwen3Model"};
 constexpr std::string_view kQwen3MoeNames[] = {"Qwen3MoeForCausalLM", "Qwen3MoeModel"};
 
+constexpr HyperRule kUseWindow = Flag("use_window", "use_sliding_window", false);
+constexpr HyperRule kMaxWindowLayers{"max_window_layers", "max_window_layers", HyperKind::kCount,
+                                     Default(28), 0};
+
 constexpr HyperRule kQwen2Hypers[] = {
-    kLayers,   kWidth,         Vocab(151936), Ffn(22016),  Heads(32), KvHeads(Default(32)),
-    HeadDim(), Context(32768), RmsEps(1e-6),  Tied(false),
+    kLayers,
+    kWidth,
+    Vocab(151936),
+    Ffn(22016),
+    Heads(32),
+    KvHeads(Default(32)),
+    HeadDim(),
+    Context(32768),
+    RmsEps(1e-6),
+    Tied(false),
+    Window(Default(4096)),
+    kUseWindow,
+    kMaxWindowLayers,
 };
 constexpr HyperRule kQwen2MoeHypers[] = {
     kLayers,
@@ -40,6 +55,9 @@ constexpr HyperRule kQwen2MoeHypers[] = {
     {"expert_ffn", "moe_intermediate_size", HyperKind::kCount, Default(1408)},
     {"shared_ffn", "shared_expert_intermediate_size", HyperKind::kCount, Default(5632)},
     Flag("norm_topk_prob", "norm_topk_prob", false),
+    Window(Default(4096)),
+    kUseWindow,
+    kMaxWindowLayers,
 };
 constexpr HyperRule kQwen3Hypers[] = {
     kLayers,
@@ -53,6 +71,9 @@ constexpr HyperRule kQwen3Hypers[] = {
     RmsEps(1e-6),
     Tied(false),
     Flag("attention_bias", "attention_bias", false),
+    Window(Default(4096)),
+    kUseWindow,
+    kMaxWindowLayers,
 };
 constexpr HyperRule kQwen3MoeHypers[] = {
     kLayers,
@@ -70,6 +91,8 @@ constexpr HyperRule kQwen3MoeHypers[] = {
     ExpertsUsed(8),
     {"expert_ffn", "moe_intermediate_size", HyperKind::kCount, Default(768)},
     Flag("norm_topk_prob", "norm_topk_prob", false),
+    Window(Default(4096)),
+    kUseWindow,
 };
 
 constexpr KeyRule kQwen2Keys[] = {
@@ -213,23 +236,12 @@ constexpr TensorRule kQwen3MoeTensors[] = {
                   "width", "expert_ffn", TensorOp::kExperts}),
 };
 
-/// Windows as the class makes them where `layer_types` does not say; none without
-/// `use_sliding_window`.
-absl::Status ReadQwenWindows(FamilyContext& context,
-                             bool (*windowed)(uint64_t layer, uint64_t max_window_layers)) {
-  SMELT_ASSIGN_OR_RETURN(const auto use, context.config.Flag("use_sliding_window"));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, 4096));
-  SMELT_ASSIGN_OR_RETURN(const auto first, context.config.Count("max_window_layers", 0));
-  SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
-  if (!use.value_or(false) || size == 0) return absl::OkStatus();
-  context.hyper.Set("window", static_cast<double>(size));
-  if (types) {
-    context.windowed = *types;
-    return absl::OkStatus();
-  }
-  const uint64_t layers = std::min<uint64_t>(context.hyper("layers"), 1 << 16);
-  for (uint64_t i = 0; i < layers; ++i) context.windowed.push_back(windowed(i, first.value_or(28)));
-  return absl::OkStatus();
+// Windows as the classes make them.
+bool IsQwen2Windowed(const Hyper& h, uint64_t layer) {
+  return h.Has("window") && layer >= h("max_window_layers");
+}
+bool IsQwen2MoeWindowed(const Hyper& h, uint64_t layer) {
+  return h.flag("use_window") && layer % 2 == 0 && layer < h("max_window_layers");
 }
 
 void NoteAttentionBias(FamilyContext& context) {
@@ -237,68 +249,69 @@ void NoteAttentionBias(FamilyContext& context) {
     context.differences.push_back("cannot load attention biases of this architecture");
 }
 
-absl::Status DeriveQwen2(FamilyContext& context) {
-  return ReadQwenWindows(context, [](uint64_t layer, uint64_t first) { return layer >= first; });
-}
-
 absl::Status DeriveQwen3(FamilyContext& context) {
   NoteAttentionBias(context);
-  return DeriveQwen2(context);
+  return absl::OkStatus();
 }
 
 absl::Status DeriveQwen2Moe(FamilyContext& context) {
   WriteExpertNormalization(context);
-  SMELT_RETURN_IF_ERROR(ReadSparseLayers(context));
-  return ReadQwenWindows(
-      context, [](uint64_t layer, uint64_t last) { return layer % 2 == 0 && layer < last; });
+  return ReadSparseLayers(context);
 }
 
 absl::Status DeriveQwen3Moe(FamilyContext& context) {
   NoteAttentionBias(context);
   WriteExpertNormalization(context);
-  SMELT_RETURN_IF_ERROR(ReadSparseLayers(context));
-  return ReadQwenWindows(context, [](uint64_t, uint64_t) { return true; });
+  return ReadSparseLayers(context);
 }
 
 }  // namespace
 
 const Family kQwen2 = {
     .names = kQwen2Names,
+    .model_type = "qwen2",
     .architecture = kQwen2Architecture,
     .hypers = kQwen2Hypers,
     .fixed = {},
     .keys = kQwen2Keys,
     .tensors = kQwen2Tensors,
-    .derive = DeriveQwen2,
+    .windowed = IsQwen2Windowed,
 };
 
 const Family kQwen2Moe = {
     .names = kQwen2MoeNames,
+    .model_type = "qwen2_moe",
     .architecture = kQwen2MoeArchitecture,
     .hypers = kQwen2MoeHypers,
     .fixed = {},
     .keys = kQwen2Keys,
     .tensors = kQwen2MoeTensors,
+    .windowed = IsQwen2MoeWindowed,
     .derive = DeriveQwen2Moe,
 };
 
 const Family kQwen3 = {
     .names = kQwen3Names,
+    .model_type = "qwen3",
     .architecture = kQwen3Architecture,
     .hypers = kQwen3Hypers,
     .fixed = {},
     .keys = kQwen3Keys,
     .tensors = kQwen3Tensors,
+    .windowed = IsQwen2Windowed,
     .derive = DeriveQwen3,
 };
 
 const Family kQwen3Moe = {
     .names = kQwen3MoeNames,
+    .model_type = "qwen3_moe",
     .architecture = kQwen3MoeArchitecture,
     .hypers = kQwen3MoeHypers,
     .fixed = {},
     .keys = kQwen3Keys,
     .tensors = kQwen3MoeTensors,
+    .windowed = IsWindowGiven,
+    .layer_types = LayerTypes::kUnheeded,
     .derive = DeriveQwen3Moe,
 };
 

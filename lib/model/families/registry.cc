@@ -13,9 +13,10 @@ constexpr const Architecture* kArchitectures[] = {
 };
 
 constexpr const Family* kFamilies[] = {
-    &kLlama, &kMistral, &kMixtral, &kQwen2,  &kQwen2Moe, &kQwen3,   &kQwen3Moe,
-    &kGemma, &kGemma2,  &kGemma3,  &kPhi3,   &kGpt2,     &kGptNeox, &kStarcoder2,
-    &kOlmo2, &kGptOss,  &kMamba,   &kMamba2, &kJamba,
+    &kLlama, &kMistral,  &kMinistral, &kMixtral,    &kQwen2,  &kQwen2Moe,
+    &kQwen3, &kQwen3Moe, &kGemma,     &kGemma2,     &kGemma3, &kGemma3Conditional,
+    &kPhi3,  &kGpt2,     &kGptNeox,   &kStarcoder2, &kOlmo2,  &kGptOss,
+    &kMamba, &kMamba2,   &kJamba,
 };
 
 }  // namespace

@@ -7,20 +7,6 @@
 
 namespace smelt {
 
-absl::StatusOr<uint64_t> ReadWindowSize(const FamilyContext& context, uint64_t absent) {
-  SMELT_ASSIGN_OR_RETURN(const auto window, context.config.Count("sliding_window", 0, 1u << 30));
-  const bool is_null = context.config.value().Find("sliding_window") != nullptr && !window;
-  return is_null ? 0 : window.value_or(absent);
-}
-
-absl::Status ReadWindowOfAllLayers(FamilyContext& context, uint64_t absent) {
-  SMELT_ASSIGN_OR_RETURN(const uint64_t size, ReadWindowSize(context, absent));
-  if (size == 0) return absl::OkStatus();
-  context.hyper.Set("window", static_cast<double>(size));
-  context.windowed.assign(std::min<uint64_t>(context.hyper("layers"), 1 << 16), true);
-  return absl::OkStatus();
-}
-
 void WriteExpertNormalization(FamilyContext& context) {
   const bool normalize = context.hyper.flag("norm_topk_prob");
   const Architecture& architecture = context.family.architecture;

@@ -28,6 +28,7 @@ constexpr HyperRule kHypers[] = {
     {"eps", "norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
     Tied(true),
     Flag("bias", "use_bias", true),
+    Window(kAbsent),
 };
 
 // The first releases name the norm and the MLP, of which there is one kind.
@@ -73,19 +74,22 @@ constexpr TensorRule kTensors[] = {
 absl::Status Derive(FamilyContext& context) {
   if (!context.hyper.flag("bias"))
     context.differences.push_back("cannot load this architecture without biases");
-  return ReadWindowOfAllLayers(context, 0);
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 const Family kStarcoder2 = {
     .names = kNames,
+    .model_type = "starcoder2",
     .architecture = kStarcoder2Architecture,
     .hypers = kHypers,
     .fixed = kFixed,
     .keys = kKeys,
     .tensors = kTensors,
     .activation = "gelu_pytorch_tanh",
+    .windowed = IsWindowGiven,
+    .layer_types = LayerTypes::kUnheeded,
     .derive = Derive,
 };
 

@@ -126,6 +126,7 @@ constexpr HyperRule kMistralHypers[] = {
     {"context", "max_position_embeddings|max_seq_len", HyperKind::kCount, Default(131072), 1,
      1 << 30},
     Flag("tied", "tied_embeddings", false),
+    Window(kAbsent),
 };
 
 constexpr FixedRule kMistralFixed[] = {{"llama_4_scaling", "null"},
@@ -167,7 +168,6 @@ absl::Status DeriveMistral(FamilyContext& context) {
     context.sparse.assign(h("layers"), true);
   }
   if (context.config.Has("yarn")) SMELT_RETURN_IF_ERROR(ReadMistralYarn(context));
-  SMELT_RETURN_IF_ERROR(ReadWindowOfAllLayers(context, 0));
   // As mistral_inference takes it where params.json has none: the first models have a window.
   if (!context.config.Has("rope_theta")) {
     context.rope.full.theta = h.Has("window") ? 10000 : 1000000;
@@ -254,6 +254,7 @@ const Family kMistralNative = {
     .body = "",
     .head = "output.weight",
     .activation_key = "",
+    .windowed = IsWindowGiven,
     .derive = DeriveMistral,
 };
 
