@@ -1,0 +1,203 @@
+// Values of config.json that are honoured, or refused by name. What each means was looked up in
+// transformers 5.24 and tried there; where it raises, we refuse, or the comment says why not.
+#include <gtest/gtest.h>
+
+#include "lib/base/cat.h"
+#include "lib/model/layer_spec.h"
+#include "tests/model/small_folder.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+using testing::kLlamaConfig;
+using testing::LlamaTensors;
+
+struct ConfigCase {
+  std::string name, architecture, extra;
+  std::string refused;  ///< part of the error's sentence; empty = accepted
+};
+void PrintTo(const ConfigCase& c, std::ostream* out) { *out << c.name; }
+
+class ConfigValues : public ::testing::TestWithParam<ConfigCase> {};
+
+TEST_P(ConfigValues, AreHonouredOrRefusedByName) {
+  const testing::TempDir dir;
+  std::string sizes = kLlamaConfig;
+  if (GetParam().architecture.starts_with("Gemma"))  // always tied
+    sizes.replace(sizes.find("false"), 5, "true");
+  testing::WriteFolder(
+      dir.path(),
+      Cat(R"({"architectures":[")", GetParam().architecture, "\"],", GetParam().extra, sizes, "}"),
+      LlamaTensors(2, true));
+  auto opened = testing::OpenFolder(dir.path());
+  if (GetParam().refused.empty()) {
+    SMELT_ASSERT_OK(opened);
+    SMELT_EXPECT_OK(ReadModelSpec(*opened->source));
+    for (const std::string& note : opened->notes)
+      EXPECT_EQ(note.find("not known"), std::string::npos) << note;
+    return;
+  }
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(std::string(opened.status().message()).find(GetParam().refused), std::string::npos)
+      << opened.status().message();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Llama, ConfigValues,
+    ::testing::Values(
+        ConfigCase{"plain", "LlamaForCausalLM", "", ""},
+        ConfigCase{"partial_rotary", "LlamaForCausalLM", R"("partial_rotary_factor":0.5,)",
+                   "partial_rotary_factor"},
+        ConfigCase{"dynamic", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"dynamic","factor":2.0},)", ""},
+        ConfigCase{"proportional", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"proportional","factor":2.0},)", "proportional"},
+        ConfigCase{"interleaved", "LlamaForCausalLM", R"("rope_interleaved":true,)",
+                   "rope_interleaved"},
+        ConfigCase{"not_interleaved", "LlamaForCausalLM", R"("rope_interleaved":false,)", ""},
+        ConfigCase{"quick_gelu", "LlamaForCausalLM", R"("hidden_act":"quick_gelu",)", "hidden_act"},
+        ConfigCase{"mxfp4", "GptOssForCausalLM",
+                   R"("quantization_config":{"quant_method":"mxfp4"},)", "mxfp4"},
+        ConfigCase{"llama4", "Llama4ForCausalLM", "", "Llama4ForCausalLM"},
+        ConfigCase{"rope_key", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"linear","factor":2.0,"beta":1},)", "beta"},
+        ConfigCase{"linear", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"linear","factor":2.0},)", ""},
+        ConfigCase{"null_scaling", "LlamaForCausalLM",
+                   R"("rope_scaling":null,"rope_parameters":{"rope_theta":5000.0},)", ""},
+        ConfigCase{"two_thetas", "LlamaForCausalLM",
+                   R"("rope_theta":1e4,"rope_parameters":{"rope_theta":5000.0},)", "rope_theta"},
+        ConfigCase{"gelu", "LlamaForCausalLM", R"("hidden_act":"gelu",)", ""},
+        ConfigCase{"quantized", "LlamaForCausalLM",
+                   R"("quantization_config":{"quant_method":"gptq"},)", "gptq"},
+        ConfigCase{"mistral_bias", "MistralForCausalLM", R"("attention_bias":true,)",
+                   "attention_bias"},
+        ConfigCase{"mistral_no_window", "MistralForCausalLM", R"("sliding_window":null,)", ""}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Windows, ConfigValues,
+    ::testing::Values(
+        ConfigCase{"mistral_of_0", "MistralForCausalLM", R"("sliding_window":0,)",
+                   "sliding_window is 0"},
+        ConfigCase{"mixtral_of_0", "MixtralForCausalLM", R"("sliding_window":0,)",
+                   "sliding_window is 0"},
+        ConfigCase{"phi3_of_0", "Phi3ForCausalLM", R"("sliding_window":0,)", "sliding_window is 0"},
+        ConfigCase{"starcoder2_of_0", "Starcoder2ForCausalLM", R"("sliding_window":0,)",
+                   "sliding_window is 0"},
+        ConfigCase{"mistral_null_in_a_list", "MistralForCausalLM",
+                   R"("sliding_window":null,"layer_types":["sliding_attention","full_attention"],)",
+                   "sliding_window is null"},
+        // transformers makes a mask for windows that no layer has, and needs a size for it; without
+        // such layers the size changes nothing.
+        ConfigCase{"mistral_null_and_none", "MistralForCausalLM",
+                   R"("sliding_window":null,"layer_types":["full_attention","attention"],)", ""},
+        ConfigCase{
+            "qwen2_switched_off", "Qwen2ForCausalLM",
+            R"("use_sliding_window":false,"layer_types":["sliding_attention","full_attention"],)",
+            "sliding_window is switched off by use_sliding_window"},
+        ConfigCase{"qwen3_off_by_default", "Qwen3ForCausalLM",
+                   R"("sliding_window":5,"layer_types":["sliding_attention","full_attention"],)",
+                   "sliding_window is switched off by use_sliding_window"},
+        ConfigCase{"qwen2moe_null", "Qwen2MoeForCausalLM",
+                   R"("use_sliding_window":true,"sliding_window":null,)", "sliding_window is null"},
+        ConfigCase{"qwen2_null_switch", "Qwen2ForCausalLM", R"("use_sliding_window":null,)",
+                   "use_sliding_window is null"},
+        ConfigCase{"gemma3_null_period", "Gemma3ForCausalLM", R"("sliding_window_pattern":null,)",
+                   "sliding_window_pattern is null"},
+        ConfigCase{"unknown_word", "LlamaForCausalLM", R"("layer_types":["full","full"],)",
+                   "layer_types has full"},
+        ConfigCase{"unknown_word_where_unheeded", "MixtralForCausalLM",
+                   R"("layer_types":["full_attention","mamba"],)", "layer_types has mamba"},
+        ConfigCase{"too_few", "LlamaForCausalLM", R"("layer_types":["full_attention"],)",
+                   "layer_types has 1 entries"},
+        // transformers' forward pass of these ignores the list, its cache does not: they disagree.
+        ConfigCase{"llama_sliding", "LlamaForCausalLM",
+                   R"("layer_types":["sliding_attention","full_attention"],)",
+                   "layer_types has sliding_attention"},
+        ConfigCase{"olmo2_sliding", "Olmo2ForCausalLM",
+                   R"("layer_types":["sliding_attention","full_attention"],)",
+                   "layer_types has sliding_attention"},
+        ConfigCase{"llama_full", "LlamaForCausalLM",
+                   R"("layer_types":["full_attention","full_attention"],)", ""}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Null, ConfigValues,
+    ::testing::Values(
+        ConfigCase{"activation", "LlamaForCausalLM", R"("hidden_act":null,)", "hidden_act is null"},
+        ConfigCase{"activation_of_gemma2", "Gemma2ForCausalLM", R"("hidden_activation":null,)",
+                   "hidden_activation is null"},
+        ConfigCase{"flag", "LlamaForCausalLM", R"("attention_bias":null,)",
+                   "attention_bias is null"},
+        ConfigCase{"theta", "LlamaForCausalLM", R"("rope_theta":null,)", "rope_theta is null"},
+        ConfigCase{"theta_inside", "LlamaForCausalLM", R"("rope_parameters":{"rope_theta":null},)",
+                   "rope_theta is null"},
+        ConfigCase{"theta_of_windows", "Gemma3ForCausalLM", R"("rope_local_base_freq":null,)",
+                   "rope_local_base_freq is null"},
+        // The dictionary's counts, whatever stands beside it.
+        ConfigCase{"theta_beside", "LlamaForCausalLM",
+                   R"("rope_theta":null,"rope_parameters":{"rope_theta":5000.0},)", ""},
+        // These are null in the classes themselves.
+        ConfigCase{"head_dim", "LlamaForCausalLM", R"("head_dim":null,)", ""},
+        ConfigCase{"partial", "LlamaForCausalLM", R"("partial_rotary_factor":null,)", ""}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Whole, ConfigValues,
+    ::testing::Values(
+        ConfigCase{"model_type", "LlamaForCausalLM", R"("model_type":"llama",)", ""},
+        ConfigCase{"another", "LlamaForCausalLM", R"("model_type":"mistral",)",
+                   "model_type is mistral, but architectures says LlamaForCausalLM"},
+        ConfigCase{"unknown", "LlamaForCausalLM", R"("model_type":"Yi",)",
+                   "model_type is Yi, but architectures says LlamaForCausalLM"},
+        ConfigCase{"of_the_whole", "Gemma3ForCausalLM", R"("model_type":"gemma3",)",
+                   "model_type is gemma3, but architectures says Gemma3ForCausalLM"},
+        ConfigCase{"ministral", "MinistralForCausalLM", R"("model_type":"ministral",)", ""},
+        ConfigCase{"part", "LlamaForCausalLM", R"("text_config":{"hidden_size":8},)",
+                   "text_config is there"},
+        ConfigCase{"no_part", "Gemma3ForConditionalGeneration", "", "text_config"},
+        ConfigCase{"kinds_of_rotation", "LlamaForCausalLM",
+                   R"("rope_parameters":{"full_attention":{"rope_theta":5000.0}},)",
+                   "rope_parameters has full_attention"},
+        ConfigCase{"both_ways", "LlamaForCausalLM", R"("is_causal":false,)", "is_causal"},
+        ConfigCase{"one_way", "LlamaForCausalLM", R"("is_causal":true,)", ""},
+        ConfigCase{"layers_of_their_own", "LlamaForCausalLM",
+                   R"("per_layer_config":{"0":{"num_key_value_heads":1}},)", "per_layer_config"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(WindowTest, AbsentNullAndGiven) {
+  const std::vector<std::pair<std::string, uint64_t>> cases = {
+      {"", 4096}, {R"("sliding_window":null,)", 0}, {R"("sliding_window":7,)", 7}};
+  for (const auto& [extra, window] : cases) {
+    const testing::TempDir dir;
+    testing::WriteFolder(
+        dir.path(), Cat(R"({"architectures":["MistralForCausalLM"],)", extra, kLlamaConfig, "}"),
+        LlamaTensors(2, true));
+    auto opened = testing::OpenFolder(dir.path());
+    SMELT_ASSERT_OK(opened);
+    auto spec = ReadModelSpec(*opened->source);
+    SMELT_ASSERT_OK(spec);
+    EXPECT_EQ(std::get<Attention>(spec->layers[1].mixer).window, window) << extra;
+  }
+}
+
+// transformers' AutoConfig reads a Mistral with layer_types as a Ministral.
+TEST(WindowTest, LayerTypesOfAMistral) {
+  const testing::TempDir dir;
+  testing::WriteFolder(
+      dir.path(),
+      Cat(R"({"architectures":["MistralForCausalLM"],"model_type":"mistral","sliding_window":7,)",
+          R"("layer_types":["full_attention","sliding_attention"],)", kLlamaConfig, "}"),
+      LlamaTensors(2, true));
+  auto opened = testing::OpenFolder(dir.path());
+  SMELT_ASSERT_OK(opened);
+  auto spec = ReadModelSpec(*opened->source);
+  SMELT_ASSERT_OK(spec);
+  EXPECT_EQ(std::get<Attention>(spec->layers[0].mixer).window, 0u);
+  EXPECT_EQ(std::get<Attention>(spec->layers[1].mixer).window, 7u);
+}
+
+}  // namespace
+}  // namespace smelt

@@ -1,0 +1,74 @@
+#include "tests/model/small_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "lib/base/cat.h"
+#include "lib/base/json.h"
+#include "tests/testing/testing.h"
+
+namespace smelt::testing {
+
+FolderTensor Counting(std::vector<uint64_t> shape, float start) {
+  uint64_t n = 1;
+  for (uint64_t extent : shape) n *= extent;
+  FolderTensor tensor{std::move(shape), std::vector<float>(n)};
+  for (uint64_t i = 0; i < n; ++i) tensor.values[i] = start + static_cast<float>(i);
+  return tensor;
+}
+
+void WriteFolder(const std::string& folder, const std::string& config,
+                 const FolderTensors& tensors) {
+  std::string header = "{", data;
+  for (const auto& [name, tensor] : tensors) {
+    std::string shape;
+    for (uint64_t extent : tensor.shape) shape += Cat(shape.empty() ? "" : ",", extent);
+    header +=
+        Cat(header.size() > 1 ? "," : "", JsonQuote(name), ":{\"dtype\":\"F32\",\"shape\":[", shape,
+            "],\"data_offsets\":[", data.size(), ",", data.size() + tensor.values.size() * 4, "]}");
+    data.append(reinterpret_cast<const char*>(tensor.values.data()), tensor.values.size() * 4);
+  }
+  header += "}";
+  std::string file(8, '\0');
+  const uint64_t length = header.size();
+  std::memcpy(file.data(), &length, 8);
+  WriteFile(folder + "/model.safetensors", file + header + data);
+  WriteFile(folder + "/config.json", config);
+}
+
+absl::StatusOr<OpenedModel> OpenFolder(const std::string& folder) {
+  OpenOptions options;
+  options.vocabulary = false;
+  return OpenModel(folder, options);
+}
+
+std::vector<float> ReadTensor(const ModelSource& source, const std::string& name) {
+  const int index = source.Find(name);
+  EXPECT_GE(index, 0) << name;
+  if (index < 0) return {};
+  const Shape& shape = source.tensors()[index].shape;
+  std::vector<float> values(shape.elements());
+  SMELT_EXPECT_OK(source.ReadRows(index, 0, shape.rows(), values.data()));
+  return values;
+}
+
+FolderTensors LlamaTensors(uint64_t layers, bool lm_head) {
+  FolderTensors t;
+  t["model.embed_tokens.weight"] = Counting({10, 8}, 0);
+  t["model.norm.weight"] = Counting({8}, 1);
+  if (lm_head) t["lm_head.weight"] = Counting({10, 8}, 5);
+  for (uint64_t i = 0; i < layers; ++i) {
+    const std::string p = Cat("model.layers.", i, ".");
+    t[p + "input_layernorm.weight"] = Counting({8}, 1);
+    t[p + "post_attention_layernorm.weight"] = Counting({8}, 1);
+    for (const char* name : {"q", "k", "v", "o"})
+      t[Cat(p, "self_attn.", name, "_proj.weight")] = Counting({8, 8}, 2);
+    t[p + "mlp.gate_proj.weight"] = Counting({6, 8}, 3);
+    t[p + "mlp.up_proj.weight"] = Counting({6, 8}, 4);
+    t[p + "mlp.down_proj.weight"] = Counting({8, 6}, 5);
+  }
+  return t;
+}
+
+}  // namespace smelt::testing
