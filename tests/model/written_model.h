@@ -28,6 +28,8 @@ class Published {
 
   /// What conversion must say of llama.cpp, a part of each statement.
   std::vector<std::string> differences;
+  /// What it must say besides, a part of each note.
+  std::vector<std::string> notes;
 
  private:
   struct Tensor {
