@@ -160,12 +160,12 @@ constexpr TensorRule kGemmaTensors[] = {
     {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
 };
 
-bool HasQkNorm(const FamilyContext& context, uint64_t) {
+// What tells Gemma 3 from Gemma 2.
+bool IsThird(const FamilyContext& context, uint64_t) {
   return context.family.architecture.qk_norm == QkNorm::kPerHead;
 }
-
 bool HasOutput(const FamilyContext& context, uint64_t layer) {
-  return &context.family == &kGemma3 && IsUntied(context, layer);
+  return IsThird(context, layer) && IsUntied(context, layer);
 }
 
 constexpr TensorRule kGemma23Tensors[] = {
@@ -182,10 +182,10 @@ constexpr TensorRule kGemma23Tensors[] = {
      TensorOp::kCopy, "attention_bias"},
     {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
      TensorOp::kCopy, "attention_bias"},
-    If(HasQkNorm, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim",
-                   "", TensorOp::kAddOne}),
-    If(HasQkNorm, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim",
-                   "", TensorOp::kAddOne}),
+    If(IsThird, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim",
+                 "", TensorOp::kAddOne}),
+    If(IsThird, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim",
+                 "", TensorOp::kAddOne}),
     {"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
      "", TensorOp::kAddOne},
     {"blk.*.ffn_norm.weight", "model.layers.*.pre_feedforward_layernorm.weight", "width", "",
@@ -269,7 +269,7 @@ const Family kGemma3Conditional = {
     .model_type = "gemma3",
     .architecture = kGemma3Architecture,
     .hypers = kGemma3ConditionalHypers,
-    .fixed = kFixed,
+    .fixed = kGemma3Fixed,
     .keys = kGemma3Keys,
     .tensors = kGemma23Tensors,
     .part = "text_config",
