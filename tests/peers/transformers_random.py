@@ -47,7 +47,8 @@ class Draw(random.Random):
         return self.choice([1, 2, 5, 9, 16, 31, 64])
 
     def layer_types(self, layers):
-        return [self.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
+        full = self.choice(["full_attention", "full_attention", "attention"])  # the last is an older word for it
+        return [self.choice([full, "sliding_attention"]) for _ in range(layers)]
 
     def theta(self):
         return self.choice([10000.0, 500.0, 1000000.0, 150000, 25000.5])
@@ -134,9 +135,25 @@ def mistral(draw, old):
     _, _, size = draw.heads(c, null=False)
     if draw.maybe(0.85):
         c["sliding_window"] = draw.choice([None, draw.window(), draw.window()])
+    if c.get("sliding_window", 4096) and draw.maybe(0.3):  # with the list, transformers takes it for a Ministral
+        c["layer_types"], c["head_dim"] = draw.layer_types(c["num_hidden_layers"]), size
     act(draw, c)
     put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
     return c
+
+
+def ministral(draw, old):
+    c = mistral(draw, old)
+    if c.get("sliding_window", 4096) is None:  # which transformers' Ministral cannot do
+        c["sliding_window"] = draw.window()
+    c.setdefault("head_dim", c["hidden_size"] // c["num_attention_heads"])
+    return c
+
+
+def unheeded_types(draw, c):
+    """A list that the class checks and does not use."""
+    if draw.maybe(0.25):
+        c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
 
 
 def mixtral(draw, old):
@@ -147,6 +164,7 @@ def mixtral(draw, old):
     c["num_experts_per_tok"] = draw.randint(1, c["num_local_experts"])
     if draw.maybe():
         c["sliding_window"] = draw.choice([None, draw.window()])
+    unheeded_types(draw, c)
     act(draw, c)
     put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
     return c
@@ -210,6 +228,7 @@ def qwen3moe(draw, old):
     c = common(draw)
     _, _, size = draw.heads(c, null=False)
     qwen_windows(draw, c, types=False)
+    unheeded_types(draw, c)
     qwen_experts(draw, c)
     if draw.maybe(0.6):
         c["attention_bias"] = draw.maybe()
@@ -275,6 +294,41 @@ def gemma3(draw, old):
                                 "sliding_attention": {"rope_type": "default", "rope_theta": draw.theta()}}
         if draw.maybe(0.3):
             c["rope_parameters"]["sliding_attention"].update(rope(draw, ["linear", "yarn"], c["head_dim"]))
+        gemma3_leftovers(draw, c)
+    return c
+
+
+def gemma3_leftovers(draw, c):
+    """What transformers tolerates: flat parameters instead of those by kind or beside them, rope_scaling on top."""
+    way = draw.choice(["", "", "", "flat", "beside", "on top"])
+    flat = {"rope_type": "linear", "factor": draw.choice([2.0, 8.0])}
+    if way == "flat":
+        c["rope_parameters"] = {**flat, "rope_theta": draw.theta()}
+        if draw.maybe():
+            c["rope_theta"] = draw.theta()
+    elif way == "beside":
+        c["rope_parameters"].update(flat)
+    elif way == "on top":
+        c["rope_parameters"]["full_attention"] = {"rope_theta": draw.theta()}
+        c["rope_scaling"] = flat
+
+
+def gemma3_vision(draw, old):
+    """The text part of a model with a vision part; what the whole says besides counts for nothing, but for the tie."""
+    text = gemma3(draw, old)
+    text.pop("tie_word_embeddings", None)
+    if draw.maybe(0.3):
+        text["tie_word_embeddings"] = draw.maybe()
+    c = {"text_config": text, "mm_tokens_per_image": 4,
+         "vision_config": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+                           "patch_size": 14}}
+    if draw.maybe():
+        c["tie_word_embeddings"] = draw.maybe()
+    for key, values in {"rms_norm_eps": [0.1], "rope_theta": [77.0], "final_logit_softcapping": [2.0], "query_pre_attn_scalar": [3]}.items():
+        if draw.maybe(0.3):
+            c[key] = draw.choice(values)
+            if draw.maybe():
+                text.pop(key, None)
     return c
 
 
@@ -290,6 +344,7 @@ def phi3(draw, old):
     long = draw.maybe(0.7)
     if long:
         c["original_max_position_embeddings"] = draw.choice([32, 64, 89, 90, 91, 256])
+    unheeded_types(draw, c)
     act(draw, c)
     put_rope(draw, c, rope(draw, ["longrope"] if long else ["default"], dims), draw.theta(), old)
     if long and old and draw.maybe(0.5):
@@ -361,6 +416,7 @@ def starcoder2(draw, old):
         c["norm_epsilon"] = draw.choice([1e-5, 1e-2])
     if draw.maybe(0.3):
         del c["tie_word_embeddings"]
+    unheeded_types(draw, c)
     act(draw, c)
     put_rope(draw, c, rope(draw, ALL_ROPE, size), draw.theta(), old)
     return c
@@ -398,6 +454,7 @@ def gpt_oss(draw, old):
 FAMILIES = {
     "llama": (llama, "llama", "LlamaForCausalLM", "llama"),
     "mistral": (mistral, "mistral", "MistralForCausalLM", "mistral"),
+    "ministral": (ministral, "ministral", "MinistralForCausalLM", "mistral"),
     "mixtral": (mixtral, "mixtral", "MixtralForCausalLM", "mixtral"),
     "qwen2": (qwen2, "qwen2", "Qwen2ForCausalLM", "qwen2"),
     "qwen2moe": (qwen2moe, "qwen2_moe", "Qwen2MoeForCausalLM", "qwen2"),
@@ -406,6 +463,7 @@ FAMILIES = {
     "gemma": (gemma, "gemma", "GemmaForCausalLM", "gemma"),
     "gemma2": (gemma2, "gemma2", "Gemma2ForCausalLM", "gemma"),
     "gemma3": (gemma3, "gemma3_text", "Gemma3ForCausalLM", "gemma"),
+    "gemma3-vision": (gemma3_vision, "gemma3", "Gemma3ForConditionalGeneration", "gemma"),
     "phi3": (phi3, "phi3", "Phi3ForCausalLM", "llama-spm"),
     "gpt2": (gpt2, "gpt2", "GPT2LMHeadModel", "gpt2"),
     "gptneox": (gptneox, "gpt_neox", "GPTNeoXForCausalLM", "gptneox"),
