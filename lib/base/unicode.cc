@@ -124,29 +124,41 @@ char32_t Compose(char32_t a, char32_t b) {
   return hit ? found->composed : 0;
 }
 
-void SortMarks(std::u32string& text) {
+// What both kinds of sequences, of code points and of such with their origins, have in common.
+char32_t& Point(char32_t& c) { return c; }
+char32_t& Point(NormalizedChar& c) { return c.code_point; }
+void Absorb(char32_t&, const char32_t&) {}
+void Absorb(NormalizedChar& into, const NormalizedChar& other) { into.change += other.change - 1; }
+
+template <typename Text>
+void SortMarks(Text& text) {
+  using Char = typename Text::value_type;
   for (size_t i = 0; i < text.size();) {
-    if (CombiningClass(text[i]) == 0) {
+    if (CombiningClass(Point(text[i])) == 0) {
       ++i;
       continue;
     }
     size_t end = i + 1;
-    while (end < text.size() && CombiningClass(text[end]) != 0) ++end;
-    std::stable_sort(text.begin() + i, text.begin() + end,
-                     [](char32_t a, char32_t b) { return CombiningClass(a) < CombiningClass(b); });
+    while (end < text.size() && CombiningClass(Point(text[end])) != 0) ++end;
+    std::stable_sort(text.begin() + static_cast<std::ptrdiff_t>(i),
+                     text.begin() + static_cast<std::ptrdiff_t>(end), [](Char a, Char b) {
+                       return CombiningClass(Point(a)) < CombiningClass(Point(b));
+                     });
     i = end;
   }
 }
 
-void ComposeAll(std::u32string& text) {
+template <typename Text>
+void ComposeAll(Text& text) {
   size_t out = 0;
   size_t starter = SIZE_MAX;
   int previous_class = -1;  // of what stands between the starter and here; -1: nothing
-  for (const char32_t c : text) {
-    const int combining_class = CombiningClass(c);
+  for (auto c : text) {
+    const int combining_class = CombiningClass(Point(c));
     if (starter != SIZE_MAX && previous_class < combining_class) {
-      if (const char32_t composed = Compose(text[starter], c); composed != 0) {
-        text[starter] = composed;
+      if (const char32_t composed = Compose(Point(text[starter]), Point(c)); composed != 0) {
+        Point(text[starter]) = composed;
+        Absorb(text[starter], c);
         continue;
       }
     }
@@ -158,7 +170,7 @@ void ComposeAll(std::u32string& text) {
     }
     text[out++] = c;
   }
-  text.resize(out);
+  text.erase(text.begin() + static_cast<std::ptrdiff_t>(out), text.end());
 }
 
 // Code points that composition may change or move. A text without them is in form NFC as it is.
@@ -248,6 +260,22 @@ std::string Normalize(std::string_view text, NormalForm form) {
       NormalizeStretch(stretch, form, out);
     }
   }
+  return out;
+}
+
+std::vector<NormalizedChar> NormalizeWithChanges(std::string_view text, NormalForm form) {
+  const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
+  std::vector<NormalizedChar> out;
+  std::u32string parts;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Char c = DecodeUtf8(text.substr(i, 4));
+    parts.clear();
+    Decompose(c.code_point, compatible, parts);
+    for (size_t k = 0; k < parts.size(); ++k) out.push_back({parts[k], k == 0 ? 0 : 1});
+    i += c.length;
+  }
+  SortMarks(out);
+  if (form == NormalForm::kNfc || form == NormalForm::kNfkc) ComposeAll(out);
   return out;
 }
 

@@ -47,6 +47,14 @@ enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 /// `text` is valid UTF-8. Linear apart from the sorting of marks within one character.
 std::string Normalize(std::string_view text, NormalForm form);
 
+/// A character of a normal form and how the library counts its origin: `change` 0 replaces one
+/// character of the text, -n that one and the n next, 1 none (it belongs to the one before).
+struct NormalizedChar {
+  char32_t code_point;
+  int change;
+};
+std::vector<NormalizedChar> NormalizeWithChanges(std::string_view text, NormalForm form);
+
 /// Lower case, code point by code point (no context rules).
 void AppendLowercase(std::string& out, char32_t code_point);
 

@@ -85,14 +85,17 @@ absl::Status AddedTokenMatcher::Split(
         (EndsWithWord(text.substr(0, begin)) || StartsWithWord(text.substr(end))))
       continue;
     // A stretch of spaces is walked once, also where tokens are made of spaces themselves.
-    if (token.lstrip && done < begin) begin = done + SpaceAtEnd(text.substr(done, begin - done));
+    if (token.lstrip) {
+      begin = done < begin ? done + SpaceAtEnd(text.substr(done, begin - done)) : done;
+    }
     if (token.rstrip) {
       if (end >= spaces_end) spaces_end = end + SpaceAtStart(text.substr(end));
       end = spaces_end;
     }
     if (done < begin) SMELT_RETURN_IF_ERROR(emit(text.substr(done, begin - done), -1));
-    SMELT_RETURN_IF_ERROR(emit(text.substr(begin, end - begin), token.id));
-    done = end;
+    // A token whose spaces another one has taken, all of it spaces itself, is none.
+    if (begin < end) SMELT_RETURN_IF_ERROR(emit(text.substr(begin, end - begin), token.id));
+    done = std::max(begin, end);
   }
   if (done < text.size()) SMELT_RETURN_IF_ERROR(emit(text.substr(done), -1));
   return absl::OkStatus();

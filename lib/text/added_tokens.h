@@ -20,6 +20,7 @@ struct AddedToken {
   bool rstrip = false;
   bool normalized = false;
   bool special = false;
+  bool outside = false;  ///< the model itself does not have it
 };
 
 /// Splits text at added tokens as the `tokenizers` library does: the leftmost, of those the

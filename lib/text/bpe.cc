@@ -90,6 +90,8 @@ class Bpe : public Model {
     return absl::OkStatus();
   }
 
+  const MergeTable* merges() const override { return &merges_; }
+
  private:
   // Calls add(id) for what a word is made of before any merge.
   template <typename Add>

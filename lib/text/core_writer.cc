@@ -7,6 +7,7 @@
 #include "lib/base/status.h"
 #include "lib/text/blank_cuts.h"
 #include "lib/text/byte_level.h"
+#include "lib/text/merge_order.h"
 #include "lib/text/pipeline.h"
 #include "lib/text/pre_names.h"
 #include "lib/text/sentencepiece_core.h"
@@ -23,6 +24,8 @@ struct BlankRules {
   std::string prefix = "none";  // none, always, unless_present, first
   std::vector<JsonValue> other_normalizers;
   bool maps_spaces = false;
+  bool in_normalizer = false;  // the mapping, and the prefix
+  bool splits = false;         // before every U+2581
 };
 
 bool IsBlankReplace(const JsonValue& step) {
@@ -61,7 +64,7 @@ absl::StatusOr<BlankRules> BlankRulesOf(const JsonValue& json) {
   Flatten(json.Find("pre_tokenizer"), "pretokenizers", steps);
   for (const JsonValue* n : normalizers) {
     if (IsBlankReplace(*n)) {
-      rules.maps_spaces = true;
+      rules.maps_spaces = rules.in_normalizer = true;
     } else if (TextOf(*n, "type") == "Prepend" && TextOf(*n, "prepend") == kBlank &&
                !rules.maps_spaces) {
       rules.prefix = "always";
@@ -88,8 +91,7 @@ absl::StatusOr<BlankRules> BlankRulesOf(const JsonValue& json) {
     const bool always =
         scheme.empty() ? FlagOf(*step, "add_prefix_space", true) : scheme == "always";
     rules.prefix = scheme == "first" ? "first" : always ? "unless_present" : "none";
-    // Splitting at U+2581 is the vocabulary's own business as long as no token crosses it; the
-    // self-test sees it otherwise.
+    rules.splits = FlagOf(*step, "split", true);
   }
   if (!rules.maps_spaces) return NoForm("nothing maps spaces to U+2581");
   return rules;
@@ -222,7 +224,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   std::vector<JsonValue> others;
   for (const JsonValue* n : normalizers) others.push_back(*n);
   SMELT_RETURN_IF_ERROR(WriteNormalizers(others, after, notes));
-  WriteAddedFlags(p.added(), true, after);
+  WriteAddedFlags(p.added(), AddedTo::kByteLevel, after);
   if (!exact && options.pre.empty())
     after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
   const PreTokenizerName* known = FindPreTokenizer(name);
@@ -266,16 +268,65 @@ std::vector<float> MergeScores(const Pipeline& p) {
 }
 
 // The converter gives added tokens a score that says nothing. Where merges make such a token, that
-// would change their order.
-void WriteMergeScores(const Pipeline& p, Metadata& after) {
+// would change their order. Returns the scores that count.
+std::vector<float> WriteMergeScores(const Pipeline& p, const VocabularyArrays& arrays,
+                                    Metadata& after) {
   std::vector<float> scores = MergeScores(p);
   for (const AddedToken& token : p.added()) {
     const auto id = static_cast<size_t>(token.id);
     if (id < scores.size() && scores[id] != kAddedScore) {
-      after.Set("smelt.tokenizer.scores", std::move(scores));
-      return;
+      after.Set("smelt.tokenizer.scores", scores);
+      return scores;
     }
   }
+  for (size_t id = 0; id < std::min(scores.size(), arrays.size()); ++id)
+    scores[id] = arrays.score(static_cast<int32_t>(id));
+  return scores;
+}
+
+// Merging by score joins whatever makes a token. Where the tokenizer's list of merges means
+// something else, our engine gets the list.
+void WriteListedMerges(const Pipeline& p, const VocabularyArrays& arrays,
+                       const std::vector<float>& scores, Metadata& after,
+                       std::vector<std::string>& notes) {
+  const auto joinable = [&](int32_t id) {
+    const TokenType type =
+        static_cast<size_t>(id) < arrays.size() ? arrays.type(id) : TokenType::kUnused;
+    return type == TokenType::kNormal || type == TokenType::kUserDefined;
+  };
+  if (MergesFollowScores(p.tokens(), p.merges(), p.merge_table(), scores, joinable)) return;
+  std::vector<int32_t> ids;
+  ids.reserve(3 * p.merges().size());
+  for (size_t i = 0; i < p.merges().size(); ++i) {
+    const std::string whole = Cat(p.merges().Left(i), p.merges().Right(i));
+    ids.insert(ids.end(), {p.tokens().Find(p.merges().Left(i)),
+                           p.tokens().Find(p.merges().Right(i)), p.tokens().Find(whole)});
+  }
+  after.Set("smelt.tokenizer.merges", std::move(ids));
+  notes.push_back(
+      "llama.cpp merges whatever makes a token, the tokenizer only the pairs that it lists: it "
+      "encodes some text differently");
+}
+
+// True when a token that merges make crosses the place before a U+2581.
+bool CrossesBlank(const Pipeline& p) {
+  for (size_t i = 0; i < p.merges().size(); ++i) {
+    if (Cat(p.merges().Left(i), p.merges().Right(i)).find(kBlank, 1) != std::string::npos)
+      return true;
+  }
+  return false;
+}
+
+// What stands for a character that the vocabulary lacks must be its bytes; merging by score knows
+// one unknown token for a row of characters besides.
+absl::Status CheckBytes(const Pipeline& p) {
+  const JsonValue& m = *p.json().FindNonNull("model");
+  const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
+  const auto missing = std::find(bytes.begin(), bytes.end(), -1);
+  const bool fused = FlagOf(m, "fuse_unk", false) && p.tokens().Find(TextOf(m, "unk_token")) == 0;
+  if (missing == bytes.end() || fused) return absl::OkStatus();
+  return NoForm(
+      Cat("its BPE falls back to bytes, but has no token for byte ", missing - bytes.begin()));
 }
 
 // Without a SentencePiece model: a piece's score is minus the rank of the first merge that makes
@@ -311,22 +362,36 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
   if (!FlagOf(m, "byte_fallback", false))
     return NoForm("its BPE works on characters without falling back to bytes");
   if (FlagOf(m, "ignore_merges", false)) return NoForm("its SentencePiece-like BPE ignores merges");
-  SMELT_ASSIGN_OR_RETURN(const BlankRules rules, BlankRulesOf(p.json()));
+  SMELT_ASSIGN_OR_RETURN(BlankRules rules, BlankRulesOf(p.json()));
+  SMELT_RETURN_IF_ERROR(CheckBytes(p));
+  // Added tokens that are looked for in the normalized text see U+2581 where that puts it.
+  if (rules.in_normalizer && std::any_of(p.added().begin(), p.added().end(),
+                                         [](const AddedToken& t) { return t.normalized; })) {
+    std::vector<const JsonValue*> normalizers;
+    Flatten(p.json().Find("normalizer"), "normalizers", normalizers);
+    rules.other_normalizers.clear();
+    for (const JsonValue* n : normalizers) rules.other_normalizers.push_back(*n);
+    if (rules.prefix == "always") rules.prefix = "normalizer";
+  }
   out.Set("tokenizer.ggml.model", "llama");
   out.Set("tokenizer.ggml.pre", "default");
   VocabularyArrays arrays(RowsOf(options, p.size()));
+  std::vector<float> scores;
   if (p.pieces()) {
     FillFromPieces(*p.pieces(), options.declared, p.added(), arrays);
-    WriteMergeScores(p, after);
+    scores = WriteMergeScores(p, arrays, after);
   } else {
     FillFromMerges(p, arrays);
+    scores = MergeScores(p);
   }
+  WriteListedMerges(p, arrays, scores, after, notes);
   std::move(arrays).Write(true, out);
   if (rules.prefix == "none") after.Set("tokenizer.ggml.add_space_prefix", false);
-  if (rules.prefix == "unless_present" || rules.prefix == "first")
+  if (rules.prefix != "none" && rules.prefix != "always")
     after.Set("smelt.tokenizer.space_prefix", rules.prefix);
+  if (rules.splits && CrossesBlank(p)) after.Set("smelt.tokenizer.split_blanks", true);
   SMELT_RETURN_IF_ERROR(WriteNormalizers(rules.other_normalizers, after, notes));
-  WriteAddedFlags(p.added(), true, after);
+  WriteAddedFlags(p.added(), AddedTo::kPipeline, after);
   return absl::OkStatus();
 }
 
@@ -381,7 +446,7 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
   }
   if (!user_defined.empty()) after.Set("smelt.tokenizer.user_defined", std::move(user_defined));
   after.Set("smelt.tokenizer.source", "sentencepiece");
-  WriteAddedFlags(declared_, false, after);
+  WriteAddedFlags(declared_, AddedTo::kSentencePiece, after);
   return absl::OkStatus();
 }
 

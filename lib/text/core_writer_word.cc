@@ -133,7 +133,7 @@ absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& o
   after.Set("smelt.tokenizer.unknown_score",
             *std::min_element(scores_.begin(), scores_.end()) - 10.0);
   if (FlagOf(m, "byte_fallback", false)) after.Set("smelt.tokenizer.byte_fallback", true);
-  WriteAddedFlags(added_, true, after);
+  WriteAddedFlags(added_, AddedTo::kPipeline, after);
   notes.push_back(
       "llama.cpp segments Unigram vocabularies as SentencePiece does: ties and combining marks can "
       "come out differently there");
@@ -156,13 +156,16 @@ absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata&
   out.Set("tokenizer.ggml.pre",
           "jina-v2-en");  // the name that llama.cpp's table has for BERT's own splitting
   VocabularyArrays arrays(options.rows != 0 ? options.rows : size());
+  std::vector<int32_t> marked;  // continuations that look like beginnings
   for (size_t id = 0; id < tokens().size(); ++id) {
     const auto i = static_cast<int32_t>(id);
     if (!tokens().Has(i)) continue;
     const std::string_view text = tokens().Text(i);
     arrays.Set(i, text.starts_with("##") ? std::string(text.substr(2)) : Cat(kBlank, text),
                TokenType::kNormal);
+    if (text.starts_with("##") && text.substr(2).starts_with(kBlank)) marked.push_back(i);
   }
+  if (!marked.empty()) after.Set("smelt.tokenizer.continuations", std::move(marked));
   for (const AddedToken& token : added_) arrays.SetAdded(token, 0);
   std::move(arrays).Write(false, out);
   const JsonValue* normalizer = rest_.FindNonNull("normalizer");
@@ -185,6 +188,9 @@ absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata&
     after.Set("smelt.tokenizer.pre_tokenizer",
               pre == nullptr ? std::string("{\"type\":\"Sequence\",\"pretokenizers\":[]}")
                              : pre->ToText());
+    notes.push_back(
+        "llama.cpp splits text for WordPiece as BERT does, the tokenizer does not: it encodes text "
+        "differently");
   }
   after.Set("smelt.tokenizer.unknown_token",
             m.FindNonNull("unk_token") == nullptr ? std::string("[UNK]") : TextOf(m, "unk_token"));
@@ -196,7 +202,7 @@ absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata&
   const JsonValue* decoder = rest_.FindNonNull("decoder");
   if (decoder != nullptr && !FlagOf(*decoder, "cleanup", true))
     after.Set("smelt.tokenizer.cleanup", false);
-  WriteAddedFlags(added_, true, after);
+  WriteAddedFlags(added_, AddedTo::kPipeline, after);
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 #include "lib/text/base64.h"
 #include "lib/text/decoder.h"
 #include "lib/text/published.h"
+#include "lib/text/text_start.h"
 
 namespace smelt {
 
@@ -33,11 +34,11 @@ absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary)
     SMELT_ASSIGN_OR_RETURN(normalizer_, MakeNormalizer(&json, RegexEngine::kAny));
   }
   for (const AddedToken& token : vocabulary_.added) {
-    added_.emplace(token.id, token.special);
+    added_.emplace(token.id, Added{token.special, token.outside});
     std::string pattern = token.content;
     if (token.normalized && normalizer_ != nullptr) {
       SMELT_RETURN_IF_ERROR(normalizer_->Apply(pattern));
-      tokens_[static_cast<size_t>(token.id)] = pattern;  // what it decodes to
+      if (pattern != token.content) shown_.emplace(token.id, pattern);
     }
     (token.normalized ? normalized_ : raw_).Add(token, pattern);
   }
@@ -60,23 +61,22 @@ absl::StatusOr<std::vector<int32_t>> GgufBase::Encode(std::string_view text,
           out.push_back(id);
           return absl::OkStatus();
         }
-        const bool at_start = part.data() == text.data();
+        TextPiece rest{part, part.data() == text.data() ? StartOf(part) : 0};
         std::string normalized;
-        std::string_view rest = part;
         if (normalizer_ != nullptr) {
           normalized = part;
-          SMELT_RETURN_IF_ERROR(normalizer_->Apply(normalized));
-          rest = normalized;
+          SMELT_RETURN_IF_ERROR(normalizer_->Apply(normalized, rest.start));
+          rest.text = normalized;
         }
-        return normalized_.Split(rest, !options.parse_special,
-                                 [&](std::string_view fragment, int32_t added) -> absl::Status {
-                                   if (added < 0)
-                                     return EncodeFragment(
-                                         fragment, at_start && fragment.data() == rest.data(),
-                                         *lease, out);
-                                   out.push_back(added);
-                                   return absl::OkStatus();
-                                 });
+        return normalized_.Split(
+            rest.text, !options.parse_special,
+            [&](std::string_view fragment, int32_t added) -> absl::Status {
+              const auto begin = static_cast<size_t>(fragment.data() - rest.text.data());
+              if (added < 0)
+                return EncodeFragment(rest.Part(begin, begin + fragment.size()), *lease, out);
+              out.push_back(added);
+              return absl::OkStatus();
+            });
       }));
   if (options.add_special && vocabulary_.add_eos && vocabulary_.eos >= 0)
     out.push_back(vocabulary_.eos);
@@ -89,7 +89,7 @@ std::string GgufBase::Decode(const std::vector<int32_t>& ids, const DecodeOption
   for (const int32_t id : ids) {
     if (!Known(id)) continue;
     const auto added = added_.find(id);
-    if (added != added_.end() && added->second && !options.show_special) continue;
+    if (added != added_.end() && added->second.special && !options.show_special) continue;
     AppendDecoded(id, first, out);
     first = false;
   }

@@ -10,6 +10,7 @@
 #include "lib/text/added_tokens.h"
 #include "lib/text/gguf_vocabulary.h"
 #include "lib/text/normalizer.h"
+#include "lib/text/pre_tokenizer.h"
 #include "lib/text/tokenizer.h"
 #include "lib/text/word_cache.h"
 
@@ -33,8 +34,8 @@ class GgufBase : public Tokenizer {
   /// Used when the keys hold none.
   absl::Status SetNormalizer(const JsonValue& json);
 
-  /// One stretch of text without added tokens. `at_start`: nothing lies before it.
-  virtual absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+  /// One stretch of text without added tokens.
+  virtual absl::Status EncodeFragment(TextPiece piece, WordCache& cache,
                                       std::vector<int32_t>& out) const = 0;
   /// Appends what a token decodes to; `first`: no token was shown before it.
   virtual void AppendDecoded(int32_t id, bool first, std::string& out) const = 0;
@@ -42,15 +43,29 @@ class GgufBase : public Tokenizer {
   virtual void FinishDecode(std::string& text) const;
 
   const std::string& Text(int32_t id) const { return tokens_[static_cast<size_t>(id)]; }
+  /// What a token decodes to: of normalized added tokens, the text that was found.
+  const std::string& Shown(int32_t id) const {
+    const auto shown = shown_.find(id);
+    return shown == shown_.end() ? Text(id) : shown->second;
+  }
   TokenType Type(int32_t id) const { return vocabulary_.types[static_cast<size_t>(id)]; }
   bool Known(int32_t id) const { return id >= 0 && static_cast<size_t>(id) < tokens_.size(); }
   bool IsAdded(int32_t id) const { return added_.contains(id); }
+  /// Found as an added token only, never as text.
+  bool IsOutside(int32_t id) const {
+    const auto added = added_.find(id);
+    return added != added_.end() && added->second.outside;
+  }
 
   GgufVocabulary vocabulary_;
   std::vector<std::string> tokens_;
 
  private:
-  std::unordered_map<int32_t, bool> added_;  ///< id -> special
+  struct Added {
+    bool special, outside;
+  };
+  std::unordered_map<int32_t, Added> added_;
+  std::unordered_map<int32_t, std::string> shown_;
   AddedTokenMatcher raw_, normalized_;
   std::unique_ptr<Normalizer> normalizer_;
   mutable CachePool caches_;

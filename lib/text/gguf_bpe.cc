@@ -32,7 +32,7 @@ class GgufBpe : public GgufBase {
   }
 
  protected:
-  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+  absl::Status EncodeFragment(TextPiece whole, WordCache& cache,
                               std::vector<int32_t>& out) const override {
     const auto word = [&](TextPiece piece) {
       if (cache.Append(piece.text, out)) return absl::OkStatus();
@@ -41,12 +41,11 @@ class GgufBpe : public GgufBase {
       cache.Insert(piece.text, std::span<const int32_t>(out).subspan(before));
       return absl::OkStatus();
     };
-    const TextPiece whole{text, at_start};
     return splits_ == nullptr ? word(whole) : splits_->Split(whole, word);
   }
 
   void AppendDecoded(int32_t id, bool, std::string& out) const override {
-    if (!AppendBytesOfLevel(out, Text(id))) out += Text(id);
+    if (!AppendBytesOfLevel(out, Shown(id))) out += Shown(id);
   }
 
  private:
@@ -77,12 +76,14 @@ class GgufBpe : public GgufBase {
     for (const std::string& token : tokens_) bytes += token.size();
     table_.Reserve(tokens_.size(), bytes);
     std::string raw;
-    for (size_t i = 0; i < tokens_.size(); ++i) {
-      const auto id = static_cast<int32_t>(i);
-      if (Type(id) == TokenType::kUnused) continue;
-      raw.clear();
-      if (mapped_ || !AppendBytesOfLevel(raw, tokens_[i])) raw = tokens_[i];
-      table_.Add(id, raw);  // of two with one text the first counts
+    for (const bool added : {false, true}) {  // of two with one text the first counts
+      for (size_t i = 0; i < tokens_.size(); ++i) {
+        const auto id = static_cast<int32_t>(i);
+        if (Type(id) == TokenType::kUnused || IsAdded(id) != added || IsOutside(id)) continue;
+        raw.clear();
+        if (mapped_ || !AppendBytesOfLevel(raw, tokens_[i])) raw = tokens_[i];
+        table_.Add(id, raw);
+      }
     }
     single_.fill(-1);
     for (int b = 0; b < 256; ++b) {
@@ -148,7 +149,7 @@ class GgufBpe : public GgufBase {
 
   void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
     if (ignore_merges_) {
-      if (const int32_t id = table_.Find(word); id >= 0 && !IsAdded(id)) {
+      if (const int32_t id = table_.Find(word); id >= 0) {
         out.push_back(id);
         return;
       }

@@ -9,6 +9,7 @@
 #include "lib/base/utf8.h"
 #include "lib/text/blank_cuts.h"
 #include "lib/text/gguf_base.h"
+#include "lib/text/merges.h"
 #include "lib/text/model.h"
 #include "lib/text/spm_bpe.h"
 #include "lib/text/spm_normalizer.h"
@@ -39,7 +40,7 @@ class GgufSentencePiece : public GgufBase {
     table_.Reserve(tokens_.size(), bytes);
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
-      if (Type(id) == TokenType::kUnused && !native_) continue;
+      if ((Type(id) == TokenType::kUnused && !native_) || IsOutside(id)) continue;
       table_.Add(id, tokens_[i]);
       has_unused_ = has_unused_ || Type(id) == TokenType::kUnused;
     }
@@ -57,20 +58,21 @@ class GgufSentencePiece : public GgufBase {
       if (bytes_[b] >= 0) byte_of_.emplace(bytes_[b], static_cast<char>(b));
     }
     cuts_ = BlankCuts(table_);
-    return absl::OkStatus();
+    return SetupMerges(metadata);
   }
 
  protected:
-  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+  absl::Status EncodeFragment(TextPiece piece, WordCache& cache,
                               std::vector<int32_t>& out) const override {
+    const std::string_view text = piece.text;
     std::string normalized;
     if (native_) {
       normalized = normalizer_.Apply(text, frozen_);
     } else {
-      const bool prefix =
-          prefix_ == SpacePrefix::kAlways || ((prefix_ == SpacePrefix::kUnlessPresent ||
-                                               (prefix_ == SpacePrefix::kFirst && at_start)) &&
-                                              !text.starts_with(' ') && !text.starts_with(kBlank));
+      const bool prefix = prefix_ == SpacePrefix::kAlways ||
+                          ((prefix_ == SpacePrefix::kUnlessPresent ||
+                            (prefix_ == SpacePrefix::kFirst && piece.start > 0)) &&
+                           !text.starts_with(' ') && !text.starts_with(kBlank));
       if (prefix) normalized = kBlank;
       for (const char c : text) {
         if (c == ' ') {
@@ -80,13 +82,24 @@ class GgufSentencePiece : public GgufBase {
         }
       }
     }
-    return cuts_.Split(table_, normalized, [&](std::string_view word) {
+    const auto encode = [&](std::string_view word) {
       if (cache.Append(word, out)) return absl::OkStatus();
       const size_t before = out.size();
-      EncodeWord(word, out);
+      if (listed_merges_) {
+        EncodeByMerges(word, out);
+      } else {
+        EncodeWord(word, out);
+      }
       cache.Insert(word, std::span<const int32_t>(out).subspan(before));
       return absl::OkStatus();
-    });
+    };
+    if (!split_blanks_) return cuts_.Split(table_, normalized, encode);
+    for (std::string_view rest = normalized; !rest.empty();) {
+      const size_t end = std::min(rest.find(kBlank, 1), rest.size());
+      SMELT_RETURN_IF_ERROR(encode(rest.substr(0, end)));
+      rest.remove_prefix(end);
+    }
+    return absl::OkStatus();
   }
 
   void AppendDecoded(int32_t id, bool first, std::string& out) const override {
@@ -100,10 +113,10 @@ class GgufSentencePiece : public GgufBase {
       return;
     }
     if (Type(id) == TokenType::kControl) {
-      out += Text(id);
+      out += Shown(id);
       return;
     }
-    std::string_view text = Text(id);
+    std::string_view text = Shown(id);
     const bool strips = native_ && remove_extra_ ? out.empty() : first;
     if (strips && strips_first_ && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
     while (!text.empty()) {
@@ -119,10 +132,11 @@ class GgufSentencePiece : public GgufBase {
                            metadata.BoolOr("tokenizer.ggml.add_space_prefix", true));
     SMELT_ASSIGN_OR_RETURN(const std::string rule, metadata.StringOr("smelt.tokenizer.space_prefix",
                                                                      prefix ? "always" : "none"));
-    prefix_ = rule == "none"             ? SpacePrefix::kNone
-              : rule == "first"          ? SpacePrefix::kFirst
-              : rule == "unless_present" ? SpacePrefix::kUnlessPresent
-                                         : SpacePrefix::kAlways;
+    // "normalizer": smelt.tokenizer.normalizer puts it there.
+    prefix_ = rule == "none" || rule == "normalizer" ? SpacePrefix::kNone
+              : rule == "first"                      ? SpacePrefix::kFirst
+              : rule == "unless_present"             ? SpacePrefix::kUnlessPresent
+                                                     : SpacePrefix::kAlways;
     SMELT_ASSIGN_OR_RETURN(const bool remove_extra,
                            metadata.BoolOr("smelt.tokenizer.remove_extra_whitespaces", false));
     SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
@@ -135,8 +149,51 @@ class GgufSentencePiece : public GgufBase {
                            metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
     SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
                            metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
-    strips_first_ = native_ ? prefix || remove_extra : prefix_ != SpacePrefix::kNone;
+    strips_first_ =
+        native_ ? prefix || remove_extra : prefix_ != SpacePrefix::kNone || rule == "normalizer";
+    SMELT_ASSIGN_OR_RETURN(split_blanks_, metadata.BoolOr("smelt.tokenizer.split_blanks", false));
     return absl::OkStatus();
+  }
+
+  // Merges as the tokenizer lists them, where scores cannot say the same: left, right, result.
+  absl::Status SetupMerges(const Metadata& metadata) {
+    const MetadataValue* ids = metadata.Find("smelt.tokenizer.merges");
+    if (ids == nullptr) return absl::OkStatus();
+    listed_merges_ = true;
+    std::array<int32_t, 3> merge{};
+    const size_t count = ids->is_array() ? ids->size() / 3 : 0;
+    merges_.Reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      for (size_t k = 0; k < 3; ++k) {
+        const int64_t id = ids->IntAt(3 * i + k).value_or(-1);
+        if (id < 0 || static_cast<size_t>(id) >= tokens_.size())
+          return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.merges: entry ", i,
+                       " names a token that there is not");
+        merge[k] = static_cast<int32_t>(id);
+      }
+      merges_.Set(merge[0], merge[1], {static_cast<uint32_t>(i), merge[2]});
+    }
+    return absl::OkStatus();
+  }
+
+  void EncodeByMerges(std::string_view word, std::vector<int32_t>& out) const {
+    SymbolList symbols;
+    symbols.Reserve(word.size());
+    for (size_t at = 0; at < word.size();) {
+      const std::string_view c = word.substr(at, DecodeUtf8(word.substr(at, 4)).length);
+      if (const int32_t id = table_.Find(c); id >= 0) {
+        symbols.Add(id);
+      } else {
+        for (const char b : c) symbols.Add(bytes_[static_cast<unsigned char>(b)]);
+      }
+      at += c.size();
+    }
+    MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
+      return merges_.Find(symbols.id(left), symbols.id(right));
+    });
+    for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) {
+      if (symbols.id(i) >= 0) out.push_back(symbols.id(i));
+    }
   }
 
   void Put(std::string_view text, int32_t id, bool& unknown_before,
@@ -201,7 +258,10 @@ class GgufSentencePiece : public GgufBase {
   }
 
   bool native_ = false, strips_first_ = true, has_unused_ = false, remove_extra_ = false;
+  bool listed_merges_ = false;
+  bool split_blanks_ = false;  ///< before U+2581, as Metaspace does
   SpacePrefix prefix_ = SpacePrefix::kAlways;
+  MergeTable merges_;
   SpmNormalizer normalizer_;
   ByteTrie frozen_;
   TokenTable table_;

@@ -47,9 +47,8 @@ class GgufUnigram : public GgufBase {
       const auto id = static_cast<int32_t>(i);
       const TokenType type = Type(id);
       // The library's vocabulary is one list: control tokens can be found in text too.
-      const bool usable = pipeline_ ? type != TokenType::kUnused &&
-                                          !(type == TokenType::kControl && scores_[i] <= -1000)
-                                    : type == TokenType::kNormal;
+      const bool usable =
+          pipeline_ ? type != TokenType::kUnused && !IsOutside(id) : type == TokenType::kNormal;
       if (usable) pieces_.Insert(tokens_[i], id);
       table_.Add(id, tokens_[i]);
       if (type != TokenType::kNormal) continue;
@@ -72,13 +71,13 @@ class GgufUnigram : public GgufBase {
   }
 
  protected:
-  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+  absl::Status EncodeFragment(TextPiece whole, WordCache& cache,
                               std::vector<int32_t>& out) const override {
     if (!pipeline_) {
-      EncodeWord(normalizer_.Apply(text, frozen_), out);
+      EncodeWord(normalizer_.Apply(whole.text, frozen_), out);
       return absl::OkStatus();
     }
-    return words_->Split({text, at_start}, [&](TextPiece piece) {
+    return words_->Split(whole, [&](TextPiece piece) {
       if (cache.Append(piece.text, out)) return absl::OkStatus();
       const size_t before = out.size();
       EncodeWord(piece.text, out);
@@ -97,7 +96,7 @@ class GgufUnigram : public GgufBase {
       out += " \xe2\x81\x87 ";
       return;
     }
-    std::string_view text = Text(id);
+    std::string_view text = Shown(id);
     if (pipeline_) {
       // Metaspace's decoder: every U+2581 of the first token goes, elsewhere they are spaces.
       while (!text.empty()) {

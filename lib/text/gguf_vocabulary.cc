@@ -140,6 +140,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
     token.lstrip = bits & kAddedLstrip;
     token.rstrip = bits & kAddedRstrip;
     token.normalized = bits & kAddedNormalized;
+    token.outside = bits & kAddedOutside;
     token.special = type != TokenType::kUserDefined && !(bits & kAddedOrdinary);
     out.added.push_back(std::move(token));
   }

@@ -1,5 +1,6 @@
 // tokenizer.ggml.model "bert": WordPiece, the longest match first; words begin with U+2581.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -40,8 +41,8 @@ class GgufWordPiece : public GgufBase {
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
       if (!unknown.empty() && tokens_[i] == unknown) unknown_ = id;
-      if (Type(id) == TokenType::kNormal) table_.Add(id, tokens_[i]);
     }
+    IndexTokens(metadata);
     if (unknown_ < 0)
       return Error(ErrorCode::kInvalidInput,
                    "tokenizer.ggml.unknown_token_id is missing, which WordPiece needs");
@@ -49,9 +50,9 @@ class GgufWordPiece : public GgufBase {
   }
 
  protected:
-  absl::Status EncodeFragment(std::string_view text, bool at_start, WordCache& cache,
+  absl::Status EncodeFragment(TextPiece whole, WordCache& cache,
                               std::vector<int32_t>& out) const override {
-    return words_->Split({text, at_start}, [&](TextPiece piece) {
+    return words_->Split(whole, [&](TextPiece piece) {
       if (cache.Append(piece.text, out)) return absl::OkStatus();
       const size_t before = out.size();
       EncodeWord(piece.text, out);
@@ -61,39 +62,62 @@ class GgufWordPiece : public GgufBase {
   }
 
   void AppendDecoded(int32_t id, bool first, std::string& out) const override {
-    std::string_view text = Text(id);
-    const bool begins = text.starts_with(kBlank) && Type(id) == TokenType::kNormal;
-    if (begins) text.remove_prefix(kBlank.size());
-    std::string shown(text);
     // A continuation that stands first keeps its mark, as the original decoder leaves it.
-    if (!begins && Type(id) == TokenType::kNormal && first) shown = Cat("##", text);
-    if ((begins || Type(id) != TokenType::kNormal) && !first) shown.insert(0, " ");
+    const bool normal = Type(id) == TokenType::kNormal;
+    const std::string text = normal ? Original(id) : Shown(id);
+    std::string shown = text;
+    if (!first) shown = normal && text.starts_with(kMark) ? text.substr(kMark.size()) : " " + text;
     if (cleanup_) CleanUpWord(shown);
     out += shown;
   }
 
  private:
+  static constexpr std::string_view kMark = "##";
+
+  // The token as the model itself spells it. What begins a word has U+2581 before it in the file,
+  // what continues one has lost its mark.
+  std::string Original(int32_t id) const {
+    const std::string_view text = Text(id);
+    if (Type(id) != TokenType::kNormal) return std::string(text);
+    return text.starts_with(kBlank) && !marked_.contains(id)
+               ? std::string(text.substr(kBlank.size()))
+               : Cat(kMark, text);
+  }
+
+  void IndexTokens(const Metadata& metadata) {
+    if (const MetadataValue* ids = metadata.Find("smelt.tokenizer.continuations");
+        ids != nullptr && ids->is_array()) {
+      for (size_t i = 0; i < ids->size(); ++i)
+        marked_.insert(static_cast<int32_t>(ids->IntAt(i).value_or(-1)));
+    }
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      const auto id = static_cast<int32_t>(i);
+      if (Type(id) == TokenType::kUnused || IsOutside(id)) continue;
+      const std::string text = Original(id);
+      // The original looks for the text as it stands: also what continues words is found at the
+      // beginning of one that begins with the mark itself.
+      if (!text.empty()) words_table_.Add(id, text);
+      if (text.size() > kMark.size() && text.starts_with(kMark))
+        continuations_.Add(id, text.substr(kMark.size()));
+    }
+  }
+
   void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
     const auto chars = static_cast<uint64_t>(std::count_if(word.begin(), word.end(), [](char c) {
       return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
     }));
     const size_t before = out.size();
     size_t done = 0;
-    std::string text;
     while (chars <= max_chars_ && done < word.size()) {
-      text = done == 0 ? std::string(kBlank) : std::string();
-      const size_t marks = text.size();
-      text.append(word.substr(done, table_.longest()));
+      const TokenTable& table = done == 0 ? words_table_ : continuations_;
+      std::string_view text = word.substr(done, table.longest());
       int32_t id = -1;
-      for (; text.size() > marks; text.pop_back()) {
-        id = -1;
-        // U+2581 typed inside a word is no beginning of a word.
-        if (done > 0 && text.starts_with(kBlank)) continue;
-        if ((id = table_.Find(text)) >= 0) break;
+      for (; !text.empty(); text.remove_suffix(1)) {
+        if ((id = table.Find(text)) >= 0) break;
       }
       if (id < 0) break;
       out.push_back(id);
-      done += text.size() - marks;
+      done += text.size();
     }
     if (done == word.size() && chars <= max_chars_) return;
     out.resize(before);
@@ -101,7 +125,8 @@ class GgufWordPiece : public GgufBase {
   }
 
   std::unique_ptr<PreTokenizer> words_;
-  TokenTable table_;
+  std::set<int32_t> marked_;  ///< continuations that begin with U+2581
+  TokenTable words_table_, continuations_;
   uint64_t max_chars_ = 100;
   bool cleanup_ = true;
   int32_t unknown_ = -1;

@@ -21,6 +21,8 @@ class Model {
   /// Appends the ids of a word that is not empty.
   virtual absl::Status Encode(std::string_view word, std::vector<int32_t>& out) const = 0;
   const TokenTable& tokens() const { return tokens_; }
+  /// nullptr for models that merge nothing.
+  virtual const MergeTable* merges() const { return nullptr; }
 
  protected:
   TokenTable tokens_;

@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "lib/base/utf8.h"
 #include "lib/text/base64.h"
 #include "lib/text/charsmap.h"
+#include "lib/text/text_start.h"
 
 namespace smelt {
 namespace {
@@ -18,9 +20,11 @@ namespace {
 // A component that is one function.
 class Simple : public Normalizer {
  public:
-  using Function = std::function<absl::Status(std::string&)>;
+  using Function = std::function<absl::Status(std::string& text, size_t& start)>;
   explicit Simple(Function function) : function_(std::move(function)) {}
-  absl::Status Apply(std::string& text) const override { return function_(text); }
+  absl::Status Apply(std::string& text, size_t& start) const override {
+    return function_(text, start);
+  }
 
  private:
   Function function_;
@@ -29,8 +33,8 @@ class Simple : public Normalizer {
 class Chain : public Normalizer {
  public:
   explicit Chain(std::vector<std::unique_ptr<Normalizer>> parts) : parts_(std::move(parts)) {}
-  absl::Status Apply(std::string& text) const override {
-    for (const auto& part : parts_) SMELT_RETURN_IF_ERROR(part->Apply(text));
+  absl::Status Apply(std::string& text, size_t& start) const override {
+    for (const auto& part : parts_) SMELT_RETURN_IF_ERROR(part->Apply(text, start));
     return absl::OkStatus();
   }
 
@@ -39,28 +43,37 @@ class Chain : public Normalizer {
 };
 
 template <typename F>  // F(code point, text of it, out)
-void ForEach(std::string& text, const F& append) {
+void ForEach(std::string& text, size_t& start, const F& append) {
   std::string out;
   out.reserve(text.size());
+  size_t new_start = 0;
   for (size_t i = 0; i < text.size();) {
+    if (i == start) new_start = out.size();
     const Utf8Char c = DecodeUtf8(std::string_view(text).substr(i, 4));
     append(c.code_point, std::string_view(text).substr(i, c.length), out);
     i += c.length;
   }
+  start = start < text.size() ? new_start : out.size();
   text = std::move(out);
 }
 
-void RemoveFlagged(std::string& text, uint32_t flags) {
-  ForEach(text, [&](char32_t c, std::string_view raw, std::string& out) {
+void ApplyForm(std::string& text, size_t& start, NormalForm form) {
+  start = StartAfterForm(text, start, form);
+  text = Normalize(text, form);
+}
+
+void RemoveFlagged(std::string& text, size_t& start, uint32_t flags) {
+  ForEach(text, start, [&](char32_t c, std::string_view raw, std::string& out) {
     if ((CodePointFlags(c) & flags) == 0) out.append(raw);
   });
 }
 
-void Lowercase(std::string& text) {
-  ForEach(text, [](char32_t c, std::string_view, std::string& out) { AppendLowercase(out, c); });
+void Lowercase(std::string& text, size_t& start) {
+  ForEach(text, start,
+          [](char32_t c, std::string_view, std::string& out) { AppendLowercase(out, c); });
 }
 
-void StripSpaces(std::string& text, bool left, bool right) {
+void StripSpaces(std::string& text, size_t& start, bool left, bool right) {
   size_t begin = 0, end = text.size();
   const auto space = [&](size_t i) {
     return (CodePointFlags(DecodeUtf8(std::string_view(text).substr(i, 4)).code_point) &
@@ -75,6 +88,7 @@ void StripSpaces(std::string& text, bool left, bool right) {
     end = last;
   }
   text = text.substr(begin, end - begin);
+  start = std::min(start - std::min(start, begin), text.size());
 }
 
 // Chinese characters as BERT's original code lists them.
@@ -90,9 +104,9 @@ Simple::Function Bert(const JsonValue& json) {
   const bool chinese = FlagOf(json, "handle_chinese_chars", true);
   const bool lower = FlagOf(json, "lowercase", true);
   const bool strip = FlagOf(json, "strip_accents", lower);
-  return [=](std::string& text) {
+  return [=](std::string& text, size_t& start) {
     if (clean) {
-      ForEach(text, [](char32_t c, std::string_view raw, std::string& out) {
+      ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
         const uint32_t flags = CodePointFlags(c);
         if (flags & kUnicodeBertRemoved) return;
         if (flags & kUnicodeSpace) {
@@ -103,7 +117,7 @@ Simple::Function Bert(const JsonValue& json) {
       });
     }
     if (chinese) {
-      ForEach(text, [](char32_t c, std::string_view raw, std::string& out) {
+      ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
         const bool spaced = IsChinese(c);
         if (spaced) out.push_back(' ');
         out.append(raw);
@@ -111,18 +125,18 @@ Simple::Function Bert(const JsonValue& json) {
       });
     }
     if (strip) {
-      text = Normalize(text, NormalForm::kNfd);
-      RemoveFlagged(text, kUnicodeBertMark);
+      ApplyForm(text, start, NormalForm::kNfd);
+      RemoveFlagged(text, start, kUnicodeBertMark);
     }
-    if (lower) Lowercase(text);
+    if (lower) Lowercase(text, start);
     return absl::OkStatus();
   };
 }
 
 // What SentencePiece calls nmt rules, without its normalization: some control characters vanish,
 // other blanks become spaces.
-void Nmt(std::string& text) {
-  ForEach(text, [](char32_t c, std::string_view raw, std::string& out) {
+void Nmt(std::string& text, size_t& start) {
+  ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
     const bool removed = (c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f ||
                          c == 0x8f || c == 0x9f;
     const bool blank = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
@@ -137,22 +151,58 @@ void Nmt(std::string& text) {
   });
 }
 
+// How the library counts what a charsmap changes, as far as that decides about the start: of a text
+// that becomes longer the last characters are new, of one that becomes shorter the last character
+// before takes the rest; with none before, the rest is forgotten.
+class CharsmapChanges {
+ public:
+  explicit CharsmapChanges(size_t start) : wanted_(start) {}
+  void Add(std::string_view from, std::string_view to) {
+    if (wanted_ == 0) return;
+    const int before = CountCharacters(from), after = CountCharacters(to);
+    for (size_t i = 0, n = 0; i < to.size(); ++n) {
+      const Utf8Char c = DecodeUtf8(to.substr(i, 4));
+      const bool fresh = static_cast<int>(n) >= before;
+      changes_.push_back({c.code_point, fresh ? 1 : 0});
+      if (!fresh) --wanted_;
+      i += c.length;
+      if (wanted_ == 0) break;
+    }
+    if (after < before && !changes_.empty()) changes_.back().change += after - before;
+  }
+  const std::vector<NormalizedChar>& changes() const { return changes_; }
+
+ private:
+  static int CountCharacters(std::string_view text) {
+    return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) {
+      return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+    }));
+  }
+  size_t wanted_;  // every change that is no new character takes a byte at least
+  std::vector<NormalizedChar> changes_;
+};
+
 // By grapheme, when one is shorter than six bytes: the shortest rule that it begins with replaces
 // all of it. Else by character.
-void ApplyCharsmap(const Charsmap& map, std::string& text) {
+void ApplyCharsmap(const Charsmap& map, std::string& text, size_t& start) {
   std::string out;
   out.reserve(text.size());
+  CharsmapChanges changes(start);
+  const auto put = [&](std::string_view from, std::string_view to) {
+    out.append(to);
+    changes.Add(from, to);
+  };
   const auto flush = [&](std::string_view grapheme) {
     if (grapheme.size() < 6) {
       if (const Charsmap::Rule rule = map.Shortest(grapheme); rule.length > 0) {
-        out.append(rule.replacement);
+        put(grapheme, rule.replacement);
         return;
       }
     }
     for (size_t i = 0; i < grapheme.size();) {
       const std::string_view c = grapheme.substr(i, DecodeUtf8(grapheme.substr(i, 4)).length);
       const Charsmap::Rule rule = map.Shortest(c);
-      out.append(rule.length > 0 ? rule.replacement : c);
+      put(c, rule.length > 0 ? rule.replacement : c);
       i += c.size();
     }
   };
@@ -170,18 +220,23 @@ void ApplyCharsmap(const Charsmap& map, std::string& text) {
     i += c.length;
   }
   if (begin < text.size()) flush(std::string_view(text).substr(begin));
+  start = StartAfter(text, start, changes.changes());
   text = std::move(out);
 }
 
-absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text) {
+absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text,
+                        size_t& start) {
   std::string out;
   Regex::Memo memo;
-  size_t done = 0;
+  size_t done = 0, new_start = 0;
   for (size_t at = 0; at <= text.size();) {
     SMELT_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match, pattern.Find(text, at, memo));
     if (!match) break;
     out.append(text, done, match->begin - done);
+    if (done < start) new_start = out.size() - (match->begin - std::min(match->begin, start));
     out.append(content);
+    // What is put in lies where the last character of the match lay.
+    if (start > 0 && (match->end == 0 || match->end - 1 < start)) new_start = out.size();
     done = match->end;
     at = match->end;
     if (match->end == match->begin) {
@@ -190,7 +245,9 @@ absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::str
     }
   }
   if (done == 0 && out.empty()) return absl::OkStatus();
+  if (done < start) new_start = out.size() + start - done;
   out.append(text, done);
+  start = new_start;
   text = std::move(out);
   return absl::OkStatus();
 }
@@ -210,14 +267,14 @@ absl::StatusOr<std::unique_ptr<Normalizer>> MakeChain(const JsonValue& json, Reg
 absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonValue& json,
                                               RegexEngine engine) {
   const auto form = [](NormalForm f) {
-    return [f](std::string& text) {
-      text = Normalize(text, f);
+    return [f](std::string& text, size_t& start) {
+      ApplyForm(text, start, f);
       return absl::OkStatus();
     };
   };
-  const auto plain = [](void (*f)(std::string&)) {
-    return [f](std::string& text) {
-      f(text);
+  const auto plain = [](void (*f)(std::string&, size_t&)) {
+    return [f](std::string& text, size_t& start) {
+      f(text, start);
       return absl::OkStatus();
     };
   };
@@ -228,26 +285,28 @@ absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonV
   if (type == "Lowercase") return plain(Lowercase);
   if (type == "Nmt") return plain(Nmt);
   if (type == "StripAccents")
-    return plain([](std::string& text) { RemoveFlagged(text, kUnicodeStripAccents); });
+    return plain(
+        [](std::string& text, size_t& start) { RemoveFlagged(text, start, kUnicodeStripAccents); });
   if (type == "BertNormalizer") return Bert(json);
   if (type == "Strip") {
     const bool left = FlagOf(json, "strip_left", true), right = FlagOf(json, "strip_right", true);
-    return [=](std::string& text) {
-      StripSpaces(text, left, right);
+    return [=](std::string& text, size_t& start) {
+      StripSpaces(text, start, left, right);
       return absl::OkStatus();
     };
   }
   if (type == "Prepend") {
-    return [prefix = TextOf(json, "prepend")](std::string& text) {
+    return [prefix = TextOf(json, "prepend")](std::string& text, size_t& start) {
       if (!text.empty()) text.insert(0, prefix);
+      if (start > 0) start += prefix.size();
       return absl::OkStatus();
     };
   }
   if (type == "Replace") {
     SMELT_ASSIGN_OR_RETURN(Regex pattern, PatternOf(json, engine));
     auto shared = std::make_shared<const Regex>(std::move(pattern));
-    return [shared, content = TextOf(json, "content")](std::string& text) {
-      return ReplaceAll(*shared, content, text);
+    return [shared, content = TextOf(json, "content")](std::string& text, size_t& start) {
+      return ReplaceAll(*shared, content, text, start);
     };
   }
   if (type == "Precompiled") {
@@ -255,8 +314,8 @@ absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonV
                            DecodeBase64(TextOf(json, "precompiled_charsmap")));
     SMELT_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(blob));
     auto shared = std::make_shared<const Charsmap>(std::move(map));
-    return [shared](std::string& text) {
-      ApplyCharsmap(*shared, text);
+    return [shared](std::string& text, size_t& start) {
+      ApplyCharsmap(*shared, text, start);
       return absl::OkStatus();
     };
   }

@@ -13,8 +13,13 @@ namespace smelt {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  /// `text` is valid UTF-8 and stays so.
-  virtual absl::Status Apply(std::string& text) const = 0;
+  /// `text` is valid UTF-8 and stays so. `start`: how many bytes at its beginning stand for the
+  /// beginning of the original text, as the library counts; none when a step removed that.
+  virtual absl::Status Apply(std::string& text, size_t& start) const = 0;
+  absl::Status Apply(std::string& text) const {
+    size_t start = 0;
+    return Apply(text, start);
+  }
 };
 
 /// From the component's JSON; nullptr for null. Errors name the component.

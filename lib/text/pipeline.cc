@@ -6,6 +6,7 @@
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 #include "lib/text/byte_level.h"
+#include "lib/text/text_start.h"
 
 namespace smelt {
 namespace {
@@ -97,7 +98,8 @@ absl::Status Pipeline::MakeModel(TokenizerJson& json) {
 
 absl::Status Pipeline::AddTokens() {
   size_ = model_->tokens().size();
-  for (const AddedToken& token : added_) {
+  for (AddedToken& token : added_) {
+    token.outside = model_->tokens().Find(token.content) != token.id;
     added_by_id_.emplace(token.id, &token);
     added_by_text_.emplace(token.content, token.id);
     size_ = std::max(size_, static_cast<size_t>(token.id) + 1);
@@ -193,21 +195,21 @@ absl::Status Pipeline::EncodeText(std::string_view text, bool parse_special,
           out.push_back(id);
           return absl::OkStatus();
         }
-        const bool at_start = part.data() == text.data();
+        TextPiece rest{part, part.data() == text.data() ? StartOf(part) : 0};
         std::string normalized;
-        std::string_view rest = part;
         if (normalizer_ != nullptr) {
           normalized = part;
-          SMELT_RETURN_IF_ERROR(normalizer_->Apply(normalized));
-          rest = normalized;
+          SMELT_RETURN_IF_ERROR(normalizer_->Apply(normalized, rest.start));
+          rest.text = normalized;
         }
         return normalized_matcher_.Split(
-            rest, !parse_special, [&](std::string_view word, int32_t added) -> absl::Status {
+            rest.text, !parse_special, [&](std::string_view word, int32_t added) -> absl::Status {
               if (added >= 0) {
                 out.push_back(added);
                 return absl::OkStatus();
               }
-              const TextPiece piece{word, at_start && word.data() == rest.data()};
+              const auto begin = static_cast<size_t>(word.data() - rest.text.data());
+              const TextPiece piece = rest.Part(begin, begin + word.size());
               if (pre_tokenizer_ == nullptr) return EncodePiece(piece, cache, out);
               return pre_tokenizer_->Split(
                   piece, [&](TextPiece part_of_it) { return EncodePiece(part_of_it, cache, out); });

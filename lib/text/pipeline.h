@@ -38,6 +38,7 @@ class Pipeline : public TokenizerCore {
   const TokenTable& tokens() const { return model_->tokens(); }
   const std::vector<AddedToken>& added() const { return added_; }
   const MergeList& merges() const { return merges_; }
+  const MergeTable& merge_table() const { return *model_->merges(); }  ///< of a BPE
   const std::vector<double>& scores() const { return scores_; }
   /// Mistral's converter writes scores (zeros) for tekken vocabularies.
   bool writes_scores() const { return FlagOf(rest_, "writes_scores", false); }

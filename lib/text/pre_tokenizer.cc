@@ -65,7 +65,7 @@ class Joiner {
  private:
   absl::Status Send(size_t begin, size_t end) {
     if (begin == end) return absl::OkStatus();
-    return emit_({whole_.text.substr(begin, end - begin), whole_.at_start && begin == 0});
+    return emit_(whole_.Part(begin, end));
   }
 
   TextPiece whole_;
@@ -167,13 +167,16 @@ absl::StatusOr<Step::Function> MakeByteLevel(const JsonValue& json, RegexEngine 
     if (prefix && !piece.text.starts_with(' ')) {
       prefixed = Cat(" ", piece.text);
       piece.text = prefixed;
+      if (piece.start > 0) ++piece.start;
     }
     std::string mapped;
     const auto send = [&](TextPiece part) {
       if (map_bytes) {
         mapped.clear();
-        AppendByteLevel(mapped, part.text);
-        part.text = mapped;
+        AppendByteLevel(mapped, part.text.substr(0, part.start));
+        const size_t start = mapped.size();
+        AppendByteLevel(mapped, part.text.substr(part.start));
+        part = {mapped, start};
       }
       return emit(part);
     };
@@ -210,16 +213,22 @@ absl::StatusOr<Step::Function> MakeMetaspace(const JsonValue& json) {
   return [=](TextPiece piece, EmitPiece emit) {
     std::string text;
     text.reserve(piece.text.size() + piece.text.size() / 2);
-    for (const char c : piece.text) {
-      if (c == ' ') {
+    size_t start = 0;
+    for (size_t i = 0; i < piece.text.size(); ++i) {
+      if (i == piece.start) start = text.size();
+      if (piece.text[i] == ' ') {
         text.append(replacement);
       } else {
-        text.push_back(c);
+        text.push_back(piece.text[i]);
       }
     }
-    const bool wanted = scheme == "always" || (scheme == "first" && piece.at_start);
-    if (wanted && !text.starts_with(replacement)) text.insert(0, replacement);
-    const TextPiece changed{text, piece.at_start};
+    if (piece.start == piece.text.size()) start = text.size();
+    const bool wanted = scheme == "always" || (scheme == "first" && start > 0);
+    if (wanted && !text.starts_with(replacement)) {
+      text.insert(0, replacement);
+      if (start > 0) start += replacement.size();
+    }
+    const TextPiece changed{text, start};
     if (!split) return emit(changed);
     return SplitByRegex(*pattern, false, SplitBehavior::kMergedWithNext, changed, emit);
   };

@@ -2,6 +2,7 @@
 // one.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string_view>
 
@@ -12,10 +13,14 @@
 
 namespace smelt {
 
-/// Part of a text. `at_start`: nothing of the original text lies before it.
+/// Part of a text.
 struct TextPiece {
   std::string_view text;
-  bool at_start;
+  size_t start;  ///< so many bytes stand for the beginning of the original text, as in Normalizer
+
+  TextPiece Part(size_t begin, size_t end) const {
+    return {text.substr(begin, end - begin), begin < start ? std::min(start, end) - begin : 0};
+  }
 };
 using EmitPiece = absl::FunctionRef<absl::Status(TextPiece)>;
 

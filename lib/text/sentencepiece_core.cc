@@ -66,8 +66,9 @@ absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(Sente
 
 void SentencePieceCore::AddDeclared(const std::vector<AddedToken>& tokens) {
   declared_ = tokens;
-  for (const AddedToken& token : declared_) {
+  for (AddedToken& token : declared_) {
     const int32_t known = tokens_.Find(token.content);
+    token.outside = known != token.id;
     if (known == token.id &&
         model_.pieces[static_cast<size_t>(known)].type == PieceType::kUserDefined)
       continue;

@@ -49,18 +49,19 @@ void VocabularyArrays::Write(bool with_scores, Metadata& out) && {
   out.Set("tokenizer.ggml.token_type", std::move(types_));
 }
 
-void WriteAddedFlags(const std::vector<AddedToken>& added, bool two_passes, Metadata& out) {
+void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, Metadata& out) {
   std::vector<int32_t> pairs;
   for (const AddedToken& token : added) {
     int32_t bits = 0;
     if (token.single_word) bits |= kAddedSingleWord;
     if (token.lstrip) bits |= kAddedLstrip;
     if (token.rstrip) bits |= kAddedRstrip;
-    if (token.normalized && two_passes) bits |= kAddedNormalized;
+    if (token.normalized && kind != AddedTo::kSentencePiece) bits |= kAddedNormalized;
     if (!token.special && LooksSpecial(token.content)) bits |= kAddedOrdinary;
     if (!token.special && !LooksSpecial(token.content) &&
         token.content.find("\xe2\x96\x81") != std::string::npos)
       bits |= kAddedBlank;
+    if (token.outside && (kind != AddedTo::kByteLevel || !token.special)) bits |= kAddedOutside;
     if (bits != 0) pairs.insert(pairs.end(), {token.id, bits});
   }
   if (!pairs.empty()) out.Set("smelt.tokenizer.added_flags", std::move(pairs));

@@ -57,9 +57,11 @@ enum AddedFlag : int32_t {
   kAddedNormalized = 8,  ///< looked for in the normalized text
   kAddedOrdinary = 16,   ///< a control token by its looks only
   kAddedBlank = 32,      ///< its spaces stand for U+2581 in the text
+  kAddedOutside = 64,    ///< found as an added token only: the model does not have it
 };
-/// `two_passes`: normalized tokens are looked for after the others, also where no normalizer
-/// changes the text.
-void WriteAddedFlags(const std::vector<AddedToken>& added, bool two_passes, Metadata& out);
+/// Whose added tokens they are. Pipelines look for normalized ones after the others, also where no
+/// normalizer changes the text. All but byte-level models would find any token by its text.
+enum class AddedTo { kByteLevel, kPipeline, kSentencePiece };
+void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, Metadata& out);
 
 }  // namespace smelt
