@@ -72,7 +72,9 @@ class Bpe : public Model {
         return absl::OkStatus();
       }
     }
-    if (word.size() <= MergeTable::kShort) {  // as many symbols at most
+    // As many symbols at most, unless affixes fall back to bytes too.
+    const bool affixes = !options_.prefix.empty() || !options_.suffix.empty();
+    if (word.size() <= MergeTable::kShort && !affixes) {
       std::array<int32_t, MergeTable::kShort> ids;
       size_t count = 0;
       SMELT_RETURN_IF_ERROR(ForEachSymbol(word, [&](int32_t id) { ids[count++] = id; }));

@@ -161,19 +161,9 @@ absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonV
     SMELT_ASSIGN_OR_RETURN(Regex pattern, PatternOf(json, RegexEngine::kAny));
     auto shared = std::make_shared<const Regex>(std::move(pattern));
     return [shared, content = TextOf(json, "content")](std::vector<std::string>& tokens) {
-      for (std::string& token : tokens) {
-        std::string out;
-        Regex::Memo memo;
-        size_t done = 0;
-        while (done < token.size()) {
-          const auto match = shared->Find(token, done, memo);
-          if (!match.ok() || !*match || (*match)->end == done) break;
-          out.append(token, done, (*match)->begin - done);
-          out.append(content);
-          done = (*match)->end;
-        }
-        token = out + token.substr(done);
-      }
+      size_t start = 0;
+      // A text on which the expression does not come to an end stays as it is.
+      for (std::string& token : tokens) ReplaceAll(*shared, content, token, start).IgnoreError();
     };
   }
   return Error(ErrorCode::kUnsupported, "the decoder \"", Escape(type), "\" is not known");

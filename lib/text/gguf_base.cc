@@ -89,7 +89,10 @@ std::string GgufBase::Decode(const std::vector<int32_t>& ids, const DecodeOption
   for (const int32_t id : ids) {
     if (!Known(id)) continue;
     const auto added = added_.find(id);
-    if (added != added_.end() && added->second.special && !options.show_special) continue;
+    // Hidden is what reads as a special token: not one that its own normalizer changed.
+    if (added != added_.end() && added->second.special && !options.show_special &&
+        !shown_.contains(id))
+      continue;
     AppendDecoded(id, first, out);
     first = false;
   }

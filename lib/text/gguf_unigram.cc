@@ -129,8 +129,7 @@ class GgufUnigram : public GgufBase {
           metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"Metaspace"})"));
       SMELT_ASSIGN_OR_RETURN(const JsonValue json,
                              ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
-      bool bytes = false;
-      SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, &bytes));
+      SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, nullptr));
       return absl::OkStatus();
     }
     SMELT_ASSIGN_OR_RETURN(const std::string charsmap,

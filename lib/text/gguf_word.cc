@@ -31,8 +31,7 @@ class GgufWordPiece : public GgufBase {
         metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"BertPreTokenizer"})"));
     SMELT_ASSIGN_OR_RETURN(const JsonValue json,
                            ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
-    bool bytes = false;
-    SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, &bytes));
+    SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, nullptr));
     SMELT_ASSIGN_OR_RETURN(max_chars_, metadata.UintOr("smelt.tokenizer.max_word_chars", 100));
     SMELT_ASSIGN_OR_RETURN(cleanup_, metadata.BoolOr("smelt.tokenizer.cleanup", true));
     SMELT_ASSIGN_OR_RETURN(const std::string unknown,

@@ -29,6 +29,10 @@ absl::StatusOr<std::unique_ptr<Normalizer>> MakeNormalizer(const JsonValue* json
 /// A member of a component as pattern: {"String": ...} or {"Regex": ...}.
 absl::StatusOr<Regex> PatternOf(const JsonValue& component, RegexEngine engine);
 
+/// Replaces every match. `start` as in Normalizer::Apply.
+absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text,
+                        size_t& start);
+
 /// A boolean member, or the default when it is absent or null.
 bool FlagOf(const JsonValue& component, std::string_view key, bool fallback);
 /// A string member, or empty.

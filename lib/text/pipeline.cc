@@ -259,14 +259,17 @@ std::string Pipeline::Decode(const std::vector<int32_t>& ids, bool show_special)
   texts.reserve(ids.size());
   for (const int32_t id : ids) {
     const auto added = added_by_id_.find(id);
-    if (added != added_by_id_.end()) {
-      if (!show_special && added->second->special) continue;
-      const auto normalized = normalized_text_.find(id);
-      texts.push_back(normalized == normalized_text_.end() ? added->second->content
-                                                           : normalized->second);
-    } else if (model_->tokens().Has(id)) {
-      texts.emplace_back(model_->tokens().Text(id));
+    if (added == added_by_id_.end()) {
+      if (model_->tokens().Has(id)) texts.emplace_back(model_->tokens().Text(id));
+      continue;
     }
+    const auto normalized = normalized_text_.find(id);
+    const std::string& text =
+        normalized == normalized_text_.end() ? added->second->content : normalized->second;
+    // Hidden is what reads as a special token: not one that its own normalizer changed.
+    const auto same = show_special ? added_by_text_.end() : added_by_text_.find(text);
+    if (same != added_by_text_.end() && added_by_id_.at(same->second)->special) continue;
+    texts.push_back(text);
   }
   std::string out;
   if (decoder_ != nullptr) decoder_->Apply(texts);

@@ -300,14 +300,15 @@ absl::Status Flatten(const JsonValue& json, std::vector<const JsonValue*>& steps
 absl::StatusOr<std::unique_ptr<PreTokenizer>> MakePreTokenizer(const JsonValue* json,
                                                                RegexEngine engine,
                                                                bool* byte_level_last) {
-  *byte_level_last = false;
+  if (byte_level_last != nullptr) *byte_level_last = false;
   if (json == nullptr || json->is_null()) return std::unique_ptr<PreTokenizer>();
   std::vector<const JsonValue*> parts;
   SMELT_RETURN_IF_ERROR(Flatten(*json, parts));
   std::vector<std::unique_ptr<PreTokenizer>> steps;
   for (size_t i = 0; i < parts.size(); ++i) {
     const std::string type = TextOf(*parts[i], "type");
-    const bool last_bytes = type == "ByteLevel" && i + 1 == parts.size();
+    const bool last_bytes =
+        byte_level_last != nullptr && type == "ByteLevel" && i + 1 == parts.size();
     if (last_bytes) *byte_level_last = true;
     SMELT_ASSIGN_OR_RETURN(Step::Function function,
                            MakeFunction(type, *parts[i], engine, !last_bytes));

@@ -36,7 +36,7 @@ class PreTokenizer {
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 /// From the component's JSON; nullptr for null. `byte_level_last`: set when the last step maps
-/// bytes to characters; that mapping is then left to the caller.
+/// bytes to characters; that mapping is then left to the caller. Without it, the step does it.
 absl::StatusOr<std::unique_ptr<PreTokenizer>> MakePreTokenizer(const JsonValue* json,
                                                                RegexEngine engine,
                                                                bool* byte_level_last);
