@@ -224,7 +224,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   std::vector<JsonValue> others;
   for (const JsonValue* n : normalizers) others.push_back(*n);
   SMELT_RETURN_IF_ERROR(WriteNormalizers(others, after, notes));
-  WriteAddedFlags(p.added(), AddedTo::kByteLevel, after);
+  WriteAddedFlags(p.added(), AddedTo::kByteLevel, -1, after);
   if (!exact && options.pre.empty())
     after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
   const PreTokenizerName* known = FindPreTokenizer(name);
@@ -391,7 +391,7 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
     after.Set("smelt.tokenizer.space_prefix", rules.prefix);
   if (rules.splits && CrossesBlank(p)) after.Set("smelt.tokenizer.split_blanks", true);
   SMELT_RETURN_IF_ERROR(WriteNormalizers(rules.other_normalizers, after, notes));
-  WriteAddedFlags(p.added(), AddedTo::kPipeline, after);
+  WriteAddedFlags(p.added(), AddedTo::kPipeline, p.tokens().Find(TextOf(m, "unk_token")), after);
   return absl::OkStatus();
 }
 
@@ -446,7 +446,7 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
   }
   if (!user_defined.empty()) after.Set("smelt.tokenizer.user_defined", std::move(user_defined));
   after.Set("smelt.tokenizer.source", "sentencepiece");
-  WriteAddedFlags(declared_, AddedTo::kSentencePiece, after);
+  WriteAddedFlags(declared_, AddedTo::kSentencePiece, -1, after);
   return absl::OkStatus();
 }
 

@@ -133,7 +133,7 @@ absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& o
   after.Set("smelt.tokenizer.unknown_score",
             *std::min_element(scores_.begin(), scores_.end()) - 10.0);
   if (FlagOf(m, "byte_fallback", false)) after.Set("smelt.tokenizer.byte_fallback", true);
-  WriteAddedFlags(added_, AddedTo::kPipeline, after);
+  WriteAddedFlags(added_, AddedTo::kPipeline, static_cast<int32_t>(unknown), after);
   notes.push_back(
       "llama.cpp segments Unigram vocabularies as SentencePiece does: ties and combining marks can "
       "come out differently there");
@@ -202,7 +202,7 @@ absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata&
   const JsonValue* decoder = rest_.FindNonNull("decoder");
   if (decoder != nullptr && !FlagOf(*decoder, "cleanup", true))
     after.Set("smelt.tokenizer.cleanup", false);
-  WriteAddedFlags(added_, AddedTo::kPipeline, after);
+  WriteAddedFlags(added_, AddedTo::kPipeline, -1, after);
   return absl::OkStatus();
 }
 

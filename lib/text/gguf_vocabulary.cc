@@ -135,6 +135,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
     if (const auto text = extra.find(token.id); text != extra.end()) token.content = text->second;
     const auto entry = flags.find(token.id);
     const int32_t bits = entry == flags.end() ? 0 : entry->second;
+    if (bits & kAddedNever) continue;
     if (bits & kAddedBlank) token.content = WithBlanks(token.content);
     token.single_word = bits & kAddedSingleWord;
     token.lstrip = bits & kAddedLstrip;

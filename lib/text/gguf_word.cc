@@ -39,7 +39,7 @@ class GgufWordPiece : public GgufBase {
     unknown_ = vocabulary_.unknown;
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
-      if (!unknown.empty() && tokens_[i] == unknown) unknown_ = id;
+      if (!unknown.empty() && Original(id) == unknown) unknown_ = id;
     }
     IndexTokens(metadata);
     if (unknown_ < 0)

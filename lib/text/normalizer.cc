@@ -298,25 +298,17 @@ absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonV
 
 absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text,
                         size_t& start) {
-  if (text.empty()) return absl::OkStatus();
   std::string out;
-  Regex::Memo memo;
   size_t done = 0, new_start = 0;
-  for (size_t at = 0; at <= text.size();) {
-    SMELT_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match, pattern.Find(text, at, memo));
-    if (!match) break;
-    out.append(text, done, match->begin - done);
-    if (done < start) new_start = out.size() - (match->begin - std::min(match->begin, start));
+  SMELT_RETURN_IF_ERROR(pattern.ForEachMatch(text, [&](Regex::Match match) {
+    out.append(text, done, match.begin - done);
+    if (done < start) new_start = out.size() - (match.begin - std::min(match.begin, start));
     out.append(content);
     // What is put in lies where the last character of the match lay.
-    if (start > 0 && (match->end == 0 || match->end - 1 < start)) new_start = out.size();
-    done = match->end;
-    at = match->end;
-    if (match->end == match->begin) {
-      if (at >= text.size()) break;
-      at += DecodeUtf8(std::string_view(text).substr(at, 4)).length;
-    }
-  }
+    if (start > 0 && (match.end == 0 || match.end - 1 < start)) new_start = out.size();
+    done = match.end;
+    return absl::OkStatus();
+  }));
   if (done == 0 && out.empty()) return absl::OkStatus();
   if (done < start) new_start = out.size() + start - done;
   out.append(text, done);

@@ -119,6 +119,14 @@ absl::Status Pipeline::AddTokens() {
 absl::Status Pipeline::ReadPostProcessor(const JsonValue* json) {
   if (json == nullptr) return absl::OkStatus();
   const std::string type = TextOf(*json, "type");
+  const auto token_id = [&](const JsonValue& value,
+                            std::string_view text) -> absl::StatusOr<int32_t> {
+    SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(&value, type));
+    if (model_->tokens().Has(id) || added_by_id_.contains(id)) return id;
+    return Error(ErrorCode::kInvalidInput, "the post-processor ", type, " adds the token \"",
+                 Escape(text, 60), "\" with id ", id, ", which the vocabulary does not have (",
+                 size_, " ids)");
+  };
   if (type == "ByteLevel") return absl::OkStatus();
   if (type == "Sequence") {
     const JsonValue* list = json->Find("processors");
@@ -133,7 +141,9 @@ absl::Status Pipeline::ReadPostProcessor(const JsonValue* json) {
       const JsonValue* pair = json->FindNonNull(first ? "cls" : "sep");
       if (pair == nullptr || !pair->is_array() || pair->as_array()->size() != 2)
         return Error(ErrorCode::kInvalidInput, type, " has no pairs \"cls\" and \"sep\"");
-      SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(&(*pair->as_array())[1], type));
+      const JsonValue& text = pair->as_array()->front();
+      SMELT_ASSIGN_OR_RETURN(const int32_t id, token_id(pair->as_array()->back(),
+                                                        text.is_string() ? *text.as_string() : ""));
       if (first) {
         prefix.insert(prefix.begin(), id);
       } else {
@@ -165,7 +175,7 @@ absl::Status Pipeline::ReadPostProcessor(const JsonValue* json) {
                    "\", which its special_tokens lack");
     }
     for (const JsonValue& value : *ids->as_array()) {
-      SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(&value, "template"));
+      SMELT_ASSIGN_OR_RETURN(const int32_t id, token_id(value, id_text));
       (after ? after_ids : before_ids).push_back(id);
     }
   }

@@ -78,21 +78,12 @@ class Joiner {
 absl::Status SplitByRegex(const Regex& regex, bool invert, SplitBehavior behavior, TextPiece piece,
                           EmitPiece emit) {
   Joiner joiner(piece, behavior, emit);
-  Regex::Memo memo;
   size_t done = 0;
-  for (size_t at = 0; at <= piece.text.size();) {
-    SMELT_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match,
-                           regex.Find(piece.text, at, memo));
-    if (!match) break;
-    if (match->begin > done) SMELT_RETURN_IF_ERROR(joiner.Add(done, match->begin, invert));
-    SMELT_RETURN_IF_ERROR(joiner.Add(match->begin, match->end, !invert));
-    done = match->end;
-    at = match->end;
-    if (match->end == match->begin) {
-      if (at >= piece.text.size()) break;
-      at += DecodeUtf8(piece.text.substr(at, 4)).length;
-    }
-  }
+  SMELT_RETURN_IF_ERROR(regex.ForEachMatch(piece.text, [&](Regex::Match match) {
+    if (match.begin > done) SMELT_RETURN_IF_ERROR(joiner.Add(done, match.begin, invert));
+    done = match.end;
+    return joiner.Add(match.begin, match.end, !invert);
+  }));
   if (done < piece.text.size()) SMELT_RETURN_IF_ERROR(joiner.Add(done, piece.text.size(), invert));
   return joiner.Finish();
 }

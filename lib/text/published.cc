@@ -165,6 +165,14 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   if (options.architecture.starts_with("gemma")) out.Set("tokenizer.ggml.add_space_prefix", false);
   SMELT_RETURN_IF_ERROR(WriteAroundText(out));
   if (options.allow_mismatch) return absl::OkStatus();
+  for (const std::vector<int32_t>* around : {&core_->prefix, &core_->suffix}) {
+    if (around->size() <= 1) continue;
+    return Error(ErrorCode::kUnsupported, Escape(folder_.path, 60),
+                 ": the tokenizer has no GGUF form: its post-processor puts ", around->size(),
+                 " tokens ", around == &core_->prefix ? "before" : "after",
+                 " a text, where a GGUF vocabulary has one; --allow-tokenizer-mismatch goes on "
+                 "without");
+  }
   const absl::Status same = CheckVocabulary(*this, out);
   return same.ok() ? same : Prefixed(Cat(Escape(folder_.path, 60), ": "), same);
 }

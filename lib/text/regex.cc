@@ -220,15 +220,15 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, RegexEngine engin
 absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, size_t from,
                                                         Memo& memo) const {
   if (literal_) {
-    const size_t at = literal_->empty() ? std::string_view::npos : text.find(*literal_, from);
+    const size_t at = text.find(*literal_, from);
     if (at == std::string_view::npos) return std::nullopt;
     return Match{at, at + literal_->size()};
   }
   if (dfa_) {
-    for (size_t at = from; at < text.size();) {
+    for (size_t at = from; at <= text.size();) {
       const size_t end = dfa_->MatchAt(text, at, memo);
       if (end != RegexDfa::npos) return Match{at, end};
-      at += DecodeUtf8(text.substr(at, 4)).length;
+      at += at < text.size() ? DecodeUtf8(text.substr(at, 4)).length : 1;
     }
     return std::nullopt;
   }
@@ -251,6 +251,23 @@ absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, s
   }
   const size_t* bounds = pcre2_get_ovector_pointer(match.data);
   return Match{bounds[0], bounds[1]};
+}
+
+absl::Status Regex::ForEachMatch(std::string_view text,
+                                 absl::FunctionRef<absl::Status(Match)> visit) const {
+  Memo memo;
+  size_t last_end = std::string_view::npos;
+  for (size_t at = 0; !text.empty() && at <= text.size();) {
+    SMELT_ASSIGN_OR_RETURN(const std::optional<Match> match, Find(text, at, memo));
+    if (!match) break;
+    if (match->begin == match->end && match->end == last_end) {
+      at += at < text.size() ? DecodeUtf8(text.substr(at, 4)).length : 1;
+      continue;
+    }
+    SMELT_RETURN_IF_ERROR(visit(*match));
+    at = last_end = match->end;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace smelt

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "lib/text/regex_dfa.h"
 
@@ -37,6 +38,11 @@ class Regex {
     Memo memo;
     return Find(text, from, memo);
   }
+
+  /// Calls visit(match) for one match after the other, as the library finds them: none in an empty
+  /// text; matches of nothing too, but not where a match has just ended.
+  absl::Status ForEachMatch(std::string_view text,
+                            absl::FunctionRef<absl::Status(Match)> visit) const;
 
   /// How the pattern was written.
   const std::string& pattern() const { return pattern_; }

@@ -1,5 +1,6 @@
 #include "lib/text/token_types.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "lib/base/cat.h"
@@ -49,8 +50,12 @@ void VocabularyArrays::Write(bool with_scores, Metadata& out) && {
   out.Set("tokenizer.ggml.token_type", std::move(types_));
 }
 
-void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, Metadata& out) {
+void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, int32_t unknown,
+                     Metadata& out) {
   std::vector<int32_t> pairs;
+  const bool known = std::any_of(added.begin(), added.end(),
+                                 [&](const AddedToken& token) { return token.id == unknown; });
+  if (unknown >= 0 && !known) pairs = {unknown, kAddedNever};
   for (const AddedToken& token : added) {
     int32_t bits = 0;
     if (token.single_word) bits |= kAddedSingleWord;

@@ -58,10 +58,13 @@ enum AddedFlag : int32_t {
   kAddedOrdinary = 16,   ///< a control token by its looks only
   kAddedBlank = 32,      ///< its spaces stand for U+2581 in the text
   kAddedOutside = 64,    ///< found as an added token only: the model does not have it
+  kAddedNever = 128,     ///< an unknown token that is no added token
 };
 /// Whose added tokens they are. Pipelines look for normalized ones after the others, also where no
 /// normalizer changes the text. All but byte-level models would find any token by its text.
 enum class AddedTo { kByteLevel, kPipeline, kSentencePiece };
-void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, Metadata& out);
+/// `unknown`: id of the token of that type; -1 when there is none.
+void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, int32_t unknown,
+                     Metadata& out);
 
 }  // namespace smelt

@@ -9,6 +9,7 @@ Ids without and with special tokens and the decoded text must be the library's. 
 writes must encode equally. Exit status 1 when anything differs; pipelines that differ are left in WORK.
 """
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -218,28 +219,32 @@ def first_difference(texts, ours, theirs):
     return ""
 
 
-def library_ids(library, texts, special):
-    """The library's ids; None where it fails (a Unigram without an unknown token ...)."""
+def attempts(function, items):
+    """function(item) for each; None where the library fails (a Unigram without an unknown token) or panics (Strip on a short token)."""
     out = []
-    for text in texts:
-        try:
-            out.append(library.encode(text, add_special_tokens=special).ids)
-        except Exception:  # pylint: disable=broad-except
-            out.append(None)
+    silent, stderr = os.open(os.devnull, os.O_WRONLY), os.dup(2)
+    os.dup2(silent, 2)  # panics write there
+    try:
+        for item in items:
+            try:
+                out.append(function(item))
+            except BaseException as error:  # pylint: disable=broad-except
+                if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                    raise
+                out.append(None)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(silent)
+        os.close(stderr)
     return out
+
+
+def library_ids(library, texts, special):
+    return attempts(lambda text: library.encode(text, add_special_tokens=special).ids, texts)
 
 
 def library_texts(library, ids, hide):
-    """The library's texts; None where it panics (Strip on a short token)."""
-    out = []
-    for one in ids:
-        try:
-            out.append(library.decode(one, skip_special_tokens=hide))
-        except BaseException as error:  # pylint: disable=broad-except
-            if type(error).__name__ != "PanicException":
-                raise
-            out.append(None)
-    return out
+    return attempts(lambda one: library.decode(one, skip_special_tokens=hide), ids)
 
 
 def check(checks, smelt, name, folder, library, texts):
