@@ -6,13 +6,12 @@
 #include "lib/base/status.h"
 #include "lib/text/base64.h"
 #include "lib/text/blank_cuts.h"
+#include "lib/text/core_writer.h"
 #include "lib/text/pipeline.h"
 #include "lib/text/token_types.h"
 
 namespace smelt {
 namespace {
-
-constexpr float kAddedScore = -1000.0f;
 
 // The JSON of a component with every precompiled_charsmap taken out (to `charsmap`, as base64).
 std::string WithoutCharsmaps(const JsonValue& json, std::string& charsmap) {
