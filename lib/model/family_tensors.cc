@@ -1,31 +1,15 @@
-// From published tensors to recipes: every tensor of the table is found and has its shape, every
-// tensor of the files is used.
+// From published tensors to recipes: every tensor of the table is found and has its shape.
 #include <algorithm>
 #include <ranges>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
 #include "lib/model/family.h"
+#include "lib/model/published_tensors.h"
 #include "lib/model/weights.h"
 
 namespace smelt {
 namespace {
-
-// Without influence on any model: buffers that old checkpoints carry along.
-constexpr std::string_view kBuffers[] = {".rotary_emb.inv_freq", ".attention.masked_bias",
-                                         ".attention.bias",      ".attn.masked_bias",
-                                         ".attn.bias",           ".attention.rotary_emb.inv_freq"};
-constexpr std::string_view kOtherParts[] = {
-    "vision_tower.",   "multi_modal_projector.",   "vision_model.", "audio_tower.",
-    "vision_encoder.", "vision_language_adapter.", "patch_merger.", "pre_mm_projector_norm."};
-
-std::string Filled(std::string_view pattern, char mark, uint64_t number) {
-  const size_t at = pattern.find(mark);
-  if (at == std::string_view::npos) return std::string(pattern);
-  return Cat(pattern.substr(0, at), number, pattern.substr(at + 1));
-}
 
 std::string ShapeText(const std::vector<uint64_t>& shape) {
   std::string text;
@@ -43,7 +27,7 @@ class TensorMaker {
       : context_(context), family_(context.family), container_(container) {}
 
   absl::StatusOr<std::vector<RecipeTensor>> Make() {
-    SMELT_RETURN_IF_ERROR(BuildIndex());
+    SMELT_ASSIGN_OR_RETURN(published_, PublishedTensors::Make(family_, container_));
     SMELT_RETURN_IF_ERROR(SettleTie());
     const uint64_t layers = context_.hyper("layers");
     if (layers > container_.tensors.size()) {  // before anything is done per layer
@@ -62,41 +46,11 @@ class TensorMaker {
           SMELT_RETURN_IF_ERROR(Apply(rule, layer));
       }
     }
-    SMELT_RETURN_IF_ERROR(CheckAllUsed());
+    SMELT_RETURN_IF_ERROR(published_.CheckAllUsed(context_));
     return std::move(made_);
   }
 
  private:
-  /// Names as the table has them: without "language_model.", with the body's prefix.
-  absl::Status BuildIndex() {
-    bool has_body = false;
-    std::vector<std::string> names;
-    for (const RawTensor& tensor : container_.tensors) {
-      std::string name = tensor.name;
-      const size_t at = name.find("language_model.");
-      if (at != std::string::npos && (at == 0 || name[at - 1] == '.'))
-        name.erase(at, std::string_view("language_model.").size());
-      if (!family_.outer.empty() && name.starts_with(family_.outer))
-        name.erase(0, family_.outer.size());
-      has_body |= name.starts_with(family_.body);
-      names.push_back(std::move(name));
-    }
-    for (size_t i = 0; i < names.size(); ++i) {
-      if (!has_body && !IsHead(names[i])) names[i] = Cat(family_.body, names[i]);
-      if (!index_.emplace(names[i], &container_.tensors[i]).second) {
-        return Error(ErrorCode::kInvalidInput, "tensor ", Escape(names[i]),
-                     " is there twice under different prefixes");
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  bool IsHead(std::string_view name) const {
-    return std::ranges::any_of(std::views::split(family_.head, '|'), [name](auto part) {
-      return name == std::string_view(part.begin(), part.end());
-    });
-  }
-
   /// What the files hold outranks `tie_word_embeddings`: an output matrix with values of its own is
   /// used, and one that is stored alone is the embedding too.
   absl::Status SettleTie() {
@@ -107,11 +61,11 @@ class TensorMaker {
       });
     };
     const auto embedding = of_target("token_embd.weight");
-    const RawTensor* head = Find(family_.head, 0, 0);
+    const RawTensor* head = published_.Find(family_.head);
     if (head == nullptr || embedding == family_.tensors.end()) return absl::OkStatus();
-    const RawTensor* table = Find(embedding->source, 0, 0);
+    const RawTensor* table = published_.Find(embedding->source);
     if (table == nullptr) {
-      index_.emplace(FirstName(embedding->source, 0, 0), head);
+      published_.AddName(FilledName(embedding->source, 0, 0), *head);
       return absl::OkStatus();
     }
     SMELT_ASSIGN_OR_RETURN(const bool alike, StoredAlike(*head, *table));
@@ -127,31 +81,13 @@ class TensorMaker {
     return absl::OkStatus();
   }
 
-  /// The first of "a|b" that is there, with layer and expert filled in.
-  const RawTensor* Find(std::string_view sources, uint64_t layer, uint64_t expert) {
-    while (true) {
-      const size_t bar = sources.find('|');
-      const auto it = index_.find(Filled(Filled(sources.substr(0, bar), '*', layer), '#', expert));
-      if (it != index_.end()) {
-        used_.insert(it->second);
-        return it->second;
-      }
-      if (bar == std::string_view::npos) return nullptr;
-      sources.remove_prefix(bar + 1);
-    }
-  }
-
-  std::string FirstName(std::string_view sources, uint64_t layer, uint64_t expert) const {
-    return Filled(Filled(sources.substr(0, sources.find('|')), '*', layer), '#', expert);
-  }
-
   absl::StatusOr<const RawTensor*> Need(std::string_view sources, uint64_t layer, uint64_t expert,
                                         const std::string& target) {
-    const RawTensor* tensor = Find(sources, layer, expert);
+    const RawTensor* tensor = published_.Find(sources, layer, expert);
     if (tensor != nullptr) return tensor;
     const bool per_layer = sources.find('*') != std::string_view::npos;
     return Error(
-        ErrorCode::kInvalidInput, "tensor ", FirstName(sources, layer, expert), " (", target,
+        ErrorCode::kInvalidInput, "tensor ", FilledName(sources, layer, expert), " (", target,
         ") is missing",
         per_layer ? Cat("; ", context_.config.name(), " says ", context_.hyper("layers"), " layers")
                   : std::string(),
@@ -159,7 +95,7 @@ class TensorMaker {
   }
 
   std::string MissingHint(std::string_view sources) const {
-    if (!IsHead(sources.substr(0, sources.find('|')))) return "";
+    if (!IsHead(family_, sources.substr(0, sources.find('|')))) return "";
     return "; tie_word_embeddings is false, so the output matrix must be stored";
   }
 
@@ -183,8 +119,8 @@ class TensorMaker {
 
   absl::Status Apply(const TensorRule& rule, uint64_t layer) {
     if (rule.when != nullptr && !rule.when(context_, layer)) return absl::OkStatus();
-    const std::string target = Filled(rule.target, '*', layer);
-    if (rule.optional && Find(rule.source, layer, 0) == nullptr) return absl::OkStatus();
+    const std::string target = FilledName(rule.target, layer);
+    if (rule.optional && published_.Find(rule.source, layer) == nullptr) return absl::OkStatus();
     switch (rule.op) {
       case TensorOp::kExperts:
         return MakeExperts(rule, layer, target);
@@ -282,7 +218,7 @@ class TensorMaker {
       sources += '|';
       rest.remove_prefix(bar + 1);
     }
-    const std::string target = BiasOf(Filled(rule.target, '*', layer));
+    const std::string target = BiasOf(FilledName(rule.target, layer));
     const uint64_t rows = context_.hyper(rule.rows);
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(sources, layer, 0, target));
     SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows}, target, rule));
@@ -295,9 +231,19 @@ class TensorMaker {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<uint64_t> Experts() const {
+    const uint64_t experts = context_.hyper("experts");
+    if (context_.hyper.Has("experts_used") && context_.hyper("experts_used") > experts) {
+      return context_.config.Bad("num_experts_per_tok|experts_per_token",
+                                 Cat("is ", context_.hyper("experts_used"),
+                                     ", but a layer has only ", experts, " experts"));
+    }
+    return experts;
+  }
+
   absl::Status MakeExperts(const TensorRule& rule, uint64_t layer, const std::string& target) {
-    const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns),
-                   experts = context_.hyper("experts");
+    SMELT_ASSIGN_OR_RETURN(const uint64_t experts, Experts());
+    const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns);
     if (experts > container_.tensors.size()) {
       return context_.config.Bad(
           "num_local_experts|num_experts",
@@ -323,8 +269,8 @@ class TensorMaker {
   }
 
   absl::Status MakeFusedExperts(const TensorRule& rule, uint64_t layer, const std::string& target) {
-    const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns),
-                   experts = context_.hyper("experts");
+    SMELT_ASSIGN_OR_RETURN(const uint64_t experts, Experts());
+    const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns);
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, target));
     const bool halves =
         rule.op == TensorOp::kFusedExpertsFirst || rule.op == TensorOp::kFusedExpertsSecond;
@@ -363,45 +309,11 @@ class TensorMaker {
     return absl::OkStatus();
   }
 
-  bool IsDropped(const std::string& name) const {
-    const auto ends = [&name](std::string_view ending) { return name.ends_with(ending); };
-    if (std::any_of(std::begin(kBuffers), std::end(kBuffers), ends)) return true;
-    if (std::any_of(family_.dropped.begin(), family_.dropped.end(), ends)) return true;
-    return context_.hyper.flag("tied") && IsHead(name);  // the same values as the embedding's
-  }
-
-  absl::Status CheckAllUsed() {
-    bool other_parts = false;
-    for (const auto& [name, tensor] : index_) {
-      if (used_.contains(tensor) || IsDropped(name)) continue;
-      const bool other =
-          std::any_of(std::begin(kOtherParts), std::end(kOtherParts), [&](std::string_view part) {
-            return name.find(part) != std::string::npos &&
-                   (name.starts_with(part) || name.find(Cat(".", part)) != std::string::npos);
-          });
-      other_parts |= other;
-      if (!other) unknown_.push_back(tensor->name);
-    }
-    if (!unknown_.empty()) {
-      const std::string& first = *std::min_element(unknown_.begin(), unknown_.end());
-      return Error(ErrorCode::kUnsupported, "tensor ", Escape(first), " is not known to ",
-                   family_.names[0], " with ", context_.hyper("layers"), " layers (",
-                   context_.config.name(), "): leaving it out would change the model");
-    }
-    if (other_parts) {
-      context_.notes.push_back(
-          "only the text part of this model is used; its vision or audio tensors are left out");
-    }
-    return absl::OkStatus();
-  }
-
   FamilyContext& context_;
   const Family& family_;
   const Container& container_;
-  std::unordered_map<std::string, const RawTensor*> index_;
-  std::unordered_set<const RawTensor*> used_;
+  PublishedTensors published_;
   std::vector<RecipeTensor> made_;
-  std::vector<std::string> unknown_;
 };
 
 }  // namespace

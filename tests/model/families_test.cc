@@ -35,17 +35,24 @@ TEST(GptOssTest, FusedExpertsAreTurnedAndSplitByParity) {
     t[p + "mlp.experts.down_proj"] = Counting({experts, ffn, width}, 3000);
     t[p + "mlp.experts.down_proj_bias"] = Counting({experts, width}, 4000);
   }
+  const std::string config = Cat(
+      R"({"architectures":["GptOssForCausalLM"],"head_dim":4,"num_local_experts":3,"num_experts_per_tok":2,)",
+      R"("sliding_window":16,"rope_theta":150000,"rope_scaling":{"rope_type":"yarn","factor":8.0,)",
+      R"("original_max_position_embeddings":64,"truncate":false},)",
+      std::string(kLlamaConfig)
+          .replace(std::string(kLlamaConfig).find("\"intermediate_size\":6"), 21,
+                   "\"intermediate_size\":5"),
+      "}");
   const testing::TempDir dir;
-  testing::WriteFolder(
-      dir.path(),
-      Cat(R"({"architectures":["GptOssForCausalLM"],"head_dim":4,"num_local_experts":3,"num_experts_per_tok":2,)",
-          R"("sliding_window":16,"rope_theta":150000,"rope_scaling":{"rope_type":"yarn","factor":8.0,)",
-          R"("original_max_position_embeddings":64,"truncate":false},)",
-          std::string(kLlamaConfig)
-              .replace(std::string(kLlamaConfig).find("\"intermediate_size\":6"), 21,
-                       "\"intermediate_size\":5"),
-          "}"),
-      t);
+  std::string too_many = config;
+  too_many.replace(too_many.find("per_tok\":2"), 10, "per_tok\":4");
+  testing::WriteFolder(dir.path(), too_many, t);
+  const auto refused = testing::OpenFolder(dir.path());
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(std::string(refused.status().message()).find("num_experts_per_tok is 4"),
+            std::string::npos)
+      << refused.status();
+  testing::WriteFolder(dir.path(), config, t);
   auto opened = testing::OpenFolder(dir.path());
   SMELT_ASSERT_OK(opened);
   const ModelSource& source = *opened->source;
