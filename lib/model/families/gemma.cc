@@ -124,41 +124,19 @@ constexpr KeyRule kGemmaKeys[] = {
     kWindowKeys,
     kRopeKeys,
 };
-constexpr KeyRule kGemma3Keys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    kRopeKeys,
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"attention.key_length", ValueType::kU32, "head_dim"},
-    {"attention.value_length", ValueType::kU32, "head_dim"},
-    kFileTypeKey,
-    {"final_logit_softcapping", ValueType::kF32, "final_cap"},
-    kWindowKeys,
-};
+constexpr auto kGemma3Keys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys("head_dim"), kFileTypeKey,
+                   KeyRule{"final_logit_softcapping", ValueType::kF32, "final_cap"}, kWindowKeys);
 
-constexpr TensorRule kGemmaTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
-     TensorOp::kAddOne},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", "",
-     TensorOp::kAddOne},
-    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
-};
+constexpr auto kGemmaTensors = Table<TensorRule>(
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    TensorRule{"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
+    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
+               TensorOp::kAddOne},
+    AttentionTensors("attention_bias", "attention_bias"),
+    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
+               "", TensorOp::kAddOne},
+    GatedMlp());
 
 // What tells Gemma 3 from Gemma 2.
 bool IsThird(const FamilyContext& context, uint64_t) {
@@ -168,49 +146,28 @@ bool HasOutput(const FamilyContext& context, uint64_t layer) {
   return IsThird(context, layer) && IsUntied(context, layer);
 }
 
-constexpr TensorRule kGemma23Tensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+constexpr auto kGemma23Tensors = Table<TensorRule>(
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
     If(HasOutput, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
-     TensorOp::kAddOne},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "attention_bias"},
+    TensorRule{"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
+    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
+               TensorOp::kAddOne},
+    AttentionTensors("attention_bias", "attention_bias"),
     If(IsThird, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim",
                  "", TensorOp::kAddOne}),
     If(IsThird, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim",
                  "", TensorOp::kAddOne}),
-    {"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
-     "", TensorOp::kAddOne},
-    {"blk.*.ffn_norm.weight", "model.layers.*.pre_feedforward_layernorm.weight", "width", "",
-     TensorOp::kAddOne},
-    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
-    {"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight", "width", "",
-     TensorOp::kAddOne},
-};
-
-void NoteAttentionBias(FamilyContext& context) {
-  if (context.hyper.flag("attention_bias"))
-    context.differences.push_back("cannot load attention biases of this architecture");
-}
-
-absl::Status DeriveGemma(FamilyContext& context) {
-  NoteAttentionBias(context);
-  return absl::OkStatus();
-}
+    TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
+               "width", "", TensorOp::kAddOne},
+    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.pre_feedforward_layernorm.weight", "width",
+               "", TensorOp::kAddOne},
+    GatedMlp(),
+    TensorRule{"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight",
+               "width", "", TensorOp::kAddOne});
 
 absl::Status DeriveLaterGemma(FamilyContext& context) {
-  NoteAttentionBias(context);
   WriteAttentionScale(context, 1 / std::sqrt(context.hyper.real("query_scalar")));
-  return absl::OkStatus();
+  return NoteAttentionBias(context);
 }
 
 bool IsGemma2Windowed(const Hyper&, uint64_t layer) { return layer % 2 == 0; }
@@ -228,7 +185,7 @@ const Family kGemma = {
     .tensors = kGemmaTensors,
     .gelu_means_tanh = true,
     .activation = "gelu_pytorch_tanh",
-    .derive = DeriveGemma,
+    .derive = NoteAttentionBias,
 };
 
 const Family kGemma2 = {

@@ -39,57 +39,29 @@ constexpr HyperRule kHypers[] = {
 // Constants of the experts' activation, which the kernel has.
 constexpr FixedRule kFixed[] = {{"swiglu_alpha", "1.702"}, {"swiglu_limit", "7.0|7"}};
 
-constexpr KeyRule kKeys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    kRopeKeys,
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"expert_count", ValueType::kU32, "experts"},
-    {"expert_used_count", ValueType::kU32, "experts_used"},
-    {"attention.key_length", ValueType::kU32, "head_dim"},
-    {"attention.value_length", ValueType::kU32, "head_dim"},
-    kFileTypeKey,
-    kWindowKeys,
-    {"expert_feed_forward_length", ValueType::kU32, "ffn"},
-};
+constexpr auto kKeys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("head_dim"), kFileTypeKey,
+                   kWindowKeys, KeyRule{"expert_feed_forward_length", ValueType::kU32, "ffn"});
 
-constexpr TensorRule kTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    // llama.cpp wants an output matrix of this architecture, tied or not.
-    If(IsTied, {"output.weight", "model.embed_tokens.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks", "heads", ""},
-    {"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
-     ""},
-    {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.router.weight", "experts", "width",
-     TensorOp::kCopy, "always"},
-    {"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn", "width",
-     TensorOp::kEvenExperts},
-    {"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn", "width",
-     TensorOp::kOddExperts},
-    {"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.down_proj", "width", "ffn",
-     TensorOp::kTransposedExperts},
-    {"blk.*.ffn_gate_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn", "",
-     TensorOp::kEvenBias},
-    {"blk.*.ffn_up_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn", "",
-     TensorOp::kOddBias},
-    {"blk.*.ffn_down_exps.bias", "model.layers.*.mlp.experts.down_proj_bias", "width", "",
-     TensorOp::kExpertBias},
-};
+constexpr auto kTensors = Table<TensorRule>(
+    kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors("attention_bias", "attention_bias"),
+    TensorRule{"blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks", "heads", ""},
+    TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
+               "width", ""},
+    TensorRule{"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.router.weight", "experts", "width",
+               TensorOp::kCopy, "always"},
+    TensorRule{"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn",
+               "width", TensorOp::kEvenExperts},
+    TensorRule{"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn",
+               "width", TensorOp::kOddExperts},
+    TensorRule{"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.down_proj", "width", "ffn",
+               TensorOp::kTransposedExperts},
+    TensorRule{"blk.*.ffn_gate_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn",
+               "", TensorOp::kEvenBias},
+    TensorRule{"blk.*.ffn_up_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn", "",
+               TensorOp::kOddBias},
+    TensorRule{"blk.*.ffn_down_exps.bias", "model.layers.*.mlp.experts.down_proj_bias", "width", "",
+               TensorOp::kExpertBias});
 
 absl::Status Derive(FamilyContext& context) {
   if (!context.hyper.flag("attention_bias"))

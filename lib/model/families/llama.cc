@@ -56,68 +56,27 @@ constexpr FixedRule kLlamaFixed[] = {{"rope_interleaved", "false"}};
 constexpr FixedRule kMistralFixed[] = {
     {"attention_bias", "false"}, {"mlp_bias", "false"}, {"rope_interleaved", "false"}};
 
-constexpr KeyRule kKeys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    kRopeKeys,
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"expert_count", ValueType::kU32, "experts"},
-    {"expert_used_count", ValueType::kU32, "experts_used"},
-    {"attention.key_length", ValueType::kU32, "head_dim"},
-    {"attention.value_length", ValueType::kU32, "head_dim"},
-    kFileTypeKey,
-    {"vocab_size", ValueType::kU32, "vocab"},
-    {"rope.dimension_count", ValueType::kU32, "rope_dims"},
-    kWindowKeys,
-};
+constexpr auto kKeys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("head_dim"), kFileTypeKey,
+                   KeyRule{"vocab_size", ValueType::kU32, "vocab"},
+                   KeyRule{"rope.dimension_count", ValueType::kU32, "rope_dims"}, kWindowKeys);
 
-constexpr TensorRule kDense[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width",
-     TensorOp::kRotaryQ, "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kRotaryK, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
-    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width",
-     TensorOp::kCopy, "mlp_bias"},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width", TensorOp::kCopy,
-     "mlp_bias"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn",
-     TensorOp::kCopy, "mlp_bias"},
-};
+constexpr auto kDense = Table<TensorRule>(
+    kEnds, kAttentionNorm,
+    AttentionTensors("attention_bias", "attention_bias", TensorOp::kRotaryQ, TensorOp::kRotaryK),
+    kFfnNorm, GatedMlp("mlp_bias"));
 
-constexpr TensorRule kSparse[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width",
-     TensorOp::kRotaryQ},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kRotaryK},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
-    {"blk.*.ffn_gate_inp.weight", "model.layers.*.block_sparse_moe.gate.weight", "experts",
-     "width"},
-    {"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight", "ffn",
-     "width", TensorOp::kExperts},
-    {"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight", "width",
-     "ffn", TensorOp::kExperts},
-    {"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight", "ffn",
-     "width", TensorOp::kExperts},
-};
+constexpr auto kSparse = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors("", "", TensorOp::kRotaryQ, TensorOp::kRotaryK),
+    kFfnNorm,
+    TensorRule{"blk.*.ffn_gate_inp.weight", "model.layers.*.block_sparse_moe.gate.weight",
+               "experts", "width"},
+    TensorRule{"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight",
+               "ffn", "width", TensorOp::kExperts},
+    TensorRule{"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight",
+               "width", "ffn", TensorOp::kExperts},
+    TensorRule{"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight",
+               "ffn", "width", TensorOp::kExperts});
 
 }  // namespace
 

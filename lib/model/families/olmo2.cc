@@ -32,49 +32,18 @@ constexpr HyperRule kHypers[] = {
     Flag("attention_bias", "attention_bias", false),
 };
 
-constexpr KeyRule kKeys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    kRopeKeys,
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"attention.key_length", ValueType::kU32, "given_head_dim"},
-    {"attention.value_length", ValueType::kU32, "given_head_dim"},
-    kFileTypeKey,
-};
+constexpr auto kKeys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys("given_head_dim"), kFileTypeKey);
 
-constexpr TensorRule kTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    // llama.cpp wants an output matrix of this architecture, tied or not.
-    If(IsTied, {"output.weight", "model.embed_tokens.weight", "vocab", "width"}),
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "q", ""},
-    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "kv", ""},
-    {"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
-     ""},
-    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
-    {"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight", "width", ""},
-};
-
-absl::Status Derive(FamilyContext& context) {
-  if (context.hyper.flag("attention_bias"))
-    context.differences.push_back("cannot load attention biases of this architecture");
-  return absl::OkStatus();
-}
+constexpr auto kTensors = Table<TensorRule>(
+    kEnds, kOutputOfTied, AttentionTensors("attention_bias", "attention_bias"),
+    TensorRule{"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "q", ""},
+    TensorRule{"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "kv", ""},
+    TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
+               "width", ""},
+    GatedMlp(),
+    TensorRule{"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight",
+               "width", ""});
 
 }  // namespace
 
@@ -86,7 +55,7 @@ const Family kOlmo2 = {
     .fixed = {},
     .keys = kKeys,
     .tensors = kTensors,
-    .derive = Derive,
+    .derive = NoteAttentionBias,
 };
 
 }  // namespace smelt

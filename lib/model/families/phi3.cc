@@ -38,17 +38,13 @@ constexpr KeyRule kKeys[] = {
     {"attention.value_length", ValueType::kU32, "given_head_dim"},
 };
 
-constexpr TensorRule kTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_qkv.weight", "model.layers.*.self_attn.qkv_proj.weight", "qkv", "width"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.gate_up_proj.weight", "two_ffn", "width"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
-};
+constexpr auto kTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm,
+    TensorRule{"blk.*.attn_qkv.weight", "model.layers.*.self_attn.qkv_proj.weight", "qkv", "width"},
+    TensorRule{"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
+    kFfnNorm,
+    TensorRule{"blk.*.ffn_up.weight", "model.layers.*.mlp.gate_up_proj.weight", "two_ffn", "width"},
+    TensorRule{"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"});
 
 absl::Status Derive(FamilyContext& context) {
   const RopeConfig& rope = context.rope.full;

@@ -95,79 +95,16 @@ constexpr HyperRule kQwen3MoeHypers[] = {
     kUseWindow,
 };
 
-constexpr KeyRule kQwen2Keys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    kRopeKeys,
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"expert_count", ValueType::kU32, "experts"},
-    {"expert_used_count", ValueType::kU32, "experts_used"},
-    {"attention.key_length", ValueType::kU32, "given_head_dim"},
-    {"attention.value_length", ValueType::kU32, "given_head_dim"},
-    kFileTypeKey,
-    {"expert_feed_forward_length", ValueType::kU32, "expert_ffn"},
-    {"expert_shared_feed_forward_length", ValueType::kU32, "shared_ffn"},
-    kWindowKeys,
-};
+constexpr auto kQwen2Keys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("given_head_dim"), kFileTypeKey,
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, "expert_ffn"},
+    KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, "shared_ffn"}, kWindowKeys);
 // Qwen3: the head size is always its own.
-constexpr KeyRule kQwen3Keys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    kRopeKeys,
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"expert_count", ValueType::kU32, "experts"},
-    {"expert_used_count", ValueType::kU32, "experts_used"},
-    {"attention.key_length", ValueType::kU32, "head_dim"},
-    {"attention.value_length", ValueType::kU32, "head_dim"},
-    kFileTypeKey,
-    {"expert_feed_forward_length", ValueType::kU32, "expert_ffn"},
-    kWindowKeys,
-};
+constexpr auto kQwen3Keys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("head_dim"), kFileTypeKey,
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, "expert_ffn"}, kWindowKeys);
 
-constexpr TensorRule kQwen2Tensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "always"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "always"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "always"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
-    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
-};
-
-constexpr TensorRule kQwen2MoeTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    // llama.cpp wants an output matrix of this architecture, tied or not.
-    If(IsTied, {"output.weight", "model.embed_tokens.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
-    If(IsDense, {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"}),
-    If(IsDense, {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"}),
-    If(IsDense, {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"}),
+constexpr std::array<TensorRule, 4> kExperts = {{
     If(IsSparse,
        {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", "experts", "width"}),
     If(IsSparse, {"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
@@ -176,6 +113,8 @@ constexpr TensorRule kQwen2MoeTensors[] = {
                   "expert_ffn", "width", TensorOp::kExperts}),
     If(IsSparse, {"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
                   "width", "expert_ffn", TensorOp::kExperts}),
+}};
+constexpr std::array<TensorRule, 4> kSharedExpert = {{
     If(IsSparse, {"blk.*.ffn_gate_shexp.weight",
                   "model.layers.*.mlp.shared_expert.gate_proj.weight", "shared_ffn", "width"}),
     If(IsSparse, {"blk.*.ffn_up_shexp.weight", "model.layers.*.mlp.shared_expert.up_proj.weight",
@@ -184,57 +123,26 @@ constexpr TensorRule kQwen2MoeTensors[] = {
                   "model.layers.*.mlp.shared_expert.down_proj.weight", "width", "shared_ffn"}),
     If(IsSparse, {"blk.*.ffn_gate_inp_shexp.weight", "model.layers.*.mlp.shared_expert_gate.weight",
                   "one", "width"}),
-};
-
-constexpr TensorRule kQwen3Tensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "attention_bias"},
+}};
+constexpr std::array<TensorRule, 2> kHeadNorms = {{
     {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim", ""},
     {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim", ""},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
-    {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"},
-};
+}};
 
-constexpr TensorRule kQwen3MoeTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "attention_bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "attention_bias"},
-    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim", ""},
-    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim", ""},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", ""},
-    If(IsDense, {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width"}),
-    If(IsDense, {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width"}),
-    If(IsDense, {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"}),
-    If(IsSparse,
-       {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", "experts", "width"}),
-    If(IsSparse, {"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
-                  "expert_ffn", "width", TensorOp::kExperts}),
-    If(IsSparse, {"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
-                  "expert_ffn", "width", TensorOp::kExperts}),
-    If(IsSparse, {"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
-                  "width", "expert_ffn", TensorOp::kExperts}),
-};
+constexpr auto kQwen2Tensors =
+    Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors("always", ""), kFfnNorm, GatedMlp());
+
+constexpr auto kQwen2MoeTensors =
+    Table<TensorRule>(kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors("attention_bias", ""),
+                      kFfnNorm, GatedMlp("", IsDense), kExperts, kSharedExpert);
+
+constexpr auto kQwen3Tensors =
+    Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors("attention_bias", "attention_bias"),
+                      kHeadNorms, kFfnNorm, GatedMlp());
+
+constexpr auto kQwen3MoeTensors =
+    Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors("attention_bias", "attention_bias"),
+                      kHeadNorms, kFfnNorm, GatedMlp("", IsDense), kExperts);
 
 // Windows as the classes make them.
 bool IsQwen2Windowed(const Hyper& h, uint64_t layer) {
@@ -244,23 +152,13 @@ bool IsQwen2MoeWindowed(const Hyper& h, uint64_t layer) {
   return h.flag("use_window") && layer % 2 == 0 && layer < h("max_window_layers");
 }
 
-void NoteAttentionBias(FamilyContext& context) {
-  if (context.hyper.flag("attention_bias"))
-    context.differences.push_back("cannot load attention biases of this architecture");
-}
-
-absl::Status DeriveQwen3(FamilyContext& context) {
-  NoteAttentionBias(context);
-  return absl::OkStatus();
-}
-
 absl::Status DeriveQwen2Moe(FamilyContext& context) {
   WriteExpertNormalization(context);
   return ReadSparseLayers(context);
 }
 
 absl::Status DeriveQwen3Moe(FamilyContext& context) {
-  NoteAttentionBias(context);
+  SMELT_RETURN_IF_ERROR(NoteAttentionBias(context));
   WriteExpertNormalization(context);
   return ReadSparseLayers(context);
 }
@@ -299,7 +197,7 @@ const Family kQwen3 = {
     .keys = kQwen3Keys,
     .tensors = kQwen3Tensors,
     .windowed = IsQwen2Windowed,
-    .derive = DeriveQwen3,
+    .derive = NoteAttentionBias,
 };
 
 const Family kQwen3Moe = {

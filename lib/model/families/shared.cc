@@ -7,6 +7,12 @@
 
 namespace smelt {
 
+absl::Status NoteAttentionBias(FamilyContext& context) {
+  if (context.hyper.flag("attention_bias"))
+    context.differences.push_back("cannot load attention biases of this architecture");
+  return absl::OkStatus();
+}
+
 void WriteExpertNormalization(FamilyContext& context) {
   const bool normalize = context.hyper.flag("norm_topk_prob");
   const Architecture& architecture = context.family.architecture;

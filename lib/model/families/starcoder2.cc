@@ -34,42 +34,23 @@ constexpr HyperRule kHypers[] = {
 // The first releases name the norm and the MLP, of which there is one kind.
 constexpr FixedRule kFixed[] = {{"norm_type", "\"layer_norm\""}, {"mlp_type", "\"default\""}};
 
-constexpr KeyRule kKeys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    kRopeKeys,
-    {"attention.layer_norm_epsilon", ValueType::kF32, "eps"},
-    {"attention.key_length", ValueType::kU32, "given_head_dim"},
-    {"attention.value_length", ValueType::kU32, "given_head_dim"},
-    kFileTypeKey,
-    kWindowKeys,
-};
+constexpr auto kKeys =
+    Table<KeyRule>(kSizeKeys, KeyRule{"attention.layer_norm_epsilon", ValueType::kF32, "eps"},
+                   HeadSizeKeys("given_head_dim"), kFileTypeKey, kWindowKeys);
 
-constexpr TensorRule kTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kCopy, "always"},
+constexpr auto kTensors = Table<TensorRule>(
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
+    TensorRule{"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kCopy, "always"},
     If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
-     TensorOp::kCopy, "always"},
-    {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", TensorOp::kCopy,
-     "bias"},
-    {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width",
-     TensorOp::kCopy, "bias"},
-    {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
-     TensorOp::kCopy, "bias"},
-    {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-     TensorOp::kCopy, "bias"},
-    {"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width", "",
-     TensorOp::kCopy, "always"},
-    {"blk.*.ffn_up.weight", "model.layers.*.mlp.c_fc.weight", "ffn", "width", TensorOp::kCopy,
-     "bias"},
-    {"blk.*.ffn_down.weight", "model.layers.*.mlp.c_proj.weight", "width", "ffn", TensorOp::kCopy,
-     "bias"},
-};
+    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
+               TensorOp::kCopy, "always"},
+    AttentionTensors("bias", "bias"),
+    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
+               "", TensorOp::kCopy, "always"},
+    TensorRule{"blk.*.ffn_up.weight", "model.layers.*.mlp.c_fc.weight", "ffn", "width",
+               TensorOp::kCopy, "bias"},
+    TensorRule{"blk.*.ffn_down.weight", "model.layers.*.mlp.c_proj.weight", "width", "ffn",
+               TensorOp::kCopy, "bias"});
 
 absl::Status Derive(FamilyContext& context) {
   if (!context.hyper.flag("bias"))
