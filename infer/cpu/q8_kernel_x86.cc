@@ -99,8 +99,8 @@ SMELT_AVX2 inline void AddGroup(const float* ws, const float* wm, size_t groups,
   }
 }
 
-// R rows of any codes times 32 lanes, 8 at a time. |w| sign(x, w) keeps maddubs' pairs within 2 x
-// 128 x 127 < 2^15.
+// R rows of any codes times 32 lanes, 16 at a time, which share |w|. |w| sign(x, w) keeps maddubs'
+// pairs within 2 x 128 x 127 < 2^15.
 template <size_t R, uint32_t kGroup>
 SMELT_AVX2 void TileAvx2(const Q8Tile& t, size_t first, const int8_t* codes, const float* scales,
                          const float* sums, float* out) {
@@ -109,30 +109,38 @@ SMELT_AVX2 void TileAvx2(const Q8Tile& t, size_t first, const int8_t* codes, con
   const float* ws = t.scales + first * groups;
   const float* wm = t.minimums == nullptr ? nullptr : t.minimums + first * groups;
   const __m256i ones = _mm256_set1_epi16(1);
-  for (size_t lane = 0; lane < kPanel; lane += 8) {
-    __m256 total[R];
-    for (size_t r = 0; r < R; ++r) total[r] = _mm256_setzero_ps();
+  for (size_t lane = 0; lane < kPanel; lane += 16) {
+    __m256 low_total[R], high_total[R];
+    for (size_t r = 0; r < R; ++r) low_total[r] = high_total[r] = _mm256_setzero_ps();
     for (size_t g = 0; g < groups; ++g) {
-      __m256i dot[R];
-      for (size_t r = 0; r < R; ++r) dot[r] = _mm256_setzero_si256();
+      __m256i low[R], high[R];
+      for (size_t r = 0; r < R; ++r) low[r] = high[r] = _mm256_setzero_si256();
+#pragma GCC unroll 2  // more, and all products are computed before any is added: registers spill
       for (size_t k = g * kGroup; k < (g + 1) * kGroup; k += 4) {
-        const __m256i x =
-            _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + k * kPanel + lane * 4));
+        const __m256i* x = reinterpret_cast<const __m256i*>(codes + k * kPanel + lane * 4);
+        const __m256i x0 = _mm256_load_si256(x), x1 = _mm256_load_si256(x + 1);
         for (size_t r = 0; r < R; ++r) {
           const __m256i b = _mm256_set1_epi32(LoadFour(w + r * t.stride + k));
-          const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(x, b));
-          dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(pairs, ones));
+          const __m256i size = _mm256_abs_epi8(b);
+          const __m256i pairs0 = _mm256_maddubs_epi16(size, _mm256_sign_epi8(x0, b));
+          const __m256i pairs1 = _mm256_maddubs_epi16(size, _mm256_sign_epi8(x1, b));
+          low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pairs0, ones));
+          high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pairs1, ones));
         }
       }
-      AddGroup<R, kGroup>(ws, wm, groups, g, scales, sums, lane, dot, total);
+      AddGroup<R, kGroup>(ws, wm, groups, g, scales, sums, lane, low, low_total);
+      AddGroup<R, kGroup>(ws, wm, groups, g, scales, sums, lane + 8, high, high_total);
     }
-    for (size_t r = 0; r < R; ++r) _mm256_store_ps(out + (first + r) * kPanel + lane, total[r]);
+    for (size_t r = 0; r < R; ++r) {
+      _mm256_store_ps(out + (first + r) * kPanel + lane, low_total[r]);
+      _mm256_store_ps(out + (first + r) * kPanel + lane + 8, high_total[r]);
+    }
   }
 }
 
-// The same for codes of few bits. Unsigned (`w` holds code + zero, at most 128 / kSteps), they need
-// no signs, and kSteps products fit into 16 bits: 2 x 127 x 128 < 2^15. What the zero adds is taken
-// off through the integer sums of x.
+// Codes of few bits, 8 lanes at a time. Unsigned (`w` holds code + zero, at most 128 / kSteps),
+// they need no signs, and kSteps products fit into 16 bits: 2 x 127 x 128 < 2^15. What the zero
+// adds is taken off through the integer sums of x.
 template <size_t R, uint32_t kGroup, uint32_t kSteps, bool kZero>
 SMELT_AVX2 void TileFewBits(const Q8Tile& t, size_t first, const uint8_t* w, size_t stride,
                             int zero, const int8_t* codes, const float* scales, const float* sums,
@@ -221,7 +229,7 @@ void MultiplyAvx2(const Q8Tile& t, const int8_t* codes, const float* scales, con
   if (largest <= 32) return MultiplyFewBits<kGroup, 4>(t, codes, scales, sums, out);
   if (largest <= 64) return MultiplyFewBits<kGroup, 2>(t, codes, scales, sums, out);
   size_t r = 0;
-  for (; r + 4 <= t.rows; r += 4) TileAvx2<4, kGroup>(t, r, codes, scales, sums, out);
+  for (; r + 2 <= t.rows; r += 2) TileAvx2<2, kGroup>(t, r, codes, scales, sums, out);
   for (; r < t.rows; ++r) TileAvx2<1, kGroup>(t, r, codes, scales, sums, out);
 }
 
