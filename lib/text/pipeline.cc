@@ -109,6 +109,10 @@ absl::Status Pipeline::AddTokens() {
     }
     std::string pattern = token.content;
     SMELT_RETURN_IF_ERROR(normalizer_->Apply(pattern));
+    if (pattern.empty()) {
+      return Error(ErrorCode::kUnsupported, "the normalizer leaves nothing of the added token \"",
+                   Escape(token.content, 60), "\", so that it is found at every place of a text");
+    }
     if (pattern != token.content) normalized_text_.emplace(token.id, pattern);
     normalized_matcher_.Add(token, pattern);
   }

@@ -173,6 +173,17 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
                  " a text, where a GGUF vocabulary has one; --allow-tokenizer-mismatch goes on "
                  "without");
   }
+  SMELT_ASSIGN_OR_RETURN(const GgufVocabulary read, ReadGgufVocabulary(out));
+  for (const bool first : {true, false}) {
+    const std::vector<int32_t>& around = first ? core_->prefix : core_->suffix;
+    const int32_t id = first ? read.bos : read.eos;
+    if (around.empty() || around.front() == id) continue;
+    return Error(ErrorCode::kUnsupported, Escape(folder_.path, 60),
+                 ": the tokenizer has no GGUF form: its post-processor puts \"",
+                 Escape(core_->Piece(around.front()), 40), "\" ", first ? "before" : "after",
+                 " a text, but its ", first ? "bos" : "eos", "_token is \"",
+                 Escape(core_->Piece(id), 40), "\"");
+  }
   const absl::Status same = CheckVocabulary(*this, out);
   return same.ok() ? same : Prefixed(Cat(Escape(folder_.path, 60), ": "), same);
 }
@@ -181,10 +192,11 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
 absl::Status FolderTokenizer::WriteAroundText(Metadata& out) const {
   SMELT_ASSIGN_OR_RETURN(const GgufVocabulary read, ReadGgufVocabulary(out));
   const bool begins = !core_->prefix.empty(), ends = !core_->suffix.empty();
-  if (begins && read.bos < 0)
-    out.Set("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(core_->prefix.front()));
-  if (ends && read.eos < 0)
-    out.Set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(core_->suffix.back()));
+  const auto set = [&](const std::string& key, int32_t id) {  // also over what absence would mean
+    if (!out.Has(key)) out.Set(key, static_cast<uint32_t>(id));
+  };
+  if (begins) set("tokenizer.ggml.bos_token_id", core_->prefix.front());
+  if (ends) set("tokenizer.ggml.eos_token_id", core_->suffix.back());
   if (begins != (read.add_bos && (read.bos >= 0 || begins)))
     out.Set("tokenizer.ggml.add_bos_token", begins);
   if (ends != (read.add_eos && (read.eos >= 0 || ends)))

@@ -2,7 +2,9 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <time.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -11,8 +13,37 @@
 namespace smelt {
 namespace {
 
-constexpr uint32_t kMatchLimit = 20'000'000;
 constexpr uint32_t kHeapLimitKib = 256 * 1024;
+
+// PCRE2 limits the steps of a match, from each place anew. A text as a whole may take these: many
+// where it is short, and some for every byte; matches that take one step for each byte fit in.
+constexpr uint64_t StepsFor(size_t bytes) {
+  return std::min<uint64_t>(16'000 + 1000 * uint64_t{bytes}, 20'000'000 + 16 * uint64_t{bytes});
+}
+constexpr uint32_t kFreeSteps = 128;  // from every place
+
+// A step may walk over the rest of the text, and PCRE2 does not count that: the last resort is the
+// clock, at some hundred times what a usual expression takes.
+constexpr std::chrono::nanoseconds TimeFor(size_t bytes) {
+  return std::chrono::seconds(2) + std::chrono::microseconds(5 * bytes);
+}
+std::chrono::nanoseconds ProcessorTime() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
+}
+bool OutOfTime(size_t bytes, Regex::Memo& memo) {
+  constexpr size_t kLong = 1 << 16;
+  if (++memo.calls % (bytes < kLong ? 256 : 8) != 0) return false;
+  const std::chrono::nanoseconds now = ProcessorTime();
+  if (memo.started.count() == 0) memo.started = now;
+  return now - memo.started > TimeFor(bytes);
+}
+
+// Places searched at once: fewer where each may be a walk over a long text.
+size_t WindowFor(size_t bytes) {
+  return std::clamp<size_t>((size_t{16} << 20) / (bytes + 1), 1, 4096);
+}
 
 std::string RangesText(const CharSet& set) {
   std::string out;
@@ -160,12 +191,23 @@ absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
 
 struct Regex::Pcre {
   pcre2_code* code = nullptr;
-  pcre2_match_context* context = nullptr;
-  ~Pcre() {
-    pcre2_code_free(code);
+  ~Pcre() { pcre2_code_free(code); }
+};
+
+namespace {
+
+// PCRE2's working memory, one for each thread.
+struct PcreState {
+  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
+  pcre2_match_context* context = pcre2_match_context_create(nullptr);
+  PcreState() { pcre2_set_heap_limit(context, kHeapLimitKib); }
+  ~PcreState() {
+    pcre2_match_data_free(data);
     pcre2_match_context_free(context);
   }
 };
+
+}  // namespace
 
 Regex::Regex() = default;
 Regex::Regex(Regex&&) noexcept = default;
@@ -200,9 +242,10 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, RegexEngine engin
   size_t offset = 0;
   pcre2_compile_context* options = pcre2_compile_context_create(nullptr);
   pcre2_set_newline(options, PCRE2_NEWLINE_LF);
-  regex.pcre_->code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                    PCRE2_UTF | PCRE2_MULTILINE | PCRE2_NO_AUTO_CAPTURE, &code, &offset, options);
+  regex.pcre_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                    PCRE2_UTF | PCRE2_MULTILINE | PCRE2_NO_AUTO_CAPTURE |
+                                        PCRE2_USE_OFFSET_LIMIT | PCRE2_NO_START_OPTIMIZE,
+                                    &code, &offset, options);
   pcre2_compile_context_free(options);
   if (regex.pcre_->code == nullptr) {
     char message[120] = "";
@@ -211,9 +254,6 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, RegexEngine engin
                  "\" is not valid: ", message);
   }
   pcre2_jit_compile(regex.pcre_->code, PCRE2_JIT_COMPLETE);  // slower without, not wrong
-  regex.pcre_->context = pcre2_match_context_create(nullptr);
-  pcre2_set_match_limit(regex.pcre_->context, kMatchLimit);
-  pcre2_set_heap_limit(regex.pcre_->context, kHeapLimitKib);
   return regex;
 }
 
@@ -232,25 +272,56 @@ absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, s
     }
     return std::nullopt;
   }
-  struct Data {
-    pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
-    ~Data() { pcre2_match_data_free(data); }
+  thread_local PcreState state;
+  // Matches that begin at one of [first, last], each with so many steps: 1 found, 0 none, else an
+  // error of PCRE2.
+  const auto run = [&](size_t first, size_t last, uint32_t steps) {
+    pcre2_set_offset_limit(state.context, last);
+    pcre2_set_match_limit(state.context, steps);
+    const auto match = [&](uint32_t options) {
+      return pcre2_match(pcre_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), first,
+                         PCRE2_NO_UTF_CHECK | options, state.data, state.context);
+    };
+    int result = match(0);
+    if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = match(PCRE2_NO_JIT);
+    return result == PCRE2_ERROR_NOMATCH ? 0 : result >= 0 ? 1 : result;
   };
-  thread_local Data match;
-  const auto run = [&](uint32_t options) {
-    return pcre2_match(pcre_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                       PCRE2_NO_UTF_CHECK | options, match.data, pcre_->context);
+  const auto found = [&] {
+    const size_t* bounds = pcre2_get_ovector_pointer(state.data);
+    return Match{bounds[0], bounds[1]};
   };
-  int result = run(0);
-  if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(PCRE2_NO_JIT);
-  if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
-  if (result < 0) {
+  const auto next = [&](size_t at) {
+    return at + (at < text.size() ? DecodeUtf8(text.substr(at, 4)).length : 1);
+  };
+  const auto too_slow = [&] {
     return Error(
         ErrorCode::kUnsupported, "regular expression \"", Escape(pattern_),
         "\" needs more steps on this text than the limit allows (it backtracks without end)");
+  };
+  const uint64_t budget = StepsFor(text.size());
+  const size_t window = WindowFor(text.size());
+  for (size_t begin = from; begin <= text.size();) {
+    const size_t last = std::min(begin + window, text.size());
+    if (OutOfTime(text.size(), memo)) return too_slow();
+    int result = run(begin, last, kFreeSteps);
+    if (result > 0) return found();
+    size_t at = begin;
+    // Somewhere in here the steps do not suffice: place by place, with more where that is needed.
+    for (; result != 0 && at <= last; at = next(at)) {
+      uint64_t steps = kFreeSteps;
+      int here = run(at, at, kFreeSteps);
+      while (here == PCRE2_ERROR_MATCHLIMIT && memo.steps <= budget) {
+        memo.steps += steps;
+        steps *= 4;
+        here = run(at, at, static_cast<uint32_t>(std::min<uint64_t>(steps, UINT32_MAX)));
+      }
+      if (here > 0) return found();
+      if (here < 0 || OutOfTime(text.size(), memo)) return too_slow();
+    }
+    begin = result == 0 ? next(last) : at;
+    while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) ++begin;
   }
-  const size_t* bounds = pcre2_get_ovector_pointer(match.data);
-  return Match{bounds[0], bounds[1]};
+  return std::nullopt;
 }
 
 absl::Status Regex::ForEachMatch(std::string_view text,

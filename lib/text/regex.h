@@ -1,6 +1,7 @@
 // Regular expressions of pre-tokenizers, as the `tokenizers` library (Oniguruma) understands them.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,10 +30,14 @@ class Regex {
   struct Match {
     size_t begin, end;
   };
-  /// What finding one match after the other in a text has learned about it.
-  using Memo = RegexDfa::Memo;
-  /// The first match at or after `from`; nothing when there is none. An error when a limit of PCRE2
-  /// was reached. `memo` belongs to this text.
+  /// What finding one match after the other in a text has learned about it, and has cost.
+  struct Memo : RegexDfa::Memo {
+    uint64_t steps = 0;                   ///< of PCRE2, beyond the few that every place may take
+    uint64_t calls = 0;                   ///< of PCRE2
+    std::chrono::nanoseconds started{0};  ///< processor time; 0: not looked at yet
+  };
+  /// The first match at or after `from`; nothing when there is none. An error when PCRE2 has taken
+  /// more steps on the whole text than its length allows. `memo` belongs to this text.
   absl::StatusOr<std::optional<Match>> Find(std::string_view text, size_t from, Memo& memo) const;
   absl::StatusOr<std::optional<Match>> Find(std::string_view text, size_t from) const {
     Memo memo;

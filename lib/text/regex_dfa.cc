@@ -239,15 +239,31 @@ absl::StatusOr<RegexDfa> RegexDfa::Compile(const RegexNode& node,
   std::map<std::vector<uint8_t>, uint16_t> known_pages;
   size_t run = 0;
   std::vector<uint8_t> page(256);
-  for (char32_t first = 0; first < kLimit; first += 256) {
-    for (char32_t i = 0; i < 256; ++i) {
-      while (run + 1 < alphabet.runs.size() && alphabet.runs[run + 1].first <= first + i) ++run;
-      page[i] = alphabet.runs[run].second;
-    }
+  const auto put_page = [&] {
     const auto [entry, added] =
         known_pages.try_emplace(page, static_cast<uint16_t>(known_pages.size()));
     if (added) dfa.pages_.insert(dfa.pages_.end(), page.begin(), page.end());
     dfa.page_of_.push_back(entry->second);
+  };
+  std::vector<int> plain(alphabet.member.size(), -1);  // the page that is one class all over
+  for (char32_t first = 0; first < kLimit; first += 256) {
+    while (run + 1 < alphabet.runs.size() && alphabet.runs[run + 1].first <= first) ++run;
+    const uint8_t cls = alphabet.runs[run].second;
+    if (run + 1 == alphabet.runs.size() || alphabet.runs[run + 1].first >= first + 256) {
+      if (plain[cls] < 0) {
+        page.assign(256, cls);
+        put_page();
+        plain[cls] = dfa.page_of_.back();
+      } else {
+        dfa.page_of_.push_back(static_cast<uint16_t>(plain[cls]));
+      }
+      continue;
+    }
+    for (char32_t i = 0; i < 256; ++i) {
+      while (run + 1 < alphabet.runs.size() && alphabet.runs[run + 1].first <= first + i) ++run;
+      page[i] = alphabet.runs[run].second;
+    }
+    put_page();
   }
 
   Stepper stepper(program.code(), alphabet);

@@ -31,9 +31,11 @@ void ExpectPipeline(const JsonValue& pipeline) {
     const std::string& text = *item.Find("text")->as_string();
     SCOPED_TRACE(Escape(text));
     const std::vector<int32_t> want = IntList(*item.Find("ids"));
+    const std::vector<int32_t> special = IntList(*item.Find("special"));
     const auto ids = (*published)->Encode(text, {.add_special = false});
     SMELT_ASSERT_OK(ids);
     EXPECT_EQ(*ids, want);
+    EXPECT_EQ(*(*published)->Encode(text, {}), special);
     EXPECT_EQ((*published)->Decode(want, {.show_special = true}),
               *item.Find("decoded")->as_string());
     EXPECT_EQ((*published)->Decode(want, {.show_special = false}),
@@ -42,6 +44,7 @@ void ExpectPipeline(const JsonValue& pipeline) {
     const auto again = gguf->Encode(text, {.add_special = false});
     SMELT_ASSERT_OK(again);
     EXPECT_EQ(*again, want) << "through GGUF";
+    EXPECT_EQ(*gguf->Encode(text, {}), special) << "through GGUF";
   }
 }
 
@@ -54,7 +57,73 @@ TEST(Pipelines, GiveTheLibrarysIds) {
     SCOPED_TRACE(*pipeline->Find("name")->as_string());
     ExpectPipeline(*pipeline);
   }
-  EXPECT_EQ(seen, 22);
+  EXPECT_EQ(seen, 23);
+}
+
+// A tokenizer.json with the letters a and b and this post-processor.
+std::string WithPostProcessor(std::string_view processor) {
+  return Cat(R"({"added_tokens":[{"id":2,"content":"<s>","special":true}],"normalizer":null,)",
+             R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":null,)",
+             R"("model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]},"post_processor":)",
+             processor, "}");
+}
+
+std::string Template(std::string_view single, std::string_view id) {
+  return Cat(R"({"type":"TemplateProcessing","single":[)", single,
+             R"(],"pair":[],"special_tokens":{"<s>":{"id":"<s>","ids":[)", id,
+             R"(],"tokens":["<s>"]}}})");
+}
+
+constexpr std::string_view kText = R"({"Sequence":{"id":"A","type_id":0}})";
+constexpr std::string_view kToken = R"({"SpecialToken":{"id":"<s>","type_id":0}})";
+
+TEST(PostProcessors, TokensThatTheVocabularyLacksAreNamed) {
+  const TempDir dir;
+  const std::string single = Cat(kToken, ",", kText);
+  for (const std::string& processor :
+       {Template(single, "3"), Template(single, "2,900000"),
+        std::string(R"({"type":"BertProcessing","cls":["<s>",2],"sep":["</s>",3]})"),
+        std::string(R"({"type":"RobertaProcessing","cls":["<s>",7],"sep":["</s>",2]})")}) {
+    WriteFile(dir.path() + "/tokenizer.json", WithPostProcessor(processor));
+    const auto tokenizer = OpenPublishedTokenizer(dir.path());
+    ASSERT_FALSE(tokenizer.ok()) << processor;
+    const std::string sentence(tokenizer.status().message());
+    EXPECT_NE(sentence.find("Processing adds the token"), std::string::npos) << sentence;
+    EXPECT_NE(sentence.find("which the vocabulary does not have"), std::string::npos) << sentence;
+  }
+  WriteFile(dir.path() + "/tokenizer.json", WithPostProcessor(Template(single, "2")));
+  const auto tokenizer = OpenPublishedTokenizer(dir.path());
+  SMELT_ASSERT_OK(tokenizer);
+  EXPECT_EQ(*(*tokenizer)->Encode("ab", {}), (std::vector<int32_t>{2, 0, 1}));
+}
+
+TEST(PostProcessors, MoreThanAVocabularyCanSayIsRefused) {
+  const TempDir dir;
+  WriteFile(dir.path() + "/tokenizer.json",
+            WithPostProcessor(Template(Cat(kToken, ",", kToken, ",", kText), "2")));
+  const auto tokenizer = OpenPublishedTokenizer(dir.path());
+  SMELT_ASSERT_OK(tokenizer);
+  Metadata metadata;
+  std::vector<std::string> notes;
+  const absl::Status status = (*tokenizer)->WriteVocabulary({}, metadata, notes);
+  EXPECT_EQ(CodeOf(status), ErrorCode::kUnsupported);
+  EXPECT_NE(status.message().find("post-processor puts 2 tokens before"), absl::string_view::npos)
+      << status;
+}
+
+TEST(Normalizers, AnAddedTokenOfWhichNothingIsLeftIsRefused) {
+  const TempDir dir;
+  std::string text = WithPostProcessor("null");
+  const std::string_view before = R"("normalizer":null)";
+  text.replace(text.find(before), before.size(), R"("normalizer":{"type":"Strip"})");
+  const std::string_view content = R"("content":"<s>")";
+  text.replace(text.find(content), content.size(), R"("content":"  ","normalized":true)");
+  WriteFile(dir.path() + "/tokenizer.json", text);
+  const auto tokenizer = OpenPublishedTokenizer(dir.path());
+  ASSERT_FALSE(tokenizer.ok());
+  EXPECT_NE(tokenizer.status().message().find("leaves nothing of the added token"),
+            absl::string_view::npos)
+      << tokenizer.status();
 }
 
 }  // namespace

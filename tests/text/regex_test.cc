@@ -83,6 +83,35 @@ TEST(Regex, BacktrackingEndsInTime) {
   EXPECT_TRUE(!found.ok() || !found->has_value());
 }
 
+TEST(Regex, ALongTextEndsInTimeToo) {
+  const auto matches = [](std::string_view pattern, std::string_view text) -> absl::StatusOr<int> {
+    const auto regex = Regex::Compile(pattern, RegexEngine::kPcreOnly);
+    if (!regex.ok()) return regex.status();
+    int count = 0;
+    const absl::Status status = regex->ForEachMatch(text, [&](Regex::Match) {
+      ++count;
+      return absl::OkStatus();
+    });
+    if (!status.ok()) return status;
+    return count;
+  };
+  // From every place PCRE2 would take millions of steps, at each of them anew.
+  std::string words;
+  for (int i = 0; i < 10'000; ++i) words += "xxxxxxxxxxxxxxxxxxx ";
+  for (const std::string& text : {std::string(200'000, 'x'), words}) {
+    for (const std::string_view pattern : {"(?:x+x+)+y", "(?:x|xx)+y"}) {
+      const auto count = matches(pattern, text);
+      EXPECT_EQ(CodeOf(count.status()), ErrorCode::kUnsupported) << pattern;
+      EXPECT_NE(count.status().message().find("more steps"), absl::string_view::npos);
+    }
+  }
+  // Long matches and many matches are no reason to stop.
+  EXPECT_EQ(
+      *matches("(?:\\p{N}|\\p{S})+", std::string(20'000, '7') + " " + std::string(20'000, '+')), 2);
+  EXPECT_EQ(*matches("(?:x|xx)+ ", words), 10'000);
+  EXPECT_EQ(*matches("(?<!x)x", words), 10'000);
+}
+
 TEST(PreTokenizerNames, VariantsOfOneExpressionHaveOneName) {
   const auto name = [](const char* regex) -> std::string {
     const std::string json = Cat(

@@ -4,8 +4,8 @@
     pip install tokenizers==0.23.3
     tools/generate/tokenizer_pipelines.py > testdata/tokenizer-pipelines/cases.jsonl
 
-One line per pipeline: `name`; `tokenizer`, the tokenizer.json; `cases`, each with `text`, `ids`, `decoded` and `hidden` (the same
-with special tokens left out). Every one stands for a rule of the library that is easily missed.
+One line per pipeline: `name`; `tokenizer`, the tokenizer.json; `cases`, each with `text`, `ids`, `special` (ids with the tokens that
+the post-processor adds), `decoded` (of `ids`) and `hidden` (the same with special tokens left out). Every one stands for a rule of the library that is easily missed.
 """
 import json
 
@@ -103,6 +103,13 @@ def pipelines():
     yield "empty-matches", {"model": wordpiece("X", "a", "b", "##X", "##a", "##b"), "normalizer": replace("x?", "X"), "pre_tokenizer": {"type": "WhitespaceSplit"},
                             "decoder": replace("b?", "-")}, ["ab", "", "xa", "axb", "a b"]
 
+    # Beginning and end tokens that are not where GGUF takes them to be when nothing is said.
+    around = [{"id": "<s>", "ids": [263], "tokens": ["<s>"]}, {"id": "</s>", "ids": [262], "tokens": ["</s>"]}]
+    parts = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}]
+    yield "template-late-ids", {"model": llama("abcd"), "pre_tokenizer": ALWAYS, "added_tokens": [
+        added(262, "</s>", special=True), added(263, "<s>", special=True)], "post_processor": {
+            "type": "TemplateProcessing", "single": parts, "pair": parts + parts[1:2], "special_tokens": {t["id"]: t for t in around}}}, ["a b", "", "a</s>b"]
+
     # Affixes fall back to bytes with the character.
     affixes = bpe(["<unk>"] + BYTES + ["a", "##a", "a</w>", "##a</w>"], unk_token="<unk>", byte_fallback=True, continuing_subword_prefix="##",
                   end_of_word_suffix="</w>")
@@ -117,7 +124,7 @@ def main():
         cases = []
         for text in texts:
             ids = library.encode(text, add_special_tokens=False).ids
-            cases.append({"text": text, "ids": ids, "decoded": library.decode(ids, skip_special_tokens=False), "hidden": library.decode(ids)})
+            cases.append({"text": text, "ids": ids, "special": library.encode(text).ids, "decoded": library.decode(ids, skip_special_tokens=False), "hidden": library.decode(ids)})
         print(json.dumps({"name": name, "tokenizer": data, "cases": cases}))
 
 
