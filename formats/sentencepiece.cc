@@ -117,18 +117,20 @@ absl::Status ParseTrainerSpec(std::string_view bytes, std::string_view name,
     if (field.number == 24 && field.wire == 0) model.whitespace_as_suffix = field.value != 0;
     if (field.number == 35 && field.wire == 0) model.byte_fallback = field.value != 0;
     if (field.number == 44 && field.wire == 2) model.unk_surface = field.bytes;
+    if (field.number == 46 && field.wire == 2) model.bos_piece = field.bytes;
+    if (field.number == 47 && field.wire == 2) model.eos_piece = field.bytes;
   }
   return absl::OkStatus();
 }
 
 absl::Status ParseNormalizerSpec(std::string_view bytes, std::string_view name,
-                                 SentencePieceModel& model) {
+                                 SentencePieceRules& rules) {
   for (Reader reader(bytes, name); !reader.done();) {
     SMELT_ASSIGN_OR_RETURN(const Field field, reader.Next());
-    if (field.number == 2 && field.wire == 2) model.charsmap = field.bytes;
-    if (field.number == 3 && field.wire == 0) model.add_dummy_prefix = field.value != 0;
-    if (field.number == 4 && field.wire == 0) model.remove_extra_whitespaces = field.value != 0;
-    if (field.number == 5 && field.wire == 0) model.escape_whitespaces = field.value != 0;
+    if (field.number == 2 && field.wire == 2) rules.charsmap = field.bytes;
+    if (field.number == 3 && field.wire == 0) rules.add_dummy_prefix = field.value != 0;
+    if (field.number == 4 && field.wire == 0) rules.remove_extra_whitespaces = field.value != 0;
+    if (field.number == 5 && field.wire == 0) rules.escape_whitespaces = field.value != 0;
   }
   return absl::OkStatus();
 }
@@ -185,7 +187,10 @@ absl::StatusOr<SentencePieceModel> ParseSentencePiece(std::string_view bytes,
       model.pieces.push_back(std::move(piece));
     }
     if (field.number == 2) SMELT_RETURN_IF_ERROR(ParseTrainerSpec(field.bytes, name, model));
-    if (field.number == 3) SMELT_RETURN_IF_ERROR(ParseNormalizerSpec(field.bytes, name, model));
+    if (field.number == 3)
+      SMELT_RETURN_IF_ERROR(ParseNormalizerSpec(field.bytes, name, model.normalizer));
+    if (field.number == 5)
+      SMELT_RETURN_IF_ERROR(ParseNormalizerSpec(field.bytes, name, model.denormalizer));
   }
   SMELT_RETURN_IF_ERROR(Check(model, name));
   return model;

@@ -26,6 +26,14 @@ struct SentencePiece {
   PieceType type = PieceType::kNormal;
 };
 
+/// `NormalizerSpec`, also that of the denormalizer.
+struct SentencePieceRules {
+  std::string charsmap;
+  bool add_dummy_prefix = true;
+  bool remove_extra_whitespaces = true;
+  bool escape_whitespaces = true;
+};
+
 struct SentencePieceModel {
   enum class Type { kUnigram = 1, kBpe = 2, kWord = 3, kChar = 4 };
   Type type = Type::kUnigram;
@@ -33,11 +41,8 @@ struct SentencePieceModel {
   bool byte_fallback = false;
   bool whitespace_as_suffix = false;
   std::string unk_surface = " \xe2\x81\x87 ";
-  // Normalization.
-  std::string charsmap;
-  bool add_dummy_prefix = true;
-  bool remove_extra_whitespaces = true;
-  bool escape_whitespaces = true;
+  std::string bos_piece = "<s>", eos_piece = "</s>";
+  SentencePieceRules normalizer, denormalizer;  ///< before encoding, after decoding
 };
 
 /// Everything in it is checked: pieces unique, not empty, valid UTF-8, finite scores, known types,

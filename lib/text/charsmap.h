@@ -17,6 +17,8 @@ class Charsmap {
   /// by zero bytes. Every unit that can be reached is checked.
   static absl::StatusOr<Charsmap> Parse(std::string_view blob);
 
+  bool empty() const { return units_.empty(); }
+
   struct Rule {
     size_t length;  ///< bytes of the source text; 0: no rule begins here
     std::string_view replacement;

@@ -195,6 +195,7 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
                                             std::vector<std::string>& notes) const {
   SMELT_RETURN_IF_ERROR(CheckRows(options, tokens_, declared_, notes));
   const bool unigram = model_.type == SentencePieceModel::Type::kUnigram;
+  const SentencePieceRules& rules = model_.normalizer;
   out.Set("tokenizer.ggml.model", unigram ? "t5" : "llama");
   out.Set("tokenizer.ggml.pre", "default");
   VocabularyArrays arrays(RowsOf(options, size_));
@@ -205,27 +206,34 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
   for (const AddedToken& token : declared_) arrays.SetAdded(token, kAddedScore);
   std::move(arrays).Write(true, out);
   if (unigram) {
-    out.Set("tokenizer.ggml.add_space_prefix", model_.add_dummy_prefix);
-    out.Set("tokenizer.ggml.remove_extra_whitespaces", model_.remove_extra_whitespaces);
-    if (!model_.charsmap.empty())
+    out.Set("tokenizer.ggml.add_space_prefix", rules.add_dummy_prefix);
+    out.Set("tokenizer.ggml.remove_extra_whitespaces", rules.remove_extra_whitespaces);
+    if (!rules.charsmap.empty())
       out.Set("tokenizer.ggml.precompiled_charsmap",
-              std::vector<uint8_t>(model_.charsmap.begin(), model_.charsmap.end()));
+              std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));
   } else {
-    if (!model_.add_dummy_prefix) after.Set("tokenizer.ggml.add_space_prefix", false);
-    if (model_.remove_extra_whitespaces)
+    if (!rules.add_dummy_prefix) after.Set("tokenizer.ggml.add_space_prefix", false);
+    if (rules.remove_extra_whitespaces)
       after.Set("smelt.tokenizer.remove_extra_whitespaces", true);
-    if (!model_.charsmap.empty())
+    if (!rules.charsmap.empty())
       after.Set("smelt.tokenizer.precompiled_charsmap",
-                std::vector<uint8_t>(model_.charsmap.begin(), model_.charsmap.end()));
+                std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));
   }
   if (model_.whitespace_as_suffix) after.Set("smelt.tokenizer.whitespace_as_suffix", true);
-  if (!model_.escape_whitespaces) after.Set("smelt.tokenizer.escape_whitespaces", false);
+  if (!rules.escape_whitespaces) after.Set("smelt.tokenizer.escape_whitespaces", false);
   std::vector<int32_t> user_defined;
   for (size_t id = 0; id < model_.pieces.size(); ++id) {
     if (model_.pieces[id].type == PieceType::kUserDefined)
       user_defined.push_back(static_cast<int32_t>(id));
   }
   if (!user_defined.empty()) after.Set("smelt.tokenizer.user_defined", std::move(user_defined));
+  if (model_.unk_surface != SpmDecoding().unknown)
+    after.Set("smelt.tokenizer.unknown_surface", model_.unk_surface);
+  if (const std::string& back = model_.denormalizer.charsmap; !back.empty())
+    after.Set("smelt.tokenizer.denormalizer_charsmap",
+              std::vector<uint8_t>(back.begin(), back.end()));
+  // Readers have an id of their own where this key is missing.
+  after.Set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(unknown_));
   after.Set("smelt.tokenizer.source", "sentencepiece");
   WriteAddedFlags(declared_, AddedTo::kSentencePiece, -1, after);
   return absl::OkStatus();

@@ -110,9 +110,9 @@ absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& o
   const std::string normalizer_text =
       normalizer == nullptr ? std::string() : WithoutCharsmaps(*normalizer, charsmap);
   SMELT_ASSIGN_OR_RETURN(const std::string rules, DecodeBase64(charsmap));
-  out.Set("tokenizer.ggml.add_space_prefix", pieces_ ? pieces_->add_dummy_prefix : true);
+  out.Set("tokenizer.ggml.add_space_prefix", pieces_ ? pieces_->normalizer.add_dummy_prefix : true);
   out.Set("tokenizer.ggml.remove_extra_whitespaces",
-          pieces_ ? pieces_->remove_extra_whitespaces : true);
+          pieces_ ? pieces_->normalizer.remove_extra_whitespaces : true);
   if (!rules.empty())
     out.Set("tokenizer.ggml.precompiled_charsmap",
             std::vector<uint8_t>(rules.begin(), rules.end()));

@@ -84,18 +84,54 @@ absl::StatusOr<std::vector<int32_t>> GgufBase::Encode(std::string_view text,
 }
 
 std::string GgufBase::Decode(const std::vector<int32_t>& ids, const DecodeOptions& options) const {
-  std::string out;
-  bool first = true;
+  std::vector<int32_t> shown;
   for (const int32_t id : ids) {
     if (!Known(id)) continue;
     const auto added = added_.find(id);
     // Hidden is what reads as a special token: not one that its own normalizer changed.
     if (added != added_.end() && added->second.special && !options.show_special &&
-        !shown_.contains(id))
+        !shown_.contains(id) && !(spm_ && Type(id) == TokenType::kUnknown))
       continue;
-    AppendDecoded(id, first, out);
-    first = false;
+    shown.push_back(id);
   }
+  return Join(shown);
+}
+
+absl::Status GgufBase::DecodeAsSentencePiece(const Metadata& metadata,
+                                             const SpmNormalizer& normalizer) {
+  SpmDecoding how;
+  how.strips_blank = normalizer.add_dummy_prefix || normalizer.remove_extra_whitespaces;
+  how.strips_all = normalizer.remove_extra_whitespaces;
+  SMELT_ASSIGN_OR_RETURN(how.unknown,
+                         metadata.StringOr("smelt.tokenizer.unknown_surface", how.unknown));
+  SMELT_ASSIGN_OR_RETURN(const std::string rules,
+                         ReadBytes(metadata, "smelt.tokenizer.denormalizer_charsmap"));
+  SMELT_ASSIGN_OR_RETURN(how.rules, Charsmap::Parse(rules));
+  spm_ = std::move(how);
+  return absl::OkStatus();
+}
+
+std::string GgufBase::JoinAsSentencePiece(const std::vector<int32_t>& ids) const {
+  SpmText text(*spm_);
+  for (const int32_t id : ids) {
+    const auto byte = byte_of_.find(id);
+    if (Type(id) == TokenType::kUnknown) {
+      text.Unknown();
+    } else if (Type(id) == TokenType::kByte && byte != byte_of_.end()) {
+      text.Byte(byte->second);
+    } else if (IsAdded(id)) {
+      text.Beside(Shown(id));
+    } else {
+      text.Piece(Text(id));
+    }
+  }
+  return std::move(text).Finish();
+}
+
+std::string GgufBase::Join(const std::vector<int32_t>& ids) const {
+  if (spm_) return JoinAsSentencePiece(ids);
+  std::string out;
+  for (size_t i = 0; i < ids.size(); ++i) AppendDecoded(ids[i], i == 0, out);
   FinishDecode(out);
   return RepairUtf8(out);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "lib/text/gguf_vocabulary.h"
 #include "lib/text/normalizer.h"
 #include "lib/text/pre_tokenizer.h"
+#include "lib/text/spm_decoder.h"
+#include "lib/text/spm_normalizer.h"
 #include "lib/text/tokenizer.h"
 #include "lib/text/word_cache.h"
 
@@ -39,6 +42,8 @@ class GgufBase : public Tokenizer {
                                       std::vector<int32_t>& out) const = 0;
   /// Appends what a token decodes to; `first`: no token was shown before it.
   virtual void AppendDecoded(int32_t id, bool first, std::string& out) const = 0;
+  /// Ids decode as SentencePiece itself does it: AppendDecoded is not asked.
+  absl::Status DecodeAsSentencePiece(const Metadata& metadata, const SpmNormalizer& normalizer);
   /// After everything was appended.
   virtual void FinishDecode(std::string& text) const;
 
@@ -58,9 +63,12 @@ class GgufBase : public Tokenizer {
   }
 
   GgufVocabulary vocabulary_;
+  std::unordered_map<int32_t, char> byte_of_;  ///< of tokens of the type byte
   std::vector<std::string> tokens_;
 
  private:
+  std::string Join(const std::vector<int32_t>& ids) const;
+  std::string JoinAsSentencePiece(const std::vector<int32_t>& ids) const;
   struct Added {
     bool special, outside;
   };
@@ -68,6 +76,7 @@ class GgufBase : public Tokenizer {
   std::unordered_map<int32_t, std::string> shown_;
   AddedTokenMatcher raw_, normalized_;
   std::unique_ptr<Normalizer> normalizer_;
+  std::optional<SpmDecoding> spm_;
   mutable CachePool caches_;
 };
 

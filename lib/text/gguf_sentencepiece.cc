@@ -108,17 +108,12 @@ class GgufSentencePiece : public GgufBase {
       if (byte != byte_of_.end()) out.push_back(byte->second);
       return;
     }
-    if (Type(id) == TokenType::kUnknown && native_) {
-      out += " \xe2\x81\x87 ";
-      return;
-    }
     if (Type(id) == TokenType::kControl) {
       out += Shown(id);
       return;
     }
     std::string_view text = Shown(id);
-    const bool strips = native_ && remove_extra_ ? out.empty() : first;
-    if (strips && strips_first_ && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
+    if (first && strips_first_ && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
     while (!text.empty()) {
       const bool blank = text.starts_with(kBlank);
       out.push_back(blank ? ' ' : text.front());
@@ -144,13 +139,12 @@ class GgufSentencePiece : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(normalizer_.charsmap, Charsmap::Parse(charsmap));
     normalizer_.add_dummy_prefix = prefix;
     normalizer_.remove_extra_whitespaces = remove_extra;
-    remove_extra_ = remove_extra;
     SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces,
                            metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
     SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
                            metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
-    strips_first_ =
-        native_ ? prefix || remove_extra : prefix_ != SpacePrefix::kNone || rule == "normalizer";
+    strips_first_ = prefix_ != SpacePrefix::kNone || rule == "normalizer";
+    if (native_) SMELT_RETURN_IF_ERROR(DecodeAsSentencePiece(metadata, normalizer_));
     SMELT_ASSIGN_OR_RETURN(split_blanks_, metadata.BoolOr("smelt.tokenizer.split_blanks", false));
     return absl::OkStatus();
   }
@@ -257,7 +251,7 @@ class GgufSentencePiece : public GgufBase {
     }
   }
 
-  bool native_ = false, strips_first_ = true, has_unused_ = false, remove_extra_ = false;
+  bool native_ = false, strips_first_ = true, has_unused_ = false;
   bool listed_merges_ = false;
   bool split_blanks_ = false;  ///< before U+2581, as Metaspace does
   SpacePrefix prefix_ = SpacePrefix::kAlways;
@@ -267,7 +261,6 @@ class GgufSentencePiece : public GgufBase {
   TokenTable table_;
   std::vector<uint32_t> ranks_;
   std::array<int32_t, 256> bytes_;
-  std::unordered_map<int32_t, char> byte_of_;
   BlankCuts cuts_;
 };
 

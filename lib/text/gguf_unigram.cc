@@ -86,37 +86,17 @@ class GgufUnigram : public GgufBase {
     });
   }
 
+  // Metaspace's decoder: every U+2581 of the first token goes, elsewhere they are spaces.
   void AppendDecoded(int32_t id, bool first, std::string& out) const override {
     if (const auto byte = byte_of_.find(id);
         byte != byte_of_.end() && Type(id) == TokenType::kByte) {
       out.push_back(byte->second);
       return;
     }
-    if (Type(id) == TokenType::kUnknown && !pipeline_) {
-      out += " \xe2\x81\x87 ";
-      return;
-    }
-    std::string_view text = Shown(id);
-    if (pipeline_) {
-      // Metaspace's decoder: every U+2581 of the first token goes, elsewhere they are spaces.
-      while (!text.empty()) {
-        const bool blank = text.starts_with(kBlank);
-        if (!blank) out.push_back(text.front());
-        if (blank && !first) out.push_back(' ');
-        text.remove_prefix(blank ? kBlank.size() : 1);
-      }
-      return;
-    }
-    if (Type(id) == TokenType::kControl) {
-      out += text;
-      return;
-    }
-    const bool strips =
-        normalizer_.remove_extra_whitespaces ? out.empty() : first && normalizer_.add_dummy_prefix;
-    if (strips && text.starts_with(kBlank)) text.remove_prefix(kBlank.size());
-    while (!text.empty()) {
+    for (std::string_view text = Shown(id); !text.empty();) {
       const bool blank = text.starts_with(kBlank);
-      out.push_back(blank ? ' ' : text.front());
+      if (!blank) out.push_back(text.front());
+      if (blank && !first) out.push_back(' ');
       text.remove_prefix(blank ? kBlank.size() : 1);
     }
   }
@@ -143,7 +123,7 @@ class GgufUnigram : public GgufBase {
                            metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
     SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
                            metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
-    return absl::OkStatus();
+    return DecodeAsSentencePiece(metadata, normalizer_);
   }
 
   void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {
@@ -213,7 +193,6 @@ class GgufUnigram : public GgufBase {
   ByteTrie pieces_, frozen_;
   TokenTable table_;
   std::array<int32_t, 256> bytes_;
-  std::unordered_map<int32_t, char> byte_of_;
   Number unknown_score_ = 0;
 };
 

@@ -141,8 +141,23 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
   return MakePipelineCore(std::move(json), file, RegexEngine::kAny, std::move(pieces));
 }
 
-// A SentencePiece model adds a beginning token unless its folder says otherwise; Unigram models
-// (T5) an end token.
+// The beginning or end token: the one that the folder names, else the model's own if it is a
+// control piece (SentencePiece's rule), else one of the usual names.
+int32_t EndOf(const SentencePieceCore& core, const JsonValue& config, std::string_view key,
+              std::initializer_list<std::string_view> names) {
+  if (const JsonValue* token = config.FindNonNull(key); token != nullptr) {
+    const int32_t id =
+        core.Find(token->is_string() ? *token->as_string() : TextOf(*token, "content"));
+    if (id >= 0) return id;
+  }
+  for (const std::string_view name : names) {
+    if (const int32_t id = core.Find(name); id >= 0 && core.IsControl(id)) return id;
+  }
+  return -1;
+}
+
+// A SentencePiece model adds a beginning token unless its folder says otherwise; T5's class an end
+// token.
 absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::string& file,
                                                                      TokenizerFolder& folder) {
   SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file));
@@ -150,10 +165,12 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceCore> core,
                          SentencePieceCore::Make(std::move(model), file));
   core->AddDeclared(folder.declared);
-  const int32_t bos = core->Find("<s>") >= 0 ? core->Find("<s>") : core->Find("<bos>");
-  const int32_t eos = core->Find("</s>") >= 0 ? core->Find("</s>") : core->Find("<eos>");
+  const SentencePieceModel& own = core->model();
+  const int32_t bos = EndOf(*core, folder.config, "bos_token", {own.bos_piece, "<s>", "<bos>"});
+  const int32_t eos = EndOf(*core, folder.config, "eos_token", {own.eos_piece, "</s>", "<eos>"});
+  const bool ends = TextOf(folder.config, "tokenizer_class").starts_with("T5Tokenizer");
   if (FlagOf(folder.config, "add_bos_token", true) && bos >= 0) core->prefix = {bos};
-  if (FlagOf(folder.config, "add_eos_token", false) && eos >= 0) core->suffix = {eos};
+  if (FlagOf(folder.config, "add_eos_token", ends) && eos >= 0) core->suffix = {eos};
   return std::unique_ptr<TokenizerCore>(std::move(core));
 }
 

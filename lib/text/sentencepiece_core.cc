@@ -7,7 +7,6 @@
 
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
-#include "lib/text/decoder.h"
 #include "lib/text/spm_bpe.h"
 
 namespace smelt {
@@ -33,11 +32,22 @@ absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(Sente
                  " is not supported (BPE and Unigram are)");
   }
   std::unique_ptr<SentencePieceCore> core(new SentencePieceCore(std::move(model)));
-  absl::StatusOr<Charsmap> charsmap = Charsmap::Parse(core->model_.charsmap);
+  const SentencePieceRules& rules = core->model_.normalizer;
+  const SentencePieceRules& back = core->model_.denormalizer;
+  absl::StatusOr<Charsmap> charsmap = Charsmap::Parse(rules.charsmap);
   if (!charsmap.ok()) return Prefixed(Cat(name, ": "), charsmap.status());
-  core->normalizer_ = {*std::move(charsmap), core->model_.add_dummy_prefix,
-                       core->model_.remove_extra_whitespaces, core->model_.escape_whitespaces,
-                       core->model_.whitespace_as_suffix};
+  core->normalizer_ = {*std::move(charsmap), rules.add_dummy_prefix, rules.remove_extra_whitespaces,
+                       rules.escape_whitespaces, core->model_.whitespace_as_suffix};
+  absl::StatusOr<Charsmap> denormalizer = Charsmap::Parse(back.charsmap);
+  if (!denormalizer.ok()) return Prefixed(Cat(name, ": denormalizer: "), denormalizer.status());
+  if (!back.charsmap.empty() &&
+      (back.add_dummy_prefix || back.remove_extra_whitespaces || back.escape_whitespaces)) {
+    return Error(ErrorCode::kUnsupported, name,
+                 ": its denormalizer changes spaces (only its rules are supported)");
+  }
+  core->decoding_ = {rules.add_dummy_prefix || rules.remove_extra_whitespaces,
+                     rules.remove_extra_whitespaces, core->model_.unk_surface,
+                     *std::move(denormalizer)};
   std::vector<float> scores;
   float lowest = INFINITY;
   const auto& pieces = core->model_.pieces;
@@ -58,6 +68,7 @@ absl::StatusOr<std::unique_ptr<SentencePieceCore>> SentencePieceCore::Make(Sente
   core->unknown_score_ = lowest - kUnknownPenalty;
   core->ranks_ = RankScores(scores);
   core->bytes_ = ByteTokens(core->tokens_);
+  for (size_t b = 0; b < 256; ++b) core->byte_of_[core->bytes_[b]] = static_cast<char>(b);
   core->cuts_ =
       core->model_.type == SentencePieceModel::Type::kBpe ? BlankCuts(core->tokens_) : BlankCuts();
   core->size_ = pieces.size();
@@ -75,6 +86,13 @@ void SentencePieceCore::AddDeclared(const std::vector<AddedToken>& tokens) {
     special_.Add(token, token.content);
     size_ = std::max(size_, static_cast<size_t>(token.id) + 1);
   }
+}
+
+bool SentencePieceCore::IsControl(int32_t id) const {
+  for (const AddedToken& token : declared_) {
+    if (token.id == id) return token.special;
+  }
+  return tokens_.Has(id) && model_.pieces[static_cast<size_t>(id)].type == PieceType::kControl;
 }
 
 bool SentencePieceCore::Mergeable(int32_t id) const {
@@ -227,51 +245,28 @@ int32_t SentencePieceCore::Find(std::string_view text) const {
 }
 
 std::string SentencePieceCore::Decode(const std::vector<int32_t>& ids, bool show_special) const {
-  std::string out;
-  bool at_start = model_.add_dummy_prefix || model_.remove_extra_whitespaces;
+  SpmText text(decoding_);
   for (const int32_t id : ids) {
     const auto declared = std::find_if(declared_.begin(), declared_.end(),
                                        [&](const AddedToken& t) { return t.id == id; });
     if (declared != declared_.end()) {
-      if (show_special || !declared->special) out += declared->content;
+      if (show_special || !declared->special) text.Beside(declared->content);
       continue;
     }
     if (!tokens_.Has(id)) continue;
     const SentencePiece& piece = model_.pieces[static_cast<size_t>(id)];
     if (piece.type == PieceType::kControl) {
-      if (show_special) out += piece.text;
-      continue;
-    }
-    if (piece.type == PieceType::kUnknown) {
-      out += model_.unk_surface;
-      at_start = false;
-      continue;
-    }
-    if (piece.type == PieceType::kByte) {
-      for (size_t b = 0; b < 256; ++b) {
-        if (bytes_[b] == id) out.push_back(static_cast<char>(b));
-      }
-      at_start = false;
-      continue;
-    }
-    std::string_view text = piece.text;
-    if (at_start && text.starts_with(kBlank)) {
-      text.remove_prefix(kBlank.size());
-      at_start =
-          model_.remove_extra_whitespaces && text.empty();  // then all spaces at the beginning go
+      text.Beside(show_special ? std::string_view(piece.text) : std::string_view());
+    } else if (piece.type == PieceType::kUnknown) {
+      text.Unknown();
+    } else if (const auto byte = byte_of_.find(id);
+               piece.type == PieceType::kByte && byte != byte_of_.end()) {
+      text.Byte(byte->second);
     } else {
-      at_start = false;
-    }
-    for (size_t i = 0; i < text.size();) {
-      if (text.substr(i).starts_with(kBlank)) {
-        out.push_back(' ');
-        i += kBlank.size();
-      } else {
-        out.push_back(text[i++]);
-      }
+      text.Piece(piece.text);
     }
   }
-  return RepairUtf8(out);
+  return std::move(text).Finish();
 }
 
 absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeSentencePieceCore(std::string_view bytes,

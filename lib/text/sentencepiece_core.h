@@ -4,12 +4,14 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "formats/sentencepiece.h"
 #include "lib/text/added_tokens.h"
 #include "lib/text/blank_cuts.h"
 #include "lib/text/core.h"
+#include "lib/text/spm_decoder.h"
 #include "lib/text/spm_normalizer.h"
 #include "lib/text/word_cache.h"
 
@@ -29,6 +31,10 @@ class SentencePieceCore : public TokenizerCore {
   absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
                            std::vector<std::string>& notes) const override;
 
+  const SentencePieceModel& model() const { return model_; }
+
+  /// A control piece, or a special token of another file.
+  bool IsControl(int32_t id) const;
   /// Tokens that other files of the folder add (added_tokens.json, added_tokens_decoder).
   void AddDeclared(const std::vector<AddedToken>& tokens);
 
@@ -50,6 +56,8 @@ class SentencePieceCore : public TokenizerCore {
   AddedTokenMatcher special_;  ///< control and unknown pieces, for texts that name them
   BlankCuts cuts_;
   std::array<int32_t, 256> bytes_;
+  std::unordered_map<int32_t, char> byte_of_;
+  SpmDecoding decoding_;
   int32_t unknown_ = 0;
   float unknown_score_ = 0;
   size_t size_ = 0;
