@@ -3,10 +3,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <optional>
 
 #include "tools/commands.h"
 #include "tools/format.h"
@@ -16,7 +17,8 @@ namespace smelt::tools {
 namespace {
 
 struct Arguments {
-  std::string model, text, compare;
+  std::string model, compare;
+  std::optional<std::string> text;
   bool jsonl = false, no_special = false, plain = false, decode = false, hide_special = false;
 };
 Arguments arguments;
@@ -69,14 +71,18 @@ absl::StatusOr<std::string> OneLineOf(const nlohmann::json& json, const TextToke
 
 int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Terminal& terminal) {
   std::string line;
+  uint64_t blank = 0;  // number of the first line without anything
   for (uint64_t number = 1; std::getline(std::cin, line); ++number) {
-    if (line.empty()) continue;
+    // Only at the end: elsewhere, the lines that come out would not be those that went in.
+    if (blank == 0 && line.find_first_not_of(" \t\r") == std::string::npos) blank = number;
+    if (blank != 0 && line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (blank != 0)
+      return terminal.FailInput("line " + std::to_string(blank) + " of standard input is blank");
     const absl::StatusOr<std::string> out =
         OneLineOf(nlohmann::json::parse(line, nullptr, false), tokenizer, flags);
     if (!out.ok()) {
-      return terminal.Fail(absl::InvalidArgumentError("line " + std::to_string(number) +
-                                                      " of standard input " +
-                                                      std::string(out.status().message())));
+      return terminal.FailInput("line " + std::to_string(number) + " of standard input " +
+                                std::string(out.status().message()));
     }
     terminal.Print(*out);
   }
@@ -85,18 +91,24 @@ int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Termina
 
 // Ids as a JSON list or as numbers with anything between them.
 int RunDecode(const TextTokenizer& tokenizer, const std::string& text, Terminal& terminal) {
-  std::string list = text;
-  for (char& c : list) {
-    if ((c < '0' || c > '9') && c != '-') c = ' ';
-  }
-  nlohmann::json numbers = nlohmann::json::array();
-  std::istringstream words(list);
-  for (int64_t id; words >> id;) numbers.push_back(id);
+  constexpr std::string_view kNumber = "0123456789-";
   std::vector<int32_t> ids;
-  if (!ReadIds(numbers, tokenizer, ids)) {
-    return terminal.Fail(absl::InvalidArgumentError("an id is not below the vocabulary's size, " +
-                                                    std::to_string(tokenizer.size())));
+  for (size_t at = text.find_first_of(kNumber); at != std::string::npos;
+       at = text.find_first_of(kNumber, at)) {
+    const size_t end = std::min(text.find_first_not_of(kNumber, at), text.size());
+    int64_t id = -1;
+    const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, id);
+    const bool whole = error == std::errc() && stop == text.data() + end;
+    if (!whole || id < 0 || static_cast<uint64_t>(id) >= tokenizer.size()) {
+      return terminal.FailInput("the id " + OneLine(text.substr(at, end - at), 40) +
+                                " is not below the vocabulary's size, " +
+                                std::to_string(tokenizer.size()));
+    }
+    ids.push_back(static_cast<int32_t>(id));
+    at = end;
   }
+  if (ids.empty() && text.find_first_not_of(" \t\r\n[]") != std::string::npos)
+    return terminal.FailInput("there are no ids in \"" + OneLine(text, 60) + "\"");
   const std::string out = tokenizer.Decode(ids, !arguments.hide_special);
   terminal.Print(terminal.json() ? TextToJson(out) : out + "\n");
   return kDone;
@@ -110,6 +122,13 @@ int RunCompare(const TextTokenizer& tokenizer, const TokenizeFlags& flags, const
   const absl::StatusOr<TokenizeDifference> found =
       CompareTokenizers(tokenizer, *other, text, flags);
   if (!found.ok()) return terminal.Fail(found.status());
+  if (terminal.json()) {
+    nlohmann::ordered_json out = {{"different", found->different}};
+    if (found->different) out.update({{"index", found->index}, {"offset", found->offset}});
+    out.update({{"ids", found->a}, {"other_ids", found->b}});
+    terminal.Print(out.dump() + "\n");
+    return found->different ? kFailed : kDone;
+  }
   if (!found->different) {
     terminal.Print("the same " + std::to_string(found->a.size()) + " ids\n");
     return kDone;
@@ -128,15 +147,21 @@ int RunCompare(const TextTokenizer& tokenizer, const TokenizeFlags& flags, const
 }
 
 int Run(Terminal& terminal) {
-  if (arguments.text.empty() && !arguments.jsonl)
+  if (!arguments.text && !arguments.jsonl)
     return terminal.FailUsage("give a TEXT, or - for standard input");
+  if (arguments.jsonl && arguments.text.value_or("-") != "-")
+    return terminal.FailUsage("--jsonl reads standard input: give no TEXT");
+  if (!arguments.compare.empty() && (arguments.jsonl || arguments.decode))
+    return terminal.FailUsage("--compare goes with neither --jsonl nor --decode");
+  if (arguments.hide_special && !arguments.decode)
+    return terminal.FailUsage("--hide-special goes with --decode");
   const absl::StatusOr<TextTokenizer> tokenizer =
       TextTokenizer::Open(arguments.model, terminal.MakeObserver());
   if (!tokenizer.ok()) return terminal.Fail(tokenizer.status());
   const TokenizeFlags flags{.add_special = !arguments.no_special,
                             .parse_special = !arguments.plain};
   if (arguments.jsonl) return RunLines(*tokenizer, flags, terminal);
-  std::string text = arguments.text;
+  std::string text = arguments.text.value_or("");
   if (text == "-") text.assign(std::istreambuf_iterator<char>(std::cin), {});
   if (arguments.decode) return RunDecode(*tokenizer, text, terminal);
   if (!arguments.compare.empty()) return RunCompare(*tokenizer, flags, text, terminal);

@@ -213,8 +213,7 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
               std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));
   } else {
     if (!rules.add_dummy_prefix) after.Set("tokenizer.ggml.add_space_prefix", false);
-    if (rules.remove_extra_whitespaces)
-      after.Set("smelt.tokenizer.remove_extra_whitespaces", true);
+    if (rules.remove_extra_whitespaces) after.Set("smelt.tokenizer.remove_extra_whitespaces", true);
     if (!rules.charsmap.empty())
       after.Set("smelt.tokenizer.precompiled_charsmap",
                 std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));

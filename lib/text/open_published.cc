@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -12,6 +11,7 @@
 #include "lib/text/normalizer.h"
 #include "lib/text/published.h"
 #include "lib/text/sentencepiece_core.h"
+#include "lib/text/side_files.h"
 #include "lib/text/sources.h"
 
 namespace smelt {
@@ -20,18 +20,6 @@ namespace {
 bool IsFile(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
-}
-
-// Whether the folder has this name, whatever stands behind it: a file that is there must not be
-// passed over because it cannot be read, as the ids could then be others.
-bool NameExists(const std::string& path) {
-  struct stat info {};
-  return ::lstat(path.c_str(), &info) == 0;
-}
-
-absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path) {
-  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
-  return ParseJsonValue(text, path, {.allow_nan = true});
 }
 
 // The bytes of a file, mapped: a tokenizer.json can have 30 MB.
@@ -48,84 +36,11 @@ absl::StatusOr<MappedText> MapText(const std::string& path) {
   return mapped;
 }
 
-// added_tokens.json ({text: id}), then added_tokens_decoder of tokenizer_config.json ({id: {...}}),
-// which wins.
-absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
-  std::map<int32_t, AddedToken> by_id;
-  const auto put = [&](AddedToken token, int64_t id, const std::string& file) -> absl::Status {
-    if (id < 0 || id > (1 << 24))
-      return Error(ErrorCode::kInvalidInput, file, ": added token \"", Escape(token.content, 60),
-                   "\" has the id ", id);
-    token.id = static_cast<int32_t>(id);
-    by_id[token.id] = std::move(token);
-    return absl::OkStatus();
-  };
-  if (const std::string file = folder + "/added_tokens.json"; NameExists(file)) {
-    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(file));
-    if (!json.is_object())
-      return Error(ErrorCode::kInvalidInput, file, " is not an object of texts and ids");
-    for (const auto& [text, id] : *json.as_object()) {
-      if (!id.as_int())
-        return Error(ErrorCode::kInvalidInput, file, ": the id of \"", Escape(text, 60),
-                     "\" is not an integer");
-      AddedToken token;
-      token.content = text;
-      SMELT_RETURN_IF_ERROR(put(std::move(token), *id.as_int(), file));
-    }
-  }
-  const JsonValue* decoder = out.config.FindNonNull("added_tokens_decoder");
-  if (decoder != nullptr && decoder->is_object()) {
-    const std::string file = folder + "/tokenizer_config.json";
-    for (const auto& [key, value] : *decoder->as_object()) {
-      int64_t id = key.empty() || key.size() > 9 ? -1 : 0;
-      for (const char c : key) id = id < 0 || c < '0' || c > '9' ? -1 : id * 10 + (c - '0');
-      SMELT_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(value, file));
-      SMELT_RETURN_IF_ERROR(put(std::move(token), id, file));
-    }
-  }
-  for (auto& [id, token] : by_id) out.declared.push_back(std::move(token));
-  return absl::OkStatus();
-}
-
-absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
-  if (const std::string file = folder + "/tokenizer_config.json"; NameExists(file)) {
-    SMELT_ASSIGN_OR_RETURN(out.config, ReadJsonFile(file));
-    if (!out.config.is_object())
-      return Error(ErrorCode::kInvalidInput, file, " is not a JSON object");
-  }
-  if (const std::string file = folder + "/special_tokens_map.json"; NameExists(file)) {
-    SMELT_ASSIGN_OR_RETURN(const JsonValue map, ReadJsonFile(file));
-    if (!out.config.is_object() && map.is_object())
-      out.config = map;  // where there is no tokenizer_config.json
-  }
-  if (const std::string file = folder + "/chat_template.jinja"; NameExists(file)) {
-    SMELT_ASSIGN_OR_RETURN(out.chat_template_file, ReadTextFile(file));
-  }
-  if (const std::string file = folder + "/chat_template.json"; NameExists(file)) {
-    SMELT_ASSIGN_OR_RETURN(out.chat_template_json, ReadJsonFile(file));
-  }
-  std::error_code error;
-  std::vector<std::filesystem::path> more;
-  const std::string templates = folder + "/additional_chat_templates";
-  for (std::filesystem::directory_iterator it(templates, error), end; !error && it != end;
-       it.increment(error)) {
-    if (it->path().extension() == ".jinja") more.push_back(it->path());
-  }
-  if (error && NameExists(templates))
-    return Error(ErrorCode::kIo, Escape(templates),
-                 ": cannot be read as a folder: ", error.message());
-  std::sort(more.begin(), more.end());
-  for (const auto& path : more) {
-    SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path.string()));
-    out.additional_templates.emplace_back(path.stem().string(), std::move(text));
-  }
-  return ReadDeclared(folder, out);
-}
-
 absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
                                                             const std::string& file,
                                                             TokenizerFolder& folder) {
   folder.has_tokenizer_json = true;
+  SMELT_RETURN_IF_ERROR(AddDeclared(folder, file, json));
   folder.added = json.added;
   if (const JsonValue* post = json.rest.FindNonNull("post_processor"); post != nullptr)
     folder.post_processor = *post;
@@ -219,6 +134,10 @@ absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(
   if (IsFile(path)) {
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(path));
     const std::string name = std::filesystem::path(path).filename().string();
+    if (name == "vocab.json" || name == "merges.txt") {
+      return Error(ErrorCode::kUsage, Escape(path),
+                   " is half a tokenizer: give the folder that has vocab.json and merges.txt");
+    }
     if (name.ends_with(".json") &&
         mapped.text.substr(0, 4096).find("\"token_bytes\"") != std::string_view::npos) {
       SMELT_ASSIGN_OR_RETURN(core, MakeTekkenCore(mapped.text, path, folder));

@@ -19,8 +19,9 @@ struct TokenizerFolder {
   JsonValue config;          ///< tokenizer_config.json; null when absent
   JsonValue post_processor;  ///< of tokenizer.json; null when absent
   bool has_tokenizer_json = false;
-  std::vector<AddedToken> added;                  ///< added_tokens of tokenizer.json
-  std::vector<AddedToken> declared;               ///< added_tokens.json, then added_tokens_decoder
+  bool lists_added = false;          ///< tokenizer_config.json has added_tokens_decoder
+  std::vector<AddedToken> added;     ///< added_tokens of tokenizer.json
+  std::vector<AddedToken> declared;  ///< added_tokens_decoder, or added_tokens.json
   std::optional<std::string> chat_template_file;  ///< chat_template.jinja
   std::vector<std::pair<std::string, std::string>>
       additional_templates;      ///< additional_chat_templates/NAME.jinja

@@ -147,14 +147,12 @@ absl::StatusOr<SpecialTokens> ReadSpecialTokens(const TokenizerFolder& folder) {
 
 absl::Status WriteChatTemplates(const TokenizerFolder& folder, Metadata& out) {
   std::vector<std::pair<std::string, std::string>> named;
-  const JsonValue* value = folder.config.FindNonNull("chat_template");
-  if (value == nullptr && folder.chat_template_file) {
-    named.emplace_back("default", *folder.chat_template_file);
-    named.insert(named.end(), folder.additional_templates.begin(),
-                 folder.additional_templates.end());
-  } else if (value == nullptr) {
+  // As in transformers: files of templates count instead of those in tokenizer_config.json.
+  if (folder.chat_template_file) named.emplace_back("default", *folder.chat_template_file);
+  named.insert(named.end(), folder.additional_templates.begin(), folder.additional_templates.end());
+  const JsonValue* value = named.empty() ? folder.config.FindNonNull("chat_template") : nullptr;
+  if (named.empty() && value == nullptr)
     value = folder.chat_template_json.FindNonNull("chat_template");
-  }
   if (value != nullptr && value->is_string()) {
     named.emplace_back("default", *value->as_string());
   } else if (value != nullptr && value->is_array()) {

@@ -9,8 +9,9 @@
 namespace smelt {
 
 struct SpmDecoding {
-  bool strips_blank = true;  ///< the first U+2581 goes: add_dummy_prefix or remove_extra_whitespaces
-  bool strips_all = true;    ///< all at the beginning go: remove_extra_whitespaces
+  bool strips_blank =
+      true;                ///< the first U+2581 goes: add_dummy_prefix or remove_extra_whitespaces
+  bool strips_all = true;  ///< all at the beginning go: remove_extra_whitespaces
   std::string unknown = " \xe2\x81\x87 ";  ///< unk_surface
   Charsmap rules;                          ///< of the denormalizer
 };

@@ -3,12 +3,14 @@
 
     pip install sentencepiece==0.2.3 protobuf
     tests/peers/sentencepiece_models.py --smelt SMELT --shared SHARED --work WORK [--only NAME] [--count 120] [--seed 1]
+    tests/peers/sentencepiece_models.py ... --golden testdata/sentencepiece   # writes the models and answers that text_test reads
 
 Trains small models on fixtures/text, changes some by hand where the trainer has no option for it, and compares ids and decoded texts,
 from the tokenizer.model alone and through the written GGUF vocabulary. Exit status 1 when anything differs.
 """
 import io
 import json
+import pathlib
 import random
 import subprocess
 
@@ -161,16 +163,44 @@ def compare(checks, what, inputs, ours, theirs, key):
     checks.check(not wrong and len(ours) == len(theirs), f"{what}: {len(wrong)} of {len(theirs)} differ{shown}")
 
 
+# Small ones for a test that needs no Python: kind and name of OPTIONS.
+GOLDEN = {"ids_far": "unigram", "symbols_bytes": "unigram", "bytes_identity_spaces": "bpe", "unk_surface_empty": "bpe", "back": "bpe"}
+
+
+def golden(peers, corpus, out):
+    rng = random.Random(1)
+    few = [line for line in corpus if line.isascii()][:12]
+    for name, kind in GOLDEN.items():
+        options = {"normalization_rule_name": "identity", **OPTIONS[name]}
+        options["vocab_size"] = options.get("vocab_size", 400) - 280
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        data = train(few, folder, options, lambda model: None, kind)
+        for table in folder.glob("*.tsv"):
+            table.unlink()
+        library = sentencepiece.SentencePieceProcessor(model_proto=data)
+        texts = texts_for(rng, ["é", "日", "x", "\u0301", "😀", "\t"] * 8, few, 40)
+        ids = [library.encode(text) for text in texts]
+        random_ids = [[rng.randrange(library.get_piece_size()) for _ in range(rng.randrange(1, 9))] for _ in range(40)]
+        with open(folder / "cases.jsonl", "w") as file:
+            for text, some in zip(texts + [None] * 40, ids + random_ids):
+                file.write(json.dumps({"text": text, "ids": some, "decoded": library.decode(some)}) + "\n")
+
+
 def main():
     arguments = parser(__doc__)
     arguments.add_argument("--only", help="only the models whose name contains this")
+    arguments.add_argument("--golden", type=pathlib.Path, help="write test data there instead")
     arguments.add_argument("--count", type=int, default=120)
     arguments.add_argument("--seed", type=int, default=1)
     arguments = arguments.parse_args()
     peers, checks = Peers(arguments), Checks(verbose=False)
     rng = random.Random(arguments.seed)
     characters = assigned()
-    corpus = [line for line in (peers.fixture("text/eval.txt")).read_text()[:60000].split("\n") if line.strip()]
+    corpus = [line for line in (peers.fixture("text/eval.txt")).read_text()[:30000].split("\n") if line.strip()]
+    if arguments.golden:
+        golden(peers, corpus, arguments.golden)
+        return
     models = {name: (options, lambda model: None) for name, options in OPTIONS.items()} | CHANGED
     for name, (options, change) in models.items():
         for kind in ("bpe", "unigram"):
@@ -196,6 +226,12 @@ def main():
                         ids[:len(texts)], "ids")
                 compare(checks, f"{where} text", ids, lines(peers, source, [{"ids": i} for i in ids], "--decode", "--hide-special"), decoded,
                         "text")
+    for kind in ("char", "word"):
+        folder = peers.work / "sentencepiece" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        train(corpus, folder, {}, lambda model: None, kind)
+        message = lines(peers, folder, [{"text": "a"}])
+        checks.check(isinstance(message, str) and f"model_type {kind}" in message, f"{kind}: {message}")
     raise SystemExit(checks.close())
 
 

@@ -368,12 +368,21 @@ class RunAndTokenize(Case):
 
     def test_tokenize(self):
         one = smelt("tokenize", LLAMA, "Hello, world", "--json").json()["ids"]
-        lines = smelt("tokenize", LLAMA, "--jsonl", input='{"text": "Hello, world"}\n\n{"text": ""}\n')
+        lines = smelt("tokenize", LLAMA, "--jsonl", input='{"text": "Hello, world"}\n{"text": ""}\n\n')
         self.assertEqual(json.loads(lines.out.splitlines()[0])["ids"], one)
         self.assertEqual(len(lines.out.splitlines()), 2)
         bare = smelt("tokenize", LLAMA, "Hello, world", "--no-special", "--json").json()["ids"]
         self.assertEqual(one[-len(bare):], bare)
         self.refused(smelt("tokenize", LLAMA, "--jsonl", input="nonsense\n"), 1, "line 1")
+        # Lines out are lines in: a blank one is passed over at the end only.
+        self.refused(smelt("tokenize", LLAMA, "--jsonl", input='{"text": "a"}\n\n{"text": "b"}\n'), 1, "line 2")
+        self.assertEqual(smelt("tokenize", LLAMA, "", "--json").json()["ids"], one[:1])
+        for argv in (["a", "--hide-special"], ["a", "--jsonl"], ["--jsonl", "--compare", LLAMA], ["1", "--decode", "--compare", LLAMA], []):
+            self.refused(smelt("tokenize", LLAMA, *argv), 2)
+        for ids in ("99999999999999999999", "[-1]", "4 1000000", "none"):
+            self.refused(smelt("tokenize", LLAMA, ids, "--decode"), 1)
+        same = smelt("tokenize", LLAMA, "Hello", "--compare", LLAMA, "--json")
+        self.assertEqual((same.status, same.json()["different"]), (0, False))
 
     def test_a_closed_pipe_ends_quietly(self):
         p = subprocess.run(f"'{PROGRAM}' inspect '{LLAMA}' | head -n 1", shell=True, capture_output=True, text=True)

@@ -1,0 +1,177 @@
+#include "lib/text/side_files.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "lib/text/normalizer.h"
+
+namespace smelt {
+namespace {
+
+absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path) {
+  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
+  return ParseJsonValue(text, path, {.allow_nan = true});
+}
+
+// The members of both, those of `map` instead of those of `config`.
+JsonValue Over(const JsonValue& config, const JsonValue& map) {
+  JsonValue::Object out = *map.as_object();
+  if (const JsonValue::Object* rest = config.as_object()) {
+    for (const auto& [key, value] : *rest) {
+      if (map.Find(key) == nullptr) out.emplace_back(key, value);
+    }
+  }
+  return JsonValue(std::move(out));
+}
+
+// The tokens that a configuration names: bos_token and the like, additional ones.
+std::vector<std::string> NamedTokens(const JsonValue& config) {
+  std::vector<std::string> out;
+  const auto put = [&](const JsonValue& token) {
+    std::string text = token.is_string() ? *token.as_string() : TextOf(token, "content");
+    if (!text.empty()) out.push_back(std::move(text));
+  };
+  for (const std::string_view key : {"bos_token", "eos_token", "unk_token", "sep_token",
+                                     "pad_token", "cls_token", "mask_token"}) {
+    if (const JsonValue* token = config.FindNonNull(key); token != nullptr) put(*token);
+  }
+  for (const std::string_view key : {"additional_special_tokens", "extra_special_tokens"}) {
+    const JsonValue* list = config.FindNonNull(key);
+    if (list == nullptr || !list->is_array()) continue;
+    for (const JsonValue& token : *list->as_array()) put(token);
+  }
+  return out;
+}
+
+bool IsIn(const std::vector<std::string>& texts, const std::string& text) {
+  return std::find(texts.begin(), texts.end(), text) != texts.end();
+}
+
+// added_tokens_decoder of tokenizer_config.json ({id: {...}}); without it, added_tokens.json
+// ({text: id}).
+absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
+  std::map<int32_t, AddedToken> by_id;
+  const std::vector<std::string> named = NamedTokens(out.config);
+  const auto put = [&](AddedToken token, int64_t id, const std::string& file) -> absl::Status {
+    if (id < 0 || id > (1 << 24))
+      return Error(ErrorCode::kInvalidInput, file, ": added token \"", Escape(token.content, 60),
+                   "\" has the id ", id);
+    token.id = static_cast<int32_t>(id);
+    by_id[token.id] = std::move(token);
+    return absl::OkStatus();
+  };
+  if (const std::string file = folder + "/added_tokens.json"; NameExists(file)) {
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ReadJsonFile(file));
+    if (!json.is_object())
+      return Error(ErrorCode::kInvalidInput, file, " is not an object of texts and ids");
+    for (const auto& [text, id] : *json.as_object()) {
+      if (!id.as_int())
+        return Error(ErrorCode::kInvalidInput, file, ": the id of \"", Escape(text, 60),
+                     "\" is not an integer");
+      AddedToken token;
+      token.content = text;
+      token.special = IsIn(named, text);
+      token.normalized = !token.special;
+      if (!out.lists_added) SMELT_RETURN_IF_ERROR(put(std::move(token), *id.as_int(), file));
+    }
+  }
+  const JsonValue* decoder = out.config.FindNonNull("added_tokens_decoder");
+  if (decoder != nullptr && decoder->is_object()) {
+    const std::string file = folder + "/tokenizer_config.json";
+    for (const auto& [key, value] : *decoder->as_object()) {
+      int64_t id = key.empty() || key.size() > 9 ? -1 : 0;
+      for (const char c : key) id = id < 0 || c < '0' || c > '9' ? -1 : id * 10 + (c - '0');
+      SMELT_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(value, file));
+      token.special = token.special || IsIn(named, token.content);
+      SMELT_RETURN_IF_ERROR(put(std::move(token), id, file));
+    }
+  }
+  for (auto& [id, token] : by_id) out.declared.push_back(std::move(token));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool NameExists(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) == 0;
+}
+
+absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
+  if (const std::string file = folder + "/tokenizer_config.json"; NameExists(file)) {
+    SMELT_ASSIGN_OR_RETURN(out.config, ReadJsonFile(file));
+    if (!out.config.is_object())
+      return Error(ErrorCode::kInvalidInput, file, " is not a JSON object");
+  }
+  out.lists_added = out.config.Find("added_tokens_decoder") != nullptr;
+  if (const std::string file = folder + "/special_tokens_map.json"; NameExists(file)) {
+    SMELT_ASSIGN_OR_RETURN(const JsonValue map, ReadJsonFile(file));
+    if (!out.lists_added && map.is_object()) out.config = Over(out.config, map);
+  }
+  if (const std::string file = folder + "/chat_template.jinja"; NameExists(file)) {
+    SMELT_ASSIGN_OR_RETURN(out.chat_template_file, ReadTextFile(file));
+  }
+  if (const std::string file = folder + "/chat_template.json"; NameExists(file)) {
+    SMELT_ASSIGN_OR_RETURN(out.chat_template_json, ReadJsonFile(file));
+  }
+  std::error_code error;
+  std::vector<std::filesystem::path> more;
+  const std::string templates = folder + "/additional_chat_templates";
+  for (std::filesystem::directory_iterator it(templates, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().extension() == ".jinja") more.push_back(it->path());
+  }
+  if (error && NameExists(templates))
+    return Error(ErrorCode::kIo, Escape(templates),
+                 ": cannot be read as a folder: ", error.message());
+  std::sort(more.begin(), more.end());
+  for (const auto& path : more) {
+    SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path.string()));
+    out.additional_templates.emplace_back(path.stem().string(), std::move(text));
+  }
+  return ReadDeclared(folder, out);
+}
+
+absl::Status AddDeclared(const TokenizerFolder& folder, const std::string& file,
+                         TokenizerJson& json) {
+  const auto find = [&](const std::string& text) {
+    return std::find_if(json.added.begin(), json.added.end(),
+                        [&](const AddedToken& t) { return t.content == text; });
+  };
+  int32_t next = static_cast<int32_t>(json.tokens.size());
+  for (const AddedToken& token : json.added) next = std::max(next, token.id + 1);
+  for (AddedToken token : folder.declared) {
+    const auto known = find(token.content);
+    if (known != json.added.end()) {
+      token.id = known->id;
+      if (folder.lists_added) *known = std::move(token);
+      continue;
+    }
+    if (const int32_t id = json.tokens.Find(token.content); id >= 0) {
+      token.id = id;
+    } else if (token.id != next) {
+      return Error(ErrorCode::kInvalidInput, file, " does not have the added token \"",
+                   Escape(token.content, 60),
+                   "\", which another file of its folder declares with id ", token.id,
+                   "; the next free one is ", next);
+    } else {
+      ++next;
+    }
+    json.added.push_back(std::move(token));
+  }
+  // Ordinary tokens that are named as special ones are special.
+  for (std::string& text : NamedTokens(folder.config)) {
+    const int32_t id = json.tokens.Find(text);
+    if (id >= 0 && find(text) == json.added.end())
+      json.added.push_back({id, std::move(text), false, false, false, false, true});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace smelt

@@ -1,0 +1,27 @@
+// What stands beside a tokenizer in its folder, and which of it counts.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "lib/text/published.h"
+#include "lib/text/tokenizer_json.h"
+
+namespace smelt {
+
+/// Whether the folder has this name, whatever stands behind it: a file that is there must not be
+/// passed over because it cannot be read, as the ids could then be others.
+bool NameExists(const std::string& path);
+
+/// tokenizer_config.json, special_tokens_map.json, added_tokens.json and the chat templates. As in
+/// transformers, the two in the middle are of the time before tokenizer_config.json listed the
+/// added tokens: where it does, they do not count; where it does not, special_tokens_map.json comes
+/// first.
+absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out);
+
+/// Tokens that the folder's other files declare and a tokenizer.json does not have, or has with
+/// other flags. `file` names the tokenizer.json.
+absl::Status AddDeclared(const TokenizerFolder& folder, const std::string& file,
+                         TokenizerJson& json);
+
+}  // namespace smelt

@@ -1,0 +1,109 @@
+// Which of a folder's files counts where several say something. Expected ids and templates are what
+// transformers 5.24 gives for the same folders (AutoTokenizer, class PreTrainedTokenizerFast).
+#include <filesystem>
+
+#include "lib/base/status.h"
+#include "lib/text/vocabulary.h"
+#include "tests/testing/testing.h"
+#include "tests/text/cases.h"
+
+namespace smelt::testing {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+// A tokenizer.json of 436 tokens, and what a test puts beside it.
+class FolderFiles : public ::testing::Test {
+ protected:
+  FolderFiles() {
+    std::filesystem::copy_file(TestdataPath("tokenizers-small/bl-nfc-split/tokenizer.json"),
+                               dir_.path() + "/tokenizer.json");
+  }
+  void Put(std::string_view name, std::string_view text) {
+    const std::string path = Cat(dir_.path(), "/", name);
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    WriteFile(path, text);
+  }
+  // Of a token that is added as <new>.
+  static std::string Token(std::string_view text, bool special, std::string_view more = "") {
+    return Cat(R"({"content":")", text, R"(","lstrip":false,"rstrip":false,"normalized":false,)",
+               more, R"("single_word":false,"special":)", special ? "true" : "false", "}");
+  }
+  Ids Encode(std::string_view text) {
+    const auto tokenizer = OpenPublishedTokenizer(dir_.path());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+    return tokenizer.ok() ? *(*tokenizer)->Encode(text, {}) : Ids();
+  }
+  Metadata Keys() {
+    Metadata metadata;
+    std::vector<std::string> notes;
+    const auto tokenizer = OpenPublishedTokenizer(dir_.path());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+    if (!tokenizer.ok()) return metadata;
+    EXPECT_TRUE((*tokenizer)->WriteVocabulary({}, metadata, notes).ok());
+    return metadata;
+  }
+  std::string Key(const std::string& key) { return *Keys().StringOr(key, "none"); }
+  uint64_t Id(const std::string& key) { return *Keys().UintOr(key, 999); }
+
+  TempDir dir_;
+};
+
+constexpr std::string_view kText = "a<new>b <other> c";
+
+TEST_F(FolderFiles, TokensThatTokenizerJsonLacks) {
+  EXPECT_EQ(Encode(kText), (Ids{64, 27, 77, 68, 86, 29, 65, 343, 294, 257, 81, 29, 279}));
+  Put("added_tokens.json", R"({"<new>":436,"<other>":437})");
+  EXPECT_EQ(Encode(kText), (Ids{64, 436, 65, 220, 437, 279}));
+  // Where tokenizer_config.json lists them, added_tokens.json does not count.
+  Put("tokenizer_config.json",
+      Cat(R"({"added_tokens_decoder":{"436":)", Token("<new>", true), "}}"));
+  EXPECT_EQ(Encode(kText), (Ids{64, 436, 65, 343, 294, 257, 81, 29, 279}));
+}
+
+TEST_F(FolderFiles, AnIdThatIsNotTheNextIsRefused) {
+  Put("tokenizer_config.json",
+      Cat(R"({"added_tokens_decoder":{"441":)", Token("<new>", true), "}}"));
+  const auto tokenizer = OpenPublishedTokenizer(dir_.path());
+  ASSERT_FALSE(tokenizer.ok());
+  EXPECT_NE(tokenizer.status().message().find("\"<new>\""), absl::string_view::npos);
+}
+
+TEST_F(FolderFiles, FlagsOfTokenizerConfigComeFirst) {
+  Put("tokenizer_config.json",
+      R"({"added_tokens_decoder":{"430":{"content":"<|endoftext|>","lstrip":true,"rstrip":true,)"
+      R"("normalized":false,"single_word":false,"special":true}}})");
+  EXPECT_EQ(Encode("a c <|endoftext|> d"), (Ids{64, 279, 430, 67}));
+}
+
+TEST_F(FolderFiles, ANamedTokenIsSpecial) {
+  Put("tokenizer_config.json", R"({"bos_token":"e"})");
+  EXPECT_EQ(Encode("new other"), (Ids{77, 68, 86, 220, 294, 71, 68, 81}));
+}
+
+TEST_F(FolderFiles, SpecialTokensMapCountsUnlessTheConfigListsAddedTokens) {
+  Put("special_tokens_map.json", R"({"bos_token":"<|endoftext|>","eos_token":null})");
+  Put("tokenizer_config.json", R"({"bos_token":"e","eos_token":"t"})");
+  EXPECT_EQ(Id("tokenizer.ggml.bos_token_id"), 430u);
+  EXPECT_EQ(Id("tokenizer.ggml.eos_token_id"), 999u);
+  Put("tokenizer_config.json", R"({"bos_token":"e","eos_token":"t","added_tokens_decoder":{}})");
+  EXPECT_EQ(Id("tokenizer.ggml.bos_token_id"), 68u);
+  EXPECT_EQ(Id("tokenizer.ggml.eos_token_id"), 83u);
+}
+
+TEST_F(FolderFiles, TemplatesInFilesCountInsteadOfTheConfigs) {
+  Put("tokenizer_config.json",
+      R"({"chat_template":[{"name":"default","template":"c"},{"name":"rag","template":"r"}]})");
+  Put("chat_template.json", R"({"chat_template":"json"})");
+  EXPECT_EQ(Key("tokenizer.chat_template"), "c");
+  EXPECT_EQ(Key("tokenizer.chat_template.rag"), "r");
+  Put("additional_chat_templates/tool_use.jinja", "tool");
+  EXPECT_EQ(Key("tokenizer.chat_template"), "none");
+  EXPECT_EQ(Key("tokenizer.chat_template.tool_use"), "tool");
+  Put("chat_template.jinja", "file");
+  EXPECT_EQ(Key("tokenizer.chat_template"), "file");
+  EXPECT_EQ(Key("tokenizer.chat_template.rag"), "none");
+}
+
+}  // namespace
+}  // namespace smelt::testing
