@@ -87,9 +87,10 @@ class Comparison {
       const std::string_view text = tokens_.Text(id);
       for (size_t cut = FirstLength(text); cut < text.size();
            cut += FirstLength(text.substr(cut))) {
-        const int32_t left = tokens_.Find(text.substr(0, cut)),
-                      right = tokens_.Find(text.substr(cut));
-        if (!Met(text.substr(0, cut), left) || !Met(text.substr(cut), right)) continue;
+        const int32_t left = tokens_.Find(text.substr(0, cut));
+        if (!Met(text.substr(0, cut), left)) continue;
+        const int32_t right = tokens_.Find(text.substr(cut));
+        if (!Met(text.substr(cut), right)) continue;
         if (left < 0 || right < 0 || table_.Find(left, right) == nullptr) return false;
       }
     }
