@@ -2,7 +2,6 @@
 // same matches wherever both accept the expression.
 #include <optional>
 
-#include "lib/base/utf8.h"
 #include "lib/text/decoder.h"
 #include "lib/text/regex.h"
 #include "tests/fuzz/fuzz.h"
@@ -11,27 +10,22 @@ namespace {
 
 constexpr size_t kLongestPattern = 80, kLongestText = 120;
 
-/// All matches of at least one character, one after the other; nothing after a limit was reached.
+/// All matches, one after the other; nothing after a limit was reached.
 std::optional<std::vector<std::pair<size_t, size_t>>> Matches(const smelt::Regex& regex,
                                                               std::string_view text) {
   std::vector<std::pair<size_t, size_t>> out;
-  smelt::Regex::Memo memo;
-  for (size_t at = 0; at < text.size();) {
-    const auto match = regex.Find(text, at, memo);
-    if (!match.ok()) {
-      smelt::fuzz::RequireGoodMessage(match.status());
-      return std::nullopt;
-    }
-    if (!match->has_value()) break;
-    const auto [begin, end] = **match;
-    smelt::fuzz::Require(begin >= at && begin <= end && end <= text.size(),
-                         "a match lies in the text");
-    if (end > begin) out.emplace_back(begin, end);
-    at = end > begin         ? end
-         : end < text.size() ? end + smelt::DecodeUtf8(text.substr(end, 4)).length
-                             : end + 1;
-  }
-  return out;
+  size_t done = 0;
+  const absl::Status status = regex.ForEachMatch(text, [&](smelt::Regex::Match match) {
+    smelt::fuzz::Require(
+        match.begin >= done && match.begin <= match.end && match.end <= text.size(),
+        "a match lies in the text, behind the one before");
+    done = match.end;
+    out.emplace_back(match.begin, match.end);
+    return absl::OkStatus();
+  });
+  if (status.ok()) return out;
+  smelt::fuzz::RequireGoodMessage(status);
+  return std::nullopt;
 }
 
 }  // namespace
