@@ -193,6 +193,17 @@ class Convert(Case):
         self.refused(smelt("convert", LLAMA, "-o", self.path("y.gguf"), "--plan", plan_file, "--type", "q8_0"), 2, "plan")
         self.refused(smelt("convert", os.path.join(MODELS, "llama-spm"), "-o", self.path("y.gguf"), "--plan", plan_file), 1, "plan")
 
+    def test_a_plan_keeps_the_accepted_tokenizer(self):
+        plan_file, out = self.path("plan.json"), self.path("x.gguf")
+        argv = ("convert", LLAMA, "-o", out, "--validate", "off", "--force")
+        self.refused(smelt(*argv, "--pre", "gpt-2"), 1, "--allow-tokenizer-mismatch")
+        accepted = ("--pre", "gpt-2", "--allow-tokenizer-mismatch")
+        self.assertEqual(smelt(*argv, *accepted).status, 0)
+        direct = programs.read(out)
+        self.assertEqual(smelt(*argv, *accepted, "--dry-run", "--plan", plan_file).status, 0)
+        self.assertEqual(smelt(*argv, "--plan", plan_file).status, 0)
+        self.assertEqual(programs.read(out), direct)
+
     def test_a_missed_gate_leaves_nothing(self):
         out = self.path("x.gguf")
         self.refused(smelt("convert", LLAMA, "-o", out, "--type", "q2_k", "--max-kl", "0.000001"), 1, "KL", "--type")

@@ -59,9 +59,12 @@ def main():
     kills, resumed = rounds([program, "quantize", matrices, "--type", "q4_k_m", "--validate", "off", "-o", os.path.join(work, "m.gguf")],
                             os.path.join(work, "m.gguf"), start + seconds * 0.6)
     more, _ = rounds([program, "convert", model, "--type", "q4_0", "-o", os.path.join(work, "x.gguf")],
-                     os.path.join(work, "x.gguf"), start + seconds)
-    print(f"{kills + more} kills, {resumed} runs resumed")
-    assert kills >= 3 and more >= 2
+                     os.path.join(work, "x.gguf"), start + seconds * 0.8)
+    # The plan that goes on is made of a source whose tokenizer does not agree with what is written of it.
+    accepted, _ = rounds([program, "convert", model, "--type", "q4_0", "--pre", "gpt-2", "--allow-tokenizer-mismatch",
+                          "-o", os.path.join(work, "y.gguf")], os.path.join(work, "y.gguf"), start + seconds)
+    print(f"{kills + more + accepted} kills, {resumed} runs resumed")
+    assert kills >= 3 and more >= 2 and accepted >= 1
 
 
 if __name__ == "__main__":
