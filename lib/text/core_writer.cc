@@ -118,20 +118,29 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   std::vector<const JsonValue*> steps, normalizers;
   Flatten(json.Find("pre_tokenizer"), "pretokenizers", steps);
   Flatten(json.Find("normalizer"), "normalizers", normalizers);
-  std::string name;
-  bool exact = true;
-  if (!options.pre.empty()) {
-    const PreTokenizerName* known = FindPreTokenizer(options.pre);
-    if (known == nullptr) {
-      return Error(ErrorCode::kUnsupported, "the pre-tokenizer name \"", Escape(options.pre, 60),
-                   "\" is not known; known are ", KnownPreTokenizers());
+  absl::StatusOr<PreTokenizerMatch> match =
+      NamePreTokenizer(*json.Find("pre_tokenizer"), ignore_merges);
+  const bool insists = !options.pre.empty();
+  if (insists && FindPreTokenizer(options.pre) == nullptr) {
+    return Error(ErrorCode::kUnsupported, "the pre-tokenizer name \"", Escape(options.pre, 60),
+                 "\" is not known; known are ", KnownPreTokenizers());
+  }
+  if (!insists && !match.ok()) return match.status();
+  const std::string name = insists ? options.pre : match->name;
+  const bool fits = match.ok() && match->name == name;  // not only because somebody insists
+  bool exact = !fits || match->exact;
+  if (!insists) {
+    // Some of the names stand for tokenizers with NFC, which few texts see. Others change much
+    // more.
+    const auto more = std::find_if(normalizers.begin(), normalizers.end(),
+                                   [](const JsonValue* n) { return TextOf(*n, "type") != "NFC"; });
+    if (more != normalizers.end()) {
+      return Error(
+          ErrorCode::kUnsupported,
+          "the tokenizer has no GGUF form: no pre-tokenizer name stands for its normalizer ",
+          Escape(TextOf(**more, "type"), 30), ", which llama.cpp would leave out; --pre ", name,
+          " insists");
     }
-    name = options.pre;
-  } else {
-    SMELT_ASSIGN_OR_RETURN(PreTokenizerMatch match,
-                           NamePreTokenizer(*json.Find("pre_tokenizer"), ignore_merges));
-    name = std::move(match.name);
-    exact = match.exact;
   }
   bool prefix_space = false;
   for (const JsonValue* step : steps) {
@@ -164,7 +173,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   for (const JsonValue* n : normalizers) others.push_back(*n);
   SMELT_RETURN_IF_ERROR(WriteNormalizers(others, after, notes));
   WriteAddedFlags(p.added(), AddedTo::kByteLevel, -1, after);
-  if (!exact && options.pre.empty())
+  if (!exact && fits)
     after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
   const PreTokenizerName* known = FindPreTokenizer(name);
   if (known != nullptr && known->ignore_merges != ignore_merges)
