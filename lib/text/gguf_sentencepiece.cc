@@ -232,18 +232,19 @@ class GgufSentencePiece : public GgufBase {
         },
         symbols);
     bool unknown_before = false;
-    std::vector<std::string_view> todo;
+    std::vector<std::pair<std::string_view, int>> todo;  // and how often it was split
     for (uint32_t i = 0; i < symbols.list().size(); i = symbols.list().Next(i)) {
-      todo.assign(1, symbols.Text(i));
+      todo.assign(1, {symbols.Text(i), 0});
       while (!todo.empty()) {
-        const std::string_view text = todo.back();
+        const auto [text, splits] = todo.back();
         todo.pop_back();
         int32_t id = table_.Find(text);
         if (id >= 0 && (Type(id) == TokenType::kUnknown || Type(id) == TokenType::kByte)) id = -1;
         const auto split = left_of.find(id);
-        if (id >= 0 && split != left_of.end() && split->second < text.size()) {
-          todo.push_back(text.substr(split->second));
-          todo.push_back(text.substr(0, split->second));
+        if (id >= 0 && splits < kMaxSplits && split != left_of.end() &&
+            split->second < text.size()) {
+          todo.emplace_back(text.substr(split->second), splits + 1);
+          todo.emplace_back(text.substr(0, split->second), splits + 1);
           continue;
         }
         Put(text, id, unknown_before, out);

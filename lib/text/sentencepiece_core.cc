@@ -135,19 +135,19 @@ void SentencePieceCore::EncodeBpe(std::string_view word, std::vector<int32_t>& o
       },
       symbols);
   bool unknown_before = false;
-  std::vector<std::string_view> todo;
+  std::vector<std::pair<std::string_view, int>> todo;  // and how often it was split
   for (uint32_t i = 0; i < symbols.list().size(); i = symbols.list().Next(i)) {
-    todo.assign(1, symbols.Text(i));
+    todo.assign(1, {symbols.Text(i), 0});
     while (!todo.empty()) {
-      const std::string_view text = todo.back();
+      const auto [text, splits] = todo.back();
       todo.pop_back();
       int32_t id = tokens_.Find(text);
       if (id == unknown_) id = -1;
       const auto split = id < 0 ? split_of.end() : split_of.find(id);
-      if (split != split_of.end() &&
+      if (split != split_of.end() && splits < kMaxSplits &&
           model_.pieces[static_cast<size_t>(id)].type == PieceType::kUnused) {
-        todo.push_back(text.substr(split->second.first));
-        todo.push_back(text.substr(0, split->second.first));
+        todo.emplace_back(text.substr(split->second.first), splits + 1);
+        todo.emplace_back(text.substr(0, split->second.first), splits + 1);
         continue;
       }
       const bool unknown = id < 0 && !model_.byte_fallback;

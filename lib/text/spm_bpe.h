@@ -47,6 +47,10 @@ class TextSymbols {
   uint32_t end_ = 0;
 };
 
+/// An unused piece is split into what it was merged from, and its parts likewise, so many times at
+/// most: then it stays (the library's own limit).
+constexpr int kMaxSplits = 101;
+
 /// Merges `symbols` of `text`. `accept(id, left, right)` says whether a piece can be the result of
 /// joining two symbols.
 template <typename Accept>

@@ -127,6 +127,18 @@ def train(corpus, folder, options, change, kind):
     return data
 
 
+def deep():
+    """A model whose unused pieces are made of each other: the library stops taking them apart at some depth."""
+    model = proto.ModelProto()
+    model.trainer_spec.model_type = 2
+    model.normalizer_spec.name = "identity"
+    model.normalizer_spec.add_dummy_prefix = model.normalizer_spec.remove_extra_whitespaces = False
+    pieces = [("<unk>", 0, UNKNOWN), ("<s>", 0, CONTROL), ("</s>", 0, CONTROL), ("b", -999, NORMAL), ("a", -1000, NORMAL)]
+    for text, score, kind in pieces + [("b" + i * "a", -i, UNUSED) for i in range(1, 161)]:
+        model.pieces.add(piece=text, score=score, type=kind)
+    return model.SerializeToString()
+
+
 def texts_for(rng, characters, corpus, count):
     texts = ["", " ", "   ", "\u2581", " \u2581 a", "a", "  a  b  ", "\n", "\t a", "<unk>", "<s>", "</s>a", "<0x41>", "x<sep>y", "ABCdefd \u3000é e\u0301!",
              "foo bar foo  bar", "a" * 300, " " * 70 + "z", "[MASK]<user><|x|>", "ﬁ ½ Å ｶﾞ", "\u2047", " \u2047 ", "<?>", "\ufffd", "\x00a", "\u200b"]
@@ -167,6 +179,12 @@ def compare(checks, what, inputs, ours, theirs, key):
 GOLDEN = {"ids_far": "unigram", "symbols_bytes": "unigram", "bytes_identity_spaces": "bpe", "unk_surface_empty": "bpe", "back": "bpe"}
 
 
+def write_cases(folder, library, texts, ids):
+    with open(folder / "cases.jsonl", "w") as file:
+        for text, some in zip(texts, ids):
+            file.write(json.dumps({"text": text, "ids": some, "decoded": library.decode(some)}) + "\n")
+
+
 def golden(peers, corpus, out):
     rng = random.Random(1)
     few = [line for line in corpus if line.isascii()][:12]
@@ -182,9 +200,13 @@ def golden(peers, corpus, out):
         texts = texts_for(rng, ["é", "日", "x", "\u0301", "😀", "\t"] * 8, few, 40)
         ids = [library.encode(text) for text in texts]
         random_ids = [[rng.randrange(library.get_piece_size()) for _ in range(rng.randrange(1, 9))] for _ in range(40)]
-        with open(folder / "cases.jsonl", "w") as file:
-            for text, some in zip(texts + [None] * 40, ids + random_ids):
-                file.write(json.dumps({"text": text, "ids": some, "decoded": library.decode(some)}) + "\n")
+        write_cases(folder, library, texts + [None] * 40, ids + random_ids)
+    folder = out / "deep"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.model").write_bytes(deep())
+    library = sentencepiece.SentencePieceProcessor(model_proto=deep())
+    texts = ["b" + "a" * n for n in range(60, 210, 2)]
+    write_cases(folder, library, texts, [library.encode(text) for text in texts])
 
 
 def main():

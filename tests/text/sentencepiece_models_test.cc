@@ -49,7 +49,7 @@ TEST_P(SentencePieceModels, AsTheLibrary) {
 
 INSTANTIATE_TEST_SUITE_P(Trained, SentencePieceModels,
                          ::testing::Values("ids_far", "symbols_bytes", "bytes_identity_spaces",
-                                           "unk_surface_empty", "back"),
+                                           "unk_surface_empty", "back", "deep"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace
