@@ -5,6 +5,7 @@
 
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/utf8.h"
 #include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
@@ -36,6 +37,13 @@ TEST_P(SentencePieceModels, AsTheLibrary) {
       EXPECT_EQ(tokenizer->Decode(ids, {.show_special = false}),
                 *item->Find("decoded")->as_string())
           << item->ToText();
+      StreamDecoder stream(*tokenizer, {.show_special = false});
+      std::string streamed;
+      for (const int32_t id : ids) {
+        streamed += stream.Push(id);
+        EXPECT_TRUE(IsValidUtf8(streamed)) << item->ToText();
+      }
+      EXPECT_EQ(streamed + stream.Finish(), *item->Find("decoded")->as_string()) << item->ToText();
       if (item->Find("text")->is_null()) continue;
       const auto mine = tokenizer->Encode(*item->Find("text")->as_string(),
                                           {.add_special = false, .parse_special = false});
