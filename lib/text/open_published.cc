@@ -77,6 +77,10 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::
                                                                      TokenizerFolder& folder) {
   SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file));
   SMELT_ASSIGN_OR_RETURN(SentencePieceModel model, ParseSentencePiece(mapped.text, file));
+  // Llama's class has a switch of its own for the dummy prefix.
+  if (model.type == SentencePieceModel::Type::kBpe)
+    model.normalizer.add_dummy_prefix =
+        FlagOf(folder.config, "add_prefix_space", model.normalizer.add_dummy_prefix);
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceCore> core,
                          SentencePieceCore::Make(std::move(model), file));
   core->AddDeclared(folder.declared);

@@ -60,5 +60,31 @@ INSTANTIATE_TEST_SUITE_P(Trained, SentencePieceModels,
                                            "unk_surface_empty", "back", "deep"),
                          [](const auto& info) { return info.param; });
 
+// As transformers and llama.cpp's converter take it; ids of the library for the model with its
+// add_dummy_prefix changed.
+TEST(SentencePieceFolder, AddPrefixSpaceOfTheConfigCounts) {
+  const TempDir dir;
+  std::filesystem::copy_file(TestdataPath("sentencepiece/bytes_identity_spaces/tokenizer.model"),
+                             dir.path() + "/tokenizer.model");
+  for (const bool prefix : {true, false}) {
+    WriteFile(dir.path() + "/tokenizer_config.json",
+              Cat(R"({"add_bos_token":false,"add_prefix_space":)", prefix ? "true}" : "false}"));
+    const auto published = OpenPublishedTokenizer(dir.path());
+    SMELT_ASSERT_OK(published);
+    Metadata metadata;
+    std::vector<std::string> notes;
+    VocabularyOptions options;
+    options.architecture = "llama";
+    SMELT_ASSERT_OK((*published)->WriteVocabulary(options, metadata, notes));
+    const auto written = GgufTokenizer(metadata);
+    SMELT_ASSERT_OK(written);
+    const std::vector<int32_t> ids =
+        prefix ? std::vector<int32_t>{260, 272, 259} : std::vector<int32_t>{281, 272, 259};
+    EXPECT_EQ(*(*published)->Encode("the a", {}), ids);
+    EXPECT_EQ(*(*written)->Encode("the a", {}), ids);
+    EXPECT_EQ(*metadata.BoolOr("tokenizer.ggml.add_space_prefix", true), prefix);
+  }
+}
+
 }  // namespace
 }  // namespace smelt::testing
