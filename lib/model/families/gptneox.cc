@@ -66,6 +66,14 @@ constexpr TensorRule kTensors[] = {
 };
 
 absl::Status Derive(FamilyContext& context) {
+  // transformers would take the rotation's frequencies from it, and nothing else.
+  SMELT_ASSIGN_OR_RETURN(const std::optional<uint64_t> head_dim, context.config.Count("head_dim"));
+  if (head_dim && *head_dim != context.hyper("head_dim")) {
+    return context.config.Bad(
+        "head_dim",
+        Cat("is ", *head_dim, ", but the heads of this family have ",
+            "hidden_size / num_attention_heads = ", context.hyper("head_dim"), " values"));
+  }
   if (!context.hyper.flag("attention_bias"))
     context.differences.push_back("cannot load this architecture without attention biases");
   return absl::OkStatus();
