@@ -240,8 +240,10 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
   if (const std::string& back = model_.denormalizer.charsmap; !back.empty())
     after.Set("smelt.tokenizer.denormalizer_charsmap",
               std::vector<uint8_t>(back.begin(), back.end()));
-  // Readers have an id of their own where this key is missing.
-  after.Set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(unknown_));
+  // What readers take where the key is missing.
+  const int32_t usual_unknown = unigram ? 2 : 0;
+  if (unknown_ != usual_unknown)
+    after.Set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(unknown_));
   after.Set("smelt.tokenizer.source", "sentencepiece");
   WriteAddedFlags(declared_, AddedTo::kSentencePiece, -1, after);
   return absl::OkStatus();
