@@ -52,6 +52,7 @@ class KeyWriter {
         WriteNumber(rule);
       }
     }
+    NoteHeadSize();
     WriteActivation();
     for (const Metadata::Entry& entry : context_.extra.entries()) out_.Set(entry.key, entry.value);
     return absl::OkStatus();
@@ -70,6 +71,19 @@ class KeyWriter {
       Set(rule.key, value != 0);
     } else {
       Set(rule.key, static_cast<uint32_t>(value));
+    }
+  }
+
+  /// Architectures whose keys name a head size only where config.json does have llama.cpp compute
+  /// shapes without it.
+  void NoteHeadSize() {
+    const Hyper& h = context_.hyper;
+    const bool assumed = std::ranges::any_of(
+        family_.keys, [](const KeyRule& rule) { return rule.hyper == "given_head_dim"; });
+    if (assumed && h("head_dim") * h("heads") != h("width")) {
+      context_.differences.push_back(
+          "cannot load heads of a size other than hidden_size / num_attention_heads of this "
+          "architecture");
     }
   }
 
@@ -209,6 +223,10 @@ class KeyWriter {
     const uint32_t usual = family_.architecture.window_period;
     const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
     if (!any && usual == 0) return;
+    if (!any) {
+      context_.differences.push_back(
+          "cannot run a model of this architecture without any layer that has a window");
+    }
     Set("attention.sliding_window", static_cast<uint32_t>(window));
     const bool all =
         std::find(windowed.begin(), windowed.end(), false) == windowed.end() && !windowed.empty();
@@ -259,6 +277,9 @@ class KeyWriter {
 
 absl::Status AddLongRopeFactors(FamilyContext& context) {
   SMELT_RETURN_IF_ERROR(CheckLongRopeFactors(context));
+  context.differences.push_back(
+      "chooses long or short rotation factors (longrope) by its context size, not by how long the "
+      "text is");
   const RopeConfig& rope = context.rope.full;
   Generate(context, "rope_factors_long.weight",
            std::vector<float>(rope.long_factor.begin(), rope.long_factor.end()));

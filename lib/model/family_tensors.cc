@@ -95,6 +95,13 @@ class TensorMaker {
   }
 
   std::string MissingHint(std::string_view sources) const {
+    if (sources.find('#') != std::string_view::npos &&
+        std::ranges::any_of(container_.tensors, [](const RawTensor& tensor) {
+          return tensor.name.ends_with(".experts.gate_up_proj");
+        })) {
+      return "; the files hold fused experts, which are not read: save the model with "
+             "save_original_format=True";
+    }
     if (!IsHead(family_, sources.substr(0, sources.find('|')))) return "";
     return "; tie_word_embeddings is false, so the output matrix must be stored";
   }

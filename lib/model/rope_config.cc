@@ -84,9 +84,9 @@ class RopeReader {
                    ", but ", defaults_.theta_key, " beside it is ", *outside);
     }
     rope.theta = inside ? *inside : outside.value_or(defaults_.theta);
-    if (rope.theta <= 0) {
-      return config_.Bad(defaults_.theta_key,
-                         Cat("(rope_theta) is ", rope.theta, ", expected a positive number"));
+    if (rope.theta <= 0 || rope.theta > 1e30) {  // a GGUF keeps it in f32
+      return config_.Bad(defaults_.theta_key, Cat("(rope_theta) is ", rope.theta,
+                                                  ", expected a positive number below 1e30"));
     }
     SMELT_ASSIGN_OR_RETURN(const auto partial, dictionary_.Real("partial_rotary_factor"));
     SMELT_ASSIGN_OR_RETURN(const auto partial_outside, config_.Real(defaults_.partial_key));

@@ -57,6 +57,7 @@ INSTANTIATE_TEST_SUITE_P(
                    "rope_interleaved"},
         ConfigCase{"not_interleaved", "LlamaForCausalLM", R"("rope_interleaved":false,)", ""},
         ConfigCase{"quick_gelu", "LlamaForCausalLM", R"("hidden_act":"quick_gelu",)", "hidden_act"},
+        ConfigCase{"huge_theta", "LlamaForCausalLM", R"("rope_theta":1e300,)", "rope_theta"},
         ConfigCase{"neox_head_dim", "GPTNeoXForCausalLM", R"("head_dim":2,"rotary_pct":1.0,)",
                    "head_dim is 2"},
         ConfigCase{"mxfp4", "GptOssForCausalLM",

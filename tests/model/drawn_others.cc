@@ -35,7 +35,7 @@ Published Phi3(Maker& m, Model& model) {
                    R"(,"rope_scaling":{"type":"longrope","short_factor":[)", lists[0],
                    R"(],"long_factor":[)", lists[1], "]}")));
   out.AddPhi3(model);
-  out.differences = {"switches the sliding window"};
+  out.differences = {"chooses long or short rotation factors", "switches the sliding window"};
   return out;
 }
 

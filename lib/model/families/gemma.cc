@@ -170,6 +170,15 @@ absl::Status DeriveLaterGemma(FamilyContext& context) {
   return NoteAttentionBias(context);
 }
 
+absl::Status DeriveGemma2(FamilyContext& context) {
+  for (const auto& [name, usual] : {std::pair("attention_cap", 50), std::pair("final_cap", 30)}) {
+    if (context.hyper.Has(name)) continue;
+    const std::string_view what = name[0] == 'a' ? "attention" : "output";
+    context.differences.push_back(Cat("caps the ", what, " logits at ", usual));
+  }
+  return DeriveLaterGemma(context);
+}
+
 bool IsGemma2Windowed(const Hyper&, uint64_t layer) { return layer % 2 == 0; }
 bool IsGemma3Windowed(const Hyper& h, uint64_t layer) { return (layer + 1) % h("period") != 0; }
 
@@ -200,7 +209,7 @@ const Family kGemma2 = {
     .activation = "gelu_pytorch_tanh",
     .windowed = IsGemma2Windowed,
     .llama_cpp_windows = true,
-    .derive = DeriveLaterGemma,
+    .derive = DeriveGemma2,
 };
 
 const Family kGemma3 = {
