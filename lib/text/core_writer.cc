@@ -221,7 +221,14 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
       out.Set("tokenizer.ggml.precompiled_charsmap",
               std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));
   } else {
-    if (!rules.add_dummy_prefix) after.Set("tokenizer.ggml.add_space_prefix", false);
+    if (!rules.add_dummy_prefix) {
+      after.Set("tokenizer.ggml.add_space_prefix", false);
+    } else if (prefix_at_start_only) {
+      after.Set("smelt.tokenizer.space_prefix", "first");
+      notes.push_back(
+          "llama.cpp will put a blank before text that follows a special token; the "
+          "original does not (\"legacy\" is false)");
+    }
     if (rules.remove_extra_whitespaces) after.Set("smelt.tokenizer.remove_extra_whitespaces", true);
     if (!rules.charsmap.empty())
       after.Set("smelt.tokenizer.precompiled_charsmap",

@@ -67,7 +67,9 @@ class GgufSentencePiece : public GgufBase {
     const std::string_view text = piece.text;
     std::string normalized;
     if (native_) {
-      normalized = normalizer_.Apply(text, frozen_);
+      const bool prefix = prefix_ != SpacePrefix::kFirst ||
+                          (piece.start > 0 && !text.starts_with(' ') && !text.starts_with(kBlank));
+      normalized = normalizer_.Apply(text, frozen_, prefix);
     } else {
       const bool prefix = prefix_ == SpacePrefix::kAlways ||
                           ((prefix_ == SpacePrefix::kUnlessPresent ||

@@ -71,6 +71,23 @@ int32_t EndOf(const SentencePieceCore& core, const JsonValue& config, std::strin
   return -1;
 }
 
+// An added token may give a control or unused piece another name; in the place of a piece that
+// texts need it would change their ids.
+absl::Status CheckNoPieceIsLost(const TokenizerFolder& folder, const SentencePieceModel& model,
+                                const std::string& file) {
+  for (const AddedToken& token : folder.declared) {
+    if (token.id < 0 || static_cast<size_t>(token.id) >= model.pieces.size()) continue;
+    const SentencePiece& piece = model.pieces[static_cast<size_t>(token.id)];
+    const bool needed = piece.type == PieceType::kNormal || piece.type == PieceType::kByte;
+    if (needed && piece.text != token.content) {
+      return Error(ErrorCode::kInvalidInput, folder.path, ": added token \"",
+                   Escape(token.content, 60), "\" has the id ", token.id, ", which ", Escape(file),
+                   " gives to \"", Escape(piece.text, 60), "\"");
+    }
+  }
+  return absl::OkStatus();
+}
+
 // A SentencePiece model adds a beginning token unless its folder says otherwise; T5's class an end
 // token.
 absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::string& file,
@@ -83,7 +100,10 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::
         FlagOf(folder.config, "add_prefix_space", model.normalizer.add_dummy_prefix);
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceCore> core,
                          SentencePieceCore::Make(std::move(model), file));
+  SMELT_RETURN_IF_ERROR(CheckNoPieceIsLost(folder, core->model(), file));
   core->AddDeclared(folder.declared);
+  core->prefix_at_start_only = core->model().type == SentencePieceModel::Type::kBpe &&
+                               !FlagOf(folder.config, "legacy", true);
   const SentencePieceModel& own = core->model();
   const int32_t bos = EndOf(*core, folder.config, "bos_token", {own.bos_piece, "<s>", "<bos>"});
   const int32_t eos = EndOf(*core, folder.config, "eos_token", {own.eos_piece, "</s>", "<eos>"});

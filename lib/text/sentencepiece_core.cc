@@ -207,9 +207,11 @@ absl::Status SentencePieceCore::EncodeUnigram(std::string_view word,
   return absl::OkStatus();
 }
 
-absl::Status SentencePieceCore::EncodeFragment(std::string_view text, WordCache& cache,
+absl::Status SentencePieceCore::EncodeFragment(std::string_view text, bool first, WordCache& cache,
                                                std::vector<int32_t>& out) const {
-  const std::string normalized = normalizer_.Apply(text, user_defined_);
+  const bool prefix =
+      !prefix_at_start_only || (first && !text.starts_with(' ') && !text.starts_with(kBlank));
+  const std::string normalized = normalizer_.Apply(text, user_defined_, prefix);
   if (model_.type == SentencePieceModel::Type::kUnigram) return EncodeUnigram(normalized, out);
   return cuts_.Split(tokens_, normalized, [&](std::string_view word) {
     if (cache.Append(word, out)) return absl::OkStatus();
@@ -224,7 +226,7 @@ absl::Status SentencePieceCore::EncodeText(std::string_view text, bool parse_spe
                                            std::vector<int32_t>& out) const {
   const CachePool::Lease lease(caches_);
   return special_.Split(text, !parse_special, [&](std::string_view part, int32_t id) {
-    if (id < 0) return EncodeFragment(part, *lease, out);
+    if (id < 0) return EncodeFragment(part, part.data() == text.data(), *lease, out);
     out.push_back(id);
     return absl::OkStatus();
   });

@@ -33,6 +33,10 @@ class SentencePieceCore : public TokenizerCore {
 
   const SentencePieceModel& model() const { return model_; }
 
+  /// The dummy prefix stands only before a text's own beginning ("legacy": false of Llama's class),
+  /// not after special tokens, and not before a blank.
+  bool prefix_at_start_only = false;
+
   /// A control piece, or a special token of another file.
   bool IsControl(int32_t id) const;
   /// Tokens that other files of the folder add (added_tokens.json, added_tokens_decoder).
@@ -40,7 +44,7 @@ class SentencePieceCore : public TokenizerCore {
 
  private:
   explicit SentencePieceCore(SentencePieceModel model) : model_(std::move(model)) {}
-  absl::Status EncodeFragment(std::string_view text, WordCache& cache,
+  absl::Status EncodeFragment(std::string_view text, bool first, WordCache& cache,
                               std::vector<int32_t>& out) const;
   void EncodeBpe(std::string_view word, std::vector<int32_t>& out) const;
   absl::Status EncodeUnigram(std::string_view word, std::vector<int32_t>& out) const;

@@ -5,7 +5,9 @@
 
 namespace smelt {
 
-std::string SpmNormalizer::Apply(std::string_view text, const ByteTrie& user_defined) const {
+std::string SpmNormalizer::Apply(std::string_view text, const ByteTrie& user_defined,
+                                 bool dummy_prefix) const {
+  dummy_prefix = dummy_prefix && add_dummy_prefix;
   // What the next characters become, and how many bytes they are.
   const auto next = [&](std::string_view rest, size_t& length) -> std::string_view {
     length = 0;
@@ -25,7 +27,7 @@ std::string SpmNormalizer::Apply(std::string_view text, const ByteTrie& user_def
   if (text.empty()) return out;
   const std::string_view blank = escape_whitespaces ? kBlank : std::string_view(" ");
   out.reserve(text.size() + text.size() / 2);
-  if (add_dummy_prefix && !whitespace_as_suffix) out.append(blank);
+  if (dummy_prefix && !whitespace_as_suffix) out.append(blank);
   bool after_space = remove_extra_whitespaces;
   while (!text.empty()) {
     std::string_view part = next(text, length);
@@ -44,7 +46,7 @@ std::string SpmNormalizer::Apply(std::string_view text, const ByteTrie& user_def
     if (!remove_extra_whitespaces) after_space = false;
   }
   while (remove_extra_whitespaces && out.ends_with(blank)) out.resize(out.size() - blank.size());
-  if (add_dummy_prefix && whitespace_as_suffix) out.append(blank);
+  if (dummy_prefix && whitespace_as_suffix) out.append(blank);
   return out;
 }
 

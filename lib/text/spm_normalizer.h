@@ -16,8 +16,10 @@ struct SpmNormalizer {
   bool escape_whitespaces = true;
   bool whitespace_as_suffix = false;
 
-  /// `user_defined`: texts that pass unchanged.
-  std::string Apply(std::string_view text, const ByteTrie& user_defined) const;
+  /// `user_defined`: texts that pass unchanged. `dummy_prefix`: false where a text gets none even
+  /// if the rules have one.
+  std::string Apply(std::string_view text, const ByteTrie& user_defined,
+                    bool dummy_prefix = true) const;
 };
 
 }  // namespace smelt

@@ -105,5 +105,45 @@ TEST_F(FolderFiles, TemplatesInFilesCountInsteadOfTheConfigs) {
   EXPECT_EQ(Key("tokenizer.chat_template.rag"), "none");
 }
 
+// A tokenizer.model of its own, with what a test puts beside it.
+class SentencePieceSideFiles : public FolderFiles {
+ protected:
+  SentencePieceSideFiles() {
+    std::filesystem::remove(dir_.path() + "/tokenizer.json");
+    std::filesystem::copy_file(TestdataPath("sentencepiece/bytes_identity_spaces/tokenizer.model"),
+                               dir_.path() + "/tokenizer.model");
+  }
+};
+
+TEST_F(SentencePieceSideFiles, LegacyDecidesOnBlanksAfterSpecialTokens) {
+  const auto config = [&](bool legacy) {
+    Put("tokenizer_config.json",
+        Cat(R"({"tokenizer_class":"LlamaTokenizer","add_bos_token":false,)", R"("legacy":)",
+            legacy ? "true" : "false", "}"));
+  };
+  config(true);
+  EXPECT_EQ(Encode("<s>a b</s>b"), (Ids{1, 259, 278, 296, 2, 278, 296}));
+  config(false);
+  const std::vector<std::pair<std::string, Ids>> cases = {
+      {"a b", {259, 278, 296}},
+      {"<s>a b</s>b", {1, 282, 278, 296, 2, 296}},
+      {" a", {259}},
+      {"x<s> a</s> b", {278, 123, 1, 259, 2, 278, 296}}};
+  const auto written = GgufTokenizer(Keys());
+  ASSERT_TRUE(written.ok()) << written.status();
+  for (const auto& [text, ids] : cases) {
+    EXPECT_EQ(Encode(text), ids) << text;
+    EXPECT_EQ(*(*written)->Encode(text, {}), ids) << text;
+  }
+}
+
+TEST_F(SentencePieceSideFiles, AnAddedTokenTakesNoPiecesPlace) {
+  Put("added_tokens.json", R"({"<pad>":5})");
+  const auto refused = OpenPublishedTokenizer(dir_.path());
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(std::string(refused.status().message()).find("has the id 5"), std::string::npos)
+      << refused.status();
+}
+
 }  // namespace
 }  // namespace smelt::testing
