@@ -24,7 +24,8 @@ def attempt(argv, out, reference, delay):
     return False
 
 
-def rounds(argv, out, until):
+def rounds(argv, out, until, wanted):
+    """Until that time, and until so many kills on a slow machine."""
     start = time.monotonic()
     first = programs.Program(argv)
     assert first.status == 0, first.err
@@ -32,7 +33,7 @@ def rounds(argv, out, until):
     reference = programs.read(out)
     os.remove(out)
     kills = resumed = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or kills < wanted:
         for _ in range(random.randint(1, 4)):
             kills += 1
             if attempt(argv, out, reference, random.uniform(0, length * 1.1)):
@@ -57,14 +58,13 @@ def main():
     programs.write_matrices(matrices, {"a.weight": (6000, 2048), "b.weight": (3000, 1024), "c.weight": (64, 256)})
     start = time.monotonic()
     kills, resumed = rounds([program, "quantize", matrices, "--type", "q4_k_m", "--validate", "off", "-o", os.path.join(work, "m.gguf")],
-                            os.path.join(work, "m.gguf"), start + seconds * 0.6)
+                            os.path.join(work, "m.gguf"), start + seconds * 0.6, 3)
     more, _ = rounds([program, "convert", model, "--type", "q4_0", "-o", os.path.join(work, "x.gguf")],
-                     os.path.join(work, "x.gguf"), start + seconds * 0.8)
+                     os.path.join(work, "x.gguf"), start + seconds * 0.8, 2)
     # The plan that goes on is made of a source whose tokenizer does not agree with what is written of it.
     accepted, _ = rounds([program, "convert", model, "--type", "q4_0", "--pre", "gpt-2", "--allow-tokenizer-mismatch",
-                          "-o", os.path.join(work, "y.gguf")], os.path.join(work, "y.gguf"), start + seconds)
+                          "-o", os.path.join(work, "y.gguf")], os.path.join(work, "y.gguf"), start + seconds, 1)
     print(f"{kills + more + accepted} kills, {resumed} runs resumed")
-    assert kills >= 3 and more >= 2 and accepted >= 1
 
 
 if __name__ == "__main__":
