@@ -35,9 +35,8 @@ absl::Status NoForm(std::string_view what) {
                " (its pre-tokenizer and normalizer must be those of a known kind)");
 }
 
-absl::Status WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after,
-                              std::vector<std::string>& notes) {
-  if (normalizers.empty()) return absl::OkStatus();
+void WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after) {
+  if (normalizers.empty()) return;
   std::string text = normalizers.size() == 1 ? normalizers[0].ToText()
                                              : std::string(R"({"type":"Sequence","normalizers":[)");
   if (normalizers.size() > 1) {
@@ -46,10 +45,6 @@ absl::Status WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadat
     text += "]}";
   }
   after.Set("smelt.tokenizer.normalizer", text);
-  notes.push_back(Cat("llama.cpp does not apply the tokenizer's normalizer (",
-                      Escape(TextOf(normalizers[0], "type"), 30),
-                      "): it encodes text that this changes differently"));
-  return absl::OkStatus();
 }
 
 size_t RowsOf(const CoreWriteOptions& options, size_t tokens) {
@@ -108,7 +103,7 @@ bool LacksBytes(const TokenTable& tokens) {
 }
 
 absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
-                               Metadata& after, std::vector<std::string>& notes) {
+                               Metadata& after) {
   const JsonValue& json = p.json();
   const JsonValue& m = *json.FindNonNull("model");
   for (const std::string_view key : {"end_of_word_suffix", "continuing_subword_prefix"}) {
@@ -147,12 +142,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
     if (TextOf(*step, "type") == "ByteLevel" && FlagOf(*step, "add_prefix_space", true))
       prefix_space = true;
   }
-  if (prefix_space) {
-    exact = false;
-    notes.push_back(
-        "llama.cpp does not put the tokenizer's space before a text (add_prefix_space): it encodes "
-        "beginnings differently");
-  }
+  if (prefix_space) exact = false;
   out.Set("tokenizer.ggml.model", "gpt2");
   out.Set("tokenizer.ggml.pre", name);
   const size_t rows = RowsOf(options, p.size());
@@ -171,7 +161,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   if (!merges.empty()) out.Set("tokenizer.ggml.merges", std::move(merges));
   std::vector<JsonValue> others;
   for (const JsonValue* n : normalizers) others.push_back(*n);
-  SMELT_RETURN_IF_ERROR(WriteNormalizers(others, after, notes));
+  WriteNormalizers(others, after);
   WriteAddedFlags(p.added(), AddedTo::kByteLevel, -1, after);
   if (!exact && fits)
     after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
@@ -193,10 +183,10 @@ absl::Status Pipeline::WriteTokens(const CoreWriteOptions& options, Metadata& ou
   const JsonValue& m = *rest_.FindNonNull("model");
   const std::string type = TextOf(m, "type");
   if (type == "WordLevel") return NoForm("its model is WordLevel");
-  if (type == "WordPiece") return WriteWordPiece(options, out, after, notes);
-  if (type == "Unigram") return WriteUnigram(options, out, after, notes);
-  return byte_level_ || UsesBytes() ? WriteByteLevelBpe(*this, options, out, after, notes)
-                                    : WriteBlankBpe(*this, options, out, after, notes);
+  if (type == "WordPiece") return WriteWordPiece(options, out, after);
+  if (type == "Unigram") return WriteUnigram(options, out, after);
+  return byte_level_ || UsesBytes() ? WriteByteLevelBpe(*this, options, out, after)
+                                    : WriteBlankBpe(*this, options, out, after);
 }
 
 absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Metadata& out,
@@ -225,9 +215,6 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
       after.Set("tokenizer.ggml.add_space_prefix", false);
     } else if (prefix_at_start_only) {
       after.Set("smelt.tokenizer.space_prefix", "first");
-      notes.push_back(
-          "llama.cpp will put a blank before text that follows a special token; the "
-          "original does not (\"legacy\" is false)");
     }
     if (rules.remove_extra_whitespaces) after.Set("smelt.tokenizer.remove_extra_whitespaces", true);
     if (!rules.charsmap.empty())

@@ -28,10 +28,9 @@ TokenType WrittenType(PieceType type);
 size_t RowsOf(const CoreWriteOptions& options, size_t tokens);
 
 /// Writes what stands before the vocabulary: normalizers that GGUF has no key for.
-absl::Status WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after,
-                              std::vector<std::string>& notes);
+void WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after);
 
 absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
-                           Metadata& after, std::vector<std::string>& notes);
+                           Metadata& after);
 
 }  // namespace smelt

@@ -120,8 +120,7 @@ std::vector<float> WriteMergeScores(const Pipeline& p, const VocabularyArrays& a
 // Merging by score joins whatever makes a token. Where the tokenizer's list of merges means
 // something else, our engine gets the list.
 void WriteListedMerges(const Pipeline& p, const VocabularyArrays& arrays,
-                       const std::vector<float>& scores, Metadata& after,
-                       std::vector<std::string>& notes) {
+                       const std::vector<float>& scores, Metadata& after) {
   const auto joinable = [&](int32_t id) {
     const TokenType type =
         static_cast<size_t>(id) < arrays.size() ? arrays.type(id) : TokenType::kUnused;
@@ -136,9 +135,6 @@ void WriteListedMerges(const Pipeline& p, const VocabularyArrays& arrays,
                            p.tokens().Find(p.merges().Right(i)), p.tokens().Find(whole)});
   }
   after.Set("smelt.tokenizer.merges", std::move(ids));
-  notes.push_back(
-      "llama.cpp merges whatever makes a token, the tokenizer only the pairs that it lists: it "
-      "encodes some text differently");
 }
 
 // True when a token that merges make crosses the place before a U+2581.
@@ -189,7 +185,7 @@ void FillFromMerges(const Pipeline& p, VocabularyArrays& arrays) {
 }  // namespace
 
 absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
-                           Metadata& after, std::vector<std::string>& notes) {
+                           Metadata& after) {
   const JsonValue& m = *p.json().FindNonNull("model");
   for (const std::string_view key : {"end_of_word_suffix", "continuing_subword_prefix"}) {
     if (!TextOf(m, key).empty()) return NoForm(Cat("its BPE has a ", key));
@@ -219,13 +215,13 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
     FillFromMerges(p, arrays);
     scores = MergeScores(p);
   }
-  WriteListedMerges(p, arrays, scores, after, notes);
+  WriteListedMerges(p, arrays, scores, after);
   std::move(arrays).Write(true, out);
   if (rules.prefix == "none") after.Set("tokenizer.ggml.add_space_prefix", false);
   if (rules.prefix != "none" && rules.prefix != "always")
     after.Set("smelt.tokenizer.space_prefix", rules.prefix);
   if (rules.splits && CrossesBlank(p)) after.Set("smelt.tokenizer.split_blanks", true);
-  SMELT_RETURN_IF_ERROR(WriteNormalizers(rules.other_normalizers, after, notes));
+  WriteNormalizers(rules.other_normalizers, after);
   WriteAddedFlags(p.added(), AddedTo::kPipeline, p.tokens().Find(TextOf(m, "unk_token")), after);
   return absl::OkStatus();
 }

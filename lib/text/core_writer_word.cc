@@ -68,8 +68,8 @@ void WriteExtraTokens(const std::vector<AddedToken>& added, size_t pieces, Metad
 
 }  // namespace
 
-absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& out, Metadata& after,
-                                    std::vector<std::string>& notes) const {
+absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& out,
+                                    Metadata& after) const {
   const JsonValue& m = *rest_.FindNonNull("model");
   const JsonValue* pre = rest_.FindNonNull("pre_tokenizer");
   if (!HasStep(pre, "Metaspace")) {
@@ -133,14 +133,11 @@ absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& o
             *std::min_element(scores_.begin(), scores_.end()) - 10.0);
   if (FlagOf(m, "byte_fallback", false)) after.Set("smelt.tokenizer.byte_fallback", true);
   WriteAddedFlags(added_, AddedTo::kPipeline, static_cast<int32_t>(unknown), after);
-  notes.push_back(
-      "llama.cpp segments Unigram vocabularies as SentencePiece does: ties and combining marks can "
-      "come out differently there");
   return absl::OkStatus();
 }
 
 absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata& out,
-                                      Metadata& after, std::vector<std::string>& notes) const {
+                                      Metadata& after) const {
   const JsonValue& m = *rest_.FindNonNull("model");
   const std::string prefix = m.FindNonNull("continuing_subword_prefix") == nullptr
                                  ? "##"
@@ -179,20 +176,18 @@ absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata&
     after.Set("smelt.tokenizer.normalizer",
               normalizer == nullptr ? std::string("{\"type\":\"Sequence\",\"normalizers\":[]}")
                                     : normalizer->ToText());
-    notes.push_back(
-        "llama.cpp normalizes text for WordPiece in its own way: it encodes text that the "
-        "tokenizer's normalizer treats differently otherwise");
   }
   if (pre == nullptr || TextOf(*pre, "type") != "BertPreTokenizer") {
     after.Set("smelt.tokenizer.pre_tokenizer",
               pre == nullptr ? std::string("{\"type\":\"Sequence\",\"pretokenizers\":[]}")
                              : pre->ToText());
-    notes.push_back(
-        "llama.cpp splits text for WordPiece as BERT does, the tokenizer does not: it encodes text "
-        "differently");
   }
-  after.Set("smelt.tokenizer.unknown_token",
-            m.FindNonNull("unk_token") == nullptr ? std::string("[UNK]") : TextOf(m, "unk_token"));
+  const std::string unknown =
+      m.FindNonNull("unk_token") == nullptr ? std::string("[UNK]") : TextOf(m, "unk_token");
+  after.Set("smelt.tokenizer.unknown_token", unknown);
+  constexpr int32_t kUsualUnknown = 100;  // what readers take where the key is missing
+  if (const int32_t id = tokens().Find(unknown); id >= 0 && id != kUsualUnknown)
+    after.Set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(id));
   if (const JsonValue* n = m.FindNonNull("max_input_chars_per_word");
       n != nullptr && n->as_int().value_or(100) != 100) {
     after.Set("smelt.tokenizer.max_word_chars",

@@ -49,10 +49,9 @@ class Pipeline : public TokenizerCore {
 
  private:
   Pipeline() = default;
-  absl::Status WriteWordPiece(const CoreWriteOptions& options, Metadata& out, Metadata& after,
-                              std::vector<std::string>& notes) const;
-  absl::Status WriteUnigram(const CoreWriteOptions& options, Metadata& out, Metadata& after,
-                            std::vector<std::string>& notes) const;
+  absl::Status WriteWordPiece(const CoreWriteOptions& options, Metadata& out,
+                              Metadata& after) const;
+  absl::Status WriteUnigram(const CoreWriteOptions& options, Metadata& out, Metadata& after) const;
   absl::Status MakeModel(TokenizerJson& json);
   absl::Status AddTokens();
   absl::Status ReadPostProcessor(const JsonValue* json);

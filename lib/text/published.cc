@@ -7,6 +7,7 @@
 #include "lib/base/utf8.h"
 #include "lib/text/decoder.h"
 #include "lib/text/gguf_vocabulary.h"
+#include "lib/text/llama_notes.h"
 #include "lib/text/normalizer.h"
 #include "lib/text/self_check.h"
 
@@ -164,6 +165,7 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   }
   if (options.architecture.starts_with("gemma")) out.Set("tokenizer.ggml.add_space_prefix", false);
   SMELT_RETURN_IF_ERROR(WriteAroundText(out));
+  if (std::string note = LlamaCppNote(out); !note.empty()) notes.push_back(std::move(note));
   if (options.allow_mismatch) return absl::OkStatus();
   for (const std::vector<int32_t>* around : {&core_->prefix, &core_->suffix}) {
     if (around->size() <= 1) continue;
