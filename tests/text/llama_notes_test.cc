@@ -55,7 +55,8 @@ TEST(LlamaNotes, OfSmallTokenizers) {
       {"bl-punct-digits", {}},
       {"bl-split-ignore-merges", {}},
       {"spm-bpe-noprefix", {"user-defined pieces"}},
-      {"spm-metaspace-first", {"after special tokens", "only the pairs"}},
+      {"spm-metaspace-first",
+       {"after special tokens", "only the pairs", "spaces around special tokens"}},
       {"unigram-precompiled", {"segmentations tie"}},
       {"wordpiece-bert", {"Korean", "very long words"}},
       {"wordpiece-cased", {"very long words", "normalize as BERT"}},
@@ -95,6 +96,20 @@ TEST(LlamaNotes, SpacesAfterTokensGoByTheName) {
   ExpectNote(NoteOf(folder, "Phi-3-mini"), {"spaces around special tokens"});
 }
 #endif
+
+// The unknown token of a WordPiece vocabulary, where readers would take token 100.
+TEST(LlamaNotes, WordPieceNamesItsUnknownToken) {
+  SMELT_REQUIRE_SHARED();
+  const auto published =
+      OpenPublishedTokenizer(SharedPath("fixtures/tokenizers-small/wordpiece-cased"));
+  SMELT_ASSERT_OK(published);
+  Metadata metadata;
+  std::vector<std::string> notes;
+  SMELT_ASSERT_OK((*published)->WriteVocabulary({}, metadata, notes));
+  const MetadataValue* unknown = metadata.Find("tokenizer.ggml.unknown_token_id");
+  ASSERT_NE(unknown, nullptr);
+  EXPECT_EQ(unknown->AsInt(), 1);
+}
 
 // The flags of one added token.
 std::string FlagNote(const std::string& flags) {
