@@ -73,7 +73,7 @@ absl::StatusOr<Metadata> FromTokenizerFiles(const VocabularyRequest& request,
     SMELT_ASSIGN_OR_RETURN(config, ReadConfig(request.source));
   }
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<PublishedTokenizer> tokenizer,
-                         OpenPublishedTokenizer(request.source));
+                         OpenPublishedTokenizer(request.source, config.rows));
   Metadata out;
   out.Set("general.architecture",
           config.architecture.empty() ? std::string(kAnyArchitecture) : config.architecture);

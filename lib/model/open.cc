@@ -86,7 +86,7 @@ class DirectoryReader {
 
   absl::StatusOr<OpenedModel> Finish(const Family& family, const Config& config,
                                      Container container, const SlicedTensors* sliced) {
-    SMELT_RETURN_IF_ERROR(OpenTokenizer());
+    SMELT_RETURN_IF_ERROR(OpenTokenizer(config));
     SMELT_ASSIGN_OR_RETURN(DescribedModel model,
                            Describe(family, config, container,
                                     tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced));
@@ -124,9 +124,14 @@ class DirectoryReader {
                  " is not supported");
   }
 
-  absl::Status OpenTokenizer() {
+  absl::Status OpenTokenizer(const Config& config) {
     if (!options_.vocabulary) return absl::OkStatus();
-    SMELT_ASSIGN_OR_RETURN(tokenizer_, OpenPublishedTokenizer(path_));
+    uint64_t rows = 0;
+    if (config.name() != "params.json") {  // there it can be -1: as many as the tokenizer has
+      SMELT_ASSIGN_OR_RETURN(const auto said, config.Count("vocab_size", 0, 1u << 24));
+      rows = said.value_or(0);
+    }
+    SMELT_ASSIGN_OR_RETURN(tokenizer_, OpenPublishedTokenizer(path_, rows));
     return absl::OkStatus();
   }
 

@@ -113,6 +113,29 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::
   return std::unique_ptr<TokenizerCore>(std::move(core));
 }
 
+// A file in tiktoken's format, and the params.json of Meta's layout beside it.
+absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromTiktoken(std::string_view text,
+                                                                const std::string& file,
+                                                                TokenizerFolder& folder) {
+  const std::string params = std::filesystem::path(file).replace_filename("params.json").string();
+  if (NameExists(params)) {
+    SMELT_ASSIGN_OR_RETURN(folder.model_config, ReadJsonFile(params));
+  }
+  return MakeTiktokenCore(text, file, folder);
+}
+
+// Another name of a file in tiktoken's format, or empty: qwen.tiktoken and the like.
+std::string FindTiktoken(const std::string& folder) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().extension() == ".tiktoken") found.push_back(it->path().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found.empty() ? std::string() : found.front();
+}
+
 // The core of a folder, by what it holds.
 absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& path,
                                                             TokenizerFolder& folder) {
@@ -127,10 +150,11 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& p
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tekken.json")));
     return MakeTekkenCore(mapped.text, file("tekken.json"), folder);
   }
-  for (const std::string_view name : {"tokenizer.model", "spiece.model", "tokenizer.model.v3"}) {
+  for (const std::string_view name :
+       {"tokenizer.model", "spiece.model", "tokenizer.model.v3", "tiktoken.model"}) {
     if (!NameExists(file(name))) continue;
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file(name)));
-    if (LooksLikeTiktoken(mapped.text)) return MakeTiktokenCore(mapped.text, file(name), folder);
+    if (LooksLikeTiktoken(mapped.text)) return CoreFromTiktoken(mapped.text, file(name), folder);
     return CoreFromSentencePiece(file(name), folder);
   }
   if (NameExists(file("vocab.json"))) {
@@ -138,10 +162,17 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& p
       return Error(ErrorCode::kNotFound, path, " has vocab.json, but merges.txt is missing");
     SMELT_ASSIGN_OR_RETURN(const MappedText vocab, MapText(file("vocab.json")));
     SMELT_ASSIGN_OR_RETURN(const MappedText merges, MapText(file("merges.txt")));
+    if (NameExists(file("config.json"))) {
+      SMELT_ASSIGN_OR_RETURN(folder.model_config, ReadJsonFile(file("config.json")));
+    }
     SMELT_ASSIGN_OR_RETURN(TokenizerJson json,
                            ReadVocabAndMerges(vocab.text, file("vocab.json"), merges.text,
                                               file("merges.txt"), folder));
     return CoreFromJson(std::move(json), file("vocab.json"), folder);
+  }
+  if (const std::string name = FindTiktoken(path); !name.empty()) {
+    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(name));
+    return CoreFromTiktoken(mapped.text, name, folder);
   }
   return Error(ErrorCode::kNotFound, path,
                " has no tokenizer (tokenizer.json, tokenizer.model, tekken.json, or vocab.json "
@@ -150,9 +181,10 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& p
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(
-    const std::string& path) {
+absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(const std::string& path,
+                                                                           uint64_t rows) {
   TokenizerFolder folder;
+  folder.rows = rows;
   folder.path = path;
   std::unique_ptr<TokenizerCore> core;
   if (IsFile(path)) {
@@ -169,7 +201,7 @@ absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(
       SMELT_ASSIGN_OR_RETURN(TokenizerJson json, ParseTokenizerJson(mapped.text, path));
       SMELT_ASSIGN_OR_RETURN(core, CoreFromJson(std::move(json), path, folder));
     } else if (LooksLikeTiktoken(mapped.text)) {
-      SMELT_ASSIGN_OR_RETURN(core, MakeTiktokenCore(mapped.text, path, folder));
+      SMELT_ASSIGN_OR_RETURN(core, CoreFromTiktoken(mapped.text, path, folder));
     } else {
       SMELT_ASSIGN_OR_RETURN(core, CoreFromSentencePiece(path, folder));
     }

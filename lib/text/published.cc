@@ -132,6 +132,7 @@ absl::StatusOr<int32_t> FolderTokenizer::SpecialId(const std::string& kind,
 
 absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, Metadata& out,
                                               std::vector<std::string>& notes) const {
+  notes.insert(notes.end(), folder_.notes.begin(), folder_.notes.end());
   const bool llama = options.architecture == "llama";
   if (const JsonValue* flag = folder_.config.FindNonNull("add_prefix_space");
       llama && flag != nullptr && flag->is_bool()) {

@@ -15,13 +15,19 @@ namespace smelt {
 
 /// What stands beside the core.
 struct TokenizerFolder {
-  std::string path;          ///< for messages
-  JsonValue config;          ///< tokenizer_config.json; null when absent
+  std::string path;                ///< for messages
+  uint64_t rows = 0;               ///< of the model's embedding; 0: not known
+  std::vector<std::string> notes;  ///< for whoever writes the vocabulary
+  JsonValue config;                ///< tokenizer_config.json; null when absent
+  JsonValue model_config;    ///< config.json or params.json, where the tokenizer's own files leave
+                             ///< open what they are
   JsonValue post_processor;  ///< of tokenizer.json; null when absent
   bool has_tokenizer_json = false;
   bool lists_added = false;          ///< tokenizer_config.json has added_tokens_decoder
   std::vector<AddedToken> added;     ///< added_tokens of tokenizer.json
   std::vector<AddedToken> declared;  ///< added_tokens_decoder, or added_tokens.json
+  std::vector<std::pair<std::string, std::string>>
+      special_defaults;  ///< "bos_token" and its text where `config` does not have the key
   std::optional<std::string> chat_template_file;  ///< chat_template.jinja
   std::vector<std::pair<std::string, std::string>>
       additional_templates;      ///< additional_chat_templates/NAME.jinja

@@ -12,12 +12,13 @@
 #include "lib/text/normalizer.h"
 
 namespace smelt {
-namespace {
 
 absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
   return ParseJsonValue(text, path, {.allow_nan = true});
 }
+
+namespace {
 
 // The members of both, those of `map` instead of those of `config`.
 JsonValue Over(const JsonValue& config, const JsonValue& map) {
@@ -30,34 +31,52 @@ JsonValue Over(const JsonValue& config, const JsonValue& map) {
   return JsonValue(std::move(out));
 }
 
-// The tokens that a configuration names: bos_token and the like, additional ones.
-std::vector<std::string> NamedTokens(const JsonValue& config) {
-  std::vector<std::string> out;
-  const auto put = [&](const JsonValue& token) {
-    std::string text = token.is_string() ? *token.as_string() : TextOf(token, "content");
-    if (!text.empty()) out.push_back(std::move(text));
+// The tokens that a folder names, in the order in which transformers adds those that the vocabulary
+// lacks: bos_token and the like, then additional ones.
+std::vector<AddedToken> NamedTokens(const TokenizerFolder& folder) {
+  std::vector<AddedToken> out;
+  const auto put = [&](const JsonValue& value) {
+    AddedToken token;
+    token.content = value.is_string() ? *value.as_string() : TextOf(value, "content");
+    token.lstrip = FlagOf(value, "lstrip", false);
+    token.rstrip = FlagOf(value, "rstrip", false);
+    token.single_word = FlagOf(value, "single_word", false);
+    token.normalized = FlagOf(value, "normalized", false);
+    token.special = true;
+    if (!token.content.empty()) out.push_back(std::move(token));
   };
   for (const std::string_view key : {"bos_token", "eos_token", "unk_token", "sep_token",
                                      "pad_token", "cls_token", "mask_token"}) {
-    if (const JsonValue* token = config.FindNonNull(key); token != nullptr) put(*token);
+    const auto usual = std::find_if(folder.special_defaults.begin(), folder.special_defaults.end(),
+                                    [&](const auto& entry) { return entry.first == key; });
+    if (const JsonValue* token = folder.config.Find(key); token != nullptr) {
+      put(*token);  // null: no such token, whatever is usual
+    } else if (usual != folder.special_defaults.end()) {
+      put(JsonValue(usual->second));
+    }
   }
   for (const std::string_view key : {"additional_special_tokens", "extra_special_tokens"}) {
-    const JsonValue* list = config.FindNonNull(key);
-    if (list == nullptr || !list->is_array()) continue;
-    for (const JsonValue& token : *list->as_array()) put(token);
+    const JsonValue* list = folder.config.FindNonNull(key);
+    if (list == nullptr) continue;
+    if (list->is_array()) {
+      for (const JsonValue& token : *list->as_array()) put(token);
+    } else if (list->is_object()) {  // names of the model's own: {"image_token": "<image>"}
+      for (const auto& [name, token] : *list->as_object()) put(token);
+    }
   }
   return out;
 }
 
-bool IsIn(const std::vector<std::string>& texts, const std::string& text) {
-  return std::find(texts.begin(), texts.end(), text) != texts.end();
+bool IsIn(const std::vector<AddedToken>& tokens, const std::string& text) {
+  return std::any_of(tokens.begin(), tokens.end(),
+                     [&](const AddedToken& token) { return token.content == text; });
 }
 
 // added_tokens_decoder of tokenizer_config.json ({id: {...}}); without it, added_tokens.json
 // ({text: id}).
 absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
   std::map<int32_t, AddedToken> by_id;
-  const std::vector<std::string> named = NamedTokens(out.config);
+  const std::vector<AddedToken> named = NamedTokens(out);
   const auto put = [&](AddedToken token, int64_t id, const std::string& file) -> absl::Status {
     if (id < 0 || id > (1 << 24))
       return Error(ErrorCode::kInvalidInput, file, ": added token \"", Escape(token.content, 60),
@@ -138,13 +157,12 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   return ReadDeclared(folder, out);
 }
 
-absl::Status AddDeclared(const TokenizerFolder& folder, const std::string& file,
-                         TokenizerJson& json) {
+absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, TokenizerJson& json) {
   const auto find = [&](const std::string& text) {
     return std::find_if(json.added.begin(), json.added.end(),
                         [&](const AddedToken& t) { return t.content == text; });
   };
-  int32_t next = static_cast<int32_t>(json.tokens.size());
+  auto next = static_cast<int32_t>(json.tokens.count());
   for (const AddedToken& token : json.added) next = std::max(next, token.id + 1);
   for (AddedToken token : folder.declared) {
     const auto known = find(token.content);
@@ -155,7 +173,7 @@ absl::Status AddDeclared(const TokenizerFolder& folder, const std::string& file,
     }
     if (const int32_t id = json.tokens.Find(token.content); id >= 0) {
       token.id = id;
-    } else if (token.id != next) {
+    } else if (token.id != next || json.tokens.Has(next)) {
       return Error(ErrorCode::kInvalidInput, file, " does not have the added token \"",
                    Escape(token.content, 60),
                    "\", which another file of its folder declares with id ", token.id,
@@ -165,11 +183,25 @@ absl::Status AddDeclared(const TokenizerFolder& folder, const std::string& file,
     }
     json.added.push_back(std::move(token));
   }
-  // Ordinary tokens that are named as special ones are special.
-  for (std::string& text : NamedTokens(folder.config)) {
-    const int32_t id = json.tokens.Find(text);
-    if (id >= 0 && find(text) == json.added.end())
-      json.added.push_back({id, std::move(text), false, false, false, false, true});
+  // Ordinary tokens that are named as special ones are special; those that nobody has are new.
+  for (AddedToken& token : NamedTokens(folder)) {
+    if (find(token.content) != json.added.end()) continue;
+    token.id = json.tokens.Find(token.content);
+    if (token.id < 0) {
+      if (folder.rows != 0 && static_cast<uint64_t>(next) >= folder.rows) {
+        folder.notes.push_back(Cat("the special token \"", Escape(token.content, 60),
+                                   "\" is not in the vocabulary, and the embedding has no row ",
+                                   next, " for it: it is left out"));
+        continue;
+      }
+      if (json.tokens.Has(next)) {
+        return Error(ErrorCode::kInvalidInput, file, " does not have the special token \"",
+                     Escape(token.content, 60), "\" of its folder, and the next id, ", next,
+                     ", is another token's");
+      }
+      token.id = next++;
+    }
+    json.added.push_back(std::move(token));
   }
   return absl::OkStatus();
 }

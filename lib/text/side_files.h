@@ -3,7 +3,8 @@
 
 #include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "lib/base/json.h"
 #include "lib/text/published.h"
 #include "lib/text/tokenizer_json.h"
 
@@ -13,15 +14,18 @@ namespace smelt {
 /// passed over because it cannot be read, as the ids could then be others.
 bool NameExists(const std::string& path);
 
+absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path);
+
 /// tokenizer_config.json, special_tokens_map.json, added_tokens.json and the chat templates. As in
 /// transformers, the two in the middle are of the time before tokenizer_config.json listed the
 /// added tokens: where it does, they do not count; where it does not, special_tokens_map.json comes
 /// first.
 absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out);
 
-/// Tokens that the folder's other files declare and a tokenizer.json does not have, or has with
-/// other flags. `file` names the tokenizer.json.
-absl::Status AddDeclared(const TokenizerFolder& folder, const std::string& file,
-                         TokenizerJson& json);
+/// Tokens that the folder's other files declare or name and a tokenizer.json does not have, or has
+/// with other flags. As in transformers, those that nobody gives an id get the next ones, unless
+/// the model is known to have no row for them: then a note says so. `file` names the
+/// tokenizer.json.
+absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, TokenizerJson& json);
 
 }  // namespace smelt

@@ -8,24 +8,13 @@
 #include "lib/base/status.h"
 #include "lib/text/base64.h"
 #include "lib/text/byte_level.h"
+#include "lib/text/byte_level_classes.h"
 #include "lib/text/merges.h"
 #include "lib/text/normalizer.h"
+#include "lib/text/tiktoken_vocabularies.h"
 
 namespace smelt {
 namespace {
-
-constexpr std::string_view kByteLevelPipeline =
-    R"({"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true},)"
-    R"("post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE"}})";
-
-// The Hub's byte-level pipelines for classes whose folder may hold only vocab.json and merges.txt.
-std::string PipelineOfClass(std::string_view tokenizer_class) {
-  if (!tokenizer_class.starts_with("Qwen2Tokenizer")) return std::string(kByteLevelPipeline);
-  return R"({"normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)"
-         R"("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},)"
-         R"("behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},)"
-         R"("post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE"}})";
-}
 
 /// Bytes of a token that is known by its rank: the ways to split a token are looked at one by one,
 /// which takes its length squared. Published ones have up to 128.
@@ -41,7 +30,7 @@ absl::Status ReadMerges(std::string_view text, const std::string& file, MergeLis
     std::string_view line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || (number == 1 && line.starts_with("#"))) continue;
+    if (line.empty() || line.starts_with("#version")) continue;
     const size_t space = line.find(' ');
     if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
         line.find(' ', space + 1) != std::string_view::npos) {
@@ -108,18 +97,26 @@ void AppendOneWay(const TokenTable& ranks, MergeList& merges) {
   }
 }
 
-// A byte-level pipeline with one expression, ignore_merges (a word that is a token is that token),
-// ids shifted by `first_id`.
-absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& ranks, int32_t first_id,
-                                                          std::string_view pattern,
-                                                          std::vector<AddedToken> added,
-                                                          bool all_ways, const std::string& file) {
+// How a text is cut before ranks count, and what surrounds them.
+struct RankedForm {
+  std::string_view pattern;
+  bool nfc = false;
+  bool ignore_merges = true;  ///< a word that is a token is that token
+  bool all_ways = false;      ///< every way to split a token is a merge, not only one
+  int32_t first_id = 0;       ///< of the rank 0
+  std::vector<AddedToken> added;
+};
+
+absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& ranks, RankedForm form,
+                                                          const std::string& file) {
   const std::string text = Cat(
-      all_ways ? R"({"writes_scores":true,"normalizer":null,)" : R"({"normalizer":null,)",
-      R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
-      JsonQuote(pattern),
+      form.all_ways ? R"({"writes_scores":true,"normalizer":)" : R"({"normalizer":)",
+      form.nfc ? R"({"type":"NFC"})" : "null",
+      R"(,"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
+      JsonQuote(form.pattern),
       R"(},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},"post_processor":null,)",
-      R"("decoder":{"type":"ByteLevel"},"model":{"type":"BPE","ignore_merges":true}})");
+      R"("decoder":{"type":"ByteLevel"},"model":{"type":"BPE","ignore_merges":)",
+      form.ignore_merges ? "true" : "false", "}}");
   TokenizerJson json;
   SMELT_ASSIGN_OR_RETURN(json.rest, ParseJsonValue(text, file));
   std::string mapped;
@@ -128,16 +125,16 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> RankedCore(const TokenTable& rank
     if (!ranks.Has(id)) continue;
     mapped.clear();
     AppendByteLevel(mapped, ranks.Text(id));
-    json.tokens.Add(first_id + id, mapped);
+    json.tokens.Add(form.first_id + id, mapped);
   }
   json.has_vocab = true;
   json.has_merges = true;
-  if (all_ways) {
+  if (form.all_ways) {
     AppendAllWays(ranks, json.merges);
   } else {
     AppendOneWay(ranks, json.merges);
   }
-  json.added = std::move(added);
+  json.added = std::move(form.added);
   return MakePipelineCore(std::move(json), file, RegexEngine::kAny);
 }
 
@@ -247,31 +244,17 @@ absl::StatusOr<TokenizerJson> ReadVocabAndMerges(std::string_view vocab,
                                                  const std::string& vocab_file,
                                                  std::string_view merges,
                                                  const std::string& merges_file,
-                                                 const TokenizerFolder& folder) {
-  TokenizerJson json;
+                                                 TokenizerFolder& folder) {
   SMELT_ASSIGN_OR_RETURN(
-      json.rest,
-      ParseJsonValue(PipelineOfClass(TextOf(folder.config, "tokenizer_class")), vocab_file));
+      ByteLevelClass known,
+      FindByteLevelClass(folder.config, folder.model_config, Escape(folder.path, 60)));
+  TokenizerJson json;
+  SMELT_ASSIGN_OR_RETURN(json.rest, ParseJsonValue(known.pipeline, vocab_file));
   SMELT_ASSIGN_OR_RETURN(json.tokens, ParseVocabJson(vocab, vocab_file));
   json.has_vocab = true;
   json.has_merges = true;
   SMELT_RETURN_IF_ERROR(ReadMerges(merges, merges_file, json.merges));
-  json.added = folder.declared;
-  constexpr std::string_view kEnd =
-      "<|endoftext|>";  // GPT-2's only special token; its files do not say so
-  const bool listed = std::any_of(json.added.begin(), json.added.end(),
-                                  [&](const AddedToken& t) { return t.content == kEnd; });
-  if (const int32_t id = json.tokens.Find(kEnd); id >= 0 && !listed)
-    json.added.push_back({id, std::string(kEnd), false, false, false, false, true});
-  for (AddedToken& token : json.added) {
-    const int32_t known = json.tokens.Find(token.content);
-    if (known >= 0 && known != token.id) {
-      return Error(ErrorCode::kInvalidInput, vocab_file, ": added token \"",
-                   Escape(token.content, 60), "\" has id ", token.id,
-                   ", but the vocabulary gives it ", known);
-    }
-    if (!token.special && token.content.starts_with("<|")) token.special = true;
-  }
+  folder.special_defaults = std::move(known.special);
   return json;
 }
 
@@ -318,7 +301,14 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTekkenCore(std::string_view t
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   folder.added = special;
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<TokenizerCore> core,
-                         RankedCore(ranks, count, handler.pattern, std::move(special), true, file));
+                         RankedCore(ranks,
+                                    {.pattern = handler.pattern,
+                                     .nfc = false,
+                                     .ignore_merges = true,
+                                     .all_ways = true,
+                                     .first_id = count,
+                                     .added = std::move(special)},
+                                    file));
   if (!folder.config.is_object()) {
     SMELT_ASSIGN_OR_RETURN(
         folder.config,
@@ -367,38 +357,19 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
       return Error(ErrorCode::kInvalidInput, file, ": line ", number, " repeats a token or a rank");
   }
   SMELT_RETURN_IF_ERROR(CheckBytes(ranks, file));
-  // Meta's Llama 3 layout: 256 special tokens after the ranks, in the order of its reference code.
-  const auto base = static_cast<int32_t>(ranks.size());
-  std::vector<std::string> names = {"<|begin_of_text|>",
-                                    "<|end_of_text|>",
-                                    "<|reserved_special_token_0|>",
-                                    "<|reserved_special_token_1|>",
-                                    "<|finetune_right_pad_id|>",
-                                    "<|step_id|>",
-                                    "<|start_header_id|>",
-                                    "<|end_header_id|>",
-                                    "<|eom_id|>",
-                                    "<|eot_id|>",
-                                    "<|python_tag|>"};
-  for (int i = 2; names.size() < 256; ++i)
-    names.push_back(Cat("<|reserved_special_token_", i, "|>"));
-  std::vector<AddedToken> added = folder.declared;
-  if (added.empty()) {
-    for (size_t i = 0; i < names.size(); ++i)
-      added.push_back({base + static_cast<int32_t>(i), names[i], false, false, false, false, true});
-  }
-  folder.added = added;
+  SMELT_ASSIGN_OR_RETURN(TiktokenVocabulary known, FindTiktokenVocabulary(ranks, folder, file));
+  folder.added = known.special;
   if (!folder.config.is_object()) {
-    SMELT_ASSIGN_OR_RETURN(
-        folder.config,
-        ParseJsonValue(
-            R"({"bos_token":"<|begin_of_text|>","eos_token":"<|eot_id|>","add_bos_token":true,"add_sep_token":false})",
-            file));
+    SMELT_ASSIGN_OR_RETURN(folder.config, ParseJsonValue(known.config, file));
   }
-  return RankedCore(
-      ranks, 0,
-      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-      std::move(added), false, file);
+  return RankedCore(ranks,
+                    {.pattern = known.pattern,
+                     .nfc = known.nfc,
+                     .ignore_merges = known.ignore_merges,
+                     .all_ways = false,
+                     .first_id = 0,
+                     .added = std::move(known.special)},
+                    file);
 }
 
 }  // namespace smelt

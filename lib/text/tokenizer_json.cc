@@ -102,6 +102,7 @@ class MergeReader {
   MergeReader(MergeList& merges, std::string_view name) : merges_(merges), name_(name) {}
 
   absl::Status Text(std::string_view text) {
+    if (text.starts_with("#version")) return absl::OkStatus();  // the first line of a merges.txt
     const size_t space = text.find(' ');
     const bool one_space =
         space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos;
@@ -283,6 +284,7 @@ absl::Status ReadAdded(TokenizerJson& out, std::string_view name, size_t id_limi
   if (!list->is_array())
     return Error(ErrorCode::kInvalidInput, name, ": added_tokens is not a list");
   std::unordered_map<int32_t, size_t> by_id;
+  auto next = static_cast<int32_t>(out.tokens.count());
   for (const JsonValue& item : *list->as_array()) {
     SMELT_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(item, name));
     const JsonValue* id = item.FindNonNull("id");
@@ -303,6 +305,14 @@ absl::Status ReadAdded(TokenizerJson& out, std::string_view name, size_t id_limi
                    Escape(out.tokens.Text(token.id), 60), "\"");
     }
     if (token.content.empty()) continue;
+    // The library does not look at the ids of new tokens: it numbers them.
+    const bool is_new = known < 0 && by_id.find(token.id) == by_id.end();
+    if (is_new && token.id != next) {
+      return Error(ErrorCode::kInvalidInput, name, ": added token \"", Escape(token.content, 60),
+                   "\" has id ", token.id, ", but the tokenizers library gives it the next one, ",
+                   next, ", so that one of them is wrong");
+    }
+    next = std::max(next, token.id + 1);
     const auto [other, fresh] = by_id.try_emplace(token.id, out.added.size());
     if (!fresh && out.added[other->second].content != token.content) {
       return Error(ErrorCode::kInvalidInput, name, ": added tokens \"",

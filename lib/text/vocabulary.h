@@ -36,7 +36,9 @@ class PublishedTokenizer : public Tokenizer {
 };
 
 /// Reads the tokenizer files of a folder, or one tokenizer file. kNotFound when the folder has
-/// none.
-absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(const std::string& path);
+/// none. `rows` of the model's embedding, where they are known: special tokens that only a
+/// configuration names and that would lie beyond them are left out.
+absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(const std::string& path,
+                                                                           uint64_t rows = 0);
 
 }  // namespace smelt

@@ -81,6 +81,69 @@ TEST_F(FolderFiles, ANamedTokenIsSpecial) {
   EXPECT_EQ(Encode("new other"), (Ids{77, 68, 86, 220, 294, 71, 68, 81}));
 }
 
+// Where the model is known to have no row for them, they are left out.
+TEST_F(FolderFiles, NamedTokensThatNobodyHasAreAdded) {
+  constexpr std::string_view kNamed = "c[PAD]<x> <y>";
+  const Ids plain = {66, 58, 47, 32, 35, 60, 27, 87, 29, 343, 88, 29};
+  EXPECT_EQ(Encode(kNamed), plain);
+  const auto with = [&](std::string_view config) {
+    Put("tokenizer_config.json", config);
+    return Encode(kNamed);
+  };
+  EXPECT_EQ(with(R"({"pad_token":"[PAD]"})"), (Ids{66, 436, 27, 87, 29, 343, 88, 29}));
+  EXPECT_EQ(with(R"({"pad_token":"[PAD]","additional_special_tokens":["<x>",)"
+                 R"({"__type":"AddedToken","content":"<y>","lstrip":true}]})"),
+            (Ids{66, 436, 437, 438}));
+  EXPECT_EQ(with(R"({"pad_token":"[PAD]","extra_special_tokens":{"image_token":"<x>"},)"
+                 R"("mask_token":"<y>"})"),
+            (Ids{66, 436, 438, 220, 437}));
+  EXPECT_EQ(
+      with(Cat(R"({"pad_token":"[PAD]","added_tokens_decoder":{"436":)", Token("<x>", true), "}}")),
+      (Ids{66, 437, 436, 343, 88, 29}));
+  Put("tokenizer_config.json", R"({"pad_token":"[PAD]"})");
+  const auto tokenizer = OpenPublishedTokenizer(dir_.path(), 436);
+  SMELT_ASSERT_OK(tokenizer);
+  EXPECT_EQ(*(*tokenizer)->Encode(kNamed, {}), plain);
+  Metadata metadata;
+  std::vector<std::string> notes;
+  VocabularyOptions options;
+  options.rows = 436;
+  SMELT_ASSERT_OK((*tokenizer)->WriteVocabulary(options, metadata, notes));
+  ASSERT_FALSE(notes.empty());
+  EXPECT_NE(notes[0].find("\"[PAD]\""), std::string::npos) << notes[0];
+  EXPECT_FALSE(metadata.Has("tokenizer.ggml.padding_token_id"));
+}
+
+// The library numbers new tokens itself, whatever ids stand there.
+TEST_F(FolderFiles, AGapBeforeAnAddedTokenIsRefused) {
+  std::string text = ReadFile(dir_.path() + "/tokenizer.json");
+  const std::string id = "\"id\":435";
+  ASSERT_NE(text.find(id), std::string::npos);
+  text.replace(text.find(id), id.size(), "\"id\":440");
+  Put("tokenizer.json", text);
+  const auto tokenizer = OpenPublishedTokenizer(dir_.path());
+  ASSERT_FALSE(tokenizer.ok());
+  EXPECT_NE(tokenizer.status().message().find("\"<think>\" has id 440"), absl::string_view::npos)
+      << tokenizer.status();
+}
+
+TEST_F(FolderFiles, AVersionLineAmongTheMergesIsNone) {
+  const Ids want = {83, 257, 220, 294, 257, 81};
+  EXPECT_EQ(Encode("the other"), want);
+  std::string text = ReadFile(dir_.path() + "/tokenizer.json");
+  std::string merges = "[\"#version: 0.2\"";
+  const JsonValue json = ReadJson(dir_.path() + "/tokenizer.json");
+  for (const JsonValue& pair : *json.Find("model")->Find("merges")->as_array()) {
+    const JsonValue::Array& parts = *pair.as_array();
+    merges += Cat(",", JsonQuote(Cat(*parts[0].as_string(), " ", *parts[1].as_string())));
+  }
+  const size_t list = text.find("[[", text.find("\"merges\""));
+  ASSERT_NE(list, std::string::npos);
+  text.replace(list, text.find("]]", list) + 2 - list, merges + "]");
+  Put("tokenizer.json", text);
+  EXPECT_EQ(Encode("the other"), want);
+}
+
 TEST_F(FolderFiles, SpecialTokensMapCountsUnlessTheConfigListsAddedTokens) {
   Put("special_tokens_map.json", R"({"bos_token":"<|endoftext|>","eos_token":null})");
   Put("tokenizer_config.json", R"({"bos_token":"e","eos_token":"t"})");

@@ -1,7 +1,13 @@
 // tekken.json and tiktoken files whose numbers ask for more than the file can mean.
+#include <algorithm>
+
 #include "lib/base/status.h"
+#include "lib/text/base64.h"
+#include "lib/text/byte_level.h"
 #include "lib/text/sources.h"
+#include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
+#include "tests/text/cases.h"
 
 namespace smelt {
 namespace {
@@ -37,10 +43,63 @@ TEST(RankedFiles, TokensAreNotTooLongToSplit) {
   std::string base64;
   for (int i = 0; i < 4000; ++i) base64 += "YWFh";
   TokenizerFolder folder;
+  // Nobody knows these ranks, unless they are in Meta's layout.
+  const absl::Status unknown = MakeTiktokenCore(ranks, "ranks", folder).status();
+  EXPECT_EQ(CodeOf(unknown), ErrorCode::kUnsupported);
+  EXPECT_NE(unknown.message().find("tokenizer.json"), absl::string_view::npos) << unknown;
+  folder.model_config = *ParseJsonValue(R"({"vocab_size":512})", "params.json");
   SMELT_EXPECT_OK(MakeTiktokenCore(ranks, "ranks", folder).status());
+  folder.model_config = *ParseJsonValue(R"({"vocab_size":513})", "params.json");
+  EXPECT_FALSE(MakeTiktokenCore(ranks, "ranks", folder).ok());
+  folder.model_config = *ParseJsonValue(R"({"vocab_size":512})", "params.json");
   EXPECT_FALSE(MakeTiktokenCore(Cat(ranks, base64, " 256\n"), "ranks", folder).ok());
   EXPECT_FALSE(OpenTekken(300, 40, Cat(R"(,{"rank":256,"token_bytes":")", base64, R"("})")).ok());
 }
+
+// A published vocabulary as tiktoken has it, rebuilt from the tokenizer.json that was made of it:
+// the ids are those recorded, for texts without special tokens.
+class KnownRanks : public ::testing::TestWithParam<std::pair<const char*, int32_t>> {};
+
+TEST_P(KnownRanks, AreCutAsTheirOwnersDo) {
+#ifdef SMELT_PUBLISHED_TOKENIZERS
+  const auto [name, count] = GetParam();
+  const std::string folder = Cat(SMELT_PUBLISHED_TOKENIZERS, "/", name);
+  const std::string published = testing::ReadFile(folder + "/tokenizer.json");
+  const auto json = ParseTokenizerJson(published, "tokenizer.json");
+  SMELT_ASSERT_OK(json);
+  std::string file;
+  for (int32_t id = 0; id < count; ++id) {
+    std::string bytes;
+    ASSERT_TRUE(AppendBytesOfLevel(bytes, json->tokens.Text(id))) << id;
+    file += Cat(EncodeBase64(bytes), " ", id, "\n");
+  }
+  const testing::TempDir dir;
+  testing::WriteFile(dir / "vocabulary.tiktoken", file);
+  const auto tokenizer = OpenPublishedTokenizer(dir.path());
+  SMELT_ASSERT_OK(tokenizer);
+  int compared = 0;
+  for (const testing::TokenizerCase& item : testing::ReadCases(folder)) {
+    if (std::any_of(item.ids.begin(), item.ids.end(), [&](int32_t id) { return id >= count; }))
+      continue;
+    const auto ids =
+        (*tokenizer)->Encode(item.text, {.add_special = false, .parse_special = false});
+    SMELT_ASSERT_OK(ids);
+    ASSERT_EQ(*ids, item.ids) << Escape(item.text);
+    ++compared;
+  }
+  EXPECT_GT(compared, 300);
+  Metadata metadata;
+  std::vector<std::string> notes;
+  SMELT_EXPECT_OK((*tokenizer)->WriteVocabulary({}, metadata, notes));
+#else
+  GTEST_SKIP() << "SKIPPED: the shared folder and zstd are needed";
+#endif
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KnownRanks,
+                         ::testing::Values(std::pair("llama3.1", 128000),
+                                           std::pair("qwen3", 151643),
+                                           std::pair("gpt-4o", 199998)));
 
 }  // namespace
 }  // namespace smelt
