@@ -69,6 +69,20 @@ absl::StatusOr<std::string> OneLineOf(const nlohmann::json& json, const TextToke
   return IdsToJson(*ids);
 }
 
+// One line as JSON, or what is wrong with it.
+absl::StatusOr<nlohmann::json> ParseLine(const std::string& line) {
+  try {
+    return nlohmann::json::parse(line);
+  } catch (const nlohmann::json::parse_error& error) {
+    const std::string_view what = error.what();
+    if (what.find("ill-formed UTF-8") != std::string_view::npos)
+      return absl::InvalidArgumentError("is not valid UTF-8");
+    if (what.find("surrogate") != std::string_view::npos)
+      return absl::InvalidArgumentError("has half of a surrogate pair (\\ud800 to \\udfff alone)");
+    return absl::InvalidArgumentError("is no JSON");
+  }
+}
+
 int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Terminal& terminal) {
   std::string line;
   uint64_t blank = 0;  // number of the first line without anything
@@ -78,8 +92,9 @@ int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Termina
     if (blank != 0 && line.find_first_not_of(" \t\r") == std::string::npos) continue;
     if (blank != 0)
       return terminal.FailInput("line " + std::to_string(blank) + " of standard input is blank");
+    const absl::StatusOr<nlohmann::json> json = ParseLine(line);
     const absl::StatusOr<std::string> out =
-        OneLineOf(nlohmann::json::parse(line, nullptr, false), tokenizer, flags);
+        json.ok() ? OneLineOf(*json, tokenizer, flags) : json.status();
     if (!out.ok()) {
       return terminal.FailInput("line " + std::to_string(number) + " of standard input " +
                                 std::string(out.status().message()));
@@ -89,26 +104,25 @@ int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Termina
   return kDone;
 }
 
-// Ids as a JSON list or as numbers with anything between them.
+// Ids as a JSON list or as numbers with blanks or commas between them.
 int RunDecode(const TextTokenizer& tokenizer, const std::string& text, Terminal& terminal) {
-  constexpr std::string_view kNumber = "0123456789-";
+  constexpr std::string_view kBetween = " \t\r\n,[]";
   std::vector<int32_t> ids;
-  for (size_t at = text.find_first_of(kNumber); at != std::string::npos;
-       at = text.find_first_of(kNumber, at)) {
-    const size_t end = std::min(text.find_first_not_of(kNumber, at), text.size());
+  for (size_t at = text.find_first_not_of(kBetween); at != std::string::npos;
+       at = text.find_first_not_of(kBetween, at)) {
+    const size_t end = std::min(text.find_first_of(kBetween, at), text.size());
+    const std::string word = OneLine(text.substr(at, end - at), 40);
     int64_t id = -1;
     const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, id);
-    const bool whole = error == std::errc() && stop == text.data() + end;
-    if (!whole || id < 0 || static_cast<uint64_t>(id) >= tokenizer.size()) {
-      return terminal.FailInput("the id " + OneLine(text.substr(at, end - at), 40) +
-                                " is not below the vocabulary's size, " +
+    if (stop != text.data() + end || error == std::errc::invalid_argument)
+      return terminal.FailInput("\"" + word + "\" is no id");
+    if (error != std::errc() || id < 0 || static_cast<uint64_t>(id) >= tokenizer.size()) {
+      return terminal.FailInput("the id " + word + " is not below the vocabulary's size, " +
                                 std::to_string(tokenizer.size()));
     }
     ids.push_back(static_cast<int32_t>(id));
     at = end;
   }
-  if (ids.empty() && text.find_first_not_of(" \t\r\n[]") != std::string::npos)
-    return terminal.FailInput("there are no ids in \"" + OneLine(text, 60) + "\"");
   const std::string out = tokenizer.Decode(ids, !arguments.hide_special);
   terminal.Print(terminal.json() ? TextToJson(out) : out + "\n");
   return kDone;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -101,6 +102,16 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceCore> core,
                          SentencePieceCore::Make(std::move(model), file));
   SMELT_RETURN_IF_ERROR(CheckNoPieceIsLost(folder, core->model(), file));
+  if (core->model().type == SentencePieceModel::Type::kBpe) {  // T5's class has an order of its own
+    auto next = static_cast<int32_t>(core->size());
+    for (const AddedToken& token : folder.declared) next = std::max(next, token.id + 1);
+    std::vector<AddedToken> added = NewNamedTokens(folder, next, [&](const std::string& text) {
+      return core->Find(text) >= 0 ||
+             std::any_of(folder.declared.begin(), folder.declared.end(),
+                         [&](const AddedToken& token) { return token.content == text; });
+    });
+    std::move(added.begin(), added.end(), std::back_inserter(folder.declared));
+  }
   core->AddDeclared(folder.declared);
   core->prefix_at_start_only = core->model().type == SentencePieceModel::Type::kBpe &&
                                !FlagOf(folder.config, "legacy", true);

@@ -157,6 +157,23 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   return ReadDeclared(folder, out);
 }
 
+std::vector<AddedToken> NewNamedTokens(TokenizerFolder& folder, int32_t next,
+                                       const std::function<bool(const std::string&)>& known) {
+  std::vector<AddedToken> out;
+  for (AddedToken& token : NamedTokens(folder)) {
+    if (known(token.content) || IsIn(out, token.content)) continue;
+    if (folder.rows != 0 && static_cast<uint64_t>(next) >= folder.rows) {
+      folder.notes.push_back(Cat("the special token \"", Escape(token.content, 60),
+                                 "\" is not in the vocabulary, and the embedding has no row ", next,
+                                 " for it: it is left out"));
+      continue;
+    }
+    token.id = next++;
+    out.push_back(std::move(token));
+  }
+  return out;
+}
+
 absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, TokenizerJson& json) {
   const auto find = [&](const std::string& text) {
     return std::find_if(json.added.begin(), json.added.end(),
@@ -185,21 +202,16 @@ absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, Token
   }
   // Ordinary tokens that are named as special ones are special; those that nobody has are new.
   for (AddedToken& token : NamedTokens(folder)) {
-    if (find(token.content) != json.added.end()) continue;
     token.id = json.tokens.Find(token.content);
-    if (token.id < 0) {
-      if (folder.rows != 0 && static_cast<uint64_t>(next) >= folder.rows) {
-        folder.notes.push_back(Cat("the special token \"", Escape(token.content, 60),
-                                   "\" is not in the vocabulary, and the embedding has no row ",
-                                   next, " for it: it is left out"));
-        continue;
-      }
-      if (json.tokens.Has(next)) {
-        return Error(ErrorCode::kInvalidInput, file, " does not have the special token \"",
-                     Escape(token.content, 60), "\" of its folder, and the next id, ", next,
-                     ", is another token's");
-      }
-      token.id = next++;
+    if (token.id >= 0 && find(token.content) == json.added.end())
+      json.added.push_back(std::move(token));
+  }
+  for (AddedToken& token : NewNamedTokens(
+           folder, next, [&](const std::string& text) { return find(text) != json.added.end(); })) {
+    if (json.tokens.Has(token.id)) {
+      return Error(ErrorCode::kInvalidInput, file, " does not have the special token \"",
+                   Escape(token.content, 60), "\" of its folder, and the next id, ", token.id,
+                   ", is another token's");
     }
     json.added.push_back(std::move(token));
   }

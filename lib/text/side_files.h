@@ -1,7 +1,9 @@
 // What stands beside a tokenizer in its folder, and which of it counts.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/base/json.h"
@@ -22,10 +24,13 @@ absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path);
 /// first.
 absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out);
 
+/// Special tokens that the folder only names, with the ids from `next` on, as transformers numbers
+/// them; but not where the model is known to have no row for them: then a note says so.
+std::vector<AddedToken> NewNamedTokens(TokenizerFolder& folder, int32_t next,
+                                       const std::function<bool(const std::string&)>& known);
+
 /// Tokens that the folder's other files declare or name and a tokenizer.json does not have, or has
-/// with other flags. As in transformers, those that nobody gives an id get the next ones, unless
-/// the model is known to have no row for them: then a note says so. `file` names the
-/// tokenizer.json.
+/// with other flags. `file` names the tokenizer.json.
 absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, TokenizerJson& json);
 
 }  // namespace smelt

@@ -1,5 +1,7 @@
 // Lines of base64 and rank (the first byte is even: after those of the 256 single bytes), and
 // vocab.json with merges.txt (the first byte's second bit; a zero byte between them).
+#include <algorithm>
+
 #include "lib/base/status.h"
 #include "lib/text/sources.h"
 #include "tests/fuzz/tokenizer_use.h"
@@ -9,9 +11,10 @@ namespace {
 
 void VocabAndMerges(const FileAndText& input) {
   const size_t end = std::min(input.file.find('\0'), input.file.size());
+  TokenizerFolder folder;
   absl::StatusOr<TokenizerJson> json =
       ReadVocabAndMerges(input.file.substr(0, end), "vocab",
-                         input.file.substr(std::min(end + 1, input.file.size())), "merges", {});
+                         input.file.substr(std::min(end + 1, input.file.size())), "merges", folder);
   if (!json.ok()) {
     RequireGoodMessage(json.status());
     return;
@@ -39,7 +42,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   file += input.file;
   LooksLikeTiktoken(file);
-  TokenizerFolder folder;
+  TokenizerFolder folder;  // Meta's layout, which takes any ranks
+  const auto lines = std::count(file.begin(), file.end(), '\n') + (file.ends_with('\n') ? 0 : 1);
+  folder.model_config =
+      JsonValue(JsonValue::Object{{"vocab_size", JsonValue(int64_t{lines} + 256)}});
   const auto core = fuzz::ValueOrNull(MakeTiktokenCore(file, "input", folder));
   if (core != nullptr) fuzz::UseCore(*core, input.text, "llama-bpe");
   return 0;

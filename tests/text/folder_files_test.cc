@@ -114,6 +114,28 @@ TEST_F(FolderFiles, NamedTokensThatNobodyHasAreAdded) {
   EXPECT_FALSE(metadata.Has("tokenizer.ggml.padding_token_id"));
 }
 
+TEST(SentencePieceFolder, NamedTokensThatNobodyHasAreAdded) {
+  SMELT_REQUIRE_SHARED();
+  const TempDir dir;
+  std::filesystem::copy_file(SharedPath("fixtures/models/llama-spm/tokenizer.model"),
+                             dir / "tokenizer.model");
+  const auto encode = [&](std::string_view config) {
+    WriteFile(dir / "tokenizer_config.json", config);
+    const auto tokenizer = OpenPublishedTokenizer(dir.path());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+    EncodeOptions options;
+    options.add_special = false;
+    return *(*tokenizer)->Encode("the [PAD]<x> <y> a", options);
+  };
+  EXPECT_EQ(encode(R"({"legacy":false})"),
+            (Ids{268, 568, 626, 605, 608, 623, 625, 643, 604, 642, 568, 643, 584, 642, 262}));
+  EXPECT_EQ(encode(R"({"legacy":false,"pad_token":"[PAD]"})"),
+            (Ids{268, 568, 656, 643, 604, 642, 568, 643, 584, 642, 262}));
+  EXPECT_EQ(encode(R"({"legacy":false,"pad_token":"[PAD]","additional_special_tokens":["<x>",)"
+                   R"({"__type":"AddedToken","content":"<y>","lstrip":true}]})"),
+            (Ids{268, 568, 656, 657, 658, 262}));
+}
+
 // The library numbers new tokens itself, whatever ids stand there.
 TEST_F(FolderFiles, AGapBeforeAnAddedTokenIsRefused) {
   std::string text = ReadFile(dir_.path() + "/tokenizer.json");

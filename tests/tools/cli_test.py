@@ -392,6 +392,13 @@ class RunAndTokenize(Case):
             self.refused(smelt("tokenize", LLAMA, *argv), 2)
         for ids in ("99999999999999999999", "[-1]", "4 1000000", "none"):
             self.refused(smelt("tokenize", LLAMA, ids, "--decode"), 1)
+        for ids, word in (("1.5", "1.5"), ("5x6", "5x6"), ("1e3", "1e3"), ("1 2 foo 3", "foo"), ("[1, true]", "true")):
+            self.refused(smelt("tokenize", LLAMA, ids, "--decode"), 1, f'"{word}" is no id')
+        self.assertEqual(smelt("tokenize", LLAMA, "[5, 6]", "--decode").out, smelt("tokenize", LLAMA, "5 6", "--decode").out)
+        self.refused(smelt("tokenize", LLAMA, "--jsonl", input='{"text": "\\ud800"}\n'), 1, "line 1", "surrogate")
+        bad = subprocess.run([PROGRAM, "tokenize", LLAMA, "--jsonl"], input=b'{"text": "\xff"}\n', capture_output=True)
+        self.assertEqual(bad.returncode, 1)
+        self.assertIn(b"not valid UTF-8", bad.stderr)
         same = smelt("tokenize", LLAMA, "Hello", "--compare", LLAMA, "--json")
         self.assertEqual((same.status, same.json()["different"]), (0, False))
 
