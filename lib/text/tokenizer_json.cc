@@ -309,8 +309,10 @@ absl::Status ReadAdded(TokenizerJson& out, std::string_view name, size_t id_limi
     const bool is_new = known < 0 && by_id.find(token.id) == by_id.end();
     if (is_new && token.id != next) {
       return Error(ErrorCode::kInvalidInput, name, ": added token \"", Escape(token.content, 60),
-                   "\" has id ", token.id, ", but the tokenizers library gives it the next one, ",
-                   next, ", so that one of them is wrong");
+                   "\" has id ", token.id,
+                   ", but the tokenizers library numbers it after the vocabulary's tokens and the "
+                   "added ones before it, ",
+                   next, ", so that one of the two ids is wrong");
     }
     next = std::max(next, token.id + 1);
     const auto [other, fresh] = by_id.try_emplace(token.id, out.added.size());
