@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "lib/base/cat.h"
+#include "lib/base/json.h"
+#include "lib/text/byte_level.h"
 #include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
@@ -111,23 +114,40 @@ TEST(LlamaNotes, WordPieceNamesItsUnknownToken) {
   EXPECT_EQ(unknown->AsInt(), 1);
 }
 
-// The flags of one added token.
-std::string FlagNote(const std::string& flags) {
+// A byte-level tokenizer of all bytes (or of three) with one added token and one merge.
+std::string ByteLevelNote(const std::string& flags, bool all_bytes = true,
+                          const std::string& model = "") {
+  std::string vocab = R"("ab":0)";
+  int id = 1;
+  for (int b = 0; b < 256; ++b) {
+    if (!all_bytes && (b < 'a' || b > 'c')) continue;
+    const char c = static_cast<char>(b);
+    std::string text;
+    AppendByteLevel(text, std::string_view(&c, 1));
+    vocab += Cat(",", JsonQuote(text), ":", id++);
+  }
   const TempDir dir;
   std::ofstream(dir.path() + "/tokenizer.json")
-      << R"({"added_tokens":[{"id":3,"content":"<m>","special":true,"normalized":false)" << flags
-      << R"(}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,)"
-         R"("use_regex":true},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE",)"
-         R"("vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})";
+      << R"({"added_tokens":[{"id":)" << id << R"(,"content":"<m>","special":true,)"
+      << R"("normalized":false,)" << flags << R"(}],"normalizer":null,"pre_tokenizer":)"
+      << R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":true},"decoder":)"
+      << R"({"type":"ByteLevel"},"model":{"type":"BPE","vocab":{)" << vocab << "}" << model
+      << R"(,"merges":["a b"]}})";
   return NoteOf(dir.path());
 }
 
-TEST(LlamaNotes, OfFlags) {
-  const std::string none = R"(,"lstrip":false,"rstrip":false,"single_word":false)";
-  ExpectNote(FlagNote(none), {});
-  ExpectNote(FlagNote(R"(,"lstrip":true,"rstrip":false,"single_word":false)"), {"spaces around"});
-  ExpectNote(FlagNote(R"(,"lstrip":false,"rstrip":true,"single_word":false)"), {"spaces around"});
-  ExpectNote(FlagNote(R"(,"lstrip":false,"rstrip":false,"single_word":true)"), {"inside words"});
+TEST(LlamaNotes, OfByteLevelModels) {
+  const std::string none = R"("lstrip":false,"rstrip":false,"single_word":false)";
+  ExpectNote(ByteLevelNote(none), {});
+  ExpectNote(ByteLevelNote(R"("lstrip":true,"rstrip":false,"single_word":false)"),
+             {"spaces around"});
+  ExpectNote(ByteLevelNote(R"("lstrip":false,"rstrip":true,"single_word":false)"),
+             {"spaces around"});
+  ExpectNote(ByteLevelNote(R"("lstrip":false,"rstrip":false,"single_word":true)"),
+             {"inside words"});
+  ExpectNote(ByteLevelNote(none, false), {});  // both drop them
+  ExpectNote(ByteLevelNote(none, false, R"(,"unk_token":"c")"), {"the vocabulary lacks"});
+  ExpectNote(ByteLevelNote(none, true, R"(,"ignore_merges":true)"), {"whole tokens"});
 }
 
 }  // namespace
