@@ -1,10 +1,24 @@
 #include "lib/text/char_set.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string>
 
 #include "lib/base/unicode.h"
 
 namespace smelt {
+namespace {
+
+struct PropertyRange {
+  char32_t first, last;
+};
+struct NamedProperty {
+  std::string_view name;
+  uint32_t offset, count;
+};
+#include "lib/text/property_tables.inc"
+
+}  // namespace
 
 CharSet Union(const CharSet& a, const CharSet& b) {
   CharSet all = a;
@@ -53,7 +67,19 @@ std::optional<CharSet> PropertySet(std::string_view name) {
   for (const Property& property : kProperties) {
     if (property.name == name) return RangesOfFlags(property.flags);
   }
-  return std::nullopt;
+  std::string key;
+  for (const char c : name) {
+    if (c == ' ' || c == '_' || c == '-') continue;
+    key.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+  }
+  const auto at =
+      std::lower_bound(std::begin(kNamedProperties), std::end(kNamedProperties), key,
+                       [](const NamedProperty& p, const std::string& k) { return p.name < k; });
+  if (at == std::end(kNamedProperties) || at->name != key) return std::nullopt;
+  CharSet set;
+  for (uint32_t i = 0; i < at->count; ++i)
+    set.emplace_back(kPropertyRanges[at->offset + i].first, kPropertyRanges[at->offset + i].last);
+  return set;
 }
 
 CharSet EscapeSet(char letter) {

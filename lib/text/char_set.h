@@ -15,8 +15,8 @@ CharSet Union(const CharSet& a, const CharSet& b);
 CharSet Complement(const CharSet& set);
 bool Contains(const CharSet& set, char32_t c);
 
-/// \p{NAME}; nothing for names that we do not know. "L", "Lu", "Han" and so on; general categories
-/// of one or two letters.
+/// \p{NAME} ("L", "Letter", "Greek"; letter case, blanks and underscores do not count) and
+/// "[:name:]"; nothing for names that we do not know.
 std::optional<CharSet> PropertySet(std::string_view name);
 /// \s \d \w (lower-case letter).
 CharSet EscapeSet(char letter);

@@ -116,7 +116,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   absl::StatusOr<PreTokenizerMatch> match =
       NamePreTokenizer(*json.Find("pre_tokenizer"), ignore_merges);
   const bool insists = !options.pre.empty();
-  if (insists && FindPreTokenizer(options.pre) == nullptr) {
+  if (insists && FindPreTokenizer(options.pre) == nullptr && !OnlyLlamaCppKnows(options.pre)) {
     return Error(ErrorCode::kUnsupported, "the pre-tokenizer name \"", Escape(options.pre, 60),
                  "\" is not known; known are ", KnownPreTokenizers());
   }
@@ -163,10 +163,10 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   for (const JsonValue* n : normalizers) others.push_back(*n);
   WriteNormalizers(others, after);
   WriteAddedFlags(p.added(), AddedTo::kByteLevel, -1, after);
-  if (!exact && fits)
-    after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
   const PreTokenizerName* known = FindPreTokenizer(name);
-  if (known != nullptr && known->ignore_merges != ignore_merges)
+  if ((!exact && fits) || known == nullptr)
+    after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
+  if ((known != nullptr && known->ignore_merges) != ignore_merges)
     after.Set("smelt.tokenizer.ignore_merges", ignore_merges);
   if (!TextOf(m, "unk_token").empty() && LacksBytes(p.tokens())) {
     after.Set("smelt.tokenizer.unknown_token", TextOf(m, "unk_token"));

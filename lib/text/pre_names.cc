@@ -1,6 +1,7 @@
 #include "lib/text/pre_names.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -11,51 +12,6 @@
 
 namespace smelt {
 namespace {
-
-#define SMELT_BYTES R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":false})"
-#define SMELT_SPLIT(regex) \
-  R"({"type":"Split","pattern":{"Regex":")" regex R"("},"behavior":"Isolated","invert":false})"
-#define SMELT_LIST(steps) R"({"type":"Sequence","pretokenizers":[)" steps "," SMELT_BYTES "]}"
-#define SMELT_GPT2 R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":true})"
-#define SMELT_CONTRACTIONS R"((?i:'s|'t|'re|'ve|'m|'ll|'d))"
-#define SMELT_TAIL R"( ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"
-#define SMELT_UPPER R"([\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}])"
-#define SMELT_LOWER R"([\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}])"
-#define SMELT_SLASH_TAIL R"( ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"
-
-constexpr PreTokenizerName kNames[] = {
-    {"gpt-2", "mpt olmo jais trillion", false, SMELT_GPT2},
-    {"smollm", "starcoder refact command-r codeshell exaone minerva-7b", false,
-     R"({"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},)" SMELT_GPT2
-     "]}"},
-    {"llama-bpe", "llama3 llama-v3 falcon3 pixtral", true,
-     SMELT_LIST(SMELT_SPLIT(SMELT_CONTRACTIONS
-                            R"(|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|)" SMELT_TAIL))},
-    {"dbrx", "smaug-bpe", false,
-     SMELT_LIST(SMELT_SPLIT(SMELT_CONTRACTIONS
-                            R"(|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|)" SMELT_TAIL))},
-    {"qwen2", "stablelm2 deepseek-r1-qwen megrez hunyuan", false,
-     SMELT_LIST(
-         SMELT_SPLIT(SMELT_CONTRACTIONS R"(|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|)" SMELT_TAIL))},
-    {"gpt-4o", "llama4", false,
-     SMELT_LIST(SMELT_SPLIT(R"([^\\r\\n\\p{L}\\p{N}]?)" SMELT_UPPER "*" SMELT_LOWER
-                            "+" SMELT_CONTRACTIONS R"(?|[^\\r\\n\\p{L}\\p{N}]?)" SMELT_UPPER
-                            "+" SMELT_LOWER "*" SMELT_CONTRACTIONS
-                            R"(?|\\p{N}{1,3}|)" SMELT_SLASH_TAIL))},
-    {"tekken", "", true,
-     SMELT_LIST(SMELT_SPLIT(R"([^\\r\\n\\p{L}\\p{N}]?)" SMELT_UPPER "*" SMELT_LOWER
-                            R"(+|[^\\r\\n\\p{L}\\p{N}]?)" SMELT_UPPER "+" SMELT_LOWER
-                            R"(*|\\p{N}|)" SMELT_SLASH_TAIL))},
-    {"deepseek-v3", "", false,
-     SMELT_LIST(SMELT_SPLIT(R"(\\p{N}{1,3})") "," SMELT_SPLIT(
-         "[\xe4\xb8\x80-"
-         "\xe9\xbe\xa5\xe3\x81\x80-"
-         "\xe3\x82\x9f\xe3\x82\xa0-"
-         "\xe3\x83\xbf]+") "," SMELT_SPLIT(R"([!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"))},
-    {"falcon", "", false,
-     R"({"type":"Sequence","pretokenizers":[{"type":"Punctuation","behavior":"Contiguous"},)" SMELT_GPT2
-     R"(,{"type":"Digits","individual_digits":false},)" SMELT_SPLIT("[0-9][0-9][0-9]") "]}"},
-};
 
 // A pipeline boiled down to what cuts the text.
 struct Cut {
@@ -85,7 +41,11 @@ void AddOther(const JsonValue& step, std::vector<Cut>& cuts) {
   Cut cut;
   cut.kind = Cut::Kind::kOther;
   cut.settings = step.ToText();
-  cut.pattern = cut.settings;
+  // Just a pattern that cannot be compared: shown like the others.
+  const bool plain = TextOf(step, "type") == "Split" && TextOf(step, "behavior") == "Isolated";
+  const JsonValue* p = plain ? step.FindNonNull("pattern") : nullptr;
+  cut.pattern = p == nullptr ? std::string() : TextOf(*p, "Regex");
+  if (cut.pattern.empty()) cut.pattern = cut.settings;
   cuts.push_back(std::move(cut));
 }
 
@@ -178,29 +138,82 @@ std::string Describe(const std::vector<Cut>& cuts) {
   return out.empty() ? "nothing" : out;
 }
 
-size_t CommonPrefix(std::string_view a, std::string_view b) {
-  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first -
-                             a.begin());
+// `names` are separated by spaces.
+bool IsOneOf(std::string_view name, std::string_view names) {
+  while (!names.empty()) {
+    const std::string_view one = names.substr(0, names.find(' '));
+    if (one == name) return true;
+    names.remove_prefix(std::min(names.size(), one.size() + 1));
+  }
+  return false;
+}
+
+// As written: backslashes are no reason to escape.
+std::string Shown(std::string_view text, size_t limit) {
+  std::string out;
+  const bool cut = text.size() > limit;
+  text = text.substr(0, limit);
+  while (cut && !text.empty() && (static_cast<unsigned char>(text.back()) & 0x80) != 0)
+    text.remove_suffix(1);
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\\'), text.size());
+    out += Escape(text.substr(0, end), 2 * limit);
+    if (end < text.size()) out.push_back('\\');
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out + (cut ? "..." : "");
+}
+
+// How many bytes to insert, remove or replace.
+size_t EditDistance(std::string_view a, std::string_view b) {
+  constexpr size_t kCompared = 2000;
+  a = a.substr(0, kCompared);
+  b = b.substr(0, kCompared);
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i + 1);
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t above = row[j + 1];
+      row[j + 1] = std::min({above + 1, row[j] + 1, diagonal + (a[i] == b[j] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+// Takes what both begin and end with away, but for the alternatives in which they differ.
+void KeepDifference(std::string_view& a, std::string_view& b) {
+  const std::string_view all = a;
+  const auto common = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+  const size_t bar = all.substr(0, static_cast<size_t>(common)).rfind('|');
+  const size_t front = bar == std::string_view::npos ? 0 : bar + 1;
+  a.remove_prefix(front);
+  b.remove_prefix(front);
+  const auto back = std::mismatch(a.rbegin(), a.rend(), b.rbegin(), b.rend()).first - a.rbegin();
+  const std::string_view end = a.substr(a.size() - static_cast<size_t>(back));
+  const size_t drop = end.size() - std::min(end.find('|'), end.size());
+  a.remove_suffix(drop);
+  b.remove_suffix(drop);
 }
 
 }  // namespace
 
 const PreTokenizerName* FindPreTokenizer(std::string_view name) {
-  for (const PreTokenizerName& entry : kNames) {
-    if (entry.name == name) return &entry;
-    std::string_view rest = entry.same;
-    while (!rest.empty()) {
-      const std::string_view one = rest.substr(0, rest.find(' '));
-      if (one == name) return &entry;
-      rest.remove_prefix(std::min(rest.size(), one.size() + 1));
-    }
+  for (const PreTokenizerName& entry : PreTokenizerTable()) {
+    if (entry.name == name || IsOneOf(name, entry.same)) return &entry;
   }
   return nullptr;
 }
 
+bool OnlyLlamaCppKnows(std::string_view name) {
+  return IsOneOf(name, "superbpe afmoe tiny_aya cohere2moe jais-2 default");
+}
+
 std::string KnownPreTokenizers() {
   std::string out;
-  for (const PreTokenizerName& entry : kNames) out += Cat(out.empty() ? "" : ", ", entry.name);
+  for (const PreTokenizerName& entry : PreTokenizerTable())
+    out += Cat(out.empty() ? "" : ", ", entry.name);
   return out;
 }
 
@@ -210,9 +223,9 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
   const std::string mine = Describe(cuts);
   std::optional<PreTokenizerMatch> found;
   bool found_flag = false;
-  size_t nearest_length = 0;
+  size_t nearest_distance = SIZE_MAX;
   std::string nearest, nearest_pattern;
-  for (const PreTokenizerName& entry : kNames) {
+  for (const PreTokenizerName& entry : PreTokenizerTable()) {
     SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(entry.pipeline, entry.name));
     SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> known, CutsOf(json));
     const std::optional<bool> exact = SameExactly(cuts, known);
@@ -220,22 +233,21 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
       found = PreTokenizerMatch{std::string(entry.name), *exact};
       found_flag = entry.ignore_merges == ignore_merges;
     }
-    const std::string pattern = Describe(known);
-    if (const size_t length = CommonPrefix(mine, pattern);
-        nearest.empty() || length > nearest_length) {
-      nearest_length = length;
+    if (found) continue;
+    std::string pattern = Describe(known);
+    if (const size_t distance = EditDistance(mine, pattern); distance < nearest_distance) {
+      nearest_distance = distance;
       nearest = entry.name;
-      nearest_pattern = pattern;
+      nearest_pattern = std::move(pattern);
     }
   }
   if (found) return *found;
-  const auto rest = [&](const std::string& text) {
-    return Escape(text.substr(std::min(nearest_length, text.size())), 24);
-  };
+  std::string_view here = mine, there = nearest_pattern;
+  KeepDifference(here, there);
+  constexpr size_t kWhole = 300, kPart = 120;
   return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ",
-               Escape(mine, 70), "; nearest is ", nearest, ", with ", rest(nearest_pattern),
-               " where this has ", rest(mine), "; --pre NAME insists on one (",
-               KnownPreTokenizers(), ")");
+               Shown(mine, kWhole), "; nearest is ", nearest, ", with ", Shown(there, kPart),
+               " where this has ", Shown(here, kPart), "; --pre NAME insists on one");
 }
 
 }  // namespace smelt

@@ -2,6 +2,7 @@
 // means.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,8 +19,15 @@ struct PreTokenizerName {
   std::string_view pipeline;  ///< the "pre_tokenizer" of the original tokenizer.json
 };
 
+/// Every name whose meaning we know.
+std::span<const PreTokenizerName> PreTokenizerTable();
+
 /// nullptr for names that we do not know.
 const PreTokenizerName* FindPreTokenizer(std::string_view name);
+
+/// Names of llama.cpp that stand for byte-level pipelines which we do not have: a file with one of
+/// them has to bring its pipeline along.
+bool OnlyLlamaCppKnows(std::string_view name);
 
 /// What a published pipeline is called.
 struct PreTokenizerMatch {

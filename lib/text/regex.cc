@@ -106,8 +106,16 @@ absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
                  "\" uses (?i) inside; write (?i:...)");
   std::string out;
   bool in_class = false;
+  const bool folds = pattern.find("(?i") < pattern.size();
   const auto put = [&](const CharSet& set) {
-    out += in_class ? RangesText(set) : Cat("[", RangesText(set), "]");
+    const std::string ranges = RangesText(set);
+    if (in_class) {
+      out += ranges;
+    } else if (ranges.empty()) {
+      out += "(?!)";
+    } else {  // classes keep their letter case
+      out += Cat(folds ? "(?-i:[" : "[", ranges, folds ? "])" : "]");
+    }
   };
   for (size_t i = 0; i < pattern.size();) {
     const char c = pattern[i];
@@ -115,6 +123,16 @@ absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
       if (in_class && (c == '[' || pattern.substr(i).starts_with("&&"))) {
         return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
                      "\" uses nested classes");
+      }
+      if (c == '[' && !folds) {
+        SMELT_ASSIGN_OR_RETURN(const CharSet set, ParseRegexClass(pattern, ++i));
+        put(set);
+        continue;
+      }
+      if (!in_class && pattern.substr(i).starts_with("(?m:")) {
+        out += "(?s:";  // the dot matches line ends
+        i += 4;
+        continue;
       }
       const std::string_view ambiguous = in_class ? "" : Ambiguous(pattern.substr(i));
       if (!ambiguous.empty())
@@ -164,6 +182,11 @@ absl::StatusOr<std::string> ForPcre(std::string_view pattern) {
         return Error(ErrorCode::kUnsupported, "regular expression \"", Escape(pattern),
                      "\" uses the property ", Escape(name, 30));
       put(negated ? Complement(*set) : *set);
+    } else if ((e == 'N' || e == 'O') && !in_class) {
+      put(e == 'N' ? Complement({{'\n', '\n'}}) : Complement({}));
+    } else if (e == 'h' || e == 'H') {
+      const CharSet digits = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
+      put(e == 'h' ? digits : Complement(digits));
     } else if (e == 'v') {
       out += "\\x{0b}";
     } else if ((e == 'b' || e == 'B') && !in_class) {

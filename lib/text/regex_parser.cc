@@ -19,9 +19,40 @@ RegexNode SetNode(CharSet set) {
   return node;
 }
 
+// What groups switch on and off.
+struct Options {
+  bool fold = false;     ///< letter case does not count
+  bool dot_all = false;  ///< the dot matches the end of a line too
+};
+
+// Takes as much as it can and gives nothing back: whatever follows, none of `set` does.
+RegexNode Possessive(RegexNode repeat) {
+  RegexNode look = SetNode(repeat.children.front().set);
+  look.kind = Kind::kLook;
+  look.negated = true;
+  RegexNode node;
+  if (repeat.max == 1) {
+    node.kind = Kind::kAlternative;
+    RegexNode once = std::move(repeat.children.front());
+    node.children.push_back(std::move(once));
+  } else {
+    node.children.push_back(std::move(repeat));
+  }
+  node.children.push_back(std::move(look));
+  return node;
+}
+
 class Parser {
  public:
   explicit Parser(std::string_view pattern) : all_(pattern), rest_(pattern) {}
+
+  /// The class that begins at `at`, behind its bracket; `at` moves behind it.
+  absl::StatusOr<CharSet> ClassAt(size_t& at) {
+    rest_.remove_prefix(at);
+    SMELT_ASSIGN_OR_RETURN(CharSet set, Class(0));
+    at = all_.size() - rest_.size();
+    return set;
+  }
 
   absl::StatusOr<RegexNode> Parse() {
     SMELT_ASSIGN_OR_RETURN(RegexNode node, Alternative(0));
@@ -47,13 +78,13 @@ class Parser {
     RegexNode node;
     node.kind = Kind::kAlternative;
     // At the beginning it holds for all alternatives; elsewhere Oniguruma and PCRE2 differ.
-    const bool fold = fold_;
-    if (Take("(?i)")) fold_ = true;
+    const Options before = options_;
+    if (Take("(?i)")) options_.fold = true;
     do {
       SMELT_ASSIGN_OR_RETURN(RegexNode branch, Sequence(depth));
       node.children.push_back(std::move(branch));
     } while (Take("|"));
-    fold_ = fold;
+    options_ = before;
     if (node.children.size() > 1) return node;
     RegexNode only = std::move(node.children.front());
     return only;
@@ -93,8 +124,13 @@ class Parser {
       repeat.max = max;
       repeat.children.push_back(std::move(item));
       // "a{2}?" is "(?:a{2})?", and "a{2}+" is "(?:a{2})+": repeats of their own.
-      if (!exact && Take("?")) repeat.greedy = false;
-      if (!counted && rest_.starts_with("+")) return Unsupported("possessive quantifiers");
+      if (!exact && Take("?")) {
+        repeat.greedy = false;
+      } else if (!counted && Take("+")) {
+        if (repeat.children.front().kind != Kind::kSet)
+          return Unsupported("a possessive quantifier behind a group");
+        repeat = Possessive(std::move(repeat));
+      }
       item = std::move(repeat);
     }
     return item;
@@ -130,42 +166,76 @@ class Parser {
   }
 
   absl::StatusOr<RegexNode> Item(int depth) {
-    if (Take("(?:")) return Group(depth, fold_);
-    if (Take("(?i:")) return Group(depth, true);
-    if (Take("(?-i:")) return Group(depth, false);
+    if (TakeOptions()) return Group(depth, next_);
     if (Take("(?=")) return Look(depth, false);
     if (Take("(?!")) return Look(depth, true);
     if (rest_.starts_with("(?")) return Unsupported("a kind of group that we do not know");
-    if (Take("(")) return Group(depth, fold_);
+    if (Take("(")) return Group(depth, options_);
     if (Take("[")) {
-      SMELT_ASSIGN_OR_RETURN(CharSet set, Class());
-      return Folded(std::move(set));
+      SMELT_ASSIGN_OR_RETURN(CharSet set, Class(0));
+      return SetNode(std::move(set));
     }
-    if (Take(".")) return SetNode(Complement({{'\n', '\n'}}));
+    const CharSet line = Complement({{'\n', '\n'}});
+    if (Take(".")) return SetNode(options_.dot_all ? Complement({}) : line);
+    if (Take("$")) {  // the end of a line: no character of one follows
+      RegexNode node = SetNode(line);
+      node.kind = Kind::kLook;
+      node.negated = true;
+      return node;
+    }
     const char c = rest_.front();
-    if (c == '^' || c == '$') return Unsupported("an anchor");
+    if (c == '^') return Unsupported("the anchor ^");
     if (c == '*' || c == '+' || c == '?') return Invalid("a repeat of nothing");
+    // Classes of characters keep their letter case, unlike characters.
+    const bool escape = rest_.size() > 1 && c == '\\' &&
+                        std::string_view("pPsSdDwWhHNO").find(rest_[1]) != std::string_view::npos;
     SMELT_ASSIGN_OR_RETURN(CharSet set, Atom(false));
-    return Folded(std::move(set));
+    if (escape) return SetNode(std::move(set));
+    SMELT_ASSIGN_OR_RETURN(set, Folded(std::move(set)));
+    return SetNode(std::move(set));
   }
 
-  absl::StatusOr<RegexNode> Folded(CharSet set) {
-    if (!fold_) return SetNode(std::move(set));
+  absl::StatusOr<CharSet> Folded(CharSet set) {
+    if (!options_.fold) return set;
     std::optional<CharSet> folded = FoldAscii(set);
     if (!folded) return Unsupported("letter case beyond ASCII");
-    return SetNode(std::move(*folded));
+    return *std::move(folded);
   }
 
-  absl::StatusOr<RegexNode> Group(int depth, bool fold) {
-    const bool before = std::exchange(fold_, fold);
+  // "(?:", "(?i:", "(?m-i:" and so on; m lets the dot match line ends (Ruby's meaning).
+  bool TakeOptions() {
+    if (!rest_.starts_with("(?")) return false;
+    next_ = options_;
+    bool on = true;
+    for (size_t i = 2; i < rest_.size(); ++i) {
+      const char c = rest_[i];
+      if (c == ':') {
+        rest_.remove_prefix(i + 1);
+        return true;
+      }
+      if (c == '-' && on) {
+        on = false;
+      } else if (c == 'i') {
+        next_.fold = on;
+      } else if (c == 'm') {
+        next_.dot_all = on;
+      } else {
+        return false;
+      }
+    }
+    return false;
+  }
+
+  absl::StatusOr<RegexNode> Group(int depth, Options options) {
+    const Options before = std::exchange(options_, options);
     SMELT_ASSIGN_OR_RETURN(RegexNode node, Alternative(depth + 1));
-    fold_ = before;
+    options_ = before;
     if (!Take(")")) return Invalid("an open parenthesis");
     return node;
   }
 
   absl::StatusOr<RegexNode> Look(int depth, bool negated) {
-    SMELT_ASSIGN_OR_RETURN(RegexNode inner, Group(depth, fold_));
+    SMELT_ASSIGN_OR_RETURN(RegexNode inner, Group(depth, options_));
     while (inner.kind == Kind::kConcat && inner.children.size() == 1) {
       RegexNode only = std::move(inner.children.front());
       inner = std::move(only);
@@ -208,6 +278,15 @@ class Parser {
         return CharSet{{'\f', '\f'}};
       case 'v':
         return CharSet{{'\v', '\v'}};
+      case 'h':
+      case 'H': {
+        const CharSet digits = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
+        return c == 'h' ? digits : Complement(digits);
+      }
+      case 'N':
+      case 'O':
+        if (in_class) break;
+        return c == 'N' ? Complement({{'\n', '\n'}}) : Complement({});
       case 'x':
       case 'u':
         return Hex(c == 'u' ? 4 : 2);
@@ -257,15 +336,57 @@ class Parser {
     return negated ? Complement(*set) : *set;
   }
 
-  absl::StatusOr<CharSet> Class() {
+  // "[:alpha:]" and "[:^alpha:]", behind the bracket; nothing for what is none.
+  absl::StatusOr<std::optional<CharSet>> Posix() {
+    std::string_view name = rest_;
+    if (!name.starts_with(":")) return std::nullopt;
+    const size_t end = name.find(":]");
+    if (end == 0 || end == std::string_view::npos) return std::nullopt;
+    name = name.substr(1, end - 1);
+    const bool negated = name.starts_with("^");
+    if (negated) name.remove_prefix(1);
+    if (name.find_first_not_of("abcdefghijklmnopqrstuvwxyz") != std::string_view::npos)
+      return std::nullopt;
+    std::optional<CharSet> set = PropertySet(Cat("[:", name, ":]"));
+    if (!set) return Invalid(Cat("an unknown class [:", Escape(name, 30), ":]"));
+    rest_.remove_prefix(end + 2);
+    return negated ? Complement(*set) : *set;
+  }
+
+  // Behind "[". Letter case counts for a class as a whole, before the outermost ^ turns it around.
+  absl::StatusOr<CharSet> Class(int depth) {
+    if (depth > kMaxDepth) return Unsupported("classes nested too deep");
     const bool negated = Take("^");
+    std::optional<CharSet> meet;  // of the operands of && before this one
     CharSet set;
-    bool first = true;
-    while (!Take("]") || first) {
+    const auto intersect = [](const CharSet& a, const CharSet& b) {
+      return Complement(Union(Complement(a), Complement(b)));
+    };
+    // A bracket at the beginning is a character where another one closes the class.
+    if (rest_.starts_with("]")) {
+      if (rest_.find(']', 1) == std::string_view::npos) return Invalid("an empty class");
+      rest_.remove_prefix(1);
+      set = {{']', ']'}};
+      if (rest_.starts_with("-")) return Unsupported("a range from a bracket");
+    }
+    while (!Take("]")) {
       if (rest_.empty()) return Invalid("an open bracket");
-      if (first && rest_.starts_with("]")) return Unsupported("a bracket that opens a class");
-      first = false;
-      if (rest_.front() == '[' || rest_.starts_with("&&")) return Unsupported("nested classes");
+      if (Take("&&")) {
+        meet = meet ? intersect(*meet, set) : set;
+        set.clear();
+        continue;
+      }
+      if (Take("[")) {
+        SMELT_ASSIGN_OR_RETURN(std::optional<CharSet> inner, Posix());
+        const bool posix = inner.has_value();
+        if (!posix) {
+          SMELT_ASSIGN_OR_RETURN(inner, Class(depth + 1));
+        }
+        set = Union(set, *inner);
+        if (posix && rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']')
+          return Invalid("a range from a class");
+        continue;
+      }
       SMELT_ASSIGN_OR_RETURN(CharSet low, Atom(true));
       const bool range = rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']';
       if (!range) {
@@ -273,24 +394,33 @@ class Parser {
         continue;
       }
       rest_.remove_prefix(1);
-      if (rest_.front() == '[') return Unsupported("nested classes");
+      if (rest_.front() == '[' || rest_.starts_with("&&"))
+        return Unsupported("a range between classes");
       SMELT_ASSIGN_OR_RETURN(CharSet high, Atom(true));
       const auto single = [](const CharSet& s) {
         return s.size() == 1 && s[0].first == s[0].second;
       };
-      if (!single(low) || !single(high)) return Unsupported("a range between classes");
+      if (!single(low) || !single(high)) return Invalid("a range between classes");
       if (low[0].first > high[0].first) return Invalid("a range whose ends are reversed");
       set = Union(set, {{low[0].first, high[0].first}});
+    }
+    if (meet) set = intersect(*meet, set);
+    if (depth == 0) {
+      SMELT_ASSIGN_OR_RETURN(set, Folded(std::move(set)));
     }
     return negated ? Complement(set) : set;
   }
 
   std::string_view all_, rest_;
-  bool fold_ = false;
+  Options options_, next_;
 };
 
 }  // namespace
 
 absl::StatusOr<RegexNode> ParseRegex(std::string_view pattern) { return Parser(pattern).Parse(); }
+
+absl::StatusOr<CharSet> ParseRegexClass(std::string_view pattern, size_t& at) {
+  return Parser(pattern).ClassAt(at);
+}
 
 }  // namespace smelt

@@ -30,8 +30,11 @@ struct RegexNode {
   friend bool operator==(const RegexNode&, const RegexNode&) = default;
 };
 
-/// kUnsupported for valid syntax that has no place in RegexNode (anchors, back references,
-/// lookbehind, possessive quantifiers); kInvalidInput for what is no regular expression.
+/// kUnsupported for valid syntax that has no place in RegexNode (anchors but $, back references,
+/// lookbehind, possessive quantifiers behind groups); kInvalidInput for what is no regular expression.
 absl::StatusOr<RegexNode> ParseRegex(std::string_view pattern);
+
+/// The bracketed class behind whose "[" `at` is, letter case counting; `at` moves behind its "]".
+absl::StatusOr<CharSet> ParseRegexClass(std::string_view pattern, size_t& at);
 
 }  // namespace smelt
