@@ -114,10 +114,10 @@ constexpr PreTokenizerName kNames[] = {
     {"bloom", "poro-chat gpt3-finnish", false, SMELT_LIST(SMELT_SPLIT(SMELT_BLOOM))},
     {"viking", "", false, SMELT_LIST(SMELT_SPLIT(SMELT_BLOOM) "," SMELT_DIGITS)},
     {"chameleon", "", false,
-     SMELT_SEQUENCE(SMELT_SPLIT("<sentinel:[0-9]+>") "," SMELT_SPLIT("(IMGIMG)((A|B|C|D|E|F|G|H|I){"
-                                                                     "1,4})Z") "," SMELT_SPLIT(
-         R"(([\\t\\n]|    |  ))") "," SMELT_DIGITS
-                                  R"(,{"type":"Punctuation","behavior":"Isolated"},)" SMELT_GPT2)},
+     SMELT_SEQUENCE(SMELT_SPLIT("<sentinel:[0-9]+>") "," SMELT_SPLIT(
+         "(IMGIMG)((A|B|C|D|E|F|G|H|I){"
+         "1,4})Z") "," SMELT_SPLIT(R"(([\\t\\n]|    |  ))") "," SMELT_DIGITS
+                                                            R"(,{"type":"Punctuation","behavior":"Isolated"},)" SMELT_GPT2)},
     {"falcon", "", false,
      SMELT_SEQUENCE(
          R"({"type":"Punctuation","behavior":"Contiguous"},)" SMELT_GPT2

@@ -110,8 +110,9 @@ absl::StatusOr<std::vector<Cut>> CutsOf(const JsonValue& pre_tokenizer) {
   return cuts;
 }
 
-// nullopt: different.
-std::optional<bool> SameExactly(const std::vector<Cut>& a, const std::vector<Cut>& b) {
+// nullopt: different. `spelled`: expressions have to be written alike, which is quickly seen.
+std::optional<bool> SameExactly(const std::vector<Cut>& a, const std::vector<Cut>& b,
+                                bool spelled) {
   if (a.size() != b.size()) return std::nullopt;
   bool exact = true;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -125,6 +126,7 @@ std::optional<bool> SameExactly(const std::vector<Cut>& a, const std::vector<Cut
       exact = exact && a[i].kind == b[i].kind;
       continue;
     }
+    if (spelled) return std::nullopt;
     const absl::StatusOr<bool> same = RegexDfa::Equivalent(a[i].regex, b[i].regex);
     if (!same.ok() || !*same) return std::nullopt;
     exact = exact && a[i].kind == b[i].kind;
@@ -223,25 +225,33 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
   const std::string mine = Describe(cuts);
   std::optional<PreTokenizerMatch> found;
   bool found_flag = false;
-  size_t nearest_distance = SIZE_MAX;
-  std::string nearest, nearest_pattern;
+  std::vector<std::vector<Cut>> table;
   for (const PreTokenizerName& entry : PreTokenizerTable()) {
     SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(entry.pipeline, entry.name));
-    SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> known, CutsOf(json));
-    const std::optional<bool> exact = SameExactly(cuts, known);
-    if (exact && (!found || (!found_flag && entry.ignore_merges == ignore_merges))) {
+    SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(json));
+    table.push_back(std::move(known));
+  }
+  for (const bool spelled : {true, false}) {
+    for (size_t i = 0; i < table.size(); ++i) {
+      const PreTokenizerName& entry = PreTokenizerTable()[i];
+      const std::optional<bool> exact = SameExactly(cuts, table[i], spelled);
+      if (!exact || (found && (found_flag || entry.ignore_merges != ignore_merges))) continue;
       found = PreTokenizerMatch{std::string(entry.name), *exact};
       found_flag = entry.ignore_merges == ignore_merges;
     }
-    if (found) continue;
-    std::string pattern = Describe(known);
+    if (found) return *found;
+  }
+  size_t nearest_distance = SIZE_MAX;
+  std::string_view nearest;
+  std::string nearest_pattern;
+  for (size_t i = 0; i < table.size(); ++i) {
+    std::string pattern = Describe(table[i]);
     if (const size_t distance = EditDistance(mine, pattern); distance < nearest_distance) {
       nearest_distance = distance;
-      nearest = entry.name;
+      nearest = PreTokenizerTable()[i].name;
       nearest_pattern = std::move(pattern);
     }
   }
-  if (found) return *found;
   std::string_view here = mine, there = nearest_pattern;
   KeepDifference(here, there);
   constexpr size_t kWhole = 300, kPart = 120;

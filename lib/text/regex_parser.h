@@ -31,7 +31,8 @@ struct RegexNode {
 };
 
 /// kUnsupported for valid syntax that has no place in RegexNode (anchors but $, back references,
-/// lookbehind, possessive quantifiers behind groups); kInvalidInput for what is no regular expression.
+/// lookbehind, possessive quantifiers behind groups); kInvalidInput for what is no regular
+/// expression.
 absl::StatusOr<RegexNode> ParseRegex(std::string_view pattern);
 
 /// The bracketed class behind whose "[" `at` is, letter case counting; `at` moves behind its "]".

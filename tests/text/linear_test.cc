@@ -179,10 +179,18 @@ TEST(PreTokenizers, CutNastyTextsInLinearTimeAndAlike) {
     const auto compiled = MakePreTokenizer(&*json, RegexEngine::kAny, &bytes);
     const auto pcre = MakePreTokenizer(&*json, RegexEngine::kPcreOnly, &bytes);
     SMELT_ASSERT_OK(compiled);
-    SMELT_ASSERT_OK(pcre);
+    // PCRE2 goes back over every run of blanks for an expression that ends in $, and does not get
+    // intersections of classes together with (?i:...).
+    const std::string_view pipeline = FindPreTokenizer(name)->pipeline;
+    const bool twin = pipeline.find("$\"}") == std::string_view::npos &&
+                      pipeline.find("&&") == std::string_view::npos;
+    if (twin) {
+      SMELT_ASSERT_OK(pcre);
+    }
     for (const std::string& text : texts) {
       std::vector<size_t> cuts[2];
       for (const bool second : {false, true}) {
+        if (second && !twin) continue;
         const auto start = std::chrono::steady_clock::now();
         SMELT_EXPECT_OK((second ? *pcre : *compiled)
                             ->Split({text, true},
@@ -193,6 +201,7 @@ TEST(PreTokenizers, CutNastyTextsInLinearTimeAndAlike) {
             << name << " " << Escape(text.substr(0, 8));
         EXPECT_LT(SecondsSince(start), kPatience) << name << " " << Escape(text.substr(0, 8));
       }
+      if (!twin) continue;
       EXPECT_EQ(cuts[0], cuts[1]) << name << " " << Escape(text.substr(0, 8));
     }
   }

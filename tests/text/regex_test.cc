@@ -156,7 +156,7 @@ TEST(Regex, ClassesOptionsAndPossessiveQuantifiers) {
       {R"(a?+a)", "aaa", "aa"},
       {R"(a++a|b)", "aaab", "b"},
       {R"(a{1,2}+a)", "aab aaa", "aa|aaa"},
-      {R"(\s+$)", "ab \ncd \n", " |\n| \n"},
+      {R"(\s+$)", "ab \ncd \n", " | \n"},
       {R"(.$)", "ab\ncd", "b|d"},
   };
   for (const Case& c : kCases) {
@@ -176,10 +176,26 @@ TEST(Regex, ClassesOptionsAndPossessiveQuantifiers) {
     EXPECT_EQ(CodeOf(Regex::Compile(refused).status()), ErrorCode::kUnsupported) << refused;
 }
 
+TEST(PreTokenizerNames, EveryPipelineHasItsNameAndEveryNameItsPipeline) {
+  for (const PreTokenizerName& entry : PreTokenizerTable()) {
+    const auto json = ParseJsonValue(entry.pipeline, entry.name);
+    SMELT_ASSERT_OK(json);
+    const auto match = NamePreTokenizer(*json, entry.ignore_merges);
+    SMELT_ASSERT_OK(match);
+    EXPECT_EQ(match->name, entry.name);
+    EXPECT_TRUE(match->exact) << entry.name;
+  }
+  for (const char* name : {"command-r", "glm4", "stablelm2", "poro-chat", "minimax-m2", "hy_v4"})
+    EXPECT_NE(FindPreTokenizer(name), nullptr) << name;
+  EXPECT_EQ(FindPreTokenizer("superbpe"), nullptr);
+  EXPECT_TRUE(OnlyLlamaCppKnows("superbpe"));
+  EXPECT_FALSE(OnlyLlamaCppKnows("super"));
+}
+
 TEST(PreTokenizerNames, ARefusalShowsThePatternAndTheNearest) {
   const auto match = NamePreTokenizer(
       *ParseJsonValue(
-          R"({"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}{2}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"},"behavior":"Isolated"})",
+          R"({"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}{2}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated"})",
           "test"),
       false);
   const std::string text(match.status().message());
