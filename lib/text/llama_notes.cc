@@ -37,7 +37,8 @@ constexpr KeyCause kKeyCauses[] = {
 };
 
 // Pre-tokenizers whose words hold combining marks, which llama.cpp's expressions leave out.
-constexpr std::string_view kMarksInWords[] = {"gpt-4o", "tekken"};
+constexpr std::string_view kMarksInWords[] = {"gpt-4o", "tekken", "kimi-k2",
+                                              "granite-embed-multi-97m"};
 
 // Tokens whose blanks llama.cpp removes nevertheless in models with these in their names.
 constexpr std::string_view kStripsRight[] = {"phi-3", "phi3"};
