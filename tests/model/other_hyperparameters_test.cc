@@ -13,10 +13,8 @@
 #include "tests/model/drawn_models.h"
 #include "tests/testing/testing.h"
 
-namespace smelt {
+namespace smelt::testing {
 namespace {
-
-using namespace testing;  // NOLINT: the families' names, all of them
 
 constexpr double kTolerance = 2e-4;  // of logits of a few units; f32 against double gives 1e-5
 
@@ -114,4 +112,4 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 }  // namespace
-}  // namespace smelt
+}  // namespace smelt::testing
