@@ -22,36 +22,30 @@ double Now() {
 
 absl::Status Cancelled() { return Error(ErrorCode::kCancelled, "the evaluation was interrupted"); }
 
+/// A chunk of a text.
+struct Window {
+  const int32_t* ids = nullptr;
+  uint64_t length = 0, first_scored = 0;
+};
+
 class Scorer {
  public:
-  Scorer(std::span<const int32_t> ids, const ScoreOptions& options, const Observer& observer)
-      : ids_(ids), options_(options), observer_(observer), backend_(NewCpuBackend()) {}
+  Scorer(const std::vector<std::vector<int32_t>>& texts, const ScoreOptions& options,
+         const Observer& observer)
+      : texts_(texts), options_(options), observer_(observer), backend_(NewCpuBackend()) {}
 
   absl::Status Open(const SpecifiedModel& model, const SpecifiedModel* reference) {
-    const uint64_t context = options_.context;
-    if (context < 4)
-      return Error(ErrorCode::kUsage, "a context of ", context, " tokens; at least 4 are needed");
-    if (ids_.size() / 2 < context) {
-      return Error(ErrorCode::kInvalidInput, "the text has ", ids_.size(),
-                   " tokens, but a context of ", context, " needs at least ", 2 * context,
-                   "; give a longer text or a smaller --context");
-    }
-    chunks_ = ids_.size() / context;
-    if (options_.chunks != 0) chunks_ = std::min(chunks_, options_.chunks);
+    SMELT_RETURN_IF_ERROR(CutTexts());
     for (const SpecifiedModel* m : {&model, reference}) {
       if (m == nullptr) continue;
       SMELT_ASSIGN_OR_RETURN(
           std::unique_ptr<ModelRun> run,
           ModelRun::Create(*m->source, m->spec, options_.activations, *backend_));
-      SMELT_RETURN_IF_ERROR(CheckIds(ids_.first(chunks_ * context), run->spec().vocabulary));
+      for (const Window& w : windows_)
+        SMELT_RETURN_IF_ERROR(CheckIds({w.ids, w.length}, run->spec().vocabulary));
       if (options_.add_bos)
         SMELT_RETURN_IF_ERROR(CheckIds({&options_.bos, 1}, run->spec().vocabulary));
       runs_.push_back(std::move(run));
-    }
-    if (reference != nullptr && runs_[0]->head().output.rows != runs_[1]->head().output.rows) {
-      return Error(ErrorCode::kInvalidInput, "the models' vocabularies differ (",
-                   runs_[0]->head().output.rows, " and ", runs_[1]->head().output.rows,
-                   " tokens), so their distributions cannot be compared");
     }
     ChooseBatch();
     return absl::OkStatus();
@@ -59,19 +53,39 @@ class Scorer {
 
   absl::StatusOr<ScoreResult> Run() {
     const double start = Now();
-    losses_.reserve(chunks_ * (options_.context - 1 - options_.context / 2));
-    for (uint64_t chunk = 0; chunk < chunks_; chunk += batch_chunks_) {
-      SMELT_RETURN_IF_ERROR(RunBatch(chunk, std::min(batch_chunks_, chunks_ - chunk)));
+    for (size_t first = 0; first < windows_.size();) {
+      const size_t count = WindowsInBatch(first);
+      SMELT_RETURN_IF_ERROR(RunBatch(std::span(windows_).subspan(first, count)));
+      first += count;
     }
     ScoreResult result;
-    result.chunks = chunks_;
-    result.tokens_processed = chunks_ * options_.context;
+    result.tokens_processed = done_;
     Summarize(losses_, runs_.size() > 1, result);
+    result.chunks = windows_.size();
+    SummarizeTexts(result);
     result.seconds = Now() - start;
     return result;
   }
 
  private:
+  absl::Status CutTexts() {
+    if (options_.context < 4) {
+      return Error(ErrorCode::kUsage, "a context of ", options_.context,
+                   " tokens; at least 4 are needed");
+    }
+    for (const std::vector<int32_t>& ids : texts_) {
+      const Chunks chunks = ChunksOf(ids.size(), options_);
+      for (uint64_t c = 0; c < chunks.count; ++c) {
+        windows_.push_back({ids.data() + c * chunks.context, chunks.context, chunks.first_scored});
+        total_ += chunks.context;
+        longest_ = std::max(longest_, chunks.context);
+      }
+    }
+    if (!windows_.empty()) return absl::OkStatus();
+    return Error(ErrorCode::kInvalidInput,
+                 "the text has fewer than 2 tokens, so there is nothing to predict");
+  }
+
   void ChooseBatch() {
     uint64_t scratch = 0, streams = 0;
     for (const auto& run : runs_) {
@@ -80,33 +94,46 @@ class Scorer {
     }
     // The 8-bit form of a product's input is a third of it, at most a third of the scratch memory.
     if (options_.activations == Activations::kQ8) scratch += scratch / 3;
-    const uint64_t fit = kActivationBudget / (scratch + streams + 1);
-    batch_chunks_ =
-        std::clamp<uint64_t>(std::min(options_.batch_tokens, fit) / options_.context, 1, chunks_);
+    batch_tokens_ = std::min(options_.batch_tokens, kActivationBudget / (scratch + streams + 1));
+  }
+
+  /// As many as go through a layer together; never none.
+  size_t WindowsInBatch(size_t first) const {
+    size_t count = 1;
+    uint64_t tokens = windows_[first].length;
+    for (size_t next = first + 1; next < windows_.size(); ++next, ++count) {
+      tokens += windows_[next].length;
+      if (tokens > batch_tokens_) break;
+    }
+    return count;
   }
 
   // The batch's ids, each chunk begun by BOS where the model wants it.
-  std::vector<int32_t> BatchIds(uint64_t first, uint64_t count) const {
-    const auto from = ids_.begin() + static_cast<ptrdiff_t>(first * options_.context);
-    std::vector<int32_t> ids(from, from + static_cast<ptrdiff_t>(count * options_.context));
-    for (uint64_t c = 0; options_.add_bos && c < count; ++c)
-      ids[c * options_.context] = options_.bos;
+  std::vector<int32_t> BatchIds(std::span<const Window> windows) const {
+    std::vector<int32_t> ids;
+    for (const Window& w : windows) {
+      ids.insert(ids.end(), w.ids, w.ids + w.length);
+      if (options_.add_bos) ids[ids.size() - w.length] = options_.bos;
+    }
     return ids;
   }
 
-  absl::Status Prepare(uint64_t count) {
-    if (batch_ != nullptr && prepared_ == count) return absl::OkStatus();
-    const std::vector<Sequence> sequences(count, Sequence{options_.context, 0});
+  absl::Status Prepare(std::span<const Window> windows) {
+    std::vector<uint64_t> lengths;
+    for (const Window& w : windows) lengths.push_back(w.length);
+    if (batch_ != nullptr && prepared_ == lengths) return absl::OkStatus();
+    std::vector<Sequence> sequences;
+    for (const uint64_t length : lengths) sequences.push_back({length, 0});
     batch_.reset();
-    SMELT_ASSIGN_OR_RETURN(batch_, backend_->NewBatch(sequences, options_.context));
-    for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->Allocate(*batch_, count));
-    prepared_ = count;
+    SMELT_ASSIGN_OR_RETURN(batch_, backend_->NewBatch(sequences, longest_));
+    for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->Allocate(*batch_, windows.size()));
+    prepared_ = std::move(lengths);
     return absl::OkStatus();
   }
 
-  absl::Status RunBatch(uint64_t first, uint64_t count) {
-    SMELT_RETURN_IF_ERROR(Prepare(count));
-    const std::vector<int32_t> ids = BatchIds(first, count);
+  absl::Status RunBatch(std::span<const Window> windows) {
+    SMELT_RETURN_IF_ERROR(Prepare(windows));
+    const std::vector<int32_t> ids = BatchIds(windows);
     size_t layers = 0;
     for (const auto& run : runs_) {
       SMELT_RETURN_IF_ERROR(run->Embed(*batch_, ids));
@@ -115,19 +142,23 @@ class Scorer {
     for (size_t layer = 0; layer < layers; ++layer) {
       if (observer_.Cancelled()) return Cancelled();
       for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunLayer(layer, *batch_));
-      Report(first, count, static_cast<double>(layer + 1) / static_cast<double>(layers + 1));
+      Report(ids.size(), static_cast<double>(layer + 1) / static_cast<double>(layers + 1));
     }
     if (observer_.Cancelled()) return Cancelled();
     for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunFinalNorm(*batch_));
-    return Score(ids, first, count);
+    SMELT_RETURN_IF_ERROR(Score(ids, windows));
+    Report(ids.size(), 1);
+    done_ += ids.size();
+    return absl::OkStatus();
   }
 
-  absl::Status Score(std::span<const int32_t> ids, uint64_t first, uint64_t count) {
-    const uint64_t context = options_.context;
+  absl::Status Score(std::span<const int32_t> ids, std::span<const Window> windows) {
     std::vector<Target> targets;
-    for (uint64_t c = 0; c < count; ++c) {
-      for (uint64_t i = context / 2; i + 1 < context; ++i)
-        targets.push_back({static_cast<uint32_t>(c * context + i), ids[c * context + i + 1]});
+    size_t begin = 0;
+    for (const Window& w : windows) {
+      for (size_t next = begin + w.first_scored; next < begin + w.length; ++next)
+        targets.push_back({static_cast<uint32_t>(next - 1), ids[next]});
+      begin += w.length;
     }
     const size_t before = losses_.size();
     losses_.resize(before + targets.size());
@@ -137,51 +168,77 @@ class Scorer {
                                          pair ? &runs_[1]->x() : nullptr, targets,
                                          options_.activations, std::span(losses_).subspan(before)));
     for (size_t i = before; i < losses_.size(); ++i) nll_sum_ += losses_[i].nll;
-    Report(first, count, 1);
     return absl::OkStatus();
   }
 
-  void Report(uint64_t first, uint64_t count, double share) {
+  void SummarizeTexts(ScoreResult& result) const {
+    size_t first = 0;
+    for (const std::vector<int32_t>& ids : texts_) {
+      const Chunks chunks = ChunksOf(ids.size(), options_);
+      const size_t scored = chunks.count * (chunks.context - chunks.first_scored);
+      TextScore& text = result.texts.emplace_back();
+      Summarize(std::span(losses_).subspan(first, scored), runs_.size() > 1, text);
+      text.chunks = chunks.count;
+      text.context = chunks.context;
+      first += scored;
+    }
+  }
+
+  void Report(uint64_t batch_tokens, double share) {
     Progress progress;
     progress.phase = "checking";
     progress.unit = "tokens";
-    progress.total = chunks_ * options_.context;
-    progress.done = first * options_.context +
-                    static_cast<uint64_t>(share * static_cast<double>(count * options_.context));
+    progress.total = total_;
+    progress.done = done_ + static_cast<uint64_t>(share * static_cast<double>(batch_tokens));
     if (!losses_.empty())
       progress.running_value = std::exp(nll_sum_ / static_cast<double>(losses_.size()));
     observer_.Report(progress);
   }
 
-  std::span<const int32_t> ids_;
+  const std::vector<std::vector<int32_t>>& texts_;
   const ScoreOptions& options_;
   const Observer& observer_;
   std::unique_ptr<Backend> backend_;
   std::vector<std::unique_ptr<ModelRun>> runs_;
   std::unique_ptr<Batch> batch_;
-  uint64_t chunks_ = 0, batch_chunks_ = 1, prepared_ = 0;
+  std::vector<Window> windows_;
+  std::vector<uint64_t> prepared_;  ///< lengths of the batch's windows
+  uint64_t total_ = 0, done_ = 0;   ///< tokens
+  uint64_t longest_ = 0, batch_tokens_ = 0;
   std::vector<TokenLoss> losses_;
   double nll_sum_ = 0;
 };
 
 }  // namespace
 
+Chunks ChunksOf(uint64_t ids, const ScoreOptions& options) {
+  Chunks out;
+  if (ids < 2) return out;
+  const bool whole = ids / 2 >= options.context;
+  out.context = std::min(ids, options.context);
+  out.count = whole ? ids / options.context : 1;
+  if (options.chunks != 0) out.count = std::min(out.count, options.chunks);
+  // The last token of two or three is scored too.
+  out.first_scored = std::min(out.context / 2 + 1, out.context - 1);
+  return out;
+}
+
 absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedModel* reference,
-                                  std::span<const int32_t> ids, const ScoreOptions& options,
-                                  const Observer& observer) {
-  Scorer scorer(ids, options, observer);
+                                  const std::vector<std::vector<int32_t>>& texts,
+                                  const ScoreOptions& options, const Observer& observer) {
+  Scorer scorer(texts, options, observer);
   SMELT_RETURN_IF_ERROR(scorer.Open(model, reference));
   return scorer.Run();
 }
 
 absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* reference,
-                                  std::span<const int32_t> ids, const ScoreOptions& options,
-                                  const Observer& observer) {
+                                  const std::vector<std::vector<int32_t>>& texts,
+                                  const ScoreOptions& options, const Observer& observer) {
   SpecifiedModel specified{.source = &model, .spec = {}}, other{.source = reference, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(specified.spec, ReadModelSpec(model));
-  if (reference == nullptr) return Score(specified, nullptr, ids, options, observer);
+  if (reference == nullptr) return Score(specified, nullptr, texts, options, observer);
   SMELT_ASSIGN_OR_RETURN(other.spec, ReadModelSpec(*reference));
-  return Score(specified, &other, ids, options, observer);
+  return Score(specified, &other, texts, options, observer);
 }
 
 absl::Status ComputeLogits(

@@ -23,22 +23,19 @@ enum class Activations { kF32, kQ8 };
 
 struct ScoreOptions {
   uint64_t context = 512;
-  uint64_t chunks = 0;   ///< 0 = all complete ones
+  uint64_t chunks = 0;   ///< of each text, at most; 0 = all complete ones
   bool add_bos = false;  ///< replace each chunk's first id by `bos`
   int32_t bos = -1;
   Activations activations = Activations::kF32;
   uint64_t batch_tokens = 2048;  ///< positions that go through a layer together
 };
 
-/// Statistics over the scored positions; see facts about llama-perplexity: second half of each
-/// chunk.
-struct ScoreResult {
+/// Statistics over scored positions: of each chunk the second half, as llama-perplexity does.
+struct ScoreFigures {
   uint64_t chunks = 0;
   uint64_t tokens_scored = 0;
   double mean_nll = 0, perplexity = 0, perplexity_error = 0;
-  double seconds = 0;
-  uint64_t tokens_processed = 0;  ///< positions that went through the model
-  bool finite = true;             ///< false when any logit was not finite
+  bool finite = true;  ///< false when any logit was not finite
   struct Reference {
     double perplexity = 0, mean_nll = 0;
     double kl_mean = 0, kl_median = 0, kl_p99 = 0, kl_p999 = 0, kl_max = 0;
@@ -49,21 +46,42 @@ struct ScoreResult {
   std::optional<Reference> reference;
 };
 
+struct TextScore : ScoreFigures {
+  uint64_t context = 0;  ///< tokens of each of its chunks
+};
+
+/// The figures are those of all texts together.
+struct ScoreResult : ScoreFigures {
+  double seconds = 0;
+  uint64_t tokens_processed = 0;  ///< positions that went through the model
+  std::vector<TextScore> texts;   ///< in the order given
+};
+
+/// Where a text's scored tokens lie: chunk c is its ids [c context, (c + 1) context), of which
+/// those from `first_scored` on are predicted. A text of two contexts and more is cut into complete
+/// chunks; a shorter one is a single chunk, of its first `context` ids or of all; of fewer than two
+/// ids nothing can be predicted (0 chunks).
+struct Chunks {
+  uint64_t count = 0, context = 0, first_scored = 0;
+};
+Chunks ChunksOf(uint64_t ids, const ScoreOptions& options);
+
 /// A model whose description somebody has already (tests build theirs by hand).
 struct SpecifiedModel {
   const ModelSource* source = nullptr;
   ModelSpec spec;
 };
 
-/// `ids` are the text's ids; `reference` may be nullptr. kInvalidInput when there are fewer than 2
-/// x context ids.
+/// `texts` are each text's ids; `reference` may be nullptr. Perplexities are over all rows of each
+/// model's own head, what compares them (KL divergence, same top-1) over the rows that both have.
+/// kInvalidInput when no text has anything to predict.
 absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* reference,
-                                  std::span<const int32_t> ids, const ScoreOptions& options,
-                                  const Observer& observer);
+                                  const std::vector<std::vector<int32_t>>& texts,
+                                  const ScoreOptions& options, const Observer& observer);
 
 absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedModel* reference,
-                                  std::span<const int32_t> ids, const ScoreOptions& options,
-                                  const Observer& observer);
+                                  const std::vector<std::vector<int32_t>>& texts,
+                                  const ScoreOptions& options, const Observer& observer);
 
 /// One sequence from position 0, any number of ids; logits are handed over row by row, in order of
 /// position.

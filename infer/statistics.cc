@@ -24,14 +24,15 @@ Moments MomentsOf(std::span<const TokenLoss> losses, const F& f) {
 }
 
 // Nothing can be said about a divergence when either side is not finite: NaN passes no limit.
-void SetUnknown(ScoreResult::Reference& r) {
+void SetUnknown(ScoreFigures::Reference& r) {
   for (double* value : {&r.kl_mean, &r.kl_median, &r.kl_p99, &r.kl_p999, &r.kl_max,
                         &r.top1_agreement, &r.ln_ratio, &r.ln_ratio_error}) {
     *value = std::nan("");
   }
 }
 
-void SummarizeReference(std::span<const TokenLoss> losses, bool finite, ScoreResult::Reference& r) {
+void SummarizeReference(std::span<const TokenLoss> losses, bool finite,
+                        ScoreFigures::Reference& r) {
   const double n = static_cast<double>(losses.size());
   std::vector<double> kl(losses.size());
   double same = 0;
@@ -67,7 +68,7 @@ double Percentile(std::span<const double> sorted, double f) {
   return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
 }
 
-void Summarize(std::span<const TokenLoss> losses, bool with_reference, ScoreResult& result) {
+void Summarize(std::span<const TokenLoss> losses, bool with_reference, ScoreFigures& result) {
   result.tokens_scored = losses.size();
   result.finite = true;
   if (losses.empty()) return;

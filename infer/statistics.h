@@ -13,6 +13,6 @@ namespace smelt {
 double Percentile(std::span<const double> sorted, double f);
 
 /// Fills the figures of `result` that follow from the losses.
-void Summarize(std::span<const TokenLoss> losses, bool with_reference, ScoreResult& result);
+void Summarize(std::span<const TokenLoss> losses, bool with_reference, ScoreFigures& result);
 
 }  // namespace smelt

@@ -100,20 +100,67 @@ double LogSum(const SideStats& s, size_t lane) {
   return static_cast<double>(s.top[lane]) + std::log(s.sum[lane]);
 }
 
-TokenLoss Finish(const PanelStats& s, size_t lane, bool with_reference) {
+/// ln(e^a + e^b), where b may be -infinity.
+double LogAdd(double a, double b) {
+  return std::max(a, b) + std::log1p(std::exp(-std::fabs(a - b)));
+}
+
+/// One model's nll over its whole vocabulary: `tail` holds the rows that only it has.
+double Nll(const SideStats& s, const SideStats* tail, size_t lane, bool& finite) {
+  const double sum = LogSum(s, lane);
+  const double nll = (tail == nullptr ? sum : LogAdd(sum, LogSum(*tail, lane))) -
+                     static_cast<double>(s.target[lane]);
+  finite = std::isfinite(s.not_finite[lane]) && std::isfinite(nll) &&
+           (tail == nullptr || std::isfinite(tail->not_finite[lane]));
+  return nll;
+}
+
+/// Statistics of rows that only one of the models has.
+struct Tails {
+  const SideStats *model = nullptr, *reference = nullptr;
+};
+
+TokenLoss Finish(const PanelStats& s, const Tails& tails, size_t lane, bool with_reference) {
   TokenLoss loss;
-  const double model_sum = LogSum(s.model, lane);
-  loss.nll = model_sum - static_cast<double>(s.model.target[lane]);
-  loss.finite = std::isfinite(s.model.not_finite[lane]) && std::isfinite(loss.nll);
+  loss.nll = Nll(s.model, tails.model, lane, loss.finite);
   if (!with_reference) return loss;
-  const double reference_sum = LogSum(s.reference, lane);
-  loss.reference_nll = reference_sum - static_cast<double>(s.reference.target[lane]);
-  loss.reference_finite =
-      std::isfinite(s.reference.not_finite[lane]) && std::isfinite(loss.reference_nll);
+  loss.reference_nll = Nll(s.reference, tails.reference, lane, loss.reference_finite);
   // KL = E_p[a - b] - lse(a) + lse(b); never below zero but for rounding.
-  loss.kl = std::max(0.0, s.gap[lane] / s.reference.sum[lane] - reference_sum + model_sum);
+  loss.kl = std::max(
+      0.0, s.gap[lane] / s.reference.sum[lane] - LogSum(s.reference, lane) + LogSum(s.model, lane));
   loss.same_top = s.model.best[lane] == s.reference.best[lane];
   return loss;
+}
+
+/// Statistics of rows [begin, end) of the vocabulary by panel. The split into parts, and so every
+/// sum, does not depend on threads.
+absl::StatusOr<std::vector<PanelStats>> StatsOf(const Side& model, const Side* reference,
+                                                uint64_t begin, uint64_t end,
+                                                std::span<const Target> targets) {
+  const uint64_t per_part = std::max<uint64_t>(12, ((end - begin) / kParts + 12) / 12 * 12);
+  const uint64_t parts = (end - begin + per_part - 1) / per_part;
+  std::vector<std::vector<PanelStats>> stats(parts, std::vector<PanelStats>(model.input.panels));
+  SMELT_RETURN_IF_ERROR(ParallelFor(parts, 1, [&](uint64_t first, uint64_t last) {
+    for (uint64_t p = first; p < last; ++p) {
+      const uint64_t from = begin + p * per_part;
+      SMELT_RETURN_IF_ERROR(
+          Part(model, reference, from, std::min(end, from + per_part), targets, stats[p]));
+    }
+    return absl::OkStatus();
+  }));
+  for (uint32_t panel = 0; panel < model.input.panels; ++panel) {
+    PanelStats& all = stats[0][panel];
+    const size_t lanes = std::min<size_t>(kPanel, targets.size() - panel * kPanel);
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      const uint64_t row = static_cast<uint64_t>(targets[panel * kPanel + lane].next);
+      if (row < begin || row >= end) continue;
+      const PanelStats& home = stats[(row - begin) / per_part][panel];
+      all.model.target[lane] = home.model.target[lane];
+      all.reference.target[lane] = home.reference.target[lane];
+    }
+    for (uint64_t p = 1; p < parts; ++p) MergeStats(stats[p][panel], reference != nullptr, all);
+  }
+  return std::move(stats[0]);
 }
 
 }  // namespace
@@ -129,29 +176,22 @@ absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const Loss
     SMELT_RETURN_IF_ERROR(Prepare(layout, *reference, tokens, kPanel, activations, sides[1]));
   const Side* other = reference == nullptr ? nullptr : &sides[1];
 
-  const uint64_t vocabulary = model.head->output.rows;
-  const uint64_t per_part = std::max<uint64_t>(12, (vocabulary / kParts + 12) / 12 * 12);
-  const uint64_t parts = (vocabulary + per_part - 1) / per_part;
-  std::vector<std::vector<PanelStats>> stats(parts, std::vector<PanelStats>(sides[0].input.panels));
-  SMELT_RETURN_IF_ERROR(ParallelFor(parts, 1, [&](uint64_t first, uint64_t last) {
-    for (uint64_t p = first; p < last; ++p) {
-      SMELT_RETURN_IF_ERROR(Part(sides[0], other, p * per_part,
-                                 std::min(vocabulary, (p + 1) * per_part), targets, stats[p]));
-    }
-    return absl::OkStatus();
-  }));
+  const uint64_t rows = model.head->output.rows;
+  const uint64_t other_rows = reference == nullptr ? rows : reference->head->output.rows;
+  const uint64_t common = std::min(rows, other_rows);
+  SMELT_ASSIGN_OR_RETURN(const std::vector<PanelStats> stats,
+                         StatsOf(sides[0], other, 0, common, targets));
+  std::vector<PanelStats> tail;
+  if (rows != other_rows) {
+    SMELT_ASSIGN_OR_RETURN(tail, StatsOf(sides[rows < other_rows ? 1 : 0], nullptr, common,
+                                         std::max(rows, other_rows), targets));
+  }
   for (uint32_t panel = 0; panel < sides[0].input.panels; ++panel) {
-    PanelStats& all = stats[0][panel];
+    Tails tails;
+    if (!tail.empty()) (rows < other_rows ? tails.reference : tails.model) = &tail[panel].model;
     const size_t lanes = std::min<size_t>(kPanel, targets.size() - panel * kPanel);
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      const Target& target = targets[panel * kPanel + lane];
-      const PanelStats& home = stats[static_cast<uint64_t>(target.next) / per_part][panel];
-      all.model.target[lane] = home.model.target[lane];
-      all.reference.target[lane] = home.reference.target[lane];
-    }
-    for (uint64_t p = 1; p < parts; ++p) MergeStats(stats[p][panel], reference != nullptr, all);
     for (size_t lane = 0; lane < lanes; ++lane)
-      losses[panel * kPanel + lane] = Finish(all, lane, reference != nullptr);
+      losses[panel * kPanel + lane] = Finish(stats[panel], tails, lane, reference != nullptr);
   }
   return absl::OkStatus();
 }

@@ -173,7 +173,7 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Ob
                              .bos = ids.bos,
                              .activations = ActivationsOf(options)};
   SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
-                         Score(*model, reference.get(), ids.ids, score_options, observer));
+                         Score(*model, reference.get(), {ids.ids}, score_options, observer));
   EvaluateResult result =
       ToEvaluateResult(score, options.context, options.model, options.reference);
   const auto check_finite = [&](bool finite, const std::string& name) {

@@ -169,7 +169,7 @@ absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSo
     observer.Report(renamed);
   };
   SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
-                         Score(written, &source, material.ids, material.score, watched));
+                         Score(written, &source, {material.ids}, material.score, watched));
   peak.Sample();
   if (!score.reference->finite) {
     return Error(ErrorCode::kGateMissed, Escape(source.name()),

@@ -60,7 +60,7 @@ TEST(Experts, WeightsAreDecodedOncePerBatch) {
     ScoreOptions options;
     options.context = 64;
     options.batch_tokens = batch;
-    SMELT_ASSERT_OK(Score(counted, nullptr, ids, options, {}));
+    SMELT_ASSERT_OK(Score(counted, nullptr, {ids}, options, {}));
     const int batches = static_cast<int>(512 / batch);
     int mixtures = 0;
     for (const LayerSpec& layer : m.spec.layers) {

@@ -44,7 +44,7 @@ class Fixture : public ::testing::TestWithParam<const char*> {
     if (options.add_bos)
       options.bos = static_cast<int32_t>(golden_.Find("bos_token_id")->as_int().value());
     const absl::StatusOr<ScoreResult> result =
-        Score(*model_.source, nullptr, Ids(*golden_.Find("tokens")), options, {});
+        Score(*model_.source, nullptr, {Ids(*golden_.Find("tokens"))}, options, {});
     SMELT_ASSERT_OK(result);
     EXPECT_EQ(static_cast<int64_t>(result->chunks), expected.Find("chunks")->as_int().value());
     EXPECT_EQ(static_cast<int64_t>(result->tokens_scored),

@@ -77,7 +77,7 @@ class ArchiveGolden : public ::testing::TestWithParam<const char*> {
     if (options.add_bos) {
       options.bos = static_cast<int32_t>(*golden_.Find("bos_token_id")->as_int());
     }
-    const auto score = Score(model, nullptr, Ids(*golden_.Find("tokens")), options, {});
+    const auto score = Score(model, nullptr, {Ids(*golden_.Find("tokens"))}, options, {});
     SMELT_ASSERT_OK(score);
     EXPECT_EQ(static_cast<int64_t>(score->tokens_scored), *golden_.Find("n_scored")->as_int());
     const double expected = *golden_.Find("perplexity")->as_double();

@@ -74,7 +74,7 @@ class FamiliesGolden : public ::testing::TestWithParam<std::string> {
     if (options.add_bos)
       options.bos = static_cast<int32_t>(*golden_.Find("bos_token_id")->as_int());
     const auto score =
-        Score(*model_.source, nullptr, Ids(*golden_.Find("tokens")), options, Observer());
+        Score(*model_.source, nullptr, {Ids(*golden_.Find("tokens"))}, options, Observer());
     SMELT_ASSERT_OK(score);
     const double expected = *protocol.Find("perplexity")->as_double();
     EXPECT_NEAR(score->perplexity, expected, expected * 5e-4);
