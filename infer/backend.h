@@ -39,6 +39,8 @@ class State {
   virtual ~State() = default;
   virtual std::unique_ptr<State> Copy() const = 0;
   virtual void Clear() = 0;  ///< as new; memory is kept
+  /// Forgets what came after so many positions of every sequence. False where that is impossible.
+  virtual bool Truncate(uint64_t positions) = 0;
 };
 
 /// A graph made ready. Holds its weights.

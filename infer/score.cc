@@ -7,6 +7,8 @@
 #include "infer/backend.h"
 #include "infer/model_run.h"
 #include "infer/statistics.h"
+#include "lib/base/job_scope.h"
+#include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -19,8 +21,6 @@ constexpr uint64_t kActivationBudget = 150ull << 20;
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
-
-absl::Status Cancelled() { return Error(ErrorCode::kCancelled, "the evaluation was interrupted"); }
 
 /// A chunk of a text.
 struct Window {
@@ -58,6 +58,7 @@ class Scorer {
       SMELT_RETURN_IF_ERROR(RunBatch(std::span(windows_).subspan(first, count)));
       first += count;
     }
+    SMELT_RETURN_IF_ERROR(CheckMappedFiles());
     ScoreResult result;
     result.tokens_processed = done_;
     Summarize(losses_, runs_.size() > 1, result);
@@ -140,11 +141,10 @@ class Scorer {
       layers = std::max(layers, run->spec().layers.size());
     }
     for (size_t layer = 0; layer < layers; ++layer) {
-      if (observer_.Cancelled()) return Cancelled();
+      SMELT_RETURN_IF_ERROR(GoOn());
       for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunLayer(layer, *batch_));
       Report(ids.size(), static_cast<double>(layer + 1) / static_cast<double>(layers + 1));
     }
-    if (observer_.Cancelled()) return Cancelled();
     for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunFinalNorm(*batch_));
     SMELT_RETURN_IF_ERROR(Score(ids, windows));
     Report(ids.size(), 1);
@@ -226,7 +226,8 @@ Chunks ChunksOf(uint64_t ids, const ScoreOptions& options) {
 absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedModel* reference,
                                   const std::vector<std::vector<int32_t>>& texts,
                                   const ScoreOptions& options, const Observer& observer) {
-  Scorer scorer(texts, options, observer);
+  const JobScope job(observer);
+  Scorer scorer(texts, options, job.observer());
   SMELT_RETURN_IF_ERROR(scorer.Open(model, reference));
   return scorer.Run();
 }
@@ -255,6 +256,7 @@ absl::Status ComputeLogits(
     const std::function<absl::Status(uint64_t, std::span<const float>)>& sink,
     const Observer& observer) {
   if (ids.empty()) return Error(ErrorCode::kInvalidInput, "there are no ids to compute logits for");
+  const JobScope job(observer);
   const std::unique_ptr<Backend> backend = NewCpuBackend();
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelRun> run,
                          ModelRun::Create(*model.source, model.spec, activations, *backend));
@@ -265,12 +267,12 @@ absl::Status ComputeLogits(
   SMELT_RETURN_IF_ERROR(run->Allocate(*batch, 1));
   SMELT_RETURN_IF_ERROR(run->Embed(*batch, ids));
   for (size_t layer = 0; layer < run->spec().layers.size(); ++layer) {
-    if (observer.Cancelled()) return Cancelled();
+    SMELT_RETURN_IF_ERROR(GoOn());
     SMELT_RETURN_IF_ERROR(run->RunLayer(layer, *batch));
-    observer.Report({.phase = "evaluating",
-                     .done = layer + 1,
-                     .total = run->spec().layers.size(),
-                     .unit = "layers"});
+    job.observer().Report({.phase = "evaluating",
+                           .done = layer + 1,
+                           .total = run->spec().layers.size(),
+                           .unit = "layers"});
   }
   SMELT_RETURN_IF_ERROR(run->RunFinalNorm(*batch));
   // A few rows at a time: a matrix of all logits may be larger than the model.
@@ -290,7 +292,7 @@ absl::Status ComputeLogits(
           sink(tokens[i], std::span<const float>(logits).subspan(i * vocabulary, vocabulary)));
     }
   }
-  return absl::OkStatus();
+  return CheckMappedFiles();
 }
 
 }  // namespace smelt

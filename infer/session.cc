@@ -5,6 +5,8 @@
 #include "infer/backend.h"
 #include "infer/lower.h"
 #include "infer/model_run.h"
+#include "lib/base/job_scope.h"
+#include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -22,11 +24,13 @@ class EngineState : public SessionState {
     auto copy = std::make_unique<EngineState>();
     copy->fed = fed;
     copy->ids = ids;
+    copy->broken = broken;
     for (const auto& layer : layers) copy->layers.push_back(layer->Copy());
     return copy;
   }
 
   uint64_t fed = 0;
+  bool broken = false;       ///< some layers have seen more than others
   std::vector<int32_t> ids;  ///< what was fed, where it may have to be fed again
   std::vector<std::unique_ptr<State>> layers;
 };
@@ -48,6 +52,7 @@ class EngineSession : public Session {
     }
     uint64_t features = spec_.width;
     for (const LayerSpec& layer : spec_.layers) {
+      SMELT_RETURN_IF_ERROR(GoOn());
       SMELT_ASSIGN_OR_RETURN(
           Graph graph, LowerLayer(layer, spec_.width, source_, WeightUse::kResident, *backend_));
       features = std::max(features, spec_.width + graph.scratch_features);
@@ -68,21 +73,31 @@ class EngineSession : public Session {
 
   uint32_t vocabulary() const override { return head_.output.rows; }
 
-  absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits) override {
+  absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits,
+                    const Observer& observer) override {
     if (ids.empty()) return Error(ErrorCode::kInvalidInput, "there are no ids to feed");
     SMELT_RETURN_IF_ERROR(CheckIds(ids, std::min(spec_.vocabulary, head_.output.rows)));
+    SMELT_RETURN_IF_ERROR(CheckWhole());
+    const JobScope job(observer);
     const uint64_t before = state_.fed, total = before + ids.size();
-    const bool again = std::any_of(ropes_.begin(), ropes_.end(), [&](const Rope& rope) {
-      return rope.ChangesBetween(before, total);
-    });
-    if (before == 0 || !again) return Append(ids, total, logits);
-    // The sequence outgrows its rotary frequencies: all keys so far were rotated by the wrong ones.
-    std::vector<int32_t> all = std::move(state_.ids);
-    all.insert(all.end(), ids.begin(), ids.end());
-    state_.ids.clear();
-    state_.fed = 0;
-    for (const auto& layer : state_.layers) layer->Clear();
-    return Append(all, total, logits);
+    // Keys that were rotated by the frequencies of shorter sequences.
+    const bool outgrown =
+        before > 0 && std::any_of(ropes_.begin(), ropes_.end(), [&](const Rope& rope) {
+          return rope.ChangesBetween(before, total);
+        });
+    state_.broken = true;  // until it is known to be whole
+    absl::Status status =
+        outgrown ? FeedAnew(ids, job.observer()) : Append(ids, total, job.observer());
+    if (status.ok()) status = CheckMappedFiles();
+    state_.broken = !status.ok() && (outgrown || !Return(before));
+    if (status.ok()) logits.swap(logits_);
+    return status;
+  }
+
+  absl::Status CheckWhole() const override {
+    if (!state_.broken) return absl::OkStatus();
+    return Error(ErrorCode::kUsage,
+                 "the sequence is half fed since an earlier error; restore a saved state");
   }
 
   std::unique_ptr<SessionState> Save() const override { return state_.CopyState(); }
@@ -91,16 +106,44 @@ class EngineSession : public Session {
     const EngineState* saved = dynamic_cast<const EngineState*>(&state);
     if (saved == nullptr || saved->layers.size() != state_.layers.size())
       return Error(ErrorCode::kUsage, "the state to restore belongs to another model");
+    if (saved->broken)
+      return Error(ErrorCode::kUsage,
+                   "the state to restore was saved when an error had left the sequence half fed");
     std::unique_ptr<EngineState> copy = saved->CopyState();
     state_.fed = copy->fed;
+    state_.broken = false;
     state_.ids = std::move(copy->ids);
     state_.layers = std::move(copy->layers);
     return absl::OkStatus();
   }
 
  private:
-  // Feeds ids in batches; `total` positions are in use when all are in.
-  absl::Status Append(std::span<const int32_t> ids, uint64_t total, std::vector<float>& logits) {
+  // The whole sequence again, and `ids` after it.
+  absl::Status FeedAnew(std::span<const int32_t> ids, const Observer& observer) {
+    std::vector<int32_t> all = std::move(state_.ids);
+    all.insert(all.end(), ids.begin(), ids.end());
+    state_.ids.clear();
+    state_.fed = 0;
+    for (const auto& layer : state_.layers) layer->Clear();
+    return Append(all, all.size(), observer);
+  }
+
+  // Back to the first `positions` of the sequence, after an error; false: impossible.
+  bool Return(uint64_t positions) {
+    if (positions == 0) {
+      for (const auto& layer : state_.layers) layer->Clear();
+    } else if (!std::all_of(state_.layers.begin(), state_.layers.end(),
+                            [&](const auto& layer) { return layer->Truncate(positions); })) {
+      return false;
+    }
+    state_.fed = positions;
+    state_.ids.resize(ropes_.empty() ? 0 : positions);
+    return true;
+  }
+
+  // Feeds ids in batches; `total` positions are in use when all are in. Leaves the last one's
+  // logits in logits_.
+  absl::Status Append(std::span<const int32_t> ids, uint64_t total, const Observer& observer) {
     for (uint64_t first = 0; first < ids.size(); first += batch_tokens_) {
       const auto part = ids.subspan(first, std::min<uint64_t>(batch_tokens_, ids.size() - first));
       const Sequence sequence{part.size(), state_.fed};
@@ -110,15 +153,20 @@ class EngineSession : public Session {
                              backend_->NewBuffer(*batch, spec_.width));
       SMELT_RETURN_IF_ERROR(backend_->Embed(*batch, *embedding_, positions_.get(),
                                             static_cast<float>(spec_.embedding_scale), part, *x));
-      for (size_t i = 0; i < programs_.size(); ++i)
+      for (size_t i = 0; i < programs_.size(); ++i) {
         SMELT_RETURN_IF_ERROR(backend_->Run(*programs_[i], *batch, *state_.layers[i], *x));
+        observer.Report({.phase = "reading",
+                         .done = first + part.size() * (i + 1) / programs_.size(),
+                         .total = ids.size(),
+                         .unit = "tokens"});
+      }
       state_.fed += part.size();
       if (!ropes_.empty()) state_.ids.insert(state_.ids.end(), part.begin(), part.end());
       if (first + part.size() < ids.size()) continue;
       SMELT_RETURN_IF_ERROR(backend_->Run(*final_norm_, *batch, *state_.layers[0], *x));
-      logits.resize(head_.output.rows);
+      logits_.resize(head_.output.rows);
       const uint32_t last = static_cast<uint32_t>(part.size() - 1);
-      SMELT_RETURN_IF_ERROR(backend_->Logits(*batch, head_, *x, {&last, 1}, activations_, logits));
+      SMELT_RETURN_IF_ERROR(backend_->Logits(*batch, head_, *x, {&last, 1}, activations_, logits_));
     }
     return absl::OkStatus();
   }
@@ -132,7 +180,8 @@ class EngineSession : public Session {
   std::unique_ptr<Program> final_norm_;
   Head head_;
   EngineState state_;
-  std::vector<Rope> ropes_;  ///< those that depend on the sequence's length
+  std::vector<float> logits_;  ///< being computed
+  std::vector<Rope> ropes_;    ///< those that depend on the sequence's length
   uint64_t batch_tokens_ = kBatchTokens;
 };
 

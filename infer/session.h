@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "infer/score.h"
 #include "lib/model/model_source.h"
+#include "smelt/observer.h"
 
 namespace smelt {
 
@@ -33,9 +34,16 @@ class Session {
                                                          Activations activations,
                                                          uint64_t max_positions);
   virtual uint32_t vocabulary() const = 0;
-  /// Appends ids to the sequence; on return `logits` holds those of the last one.
-  virtual absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits) = 0;
+  /// Appends ids to the sequence; on return `logits` holds those of the last one. `observer` sees
+  /// how far it is and may cancel it. After an error the sequence and `logits` are what they were.
+  /// A model with recurrent states cannot always go back: then CheckWhole() fails, and so does
+  /// every Feed until Restore.
+  virtual absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits,
+                            const Observer& observer = {}) = 0;
+  /// kUsage when an error has left the sequence half fed.
+  virtual absl::Status CheckWhole() const = 0;
   virtual std::unique_ptr<SessionState> Save() const = 0;
+  /// kUsage when the state is another model's, or was saved of a sequence that was half fed.
   virtual absl::Status Restore(const SessionState& state) = 0;
 };
 

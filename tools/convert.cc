@@ -125,7 +125,9 @@ void SayResult(const ConvertResult& result, Terminal& terminal) {
   if (result.validation) SayValidation(*result.validation, result.type, terminal);
   // Bare matrices cannot be run; what was not checked gets no advice.
   const std::string advice =
-      result.validation ? "        try: smelt run " + output + " \"Once upon a time\"" : "";
+      result.validation
+          ? "        try: smelt run " + ShellQuoted(result.output) + " \"Once upon a time\""
+          : "";
   terminal.Say("done      " + output + advice);
 }
 
@@ -148,7 +150,7 @@ int RunVocabulary(const ConvertOptions& options, const Observer& observer, Termi
                (result->pre.empty() ? "" : ", " + OneLine(result->pre, 40)) + ", " +
                std::to_string(result->tokens) + " tokens, " + Bytes(result->bytes));
   terminal.Say("done      " + OneLine(result->output, 300) + "        try: smelt tokenize " +
-               OneLine(result->output, 300) + " \"Once upon a time\"");
+               ShellQuoted(result->output) + " \"Once upon a time\"");
   return kDone;
 }
 

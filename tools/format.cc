@@ -2,9 +2,11 @@
 
 #include <strings.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 
 namespace smelt::tools {
 namespace {
@@ -20,13 +22,52 @@ std::string Scaled(double value, const char* unit) {
   return Print(value >= 100 ? "%.0f %s" : value >= 10 ? "%.1f %s" : "%.2f %s", value, unit);
 }
 
-size_t Columns(std::string_view text) {
-  size_t n = 0;
-  for (char c : text) n += (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  return n;
+struct Range {
+  char32_t first, last;
+};
+
+template <size_t N>
+bool In(const Range (&ranges)[N], char32_t c) {
+  return std::any_of(std::begin(ranges), std::end(ranges),
+                     [c](const Range& r) { return c >= r.first && c <= r.last; });
+}
+
+constexpr Range kWide[] = {
+    {0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0xa4cf},  {0xa960, 0xa97f}, {0xac00, 0xd7a3},
+    {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},  {0xffe0, 0xffe6}, {0x1f300, 0x1f64f},
+    {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd}};
+constexpr Range kNoWidth[] = {{0x0300, 0x036f}, {0x0483, 0x0489}, {0x0591, 0x05bd},
+                              {0x064b, 0x065f}, {0x0e34, 0x0e3a}, {0x0e47, 0x0e4e},
+                              {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x200b, 0x200f},
+                              {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}};
+constexpr Range kUnsafe[] = {{0, 0x1f},        {0x7f, 0x9f},     {0x061c, 0x061c}, {0x200b, 0x200f},
+                             {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}};
+
+// The character that begins `text`, and its bytes. A byte that begins none stands for itself.
+char32_t First(std::string_view text, size_t& bytes) {
+  const unsigned char lead = static_cast<unsigned char>(text[0]);
+  bytes = lead < 0xc2 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 1;
+  char32_t c = bytes == 1 ? lead : lead & (0x7fu >> bytes);
+  for (size_t i = 1; i < bytes; ++i) {
+    if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) {
+      bytes = 1;
+      return 0xfffd;
+    }
+    c = c << 6 | (static_cast<unsigned char>(text[i]) & 0x3f);
+  }
+  return bytes == 1 && c >= 0x80 ? 0xfffd : c;
 }
 
 }  // namespace
+
+size_t Columns(std::string_view text) {
+  size_t columns = 0;
+  for (size_t bytes = 0; !text.empty(); text.remove_prefix(bytes)) {
+    const char32_t c = First(text, bytes);
+    columns += In(kNoWidth, c) ? 0 : In(kWide, c) ? 2 : 1;
+  }
+  return columns;
+}
 
 std::string Bytes(uint64_t bytes) {
   const double b = static_cast<double>(bytes);
@@ -103,14 +144,48 @@ bool Utf8Locale() {
 
 std::string OneLine(std::string_view text, size_t limit) {
   std::string out;
-  for (char c : text) {
-    const unsigned char u = static_cast<unsigned char>(c);
-    out.push_back(u < 32 || u == 127 ? (c == '\n' ? ' ' : '?') : c);
+  for (size_t bytes = 0; !text.empty(); text.remove_prefix(bytes)) {
+    const char32_t c = First(text, bytes);
+    out += In(kUnsafe, c) ? (c == '\n' ? " " : "?") : text.substr(0, bytes);
   }
   if (out.size() <= limit) return out;
   size_t end = limit - 3;
   while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80) --end;
   return out.substr(0, end) + "...";
+}
+
+std::string ShellQuoted(std::string_view path) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+,=@%:/-";
+  std::string name(path.starts_with('-') ? "./" : "");
+  name += path;
+  const auto safe = [&](size_t i, size_t bytes) {
+    return bytes > 1 || kPlain.find(name[i]) != std::string_view::npos;
+  };
+  bool plain = !name.empty(), unseen = false;
+  size_t bytes = 0;
+  for (size_t i = 0; i < name.size(); i += bytes) {
+    const char32_t c = First(std::string_view(name).substr(i), bytes);
+    plain = plain && safe(i, bytes);
+    unseen = unseen || c == 0xfffd || In(kUnsafe, c);
+  }
+  if (plain && !unseen) return name;
+  std::string out = unseen ? "$'" : "'";
+  for (size_t i = 0; i < name.size(); i += bytes) {
+    const char32_t c = First(std::string_view(name).substr(i), bytes);
+    if (unseen && (c == 0xfffd || In(kUnsafe, c))) {
+      for (size_t k = i; k < i + bytes; ++k) {
+        char hex[8];
+        std::snprintf(hex, sizeof(hex), "\\x%02x", static_cast<unsigned char>(name[k]));
+        out += hex;
+      }
+    } else if (c == '\'' || (unseen && c == '\\')) {
+      out += unseen ? std::string("\\") + name[i] : "'\\''";
+    } else {
+      out += name.substr(i, bytes);
+    }
+  }
+  return out + "'";
 }
 
 }  // namespace smelt::tools

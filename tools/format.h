@@ -14,14 +14,20 @@ std::string Duration(double seconds);   ///< "0.4 s", "31 s", "2 m 5 s"
 std::string Fixed(double value, int decimals);
 std::string Significant(double value, int digits);  ///< never an exponent for ordinary figures
 
-/// `text` with spaces to `width` columns (bytes that continue a UTF-8 character do not count).
+/// Columns that a terminal shows it in: two for East Asian characters and emoji, none for marks.
+size_t Columns(std::string_view text);
+/// `text` with spaces to `width` columns.
 std::string Left(std::string_view text, size_t width);
 std::string Right(std::string_view text, size_t width);
 
 /// True when the terminal's locale is UTF-8.
 bool Utf8Locale();
 
-/// One line, safe for a terminal: control characters become '?', cut to `limit` bytes.
+/// One line, safe for a terminal: control characters, and those that turn the direction of what
+/// follows, become '?'; cut to `limit` bytes.
 std::string OneLine(std::string_view text, size_t limit);
+
+/// A file's name as an argument that a shell reads as it is meant, and no program as an option.
+std::string ShellQuoted(std::string_view path);
 
 }  // namespace smelt::tools

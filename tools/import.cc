@@ -21,7 +21,7 @@ int Run(Terminal& terminal) {
   }
   const std::string how = result->how == "present" ? ", there already" : " by " + result->how;
   terminal.Say("imported  " + OneLine(result->name, 200) + "   " + Bytes(result->bytes) + how +
-               "   try: ollama run " + OneLine(result->name, 200));
+               "   try: ollama run " + ShellQuoted(OneLine(result->name, 200)));
   return kDone;
 }
 

@@ -1,15 +1,19 @@
 // The `smelt` program: chooses a command; see the file of the same name.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "smelt/runtime.h"
 #include "smelt/version.h"
 #include "tools/commands.h"
 #include "tools/format.h"
+#include "tools/signals.h"
+#include "tools/usage.h"
 
 namespace smelt::tools {
 
@@ -34,7 +38,9 @@ constexpr char kExamples[] =
     "  smelt eval model.gguf --text eval.txt         its perplexity\n"
     "  smelt run model.gguf \"Once upon a time\"       text from it\n"
     "  smelt import model.gguf my-model              into the Ollama store\n"
-    "Exit status: 0 done, 1 refused, failed or a limit missed, 2 wrong usage.\n"
+    "Exit status: 0 done, 1 refused, failed or a limit missed, 2 wrong usage; stopped by a "
+    "signal:\n"
+    "128 + its number, and a conversion resumes when it is started again.\n"
     "`smelt COMMAND --help` tells more.";
 
 // Which command's help answers a usage error.
@@ -43,14 +49,10 @@ std::string HelpHint(const CLI::App& app) {
   return chosen.empty() ? "smelt --help" : "smelt " + chosen.front()->get_name() + " --help";
 }
 
-bool HasArgument(int argc, char** argv, std::string_view wanted) {
-  for (int i = 1; i < argc; ++i) {
-    if (argv[i] == wanted) return true;
-  }
-  return false;
-}
-
-int Main(int argc, char** argv) {
+int Main(std::vector<std::string> words) {
+  const bool json = std::find(words.begin(), words.end(), "--json") != words.end();
+  CatchSignals(json);
+  SurviveShrinkingFiles();
   CLI::App app(kDescription, "smelt");
   app.footer(kExamples);
   app.set_version_flag("--version", "smelt " + std::string(Version()));
@@ -64,19 +66,27 @@ int Main(int argc, char** argv) {
   AddImport(app, invocation);
   AddInspect(app, invocation);
   AddTokenize(app, invocation);
+  if (words.empty()) words.push_back("--help");
+  CommandLine line = LookThrough(app, words);
+  if (!line.mistake.empty()) {
+    invocation.globals.json = json;
+    const bool command = app.get_subcommand_no_throw(words[0]) != nullptr;
+    const std::string help = "smelt " + (command ? words[0] + " " : "") + "--help";
+    return Terminal(invocation.globals).FailUsage(line.mistake + "; try `" + help + "`");
+  }
   try {
-    app.parse(argc, argv);
+    std::reverse(line.words.begin(), line.words.end());  // as the parser wants them
+    app.parse(std::move(line.words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {  // --help, --version
       const int status = app.exit(error);
       return std::cout.flush() ? status : kFailed;
     }
-    invocation.globals.json = HasArgument(argc, argv, "--json");
+    invocation.globals.json = json;
     Terminal terminal(invocation.globals);
     return terminal.FailUsage(OneLine(error.what(), 250) + "; try `" + HelpHint(app) + "`");
   }
   UseThreads(invocation.globals.threads);
-  CatchInterrupts();
   Terminal terminal(invocation.globals);
   try {
     return terminal.Finish(invocation.run(terminal));
@@ -90,4 +100,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace smelt::tools
 
-int main(int argc, char** argv) { return smelt::tools::Main(argc, argv); }
+int main(int argc, char** argv) { return smelt::tools::Main({argv + 1, argv + argc}); }

@@ -101,6 +101,8 @@ std::string ToJson(const GenerateResult& r) {
   return Dump(Json{{"prompt_ids", r.prompt_ids},
                    {"ids", r.ids},
                    {"text", r.text},
+                   {"finish_reason", FinishReasonName(r.finish_reason)},
+                   {"seed", r.seed},
                    {"prompt_tokens_per_second", Number(r.prompt_tokens_per_second)},
                    {"tokens_per_second", Number(r.tokens_per_second)}});
 }

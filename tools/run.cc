@@ -1,7 +1,10 @@
 // smelt run: text from a model.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "smelt/generate.h"
@@ -16,10 +19,15 @@ constexpr char kExamples[] =
     "Examples:\n"
     "  smelt run model.gguf \"Once upon a time\"\n"
     "  smelt run ./model \"The capital of France is\" -n 20 --temp 0\n"
-    "Ctrl-C stops the text.";
+    "  smelt run model.gguf --prompt-file story.txt --stop \"The end\"\n"
+    "  git log -1 | smelt run model.gguf              the prompt from a pipe\n"
+    "  smelt run model.gguf -- \"- a list\"            a prompt that begins with a dash\n"
+    "Ctrl-C stops the text. --json says why it ended: finish_reason is stop (the model's end or a\n"
+    "--stop text), length (-n) or interrupted.";
 
 struct Arguments {
   GenerateOptions options;
+  std::optional<std::string> prompt;
   std::string ids_file, activations = "q8";
 };
 
@@ -43,9 +51,16 @@ std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
 int Run(Arguments& arguments, Terminal& terminal) {
   GenerateOptions& options = arguments.options;
   options.f32_activations = arguments.activations == "f32";
-  if (options.prompt.empty() == arguments.ids_file.empty()) {
-    return terminal.FailUsage("give either a PROMPT or --prompt-ids FILE; try `smelt run --help`");
+  const int given = (arguments.prompt ? 1 : 0) + (arguments.ids_file.empty() ? 0 : 1) +
+                    (options.prompt_file.empty() ? 0 : 1);
+  if (given > 1) return terminal.FailUsage("give one of PROMPT, --prompt-file and --prompt-ids");
+  if (given == 0 && isatty(STDIN_FILENO) != 0) {
+    return terminal.FailUsage(
+        "give a PROMPT, --prompt-file FILE or --prompt-ids FILE, or pipe a text in; try `smelt run "
+        "--help`");
   }
+  options.prompt = arguments.prompt.value_or("");
+  if (given == 0 || options.prompt == "-") options.prompt_file = "-";
   if (!arguments.ids_file.empty()) {
     options.use_prompt_ids = true;
     if (const std::string problem = ReadIds(arguments.ids_file, options.prompt_ids);
@@ -58,13 +73,18 @@ int Run(Arguments& arguments, Terminal& terminal) {
   if (!result.ok()) return terminal.Fail(result.status());
   if (terminal.json()) {
     terminal.Print(ToJson(*result));
-    return kDone;
+  } else if (!result->text.ends_with('\n')) {
+    terminal.Print("\n");
   }
-  if (!result->text.ends_with('\n')) terminal.Print("\n");
-  terminal.Note("prompt " + std::to_string(result->prompt_ids.size()) + " tokens at " +
-                Significant(result->prompt_tokens_per_second, 3) + " tokens/s, generated " +
-                std::to_string(result->ids.size()) + " at " +
-                Significant(result->tokens_per_second, 3) + " tokens/s");
+  const std::string generated = std::to_string(result->ids.size());
+  if (result->finish_reason == FinishReason::kInterrupted)
+    return terminal.FailInterrupted("interrupted after " + generated + " generated tokens");
+  if (terminal.json()) return kDone;
+  std::string note = "prompt " + std::to_string(result->prompt_ids.size()) + " tokens at " +
+                     Significant(result->prompt_tokens_per_second, 3) + " tokens/s, generated " +
+                     generated + " at " + Significant(result->tokens_per_second, 3) + " tokens/s";
+  if (options.temperature > 0) note += ", seed " + std::to_string(result->seed);
+  terminal.Note(note);
   return kDone;
 }
 
@@ -76,7 +96,12 @@ void AddRun(CLI::App& app, Invocation& invocation) {
   command->footer(kExamples);
   GenerateOptions& o = a.options;
   command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
-  command->add_option("PROMPT", o.prompt, "Text to go on from");
+  command->add_option("PROMPT", a.prompt,
+                      "Text to go on from; -, or none with a pipe: standard input");
+  command
+      ->add_option("--prompt-file", o.prompt_file,
+                   "The prompt is this file's text, without its last end of line")
+      ->type_name("FILE");
   command->add_option("--prompt-ids", a.ids_file, "Ids (a JSON list) instead, taken as they are")
       ->type_name("FILE");
   command->add_option("-n,--max-tokens", o.max_tokens, "Tokens to generate at most (default 128)")
@@ -90,7 +115,12 @@ void AddRun(CLI::App& app, Invocation& invocation) {
                       "Drop tokens below this share of the most probable (default 0.05)");
   command->add_option("--repeat-penalty", o.repeat_penalty,
                       "Penalty for the last 64 tokens (default 1: none)");
-  command->add_option("--seed", o.seed, "Same seed, same text (default 0)");
+  command
+      ->add_option("--seed", o.seed, "Same seed, same text (default: another one each time, shown)")
+      ->type_name("N");
+  command->add_option("--stop", o.stop, "End before this text, which is not printed (repeatable)")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
   command->add_flag("--ignore-eos", o.ignore_eos, "Do not stop at end-of-generation tokens");
   command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
       ->check(CLI::IsMember({"f32", "q8"}));

@@ -28,7 +28,8 @@ class Terminal {
   bool quiet() const { return globals_.quiet; }
 
   /// For a job: notes and warnings as lines, progress as one line on a terminal (rate and time
-  /// left) or as notes elsewhere, the first after 10 s; cancelled by Ctrl-C. Lives as long as this.
+  /// left) or as notes elsewhere, the first after 10 s; cancelled by a signal (tools/signals.h).
+  /// Lives as long as this.
   Observer MakeObserver();
 
   void Note(std::string_view sentence);
@@ -45,8 +46,11 @@ class Terminal {
   int Fail(const absl::Status& status, const std::string& extra = {},
            const char* name = "validation");
   int FailUsage(std::string_view sentence);
+  /// The last word of a command that a signal has stopped and whose result is said already.
+  int FailInterrupted(std::string_view sentence);
   int FailInput(std::string_view sentence);
   /// At the end: the command's exit status, or a failure when standard output could not take all.
+  /// Does not return when a signal has asked the program to stop: it dies of it.
   int Finish(int exit_status);
 
  private:
@@ -56,20 +60,19 @@ class Terminal {
                const std::string& extra = {}, const char* name = "validation");
   void Line(std::string_view prefix, std::string_view sentence);
   void ShowProgress(const Progress& progress);
-  std::string ProgressText(const Progress& progress) const;
+  void Draw(const Progress& progress);
+  std::string ProgressText(const Progress& progress, size_t columns) const;
   void ClearProgress();
 
   const Globals& globals_;
-  bool tty_, utf8_;
-  bool line_shown_ = false;
+  bool tty_, both_tty_, utf8_;
+  size_t shown_columns_ = 0;  ///< of the progress line on the screen; 0: there is none
+  bool within_line_ = false;  ///< standard output has begun a line on the terminal of both
+  bool said_why_ = false;     ///< a failure's one line was said
   std::string phase_;
   Clock::time_point phase_start_{}, job_start_{}, last_shown_{};
   uint64_t phase_first_ =
       0;  ///< progress at the phase's start: what an earlier run did does not count for the rate
 };
-
-/// From now on Ctrl-C (and SIGTERM) asks the running job to stop; a second Ctrl-C ends the program
-/// at once.
-void CatchInterrupts();
 
 }  // namespace smelt::tools

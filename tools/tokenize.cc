@@ -12,6 +12,7 @@
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/results_json.h"
+#include "tools/signals.h"
 
 namespace smelt::tools {
 namespace {
@@ -100,6 +101,8 @@ int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Termina
                                 std::string(out.status().message()));
     }
     terminal.Print(*out);
+    if (Interrupted() != 0)
+      return terminal.FailInterrupted("interrupted after " + std::to_string(number) + " lines");
   }
   return kDone;
 }

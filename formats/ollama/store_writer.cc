@@ -22,6 +22,7 @@
 #include "formats/ollama/store.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/hash.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 
 namespace smelt::ollama {
@@ -81,6 +82,7 @@ absl::StatusOr<std::string> HashFile(int fd, const std::string& path, uint64_t s
   Sha256 sha;
   std::vector<std::byte> buffer(std::min<uint64_t>(kChunk, std::max<uint64_t>(size, 1)));
   for (uint64_t done = 0; done < size;) {
+    SMELT_RETURN_IF_ERROR(GoOn());
     const size_t want = std::min<uint64_t>(buffer.size(), size - done);
     const ssize_t n = pread(fd, buffer.data(), want, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
@@ -253,6 +255,7 @@ absl::StatusOr<AddedBlob> StoreWriter::Place(Staged& staged, const std::string& 
     blob.how = "present";
     return blob;
   }
+  SMELT_RETURN_IF_ERROR(GoOn());
   SMELT_RETURN_IF_ERROR(staged.MoveTo(blob.path));
   return blob;
 }

@@ -1,7 +1,6 @@
 #include "formats/torch/inflate.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -16,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -30,7 +30,7 @@ class TemporaryStorage : public Storage {
   TemporaryStorage(int fd, std::string name, std::string identity, uint64_t size)
       : fd_(fd), name_(std::move(name)), identity_(std::move(identity)), size_(size) {}
   ~TemporaryStorage() override {
-    if (mapping_ != nullptr) munmap(mapping_, size_);
+    mapping_.reset();
     close(fd_);
   }
 
@@ -61,14 +61,9 @@ class TemporaryStorage : public Storage {
     if (size_ == 0) return std::span<const std::byte>();
     const std::lock_guard lock(mutex_);
     if (mapping_ == nullptr) {
-      void* mapping = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_, 0);
-      if (mapping == MAP_FAILED) {
-        return Error(ErrorCode::kIo, Escape(name_),
-                     ": its temporary copy cannot be mapped: ", std::strerror(errno));
-      }
-      mapping_ = mapping;
+      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd_, size_, name_));
     }
-    return std::span(static_cast<const std::byte*>(mapping_), size_);
+    return mapping_->bytes();
   }
 
  private:
@@ -76,7 +71,7 @@ class TemporaryStorage : public Storage {
   std::string name_, identity_;
   uint64_t size_;
   mutable std::mutex mutex_;
-  mutable void* mapping_ = nullptr;
+  mutable std::unique_ptr<MappedFile> mapping_;
 };
 
 absl::StatusOr<int> OpenTemporary(std::string_view member) {

@@ -114,8 +114,8 @@ absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q,
     state.sequences[i].positions += layout.segments[i].tokens;
 
   const float* sinks = ValuesOf(op.sinks);
-  ParallelForWorkers(
-      static_cast<uint64_t>(layout.panels) * op.heads, 1, [&](uint64_t first, uint64_t last, int) {
+  return ParallelFor(
+      static_cast<uint64_t>(layout.panels) * op.heads, 1, [&](uint64_t first, uint64_t last) {
         for (uint64_t task = first; task < last; ++task) {
           const uint32_t panel = static_cast<uint32_t>(task / op.heads),
                          head = static_cast<uint32_t>(task % op.heads);
@@ -144,8 +144,8 @@ absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q,
             AttendPanel(op, keys, query, qh, sink, oh);
           }
         }
+        return absl::OkStatus();
       });
-  return absl::OkStatus();
 }
 
 }  // namespace smelt::cpu

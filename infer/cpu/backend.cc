@@ -10,6 +10,7 @@
 #include "infer/cpu/loss.h"
 #include "infer/cpu/scan.h"
 #include "infer/cpu/weights.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 
@@ -35,6 +36,7 @@ class Executor {
                    " bytes); use fewer tokens at once");
     }
     for (const Op& op : graph_.ops) {
+      SMELT_RETURN_IF_ERROR(GoOn());
       SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
     }
     return absl::OkStatus();

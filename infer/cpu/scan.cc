@@ -145,13 +145,15 @@ absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, cons
   const float* rows_b = AllRows(layout, b, op.state, own_b);
   const float* rows_c = AllRows(layout, c, op.state, own_c);
   if (rows_b == nullptr || rows_c == nullptr) return OutOfMemory();
-  ParallelForWorkers(layout.segments.size() * blocks, 1, [&](uint64_t first, uint64_t last, int) {
-    for (uint64_t task = first; task < last; ++task) {
-      const size_t sequence = task / blocks, block = task % blocks;
-      Scan1Channels(op, layout, layout.segments[sequence], block * kBlock, x, z, dt, rows_b, rows_c,
-                    state.sequences[sequence].recurrent.data() + block * size, out);
-    }
-  });
+  SMELT_RETURN_IF_ERROR(
+      ParallelFor(layout.segments.size() * blocks, 1, [&](uint64_t first, uint64_t last) {
+        for (uint64_t task = first; task < last; ++task) {
+          const size_t sequence = task / blocks, block = task % blocks;
+          Scan1Channels(op, layout, layout.segments[sequence], block * kBlock, x, z, dt, rows_b,
+                        rows_c, state.sequences[sequence].recurrent.data() + block * size, out);
+        }
+        return absl::OkStatus();
+      }));
   state.SetStarted();
   return absl::OkStatus();
 }

@@ -133,7 +133,7 @@ absl::Status ScanChunks(const Scan2Op& op, const Layout& layout, const float* xb
       }
     });
   }
-  ParallelForWorkers(layout.segments.size() * op.heads, 1, [&](uint64_t first, uint64_t last, int) {
+  return ParallelFor(layout.segments.size() * op.heads, 1, [&](uint64_t first, uint64_t last) {
     for (uint64_t task = first; task < last; ++task) {
       const Layout::Segment& s = layout.segments[task / op.heads];
       const uint32_t head = static_cast<uint32_t>(task % op.heads);
@@ -147,8 +147,8 @@ absl::Status ScanChunks(const Scan2Op& op, const Layout& layout, const float* xb
                  out + (panel * op.inner + head * sizes.head) * kPanel);
       }
     }
+    return absl::OkStatus();
   });
-  return absl::OkStatus();
 }
 
 // B and C of some tokens, filled up to whole blocks: [token][group][B, C][blocks * 32].

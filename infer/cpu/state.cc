@@ -50,6 +50,14 @@ void CpuState::SetStarted() {
   for (SequenceState& s : sequences) s.started = true;
 }
 
+bool CpuState::Truncate(uint64_t positions) {
+  for (SequenceState& s : sequences) {
+    if (s.window.size() > 0 || s.recurrent.size() > 0) return false;
+    s.positions = std::min(s.positions, positions);
+  }
+  return true;
+}
+
 void CpuState::Clear() {
   for (SequenceState& s : sequences) {
     s.positions = 0;

@@ -27,6 +27,7 @@ class CpuState : public State {
   explicit CpuState(size_t sequences) : sequences(sequences) {}
   std::unique_ptr<State> Copy() const override;
   void Clear() override;
+  bool Truncate(uint64_t positions) override;
   /// `size` floats in that part of every sequence, zero where it has not started.
   absl::Status Prepare(Array<float> SequenceState::*part, size_t size);
   void SetStarted();

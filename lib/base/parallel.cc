@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "lib/base/job_scope.h"
 #include "lib/base/worker_pool.h"
 
 namespace smelt {
@@ -35,7 +36,9 @@ void Dispatch(uint64_t n, uint64_t grain,
   const int workers = WorkersFor(pieces);
   std::atomic<uint64_t> next{0};
   std::atomic<bool> stop{false};
+  JobScope* const job = JobScope::Current();
   const auto body = [&](int worker) {
+    const JobMember member(job);
     const bool outer = inside_parallel;
     inside_parallel = true;
     while (!stop.load(std::memory_order_relaxed)) {
@@ -69,7 +72,8 @@ absl::Status ParallelFor(uint64_t n, uint64_t grain,
   absl::Status first_error;
   std::mutex mutex;
   Dispatch(n, grain, [&](uint64_t begin, uint64_t end, int) {
-    absl::Status status = fn(begin, end);
+    absl::Status status = GoOn();
+    if (status.ok()) status = fn(begin, end);
     if (status.ok()) return true;
     const std::lock_guard lock(mutex);
     if (first_error.ok()) first_error = std::move(status);

@@ -15,8 +15,8 @@ int Threads();
 
 /// Runs fn(begin, end) over [0, n) in pieces of at most `grain`, in any order, on Threads() threads
 /// (the caller is one of them). The first error stops the handing out of further pieces and is
-/// returned. Nested calls run serially. Dynamic: a slow piece does not hold up the others. `fn`
-/// must not throw.
+/// returned; so does a job that must stop (GoOn()). Nested calls run serially. Dynamic: a slow
+/// piece does not hold up the others. `fn` must not throw.
 absl::Status ParallelFor(uint64_t n, uint64_t grain,
                          const std::function<absl::Status(uint64_t, uint64_t)>& fn);
 

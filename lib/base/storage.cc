@@ -1,7 +1,6 @@
 #include "lib/base/storage.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -33,7 +33,7 @@ class FileStorage : public Storage {
                     ":", info.st_ino);
   }
   ~FileStorage() override {
-    if (mapping_ != nullptr) munmap(mapping_, size_);
+    mapping_.reset();
     close(fd_);
   }
 
@@ -65,14 +65,9 @@ class FileStorage : public Storage {
     if (size_ == 0) return std::span<const std::byte>();
     const std::lock_guard lock(mutex_);
     if (mapping_ == nullptr) {
-      void* mapping = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_, 0);
-      if (mapping == MAP_FAILED) {
-        return Error(ErrorCode::kIo, Escape(name_),
-                     ": cannot be mapped into memory: ", SystemError(errno));
-      }
-      mapping_ = mapping;
+      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd_, size_, name_));
     }
-    return std::span(static_cast<const std::byte*>(mapping_), size_);
+    return mapping_->bytes();
   }
 
   void WillNeed(uint64_t offset, uint64_t length) const override {
@@ -88,7 +83,7 @@ class FileStorage : public Storage {
   int fd_;
   uint64_t size_;
   mutable std::mutex mutex_;
-  mutable void* mapping_ = nullptr;
+  mutable std::unique_ptr<MappedFile> mapping_;
 };
 
 class BytesStorage : public Storage {

@@ -10,12 +10,14 @@
 #include <map>
 #include <memory>
 
+#include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/jobs/fill.h"
 #include "lib/jobs/gate.h"
 #include "lib/jobs/open_model.h"
+#include "lib/jobs/output_name.h"
 #include "lib/jobs/plan.h"
 #include "lib/jobs/plan_file.h"
 #include "lib/model/gguf_source.h"
@@ -88,6 +90,8 @@ absl::StatusOr<std::optional<std::string>> ReadPlanFile(const ConvertOptions& op
 absl::StatusOr<std::string> OutputPath(const ConvertOptions& options, const ModelSource& source,
                                        const Plan& plan) {
   std::string path = options.output;
+  SMELT_RETURN_IF_ERROR(RefuseStandardOutput(path, "-o"));
+  SMELT_RETURN_IF_ERROR(RefuseStandardOutput(options.plan_file, "--plan"));
   if (path.empty()) return DefaultOutputName(source, plan);
   struct stat info;
   if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
@@ -261,14 +265,17 @@ absl::Status FillAndCheck(const Job& job, const ConvertOptions& options, const O
 
 }  // namespace
 
-absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options,
-                                           const Observer& observer) {
+absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options, const Observer& watcher) {
+  const JobScope scope(watcher);
+  const Observer& observer = scope.observer();
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
   SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
   return Summarize(job, options);
 }
 
-absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Observer& observer) {
+absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Observer& watcher) {
+  const JobScope scope(watcher);
+  const Observer& observer = scope.observer();
   const Clock::time_point start = Clock::now();
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
   SMELT_RETURN_IF_ERROR(CheckOutputPath(job, options));

@@ -5,9 +5,11 @@
 #include <memory>
 
 #include "formats/safetensors_writer.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/jobs/evaluation.h"
 #include "lib/jobs/open_model.h"
+#include "lib/jobs/output_name.h"
 #include "lib/jobs/text_ids.h"
 
 namespace smelt {
@@ -64,6 +66,7 @@ absl::Status CheckOptions(const EvaluateOptions& options) {
 
 /// What is read is not written over.
 absl::Status CheckLogitsOut(const EvaluateOptions& options) {
+  SMELT_RETURN_IF_ERROR(RefuseStandardOutput(options.logits_out, "--logits-out"));
   std::vector<std::string> inputs = {options.tokens_file};
   if (const auto path = ResolveModel(options.model); path.ok()) inputs.push_back(*path);
   for (const std::string& input : inputs) {
@@ -157,7 +160,9 @@ void Judge(std::string name, double limit, double value, EvaluateResult& result)
   result.gates.push_back(std::move(gate));
 }
 
-absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Observer& observer) {
+absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Observer& watcher) {
+  const JobScope job(watcher);
+  const Observer& observer = job.observer();
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> model,
                          OpenModelByName(options.model, {}, observer));

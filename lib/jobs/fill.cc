@@ -6,6 +6,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/jobs/source_place.h"
@@ -89,7 +90,7 @@ class Filler {
     const float* values = nullptr;
     for (size_t i = 0; i < targets_.size(); ++i) {
       if (targets_[i].output->done[number]) continue;
-      if (observer_.Cancelled()) return Error(ErrorCode::kCancelled, "interrupted");
+      SMELT_RETURN_IF_ERROR(GoOn());
       const Plan& plan = *targets_[i].plan;
       const Tile tile = plan.TileAt(number);
       SMELT_RETURN_IF_ERROR(MakeTile(plan.tensors[tile.tensor], tile, scratch, values));
@@ -170,10 +171,11 @@ class Filler {
 absl::Status Fill(std::span<const FillTarget> targets, const ModelSource& source,
                   const Observer& observer, MemoryPeak& peak) {
   if (targets.empty()) return absl::OkStatus();
+  const JobScope job(observer);
   for (const FillTarget& target : targets) {
     SMELT_RETURN_IF_ERROR(target.output->file->WriteAt(0, target.plan->header));
   }
-  return Filler(targets, source, observer, peak).Run();
+  return Filler(targets, source, job.observer(), peak).Run();
 }
 
 }  // namespace smelt

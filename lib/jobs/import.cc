@@ -11,6 +11,7 @@
 #include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
 #include "formats/ollama/store_writer.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -59,7 +60,9 @@ bool Exists(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& observer) {
+absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& watcher) {
+  const JobScope job(watcher);
+  const Observer& observer = job.observer();
   SMELT_ASSIGN_OR_RETURN(ollama::Name name, ollama::ParseName(options.name));
   std::string store = options.store;
   if (store.empty()) {
@@ -71,8 +74,7 @@ absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer
   name = ollama::InSpellingOf(store, name);
   const absl::StatusOr<ollama::Manifest> old = ollama::LoadManifest(store, name);
   const ollama::BlobProgress progress = [&](uint64_t done, uint64_t total) {
-    if (observer.Cancelled())
-      return Error(ErrorCode::kCancelled, "interrupted; nothing was imported");
+    SMELT_RETURN_IF_ERROR(GoOn());
     observer.Report({.phase = "importing", .done = done, .total = total, .unit = "bytes"});
     return absl::OkStatus();
   };

@@ -16,6 +16,7 @@
 #include "formats/torch/legacy.h"
 #include "formats/torch/torch.h"
 #include "formats/weights_directory.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/jobs/open_model.h"
@@ -255,7 +256,9 @@ absl::Status FromPath(const std::string& path, const InspectOptions& options,
 
 }  // namespace
 
-absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Observer& observer) {
+absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Observer& watcher) {
+  const JobScope job(watcher);
+  const Observer& observer = job.observer();
   SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.path));
   InspectResult result;
   result.path = options.path;

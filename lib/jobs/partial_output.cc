@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/jobs/fill.h"
@@ -18,15 +19,13 @@ bool Exists(const std::string& path) {
 
 // Records whose tiles are in the part with the right checksum.
 absl::StatusOr<std::vector<Journal::Record>> VerifiedTiles(
-    const Plan& plan, const AtomicFile& file, const std::vector<Journal::Record>& records,
-    const Observer& observer) {
+    const Plan& plan, const AtomicFile& file, const std::vector<Journal::Record>& records) {
   std::vector<Journal::Record> good;
   std::mutex mutex;
   const uint64_t fingerprint = plan.Fingerprint();
   SMELT_RETURN_IF_ERROR(
       ParallelFor(records.size(), 16, [&](uint64_t begin, uint64_t end) -> absl::Status {
         std::vector<std::byte> bytes;
-        if (observer.Cancelled()) return Error(ErrorCode::kCancelled, "interrupted");
         for (uint64_t i = begin; i < end; ++i) {
           if (records[i].tile >= plan.tiles) continue;
           const Tile tile = plan.TileAt(records[i].tile);
@@ -46,10 +45,9 @@ absl::StatusOr<std::vector<Journal::Record>> VerifiedTiles(
 }
 
 absl::Status Continue(const std::string& journal_path, const Plan& plan,
-                      const Journal::Content& earlier, const Observer& observer,
-                      PartialOutput& output) {
+                      const Journal::Content& earlier, PartialOutput& output) {
   SMELT_ASSIGN_OR_RETURN(const std::vector<Journal::Record> good,
-                         VerifiedTiles(plan, *output.file, earlier.records, observer));
+                         VerifiedTiles(plan, *output.file, earlier.records));
   for (const Journal::Record& record : good) {
     output.done[record.tile] = true;
     output.done_bytes += plan.TileAt(record.tile).bytes;
@@ -71,6 +69,7 @@ void PartialOutput::Discard() {
 
 absl::StatusOr<PartialOutput> OpenPartialOutput(const std::string& path, const Plan& plan,
                                                 bool force, const Observer& observer) {
+  const JobScope job(observer);
   SMELT_RETURN_IF_ERROR(CheckOutput(path, force));
   const std::string journal_path = Journal::PathFor(path);
   SMELT_ASSIGN_OR_RETURN(const std::optional<Journal::Content> earlier,
@@ -83,7 +82,7 @@ absl::StatusOr<PartialOutput> OpenPartialOutput(const std::string& path, const P
       auto file = AtomicFile::Open(path, plan.file_bytes, force, AtomicFile::Existing::kResume);
       if (file.ok()) {
         output.file = *std::move(file);
-        SMELT_RETURN_IF_ERROR(Continue(journal_path, plan, *earlier, observer, output));
+        SMELT_RETURN_IF_ERROR(Continue(journal_path, plan, *earlier, output));
         return output;
       }
       if (CodeOf(file.status()) != ErrorCode::kInvalidInput) return file.status();

@@ -8,6 +8,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
+#include "lib/jobs/output_name.h"
 #include "lib/jobs/types.h"
 #include "quant/codec.h"
 
@@ -107,20 +108,9 @@ std::string ArchitectureOf(const Metadata& metadata) {
   return v != nullptr && v->AsString() != nullptr ? *v->AsString() : std::string();
 }
 
-// Text for a file name: no separators, no control characters, nothing hidden.
-std::string FileNamePart(std::string_view text) {
-  std::string out;
-  for (char c : text) {
-    const unsigned char u = static_cast<unsigned char>(c);
-    out.push_back(u <= ' ' || c == '/' || c == '\\' || u == 0x7f ? '-' : c);
-  }
-  while (!out.empty() && out.front() == '.') out.erase(out.begin());
-  return out.substr(0, 150);
-}
-
 std::string StringOr(const Metadata& metadata, std::string_view key) {
   const MetadataValue* v = metadata.Find(key);
-  return v != nullptr && v->AsString() != nullptr ? FileNamePart(*v->AsString()) : std::string();
+  return v != nullptr && v->AsString() != nullptr ? *v->AsString() : std::string();
 }
 
 std::string LastComponent(std::string path) {
@@ -129,7 +119,7 @@ std::string LastComponent(std::string path) {
   for (std::string_view suffix : {".gguf", ".safetensors"}) {
     if (path.ends_with(suffix)) path.resize(path.size() - suffix.size());
   }
-  return FileNamePart(path);
+  return path;
 }
 
 }  // namespace
@@ -221,12 +211,12 @@ std::string DefaultOutputName(const ModelSource& source, const Plan& plan) {
   const Metadata& metadata = source.metadata();
   std::string name = StringOr(metadata, "general.basename");
   if (name.empty()) name = StringOr(metadata, "general.name");
-  if (name.empty()) return Cat(LastComponent(source.name()), "-", plan.type, ".gguf");
+  if (name.empty()) return Cat(SafeFileName(LastComponent(source.name())), "-", plan.type, ".gguf");
   for (const char* key : {"general.size_label", "general.finetune", "general.version"}) {
     const std::string part = StringOr(metadata, key);
     if (!part.empty()) name += "-" + part;
   }
-  return Cat(name, "-", plan.type, ".gguf");
+  return Cat(SafeFileName(name), "-", plan.type, ".gguf");
 }
 
 }  // namespace smelt

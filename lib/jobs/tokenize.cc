@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "formats/gguf.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/jobs/open_model.h"
@@ -33,7 +34,9 @@ TextTokenizer::TextTokenizer(TextTokenizer&&) noexcept = default;
 TextTokenizer& TextTokenizer::operator=(TextTokenizer&&) noexcept = default;
 TextTokenizer::~TextTokenizer() = default;
 
-absl::StatusOr<TextTokenizer> TextTokenizer::Open(const std::string& model, const Observer&) {
+absl::StatusOr<TextTokenizer> TextTokenizer::Open(const std::string& model,
+                                                  const Observer& observer) {
+  const JobScope job(observer);
   auto state = std::make_unique<State>();
   std::string path = model;
   Place place = PlaceOf(path);

@@ -9,10 +9,12 @@
 
 #include "formats/gguf.h"
 #include "lib/base/atomic_file.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/open_model.h"
+#include "lib/jobs/output_name.h"
 #include "lib/model/config.h"
 #include "lib/model/family.h"
 #include "lib/model/general.h"
@@ -127,13 +129,16 @@ bool IsInput(const std::string& output, const std::string& source) {
 }  // namespace
 
 absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& request,
-                                                   const Observer& observer) {
+                                                   const Observer& watcher) {
+  const JobScope job(watcher);
+  const Observer& observer = job.observer();
   SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(request.source));
   VocabularyResult result;
   result.output = request.output;
   std::error_code error;
   const std::string name = NameOf(path);
-  const std::string file_name = Cat(name.empty() ? "model" : name, "-vocab.gguf");
+  const std::string file_name = Cat(SafeFileName(name), "-vocab.gguf");
+  SMELT_RETURN_IF_ERROR(RefuseStandardOutput(request.output, "-o"));
   if (result.output.empty()) {
     result.output = file_name;
   } else if (fs::is_directory(result.output, error)) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,30 +16,46 @@
 
 namespace smelt {
 
-/// How a text goes on.
+/// How a text goes on. Values out of range are refused with kUsage.
 struct ContinueOptions {
   int64_t max_tokens = 128;
   double temperature = 0.8, top_p = 0.95, min_p = 0.05, repeat_penalty = 1.0;
   int top_k = 40;
-  uint64_t seed = 0;
+  std::optional<uint64_t> seed;  ///< none: another one each time; GenerateResult says which
   bool ignore_eos = false;
+  std::vector<std::string> stop;  ///< the text ends before the first of these, which is left out
   std::function<void(std::string_view)> on_text;  ///< pieces as they become complete characters
 };
 
 struct GenerateOptions : ContinueOptions {
   std::string model;
   std::string prompt;
+  std::string prompt_file;          ///< read instead of `prompt`, without a last end of line; "-" =
+                                    ///< standard input
   std::vector<int32_t> prompt_ids;  ///< taken as they are, instead of `prompt`
   bool use_prompt_ids = false;
   bool f32_activations = false;
 };
 
+enum class FinishReason {
+  kStop,         ///< an end-of-generation token, or one of the stop texts
+  kLength,       ///< max_tokens
+  kInterrupted,  ///< the observer cancelled it
+};
+
+/// "stop", "length", "interrupted"
+SMELT_EXPORT std::string_view FinishReasonName(FinishReason reason);
+
 struct GenerateResult {
   std::vector<int32_t> prompt_ids, ids;
   std::string text;
+  FinishReason finish_reason = FinishReason::kLength;
+  uint64_t seed = 0;
   double prompt_tokens_per_second = 0, tokens_per_second = 0;
 };
 
+/// Interrupted, it returns what there is until then. kInvalidInput when the model gives logits that
+/// are not finite.
 SMELT_EXPORT absl::StatusOr<GenerateResult> Generate(const GenerateOptions& options,
                                                      const Observer& observer = {});
 
@@ -83,9 +100,11 @@ class SMELT_EXPORT Generator {
   /// As the model wants a text to begin (`start`) or to go on.
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool start = true) const;
 
-  /// Appends to the sequence. kInvalidInput names an id outside the vocabulary; nothing is fed
-  /// then.
-  absl::Status Feed(std::span<const int32_t> ids);
+  /// Appends to the sequence. kInvalidInput names an id outside the vocabulary. After an error (or
+  /// kCancelled) the sequence is what it was before; a model with recurrent states cannot always go
+  /// back: then Feed and Continue fail with kUsage until Restore. Going beyond the context that the
+  /// model was trained for is one warning.
+  absl::Status Feed(std::span<const int32_t> ids, const Observer& observer = {});
   /// Of the token after the last one that was fed; empty before the first.
   const std::vector<float>& logits() const;
   uint64_t positions() const;
@@ -95,7 +114,8 @@ class SMELT_EXPORT Generator {
   absl::Status Restore(const GeneratorState& state);
 
   /// Samples from where the sequence stands, and appends what it samples, but for the last token.
-  /// kUsage when nothing was fed.
+  /// kUsage when nothing was fed, kInvalidInput when logits are not finite. Interrupted, it returns
+  /// what there is until then.
   absl::StatusOr<GenerateResult> Continue(const ContinueOptions& options,
                                           const Observer& observer = {});
 

@@ -18,7 +18,8 @@ struct Progress {
 
 enum class NoteKind { kNote, kWarning };
 
-/// Callbacks of a job; every one may be empty. Called from one thread at a time.
+/// Callbacks of a job; every one may be empty. Called from one thread at a time, which need not be
+/// the one that started the job.
 struct Observer {
   std::function<void(const Progress&)> progress;
   std::function<void(NoteKind, const std::string& sentence)> note;

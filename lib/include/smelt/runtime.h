@@ -12,6 +12,12 @@ namespace smelt {
 /// job starts.
 SMELT_EXPORT void UseThreads(int threads);
 
+/// Models are mapped into memory. When a file shrinks underneath, the system ends the process with
+/// SIGBUS as soon as a lost page is read. After this call such a page reads as zeros, and every job
+/// that runs meanwhile fails with "io" and the file's name. It installs a handler of SIGBUS; faults
+/// elsewhere go on to the handler that was there before. The library never does so by itself.
+SMELT_EXPORT void SurviveShrinkingFiles();
+
 /// The stable code of a failed job: "invalid_input", "unsupported", "not_found", "already_exists",
 /// "io", "no_space", "out_of_memory", "cancelled", "gate_missed", "usage", "internal".
 SMELT_EXPORT std::string_view ErrorName(const absl::Status& status);

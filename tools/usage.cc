@@ -1,0 +1,149 @@
+#include "tools/usage.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+
+#include "tools/format.h"
+
+namespace smelt::tools {
+namespace {
+
+constexpr size_t kShown = 60;  // bytes of a mistaken word
+
+std::string Quoted(std::string_view word) { return "\"" + OneLine(word, kShown) + "\""; }
+
+// "; did you mean X?", or nothing when no known word is near.
+std::string Suggestion(std::string_view word, const std::vector<std::string>& known) {
+  size_t least = word.size() / 3 + 2;  // further away, it is another word
+  std::string nearest;
+  for (const std::string& candidate : known) {
+    const size_t distance = EditDistance(word, candidate);
+    if (distance < least) nearest = candidate;
+    least = std::min(least, distance);
+  }
+  return nearest.empty() ? "" : "; did you mean " + nearest + "?";
+}
+
+bool TakesValue(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
+
+/// Looks through the words behind a command's name.
+class Words {
+ public:
+  explicit Words(const CLI::App& command) : command_(command) {
+    for (const CLI::Option* option : command.get_options()) {
+      if (option->get_positional()) positionals_.push_back(option->get_name(true));
+      for (const std::string& name : option->get_lnames()) known_.push_back("--" + name);
+    }
+  }
+
+  CommandLine Sort(const std::vector<std::string>& words) const {
+    CommandLine out{.mistake = "", .words = {words[0]}};
+    std::vector<std::string> arguments;
+    bool only_arguments = false;  // behind --
+    for (size_t i = 1; i < words.size(); ++i) {
+      const std::string& word = words[i];
+      if (!only_arguments && word == "--") {
+        only_arguments = true;
+      } else if (only_arguments || !LooksLikeOption(word)) {
+        arguments.push_back(word);
+      } else {
+        bool value_follows = false;
+        if (!IsOption(word, value_follows)) return {.mistake = Unknown(word), .words = {}};
+        out.words.push_back(word);
+        if (value_follows && i + 1 < words.size()) out.words.push_back(words[++i]);
+      }
+    }
+    if (arguments.size() > positionals_.size()) return {.mistake = TooMany(arguments), .words = {}};
+    if (!arguments.empty()) out.words.push_back("--");
+    out.words.insert(out.words.end(), arguments.begin(), arguments.end());
+    return out;
+  }
+
+ private:
+  // "-", "- a list" and "-5 degrees" are texts.
+  static bool LooksLikeOption(const std::string& word) {
+    const size_t name = word.starts_with("--") ? 2 : 1;
+    return word.starts_with('-') && word.size() > name &&
+           std::isalpha(static_cast<unsigned char>(word[name])) != 0;
+  }
+
+  // -x, -xVALUE, -xyz of flags, --name, --name=VALUE.
+  bool IsOption(const std::string& word, bool& value_follows) const {
+    if (word[1] == '-') {
+      const size_t equals = word.find('=');
+      const CLI::Option* option = command_.get_option_no_throw(word.substr(0, equals));
+      value_follows = option != nullptr && equals == std::string::npos && TakesValue(*option);
+      return option != nullptr;
+    }
+    for (size_t i = 1; i < word.size(); ++i) {
+      const CLI::Option* option = command_.get_option_no_throw(std::string("-") + word[i]);
+      if (option == nullptr) return false;
+      if (!TakesValue(*option)) continue;
+      value_follows = i + 1 == word.size();
+      break;
+    }
+    return true;
+  }
+
+  std::string Unknown(const std::string& word) const {
+    std::string sentence = Quoted(word) + " is no option of smelt " + command_.get_name();
+    for (const std::string& name : positionals_) {
+      if (name != "PROMPT" && name != "TEXT") continue;
+      return sentence + Suggestion(word.substr(0, word.find('=')), known_) + "; a " + name +
+             " that begins with a dash goes behind -- (smelt " + command_.get_name() +
+             " MODEL -- " +
+             OneLine(ShellQuoted(word).starts_with("./") ? word : ShellQuoted(word), kShown) + ")";
+    }
+    return sentence + Suggestion(word.substr(0, word.find('=')), known_);
+  }
+
+  std::string TooMany(const std::vector<std::string>& arguments) const {
+    std::string names, extra;
+    for (const std::string& name : positionals_) names += " " + name;
+    for (size_t i = positionals_.size(); i < arguments.size(); ++i)
+      extra += " " + OneLine(arguments[i], kShown);
+    return "too many arguments:" + OneLine(extra, 150) + "; smelt " + command_.get_name() +
+           " takes" + names + " (of a model in several parts name the first, or the folder)";
+  }
+
+  const CLI::App& command_;
+  std::vector<std::string> positionals_, known_;
+};
+
+}  // namespace
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        d[i][j] = i + j;
+        continue;
+      }
+      d[i][j] = std::min(
+          {d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  }
+  return d[a.size()][b.size()];
+}
+
+CommandLine LookThrough(const CLI::App& app, const std::vector<std::string>& words) {
+  if (words.empty()) return {};
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    names.push_back(command->get_name());
+    if (names.back() == words[0]) return Words(*command).Sort(words);
+  }
+  if (!words[0].starts_with('-'))
+    return {.mistake = Quoted(words[0]) + " is no command" + Suggestion(words[0], names),
+            .words = {}};
+  if (app.get_option_no_throw(words[0]) != nullptr) return {.mistake = "", .words = words};
+  return {.mistake = Quoted(words[0]) + " is no option of smelt itself: a command comes first" +
+                     Suggestion(words[0], {"--help", "--version"}),
+          .words = {}};
+}
+
+}  // namespace smelt::tools
