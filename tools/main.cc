@@ -70,9 +70,7 @@ int Main(std::vector<std::string> words) {
   CommandLine line = LookThrough(app, words);
   if (!line.mistake.empty()) {
     invocation.globals.json = json;
-    const bool command = app.get_subcommand_no_throw(words[0]) != nullptr;
-    const std::string help = "smelt " + (command ? words[0] + " " : "") + "--help";
-    return Terminal(invocation.globals).FailUsage(line.mistake + "; try `" + help + "`");
+    return Terminal(invocation.globals).FailUsage(line.mistake);
   }
   try {
     std::reverse(line.words.begin(), line.words.end());  // as the parser wants them

@@ -22,10 +22,12 @@ std::string Suggestion(std::string_view word, const std::vector<std::string>& kn
     if (distance < least) nearest = candidate;
     least = std::min(least, distance);
   }
-  return nearest.empty() ? "" : "; did you mean " + nearest + "?";
+  return nearest.empty() ? "" : ", nearest is " + nearest;
 }
 
 bool TakesValue(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
+
+CommandLine Mistake(std::string sentence) { return {.mistake = std::move(sentence), .words = {}}; }
 
 /// Looks through the words behind a command's name.
 class Words {
@@ -49,12 +51,14 @@ class Words {
         arguments.push_back(word);
       } else {
         bool value_follows = false;
-        if (!IsOption(word, value_follows)) return {.mistake = Unknown(word), .words = {}};
+        if (!IsOption(word, value_follows)) return Mistake(Unknown(word) + Help());
         out.words.push_back(word);
-        if (value_follows && i + 1 < words.size()) out.words.push_back(words[++i]);
+        if (!value_follows) continue;
+        if (i + 1 == words.size()) return Mistake(word + " needs a value" + Help());
+        out.words.push_back(words[++i]);
       }
     }
-    if (arguments.size() > positionals_.size()) return {.mistake = TooMany(arguments), .words = {}};
+    if (arguments.size() > positionals_.size()) return Mistake(TooMany(arguments) + Help());
     if (!arguments.empty()) out.words.push_back("--");
     out.words.insert(out.words.end(), arguments.begin(), arguments.end());
     return out;
@@ -98,6 +102,8 @@ class Words {
     return sentence + Suggestion(word.substr(0, word.find('=')), known_);
   }
 
+  std::string Help() const { return "; try `smelt " + command_.get_name() + " --help`"; }
+
   std::string TooMany(const std::vector<std::string>& arguments) const {
     std::string names, extra;
     for (const std::string& name : positionals_) names += " " + name;
@@ -137,13 +143,12 @@ CommandLine LookThrough(const CLI::App& app, const std::vector<std::string>& wor
     names.push_back(command->get_name());
     if (names.back() == words[0]) return Words(*command).Sort(words);
   }
-  if (!words[0].starts_with('-'))
-    return {.mistake = Quoted(words[0]) + " is no command" + Suggestion(words[0], names),
-            .words = {}};
   if (app.get_option_no_throw(words[0]) != nullptr) return {.mistake = "", .words = words};
-  return {.mistake = Quoted(words[0]) + " is no option of smelt itself: a command comes first" +
-                     Suggestion(words[0], {"--help", "--version"}),
-          .words = {}};
+  const std::string help = "; try `smelt --help`";
+  if (!words[0].starts_with('-'))
+    return Mistake(Quoted(words[0]) + " is no command" + Suggestion(words[0], names) + help);
+  return Mistake(Quoted(words[0]) + " is no option of smelt itself: a command comes first" +
+                 Suggestion(words[0], {"--help", "--version"}) + help);
 }
 
 }  // namespace smelt::tools
