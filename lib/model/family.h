@@ -116,6 +116,7 @@ enum class TensorOp {
   kTranspose,          ///< stored as (inputs, outputs)
   kHeadMajor,          ///< rows (heads, 3, head size) to (3, heads, head size)
   kExperts,            ///< '#' in the source name is the expert
+  kStackedExperts,     ///< one tensor (experts, outputs, inputs)
   kTransposedExperts,  ///< one tensor (experts, inputs, outputs)
   kFusedExpertsFirst,
   kFusedExpertsSecond,  ///< halves of rows of one tensor (experts, 2 outputs, inputs)
@@ -141,7 +142,17 @@ struct TensorRule {
   std::string_view bias = "";  ///< flag that promises a bias of `rows` values; "" = never
   bool (*when)(const FamilyContext&, uint64_t layer) = nullptr;
   bool optional = false;
+  /// Where the files have this tensor of all experts in place of `source`, with what happens to it.
+  std::string_view fused = "";
+  TensorOp fused_op = TensorOp::kStackedExperts;
 };
+
+/// Experts that some files hold one by one and others as the class holds them in memory.
+constexpr TensorRule OrFused(TensorRule rule, std::string_view fused, TensorOp op) {
+  rule.fused = fused;
+  rule.fused_op = op;
+  return rule;
+}
 
 /// A rule that holds for some layers or models only.
 constexpr TensorRule If(bool (*when)(const FamilyContext&, uint64_t layer), TensorRule rule) {

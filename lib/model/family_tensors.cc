@@ -1,12 +1,12 @@
 // From published tensors to recipes: every tensor of the table is found and has its shape.
 #include <algorithm>
-#include <ranges>
+#include <optional>
 
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
 #include "lib/model/family.h"
 #include "lib/model/published_tensors.h"
-#include "lib/model/weights.h"
+#include "lib/model/same_values.h"
 
 namespace smelt {
 namespace {
@@ -17,17 +17,13 @@ std::string ShapeText(const std::vector<uint64_t>& shape) {
   return text.empty() ? "scalar" : text;
 }
 
-std::string BiasOf(std::string_view name) {
-  return Cat(name.substr(0, name.rfind(".weight")), ".bias");
-}
-
 class TensorMaker {
  public:
   TensorMaker(FamilyContext& context, const Container& container)
       : context_(context), family_(context.family), container_(container) {}
 
   absl::StatusOr<std::vector<RecipeTensor>> Make() {
-    SMELT_ASSIGN_OR_RETURN(published_, PublishedTensors::Make(family_, container_));
+    SMELT_ASSIGN_OR_RETURN(published_, PublishedTensors::Make(family_, container_, context_.notes));
     SMELT_RETURN_IF_ERROR(SettleTie());
     const uint64_t layers = context_.hyper("layers");
     if (layers > container_.tensors.size()) {  // before anything is done per layer
@@ -46,7 +42,7 @@ class TensorMaker {
           SMELT_RETURN_IF_ERROR(Apply(rule, layer));
       }
     }
-    SMELT_RETURN_IF_ERROR(published_.CheckAllUsed(context_));
+    SMELT_RETURN_IF_ERROR(published_->CheckAllUsed(context_));
     return std::move(made_);
   }
 
@@ -61,14 +57,14 @@ class TensorMaker {
       });
     };
     const auto embedding = of_target("token_embd.weight");
-    const RawTensor* head = published_.Find(family_.head);
+    const RawTensor* head = published_->Find(family_.head);
     if (head == nullptr || embedding == family_.tensors.end()) return absl::OkStatus();
-    const RawTensor* table = published_.Find(embedding->source);
+    const RawTensor* table = published_->Find(embedding->source);
     if (table == nullptr) {
-      published_.AddName(FilledName(embedding->source, 0, 0), *head);
+      published_->AddName(FilledName(embedding->source, 0, 0), *head);
       return absl::OkStatus();
     }
-    SMELT_ASSIGN_OR_RETURN(const bool alike, StoredAlike(*head, *table));
+    SMELT_ASSIGN_OR_RETURN(const bool alike, SameValues(*head, *table));
     if (alike) return absl::OkStatus();
     const std::string conflict = Cat("tie_word_embeddings is true, but ", Escape(head->name),
                                      " holds other values than ", Escape(table->name));
@@ -83,7 +79,7 @@ class TensorMaker {
 
   absl::StatusOr<const RawTensor*> Need(std::string_view sources, uint64_t layer, uint64_t expert,
                                         const std::string& target) {
-    const RawTensor* tensor = published_.Find(sources, layer, expert);
+    const RawTensor* tensor = published_->Find(sources, layer, expert);
     if (tensor != nullptr) return tensor;
     const bool per_layer = sources.find('*') != std::string_view::npos;
     return Error(
@@ -91,19 +87,16 @@ class TensorMaker {
         ") is missing",
         per_layer ? Cat("; ", context_.config.name(), " says ", context_.hyper("layers"), " layers")
                   : std::string(),
-        MissingHint(sources));
+        MissingHint(sources, FilledName(sources, layer, expert)));
   }
 
-  std::string MissingHint(std::string_view sources) const {
-    if (sources.find('#') != std::string_view::npos &&
-        std::ranges::any_of(container_.tensors, [](const RawTensor& tensor) {
-          return tensor.name.ends_with(".experts.gate_up_proj");
-        })) {
-      return "; the files hold fused experts, which are not read: save the model with "
-             "save_original_format=True";
-    }
-    if (!IsHead(family_, sources.substr(0, sources.find('|')))) return "";
-    return "; tie_word_embeddings is false, so the output matrix must be stored";
+  std::string MissingHint(std::string_view sources, std::string_view name) const {
+    std::string hint;
+    if (IsHead(family_, sources.substr(0, sources.find('|'))))
+      hint = "; tie_word_embeddings is false, so the output matrix must be stored";
+    const std::string nearest = published_->Nearest(name);
+    return nearest.empty() ? hint
+                           : Cat(hint, "; the nearest name in the files is ", Escape(nearest, 100));
   }
 
   absl::Status ExpectShape(const RawTensor& tensor, const std::vector<uint64_t>& shape,
@@ -127,10 +120,18 @@ class TensorMaker {
   absl::Status Apply(const TensorRule& rule, uint64_t layer) {
     if (rule.when != nullptr && !rule.when(context_, layer)) return absl::OkStatus();
     const std::string target = FilledName(rule.target, layer);
-    if (rule.optional && published_.Find(rule.source, layer) == nullptr) return absl::OkStatus();
+    if (rule.optional && published_->Find(rule.source, layer) == nullptr) return absl::OkStatus();
+    if (!rule.fused.empty() && published_->Find(rule.fused, layer) != nullptr &&
+        published_->Find(rule.source, layer) == nullptr) {
+      TensorRule fused = rule;
+      fused.source = rule.fused;
+      fused.op = rule.fused_op;
+      return MakeFusedExperts(fused, layer, target);
+    }
     switch (rule.op) {
       case TensorOp::kExperts:
         return MakeExperts(rule, layer, target);
+      case TensorOp::kStackedExperts:
       case TensorOp::kTransposedExperts:
       case TensorOp::kFusedExpertsFirst:
       case TensorOp::kFusedExpertsSecond:
@@ -282,14 +283,16 @@ class TensorMaker {
     const bool halves =
         rule.op == TensorOp::kFusedExpertsFirst || rule.op == TensorOp::kFusedExpertsSecond;
     const bool interleaved = rule.op == TensorOp::kEvenExperts || rule.op == TensorOp::kOddExperts;
+    const bool upright = halves || rule.op == TensorOp::kStackedExperts;  // outputs before inputs
     const uint64_t stored_rows = halves || interleaved ? 2 * rows : rows;
     SMELT_RETURN_IF_ERROR(ExpectShape(*tensor,
-                                      halves ? std::vector<uint64_t>{experts, stored_rows, columns}
-                                             : std::vector<uint64_t>{experts, columns, stored_rows},
+                                      upright
+                                          ? std::vector<uint64_t>{experts, stored_rows, columns}
+                                          : std::vector<uint64_t>{experts, columns, stored_rows},
                                       target, rule));
     Recipe recipe;
     for (uint64_t e = 0; e < experts; ++e)
-      recipe.leaves.push_back(RawLeaf{Expert(*tensor, e), columns, !halves});
+      recipe.leaves.push_back(RawLeaf{Expert(*tensor, e), columns, !upright});
     if (interleaved) {
       recipe.rows.push_back(
           SliceRows{rule.op == TensorOp::kOddExperts ? 1u : 0u, 2, experts * rows});
@@ -319,7 +322,7 @@ class TensorMaker {
   FamilyContext& context_;
   const Family& family_;
   const Container& container_;
-  PublishedTensors published_;
+  std::optional<PublishedTensors> published_;
   std::vector<RecipeTensor> made_;
 };
 

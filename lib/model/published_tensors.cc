@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ranges>
 
+#include "lib/base/nearest.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -15,6 +16,12 @@ constexpr std::string_view kBuffers[] = {".rotary_emb.inv_freq", ".attention.mas
 constexpr std::string_view kOtherParts[] = {
     "vision_tower.",   "multi_modal_projector.",   "vision_model.", "audio_tower.",
     "vision_encoder.", "vision_language_adapter.", "patch_merger.", "pre_mm_projector_norm."};
+// Heads that give a text a value: of policies trained beside them, of reward models.
+constexpr std::string_view kValueHeads[] = {
+    "v_head.",  "value_head.", "score.",   "reward_head.", "regression_head.", "critic_head.",
+    "rm_head.", "v_head1.",    "v_head2.", "scalar_head.", "value_model_head."};
+// Matrices of adapters that were not merged into the weights.
+constexpr std::string_view kAdapters[] = {".lora_", ".ia3_", ".vera_", ".hada_", ".lokr_", ".oft_"};
 
 std::string Filled(std::string_view pattern, char mark, uint64_t number) {
   const size_t at = pattern.find(mark);
@@ -22,17 +29,35 @@ std::string Filled(std::string_view pattern, char mark, uint64_t number) {
   return Cat(pattern.substr(0, at), number, pattern.substr(at + 1));
 }
 
-bool IsDropped(const FamilyContext& context, const std::string& name) {
+bool IsDropped(const FamilyContext& context, const RawTensor& tensor, std::string_view bare) {
+  const std::string name = Cat(".", tensor.name);
   const auto ends = [&name](std::string_view ending) { return name.ends_with(ending); };
   if (std::ranges::any_of(kBuffers, ends)) return true;
   if (std::ranges::any_of(context.family.dropped, ends)) return true;
-  return context.hyper.flag("tied") && IsHead(context.family, name);  // the embedding's values
+  return context.hyper.flag("tied") && IsHead(context.family, bare);  // the embedding's values
 }
 
-bool IsOfOtherPart(const std::string& name) {
-  return std::ranges::any_of(kOtherParts, [&](std::string_view part) {
-    return name.starts_with(part) || name.find(Cat(".", part)) != std::string::npos;
+bool HasComponent(std::string_view name, std::span<const std::string_view> components) {
+  return std::ranges::any_of(components, [&](std::string_view component) {
+    return name.starts_with(component) || name.find(Cat(".", component)) != std::string_view::npos;
   });
+}
+
+bool StartsAs(std::string_view name, std::span<const std::string_view> components) {
+  return std::ranges::any_of(
+      components, [&](std::string_view component) { return name.starts_with(component); });
+}
+
+absl::Status RefuseAdapter(const RawTensor& tensor) {
+  return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name),
+               " is a matrix of an adapter (LoRA or a relative) that was not merged into the "
+               "weights: merge it (peft: model.merge_and_unload()), save, and convert the result");
+}
+
+absl::Status RefuseTwice(const RawTensor& a, const RawTensor& b, std::string_view bare) {
+  return Error(ErrorCode::kInvalidInput, "tensors ", Escape(std::min(a.name, b.name)), " and ",
+               Escape(std::max(a.name, b.name)), " are both ", Escape(bare),
+               " under different prefixes: which one counts is not clear");
 }
 
 }  // namespace
@@ -48,57 +73,99 @@ bool IsHead(const Family& family, std::string_view name) {
 }
 
 absl::StatusOr<PublishedTensors> PublishedTensors::Make(const Family& family,
-                                                        const Container& container) {
-  bool has_body = false;
-  std::vector<std::string> names;
-  for (const RawTensor& tensor : container.tensors) {
-    std::string name = tensor.name;
-    const size_t at = name.find("language_model.");
-    if (at != std::string::npos && (at == 0 || name[at - 1] == '.'))
-      name.erase(at, std::string_view("language_model.").size());
-    if (!family.outer.empty() && name.starts_with(family.outer)) name.erase(0, family.outer.size());
-    has_body |= name.starts_with(family.body);
-    names.push_back(std::move(name));
-  }
-  PublishedTensors published;
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (!has_body && !IsHead(family, names[i])) names[i] = Cat(family.body, names[i]);
-    if (!published.index_.emplace(names[i], &container.tensors[i]).second) {
-      return Error(ErrorCode::kInvalidInput, "tensor ", Escape(names[i]),
-                   " is there twice under different prefixes");
-    }
-  }
+                                                        const Container& container,
+                                                        std::vector<std::string>& notes) {
+  PublishedTensors published(family, container);
+  SMELT_RETURN_IF_ERROR(published.Index(notes));
   return published;
 }
 
-const RawTensor* PublishedTensors::Find(std::string_view sources, uint64_t layer, uint64_t expert) {
-  while (true) {
-    const auto it = index_.find(FilledName(sources, layer, expert));
-    if (it != index_.end()) {
-      used_.insert(it->second);
-      return it->second;
+absl::Status PublishedTensors::Index(std::vector<std::string>& notes) {
+  std::vector<std::string_view> all;
+  for (const RawTensor& tensor : container_->tensors) all.push_back(tensor.name);
+  outermost_ = names_.OutermostWrappers(all);
+  struct Found {
+    const RawTensor* tensor;
+    BareName bare;
+  };
+  std::unordered_map<std::string, Found> found;
+  std::vector<Found> replaced;
+  std::string saved;
+  for (const RawTensor& tensor : container_->tensors) {
+    if (std::ranges::any_of(kAdapters, [&](std::string_view part) {
+          return tensor.name.find(part) != std::string::npos;
+        }))
+      return RefuseAdapter(tensor);
+    BareName bare = names_.Bare(tensor.name, outermost_);
+    if (!names_.IsWanted(bare.text)) continue;
+    if (bare.replaced) {
+      replaced.push_back({&tensor, std::move(bare)});
+      continue;
     }
-    const size_t bar = sources.find('|');
-    if (bar == std::string_view::npos) return nullptr;
-    sources.remove_prefix(bar + 1);
+    if (!bare.adapter.empty() && (saved.empty() || tensor.name < saved)) saved = tensor.name;
+    const auto [it, added] = found.try_emplace(bare.text, Found{&tensor, bare});
+    if (!added) return RefuseTwice(*it->second.tensor, tensor, bare.text);
   }
+  for (const Found& old : replaced) {
+    const auto it = found.find(old.bare.text);
+    if (it == found.end()) continue;  // what replaces it is not here: unknown, not used
+    if (it->second.bare.adapter.empty())
+      return RefuseTwice(*it->second.tensor, *old.tensor, old.bare.text);
+    used_.insert(old.tensor);
+  }
+  if (!saved.empty()) {
+    notes.push_back(Cat(Escape(saved), " (PEFT's trained copy of a module) is read in place of ",
+                        "the module's original values"));
+  }
+  for (auto& [bare, entry] : found) index_.emplace(bare, entry.tensor);
+  return absl::OkStatus();
+}
+
+const RawTensor* PublishedTensors::Find(std::string_view sources, uint64_t layer, uint64_t expert) {
+  const RawTensor* found = nullptr;
+  ForEachName(sources, [&](std::string_view source) {
+    if (found != nullptr) return;
+    const auto it = index_.find(names_.Bare(FilledName(source, layer, expert)).text);
+    if (it != index_.end()) found = it->second;
+  });
+  if (found != nullptr) used_.insert(found);
+  return found;
+}
+
+std::string PublishedTensors::Nearest(std::string_view name) const {
+  std::vector<std::string_view> unknown, all;
+  for (const RawTensor& tensor : container_->tensors) {
+    all.push_back(tensor.name);
+    if (!used_.contains(&tensor)) unknown.push_back(tensor.name);
+  }
+  const std::vector<std::string_view> nearest =
+      NearestNames(name, unknown.empty() ? all : unknown, 1);
+  return nearest.empty() ? "" : std::string(nearest[0]);
 }
 
 absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
   bool other_parts = false;
   const std::string* unknown = nullptr;  // the first in alphabetical order
-  for (const auto& [name, tensor] : index_) {
-    if (used_.contains(tensor) || IsDropped(context, name)) continue;
-    if (IsOfOtherPart(name)) {
+  const std::string* value_head = nullptr;
+  for (const RawTensor& tensor : container_->tensors) {
+    const std::string bare = names_.Bare(tensor.name, outermost_).text;
+    if (used_.contains(&tensor) || IsDropped(context, tensor, bare)) continue;
+    const std::string** const first = StartsAs(bare, kValueHeads) ? &value_head : &unknown;
+    if (HasComponent(tensor.name, kOtherParts)) {
       other_parts = true;
-    } else if (unknown == nullptr || tensor->name < *unknown) {
-      unknown = &tensor->name;
+    } else if (*first == nullptr || tensor.name < **first) {
+      *first = &tensor.name;
     }
   }
   if (unknown != nullptr) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(*unknown), " is not known to ",
                  context.family.names[0], " with ", context.hyper("layers"), " layers (",
                  context.config.name(), "): leaving it out would change the model");
+  }
+  if (value_head != nullptr) {
+    context.notes.push_back(Cat(Escape(*value_head),
+                                " belongs to a head that gives texts a value; it is left out, "
+                                "since it has no part in writing them"));
   }
   if (other_parts) {
     context.notes.push_back(

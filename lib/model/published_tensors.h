@@ -6,41 +6,53 @@
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
 #include "lib/model/family.h"
+#include "lib/model/published_names.h"
 
 namespace smelt {
 
 class PublishedTensors {
  public:
-  PublishedTensors() = default;
-  /// Names become the table's: without "language_model." and the family's outer prefix, with the
-  /// body's. `container` must outlive the result.
-  static absl::StatusOr<PublishedTensors> Make(const Family& family, const Container& container);
+  /// `family` and `container` must outlive the result. Fails where two tensors mean the same one,
+  /// and where the files hold an adapter's matrices. `notes` receives what was chosen.
+  static absl::StatusOr<PublishedTensors> Make(const Family& family, const Container& container,
+                                               std::vector<std::string>& notes);
 
   /// The first of "a|b" that is there, with layer ('*') and expert ('#') filled in; nullptr when
   /// none is. What was found counts as used.
   const RawTensor* Find(std::string_view sources, uint64_t layer = 0, uint64_t expert = 0);
   /// Another name of a tensor.
-  void AddName(std::string name, const RawTensor& tensor) {
-    index_.emplace(std::move(name), &tensor);
+  void AddName(std::string_view name, const RawTensor& tensor) {
+    index_.emplace(names_.Bare(name).text, &tensor);
   }
+  /// The stored name that is most like one that is missing, of those that no table has; empty
+  /// where all are known.
+  std::string Nearest(std::string_view name) const;
 
-  /// An error names a tensor that nobody used although it may matter; parts of other modalities are
-  /// noted in the context.
+  /// An error names a tensor that nobody used although it may matter; parts of other modalities and
+  /// heads that give values instead of texts are noted in the context.
   absl::Status CheckAllUsed(FamilyContext& context) const;
 
  private:
-  std::unordered_map<std::string, const RawTensor*> index_;
+  PublishedTensors(const Family& family, const Container& container)
+      : names_(family), container_(&container) {}
+  absl::Status Index(std::vector<std::string>& notes);
+
+  PublishedNames names_;
+  const Container* container_;
+  size_t outermost_ = 0;  ///< leading components of all names that are wrappers
+  std::unordered_map<std::string, const RawTensor*> index_;  ///< by bare name
   std::unordered_set<const RawTensor*> used_;
 };
 
 /// The first name of "a|b" with layer and expert filled in.
 std::string FilledName(std::string_view sources, uint64_t layer, uint64_t expert = 0);
 
-/// True for the names of the family's output matrix.
+/// True for the names of the family's output matrix, whatever is wrapped around them.
 bool IsHead(const Family& family, std::string_view name);
 
 }  // namespace smelt

@@ -48,22 +48,6 @@ void CopyElements(const std::byte* in, uint64_t step, uint64_t n, uint64_t size,
   for (uint64_t i = 0; i < n; ++i) std::memcpy(out + i * size, in + i * step, size);
 }
 
-absl::StatusOr<bool> StoredAlike(const RawTensor& a, const RawTensor& b) {
-  if (a.dtype != b.dtype || a.shape != b.shape) return false;
-  if (a.storage == b.storage && a.offset == b.offset && a.strides == b.strides) return true;
-  if (!a.contiguous() || !b.contiguous()) return false;
-  constexpr uint64_t kPiece = 1 << 20;
-  std::vector<std::byte> of_a(kPiece), of_b(kPiece);
-  const uint64_t bytes = a.elements() * BitsOf(a.dtype) / 8;
-  for (uint64_t at = 0; at < bytes; at += kPiece) {
-    const uint64_t n = std::min(kPiece, bytes - at);
-    SMELT_RETURN_IF_ERROR(a.storage->ReadAt(a.offset + at, std::span(of_a).first(n)));
-    SMELT_RETURN_IF_ERROR(b.storage->ReadAt(b.offset + at, std::span(of_b).first(n)));
-    if (std::memcmp(of_a.data(), of_b.data(), n) != 0) return false;
-  }
-  return true;
-}
-
 std::optional<uint64_t> FirstNotFinite(const float* values, uint64_t n) {
   constexpr uint64_t kBlock = 1024;
   for (uint64_t begin = 0; begin < n; begin += kBlock) {

@@ -17,10 +17,6 @@ void DecodeElements(RawType type, const std::byte* in, uint64_t step, uint64_t n
 /// `n` elements of `size` bytes, `step` bytes apart, laid together.
 void CopyElements(const std::byte* in, uint64_t step, uint64_t n, uint64_t size, std::byte* out);
 
-/// Both have the same type, shape and bytes. Reads them unless they lie in the same place; tensors
-/// with gaps elsewhere count as different.
-absl::StatusOr<bool> StoredAlike(const RawTensor& a, const RawTensor& b);
-
 /// Index of the first NaN or infinity.
 std::optional<uint64_t> FirstNotFinite(const float* values, uint64_t n);
 

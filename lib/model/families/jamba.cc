@@ -129,14 +129,19 @@ constexpr TensorRule kTensors[] = {
     If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.feed_forward.router.weight",
                   "experts", "width"}),
     If(IsSparse,
-       {"blk.*.ffn_gate_exps.weight", "model.layers.*.feed_forward.experts.#.gate_proj.weight",
-        "ffn", "width", TensorOp::kExperts}),
+       OrFused(
+           {"blk.*.ffn_gate_exps.weight", "model.layers.*.feed_forward.experts.#.gate_proj.weight",
+            "ffn", "width", TensorOp::kExperts},
+           "model.layers.*.feed_forward.experts.gate_up_proj", TensorOp::kFusedExpertsFirst)),
     If(IsSparse,
-       {"blk.*.ffn_up_exps.weight", "model.layers.*.feed_forward.experts.#.up_proj.weight", "ffn",
-        "width", TensorOp::kExperts}),
+       OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.feed_forward.experts.#.up_proj.weight",
+                "ffn", "width", TensorOp::kExperts},
+               "model.layers.*.feed_forward.experts.gate_up_proj", TensorOp::kFusedExpertsSecond)),
     If(IsSparse,
-       {"blk.*.ffn_down_exps.weight", "model.layers.*.feed_forward.experts.#.down_proj.weight",
-        "width", "ffn", TensorOp::kExperts}),
+       OrFused(
+           {"blk.*.ffn_down_exps.weight", "model.layers.*.feed_forward.experts.#.down_proj.weight",
+            "width", "ffn", TensorOp::kExperts},
+           "model.layers.*.feed_forward.experts.down_proj", TensorOp::kStackedExperts)),
 };
 
 absl::Status Derive(FamilyContext& context) {

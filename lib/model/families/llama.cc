@@ -69,14 +69,18 @@ constexpr auto kDense = Table<TensorRule>(
 constexpr auto kSparse = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors("", "", TensorOp::kRotaryQ, TensorOp::kRotaryK),
     kFfnNorm,
-    TensorRule{"blk.*.ffn_gate_inp.weight", "model.layers.*.block_sparse_moe.gate.weight",
+    TensorRule{"blk.*.ffn_gate_inp.weight",
+               "model.layers.*.block_sparse_moe.gate.weight|model.layers.*.mlp.gate.weight",
                "experts", "width"},
-    TensorRule{"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight",
-               "ffn", "width", TensorOp::kExperts},
-    TensorRule{"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight",
-               "width", "ffn", TensorOp::kExperts},
-    TensorRule{"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight",
-               "ffn", "width", TensorOp::kExperts});
+    OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight",
+             "ffn", "width", TensorOp::kExperts},
+            "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsFirst),
+    OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight",
+             "width", "ffn", TensorOp::kExperts},
+            "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts),
+    OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight",
+             "ffn", "width", TensorOp::kExperts},
+            "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsSecond));
 
 }  // namespace
 

@@ -107,12 +107,17 @@ constexpr auto kQwen3Keys = Table<KeyRule>(
 constexpr std::array<TensorRule, 4> kExperts = {{
     If(IsSparse,
        {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", "experts", "width"}),
-    If(IsSparse, {"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
-                  "expert_ffn", "width", TensorOp::kExperts}),
-    If(IsSparse, {"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
-                  "expert_ffn", "width", TensorOp::kExperts}),
-    If(IsSparse, {"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
-                  "width", "expert_ffn", TensorOp::kExperts}),
+    If(IsSparse,
+       OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
+                "expert_ffn", "width", TensorOp::kExperts},
+               "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsFirst)),
+    If(IsSparse, OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
+                          "expert_ffn", "width", TensorOp::kExperts},
+                         "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsSecond)),
+    If(IsSparse,
+       OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
+                "width", "expert_ffn", TensorOp::kExperts},
+               "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts)),
 }};
 constexpr std::array<TensorRule, 4> kSharedExpert = {{
     If(IsSparse, {"blk.*.ffn_gate_shexp.weight",

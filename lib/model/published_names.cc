@@ -1,0 +1,120 @@
+#include "lib/model/published_names.h"
+
+#include <algorithm>
+
+#include "lib/base/cat.h"
+
+namespace smelt {
+namespace {
+
+// Components of a path that say who holds a module, not which it is.
+constexpr std::string_view kWrappers[] = {
+    "_orig_mod",                   // torch.compile
+    "_orig_module",                // torch.compile of a single module, Intel's extension
+    "module",                      // DataParallel, DistributedDataParallel, DeepSpeed
+    "_fsdp_wrapped_module",        // FullyShardedDataParallel
+    "_checkpoint_wrapped_module",  // activation checkpointing
+    "_forward_module",             // Lightning's Fabric
+    "base_model",                  // PEFT
+    "base_layer",                  // a layer that PEFT has given an adapter
+    "pretrained_model",            // TRL
+    "language_model",              // the text part of a multimodal model
+    "model",                       // most classes; doubled by whoever wraps one
+};
+
+constexpr std::string_view kSaved = "modules_to_save", kOriginal = "original_module";
+
+std::vector<std::string_view> Components(std::string_view name) {
+  std::vector<std::string_view> components;
+  while (true) {
+    const size_t dot = name.find('.');
+    components.push_back(name.substr(0, dot));
+    if (dot == std::string_view::npos) return components;
+    name.remove_prefix(dot + 1);
+  }
+}
+
+bool IsNumber(std::string_view component) {
+  return !component.empty() && component.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// Layers and experts, numbers or marks, as '*'.
+std::string WithoutNumbers(std::string_view bare) {
+  std::string text;
+  for (std::string_view component : Components(bare)) {
+    const bool number = component == "#" || IsNumber(component);
+    text += Cat(text.empty() ? "" : ".", number ? "*" : component);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string BiasOf(std::string_view name) {
+  return Cat(name.substr(0, name.rfind(".weight")), ".bias");
+}
+
+PublishedNames::PublishedNames(const Family& family) {
+  for (std::string_view prefix : {family.body, family.outer}) {
+    for (std::string_view component : Components(prefix)) {
+      if (!component.empty()) own_.push_back(component);
+    }
+  }
+  for (const TensorRule& rule : family.tensors) {
+    Want(rule.source);
+    if (!rule.fused.empty()) Want(rule.fused);
+    if (rule.bias.empty()) continue;
+    ForEachName(rule.source, [&](std::string_view name) { Want(BiasOf(name)); });
+  }
+  Want(family.head);
+}
+
+void PublishedNames::Want(std::string_view sources) {
+  ForEachName(sources,
+              [&](std::string_view name) { wanted_.insert(WithoutNumbers(Bare(name).text)); });
+}
+
+bool PublishedNames::IsWrapper(std::string_view component) const {
+  return std::ranges::find(kWrappers, component) != std::end(kWrappers) ||
+         std::ranges::find(own_, component) != own_.end();
+}
+
+BareName PublishedNames::Bare(std::string_view name, size_t outermost) const {
+  BareName bare;
+  const std::vector<std::string_view> components = Components(name);
+  for (size_t i = outermost; i < components.size(); ++i) {
+    if (components[i] == kSaved && i + 1 < components.size()) {
+      bare.adapter = components[++i];
+    } else if (components[i] == kOriginal) {
+      bare.replaced = true;
+    } else if (!IsWrapper(components[i])) {
+      bare.text += Cat(bare.text.empty() ? "" : ".", components[i]);
+    }
+  }
+  return bare;
+}
+
+bool PublishedNames::IsWanted(std::string_view bare) const {
+  return wanted_.contains(WithoutNumbers(bare));
+}
+
+size_t PublishedNames::OutermostWrappers(const std::vector<std::string_view>& names) const {
+  if (names.empty()) return 0;
+  const std::vector<std::string_view> first = Components(names[0]);
+  size_t common = first.size() - 1;
+  for (std::string_view name : names) {
+    if (IsWanted(Bare(name).text)) return 0;
+    const std::vector<std::string_view> other = Components(name);
+    const auto end = first.begin() + static_cast<std::ptrdiff_t>(common);
+    common = static_cast<size_t>(
+        std::mismatch(first.begin(), end, other.begin(), other.end()).first - first.begin());
+  }
+  for (size_t outermost = 1; outermost <= common; ++outermost) {
+    const bool any = std::ranges::any_of(
+        names, [&](std::string_view name) { return IsWanted(Bare(name, outermost).text); });
+    if (any) return outermost;
+  }
+  return 0;
+}
+
+}  // namespace smelt

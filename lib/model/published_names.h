@@ -1,0 +1,60 @@
+// Names of published tensors as paths: what training and serving programs wrap around a model is
+// taken away, so that a name says which matrix it is and nothing else.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "lib/model/family.h"
+
+namespace smelt {
+
+/// What becomes of a name without its wrappers.
+struct BareName {
+  std::string text;       ///< "layers.0.mlp.up_proj.weight"
+  std::string adapter;    ///< of PEFT's modules_to_save.ADAPTER: the trained copy; else empty
+  bool replaced = false;  ///< of PEFT's original_module: what modules_to_save replaces
+};
+
+/// The names that a family's tables have, and which names of files mean the same.
+class PublishedNames {
+ public:
+  explicit PublishedNames(const Family& family);
+
+  /// Without the components that wrap a model: those of torch.compile, DataParallel, FSDP, PEFT,
+  /// the parts of a multimodal model, and the family's own prefixes ("model.", "transformer.").
+  /// `outermost`: leading components that are wrappers too.
+  BareName Bare(std::string_view name, size_t outermost = 0) const;
+
+  /// Whether the tables have it; `bare` is without wrappers, layers and experts are numbers.
+  bool IsWanted(std::string_view bare) const;
+
+  /// The number of leading components that all names have in common and that must be an unknown
+  /// wrapper's: without them names are wanted, with them none is.
+  size_t OutermostWrappers(const std::vector<std::string_view>& names) const;
+
+ private:
+  bool IsWrapper(std::string_view component) const;
+  void Want(std::string_view sources);
+
+  std::vector<std::string_view> own_;       ///< components of the family's prefixes
+  std::unordered_set<std::string> wanted_;  ///< bare, with '*' for numbers
+};
+
+/// Calls `use(name)` for each of "a|b".
+template <typename Use>
+void ForEachName(std::string_view names, const Use& use) {
+  while (true) {
+    const size_t bar = names.find('|');
+    use(names.substr(0, bar));
+    if (bar == std::string_view::npos) return;
+    names.remove_prefix(bar + 1);
+  }
+}
+
+/// The name of a weight's bias.
+std::string BiasOf(std::string_view name);
+
+}  // namespace smelt
