@@ -66,6 +66,7 @@ int Main(std::vector<std::string> words) {
   AddImport(app, invocation);
   AddInspect(app, invocation);
   AddTokenize(app, invocation);
+  AddFamilies(app, invocation);
   if (words.empty()) words.push_back("--help");
   CommandLine line = LookThrough(app, words);
   if (!line.mistake.empty()) {

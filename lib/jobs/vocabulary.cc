@@ -15,6 +15,7 @@
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
+#include "lib/model/choose_family.h"
 #include "lib/model/config.h"
 #include "lib/model/family.h"
 #include "lib/model/general.h"
@@ -43,13 +44,8 @@ absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
   if (!fs::is_regular_file(path, error)) return out;
   SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
   SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
-  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, whole.Texts("architectures"));
-  for (const std::string& name : names) {
-    const Family* family = FindFamily(name);
-    if (family == nullptr) continue;
-    out.architecture = family->architecture.name;
-    break;
-  }
+  if (const absl::StatusOr<const Family*> family = ChooseFamily(whole); family.ok())
+    out.architecture = (*family)->architecture.name;
   Config config = whole;
   if (whole.Has("text_config")) {
     SMELT_ASSIGN_OR_RETURN(config, whole.Nested("text_config"));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/status.h"
+#include "lib/model/quantized.h"
 
 namespace smelt {
 namespace {
@@ -102,16 +103,9 @@ constexpr std::string_view kHarmless[] = {"architectures",
                                           "experts_per_token",
                                           "initial_context_length",
                                           "quantization_config",
+                                          "quantization",
+                                          "compression_config",
                                           "n_embd"};
-
-absl::Status CheckQuantization(const Config& config) {
-  const JsonValue* quantization = config.Find("quantization_config");
-  if (quantization == nullptr) return absl::OkStatus();
-  const JsonValue* method = quantization->FindNonNull("quant_method");
-  return Error(ErrorCode::kUnsupported, config.name(), ": quantization_config says ",
-               Escape(method == nullptr ? quantization->ToText() : method->ToText(), 60),
-               ": already quantized sources are not supported; use the unquantized model");
-}
 
 /// Keys of neither table, of a configuration and of what it is inside of.
 std::string UnknownKeys(const Config& config) {
@@ -145,21 +139,21 @@ absl::StatusOr<Config> TextPart(const Family& family, const Config& whole) {
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
                                         const Container& container, uint64_t vocabulary_size,
                                         const SlicedTensors* sliced) {
-  SMELT_RETURN_IF_ERROR(CheckQuantization(config));
-  if (config.Outer() != nullptr) SMELT_RETURN_IF_ERROR(CheckQuantization(*config.Outer()));
+  DescribedModel model;
+  SMELT_RETURN_IF_ERROR(CheckNotQuantized(config, container, model.notes));
   SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container));
   context.sliced = sliced;
   if (vocabulary_size != 0 && family.rows_by_vocabulary) {
     context.hyper.Set("vocabulary_rows", static_cast<double>(vocabulary_size));
   }
-  DescribedModel model;
   SMELT_RETURN_IF_ERROR(WriteKeys(context, model.keys));
   SMELT_ASSIGN_OR_RETURN(model.tensors, MakeTensors(context, container));
   for (const RecipeTensor& tensor : model.tensors) {
     if (tensor.name == "token_embd.weight") model.vocabulary_rows = tensor.shape.ne[1];
   }
 
-  model.notes = std::move(context.notes);
+  model.notes.insert(model.notes.end(), context.notes.begin(), context.notes.end());
+  model.warnings = std::move(context.warnings);
   if (!context.differences.empty()) {
     std::string note = "llama.cpp computes something else for this model: it ";
     for (size_t i = 0; i < context.differences.size(); ++i)

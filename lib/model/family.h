@@ -88,7 +88,7 @@ struct FamilyContext {
   Metadata extra;                 ///< keys of hooks, written after the table's
   std::vector<RecipeTensor> generated;   ///< tensors of hooks
   std::vector<std::string> differences;  ///< what llama.cpp does differently, half a sentence each
-  std::vector<std::string> notes;
+  std::vector<std::string> notes, warnings;
   const Container* container =
       nullptr;  ///< what the files hold: where a layout's rest follows from shapes
   const SlicedTensors* sliced = nullptr;  ///< may be null
@@ -215,7 +215,7 @@ const Family& VendorFamily(const Config& params, bool meta);
 struct DescribedModel {
   Metadata keys;  ///< in file order; general.file_type among them with value 0
   std::vector<RecipeTensor> tensors;
-  std::vector<std::string> notes;
+  std::vector<std::string> notes, warnings;
   uint64_t vocabulary_rows = 0;
 };
 

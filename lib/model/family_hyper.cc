@@ -212,7 +212,7 @@ double Hyper::real(std::string_view name) const {
 
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
                                         const Container& container) {
-  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
   context.container = &container;
   context.hyper.Set("always", 1);  // biases that every model has
   context.hyper.Set("one", 1);

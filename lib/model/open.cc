@@ -6,6 +6,8 @@
 #include "formats/safetensors.h"
 #include "formats/weights_directory.h"
 #include "lib/base/status.h"
+#include "lib/model/adapter.h"
+#include "lib/model/choose_family.h"
 #include "lib/model/family.h"
 #include "lib/model/general.h"
 #include "lib/model/gguf_source.h"
@@ -41,6 +43,7 @@ class DirectoryReader {
       : path_(std::move(path)), options_(options) {}
 
   absl::StatusOr<OpenedModel> Read() {
+    SMELT_RETURN_IF_ERROR(CheckNoAdapter(path_, opened_.notes));
     if (IsVendorLayout()) return ReadVendor();
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("config.json"));
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
@@ -94,6 +97,7 @@ class DirectoryReader {
     SMELT_RETURN_IF_ERROR(WriteMetadata(family, config, model, metadata));
     opened_.notes.insert(opened_.notes.begin(), model.notes.begin(), model.notes.end());
     opened_.notes.insert(opened_.notes.begin(), container.notes.begin(), container.notes.end());
+    opened_.warnings.insert(opened_.warnings.begin(), model.warnings.begin(), model.warnings.end());
     opened_.warnings.insert(opened_.warnings.begin(), container.warnings.begin(),
                             container.warnings.end());
     SMELT_ASSIGN_OR_RETURN(opened_.source,
@@ -111,17 +115,6 @@ class DirectoryReader {
     SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(File(name), kConfigLimit));
     texts_ += text;
     return text;
-  }
-
-  static absl::StatusOr<const Family*> ChooseFamily(const Config& config) {
-    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, config.Texts("architectures"));
-    if (names.empty())
-      return config.Bad("architectures", "is missing: nothing says what this model is");
-    for (const std::string& name : names) {
-      if (const Family* family = FindFamily(name)) return family;
-    }
-    return Error(ErrorCode::kUnsupported, config.name(), ": architecture ", Escape(names[0]),
-                 " is not supported");
   }
 
   absl::Status OpenTokenizer(const Config& config) {

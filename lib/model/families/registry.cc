@@ -1,4 +1,5 @@
 // Every family and architecture by name. Adding one adds a line here.
+#include "lib/model/choose_family.h"
 #include "lib/model/families/families.h"
 
 namespace smelt {
@@ -27,6 +28,8 @@ const Architecture* FindArchitecture(std::string_view name) {
   }
   return nullptr;
 }
+
+std::span<const Family* const> KnownFamilies() { return kFamilies; }
 
 const Family* FindFamily(std::string_view architecture_name) {
   for (const Family* family : kFamilies) {

@@ -1,0 +1,70 @@
+#include "lib/model/adapter.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "formats/weights_directory.h"
+#include "lib/base/json.h"
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+
+namespace smelt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kConfig = "adapter_config.json";
+constexpr std::string_view kWeights[] = {"adapter_model.safetensors", "adapter_model.bin",
+                                         "adapters.safetensors", "adapters.npz"};
+constexpr uint64_t kLimit = 16 << 20;
+
+/// The first of the members that is a text: PEFT's name and MLX's.
+std::string Text(const JsonValue& config, std::initializer_list<std::string_view> names) {
+  for (std::string_view name : names) {
+    const JsonValue* value = config.FindNonNull(name);
+    if (value != nullptr && value->as_string() != nullptr && !value->as_string()->empty())
+      return *value->as_string();
+  }
+  return "";
+}
+
+std::string KindOf(const std::string& type) {
+  std::string upper = type;
+  std::ranges::transform(upper, upper.begin(),
+                         [](char c) { return c >= 'a' && c <= 'z' ? char(c - 'a' + 'A') : c; });
+  if (upper.empty() || upper == "LORA") return "LoRA";
+  return upper == "DORA" ? "LoRA (DoRA)" : Escape(type, 40);
+}
+
+}  // namespace
+
+absl::Status CheckNoAdapter(const std::string& folder, std::vector<std::string>& notes) {
+  const auto exists = [&](std::string_view name) {
+    std::error_code error;
+    return fs::exists(fs::path(folder) / name, error);
+  };
+  const auto* const weights = std::ranges::find_if(kWeights, exists);
+  if (weights == std::end(kWeights) && !exists(kConfig)) return absl::OkStatus();
+
+  std::string kind = "LoRA", base;
+  if (exists(kConfig)) {
+    SMELT_ASSIGN_OR_RETURN(const std::string text,
+                           ReadTextFile((fs::path(folder) / kConfig).string(), kLimit));
+    SMELT_ASSIGN_OR_RETURN(const JsonValue config,
+                           ParseJsonValue(text, kConfig, {.allow_nan = true}));
+    kind = KindOf(Text(config, {"peft_type", "fine_tune_type"}));
+    base = Text(config, {"base_model_name_or_path", "model"});
+  }
+  const absl::StatusOr<WeightsForm> form = FindWeights(folder);
+  if (form.ok() && !form->files.empty() && !form->files[0].starts_with("adapter")) {
+    notes.push_back(Cat("a ", kind, " adapter lies beside the weights; it is not applied: ",
+                        Escape(form->files[0], 60), " is read as it is"));
+    return absl::OkStatus();
+  }
+  return Error(ErrorCode::kUnsupported, Escape(folder), " holds a ", kind, " adapter",
+               base.empty() ? std::string() : Cat(" of ", Escape(base, 120)),
+               ", no whole model: merge it into its base (peft: load the base, then "
+               "PeftModel.from_pretrained and merge_and_unload), save that and convert it");
+}
+
+}  // namespace smelt

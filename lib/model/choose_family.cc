@@ -1,0 +1,50 @@
+#include "lib/model/choose_family.h"
+
+#include "lib/base/nearest.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr size_t kShown = 3;  // nearest names in a message
+
+absl::Status Unknown(const Config& config, std::string_view what, std::string_view name,
+                     std::span<const std::string_view> known) {
+  std::string nearest;
+  for (std::string_view one : NearestNames(name, known, kShown))
+    nearest += Cat(nearest.empty() ? "" : ", ", one);
+  return Error(ErrorCode::kUnsupported, config.name(), ": ", what, " ", Escape(name, 80),
+               " is not supported; the nearest that are: ", nearest,
+               "; `smelt families` lists all");
+}
+
+absl::StatusOr<const Family*> ByModelType(const Config& config) {
+  SMELT_ASSIGN_OR_RETURN(const auto type, config.Text("model_type"));
+  if (!type) {
+    return config.Bad("architectures",
+                      "is missing, and so is model_type: nothing says what this model is; add its "
+                      "class, as `smelt families` lists them");
+  }
+  std::vector<std::string_view> known;
+  for (const Family* family : KnownFamilies()) {
+    if (family->model_type == *type) return family;
+    known.push_back(family->model_type);
+  }
+  return Unknown(config, "model_type", *type, known);
+}
+
+}  // namespace
+
+absl::StatusOr<const Family*> ChooseFamily(const Config& config) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, config.Texts("architectures"));
+  if (names.empty()) return ByModelType(config);
+  for (const std::string& name : names) {
+    if (const Family* family = FindFamily(name)) return family;
+  }
+  std::vector<std::string_view> known;
+  for (const Family* family : KnownFamilies())
+    known.insert(known.end(), family->names.begin(), family->names.end());
+  return Unknown(config, "architecture", names[0], known);
+}
+
+}  // namespace smelt
