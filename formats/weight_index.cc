@@ -46,9 +46,8 @@ class IndexReader : public JsonHandler {
     return Value("a number");
   }
   absl::Status Double(double value, std::string_view) override {
-    if (InTotalSize() && value >= 0 && value < 0x1p63) {
-      index_.total_size = static_cast<uint64_t>(value);
-    }
+    if (const auto whole = CheckedInteger<uint64_t>(value); InTotalSize() && whole)
+      index_.total_size = *whole;
     return Value("a number");
   }
   absl::Status String(std::string&& value) override {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "lib/base/checked.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -22,9 +23,8 @@ std::vector<std::string> Split(std::string_view names) {
 std::optional<int64_t> WholeNumber(const JsonValue& value) {
   if (const auto number = value.as_int()) return number;
   const std::optional<double> real = value.as_double();
-  if (!real || value.is_int() || std::abs(*real) > 9e15 || std::floor(*real) != *real)
-    return std::nullopt;
-  return static_cast<int64_t>(*real);
+  if (!real || value.is_int()) return std::nullopt;  // an integer that does not fit
+  return CheckedInteger<int64_t>(*real);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "lib/base/checked.h"
 #include "lib/base/metadata.h"
 #include "lib/model/architecture.h"
 #include "lib/model/config.h"
@@ -59,7 +60,10 @@ class Hyper {
   void Remove(std::string_view name) { values_.erase(std::string(name)); }
   bool Has(std::string_view name) const { return values_.contains(name); }
   double real(std::string_view name) const;
-  uint64_t operator()(std::string_view name) const { return static_cast<uint64_t>(real(name)); }
+  /// 0 where it is absent, or no count.
+  uint64_t operator()(std::string_view name) const {
+    return CheckedInteger<uint64_t>(real(name)).value_or(0);
+  }
   bool flag(std::string_view name) const { return Has(name) && real(name) != 0; }
 
  private:

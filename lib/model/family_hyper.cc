@@ -31,8 +31,8 @@ absl::Status ReadRule(const HyperRule& rule, FamilyContext& context) {
   std::optional<double> value;
   if (rule.kind == HyperKind::kCount) {
     SMELT_ASSIGN_OR_RETURN(const auto count,
-                           config.Count(rule.config, static_cast<uint64_t>(rule.low),
-                                        static_cast<uint64_t>(rule.high)));
+                           config.Count(rule.config, CheckedInteger<uint64_t>(rule.low).value_or(0),
+                                        CheckedInteger<uint64_t>(rule.high).value_or(0)));
     if (count) value = static_cast<double>(*count);
   } else if (rule.kind == HyperKind::kReal) {
     SMELT_ASSIGN_OR_RETURN(value, config.Real(rule.config));
@@ -134,13 +134,14 @@ absl::Status ReadRope(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(context.rope,
                          ReadRopeConfigs(context.config, context.family.rope, h.real("context")));
   if (!context.rope.note.empty()) context.notes.push_back(context.rope.note);
+  if (!context.rope.warning.empty()) context.warnings.push_back(context.rope.warning);
   if (context.rope.full.partial != 1 && !context.family.partial_rotary) {
     return context.config.Bad(
         "partial_rotary_factor",
         Cat("is ", context.rope.full.partial, ", but this family rotates whole heads"));
   }
   const double dims = std::floor(static_cast<double>(h("head_dim")) * context.rope.full.partial);
-  if (dims < 2 || static_cast<uint64_t>(dims) % 2 != 0) {
+  if (dims < 2 || CheckedInteger<uint64_t>(dims / 2) == std::nullopt) {
     return context.config.Bad("head_dim",
                               Cat("gives ", dims, " rotary dimensions, expected an even number"));
   }

@@ -1,6 +1,7 @@
 // From hyperparameters to GGUF keys.
 #include <algorithm>
 
+#include "lib/base/checked.h"
 #include "lib/base/status.h"
 #include "lib/model/family.h"
 #include "lib/model/rope.h"
@@ -49,7 +50,7 @@ class KeyWriter {
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
       } else if (context_.hyper.Has(rule.hyper)) {
-        WriteNumber(rule);
+        SMELT_RETURN_IF_ERROR(WriteNumber(rule));
       }
     }
     NoteHeadSize();
@@ -63,15 +64,30 @@ class KeyWriter {
     out_.Set(Cat(prefix_, suffix), std::move(value));
   }
 
-  void WriteNumber(const KeyRule& rule) {
+  absl::Status WriteNumber(const KeyRule& rule) {
     const double value = context_.hyper.real(rule.hyper);
-    if (rule.type == ValueType::kF32) {
-      Set(rule.key, static_cast<float>(value));
-    } else if (rule.type == ValueType::kBool) {
+    const std::optional<float> real = CheckedFloat(value);
+    const std::optional<uint32_t> count = CheckedInteger<uint32_t>(value);
+    if (rule.type == ValueType::kBool) {
       Set(rule.key, value != 0);
+    } else if (rule.type == ValueType::kF32 && real) {
+      Set(rule.key, *real);
+    } else if (rule.type == ValueType::kU32 && count) {
+      Set(rule.key, *count);
     } else {
-      Set(rule.key, static_cast<uint32_t>(value));
+      return Error(ErrorCode::kUnsupported, context_.config.name(), ": ", ConfigKeyOf(rule.hyper),
+                   " gives ", value, ", which the GGUF key ", prefix_, rule.key, " cannot hold (",
+                   rule.type == ValueType::kF32 ? "an f32" : "an integer up to 4294967295", ")");
     }
+    return absl::OkStatus();
+  }
+
+  /// What the configuration calls a hyperparameter; ours where it is computed.
+  std::string ConfigKeyOf(std::string_view hyper) const {
+    for (const HyperRule& rule : family_.hypers) {
+      if (rule.name == hyper) return context_.config.KeyOf(rule.config);
+    }
+    return std::string(hyper);
   }
 
   /// Architectures whose keys name a head size only where config.json does have llama.cpp compute
@@ -165,7 +181,8 @@ class KeyWriter {
   void WriteYarn(const RopeConfig& rope) {
     Set("rope.scaling.type", "yarn");
     Set("rope.scaling.factor", static_cast<float>(rope.factor));
-    Set("rope.scaling.original_context_length", static_cast<uint32_t>(rope.original_context));
+    Set("rope.scaling.original_context_length",
+        CheckedInteger<uint32_t>(rope.original_context).value_or(0));
     if (rope.attention_factor) {
       // llama.cpp multiplies YaRN's own magnitude by attn_factor.
       Set("rope.scaling.yarn_attn_factor", static_cast<float>(*rope.attention_factor));
@@ -198,7 +215,8 @@ class KeyWriter {
   absl::Status WriteLongRope(const RopeConfig& rope) {
     Set("rope.scaling.type", "longrope");
     Set("rope.scaling.attn_factor", static_cast<float>(*rope.attention_factor));
-    Set("rope.scaling.original_context_length", static_cast<uint32_t>(rope.original_context));
+    Set("rope.scaling.original_context_length",
+        CheckedInteger<uint32_t>(rope.original_context).value_or(0));
     if (family_.architecture.name == "llama") return AddLongRopeFactors(context_);
     SMELT_RETURN_IF_ERROR(CheckLongRopeFactors(context_));
     const auto floats = [](const std::vector<double>& values) {

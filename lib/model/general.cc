@@ -1,11 +1,11 @@
 #include "lib/model/general.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <span>
 
 #include "lib/base/cat.h"
+#include "lib/base/checked.h"
 
 namespace smelt {
 namespace {
@@ -82,10 +82,12 @@ class GeneralWriter {
       const auto number = value->as_double();
       if (hint.type == ValueType::kString && value->as_string() != nullptr) {
         SetText(Cat("sampling.", hint.key), *value->as_string());
-      } else if (hint.type == ValueType::kF32 && number && std::isfinite(*number)) {
-        out_.Set(key, static_cast<float>(*number));
-      } else if (hint.type == ValueType::kI32 && number && std::abs(*number) < 2e9) {
-        out_.Set(key, static_cast<int32_t>(*number));
+      } else if (const auto real = number ? CheckedFloat(*number) : std::nullopt;
+                 hint.type == ValueType::kF32 && real) {
+        out_.Set(key, *real);
+      } else if (const auto whole = number ? CheckedInteger<int32_t>(*number) : std::nullopt;
+                 hint.type == ValueType::kI32 && whole) {
+        out_.Set(key, *whole);
       } else {
         warnings_.push_back(Cat("generation_config.json: ", hint.config,
                                 " has an unexpected value and is left out"));

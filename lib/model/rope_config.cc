@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "lib/base/checked.h"
 #include "lib/base/status.h"
 #include "lib/model/rope.h"
 
@@ -32,7 +33,7 @@ class RopeReader {
         defaults_(defaults),
         context_(context) {}
 
-  absl::StatusOr<RopeConfig> Read() {
+  absl::StatusOr<RopeConfig> Read(std::string& warning) {
     RopeConfig rope;
     SMELT_RETURN_IF_ERROR(ReadType(rope));
     SMELT_RETURN_IF_ERROR(ReadTheta(rope));
@@ -42,10 +43,29 @@ class RopeReader {
         return dictionary_.Bad(key, "is not known here: ignoring it could change the result");
       }
     }
+    if (warning.empty()) warning = WithoutEffect();
     return rope;
   }
 
  private:
+  /// A sentence about keys that say something which the type does not ask for; or nothing.
+  std::string WithoutEffect() const {
+    std::string keys;
+    for (const std::string& key : dictionary_.Unread()) {
+      const JsonValue* value = dictionary_.value().FindNonNull(key);
+      const bool scales = value != nullptr && key != "finetuned" && value->as_double() != 1.0 &&
+                          key != "original_max_position_embeddings";
+      if (scales) keys += Cat(keys.empty() ? "" : ", ", key);
+    }
+    if (keys.empty()) return "";
+    const JsonValue* type = dictionary_.Find("rope_type|type");
+    return Cat(dictionary_.name(), " has ",
+               type == nullptr ? std::string("no rope_type")
+                               : Cat("rope_type ", Escape(type->ToText(), 40)),
+               ", so that ", keys, " has no effect, here as in transformers",
+               type == nullptr ? "; add the rope_type if the model was trained with it" : "");
+  }
+
   absl::Status ReadType(RopeConfig& rope) {
     SMELT_ASSIGN_OR_RETURN(const auto text, dictionary_.Text("rope_type|type"));
     const std::string type = text.value_or("default");
@@ -101,8 +121,8 @@ class RopeReader {
   absl::Status Positive(std::string_view key, double& value) {
     SMELT_ASSIGN_OR_RETURN(const auto number, dictionary_.Real(key));
     if (!number) return dictionary_.Bad(key, "is missing");
-    if (*number <= 0)
-      return dictionary_.Bad(key, Cat("is ", *number, ", expected a positive number"));
+    if (CheckedFloat(*number).value_or(0) <= 0)  // a GGUF keeps it in f32
+      return dictionary_.Bad(key, Cat("is ", *number, ", expected a positive number below 1e38"));
     value = *number;
     return absl::OkStatus();
   }
@@ -119,13 +139,24 @@ class RopeReader {
     rope.original_context = outside                           ? *outside
                             : defaults_.original_context != 0 ? defaults_.original_context
                                                               : inside.value_or(context_);
-    if (rope.original_context <= 0)
-      return dictionary_.Bad("original_max_position_embeddings", "is not positive");
+    if (CheckedInteger<uint32_t>(rope.original_context).value_or(0) == 0) {
+      return dictionary_.Bad("original_max_position_embeddings",
+                             Cat("is ", rope.original_context,
+                                 ", expected a count of positions from 1 to 4294967295"));
+    }
     if (rope.type == RopeType::kLlama3) return ReadLlama3(rope);
     SMELT_ASSIGN_OR_RETURN(rope.attention_factor, dictionary_.Real("attention_factor|attn_factor"));
-    if (rope.attention_factor && *rope.attention_factor <= 0)
-      return dictionary_.Bad("attention_factor", "is not positive");
-    return rope.type == RopeType::kYarn ? ReadYarn(rope) : ReadLongRope(rope);
+    if (rope.type == RopeType::kYarn) {
+      SMELT_RETURN_IF_ERROR(ReadYarn(rope));
+    } else {
+      SMELT_RETURN_IF_ERROR(ReadLongRope(rope));
+    }
+    if (rope.attention_factor && CheckedFloat(*rope.attention_factor).value_or(0) <= 0) {
+      return dictionary_.Bad(
+          "attention_factor",
+          Cat("(given or computed) is ", *rope.attention_factor, ", expected a positive number"));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status ReadLlama3(RopeConfig& rope) {
@@ -144,7 +175,10 @@ class RopeReader {
     SMELT_ASSIGN_OR_RETURN(rope.beta_slow, dictionary_.Real("beta_slow"));
     for (std::optional<double>* beta : {&rope.beta_fast, &rope.beta_slow}) {
       if (*beta && **beta == 0) *beta = std::nullopt;  // transformers: `or` the default
-      if (*beta && **beta < 0) return dictionary_.Bad("beta_fast|beta_slow", "is negative");
+      if (*beta && CheckedFloat(**beta).value_or(-1) < 0) {
+        return dictionary_.Bad("beta_fast|beta_slow",
+                               Cat("is ", **beta, ", expected a positive number"));
+      }
     }
     SMELT_ASSIGN_OR_RETURN(const auto truncate, dictionary_.Flag("truncate"));
     rope.truncate = truncate.value_or(true);
@@ -164,7 +198,7 @@ class RopeReader {
                                     std::pair("long_factor", &rope.long_factor)}) {
       if (list->empty()) return dictionary_.Bad(key, "is missing");
       for (double value : *list) {
-        if (value <= 0)
+        if (CheckedFloat(value).value_or(0) <= 0)
           return dictionary_.Bad(key, Cat("holds ", value, ", expected positive numbers"));
       }
     }
@@ -229,14 +263,14 @@ absl::StatusOr<RopeConfigs> ReadByKind(const Config& config, const JsonValue* pa
       both.full,
       RopeReader(config, merged, full ? "rope_parameters.full_attention" : "rope_scaling", defaults,
                  context)
-          .Read());
+          .Read(both.warning));
   RopeDefaults local = defaults;
   local.theta = defaults.local_theta;
   local.theta_key = "rope_local_base_freq";
   SMELT_ASSIGN_OR_RETURN(both.window,
                          RopeReader(config, window ? *window : kEmpty,
                                     "rope_parameters.sliding_attention", local, context)
-                             .Read());
+                             .Read(both.warning));
   // transformers 5.24 looks for `truncate` outside of these dictionaries, where it never is.
   both.full.truncate = both.window.truncate = true;
   return both;
@@ -253,7 +287,8 @@ absl::StatusOr<RopeConfigs> ReadFlat(const Config& config, const JsonValue& dict
   }
   RopeConfigs both;
   SMELT_ASSIGN_OR_RETURN(
-      both.full, RopeReader(config, dictionary, std::move(where), defaults, context).Read());
+      both.full,
+      RopeReader(config, dictionary, std::move(where), defaults, context).Read(both.warning));
   both.window = both.full;
   return both;
 }

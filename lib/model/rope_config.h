@@ -46,7 +46,8 @@ struct RopeConfigs {
   RopeConfig
       full;  ///< of layers without a window, and of all where the family does not tell them apart
   RopeConfig window;
-  std::string note;  ///< what the reader should know of it, or nothing
+  std::string note;     ///< what the reader should know of it, or nothing
+  std::string warning;  ///< of scaling that has no effect, or nothing
 };
 
 /// `context`: max_position_embeddings, the original context where none is given.

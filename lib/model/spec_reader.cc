@@ -1,8 +1,8 @@
 #include "lib/model/spec_reader.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "lib/base/checked.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -82,7 +82,7 @@ absl::StatusOr<double> SpecReader::RealOr(std::string_view suffix, double fallba
   if (value == nullptr) return fallback;
   const std::optional<double> number = value->is_array() ? std::nullopt : value->AsFloat();
   if (!number) return Bad(suffix, Cat("is of type ", Name(value->type()), ", expected a number"));
-  if (!std::isfinite(*number) || *number < low || *number > high) {
+  if (!CheckedFloat(*number) || *number < low || *number > high) {  // the engine computes in f32
     return Bad(suffix, Cat("is ", *number, ", expected a finite number of at least ", low));
   }
   return *number;

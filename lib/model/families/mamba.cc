@@ -181,7 +181,9 @@ absl::Status ReadTimeStepLimit(FamilyContext& context) {
   if (pair == nullptr || pair->size() != 2)
     return context.config.Bad("time_step_limit", "is no list of two numbers");
   const auto low = LimitOf((*pair)[0]), high = LimitOf((*pair)[1]);
-  if (!low || !high || !(*low <= *high) || *low < 0) {
+  const bool held = low && high && CheckedFloat(*low) &&
+                    (std::isinf(*high) || CheckedFloat(*high));  // a GGUF keeps them in f32
+  if (!held || !(*low <= *high) || *low < 0) {
     return context.config.Bad("time_step_limit", "is no range of numbers that are not negative");
   }
   if (*low > 0) context.extra.Set("smelt.ssm.time_step_min", static_cast<float>(*low));

@@ -82,7 +82,11 @@ absl::Status DeriveMeta(FamilyContext& context) {
   // rounded up.
   const double base = std::floor(2.0 * 4 * h.real("width") / 3);
   const double wide = std::floor(h.real("ffn_multiplier") * base), step = h.real("multiple_of");
-  h.Set("ffn", std::ceil(wide / step) * step);
+  const double ffn = std::ceil(wide / step) * step;
+  if (CheckedInteger<uint32_t>(ffn).value_or(0) == 0)
+    return context.config.Bad("ffn_dim_multiplier|multiple_of",
+                              Cat("gives a feed-forward part of ", ffn, " values"));
+  h.Set("ffn", ffn);
   RopeConfig& rope = context.rope.full;
   if (h.flag("scaled")) {
     rope.type = RopeType::kLlama3;
@@ -144,8 +148,16 @@ absl::Status ReadMistralYarn(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(rope.beta_fast, yarn.Real("beta"));
   SMELT_ASSIGN_OR_RETURN(rope.beta_slow, yarn.Real("alpha"));
   SMELT_ASSIGN_OR_RETURN(const auto scaled, yarn.Flag("apply_scale"));
-  if (!factor || *factor <= 0 || !original || *original <= 0) {
-    return context.config.Bad("yarn", "lacks factor or original_max_position_embeddings");
+  if (CheckedFloat(factor.value_or(0)).value_or(0) <= 0 ||
+      CheckedInteger<uint32_t>(original.value_or(0)).value_or(0) == 0) {
+    return context.config.Bad("yarn",
+                              "lacks a positive factor or a count of positions "
+                              "(original_max_position_embeddings)");
+  }
+  for (const auto& [key, value] :
+       {std::pair("beta", rope.beta_fast), std::pair("alpha", rope.beta_slow)}) {
+    if (value && CheckedFloat(*value).value_or(0) <= 0)
+      return context.config.Bad("yarn", Cat("has ", key, " ", *value, ", expected more than 0"));
   }
   rope.factor = *factor;
   rope.has_factor = true;

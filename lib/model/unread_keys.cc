@@ -1,0 +1,126 @@
+#include "lib/model/unread_keys.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "lib/base/status.h"
+#include "lib/model/choose_family.h"
+#include "lib/model/config_keys.h"
+
+namespace smelt {
+namespace {
+
+std::optional<double> Number(std::string_view text) {
+  const absl::StatusOr<JsonValue> value = ParseJsonValue(text, "");
+  return value.ok() ? value->as_double() : std::nullopt;
+}
+
+/// Equal as JSON; numbers by value, 1 and 1.0 alike.
+bool IsOneOf(const JsonValue& value, std::string_view texts) {
+  const std::string text = value.ToText();
+  const std::optional<double> number = value.as_double();
+  while (!texts.empty()) {
+    const std::string_view one = texts.substr(0, texts.find('|'));
+    if (one == text || (number && Number(one) == number)) return true;
+    texts.remove_prefix(std::min(texts.size(), one.size() + 1));
+  }
+  return false;
+}
+
+/// Absent for every reader: null, false, 0 and what is empty.
+bool IsNothing(const JsonValue& value) {
+  if (value.is_null() || IsOneOf(value, "false|0|\"\"|[]|{}")) return true;
+  const JsonValue::Array* list = value.as_array();  // a list of factors 1, of layers without
+  return list != nullptr && std::ranges::all_of(*list, [](const JsonValue& item) {
+           return IsOneOf(item, "1|false|null");
+         });
+}
+
+bool Names(std::string_view keys, std::string_view key) {
+  return Cat("|", keys, "|").find(Cat("|", key, "|")) != std::string::npos;
+}
+
+/// How another family reads the key, and whether it takes this value for its class's default.
+struct Reader {
+  const Family* family = nullptr;
+  bool neutral = false;
+};
+Reader FindReader(std::string_view key, const JsonValue& value) {
+  Reader reader;
+  for (const Family* family : KnownFamilies()) {
+    for (const HyperRule& rule : family->hypers) {
+      if (!Names(rule.config, key)) continue;
+      if (reader.family == nullptr) reader.family = family;
+      const std::optional<double> number = value.as_bool() != nullptr
+                                               ? std::optional<double>(*value.as_bool() ? 1 : 0)
+                                               : value.as_double();
+      reader.neutral |= rule.fallback.kind == Fallback::Kind::kNumber && number &&
+                        *number == rule.fallback.number;
+    }
+    for (const FixedRule& rule : family->fixed) {
+      if (!Names(rule.config, key)) continue;
+      if (reader.family == nullptr) reader.family = family;
+      reader.neutral |= IsOneOf(value, rule.allowed);
+    }
+  }
+  return reader;
+}
+
+/// Keys of no table, of a configuration and of what it is inside of.
+std::string UnknownKeys(const Config& config) {
+  std::string unknown = config.Outer() == nullptr ? "" : UnknownKeys(*config.Outer());
+  for (const std::string& key : config.Unread()) {
+    if (IsHarmlessKey(key)) continue;
+    unknown += Cat(unknown.empty() ? "" : ", ", Escape(key, 40));
+  }
+  return unknown;
+}
+
+}  // namespace
+
+absl::Status CheckForeignKeys(FamilyContext& context) {
+  const Config& config = context.config;
+  const std::string_view own = context.family.names[0];
+  const std::span<const ForeignKey> table = ForeignKeys();
+  std::string factors, ignored;
+  for (const std::string& key : config.Unread()) {
+    const JsonValue& value = *config.value().Find(key);
+    const auto known =
+        std::ranges::find_if(table, [&](const ForeignKey& one) { return one.key == key; });
+    const bool listed = known != table.end();
+    const Reader reader = FindReader(key, value);
+    if (!listed && (reader.family == nullptr || IsHarmlessKey(key))) continue;
+    config.Find(key);  // known, whatever it says
+    if (IsNothing(value) || reader.neutral || (listed && IsOneOf(value, known->neutral))) continue;
+    if (listed && known->kind != ForeignKind::kChanges) {
+      std::string& list = known->kind == ForeignKind::kFactor ? factors : ignored;
+      list += Cat(list.empty() ? "" : ", ", key, " ", Escape(value.ToText(), 40));
+      continue;
+    }
+    return Error(ErrorCode::kUnsupported, config.name(), ": ", Escape(key, 60), " is ",
+                 Escape(value.ToText(), 40), ", which changes what ",
+                 reader.family != nullptr ? reader.family->names[0] : "other classes",
+                 reader.family != nullptr ? " computes, but " : " compute, but ", own,
+                 " does not read it: correct architectures, or set it to null if it means nothing");
+  }
+  if (!factors.empty()) {
+    context.warnings.push_back(Cat(config.name(), ": ", factors.substr(0, 200),
+                                   " would scale what other classes compute; ", own,
+                                   " does not apply it, here as in transformers"));
+  }
+  if (!ignored.empty()) {
+    context.notes.push_back(
+        Cat(ignored.substr(0, 200), " has no effect on ", own, ", here as in transformers"));
+  }
+  return absl::OkStatus();
+}
+
+std::string UnknownKeysNote(const Config& config) {
+  const std::string unknown = UnknownKeys(config);
+  if (unknown.empty()) return "";
+  return Cat(config.name(),
+             " has keys that are not known here and were not used: ", unknown.substr(0, 200));
+}
+
+}  // namespace smelt
