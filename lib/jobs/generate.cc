@@ -200,7 +200,8 @@ uint64_t Generator::positions() const { return impl_->positions; }
 
 absl::StatusOr<std::vector<int32_t>> Generator::Encode(std::string_view text, bool start) const {
   if (impl_->tokenizer == nullptr) return impl_->no_tokenizer;
-  return impl_->tokenizer->Encode(text, {.add_special = start, .parse_special = true});
+  return impl_->tokenizer->Encode(text,
+                                  {.add_special = start, .add_end = false, .parse_special = true});
 }
 
 absl::Status Generator::Feed(std::span<const int32_t> ids, const Observer& watcher) {

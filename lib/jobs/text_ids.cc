@@ -54,7 +54,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerOf(const ModelSource& source
 
 absl::StatusOr<std::vector<int32_t>> EvaluationIds(const Tokenizer& tokenizer,
                                                    std::string_view text) {
-  return tokenizer.Encode(text, {.add_special = true, .parse_special = false});
+  // A text is cut into windows wherever they end: an end token behind its last word, which
+  // llama.cpp's protocol does not know, would only make figures depend on the flag.
+  return tokenizer.Encode(text, {.add_special = true, .add_end = false, .parse_special = false});
 }
 
 absl::StatusOr<std::vector<int32_t>> ReadIdsFile(const std::string& path, uint64_t vocabulary) {

@@ -47,8 +47,8 @@ class TokenizerCore {
 
   /// tokenizer.ggml.model, pre, tokens, scores, token_type, and what only this kind has; merges go
   /// to `after`.
-  virtual absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
-                                   std::vector<std::string>& notes) const = 0;
+  virtual absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out,
+                                   Metadata& after) const = 0;
 };
 
 /// From a tokenizer.json (or what stands for one: vocab.json with merges.txt and the like).

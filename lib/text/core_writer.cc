@@ -47,6 +47,12 @@ void WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after
   after.Set("smelt.tokenizer.normalizer", text);
 }
 
+void WriteUnknown(const JsonValue& bpe, Metadata& after) {
+  if (TextOf(bpe, "unk_token").empty()) return;
+  after.Set("smelt.tokenizer.unknown_token", TextOf(bpe, "unk_token"));
+  if (FlagOf(bpe, "fuse_unk", false)) after.Set("smelt.tokenizer.fuse_unknown", true);
+}
+
 size_t RowsOf(const CoreWriteOptions& options, size_t tokens) {
   return options.rows != 0 ? options.rows : tokens;
 }
@@ -68,10 +74,9 @@ std::string MergeText(std::string_view left, std::string_view right) {
   return out;
 }
 
-// Tokens beyond the embedding have no row. Gemma 3's text models come with a tokenizer that has one
-// image token too many.
+// Tokens beyond the embedding have no row.
 absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens,
-                       const std::vector<AddedToken>& added, std::vector<std::string>& notes) {
+                       const std::vector<AddedToken>& added) {
   const size_t rows = options.rows;
   if (rows == 0) return absl::OkStatus();
   if (tokens.size() > rows) {
@@ -80,11 +85,6 @@ absl::Status CheckRows(const CoreWriteOptions& options, const TokenTable& tokens
   }
   for (const AddedToken& token : added) {
     if (static_cast<size_t>(token.id) < rows) continue;
-    if (token.content == "<image_soft_token>") {
-      notes.push_back(Cat("the added token ", token.content, " (", token.id,
-                          ") has no row in the embedding and is left out"));
-      continue;
-    }
     return Error(ErrorCode::kInvalidInput, "the added token \"", Escape(token.content, 60),
                  "\" has id ", token.id, ", but the embedding has only ", rows,
                  " rows (vocab_size)");
@@ -113,6 +113,10 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   std::vector<const JsonValue*> steps, normalizers;
   Flatten(json.Find("pre_tokenizer"), "pretokenizers", steps);
   Flatten(json.Find("normalizer"), "normalizers", normalizers);
+  const bool maps_bytes = std::any_of(steps.begin(), steps.end(), [](const JsonValue* step) {
+    return TextOf(*step, "type") == "ByteLevel";
+  });
+  if (!maps_bytes) return NoForm("its decoder is ByteLevel, but no step before its model is");
   absl::StatusOr<PreTokenizerMatch> match =
       NamePreTokenizer(*json.Find("pre_tokenizer"), ignore_merges);
   const bool insists = !options.pre.empty();
@@ -168,31 +172,32 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
     after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
   if ((known != nullptr && known->ignore_merges) != ignore_merges)
     after.Set("smelt.tokenizer.ignore_merges", ignore_merges);
-  if (!TextOf(m, "unk_token").empty() && LacksBytes(p.tokens())) {
-    after.Set("smelt.tokenizer.unknown_token", TextOf(m, "unk_token"));
-    if (FlagOf(m, "fuse_unk", false)) after.Set("smelt.tokenizer.fuse_unknown", true);
-  }
+  if (LacksBytes(p.tokens())) WriteUnknown(m, after);
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status Pipeline::WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
-                                   std::vector<std::string>& notes) const {
-  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens(), added_, notes));
-  const JsonValue& m = *rest_.FindNonNull("model");
-  const std::string type = TextOf(m, "type");
-  if (type == "WordLevel") return NoForm("its model is WordLevel");
-  if (type == "WordPiece") return WriteWordPiece(options, out, after);
-  if (type == "Unigram") return WriteUnigram(options, out, after);
+absl::Status Pipeline::WriteTokens(const CoreWriteOptions& options, Metadata& out,
+                                   Metadata& after) const {
+  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens(), added_));
+  switch (kind_) {
+    case ModelKind::kWordLevel:
+      return NoForm("its model is WordLevel");
+    case ModelKind::kWordPiece:
+      return WriteWordPiece(options, out, after);
+    case ModelKind::kUnigram:
+      return WriteUnigram(options, out, after);
+    case ModelKind::kBpe:
+      break;
+  }
   return byte_level_ || UsesBytes() ? WriteByteLevelBpe(*this, options, out, after)
                                     : WriteBlankBpe(*this, options, out, after);
 }
 
 absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Metadata& out,
-                                            Metadata& after,
-                                            std::vector<std::string>& notes) const {
-  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens_, declared_, notes));
+                                            Metadata& after) const {
+  SMELT_RETURN_IF_ERROR(CheckRows(options, tokens_, declared_));
   const bool unigram = model_.type == SentencePieceModel::Type::kUnigram;
   const SentencePieceRules& rules = model_.normalizer;
   out.Set("tokenizer.ggml.model", unigram ? "t5" : "llama");

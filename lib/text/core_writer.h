@@ -30,6 +30,9 @@ size_t RowsOf(const CoreWriteOptions& options, size_t tokens);
 /// Writes what stands before the vocabulary: normalizers that GGUF has no key for.
 void WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after);
 
+/// What a BPE model makes of characters that have no token.
+void WriteUnknown(const JsonValue& bpe, Metadata& after);
+
 absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, Metadata& out,
                            Metadata& after);
 

@@ -117,6 +117,13 @@ std::vector<float> WriteMergeScores(const Pipeline& p, const VocabularyArrays& a
   return scores;
 }
 
+// Merging by score falls back to bytes; what the library does where one has no token, only a list
+// of merges goes with.
+bool LacksBytes(const Pipeline& p) {
+  const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
+  return std::find(bytes.begin(), bytes.end(), -1) != bytes.end();
+}
+
 // Merging by score joins whatever makes a token. Where the tokenizer's list of merges means
 // something else, our engine gets the list.
 void WriteListedMerges(const Pipeline& p, const VocabularyArrays& arrays,
@@ -126,7 +133,9 @@ void WriteListedMerges(const Pipeline& p, const VocabularyArrays& arrays,
         static_cast<size_t>(id) < arrays.size() ? arrays.type(id) : TokenType::kUnused;
     return type == TokenType::kNormal || type == TokenType::kUserDefined;
   };
-  if (MergesFollowScores(p.tokens(), p.merges(), p.merge_table(), scores, joinable)) return;
+  if (!LacksBytes(p) &&
+      MergesFollowScores(p.tokens(), p.merges(), p.merge_table(), scores, joinable))
+    return;
   std::vector<int32_t> ids;
   ids.reserve(3 * p.merges().size());
   for (size_t i = 0; i < p.merges().size(); ++i) {
@@ -144,18 +153,6 @@ bool CrossesBlank(const Pipeline& p) {
       return true;
   }
   return false;
-}
-
-// What stands for a character that the vocabulary lacks must be its bytes; merging by score knows
-// one unknown token for a row of characters besides.
-absl::Status CheckBytes(const Pipeline& p) {
-  const JsonValue& m = *p.json().FindNonNull("model");
-  const std::array<int32_t, 256> bytes = ByteTokens(p.tokens());
-  const auto missing = std::find(bytes.begin(), bytes.end(), -1);
-  const bool fused = FlagOf(m, "fuse_unk", false) && p.tokens().Find(TextOf(m, "unk_token")) == 0;
-  if (missing == bytes.end() || fused) return absl::OkStatus();
-  return NoForm(
-      Cat("its BPE falls back to bytes, but has no token for byte ", missing - bytes.begin()));
 }
 
 // Without a SentencePiece model: a piece's score is minus the rank of the first merge that makes
@@ -194,7 +191,6 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
     return NoForm("its BPE works on characters without falling back to bytes");
   if (FlagOf(m, "ignore_merges", false)) return NoForm("its SentencePiece-like BPE ignores merges");
   SMELT_ASSIGN_OR_RETURN(BlankRules rules, BlankRulesOf(p.json()));
-  SMELT_RETURN_IF_ERROR(CheckBytes(p));
   // Added tokens that are looked for in the normalized text see U+2581 where that puts it.
   if (rules.in_normalizer && std::any_of(p.added().begin(), p.added().end(),
                                          [](const AddedToken& t) { return t.normalized; })) {
@@ -216,6 +212,7 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
     scores = MergeScores(p);
   }
   WriteListedMerges(p, arrays, scores, after);
+  if (LacksBytes(p)) WriteUnknown(m, after);
   std::move(arrays).Write(true, out);
   if (rules.prefix == "none") after.Set("tokenizer.ggml.add_space_prefix", false);
   if (rules.prefix != "none" && rules.prefix != "always")

@@ -11,14 +11,15 @@
 
 namespace smelt {
 
-absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary) {
+absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary,
+                            std::string_view usual_normalizer) {
   vocabulary_ = std::move(vocabulary);
   tokens_ = *vocabulary_.tokens;
   vocabulary_.tokens = &tokens_;
   for (const AddedToken& token : vocabulary_.added)
     tokens_[static_cast<size_t>(token.id)] = token.content;
   SMELT_ASSIGN_OR_RETURN(std::string normalizer,
-                         metadata.StringOr("smelt.tokenizer.normalizer", ""));
+                         metadata.StringOr("smelt.tokenizer.normalizer", usual_normalizer));
   if (!normalizer.empty()) {
     // The rules of a Precompiled step lie under their own key.
     SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
@@ -38,6 +39,10 @@ absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary)
     std::string pattern = token.content;
     if (token.normalized && normalizer_ != nullptr) {
       SMELT_RETURN_IF_ERROR(normalizer_->Apply(pattern));
+      if (pattern.empty()) {
+        return Error(ErrorCode::kUnsupported, "the normalizer leaves nothing of the added token \"",
+                     Escape(token.content, 60), "\", so that it is found at every place of a text");
+      }
       if (pattern != token.content) shown_.emplace(token.id, pattern);
     }
     (token.normalized ? normalized_ : raw_).Add(token, pattern);
@@ -78,7 +83,7 @@ absl::StatusOr<std::vector<int32_t>> GgufBase::Encode(std::string_view text,
               return absl::OkStatus();
             });
       }));
-  if (options.add_special && vocabulary_.add_eos && vocabulary_.eos >= 0)
+  if (options.add_special && options.add_end && vocabulary_.add_eos && vocabulary_.eos >= 0)
     out.push_back(vocabulary_.eos);
   return out;
 }
@@ -136,11 +141,6 @@ std::string GgufBase::Join(const std::vector<int32_t>& ids) const {
   return RepairUtf8(out);
 }
 
-absl::Status GgufBase::SetNormalizer(const JsonValue& json) {
-  SMELT_ASSIGN_OR_RETURN(normalizer_, MakeNormalizer(&json, RegexEngine::kAny));
-  return absl::OkStatus();
-}
-
 void GgufBase::FinishDecode(std::string&) const {}
 
 std::string GgufBase::Piece(int32_t id) const { return Known(id) ? Text(id) : std::string(); }
@@ -155,11 +155,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> GgufTokenizer(const Metadata& metadat
   SMELT_ASSIGN_OR_RETURN(GgufVocabulary vocabulary, ReadGgufVocabulary(metadata));
   const std::string model = vocabulary.model;
   if (model == "gpt2") return MakeGgufBpe(metadata, std::move(vocabulary));
-  if (model == "llama") return MakeGgufSentencePiece(metadata, std::move(vocabulary));
+  if (model == "llama" || model == kGemma4)
+    return MakeGgufSentencePiece(metadata, std::move(vocabulary));
   if (model == "t5") return MakeGgufUnigram(metadata, std::move(vocabulary));
   if (model == "bert") return MakeGgufWordPiece(metadata, std::move(vocabulary));
   return Error(ErrorCode::kUnsupported, "tokenizer.ggml.model is \"", Escape(model, 40),
-               "\"; gpt2, llama, t5 and bert are supported");
+               "\"; gpt2, llama, gemma4, t5 and bert are supported");
 }
 
 }  // namespace smelt

@@ -31,11 +31,10 @@ class GgufBase : public Tokenizer {
   bool ends_generation(int32_t id) const override;
 
  protected:
-  /// `tokens` are copied: the metadata may go.
-  absl::Status Init(const Metadata& metadata, GgufVocabulary vocabulary);
-
-  /// Used when the keys hold none.
-  absl::Status SetNormalizer(const JsonValue& json);
+  /// `tokens` are copied: the metadata may go. `normalizer`: the JSON of the one that counts where
+  /// the keys hold none.
+  absl::Status Init(const Metadata& metadata, GgufVocabulary vocabulary,
+                    std::string_view normalizer = {});
 
   /// One stretch of text without added tokens.
   virtual absl::Status EncodeFragment(TextPiece piece, WordCache& cache,

@@ -6,6 +6,7 @@
 #include "lib/base/status.h"
 #include "lib/text/byte_level.h"
 #include "lib/text/gguf_base.h"
+#include "lib/text/gguf_merges.h"
 #include "lib/text/merges.h"
 #include "lib/text/pre_names.h"
 #include "lib/text/pre_tokenizer.h"
@@ -13,8 +14,6 @@
 
 namespace smelt {
 namespace {
-
-constexpr size_t kMergesAtOnce = 64;
 
 class GgufBpe : public GgufBase {
  public:
@@ -70,7 +69,8 @@ class GgufBpe : public GgufBase {
     return absl::OkStatus();
   }
 
-  // Tokens by their bytes. Where the splits hand out characters, by their characters.
+  // Tokens by their bytes; one whose text is no byte-level text is none that merging or a word can
+  // be. Where the splits hand out characters, by their characters.
   void IndexTokens() {
     size_t bytes = 0;
     for (const std::string& token : tokens_) bytes += token.size();
@@ -81,7 +81,11 @@ class GgufBpe : public GgufBase {
         const auto id = static_cast<int32_t>(i);
         if (Type(id) == TokenType::kUnused || IsAdded(id) != added || IsOutside(id)) continue;
         raw.clear();
-        if (mapped_ || !AppendBytesOfLevel(raw, tokens_[i])) raw = tokens_[i];
+        if (mapped_) {
+          raw = tokens_[i];
+        } else if (!AppendBytesOfLevel(raw, tokens_[i])) {
+          continue;
+        }
         table_.Add(id, raw);
       }
     }
@@ -98,53 +102,14 @@ class GgufBpe : public GgufBase {
   }
 
   absl::Status AddMerges(const Metadata& metadata) {
-    if (!metadata.Has("tokenizer.ggml.merges")) return absl::OkStatus();
-    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* merges,
-                           metadata.Strings("tokenizer.ggml.merges"));
-    merges_.Reserve(merges->size());
-    for (size_t first = 0; first < merges->size(); first += kMergesAtOnce) {
-      const size_t count = std::min(kMergesAtOnce, merges->size() - first);
-      SMELT_RETURN_IF_ERROR(AddSomeMerges({merges->data() + first, count}, first));
-    }
-    return absl::OkStatus();
-  }
-
-  // Merges whose ranks begin with `rank`.
-  absl::Status AddSomeMerges(std::span<const std::string> merges, size_t rank) {
-    std::string bytes;
-    const auto append = [&](std::string_view piece) {
-      if (mapped_ || !AppendBytesOfLevel(bytes, piece)) bytes += piece;
-      return bytes.size();
-    };
-    std::array<size_t, 2 * kMergesAtOnce> ends;
-    for (size_t i = 0; i < merges.size(); ++i) {
-      const std::string_view text = merges[i];
-      const size_t space = text.find(' ', 1);
-      if (space == std::string_view::npos)
-        return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.merges: entry ", rank + i, " \"",
-                     Escape(text, 40), "\" has no space between two parts");
-      ends[2 * i] = append(text.substr(0, space));
-      ends[2 * i + 1] = append(text.substr(space + 1));
-    }
-    std::array<std::string_view, 3 * kMergesAtOnce> texts;  // left, right, both
-    std::array<int32_t, 3 * kMergesAtOnce> ids;
-    for (size_t i = 0, begin = 0; i < merges.size(); ++i) {
-      const std::string_view both = std::string_view(bytes).substr(begin, ends[2 * i + 1] - begin);
-      const size_t left = ends[2 * i] - begin;
-      texts[3 * i] = both.substr(0, left);
-      texts[3 * i + 1] = both.substr(left);
-      texts[3 * i + 2] = both;
-      begin = ends[2 * i + 1];
-    }
-    table_.FindAll(std::span(texts).first(3 * merges.size()), ids);
-    for (size_t i = 0; i < merges.size(); ++i) merges_.Prefetch(ids[3 * i], ids[3 * i + 1]);
-    for (size_t i = 0; i < merges.size(); ++i) {
-      const int32_t left = ids[3 * i], right = ids[3 * i + 1], result = ids[3 * i + 2];
-      if (left < 0 || right < 0 || result < 0)
-        continue;  // llama.cpp: a merge of unknown texts never applies
-      merges_.Set(left, right, {static_cast<uint32_t>(rank + i), result});
-    }
-    return absl::OkStatus();
+    return ReadMerges(
+        metadata, table_,
+        [&](std::string_view part, std::string& out) {
+          if (!mapped_) return AppendBytesOfLevel(out, part);
+          out += part;
+          return true;
+        },
+        merges_);
   }
 
   void EncodeWord(std::string_view word, std::vector<int32_t>& out) const {

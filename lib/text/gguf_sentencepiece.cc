@@ -9,6 +9,7 @@
 #include "lib/base/utf8.h"
 #include "lib/text/blank_cuts.h"
 #include "lib/text/gguf_base.h"
+#include "lib/text/gguf_merges.h"
 #include "lib/text/merges.h"
 #include "lib/text/model.h"
 #include "lib/text/spm_bpe.h"
@@ -26,12 +27,12 @@ class GgufSentencePiece : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(const std::string source,
                            metadata.StringOr("smelt.tokenizer.source", ""));
     native_ = source == "sentencepiece";
-    SMELT_ASSIGN_OR_RETURN(std::vector<float> scores, ReadScores(metadata, vocabulary.size()));
-    if (const MetadataValue* better = metadata.Find("smelt.tokenizer.scores");
-        better != nullptr && better->is_array()) {
-      for (size_t i = 0; i < std::min(better->size(), scores.size()); ++i) {
-        scores[i] = static_cast<float>(better->FloatAt(i).value_or(scores[i]));
-      }
+    std::vector<float> scores;
+    if (vocabulary.model != kGemma4) {
+      SMELT_ASSIGN_OR_RETURN(scores, ReadScores(metadata, vocabulary.size()));
+      SMELT_ASSIGN_OR_RETURN(const std::vector<double> better,
+                             ReadOwnScores(metadata, vocabulary.size()));
+      std::copy(better.begin(), better.end(), scores.begin());
     }
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
     SMELT_RETURN_IF_ERROR(SetupSpaces(metadata));
@@ -44,13 +45,10 @@ class GgufSentencePiece : public GgufBase {
       table_.Add(id, tokens_[i]);
       has_unused_ = has_unused_ || Type(id) == TokenType::kUnused;
     }
-    if (const MetadataValue* ids = metadata.Find("smelt.tokenizer.user_defined");
-        native_ && ids != nullptr && ids->is_array()) {
-      for (size_t i = 0; i < ids->size(); ++i) {
-        const int64_t id = ids->IntAt(i).value_or(-1);
-        if (id >= 0 && static_cast<size_t>(id) < tokens_.size())
-          frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
-      }
+    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> user_defined,
+                           ReadOwnIds(metadata, "smelt.tokenizer.user_defined", tokens_.size()));
+    for (const int32_t id : user_defined) {
+      if (native_) frozen_.Insert(tokens_[static_cast<size_t>(id)], id);
     }
     ranks_ = RankScores(scores);
     bytes_ = ByteTokens(table_);
@@ -125,8 +123,8 @@ class GgufSentencePiece : public GgufBase {
 
  private:
   absl::Status SetupSpaces(const Metadata& metadata) {
-    SMELT_ASSIGN_OR_RETURN(const bool prefix,
-                           metadata.BoolOr("tokenizer.ggml.add_space_prefix", true));
+    SMELT_ASSIGN_OR_RETURN(const bool prefix, metadata.BoolOr("tokenizer.ggml.add_space_prefix",
+                                                              vocabulary_.model != kGemma4));
     SMELT_ASSIGN_OR_RETURN(const std::string rule, metadata.StringOr("smelt.tokenizer.space_prefix",
                                                                      prefix ? "always" : "none"));
     // "normalizer": smelt.tokenizer.normalizer puts it there.
@@ -151,45 +149,67 @@ class GgufSentencePiece : public GgufBase {
     return absl::OkStatus();
   }
 
-  // Merges as the tokenizer lists them, where scores cannot say the same: left, right, result.
+  // Merges as the tokenizer lists them: Gemma 4's as texts, ours, where scores cannot say the same,
+  // as ids (left, right, result).
   absl::Status SetupMerges(const Metadata& metadata) {
-    const MetadataValue* ids = metadata.Find("smelt.tokenizer.merges");
-    if (ids == nullptr) return absl::OkStatus();
-    listed_merges_ = true;
-    std::array<int32_t, 3> merge{};
-    const size_t count = ids->is_array() ? ids->size() / 3 : 0;
-    merges_.Reserve(count);
-    for (size_t i = 0; i < count; ++i) {
-      for (size_t k = 0; k < 3; ++k) {
-        const int64_t id = ids->IntAt(3 * i + k).value_or(-1);
-        if (id < 0 || static_cast<size_t>(id) >= tokens_.size())
-          return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.merges: entry ", i,
-                       " names a token that there is not");
-        merge[k] = static_cast<int32_t>(id);
-      }
-      merges_.Set(merge[0], merge[1], {static_cast<uint32_t>(i), merge[2]});
+    SMELT_ASSIGN_OR_RETURN(const std::string unknown,
+                           metadata.StringOr("smelt.tokenizer.unknown_token", ""));
+    SMELT_ASSIGN_OR_RETURN(fuse_unknown_, metadata.BoolOr("smelt.tokenizer.fuse_unknown", false));
+    unknown_ = unknown.empty() ? -1 : table_.Find(unknown);
+    if (vocabulary_.model == kGemma4) {
+      listed_merges_ = true;
+      return ReadMerges(
+          metadata, table_,
+          [](std::string_view part, std::string& out) {
+            out += part;
+            return true;
+          },
+          merges_);
     }
+    constexpr std::string_view kMerges = "smelt.tokenizer.merges";
+    listed_merges_ = metadata.Has(kMerges);
+    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                           ReadOwnIds(metadata, kMerges, tokens_.size()));
+    if (ids.size() % 3 != 0) {
+      return Error(ErrorCode::kInvalidInput, kMerges, " has ", ids.size(),
+                   " ids, not three for each merge");
+    }
+    merges_.Reserve(ids.size() / 3);
+    for (size_t i = 0; i + 2 < ids.size(); i += 3)
+      merges_.Set(ids[i], ids[i + 1], {static_cast<uint32_t>(i / 3), ids[i + 2]});
     return absl::OkStatus();
   }
 
   void EncodeByMerges(std::string_view word, std::vector<int32_t>& out) const {
     SymbolList symbols;
     symbols.Reserve(word.size());
+    // As in the library, a waiting unknown token comes before the next known character, not before
+    // the next bytes.
+    bool unknown_waits = false;
     for (size_t at = 0; at < word.size();) {
       const std::string_view c = word.substr(at, DecodeUtf8(word.substr(at, 4)).length);
-      if (const int32_t id = table_.Find(c); id >= 0) {
-        symbols.Add(id);
-      } else {
-        for (const char b : c) symbols.Add(bytes_[static_cast<unsigned char>(b)]);
-      }
       at += c.size();
+      if (const int32_t id = table_.Find(c); id >= 0) {
+        if (unknown_waits) symbols.Add(unknown_);
+        unknown_waits = false;
+        symbols.Add(id);
+      } else if (HaveBytes(c)) {
+        for (const char b : c) symbols.Add(bytes_[static_cast<unsigned char>(b)]);
+      } else if (unknown_ >= 0) {
+        if (unknown_waits && !fuse_unknown_) symbols.Add(unknown_);
+        unknown_waits = true;
+      }
     }
+    if (unknown_waits) symbols.Add(unknown_);
     MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
       return merges_.Find(symbols.id(left), symbols.id(right));
     });
-    for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) {
-      if (symbols.id(i) >= 0) out.push_back(symbols.id(i));
-    }
+    for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) out.push_back(symbols.id(i));
+  }
+
+  bool HaveBytes(std::string_view text) const {
+    return std::all_of(text.begin(), text.end(),
+                       [&](char b) { return bytes_[static_cast<unsigned char>(b)] >= 0; });
   }
 
   void Put(std::string_view text, int32_t id, bool& unknown_before,
@@ -199,9 +219,7 @@ class GgufSentencePiece : public GgufBase {
       unknown_before = false;
       return;
     }
-    bool have_bytes = true;
-    for (const char b : text) have_bytes = have_bytes && bytes_[static_cast<unsigned char>(b)] >= 0;
-    if (have_bytes) {
+    if (HaveBytes(text)) {
       for (const char b : text) out.push_back(bytes_[static_cast<unsigned char>(b)]);
       return;
     }
@@ -255,7 +273,8 @@ class GgufSentencePiece : public GgufBase {
   }
 
   bool native_ = false, strips_first_ = true, has_unused_ = false;
-  bool listed_merges_ = false;
+  bool listed_merges_ = false, fuse_unknown_ = false;
+  int32_t unknown_ = -1;       ///< where merges are listed; -1: what has no token is dropped
   bool split_blanks_ = false;  ///< before U+2581, as Metaspace does
   SpacePrefix prefix_ = SpacePrefix::kAlways;
   MergeTable merges_;

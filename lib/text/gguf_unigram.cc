@@ -29,19 +29,14 @@ class GgufUnigram : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> scores,
                            ReadScores(metadata, vocabulary.size()));
     scores_.assign(scores.begin(), scores.end());
-    if (const MetadataValue* exact = metadata.Find("smelt.tokenizer.scores");
-        exact != nullptr && exact->is_array()) {
-      for (size_t i = 0; i < std::min(exact->size(), scores_.size()); ++i)
-        scores_[i] = static_cast<Number>(exact->FloatAt(i).value_or(scores[i]));
-    }
+    SMELT_ASSIGN_OR_RETURN(const std::vector<double> exact,
+                           ReadOwnScores(metadata, vocabulary.size()));
+    std::copy(exact.begin(), exact.end(), scores_.begin());
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
     SMELT_RETURN_IF_ERROR(SetupText(metadata));
-    const auto declared = metadata.Find("smelt.tokenizer.user_defined");
-    for (size_t i = 0; declared != nullptr && declared->is_array() && i < declared->size(); ++i) {
-      const int64_t id = declared->IntAt(i).value_or(-1);
-      if (id >= 0 && static_cast<size_t>(id) < tokens_.size())
-        frozen_.Insert(tokens_[static_cast<size_t>(id)], static_cast<int32_t>(id));
-    }
+    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> declared,
+                           ReadOwnIds(metadata, "smelt.tokenizer.user_defined", tokens_.size()));
+    for (const int32_t id : declared) frozen_.Insert(tokens_[static_cast<size_t>(id)], id);
     Number lowest = INFINITY;
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
@@ -57,6 +52,12 @@ class GgufUnigram : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(const double unknown_score,
                            metadata.FloatOr("smelt.tokenizer.unknown_score",
                                             static_cast<double>(lowest) - kUnknownPenalty));
+    if (!std::isfinite(unknown_score)) {
+      return Error(ErrorCode::kInvalidInput,
+                   metadata.Has("smelt.tokenizer.unknown_score")
+                       ? "smelt.tokenizer.unknown_score is not a finite number"
+                       : "tokenizer.ggml.token_type has no normal token");
+    }
     unknown_score_ = static_cast<Number>(unknown_score);
     bytes_ = ByteTokens(table_);
     for (size_t b = 0; b < 256; ++b) {

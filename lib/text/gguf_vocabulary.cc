@@ -52,18 +52,50 @@ absl::Status ReadIds(const Metadata& metadata, GgufVocabulary& out) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unordered_map<int32_t, int32_t>> ReadAddedFlags(const Metadata& metadata) {
+absl::StatusOr<std::unordered_map<int32_t, int32_t>> ReadAddedFlags(const Metadata& metadata,
+                                                                    size_t tokens) {
+  constexpr std::string_view kKey = "smelt.tokenizer.added_flags";
   std::unordered_map<int32_t, int32_t> flags;
-  const MetadataValue* value = metadata.Find("smelt.tokenizer.added_flags");
+  const MetadataValue* value = metadata.Find(kKey);
   if (value == nullptr) return flags;
-  for (size_t i = 0; value->is_array() && i + 1 < value->size(); i += 2) {
+  if (!value->is_array() || value->size() % 2 != 0)
+    return Error(ErrorCode::kInvalidInput, kKey, " is not a list of pairs of id and flags");
+  for (size_t i = 0; i + 1 < value->size(); i += 2) {
     const std::optional<int64_t> id = value->IntAt(i), bits = value->IntAt(i + 1);
-    if (!id || !bits)
-      return Error(ErrorCode::kInvalidInput,
-                   "smelt.tokenizer.added_flags is not a list of integers");
+    if (!id || !bits || *id < 0 || static_cast<uint64_t>(*id) >= tokens || *bits < 0 ||
+        *bits >= 2 * kAddedNever) {
+      return Error(ErrorCode::kInvalidInput, kKey, ": pair ", i / 2, " is not an id of the ",
+                   tokens, " tokens and flags");
+    }
     flags[static_cast<int32_t>(*id)] = static_cast<int32_t>(*bits);
   }
   return flags;
+}
+
+// Tokens for which the published vocabulary has a text and llama.cpp's converter none; their types
+// go to `out`.
+absl::StatusOr<std::unordered_map<int32_t, std::string>> ReadExtraTokens(const Metadata& metadata,
+                                                                         GgufVocabulary& out) {
+  std::unordered_map<int32_t, std::string> extra;
+  if (!metadata.Has("smelt.tokenizer.extra_tokens")) return extra;
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts,
+                         metadata.Strings("smelt.tokenizer.extra_tokens"));
+  SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                         ReadOwnIds(metadata, "smelt.tokenizer.extra_ids", out.size()));
+  const MetadataValue* types = metadata.Find("smelt.tokenizer.extra_types");
+  if (ids.size() != texts->size() ||
+      (types != nullptr && (!types->is_array() || types->size() != texts->size()))) {
+    return Error(ErrorCode::kInvalidInput,
+                 "smelt.tokenizer.extra_tokens, extra_ids and extra_types differ in length");
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    extra.emplace(ids[i], (*texts)[i]);
+    const bool user_defined =
+        types != nullptr && types->IntAt(i) == static_cast<int64_t>(TokenType::kUserDefined);
+    out.types[static_cast<size_t>(ids[i])] =
+        user_defined ? TokenType::kUserDefined : TokenType::kControl;
+  }
+  return extra;
 }
 
 std::string WithBlanks(std::string_view text) {
@@ -96,6 +128,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   const bool sentencepiece = out.model == "llama", bert = out.model == "bert";
   SMELT_ASSIGN_OR_RETURN(out.add_bos,
                          metadata.BoolOr("tokenizer.ggml.add_bos_token", sentencepiece || bert));
+  if (out.model == kGemma4) out.add_bos = true;  // whatever the key says, as in llama.cpp
   SMELT_ASSIGN_OR_RETURN(
       out.add_eos, metadata.BoolOr("tokenizer.ggml.add_eos_token", bert || out.model == "t5"));
   // What llama.cpp takes when the keys are missing.
@@ -104,25 +137,8 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   if (sentencepiece && out.unknown < 0) out.unknown = 0;
   if (out.model == "t5" && out.eos < 0 && out.size() > 2) out.eos = 1;
   if (out.model == "t5" && out.unknown < 0 && out.size() > 2) out.unknown = 2;
-  SMELT_ASSIGN_OR_RETURN(const auto flags, ReadAddedFlags(metadata));
-  // Tokens for which the published vocabulary has a text and llama.cpp's converter none.
-  std::unordered_map<int32_t, std::string> extra;
-  if (metadata.Has("smelt.tokenizer.extra_tokens")) {
-    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts,
-                           metadata.Strings("smelt.tokenizer.extra_tokens"));
-    const MetadataValue* ids = metadata.Find("smelt.tokenizer.extra_ids");
-    const MetadataValue* types = metadata.Find("smelt.tokenizer.extra_types");
-    if (types != nullptr && types->size() != texts->size()) types = nullptr;
-    for (size_t i = 0; ids != nullptr && i < std::min(texts->size(), ids->size()); ++i) {
-      const int64_t id = ids->IntAt(i).value_or(-1);
-      if (id < 0 || static_cast<size_t>(id) >= out.size()) continue;
-      extra.emplace(static_cast<int32_t>(id), (*texts)[i]);
-      const bool user_defined =
-          types != nullptr && types->IntAt(i) == static_cast<int64_t>(TokenType::kUserDefined);
-      out.types[static_cast<size_t>(id)] =
-          user_defined ? TokenType::kUserDefined : TokenType::kControl;
-    }
-  }
+  SMELT_ASSIGN_OR_RETURN(const auto flags, ReadAddedFlags(metadata, out.size()));
+  SMELT_ASSIGN_OR_RETURN(const auto extra, ReadExtraTokens(metadata, out));
   for (size_t i = 0; i < out.size(); ++i) {
     const TokenType type = out.types[i];
     if (type != TokenType::kControl && type != TokenType::kUserDefined &&
@@ -162,6 +178,43 @@ absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t c
       return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores of token ", i,
                    " is not a finite number");
     scores[i] = static_cast<float>(*score);
+  }
+  return scores;
+}
+
+absl::StatusOr<std::vector<int32_t>> ReadOwnIds(const Metadata& metadata, std::string_view key,
+                                                size_t tokens) {
+  std::vector<int32_t> ids;
+  const MetadataValue* value = metadata.Find(key);
+  if (value == nullptr) return ids;
+  if (!value->is_array()) return Error(ErrorCode::kInvalidInput, key, " is not a list of ids");
+  ids.reserve(value->size());
+  for (size_t i = 0; i < value->size(); ++i) {
+    const std::optional<int64_t> id = value->IntAt(i);
+    if (!id || *id < 0 || static_cast<uint64_t>(*id) >= tokens) {
+      return Error(ErrorCode::kInvalidInput, key, ": entry ", i, " is no id of the ", tokens,
+                   " tokens");
+    }
+    ids.push_back(static_cast<int32_t>(*id));
+  }
+  return ids;
+}
+
+absl::StatusOr<std::vector<double>> ReadOwnScores(const Metadata& metadata, size_t tokens) {
+  constexpr std::string_view kKey = "smelt.tokenizer.scores";
+  std::vector<double> scores;
+  const MetadataValue* value = metadata.Find(kKey);
+  if (value == nullptr) return scores;
+  if (!value->is_array() || value->size() > tokens) {
+    return Error(ErrorCode::kInvalidInput, kKey, " has ", value->is_array() ? value->size() : 0,
+                 " entries for ", tokens, " tokens");
+  }
+  scores.reserve(value->size());
+  for (size_t i = 0; i < value->size(); ++i) {
+    const std::optional<double> score = value->FloatAt(i);
+    if (!score || !std::isfinite(*score))
+      return Error(ErrorCode::kInvalidInput, kKey, " of token ", i, " is not a finite number");
+    scores.push_back(*score);
   }
   return scores;
 }

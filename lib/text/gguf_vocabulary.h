@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,6 +12,9 @@
 #include "lib/text/token_types.h"
 
 namespace smelt {
+
+/// tokenizer.ggml.model of Gemma 4: SentencePiece-like, but with merges as byte-level BPE has them.
+inline constexpr std::string_view kGemma4 = "gemma4";
 
 /// The keys that every kind of vocabulary has. Pointers lead into the metadata.
 struct GgufVocabulary {
@@ -27,6 +31,13 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata);
 
 /// tokenizer.ggml.scores, one per token, finite.
 absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t count);
+
+/// A list of token ids under `key`; empty when absent. kInvalidInput for anything else.
+absl::StatusOr<std::vector<int32_t>> ReadOwnIds(const Metadata& metadata, std::string_view key,
+                                                size_t tokens);
+
+/// smelt.tokenizer.scores, finite, of the first ids; empty when absent.
+absl::StatusOr<std::vector<double>> ReadOwnScores(const Metadata& metadata, size_t tokens);
 
 /// Bytes of a precompiled charsmap under `key`; empty when absent.
 absl::StatusOr<std::string> ReadBytes(const Metadata& metadata, const std::string& key);

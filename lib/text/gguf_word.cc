@@ -16,16 +16,10 @@ namespace {
 class GgufWordPiece : public GgufBase {
  public:
   absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary) {
-    SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
-    if (!metadata.Has("smelt.tokenizer.normalizer")) {
-      SMELT_ASSIGN_OR_RETURN(const bool lower,
-                             metadata.BoolOr("tokenizer.ggml.normalizer.lowercase", true));
-      SMELT_ASSIGN_OR_RETURN(
-          const JsonValue json,
-          ParseJsonValue(Cat(R"({"type":"BertNormalizer","lowercase":)", lower, "}"),
-                         "normalizer"));
-      SMELT_RETURN_IF_ERROR(SetNormalizer(json));
-    }
+    SMELT_ASSIGN_OR_RETURN(const bool lower,
+                           metadata.BoolOr("tokenizer.ggml.normalizer.lowercase", true));
+    SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary),
+                               Cat(R"({"type":"BertNormalizer","lowercase":)", lower, "}")));
     SMELT_ASSIGN_OR_RETURN(
         const std::string pre,
         metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"BertPreTokenizer"})"));
@@ -36,12 +30,15 @@ class GgufWordPiece : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(cleanup_, metadata.BoolOr("smelt.tokenizer.cleanup", true));
     SMELT_ASSIGN_OR_RETURN(const std::string unknown,
                            metadata.StringOr("smelt.tokenizer.unknown_token", ""));
+    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> marked,
+                           ReadOwnIds(metadata, "smelt.tokenizer.continuations", tokens_.size()));
+    marked_.insert(marked.begin(), marked.end());
     unknown_ = vocabulary_.unknown;
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
       if (!unknown.empty() && Original(id) == unknown) unknown_ = id;
     }
-    IndexTokens(metadata);
+    IndexTokens();
     if (unknown_ < 0)
       return Error(ErrorCode::kInvalidInput,
                    "tokenizer.ggml.unknown_token_id is missing, which WordPiece needs");
@@ -83,12 +80,7 @@ class GgufWordPiece : public GgufBase {
                : Cat(kMark, text);
   }
 
-  void IndexTokens(const Metadata& metadata) {
-    if (const MetadataValue* ids = metadata.Find("smelt.tokenizer.continuations");
-        ids != nullptr && ids->is_array()) {
-      for (size_t i = 0; i < ids->size(); ++i)
-        marked_.insert(static_cast<int32_t>(ids->IntAt(i).value_or(-1)));
-    }
+  void IndexTokens() {
     for (size_t i = 0; i < tokens_.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
       if (Type(id) == TokenType::kUnused || IsOutside(id)) continue;

@@ -42,6 +42,7 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
                                                             TokenizerFolder& folder) {
   folder.has_tokenizer_json = true;
   SMELT_RETURN_IF_ERROR(AddDeclared(folder, file, json));
+  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, json.tokens.size(), json.added));
   folder.added = json.added;
   if (const JsonValue* post = json.rest.FindNonNull("post_processor"); post != nullptr)
     folder.post_processor = *post;
@@ -112,6 +113,7 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::
     });
     std::move(added.begin(), added.end(), std::back_inserter(folder.declared));
   }
+  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, core->size(), folder.declared));
   core->AddDeclared(folder.declared);
   core->prefix_at_start_only = core->model().type == SentencePieceModel::Type::kBpe &&
                                !FlagOf(folder.config, "legacy", true);

@@ -45,9 +45,8 @@ absl::Status Pipeline::MakeModel(TokenizerJson& json) {
   const JsonValue& m = *json.model();
   if (json.tokens.count() == 0)
     return Error(ErrorCode::kInvalidInput, "the vocab of the model has no tokens");
-  std::string type = TextOf(m, "type");
-  if (type.empty()) type = json.has_merges ? "BPE" : !json.scores.empty() ? "Unigram" : "";
-  if (type == "BPE") {
+  kind_ = json.kind;
+  if (kind_ == ModelKind::kBpe) {
     if (!json.has_merges) {
       return Error(ErrorCode::kInvalidInput,
                    "model.merges is no list; a BPE model needs one, [] if it merges nothing");
@@ -63,7 +62,7 @@ absl::Status Pipeline::MakeModel(TokenizerJson& json) {
                            MakeBpe(std::move(json.tokens), json.merges, std::move(options)));
     return absl::OkStatus();
   }
-  if (type == "Unigram") {
+  if (kind_ == ModelKind::kUnigram) {
     if (json.scores.empty())
       return Error(ErrorCode::kInvalidInput,
                    "the Unigram model's vocab is not a list of texts and scores");
@@ -77,7 +76,7 @@ absl::Status Pipeline::MakeModel(TokenizerJson& json) {
                            MakeUnigram(std::move(json.tokens), std::move(json.scores), options));
     return absl::OkStatus();
   }
-  if (type == "WordPiece") {
+  if (kind_ == ModelKind::kWordPiece) {
     WordPieceOptions options;
     if (m.FindNonNull("unk_token")) options.unk_token = TextOf(m, "unk_token");
     if (m.FindNonNull("continuing_subword_prefix"))
@@ -88,12 +87,8 @@ absl::Status Pipeline::MakeModel(TokenizerJson& json) {
     SMELT_ASSIGN_OR_RETURN(model_, MakeWordPiece(std::move(json.tokens), std::move(options)));
     return absl::OkStatus();
   }
-  if (type == "WordLevel") {
-    SMELT_ASSIGN_OR_RETURN(model_, MakeWordLevel(std::move(json.tokens), TextOf(m, "unk_token")));
-    return absl::OkStatus();
-  }
-  return Error(ErrorCode::kUnsupported, "the model type \"", Escape(type),
-               "\" is not known (BPE, Unigram, WordPiece, WordLevel are)");
+  SMELT_ASSIGN_OR_RETURN(model_, MakeWordLevel(std::move(json.tokens), TextOf(m, "unk_token")));
+  return absl::OkStatus();
 }
 
 absl::Status Pipeline::AddTokens() {
@@ -190,10 +185,9 @@ absl::Status Pipeline::ReadPostProcessor(const JsonValue* json) {
 
 void Pipeline::FindCuts() {
   const JsonValue& m = *rest_.FindNonNull("model");
-  const std::string type = TextOf(m, "type");
   const bool dressed =
       !TextOf(m, "end_of_word_suffix").empty() || !TextOf(m, "continuing_subword_prefix").empty();
-  if (byte_level_ || merges_.size() == 0 || dressed || (!type.empty() && type != "BPE") ||
+  if (byte_level_ || merges_.size() == 0 || dressed || kind_ != ModelKind::kBpe ||
       FlagOf(m, "ignore_merges", false))
     return;
   cuts_ = BlankCuts(model_->tokens());

@@ -27,8 +27,8 @@ class Pipeline : public TokenizerCore {
   size_t size() const override { return size_; }
   std::string Piece(int32_t id) const override;
   int32_t Find(std::string_view text) const override;
-  absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
-                           std::vector<std::string>& notes) const override;
+  absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out,
+                           Metadata& after) const override;
 
   void SetPieces(SentencePieceModel pieces);
 
@@ -61,6 +61,7 @@ class Pipeline : public TokenizerCore {
   absl::Status EncodeWord(std::string_view word, WordCache& cache, std::vector<int32_t>& out) const;
 
   JsonValue rest_;
+  ModelKind kind_ = ModelKind::kBpe;
   std::vector<AddedToken> added_;
   MergeList merges_;
   std::vector<double> scores_;

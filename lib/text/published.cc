@@ -67,6 +67,13 @@ absl::Status FolderTokenizer::Resolve() {
   SMELT_ASSIGN_OR_RETURN(special_, ReadSpecialTokens(folder_));
   for (const auto& [kind, text] : special_.texts) {
     if (text.empty()) continue;
+    const AddedToken* rowless = FindRowless(text);
+    if (rowless != nullptr && (kind == "bos" || kind == "eos")) {
+      return Error(ErrorCode::kInvalidInput, Escape(folder_.path, 60), ": ", kind, "_token is \"",
+                   Escape(text, 60), "\" (", rowless->id, "), but the embedding has only ",
+                   folder_.rows, " rows: give it one for this token, or name another ", kind,
+                   "_token");
+    }
     if (kind == "bos") bos_ = core_->Find(text);
     if (kind == "eos") eos_ = core_->Find(text);
   }
@@ -93,7 +100,8 @@ absl::StatusOr<std::vector<int32_t>> FolderTokenizer::Encode(std::string_view te
   } else {
     SMELT_RETURN_IF_ERROR(core_->EncodeText(RepairUtf8(text), options.parse_special, ids));
   }
-  if (options.add_special) ids.insert(ids.end(), core_->suffix.begin(), core_->suffix.end());
+  if (options.add_special && options.add_end)
+    ids.insert(ids.end(), core_->suffix.begin(), core_->suffix.end());
   return ids;
 }
 
@@ -106,13 +114,20 @@ bool FolderTokenizer::ends_generation(int32_t id) const {
   return (id >= 0 && id == eos_) || LooksLikeEnd(core_->Piece(id));
 }
 
-// -1 when the folder does not say.
+const AddedToken* FolderTokenizer::FindRowless(std::string_view text) const {
+  const auto found = std::find_if(folder_.rowless.begin(), folder_.rowless.end(),
+                                  [&](const AddedToken& token) { return token.content == text; });
+  return found == folder_.rowless.end() ? nullptr : &*found;
+}
+
+// -1 when the folder does not say, or names a token without a row.
 absl::StatusOr<int32_t> FolderTokenizer::SpecialId(const std::string& kind,
                                                    const VocabularyOptions& options) const {
   const size_t rows = options.rows != 0 ? options.rows : core_->size();
   const auto entry = std::find_if(special_.texts.begin(), special_.texts.end(),
                                   [&](const auto& e) { return e.first == kind; });
   const std::string text = entry == special_.texts.end() ? std::string() : entry->second;
+  if (FindRowless(text) != nullptr) return -1;
   if (!text.empty() && (kind == "bos" || kind == "eos") && core_->Find(text) < 0) {
     return Error(ErrorCode::kInvalidInput, Escape(folder_.path, 60), ": ", kind, "_token is \"",
                  Escape(text, 60), "\", which the vocabulary does not have");
@@ -140,7 +155,7 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   }
   CoreWriteOptions core_options{options.rows, options.architecture, options.pre, folder_.declared};
   Metadata after;
-  absl::Status written = core_->WriteTokens(core_options, out, after, notes);
+  absl::Status written = core_->WriteTokens(core_options, out, after);
   if (!written.ok()) return Prefixed(Cat(Escape(folder_.path, 60), ": "), written);
   for (const auto& [kind, text] : special_.texts) {
     const auto key =

@@ -26,6 +26,7 @@ struct TokenizerFolder {
   bool lists_added = false;          ///< tokenizer_config.json has added_tokens_decoder
   std::vector<AddedToken> added;     ///< added_tokens of tokenizer.json
   std::vector<AddedToken> declared;  ///< added_tokens_decoder, or added_tokens.json
+  std::vector<AddedToken> rowless;   ///< added tokens that the embedding has no row for: left out
   std::vector<std::pair<std::string, std::string>>
       special_defaults;  ///< "bos_token" and its text where `config` does not have the key
   std::optional<std::string> chat_template_file;  ///< chat_template.jinja
@@ -67,6 +68,7 @@ class FolderTokenizer : public PublishedTokenizer {
   FolderTokenizer(std::unique_ptr<TokenizerCore> core, TokenizerFolder folder)
       : core_(std::move(core)), folder_(std::move(folder)) {}
   absl::Status Resolve();
+  const AddedToken* FindRowless(std::string_view text) const;
   absl::Status WriteAroundText(Metadata& out) const;
   absl::StatusOr<int32_t> SpecialId(const std::string& kind,
                                     const VocabularyOptions& options) const;

@@ -28,8 +28,8 @@ class SentencePieceCore : public TokenizerCore {
   size_t size() const override { return size_; }
   std::string Piece(int32_t id) const override;
   int32_t Find(std::string_view text) const override;
-  absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out, Metadata& after,
-                           std::vector<std::string>& notes) const override;
+  absl::Status WriteTokens(const CoreWriteOptions& options, Metadata& out,
+                           Metadata& after) const override;
 
   const SentencePieceModel& model() const { return model_; }
 

@@ -157,17 +157,11 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   return ReadDeclared(folder, out);
 }
 
-std::vector<AddedToken> NewNamedTokens(TokenizerFolder& folder, int32_t next,
+std::vector<AddedToken> NewNamedTokens(const TokenizerFolder& folder, int32_t next,
                                        const std::function<bool(const std::string&)>& known) {
   std::vector<AddedToken> out;
   for (AddedToken& token : NamedTokens(folder)) {
     if (known(token.content) || IsIn(out, token.content)) continue;
-    if (folder.rows != 0 && static_cast<uint64_t>(next) >= folder.rows) {
-      folder.notes.push_back(Cat("the special token \"", Escape(token.content, 60),
-                                 "\" is not in the vocabulary, and the embedding has no row ", next,
-                                 " for it: it is left out"));
-      continue;
-    }
     token.id = next++;
     out.push_back(std::move(token));
   }
@@ -215,6 +209,42 @@ absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, Token
     }
     json.added.push_back(std::move(token));
   }
+  return absl::OkStatus();
+}
+
+absl::Status LeaveOutRowless(TokenizerFolder& folder, size_t vocabulary,
+                             std::vector<AddedToken>& added) {
+  if (folder.rows == 0 || vocabulary > folder.rows) return absl::OkStatus();
+  const auto beyond = std::stable_partition(
+      added.begin(), added.end(),
+      [&](const AddedToken& token) { return static_cast<uint64_t>(token.id) < folder.rows; });
+  std::vector<AddedToken> rowless(std::make_move_iterator(beyond),
+                                  std::make_move_iterator(added.end()));
+  added.erase(beyond, added.end());
+  std::sort(rowless.begin(), rowless.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  uint64_t next = folder.rows;
+  std::string names;
+  constexpr size_t kShown = 3;
+  for (const AddedToken& token : rowless) {
+    if (static_cast<uint64_t>(token.id) != next) {
+      return Error(ErrorCode::kInvalidInput, Escape(folder.path, 60), ": added token \"",
+                   Escape(token.content, 60), "\" has the id ", token.id,
+                   ", but the embedding has only ", folder.rows, " rows, and no token has the id ",
+                   next);
+    }
+    if (next++ < folder.rows + kShown)
+      names +=
+          Cat(names.empty() ? " " : ", ", "\"", Escape(token.content, 40), "\" (", token.id, ")");
+  }
+  if (!rowless.empty()) {
+    folder.notes.push_back(
+        Cat(rowless.size() == 1 ? "the added token" : "the added tokens", names,
+            rowless.size() > kShown ? Cat(" and ", rowless.size() - kShown, " more") : "",
+            rowless.size() == 1 ? " has" : " have", " no row in the embedding of ", folder.rows,
+            rowless.size() == 1 ? " and is left out" : " and are left out"));
+  }
+  folder.rowless = std::move(rowless);
   return absl::OkStatus();
 }
 

@@ -25,12 +25,18 @@ absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path);
 absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out);
 
 /// Special tokens that the folder only names, with the ids from `next` on, as transformers numbers
-/// them; but not where the model is known to have no row for them: then a note says so.
-std::vector<AddedToken> NewNamedTokens(TokenizerFolder& folder, int32_t next,
+/// them.
+std::vector<AddedToken> NewNamedTokens(const TokenizerFolder& folder, int32_t next,
                                        const std::function<bool(const std::string&)>& known);
 
 /// Tokens that the folder's other files declare or name and a tokenizer.json does not have, or has
 /// with other flags. `file` names the tokenizer.json.
 absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, TokenizerJson& json);
+
+/// Moves the added tokens whose ids go on behind the embedding's last row to `folder.rowless`, and
+/// notes them: the model can neither be given nor give them. `vocabulary`: ids that the model's own
+/// tokens take. kInvalidInput when others lie between.
+absl::Status LeaveOutRowless(TokenizerFolder& folder, size_t vocabulary,
+                             std::vector<AddedToken>& added);
 
 }  // namespace smelt

@@ -11,6 +11,7 @@
 #include "lib/text/byte_level_classes.h"
 #include "lib/text/merges.h"
 #include "lib/text/normalizer.h"
+#include "lib/text/side_files.h"
 #include "lib/text/tiktoken_vocabularies.h"
 
 namespace smelt {
@@ -358,6 +359,7 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
   }
   SMELT_RETURN_IF_ERROR(CheckBytes(ranks, file));
   SMELT_ASSIGN_OR_RETURN(TiktokenVocabulary known, FindTiktokenVocabulary(ranks, folder, file));
+  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, ranks.size(), known.special));
   folder.added = known.special;
   if (!folder.config.is_object()) {
     SMELT_ASSIGN_OR_RETURN(folder.config, ParseJsonValue(known.config, file));

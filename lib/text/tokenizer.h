@@ -14,6 +14,7 @@ namespace smelt {
 
 struct EncodeOptions {
   bool add_special = true;    ///< beginning and end tokens, as the model asks
+  bool add_end = true;        ///< with add_special; text that is to go on has no end
   bool parse_special = true;  ///< texts of special tokens become those tokens
 };
 

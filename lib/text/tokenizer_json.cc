@@ -281,8 +281,6 @@ class Handler : public JsonHandler {
 absl::Status ReadAdded(TokenizerJson& out, std::string_view name, size_t id_limit) {
   const JsonValue* list = out.rest.FindNonNull("added_tokens");
   if (list == nullptr) return absl::OkStatus();
-  if (!list->is_array())
-    return Error(ErrorCode::kInvalidInput, name, ": added_tokens is not a list");
   std::unordered_map<int32_t, size_t> by_id;
   auto next = static_cast<int32_t>(out.tokens.count());
   for (const JsonValue& item : *list->as_array()) {
@@ -326,12 +324,36 @@ absl::Status ReadAdded(TokenizerJson& out, std::string_view name, size_t id_limi
   return absl::OkStatus();
 }
 
+// The type of the model; where the file does not say it, the library takes the first whose members
+// are there.
+absl::StatusOr<ModelKind> KindOf(const TokenizerJson& json, std::string_view name) {
+  const JsonValue& model = *json.model();
+  const JsonValue* type = model.Find("type");
+  if (type == nullptr) {
+    const auto has = [&](std::string_view key) { return model.FindNonNull(key) != nullptr; };
+    if (!json.scores.empty()) return ModelKind::kUnigram;
+    if (json.has_merges) return ModelKind::kBpe;
+    if (has("unk_token") && has("continuing_subword_prefix") && has("max_input_chars_per_word"))
+      return ModelKind::kWordPiece;
+    if (has("unk_token")) return ModelKind::kWordLevel;
+    return Error(ErrorCode::kInvalidInput, name,
+                 ": the model has no \"type\", and its members are those of no model");
+  }
+  for (const ModelKind kind :
+       {ModelKind::kBpe, ModelKind::kUnigram, ModelKind::kWordPiece, ModelKind::kWordLevel}) {
+    if (type->is_string() && *type->as_string() == NameOf(kind)) return kind;
+  }
+  return Error(ErrorCode::kUnsupported, name, ": the model type ", Escape(type->ToText(), 40),
+               " is not known (BPE, Unigram, WordPiece, WordLevel are)");
+}
+
 }  // namespace
 
 absl::StatusOr<AddedToken> ParseAddedToken(const JsonValue& json, std::string_view name) {
   AddedToken token;
-  const JsonValue* content = json.FindNonNull("content");
-  if (content == nullptr || !content->is_string())
+  SMELT_RETURN_IF_ERROR(CheckAddedToken(json, name));
+  const JsonValue* content = json.Find("content");
+  if (content == nullptr)
     return Error(ErrorCode::kInvalidInput, name, ": an added token has no text \"content\"");
   token.content = *content->as_string();
   token.single_word = FlagOf(json, "single_word", false);
@@ -352,6 +374,13 @@ absl::StatusOr<TokenizerJson> ParseTokenizerJson(std::string_view text, std::str
                  ": there is no object \"model\", so this is no tokenizer.json");
   }
   if (!out.has_vocab) return Error(ErrorCode::kInvalidInput, name, ": the model has no vocab");
+  const JsonValue* version = out.rest.Find("version");
+  if (version != nullptr && (!version->is_string() || *version->as_string() != "1.0")) {
+    return Error(ErrorCode::kUnsupported, name, ": \"version\" is ", Escape(version->ToText(), 40),
+                 "; 1.0 is supported");
+  }
+  SMELT_ASSIGN_OR_RETURN(out.kind, KindOf(out, name));
+  SMELT_RETURN_IF_ERROR(CheckMembers(out.rest, out.kind, name));
   SMELT_RETURN_IF_ERROR(ReadAdded(out, name, std::max<size_t>(text.size(), 1 << 17)));
   return out;
 }

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "lib/base/json.h"
 #include "lib/text/added_tokens.h"
+#include "lib/text/component_members.h"
 #include "lib/text/model.h"
 
 namespace smelt {
@@ -22,6 +23,7 @@ struct TokenizerJson {
   bool has_vocab = false;
   bool has_merges = false;        ///< model.merges is a list, of no merges perhaps
   std::vector<AddedToken> added;  ///< ids of `tokens` where the content is one
+  ModelKind kind = ModelKind::kBpe;
 
   /// The member "model".
   const JsonValue* model() const { return rest.FindNonNull("model"); }

@@ -62,7 +62,8 @@ TEST(Pipelines, GiveTheLibrarysIds) {
 
 // A tokenizer.json with the letters a and b and this post-processor.
 std::string WithPostProcessor(std::string_view processor) {
-  return Cat(R"({"added_tokens":[{"id":2,"content":"<s>","special":true}],"normalizer":null,)",
+  return Cat(R"({"added_tokens":[{"id":2,"content":"<s>","single_word":false,"lstrip":false,)",
+             R"("rstrip":false,"normalized":false,"special":true}],"normalizer":null,)",
              R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":null,)",
              R"("model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]},"post_processor":)",
              processor, "}");
@@ -115,9 +116,12 @@ TEST(Normalizers, AnAddedTokenOfWhichNothingIsLeftIsRefused) {
   const TempDir dir;
   std::string text = WithPostProcessor("null");
   const std::string_view before = R"("normalizer":null)";
-  text.replace(text.find(before), before.size(), R"("normalizer":{"type":"Strip"})");
+  text.replace(text.find(before), before.size(),
+               R"("normalizer":{"type":"Strip","strip_left":true,"strip_right":true})");
   const std::string_view content = R"("content":"<s>")";
-  text.replace(text.find(content), content.size(), R"("content":"  ","normalized":true)");
+  text.replace(text.find(content), content.size(), R"("content":"  ")");
+  const std::string_view raw = R"("normalized":false)";
+  text.replace(text.find(raw), raw.size(), R"("normalized":true)");
   WriteFile(dir.path() + "/tokenizer.json", text);
   const auto tokenizer = OpenPublishedTokenizer(dir.path());
   ASSERT_FALSE(tokenizer.ok());
