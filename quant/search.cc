@@ -201,8 +201,11 @@ HWY_INLINE void FitWithMinimum(const BlockFormat& f, SearchBatch& b, size_t lane
   attempt(again, best_m, std::integral_constant<int, 1>());
   const V scale = hn::Mul(range, best_d);
   const V minimum = hn::Neg(hn::Add(low, hn::Mul(range, best_m)));
-  Store(hn::IfThenElseZero(enough, scale), b.scale + lane);
-  Store(hn::IfThenElse(enough, minimum, hn::Neg(low)), b.minimum + lane);
+  const M beyond_all = hn::Gt(range, Set(kBeyondAll));
+  Store(hn::IfThenElse(beyond_all, Set(kBeyondAll), hn::IfThenElseZero(enough, scale)),
+        b.scale + lane);
+  Store(hn::IfThenZeroElse(beyond_all, hn::IfThenElse(enough, minimum, hn::Neg(low))),
+        b.minimum + lane);
 }
 
 struct GroupScale {
@@ -398,9 +401,9 @@ void EncodeSuperBlocks(const BlockFormat& f, SearchBatch& b, BlockNumbers* numbe
   }
 }
 
-void ScaleSimpleBlocks(SearchBatch& b, BlockNumbers* numbers) {
+void ScaleSimpleBlocks(const BlockFormat& f, SearchBatch& b, BlockNumbers* numbers) {
   for (size_t g = 0; g < kBatchGroups; ++g) {
-    const SuperScale scale = MakeSuperScale(b.scale[g], b.minimum[g]);
+    const SuperScale scale = SimpleScale(f, b.scale[g], b.minimum[g]);
     numbers[g].d = scale.d;
     numbers[g].m = F32ToF16(-b.minimum[g]);
     b.super_scale[g] = scale.scale;
@@ -446,7 +449,7 @@ void EncodeBatches(const BlockFormat& f, const float* x, const float* w, uint64_
     if (f.super_block()) {
       EncodeSuperBlocks<kWeighted>(f, batch, numbers);
     } else {
-      ScaleSimpleBlocks(batch, numbers);
+      ScaleSimpleBlocks(f, batch, numbers);
     }
     for (uint64_t i = 0; i < n; ++i) {
       for (uint32_t g = 0; g < groups; ++g) {

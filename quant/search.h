@@ -28,8 +28,13 @@ inline constexpr std::array<float, kCandidates> kCandidateOffsets = {-0.9f, -0.6
                                                                      0.13f, 0.39f,  0.64f,  0.9f};
 /// Groups of values below this are zeros: the f16 scale could not hold theirs.
 inline constexpr float kTiny = 1e-30f;
+/// The smallest scale above zero that f16 holds.
+inline constexpr float kLeastScale = 0x1p-24f;
 /// Stands for "no bound" and "worse than anything" in units of a group's own range.
 inline constexpr float kHuge = 1e30f;
+/// The scale of groups whose range is larger than this, if not infinite: f16 makes infinity of it,
+/// as it must, since no format holds more than 65504 x 128 x 32.
+inline constexpr float kBeyondAll = 1e30f;
 /// Codes that hardly differ leave scale and minimum undetermined: smallest determinant, relative.
 inline constexpr float kSingular = 4e-6f;
 
@@ -47,10 +52,12 @@ struct GroupSums {
   float qq, q, xq, x, w;
 };
 
-/// From f32 values: rounds to f16. A value beyond f16 becomes infinity, which Validate reports.
-SuperScale MakeSuperScale(float d, float m);
+/// Scale and minimum of a simple block as they are stored. A value beyond f16 becomes infinity,
+/// which Validate reports.
+SuperScale SimpleScale(const BlockFormat& format, float scale, float minimum);
 
 /// The first super-scale: the largest of the groups' scales at the end of the integers' range.
+/// Infinite like the above where f16 cannot hold it.
 SuperScale FirstSuperScale(const BlockFormat& format, const float* scales, const float* minimums);
 
 /// The super-scale that fits the integers and codes of the groups best; false where it is

@@ -63,6 +63,7 @@ Fit FitWithMinimum(const BlockFormat& f, const float* x, const float* w) {
   // A super-block subtracts its minimum: it cannot lift values above zero.
   if (f.super_block()) low = std::min(low, 0.0f);
   const float range = high - low;
+  if (range > kBeyondAll) return {kBeyondAll, 0};
   if (!(range > kTiny)) return {0, -low};
   const float inverse = 1.0f / range;
   const float bound = f.super_block() ? -low * inverse : kHuge;
@@ -242,7 +243,7 @@ void EncodeBlockReference(const BlockFormat& f, const float* x, const float* w,
     EncodeSuperBlock(f, x, w, fits, numbers);
     return;
   }
-  const SuperScale scale = MakeSuperScale(fits[0].scale, fits[0].minimum);
+  const SuperScale scale = SimpleScale(f, fits[0].scale, fits[0].minimum);
   numbers->d = scale.d;
   numbers->m = F32ToF16(-fits[0].minimum);
   StoreCodes(f, x, MakeGroupScale(scale.scale, scale.minimum), numbers->codes.data());

@@ -6,15 +6,37 @@
 
 namespace smelt {
 
-SuperScale MakeSuperScale(float d, float m) {
+namespace {
+
+/// The f16 of a scale that codes up to `codes` and, in a super-block, integers up to `integers` are
+/// multiplied with. Small halves lie 2^-24 apart, so that the nearest can be far below the wish, or
+/// zero: where the largest value would then lie more than one code beyond the range, the next
+/// larger half is taken.
+uint16_t ScaleToF16(float wish, int codes, int integers) {
+  const uint16_t nearest = F32ToF16(wish);
+  const float size = std::abs(wish), stored = std::abs(F16ToF32(nearest));
+  const bool too_small = stored > 0 ? (size - stored) * static_cast<float>(codes) > stored
+                                    : size * static_cast<float>(codes * integers) > kLeastScale / 2;
+  return too_small ? static_cast<uint16_t>(nearest + 1) : nearest;
+}
+
+int LargestCode(const BlockFormat& format) { return std::max(format.code_max, -format.code_min); }
+
+SuperScale FromHalves(uint16_t d, uint16_t m) {
   SuperScale s;
-  s.d = F32ToF16(d);
-  s.m = F32ToF16(m);
+  s.d = d;
+  s.m = m;
   s.scale = F16ToF32(s.d);
   s.minimum = F16ToF32(s.m);
   if (std::isfinite(s.scale) && s.scale != 0) s.inverse_scale = 1.0f / s.scale;
   if (std::isfinite(s.minimum) && s.minimum != 0) s.inverse_minimum = 1.0f / s.minimum;
   return s;
+}
+
+}  // namespace
+
+SuperScale SimpleScale(const BlockFormat& format, float scale, float minimum) {
+  return FromHalves(ScaleToF16(scale, LargestCode(format), 1), F32ToF16(minimum));
 }
 
 SuperScale FirstSuperScale(const BlockFormat& format, const float* scales, const float* minimums) {
@@ -25,8 +47,9 @@ SuperScale FirstSuperScale(const BlockFormat& format, const float* scales, const
   }
   // Signed integers reach one step further below zero.
   const int end = format.scale_min < 0 ? format.scale_min : format.scale_max;
-  return MakeSuperScale(largest / static_cast<float>(end),
-                        minimum / static_cast<float>(format.scale_max));
+  return FromHalves(
+      ScaleToF16(largest / static_cast<float>(end), LargestCode(format), std::abs(end)),
+      ScaleToF16(minimum / static_cast<float>(format.scale_max), format.scale_max, 1));
 }
 
 bool FitSuperScale(const BlockFormat& format, const GroupSums* sums, const int8_t* scales,
@@ -54,7 +77,7 @@ bool FitSuperScale(const BlockFormat& format, const GroupSums* sums, const int8_
     }
   }
   if (!std::isfinite(d) || !std::isfinite(m)) return false;
-  *out = MakeSuperScale(static_cast<float>(d), static_cast<float>(m));
+  *out = FromHalves(F32ToF16(static_cast<float>(d)), F32ToF16(static_cast<float>(m)));
   return true;
 }
 

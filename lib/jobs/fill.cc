@@ -140,11 +140,13 @@ class Filler {
                    SourcePlaceOf(info, tile.first_row + row, first), ": weights must be finite");
     }
     const uint64_t column = first + WorstColumn(values + row * columns + first, size);
-    return Error(ErrorCode::kUnsupported, "tensor ", Escape(planned.name), ": the value ",
-                 static_cast<double>(values[row * columns + column]), " at ",
-                 SourcePlaceOf(info, tile.first_row + row, column), ", is beyond what ",
-                 Info(planned.type).name,
-                 " can hold (its f16 would be infinite); try --type bf16 or f32");
+    return Error(
+        ErrorCode::kUnsupported, "tensor ", Escape(planned.name), ": the value ",
+        static_cast<double>(values[row * columns + column]), " at ",
+        SourcePlaceOf(info, tile.first_row + row, column), ", is beyond what ",
+        Info(planned.type).name, " can hold",
+        Info(planned.type).quantized ? " (its f16 scale would be infinite)" : "",
+        planned.type == TensorType::kBF16 ? "; try --type f32" : "; try --type bf16 or f32");
   }
 
   void Report(uint64_t bytes) {

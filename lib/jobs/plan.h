@@ -16,7 +16,7 @@ namespace smelt {
 
 /// Raised whenever an encoder gives other bytes than before: plans and half-written files of
 /// another version are not continued.
-inline constexpr uint32_t kEncoderVersion = 1;
+inline constexpr uint32_t kEncoderVersion = 2;
 
 /// What the user may decide about the bytes of an output. The same source, options and encoder
 /// version give the same file.

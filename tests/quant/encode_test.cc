@@ -1,11 +1,14 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "lib/base/float16.h"
 #include "quant/block_format.h"
 #include "quant/codec.h"
 #include "quant/search.h"
 #include "quant/simd.h"
+#include "tests/quant/error_bound.h"
 #include "tests/quant/fixtures.h"
 #include "tests/testing/testing.h"
 
@@ -173,38 +176,126 @@ std::vector<std::byte> EncodeByReference(const BlockFormat& format, const std::v
   return out;
 }
 
-TEST(Encode, EveryTargetMakesTheBytesOfTheScalarReference) {
-  constexpr size_t kRows = 29, kColumns = 768;
-  const std::vector<float> x = HardValues(kRows, kColumns);
-  std::vector<float> w = Noise(kColumns, 5);
-  for (size_t i = 0; i < w.size(); ++i) w[i] = i % 50 == 0 ? 1e-3f : std::abs(w[i]) * 4 + 1e-3f;
-  const std::vector<float> ones(kColumns, 1.0f);
+constexpr size_t kExtremeColumns = 256;
+
+/// A row of each kind for every power of two that f32 has: noise, opposite extremes, one outlier,
+/// one sign, constants, values far from zero but near each other, groups of very different size.
+std::vector<float> ExtremeRows() {
+  constexpr int kKinds = 10;
+  const float top = std::numeric_limits<float>::max();
+  std::vector<float> x;
+  for (int exponent = -149; exponent <= 127; ++exponent) {
+    const std::vector<float> noise =
+        Noise(kKinds * kExtremeColumns, static_cast<uint32_t>(1000 + exponent));
+    const float unit = std::ldexp(1.0f, exponent);
+    for (int kind = 0; kind < kKinds; ++kind) {
+      for (size_t c = 0; c < kExtremeColumns; ++c) {
+        const float n = noise[static_cast<size_t>(kind) * kExtremeColumns + c];
+        float v = n * unit;
+        if (kind == 1 && c % 32 < 2) v = c % 2 == 0 ? 1.9f * unit : -1.9f * unit;
+        if (kind == 2) v = c == 77 ? 1.5f * unit : n;
+        if (kind == 3) v = std::abs(v);
+        if (kind == 4) v = -std::abs(v);
+        if (kind == 5) v = c < 100 ? unit : -unit;
+        if (kind == 6) v = unit * (1 + 0.001f * n);
+        if (kind == 7) v = std::ldexp(n, exponent + static_cast<int>(c / 16));
+        if (kind == 8) v = c % 3 == 0 ? unit : 0;
+        if (kind == 9) v = c % 32 == 3 ? top : c % 32 == 4 ? -top : v;
+        x.push_back(std::clamp(v, -top, top));
+      }
+    }
+  }
+  return x;
+}
+
+/// Weights of columns as importance gives them: from 1e-3 to some hundreds.
+std::vector<float> ColumnWeights(size_t columns) {
+  std::vector<float> w = Noise(columns, 5);
+  for (size_t i = 0; i < w.size(); ++i)
+    w[i] = i % 50 == 0 ? 1e-3f : std::abs(w[i]) * (i % 70 == 1 ? 100 : 4) + 1e-3f;
+  return w;
+}
+
+/// True where no scale of the block comes near the largest f16: such values must not be refused.
+bool FitsF16(const FormatSteps& f, const float* x) {
+  double largest = 0;
+  for (int first = 0; first < f.elements; first += f.group) {
+    const GroupRange r = RangeOf(f, x + first);
+    largest = std::max({largest, r.step, f.minimum ? std::abs(r.low) : 0.0});
+  }
+  return largest / std::max(f.integers, 1) < 65504.0 / 2;
+}
+
+// The bound is the formats' own, not what this encoder happens to reach.
+TEST(Encode, EveryFiniteRowIsCloseOrRefused) {
+  const std::vector<float> x = ExtremeRows();
+  const std::vector<float> ones(kExtremeColumns, 1.0f), weights = ColumnWeights(kExtremeColumns);
+  for (const BlockFormat* format : Encodable()) {
+    const FormatSteps* steps = FindFormatSteps(format->type);
+    ASSERT_NE(steps, nullptr) << Info(format->type).name;
+    const uint64_t blocks = x.size() / format->elements;
+    std::vector<std::byte> bytes(blocks * format->bytes);
+    for (const std::vector<float>* w : {&ones, &weights}) {
+      EncodeBlocks(*format, x.data(), w == &ones ? nullptr : w->data(), kExtremeColumns, blocks,
+                   reinterpret_cast<uint8_t*>(bytes.data()));
+      size_t accepted = 0;
+      for (uint64_t b = 0; b < blocks; ++b) {
+        const float* values = x.data() + b * format->elements;
+        const std::byte* block = bytes.data() + b * format->bytes;
+        const std::string what = std::string(Info(format->type).name) + " row " +
+                                 std::to_string(b * format->elements / kExtremeColumns);
+        uint64_t bad = 0;
+        if (!FindCodec(format->type)->Validate(block, format->elements, &bad)) {
+          EXPECT_FALSE(FitsF16(*steps, values)) << what;
+          continue;
+        }
+        ++accepted;
+        std::vector<float> decoded(format->elements);
+        FindCodec(format->type)->Decode(block, format->elements, decoded.data());
+        const float* column_weights = w->data() + b * format->elements % kExtremeColumns;
+        EXPECT_LE(ErrorOf(*steps, values, column_weights, decoded.data()),
+                  AllowedError(*steps, values, column_weights))
+            << what;
+      }
+      EXPECT_GT(accepted, blocks / 2) << Info(format->type).name;
+      EXPECT_LT(accepted, blocks) << Info(format->type).name;
+    }
+  }
+}
+
+void ExpectBytesOfTheReference(const std::vector<float>& x, uint64_t columns) {
+  const std::vector<float> w = ColumnWeights(columns), ones(columns, 1.0f);
   EachTarget targets;
   for (const BlockFormat* format : Encodable()) {
-    const auto plain = EncodeByReference(*format, x, ones, kColumns);
-    const auto weighted = EncodeByReference(*format, x, w, kColumns);
+    const auto plain = EncodeByReference(*format, x, ones, columns);
+    const auto weighted = EncodeByReference(*format, x, w, columns);
     for (const std::string& target : targets.names()) {
       targets.Use(target);
       const std::string what = std::string(Info(format->type).name) + " on " + target;
       std::vector<std::byte> got(plain.size());
       uint8_t* out = reinterpret_cast<uint8_t*>(got.data());
       const uint64_t blocks = x.size() / format->elements;
-      EncodeBlocks(*format, x.data(), nullptr, kColumns, blocks, out);
+      EncodeBlocks(*format, x.data(), nullptr, columns, blocks, out);
       for (uint64_t b = 0; b < blocks; ++b) {
         ASSERT_EQ(
             std::memcmp(out + b * format->bytes, plain.data() + b * format->bytes, format->bytes),
             0)
-            << what << " block " << b << " row " << b * format->elements / kColumns;
+            << what << " block " << b << " row " << b * format->elements / columns;
       }
-      EncodeBlocks(*format, x.data(), w.data(), kColumns, blocks, out);
+      EncodeBlocks(*format, x.data(), w.data(), columns, blocks, out);
       for (uint64_t b = 0; b < blocks; ++b) {
         ASSERT_EQ(std::memcmp(out + b * format->bytes, weighted.data() + b * format->bytes,
                               format->bytes),
                   0)
-            << what << " weighted, block " << b << " row " << b * format->elements / kColumns;
+            << what << " weighted, block " << b << " row " << b * format->elements / columns;
       }
     }
   }
+}
+
+TEST(Encode, EveryTargetMakesTheBytesOfTheScalarReference) {
+  ExpectBytesOfTheReference(HardValues(29, 768), 768);
+  ExpectBytesOfTheReference(ExtremeRows(), kExtremeColumns);
 }
 
 TEST(Encode, RowsDoNotDependOnTheirNeighbours) {
@@ -293,6 +384,24 @@ TEST(Encode, HalvesAreRoundedAsTheScalarFunctionsDo) {
       std::memcpy(&brain, bf16.data() + 2 * i, 2);
       ASSERT_EQ(half, F32ToF16(x[i])) << target << " " << x[i];
       ASSERT_EQ(brain, F32ToBf16(x[i])) << target << " " << x[i];
+    }
+  }
+}
+
+TEST(Encode, HalvesAreTheNearestOrRefused) {
+  const std::vector<float> x = ExtremeRows();
+  for (const TensorType type : {TensorType::kF16, TensorType::kBF16}) {
+    const auto bytes = Encode(type, x, x.size());
+    const auto decoded = Decode(type, bytes, x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      uint64_t bad = 0;
+      const double size = std::abs(static_cast<double>(x[i]));
+      if (!FindCodec(type)->Validate(bytes.data() + 2 * i, 1, &bad)) {
+        ASSERT_GE(size, type == TensorType::kF16 ? 65520.0 : 0x1.ffp127) << x[i];
+      } else {
+        ASSERT_LE(std::abs(static_cast<double>(decoded[i]) - x[i]), Spacing(type, x[i]) / 2)
+            << x[i];
+      }
     }
   }
 }
