@@ -405,7 +405,7 @@ void ScaleSimpleBlocks(const BlockFormat& f, SearchBatch& b, BlockNumbers* numbe
   for (size_t g = 0; g < kBatchGroups; ++g) {
     const SuperScale scale = SimpleScale(f, b.scale[g], b.minimum[g]);
     numbers[g].d = scale.d;
-    numbers[g].m = F32ToF16(-b.minimum[g]);
+    numbers[g].m = F32ToF16(0.0f - b.minimum[g]);  // no negative zero
     b.super_scale[g] = scale.scale;
     b.super_minimum[g] = scale.minimum;
   }

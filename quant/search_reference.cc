@@ -245,7 +245,8 @@ void EncodeBlockReference(const BlockFormat& f, const float* x, const float* w,
   }
   const SuperScale scale = SimpleScale(f, fits[0].scale, fits[0].minimum);
   numbers->d = scale.d;
-  numbers->m = F32ToF16(-fits[0].minimum);
+  // Which of two zeros the least value is depends on the instructions: the positive one is stored.
+  numbers->m = F32ToF16(0.0f - fits[0].minimum);
   StoreCodes(f, x, MakeGroupScale(scale.scale, scale.minimum), numbers->codes.data());
 }
 

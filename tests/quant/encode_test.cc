@@ -199,7 +199,7 @@ std::vector<float> ExtremeRows() {
         if (kind == 5) v = c < 100 ? unit : -unit;
         if (kind == 6) v = unit * (1 + 0.001f * n);
         if (kind == 7) v = std::ldexp(n, exponent + static_cast<int>(c / 16));
-        if (kind == 8) v = c % 3 == 0 ? unit : 0;
+        if (kind == 8) v = c % 3 == 0 ? unit : c % 3 == 1 ? 0.0f : -0.0f;
         if (kind == 9) v = c % 32 == 3 ? top : c % 32 == 4 ? -top : v;
         x.push_back(std::clamp(v, -top, top));
       }
