@@ -1,5 +1,6 @@
 #include "quant/block_kernels.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "lib/base/float16.h"
@@ -98,19 +99,23 @@ void QuantizeActivations8(const float* x, uint64_t columns, int8_t* codes, float
   const size_t lanes = hn::Lanes(df);
   for (uint64_t g = 0; g < columns / 32; ++g) {
     const float* in = x + 32 * g;
-    VF largest = hn::Zero(df);
+    VF largest = hn::Zero(df), bad = hn::Zero(df);
     for (size_t i = 0; i < 32; i += lanes) {
-      largest = hn::Max(largest, hn::Abs(hn::LoadU(df, in + i)));
+      const VF v = hn::LoadU(df, in + i);
+      largest = hn::Max(largest, hn::Abs(v));
+      bad = hn::MulAdd(v, hn::Zero(df), bad);  // NaN where v is no number or infinite
     }
     const float max_abs = hn::GetLane(hn::MaxOfLanes(df, largest));
-    const float scale = max_abs / 127.0f;
+    const bool finite = hn::AllTrue(df, hn::Eq(bad, hn::Zero(df)));
+    const float scale = finite ? max_abs / 127.0f : NAN;
     // A group so small that the inverse overflows is as good as zero.
     const float inverse = max_abs < 1e-30f ? 0.0f : 127.0f / max_abs;
     scales[g] = scale;
     for (size_t half = 0; half < 2; ++half) {
       auto sum = hn::Zero(di);
       for (size_t i = 16 * half; i < 16 * half + 16; i += lanes) {
-        const auto q = hn::NearestInt(hn::Mul(hn::LoadU(df, in + i), hn::Set(df, inverse)));
+        const VF v = finite ? hn::LoadU(df, in + i) : hn::Zero(df);
+        const auto q = hn::NearestInt(hn::Mul(v, hn::Set(df, inverse)));
         sum = hn::Add(sum, q);
         hn::StoreU(hn::DemoteTo(d8, q), d8, codes + 32 * g + i);
       }

@@ -34,7 +34,8 @@ struct Activations8 {
 };
 
 /// Fills the arrays of an Activations8 from `columns` (a multiple of 32) values: scale = max abs /
-/// 127, codes rounded half to even. Pad shorter rows with zeros.
+/// 127, codes rounded half to even. A group with a NaN or an infinity has the scale NaN and codes
+/// 0: every product with it is NaN. Pad shorter rows with zeros.
 void QuantizeActivations8(const float* x, uint64_t columns, int8_t* codes, float* scales,
                           float* sums);
 

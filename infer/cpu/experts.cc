@@ -38,6 +38,11 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
   }
   chosen.resize(op.count);
   for (uint32_t e = 0; e < op.count; ++e) chosen[e] = e;
+  // NaN has no place in an order; it goes on through whichever experts.
+  if (std::any_of(score.begin(), score.end(), [](float s) { return std::isnan(s); })) {
+    weights.assign(op.used, NAN);
+    return;
+  }
   std::partial_sort(chosen.begin(), chosen.begin() + op.used, chosen.end(),
                     [&](uint32_t a, uint32_t b) {
                       return score[a] > score[b] || (score[a] == score[b] && a < b);

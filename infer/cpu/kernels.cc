@@ -187,8 +187,8 @@ void GateSiluImpl(const float* z, size_t count, float* x) {
 void ClampedGateImpl(const float* up, size_t count, float* gate) {
   const D full;
   ForAll(count, [&](auto d, size_t i) {
-    const auto g = hn::Min(hn::LoadU(d, gate + i), hn::Set(d, 7.0f));
-    const auto u = hn::Max(hn::Set(d, -7.0f), hn::Min(hn::LoadU(d, up + i), hn::Set(d, 7.0f)));
+    const auto g = AtMost(d, hn::LoadU(d, gate + i), 7.0f);
+    const auto u = AtLeast(d, AtMost(d, hn::LoadU(d, up + i), 7.0f), -7.0f);
     auto s = hn::Mul(g, hn::Set(d, 1.702f));
     if constexpr (std::is_same_v<decltype(d), D>) {
       s = Sigmoid(d, s);

@@ -24,7 +24,7 @@ void MultiplyQ8(const Q8Tile& tile, const int8_t* codes, const float* scales, co
                 float* out);
 
 /// Rounds a panel [columns][32] to 8 bits: groups of 32 columns of each lane share a scale, max abs
-/// / 127.
+/// / 127; NaN, with codes 0, where a value is NaN or infinite.
 void QuantizePanel(const float* x, size_t columns, int8_t* codes, float* scales, float* sums);
 
 }  // namespace smelt::cpu

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstring>
 
 #include "infer/cpu/layout.h"
@@ -19,13 +20,14 @@ using V = hn::Vec<D>;
 
 // 16 columns of one vector of lanes: four neighbouring columns' codes share a 32-bit lane. Returns
 // the sums of codes.
-V QuantizeHalf(const float* x, V inverse, int8_t* codes) {
+V QuantizeHalf(const float* x, hn::Mask<D> finite, V inverse, int8_t* codes) {
   const D d;
   const DI di;
   const auto byte = hn::Set(di, 255);
   auto sum = hn::Zero(di);
   const auto code = [&](size_t column) {
-    const auto c = hn::NearestInt(hn::Mul(hn::Load(d, x + column * kPanel), inverse));
+    const V v = hn::IfThenElseZero(finite, hn::Load(d, x + column * kPanel));
+    const auto c = hn::NearestInt(hn::Mul(v, inverse));
     sum = hn::Add(sum, c);
     return hn::And(c, byte);
   };
@@ -44,9 +46,14 @@ void QuantizePanelImpl(const float* x, size_t columns, int8_t* codes, float* sca
   for (size_t k = 0; k < columns; k += 32) {
     for (size_t lane = 0; lane < kPanel; lane += hn::Lanes(d)) {
       const float* from = x + k * kPanel + lane;
-      V top = hn::Zero(d);
-      for (size_t j = 0; j < 32; ++j) top = hn::Max(top, hn::Abs(hn::Load(d, from + j * kPanel)));
-      const V scale = hn::Div(top, hn::Set(d, 127.0f));
+      V top = hn::Zero(d), bad = hn::Zero(d);
+      for (size_t j = 0; j < 32; ++j) {
+        const V v = hn::Load(d, from + j * kPanel);
+        top = hn::Max(top, hn::Abs(v));
+        bad = hn::MulAdd(v, hn::Zero(d), bad);  // NaN where v is no number or infinite
+      }
+      const hn::Mask<D> finite = hn::Eq(bad, hn::Zero(d));
+      const V scale = hn::IfThenElse(finite, hn::Div(top, hn::Set(d, 127.0f)), hn::Set(d, NAN));
       hn::Store(scale, d, scales + k / 32 * kPanel + lane);
       // Not even one unit in the last place takes max abs beyond 127 after rounding. Zero columns
       // have codes 0.
@@ -54,7 +61,7 @@ void QuantizePanelImpl(const float* x, size_t columns, int8_t* codes, float* sca
           hn::IfThenElseZero(hn::Gt(top, hn::Zero(d)), hn::Div(hn::Set(d, 127.0f), top));
       for (size_t half = 0; half < 2; ++half) {
         int8_t* to = codes + (k + 16 * half) * kPanel + lane * 4;
-        const V sum = QuantizeHalf(from + 16 * half * kPanel, inverse, to);
+        const V sum = QuantizeHalf(from + 16 * half * kPanel, finite, inverse, to);
         hn::Store(hn::Mul(sum, scale), d, sums + (k / 16 + half) * kPanel + lane);
       }
     }

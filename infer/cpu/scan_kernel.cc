@@ -80,7 +80,7 @@ void TimeStepsImpl(const float* raw, float bias, float minimum, float maximum, s
     for (size_t j = 0; j < kBlock; ++j) values[j] = raw[i + std::min(j, some - 1)];
     for (size_t j = 0; j < kBlock; j += hn::Lanes(d)) {
       const V step = Softplus(d, hn::Add(hn::Load(d, values + j), hn::Set(d, bias)));
-      hn::Store(hn::Min(hn::Max(step, hn::Set(d, minimum)), hn::Set(d, maximum)), d, values + j);
+      hn::Store(AtMost(d, AtLeast(d, step, minimum), maximum), d, values + j);
     }
     std::copy_n(values, some, dt + i);
   }

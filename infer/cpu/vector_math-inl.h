@@ -20,6 +20,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::CappedTag<float, 16>;
 using V = hn::Vec<D>;
 
+// The smaller and the larger of a vector and a number; NaN stays NaN, unlike in hn::Min and hn::Max
+// on most targets.
+template <class DD>
+inline hn::Vec<DD> AtMost(DD d, hn::Vec<DD> x, float limit) {
+  return hn::IfThenElse(hn::Gt(x, hn::Set(d, limit)), hn::Set(d, limit), x);
+}
+template <class DD>
+inline hn::Vec<DD> AtLeast(DD d, hn::Vec<DD> x, float limit) {
+  return hn::IfThenElse(hn::Lt(x, hn::Set(d, limit)), hn::Set(d, limit), x);
+}
+
 inline V Sigmoid(D d, V x) {
   const V one = hn::Set(d, 1.0f);
   return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)))));
@@ -52,14 +63,14 @@ inline V Activate(D d, V x) {
     const V inner = hn::MulAdd(hn::Mul(hn::Set(d, 0.044715f), hn::Mul(x, x)), x, x);
     return hn::Mul(x, Sigmoid(d, hn::Mul(hn::Set(d, 1.5957691216057308f), inner)));
   } else {
-    const V positive = hn::Max(x, hn::Zero(d));
+    const V positive = AtLeast(d, x, 0.0f);
     return kActivation == Activation::kRelu ? positive : hn::Mul(positive, positive);
   }
 }
 
 // ln(1 + e^x), also where e^x overflows or vanishes: max(x, 0) + log1p(e^-|x|).
 inline V Softplus(D d, V x) {
-  return hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(x)))));
+  return hn::Add(AtLeast(d, x, 0.0f), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(x)))));
 }
 
 inline V SoftCap(D d, V x, float cap) {

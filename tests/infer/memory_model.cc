@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/base/cat.h"
 #include "lib/base/status.h"
 #include "quant/codec.h"
 
@@ -11,7 +12,7 @@ namespace smelt::testing {
 TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double center,
                            TensorType type) {
   TensorInfo info;
-  info.name = "t" + std::to_string(tensors_.size());
+  info.name = Cat("t", tensors_.size());
   info.shape.dims = static_cast<int>(ne.size());
   for (size_t i = 0; i < ne.size(); ++i) info.shape.ne[i] = ne[i];
   info.type = type;
@@ -30,6 +31,12 @@ TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double cente
   bytes_.push_back(std::move(bytes));
   values_.push_back(std::move(values));
   return static_cast<TensorRef>(tensors_.size() - 1);
+}
+
+void MemoryModel::Set(TensorRef t, size_t element, float value) {
+  values_[static_cast<size_t>(t)][element] = value;
+  std::memcpy(bytes_[static_cast<size_t>(t)].data() + element * sizeof(float), &value,
+              sizeof(float));
 }
 
 absl::Status MemoryModel::ReadRows(size_t tensor, uint64_t first, uint64_t count,

@@ -23,6 +23,8 @@ class MemoryModel : public ModelSource {
                 TensorType type = TensorType::kF32);
   /// Recipes that compute cannot be mapped: the engine then reads rows.
   void set_mappable(bool mappable) { mappable_ = mappable; }
+  /// Overwrites one value of a tensor that is stored as f32.
+  void Set(TensorRef t, size_t element, float value);
   /// The values that the stored bytes mean.
   const std::vector<float>& Values(TensorRef t) const { return values_[static_cast<size_t>(t)]; }
   const Shape& ShapeOf(TensorRef t) const { return tensors_[static_cast<size_t>(t)].shape; }

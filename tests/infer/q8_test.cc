@@ -2,15 +2,19 @@
 // written plainly, and whole models.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <random>
+#include <variant>
 #include <vector>
 
 #include "infer/cpu/layout.h"
 #include "infer/cpu/memory.h"
 #include "infer/cpu/q8_kernel.h"
 #include "infer/score.h"
+#include "quant/codec.h"
 #include "quant/simd.h"
 #include "tests/infer/random_models.h"
 #include "tests/testing/testing.h"
@@ -81,6 +85,141 @@ TEST(Q8Kernel, EveryTargetMultipliesExactly) {
           }
           ASSERT_NEAR(out[r * kPanel + lane], sum, 1e-6 * size)
               << target << " row " << r << " lane " << lane;
+        }
+      }
+    }
+  }
+  SMELT_ASSERT_OK(ForceSimdTarget(""));
+}
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNoNumbers[] = {kNan, -kNan, kInfinity, -kInfinity};
+
+std::vector<float> SmallNoise(size_t count) {
+  std::mt19937_64 random(3);
+  std::vector<float> x(count);
+  for (float& v : x) v = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 300;
+  return x;
+}
+
+// One value of one lane: its products are NaN whatever the weights are, those of other lanes what
+// they were.
+TEST(Q8Kernel, NoNumberIsHiddenFromItsLaneNorSeenByOthers) {
+  constexpr size_t kRows = 5, kColumns = 256;
+  const std::vector<float> plain = SmallNoise(kColumns * kPanel);
+  cpu::Array<float> x(kColumns * kPanel), scales(kColumns), sums(2 * kColumns), out(kRows * kPanel);
+  cpu::Array<int8_t> codes(kColumns * kPanel);
+  for (const std::string& target : SimdTargets()) {
+    SMELT_ASSERT_OK(ForceSimdTarget(target));
+    for (const Case& c :
+         {Case{kRows, kColumns, 32, true}, Case{kRows, kColumns, 16, false},
+          Case{kRows, kColumns, 32, true, 0, 15}, Case{kRows, kColumns, 32, false, -16, 15},
+          Case{kRows, kColumns, 16, false, -32, 31}, Case{kRows, kColumns, 16, true, 0, 3}}) {
+      const size_t groups = kColumns / c.group;
+      // The first rows are zeros: a NaN times zero is still none.
+      std::vector<int8_t> weights(kRows * kColumns, 0);
+      for (size_t i = 2 * kColumns; i < weights.size(); ++i)
+        weights[i] = static_cast<int8_t>(c.low + static_cast<int>(i % 3 == 0));
+      const std::vector<float> weight_scales(kRows * groups, 0.5f);
+      const cpu::Q8Tile tile{weights.data(),
+                             kColumns,
+                             weight_scales.data(),
+                             c.minimum ? weight_scales.data() : nullptr,
+                             c.group,
+                             kRows,
+                             kColumns,
+                             static_cast<int8_t>(c.low),
+                             static_cast<int8_t>(c.high)};
+      const auto multiply = [&] {
+        cpu::QuantizePanel(x.data(), kColumns, codes.data(), scales.data(), sums.data());
+        cpu::MultiplyQ8(tile, codes.data(), scales.data(), sums.data(), out.data());
+      };
+      std::copy(plain.begin(), plain.end(), x.data());
+      multiply();
+      const std::vector<float> wanted(out.data(), out.data() + kRows * kPanel);
+      for (size_t column = 0; column < kColumns; column += 5) {
+        const size_t lane = column % kPanel;
+        std::copy(plain.begin(), plain.end(), x.data());
+        x[column * kPanel + lane] = kNoNumbers[column % 4];
+        multiply();
+        for (size_t i = 0; i < kRows * kPanel; ++i) {
+          if (i % kPanel == lane) {
+            ASSERT_TRUE(std::isnan(out[i])) << target << " column " << column << " row " << i / 32;
+          } else {
+            ASSERT_EQ(out[i], wanted[i]) << target << " column " << column;
+          }
+        }
+      }
+    }
+  }
+  SMELT_ASSERT_OK(ForceSimdTarget(""));
+}
+
+// The same of single rows, as generation has them, for every format that has an integer form.
+TEST(Q8Dot, NoNumberIsHidden) {
+  constexpr uint64_t kRows = 3, kColumns = 512;
+  const std::vector<float> plain = SmallNoise(kColumns);
+  std::vector<int8_t> codes(kColumns);
+  std::vector<float> scales(kColumns / 32), sums(kColumns / 16), out(kRows);
+  size_t formats = 0;
+  for (const TensorTypeInfo& info : AllTensorTypes()) {
+    const Codec* codec = FindCodec(info.type);
+    if (codec == nullptr || codec->unpack_group() == 0) continue;
+    ++formats;
+    // Blocks of zero bytes: scales and codes of zero.
+    const std::vector<std::byte> zeros(kRows * *RowBytes(info.type, kColumns));
+    for (const std::string& target : SimdTargets()) {
+      SMELT_ASSERT_OK(ForceSimdTarget(target));
+      for (size_t column = 0; column < kColumns; ++column) {
+        std::vector<float> x = plain;
+        x[column] = kNoNumbers[column % 4];
+        QuantizeActivations8(x.data(), kColumns, codes.data(), scales.data(), sums.data());
+        codec->DotQ8(zeros.data(), kRows, kColumns, {codes.data(), scales.data(), sums.data()},
+                     out.data());
+        for (const float v : out)
+          ASSERT_TRUE(std::isnan(v)) << info.name << " " << target << " column " << column;
+      }
+    }
+  }
+  EXPECT_GE(formats, 20u);
+  SMELT_ASSERT_OK(ForceSimdTarget(""));
+}
+
+// Whole models of every shape: a norm's weight that is no number spoils what goes into the mixer,
+// the feed-forward layer or the head, and the logits and the loss say so.
+TEST(Q8Models, NoNumberInActivationsIsHiddenFromTheLogits) {
+  const std::vector<int32_t> ids = testing::RandomIds(1, 96, 131);
+  for (const std::string& name : testing::RandomModelNames()) {
+    const testing::RandomModel shape = testing::MakeRandomModel(name);
+    const LayerSpec& last = shape.spec.layers.back();
+    const bool has_ffn = !std::holds_alternative<std::monostate>(last.ffn);
+    for (const TensorRef norm : {last.mixer_norm.weight, has_ffn ? last.ffn_norm.weight : -1,
+                                 shape.spec.final_norm.weight}) {
+      if (norm < 0) continue;
+      for (const float value : {kNan, kInfinity}) {
+        const testing::RandomModel m = testing::MakeRandomModel(name, TensorType::kQ8_0);
+        m.source->Set(norm, 7, value);
+        for (const std::string& target : SimdTargets()) {
+          SMELT_ASSERT_OK(ForceSimdTarget(target));
+          const std::string what = name + " tensor " + std::to_string(norm) + " on " + target;
+          for (const size_t count : {size_t{45}, size_t{3}}) {
+            SMELT_ASSERT_OK(ComputeLogits(
+                m.specified(), std::span(ids).first(count), Activations::kQ8,
+                [&](uint64_t t, std::span<const float> row) {
+                  const bool finite =
+                      std::all_of(row.begin(), row.end(), [](float v) { return std::isfinite(v); });
+                  EXPECT_FALSE(finite) << what << " position " << t << " of " << count;
+                  return absl::OkStatus();
+                },
+                {}));
+          }
+          ScoreOptions options;
+          options.context = 48;
+          options.activations = Activations::kQ8;
+          const auto score = Score(m.specified(), nullptr, {ids}, options, {});
+          SMELT_ASSERT_OK(score);
+          EXPECT_FALSE(score->finite) << what;
         }
       }
     }
