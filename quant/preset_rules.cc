@@ -134,6 +134,23 @@ constexpr PresetRule kRules[] = {
     {Of(F::kMXFP4_MOE), kOther, Always, kQ8_0, "all but the experts"},
 };
 
+struct RolePattern {
+  std::string_view part;
+  Role role;
+};
+/// The first that a name contains decides.
+constexpr RolePattern kRoles[] = {
+    {"attn_qkv.weight", Role::kValue},
+    {"attn_kv_b.weight", Role::kValue},
+    {"attn_v.weight", Role::kValue},
+    {"attn_k.weight", Role::kKey},
+    {"attn_q.weight", Role::kQuery},
+    {"attn_output.weight", Role::kAttentionOutput},
+    {"ffn_up", Role::kUp},
+    {"ffn_gate", Role::kGate},
+    {"ffn_down", Role::kDown},
+};
+
 constexpr ShapeFallback kFallbacks[] = {
     {kIQ1_S, kIQ4_NL}, {kIQ1_M, kIQ4_NL},   {kIQ2_XXS, kIQ4_NL}, {kIQ2_XS, kIQ4_NL},
     {kIQ2_S, kIQ4_NL}, {kIQ3_XXS, kIQ4_NL}, {kIQ3_S, kIQ4_NL},   {kIQ4_XS, kIQ4_NL},
@@ -180,6 +197,15 @@ constexpr std::string_view kKept[] = {
 };
 
 }  // namespace
+
+Role RoleOf(std::string_view name) {
+  if (name == "output.weight") return Role::kOutput;
+  if (name == "token_embd.weight" || name == "per_layer_token_embd.weight") return Role::kEmbedding;
+  for (const RolePattern& pattern : kRoles) {
+    if (name.find(pattern.part) != std::string_view::npos) return pattern.role;
+  }
+  return Role::kOther;
+}
 
 std::span<const PresetRule> PresetRules() { return kRules; }
 std::span<const ShapeFallback> ShapeFallbacks() { return kFallbacks; }

@@ -25,6 +25,9 @@ enum class Role {
   kOther
 };
 
+/// By the name alone; output.weight may be absent where embeddings are tied.
+Role RoleOf(std::string_view name);
+
 /// Numbers of general.file_type.
 enum class FileType : uint32_t {
   kF32 = 0,

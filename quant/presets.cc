@@ -6,9 +6,8 @@
 #include <numeric>
 
 #include "lib/base/status.h"
-#include "lib/base/utf8.h"
-#include "quant/name_pattern.h"
 #include "quant/preset_rules.h"
+#include "quant/type_options.h"
 
 namespace smelt {
 namespace {
@@ -69,32 +68,6 @@ std::vector<size_t> SortedOrder(const ModelShape& shape) {
   return order;
 }
 
-struct RolePattern {
-  std::string_view part;
-  Role role;
-};
-/// The first that a name contains decides.
-constexpr RolePattern kRoles[] = {
-    {"attn_qkv.weight", Role::kValue},
-    {"attn_kv_b.weight", Role::kValue},
-    {"attn_v.weight", Role::kValue},
-    {"attn_k.weight", Role::kKey},
-    {"attn_q.weight", Role::kQuery},
-    {"attn_output.weight", Role::kAttentionOutput},
-    {"ffn_up", Role::kUp},
-    {"ffn_gate", Role::kGate},
-    {"ffn_down", Role::kDown},
-};
-
-Role RoleOf(std::string_view name) {
-  if (name == "output.weight") return Role::kOutput;
-  if (name == "token_embd.weight" || name == "per_layer_token_embd.weight") return Role::kEmbedding;
-  for (const RolePattern& pattern : kRoles) {
-    if (Contains(name, pattern.part)) return pattern.role;
-  }
-  return Role::kOther;
-}
-
 /// Empty when the presets may change the tensor's type, else why they leave it.
 std::string_view WhyKept(const ShapeTensor& tensor, const PresetOptions& options) {
   int dims = 4;
@@ -121,49 +94,12 @@ bool IsLarge(const ModelShape& shape) {
   return shape.layers == 68 && a == "jais2";
 }
 
-struct Override {
-  NamePattern pattern;
-  std::string text;
-  TensorType type;
-};
-
-absl::StatusOr<std::vector<Override>> CompileOverrides(const PresetOptions& options) {
-  std::vector<Override> overrides;
-  for (const auto& [pattern, type] : options.tensor_types) {
-    std::string lower = Lower(pattern);
-    SMELT_ASSIGN_OR_RETURN(NamePattern compiled, NamePattern::Compile(lower));
-    overrides.push_back({std::move(compiled), std::move(lower), type});
-  }
-  return overrides;
-}
-
-/// What --tensor-type says of each tensor: the first pattern that its name contains.
-absl::StatusOr<std::map<std::string_view, TypeChoice>> MatchOverrides(
-    const ModelShape& shape, const PresetOptions& options, std::vector<std::string>* warnings) {
-  SMELT_ASSIGN_OR_RETURN(const std::vector<Override> overrides, CompileOverrides(options));
-  std::map<std::string_view, TypeChoice> by_name;
-  for (const Override& o : overrides) {
-    bool any = false;
-    for (const ShapeTensor& tensor : shape.tensors) {
-      SMELT_ASSIGN_OR_RETURN(const bool match, o.pattern.In(tensor.name));
-      if (!match) continue;
-      any = true;
-      by_name.try_emplace(tensor.name, TypeChoice{o.type, "--tensor-type " + o.text});
-    }
-    if (!any && warnings != nullptr) {
-      warnings->push_back(Cat("--tensor-type ", Escape(o.text, 60),
-                              " matches the name of no tensor, so it changes nothing"));
-    }
-  }
-  return by_name;
-}
-
 /// Decides the tensors of one model in the reference's order, counting the tensors of each role.
 class Chooser {
  public:
   Chooser(const ModelShape& shape, const Preset& preset, const PresetOptions& options,
-          std::map<std::string_view, TypeChoice> by_name)
-      : shape_(shape), preset_(preset), options_(options), by_name_(std::move(by_name)) {
+          const TypeOptions& named)
+      : shape_(shape), preset_(preset), options_(options), named_(named) {
     preset_prefix_ = Lower(preset.name) + ": ";
     context_.layers = shape.layers;
     context_.experts = shape.experts;
@@ -177,46 +113,55 @@ class Chooser {
     }
   }
 
-  TypeChoice Choose(const ShapeTensor& tensor) {
+  /// Of tensor number `i`.
+  TypeChoice Choose(size_t i) {
+    const ShapeTensor& tensor = shape_.tensors[i];
     if (const std::string_view kept = WhyKept(tensor, options_); !kept.empty()) {
-      return {tensor.type, std::string(kept)};
+      TypeChoice choice{tensor.type, std::string(kept)};
+      choice.kept = true;
+      return choice;
     }
     if (!Info(preset_.base).quantized) return {preset_.base, preset_prefix_ + "every weight"};
-    if (const auto direct = DirectOption(tensor)) return FitDirect(tensor, *direct);
-    return Fit(tensor, BeforeShape(tensor));
+    const auto direct = DirectOption(tensor);
+    TypeChoice choice = direct ? *direct : BeforeShape(i);
+    if (tensor.ne[0] % Info(choice.type).block_elements != 0) {
+      choice.misfit = choice.type;
+      direct ? FitDirect(tensor, choice) : Fit(tensor, choice);
+    }
+    return choice;
   }
 
  private:
   /// The options that name this very tensor; they win over everything.
   std::optional<TypeChoice> DirectOption(const ShapeTensor& tensor) const {
     const Role role = RoleOf(tensor.name);
-    if (role == Role::kOutput && options_.output_tensor_type) {
-      return TypeChoice{*options_.output_tensor_type, "--output-tensor-type"};
-    }
-    if (role == Role::kEmbedding && options_.token_embedding_type) {
-      return TypeChoice{*options_.token_embedding_type, "--token-embedding-type"};
-    }
+    if (role == Role::kOutput && named_.output) return ByOption(*named_.output);
+    if (role == Role::kEmbedding && named_.embedding) return ByOption(*named_.embedding);
     return std::nullopt;
   }
 
-  std::optional<TypeChoice> ByPattern(const ShapeTensor& tensor) const {
-    const auto found = by_name_.find(tensor.name);
-    return found == by_name_.end() ? std::nullopt : std::optional(found->second);
+  TypeChoice ByOption(size_t number) const {
+    const TypeOption& option = named_.all[number];
+    TypeChoice choice{option.type, option.reason};
+    choice.option = option.text;
+    return choice;
   }
 
-  TypeChoice BeforeShape(const ShapeTensor& tensor) {
-    if (options_.pure) {
-      return ByPattern(tensor).value_or(TypeChoice{preset_.base, "--pure"});
-    }
+  TypeChoice BeforeShape(size_t i) {
+    const ShapeTensor& tensor = shape_.tensors[i];
+    const std::optional<size_t> pattern = named_.pattern[i];
+    if (options_.pure) return pattern ? ByOption(*pattern) : TypeChoice{preset_.base, "--pure"};
     Role role = RoleOf(tensor.name);
     const bool tied = role == Role::kEmbedding && tied_;
     if (tied) {
       role = Role::kOutput;
-      if (options_.output_tensor_type) {
-        return {*options_.output_tensor_type, "--output-tensor-type, tied embeddings"};
+      if (named_.output) {
+        TypeChoice choice = ByOption(*named_.output);
+        choice.why += ", tied embeddings";
+        return choice;
       }
     }
-    if (auto by_pattern = ByPattern(tensor)) return *std::move(by_pattern);
+    if (pattern) return ByOption(*pattern);
     TypeChoice choice = ByRules(tensor, role);
     if (tied) choice.why += ", tied embeddings";
     return choice;
@@ -262,30 +207,31 @@ class Chooser {
   }
 
   /// The reference aborts where such a type does not fit.
-  static TypeChoice FitDirect(const ShapeTensor& tensor, TypeChoice choice) {
-    if (tensor.ne[0] % Info(choice.type).block_elements == 0) return choice;
-    return {kF16, Cat(choice.why, ", but ", Misfit(tensor, choice.type), " as ",
-                      LowerName(choice.type), " needs: f16")};
+  static void FitDirect(const ShapeTensor& tensor, TypeChoice& choice) {
+    choice.why = Cat(choice.why, ", but ", Misfit(tensor, choice.type), " as ",
+                     LowerName(choice.type), " needs: f16");
+    choice.type = kF16;
   }
 
-  static TypeChoice Fit(const ShapeTensor& tensor, TypeChoice choice) {
-    if (tensor.ne[0] % Info(choice.type).block_elements == 0) return choice;
+  static void Fit(const ShapeTensor& tensor, TypeChoice& choice) {
     for (const ShapeFallback& fallback : ShapeFallbacks()) {
       if (fallback.chosen != choice.type) continue;
       const TensorType type =
           tensor.ne[0] % Info(fallback.instead).block_elements == 0 ? fallback.instead : kF16;
-      return {type, Cat(Misfit(tensor, choice.type), ": ", LowerName(type), " instead of ",
-                        LowerName(choice.type), " (", choice.why, ")")};
+      choice.why = Cat(Misfit(tensor, choice.type), ": ", LowerName(type), " instead of ",
+                       LowerName(choice.type), " (", choice.why, ")");
+      choice.type = type;
+      return;
     }
-    return {kF16,
-            Cat(Misfit(tensor, choice.type), " and llama-quantize would fail: f16 instead of ",
-                LowerName(choice.type), " (", choice.why, ")")};
+    choice.why = Cat(Misfit(tensor, choice.type), " and llama-quantize would fail: f16 instead of ",
+                     LowerName(choice.type), " (", choice.why, ")");
+    choice.type = kF16;
   }
 
   const ModelShape& shape_;
   const Preset& preset_;
   const PresetOptions& options_;
-  const std::map<std::string_view, TypeChoice> by_name_;  ///< from --tensor-type
+  const TypeOptions& named_;
   std::string preset_prefix_;
   RuleContext context_;
   std::map<Role, int64_t> counts_;
@@ -313,10 +259,11 @@ const Preset* FindPreset(std::string_view name) {
 absl::StatusOr<std::vector<TypeChoice>> ChooseTypes(const ModelShape& shape, const Preset& preset,
                                                     const PresetOptions& options,
                                                     std::vector<std::string>* warnings) {
-  SMELT_ASSIGN_OR_RETURN(auto by_name, MatchOverrides(shape, options, warnings));
-  Chooser chooser(shape, preset, options, std::move(by_name));
+  SMELT_ASSIGN_OR_RETURN(const TypeOptions named, MatchTypeOptions(shape, options));
+  Chooser chooser(shape, preset, options, named);
   std::vector<TypeChoice> choices(shape.tensors.size());
-  for (const size_t i : SortedOrder(shape)) choices[i] = chooser.Choose(shape.tensors[i]);
+  for (const size_t i : SortedOrder(shape)) choices[i] = chooser.Choose(i);
+  if (warnings != nullptr) *warnings = TypeOptionWarnings(shape, named, choices);
   return choices;
 }
 

@@ -54,10 +54,13 @@ struct TypeChoice {
   TensorType type;
   std::string why;  ///< "q4_k_m: first and last eighth and every third ffn_down", "columns 576 are
                     ///< no multiple of 256", ...
+  std::optional<TensorType> misfit{};  ///< what `type` stands in for: its blocks do not divide rows
+  std::string option{};  ///< that decided, with its value: "--tensor-type ffn_down=q6_k"; or empty
+  bool kept = false;     ///< presets and options never change such a tensor
 };
 
 /// One choice per tensor, in the order of shape.tensors. kUsage for a bad regex.
-/// `warnings`, when given, gets a sentence for each regex that no name contains.
+/// `warnings`, when given, gets a sentence for each option that does not do what it says.
 absl::StatusOr<std::vector<TypeChoice>> ChooseTypes(const ModelShape& shape, const Preset& preset,
                                                     const PresetOptions& options,
                                                     std::vector<std::string>* warnings = nullptr);

@@ -49,6 +49,7 @@ std::string Complete(ConvertArguments& a) {
     if (!Split(text, false, o.metadata))
       return "--metadata \"" + text + "\": write KEY=VALUE, such as general.name=Mine";
   }
+  o.allow_fallback = !a.no_fallback;
   o.validate = a.validate == "off"    ? Validate::kOff
                : a.validate == "full" ? Validate::kFull
                                       : Validate::kQuick;
@@ -229,6 +230,9 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
                   "Set a GGUF key (repeatable); VALUE may be TYPE:VALUE, e.g. u32:5")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
+  command.add_flag("--no-fallback", a.no_fallback,
+                   "Refuse where a type's blocks do not divide a tensor's rows, instead of taking "
+                   "a type that fits");
   command.add_flag("--allow-requantize", o.allow_requantize,
                    "Accept a source that is quantized already (errors add up)");
   command.add_option("--pre", o.pre, "Use this pre-tokenizer name")->type_name("NAME");
@@ -279,8 +283,8 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
   // What is about weights has nothing to act on.
   for (const char* name :
        {"--type", "--pure", "--output-tensor-type", "--token-embedding-type", "--tensor-type",
-        "--allow-requantize", "--dry-run", "--plan", "--validate", "--text", "--max-ppl-increase",
-        "--max-kl", "--keep-rejected"})
+        "--no-fallback", "--allow-requantize", "--dry-run", "--plan", "--validate", "--text",
+        "--max-ppl-increase", "--max-kl", "--keep-rejected"})
     vocab_only->excludes(command->get_option(name));
 }
 

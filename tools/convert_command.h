@@ -14,7 +14,7 @@ struct ConvertArguments {
   ConvertOptions options;
   std::vector<std::string> tensor_types, metadata;
   std::string validate = "quick", max_ppl_increase;
-  bool dry_run = false, vocab_only = false;
+  bool dry_run = false, vocab_only = false, no_fallback = false;
 };
 
 void AddConvertOptions(CLI::App& command, ConvertArguments& arguments, Invocation& invocation);

@@ -50,6 +50,17 @@ Json Evaluation(const EvaluateResult& r) {
   return json;
 }
 
+Json Fallbacks(const std::vector<TypeFallback>& fallbacks) {
+  Json list = Json::array();
+  for (const TypeFallback& f : fallbacks) {
+    list.push_back(Json{{"type", f.type},
+                        {"instead_of", f.instead_of},
+                        {"tensors", f.tensors},
+                        {"first", f.first}});
+  }
+  return list;
+}
+
 }  // namespace
 
 std::string ToJson(const EvaluateResult& result) { return Dump(Evaluation(result)); }
@@ -60,6 +71,8 @@ std::string ToJson(const ConvertResult& r) {
             {"bytes", r.bytes},
             {"bits_per_weight", r.bits_per_weight},
             {"tensors", r.tensors},
+            {"fallbacks", Fallbacks(r.fallbacks)},
+            {"warnings", r.warnings},
             {"seconds", r.seconds},
             {"peak_anonymous_bytes", r.peak_anonymous_bytes}};
   json["validation"] = r.validation ? Evaluation(*r.validation) : Json(nullptr);
@@ -83,6 +96,9 @@ std::string ToJson(const PlanSummary& plan) {
             {"bytes", plan.file_bytes},
             {"parameters", plan.parameters},
             {"bits_per_weight", plan.bits_per_weight},
+            {"matrices", plan.matrices},
+            {"fallbacks", Fallbacks(plan.fallbacks)},
+            {"warnings", plan.warnings},
             {"memory_bytes", plan.memory_bytes}};
   Json& tensors = json["tensors"] = Json::array();
   for (const PlannedTensorInfo& t : plan.tensors) {

@@ -35,6 +35,7 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .token_embedding_type = o.token_embedding_type,
           .tensor_types = o.tensor_types,
           .metadata = o.metadata,
+          .allow_fallback = o.allow_fallback,
           .allow_requantize = o.allow_requantize,
           .pre = o.pre,
           .allow_tokenizer_mismatch = o.allow_tokenizer_mismatch};
@@ -129,6 +130,8 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
     SMELT_ASSIGN_OR_RETURN(job.plan, MakePlan(*job.source, plan_options));
   }
   for (const std::string& warning : job.plan.warnings) observer.Warn(warning);
+  if (!job.plan.fallbacks.kinds.empty())
+    observer.Note(FallbackNote(job.plan.fallbacks, job.plan.bits_per_weight()));
   SMELT_ASSIGN_OR_RETURN(job.output, OutputPath(options, *job.source, job.plan));
   return job;
 }
@@ -155,6 +158,17 @@ std::string TokenizerName(const Metadata& metadata) {
   return pre.empty() || pre == "default" ? model : pre;
 }
 
+std::vector<TypeFallback> PublicFallbacks(const Fallbacks& fallbacks) {
+  std::vector<TypeFallback> out;
+  for (const Fallback& f : fallbacks.kinds) {
+    out.push_back({.type = std::string(Info(f.type).name),
+                   .instead_of = std::string(Info(f.instead_of).name),
+                   .tensors = f.tensors,
+                   .first = f.first});
+  }
+  return out;
+}
+
 PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
   const Plan& plan = job.plan;
   PlanSummary out;
@@ -167,6 +181,9 @@ PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
   out.file_bytes = plan.file_bytes;
   out.parameters = plan.parameters;
   out.bits_per_weight = plan.bits_per_weight();
+  out.matrices = plan.fallbacks.matrices;
+  out.fallbacks = PublicFallbacks(plan.fallbacks);
+  out.warnings = plan.warnings;
   out.memory_bytes = EstimateMemory(plan, Threads(), options.validate != Validate::kOff);
   for (const PlannedTensor& t : plan.tensors) {
     PlannedTensorInfo info;
@@ -301,6 +318,8 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   result.bytes = job.plan.file_bytes;
   result.bits_per_weight = job.plan.bits_per_weight();
   result.tensors = job.plan.tensors.size();
+  result.fallbacks = PublicFallbacks(job.plan.fallbacks);
+  result.warnings = job.plan.warnings;
   result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   result.peak_anonymous_bytes = peak.bytes();
   result.resumed = output.resumed;

@@ -161,16 +161,17 @@ Tile Plan::TileAt(uint64_t number) const {
 absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& options,
                               const FixedTypes* fixed) {
   SMELT_ASSIGN_OR_RETURN(OutputTypes types, ChooseOutputTypes(source, options));
-  if (fixed != nullptr) {
-    for (size_t i = 0; i < types.choices.size(); ++i)
-      types.choices[i] = {fixed->types[i].first, fixed->types[i].second};
-  }
   Plan plan;
   plan.source = source.name();
   plan.source_identity = source.identity();
   plan.options = options;
   plan.type = types.name;
   plan.warnings = std::move(types.warnings);
+  plan.fallbacks = CountFallbacks(source, types.choices);
+  if (fixed != nullptr) {
+    for (size_t i = 0; i < types.choices.size(); ++i)
+      types.choices[i] = {fixed->types[i].first, fixed->types[i].second};
+  }
   SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, options, types));
   plan.architecture = ArchitectureOf(metadata);
   for (size_t i = 0; i < source.tensors().size(); ++i) {

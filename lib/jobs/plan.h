@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/base/tensor_type.h"
+#include "lib/jobs/fallbacks.h"
 #include "lib/model/model_source.h"
 
 namespace smelt {
@@ -26,6 +27,7 @@ struct PlanOptions {
   std::string output_tensor_type{}, token_embedding_type{};         ///< empty: as the preset says
   std::vector<std::pair<std::string, std::string>> tensor_types{};  ///< regex, type name
   std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
+  bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
   std::string pre{};
   bool allow_tokenizer_mismatch = false;
@@ -68,7 +70,8 @@ struct Plan {
   std::string type;  ///< name in capitals: "Q4_K_M", "F16", "COPY"
   PlanOptions options;
   uint32_t encoder_version = kEncoderVersion;
-  std::vector<std::string> warnings;  ///< options that change nothing; not saved
+  std::vector<std::string> warnings;  ///< options that do not do what they say; not saved
+  Fallbacks fallbacks;                ///< of the preset; not saved
   std::vector<std::byte> header;
   std::vector<PlannedTensor> tensors;
   uint64_t file_bytes = 0;

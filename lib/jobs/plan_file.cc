@@ -26,6 +26,7 @@ Json OptionsToJson(const PlanOptions& o) {
               {"token_embedding_type", o.token_embedding_type},
               {"tensor_types", Pairs(o.tensor_types)},
               {"metadata", Pairs(o.metadata)},
+              {"no_fallback", !o.allow_fallback},
               {"allow_requantize", o.allow_requantize},
               {"pre", o.pre},
               {"allow_tokenizer_mismatch", o.allow_tokenizer_mismatch}};
@@ -70,6 +71,7 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.token_embedding_type = TextOf(o, "token_embedding_type");
   out.tensor_types = PairsOf(o, "tensor_types");
   out.metadata = PairsOf(o, "metadata");
+  out.allow_fallback = !FlagOf(o, "no_fallback");
   out.allow_requantize = FlagOf(o, "allow_requantize");
   out.pre = TextOf(o, "pre");
   out.allow_tokenizer_mismatch = FlagOf(o, "allow_tokenizer_mismatch");

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "lib/base/status.h"
+#include "lib/jobs/fallbacks.h"
 
 namespace smelt {
 namespace {
@@ -208,6 +209,7 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
         "no tensor changes its type: the presets change matrices whose name ends in \".weight\"; "
         "--dry-run says why each one is kept");
   }
+  if (!options.allow_fallback) SMELT_RETURN_IF_ERROR(RefuseFallbacks(source, out.choices));
   return out;
 }
 

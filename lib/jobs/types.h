@@ -15,7 +15,7 @@ struct OutputTypes {
   std::string name;                     ///< "Q4_K_M", "F16", "COPY"
   std::optional<uint32_t> file_type;    ///< general.file_type; empty: the source's stays
   std::vector<TypeChoice> choices;      ///< in the order of the source's tensors
-  std::vector<std::string> warnings{};  ///< options that change nothing
+  std::vector<std::string> warnings{};  ///< options that do not do what they say
 };
 
 /// Presets choose as llama-quantize does; f32, f16, bf16 and auto on published tensors as

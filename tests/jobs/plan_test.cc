@@ -84,6 +84,60 @@ TEST(Plan, UnknownTypesAndUselessOptionsAreUsageErrors) {
   }
 }
 
+TEST(Plan, FallbacksOfThePresetAreCountedAndSaid) {
+  FakeSource source;
+  Fill(source);
+  source.Add("blk.1.ffn_down.weight", {96, 256});
+  source.Add("blk.1.attn_q.weight", {43, 256});
+  const auto plan = MakePlan(source, {.type = "q4_k_m"});
+  SMELT_ASSERT_OK(plan);
+  const Fallbacks& f = plan->fallbacks;
+  EXPECT_EQ(f.matrices, 6u);
+  EXPECT_EQ(f.tensors, 3u);
+  ASSERT_EQ(f.kinds.size(), 2u);
+  EXPECT_EQ(f.kinds[0].type, TensorType::kQ8_0);
+  EXPECT_EQ(f.kinds[0].instead_of, TensorType::kQ6_K);
+  EXPECT_EQ(f.kinds[0].tensors, 2u);
+  EXPECT_EQ(f.kinds[0].first, "blk.0.ffn_down.weight");
+  EXPECT_EQ(f.kinds[1].type, TensorType::kF16);
+  EXPECT_EQ(FallbackNote(f, 5.126),
+            "3 of 6 matrices have rows that are no multiple of 256 (blk.0.ffn_down.weight: 96): "
+            "Q8_0 instead of Q6_K in 2, F16 instead of Q4_K in 1; 5.13 bits per weight in all "
+            "(--no-fallback refuses this)");
+  for (const char* type : {"f16", "copy"}) {
+    const auto plain = MakePlan(source, {.type = type});
+    SMELT_ASSERT_OK(plain);
+    EXPECT_TRUE(plain->fallbacks.kinds.empty()) << type;
+  }
+}
+
+TEST(Plan, AnOptionThatDoesNotFitIsAWarningAndNoFallbackOfThePreset) {
+  FakeSource source;
+  Fill(source);
+  const auto plan = MakePlan(source, {.type = "q4_k_m", .tensor_types = {{"ffn_down", "q6_k"}}});
+  SMELT_ASSERT_OK(plan);
+  EXPECT_TRUE(plan->fallbacks.kinds.empty());
+  ASSERT_EQ(plan->warnings.size(), 1u);
+  EXPECT_NE(plan->warnings[0].find("blk.0.ffn_down.weight"), std::string::npos);
+}
+
+TEST(Plan, NoFallbackRefusesTheFirstTensorThatDoesNotFit) {
+  FakeSource source;
+  Fill(source);
+  for (const PlanOptions& options :
+       {PlanOptions{.type = "q4_k_m", .allow_fallback = false},
+        PlanOptions{.type = "q8_0", .tensor_types = {{"down", "q6_k"}}, .allow_fallback = false},
+        PlanOptions{.type = "q6_k", .pure = true, .allow_fallback = false}}) {
+    const auto refused = MakePlan(source, options);
+    EXPECT_EQ(CodeOf(refused.status()), ErrorCode::kUnsupported);
+    EXPECT_NE(std::string(refused.status().message()).find("blk.0.ffn_down.weight"),
+              std::string::npos);
+    EXPECT_LT(refused.status().message().size(), 400u);
+  }
+  SMELT_EXPECT_OK(MakePlan(source, {.type = "q8_0", .allow_fallback = false}));
+  SMELT_EXPECT_OK(MakePlan(source, {.type = "f16", .allow_fallback = false}));
+}
+
 TEST(PlanFile, ComesBackTheSame) {
   FakeSource source;
   Fill(source);

@@ -211,8 +211,93 @@ TEST(Presets, APatternThatMatchesNothingGivesAWarning) {
   const auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options, &warnings);
   SMELT_ASSERT_OK(choices);
   EXPECT_EQ(choices->front().type, TensorType::kQ8_0);
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_NE(warnings[0].find("ffn_dwon"), std::string::npos);
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_EQ(warnings[0],
+            "--tensor-type attn_output=q6_k: the type of blk.0.attn_output.weight is what "
+            "--tensor-type ATTN_\\\\w+\\\\.weight$=q8_0 says, so this changes nothing");
+  EXPECT_EQ(warnings[1],
+            "--tensor-type ffn_dwon=q6_k names no tensor of this model, so it changes nothing");
+}
+
+/// Two layers whose ffn_down has rows of 320.
+ModelShape SmallLlama() {
+  ModelShape shape{"llama", 2, 0,
+                   4,       4, {{"token_embd.weight", {256, 64, 1, 1}, 2, TensorType::kF16}}};
+  for (const std::string layer : {"blk.0.", "blk.1."}) {
+    shape.tensors.push_back({layer + "attn_norm.weight", {256, 1, 1, 1}, 1, TensorType::kF32});
+    shape.tensors.push_back({layer + "attn_q.weight", {256, 256, 1, 1}, 2, TensorType::kF16});
+    shape.tensors.push_back({layer + "attn_q.bias", {256, 1, 1, 1}, 1, TensorType::kF32});
+    shape.tensors.push_back({layer + "ffn_gate_inp.weight", {256, 4, 1, 1}, 2, TensorType::kF32});
+    shape.tensors.push_back({layer + "ffn_down.weight", {320, 256, 1, 1}, 2, TensorType::kF16});
+  }
+  return shape;
+}
+
+std::vector<std::string> WarningsOf(const PresetOptions& options) {
+  std::vector<std::string> warnings;
+  SMELT_EXPECT_OK(ChooseTypes(SmallLlama(), *FindPreset("q4_k_m"), options, &warnings));
+  return warnings;
+}
+
+TEST(Presets, EachOptionThatDoesNotDoWhatItSaysGivesOneWarning) {
+  using enum TensorType;
+  const struct {
+    std::string pattern;
+    TensorType type;
+    std::string warning;
+  } cases[] = {
+      {"ffn_down", kQ6_K,
+       ": blk.0.ffn_down.weight and 1 more have rows of 320 columns, no multiple of the 256 of "
+       "Q6_K: Q8_0 instead"},
+      {"blk.1.ffn_down", kQ4_K,
+       ": blk.1.ffn_down.weight has rows of 320 columns, no multiple of the 256 of Q4_K: Q5_0 "
+       "instead"},
+      {"attn_norm", kQ8_0,
+       ": blk.0.attn_norm.weight and 1 more keep their type: norms, routers and other small "
+       "tensors are never quantized"},
+      {"ffn_gate_inp", kQ8_0,
+       ": blk.0.ffn_gate_inp.weight and 1 more keep their type: norms, routers and other small "
+       "tensors are never quantized"},
+      {"blk.0.attn_q.bias", kQ8_0,
+       ": blk.0.attn_q.bias keeps its type: norms, routers and other small tensors are never "
+       "quantized"},
+      {"ffn", kQ5_K,
+       ": blk.0.ffn_down.weight and 1 more have rows of 320 columns, no multiple of the 256 of "
+       "Q5_K: Q5_1 instead; blk.0.ffn_gate_inp.weight and 1 more keep their type: norms, routers "
+       "and other small tensors are never quantized"},
+      // What is done as asked: also beside a bias of the same name, and for a norm's own type.
+      {"attn_q", kQ8_0, ""},
+      {"ffn_down", kQ8_0, ""},
+      {"attn_norm", kF32, ""},
+  };
+  for (const auto& c : cases) {
+    PresetOptions options;
+    options.tensor_types = {{c.pattern, c.type}};
+    const std::vector<std::string> warnings = WarningsOf(options);
+    if (c.warning.empty()) {
+      EXPECT_TRUE(warnings.empty()) << warnings.front();
+      continue;
+    }
+    ASSERT_EQ(warnings.size(), 1u) << c.pattern;
+    EXPECT_TRUE(warnings[0].starts_with("--tensor-type " + c.pattern + "="));
+    EXPECT_TRUE(warnings[0].ends_with(c.warning)) << warnings[0];
+    EXPECT_LT(warnings[0].size(), 400u);
+  }
+}
+
+TEST(Presets, OptionsForOutputAndEmbeddingAreWarnedOfLikePatterns) {
+  PresetOptions tied;
+  tied.output_tensor_type = TensorType::kQ8_0;
+  EXPECT_TRUE(WarningsOf(tied).empty()) << "the embedding stands for the output";
+  tied.pure = true;
+  ASSERT_EQ(WarningsOf(tied).size(), 1u);
+  EXPECT_EQ(WarningsOf(tied)[0],
+            "--output-tensor-type q8_0 names no tensor of this model, so it changes nothing");
+  PresetOptions both;
+  both.output_tensor_type = both.token_embedding_type = TensorType::kQ8_0;
+  ASSERT_EQ(WarningsOf(both).size(), 1u);
+  EXPECT_TRUE(WarningsOf(both)[0].starts_with("--output-tensor-type q8_0: "))
+      << WarningsOf(both)[0];
 }
 
 TEST(Presets, AForcedTypeThatDoesNotFitBecomesF16) {
@@ -222,6 +307,7 @@ TEST(Presets, AForcedTypeThatDoesNotFitBecomesF16) {
   const auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options);
   SMELT_ASSERT_OK(choices);
   EXPECT_EQ(choices->front().type, TensorType::kF16);
+  EXPECT_EQ(choices->front().misfit, TensorType::kQ4_K);
   EXPECT_NE(choices->front().why.find("48"), std::string::npos);
 }
 

@@ -23,13 +23,23 @@ struct PlannedTensorInfo {
   uint64_t offset = 0, bytes = 0;  ///< offset from the start of the file
 };
 
+/// Matrices in which one type stands in for the preset's, whose blocks do not divide their rows.
+struct TypeFallback {
+  std::string type, instead_of;  ///< "Q5_0", "Q4_K"
+  uint64_t tensors = 0;
+  std::string first;  ///< name of the first
+};
+
 struct PlanSummary {
   std::string source, output, type, architecture;
   std::string source_type;  ///< of most of the source's weights: "BF16"
   std::string tokenizer;    ///< pre-tokenizer or model of the tokenizer; empty when there is none
   std::vector<PlannedTensorInfo> tensors;
   uint64_t file_bytes = 0, parameters = 0;
-  uint64_t memory_bytes = 0;  ///< estimated anonymous peak
+  uint64_t matrices = 0;                ///< that the preset quantizes
+  std::vector<TypeFallback> fallbacks;  ///< empty where all of these fit
+  std::vector<std::string> warnings;    ///< type options that do not do what they say
+  uint64_t memory_bytes = 0;            ///< estimated anonymous peak
   double bits_per_weight = 0;
 };
 
@@ -42,7 +52,8 @@ struct ConvertOptions {
   std::string output_tensor_type, token_embedding_type;  ///< type names, empty = as the preset says
   std::vector<std::pair<std::string, std::string>> tensor_types;  ///< regex, type name
   std::vector<std::pair<std::string, std::string>>
-      metadata;  ///< KEY, VALUE; VALUE may be TYPE:VALUE
+      metadata;                ///< KEY, VALUE; VALUE may be TYPE:VALUE
+  bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
   bool force = false;                     ///< replace an existing output
   std::string plan_file;                  ///< written if absent, replayed if present
@@ -64,6 +75,8 @@ struct ConvertResult {
   uint64_t bytes = 0;
   double bits_per_weight = 0;
   uint64_t tensors = 0;
+  std::vector<TypeFallback> fallbacks;  ///< as in PlanSummary
+  std::vector<std::string> warnings;
   double seconds = 0;
   uint64_t peak_anonymous_bytes = 0;
   bool resumed = false;
