@@ -154,6 +154,7 @@ class EngineSession : public Session {
       SMELT_RETURN_IF_ERROR(backend_->Embed(*batch, *embedding_, positions_.get(),
                                             static_cast<float>(spec_.embedding_scale), part, *x));
       for (size_t i = 0; i < programs_.size(); ++i) {
+        SMELT_RETURN_IF_ERROR(GoOn());
         SMELT_RETURN_IF_ERROR(backend_->Run(*programs_[i], *batch, *state_.layers[i], *x));
         observer.Report({.phase = "reading",
                          .done = first + part.size() * (i + 1) / programs_.size(),

@@ -43,6 +43,17 @@ constexpr char kExamples[] =
     "128 + its number, and a conversion resumes when it is started again.\n"
     "`smelt COMMAND --help` tells more.";
 
+// The parser's "Could not convert: --name = value" as a sentence.
+std::string Sentence(const CLI::ParseError& error) {
+  const std::string text = error.what();
+  const size_t name = text.find("--"), equals = text.find(" = ");
+  if (dynamic_cast<const CLI::ConversionError*>(&error) == nullptr || equals == text.npos ||
+      name > equals)
+    return OneLine(text, 250);
+  return OneLine(text.substr(name, equals - name), 60) + " takes a number, not \"" +
+         OneLine(text.substr(equals + 3), 60) + "\"";
+}
+
 // Which command's help answers a usage error.
 std::string HelpHint(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
@@ -50,7 +61,8 @@ std::string HelpHint(const CLI::App& app) {
 }
 
 int Main(std::vector<std::string> words) {
-  const bool json = std::find(words.begin(), words.end(), "--json") != words.end();
+  const auto options_end = std::find(words.begin(), words.end(), "--");
+  const bool json = std::find(words.begin(), options_end, "--json") != options_end;
   CatchSignals(json);
   SurviveShrinkingFiles();
   CLI::App app(kDescription, "smelt");
@@ -83,7 +95,7 @@ int Main(std::vector<std::string> words) {
     }
     invocation.globals.json = json;
     Terminal terminal(invocation.globals);
-    return terminal.FailUsage(OneLine(error.what(), 250) + "; try `" + HelpHint(app) + "`");
+    return terminal.FailUsage(Sentence(error) + "; try `" + HelpHint(app) + "`");
   }
   UseThreads(invocation.globals.threads);
   Terminal terminal(invocation.globals);

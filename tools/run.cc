@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -30,6 +31,15 @@ struct Arguments {
   std::optional<std::string> prompt;
   std::string ids_file, activations = "q8";
 };
+
+// For the parser, to which -1 is the largest number.
+std::string IsSeed(const std::string& text) {
+  uint64_t seed = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, seed);
+  if (error == std::errc() && stop == end) return "";
+  return "\"" + OneLine(text, 40) + "\" is no seed: write a number from 0 on, or leave it out";
+}
 
 // The ids of --prompt-ids; an empty string when all is well.
 std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
@@ -117,7 +127,8 @@ void AddRun(CLI::App& app, Invocation& invocation) {
                       "Penalty for the last 64 tokens (default 1: none)");
   command
       ->add_option("--seed", o.seed, "Same seed, same text (default: another one each time, shown)")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(IsSeed);
   command->add_option("--stop", o.stop, "End before this text, which is not printed (repeatable)")
       ->type_name("TEXT")
       ->allow_extra_args(false);

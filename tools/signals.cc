@@ -87,6 +87,8 @@ void EndAsSignalled() {
   _exit(128 + number);  // the first process of a container does not die of its own signals
 }
 
+void OutputHasBegun() { as_json.store(false, std::memory_order_relaxed); }
+
 void SetLastWordPrefix(const char* text) { prefix.store(text, std::memory_order_relaxed); }
 
 }  // namespace smelt::tools

@@ -17,6 +17,9 @@ int Interrupted();
 /// and sees 128 + the signal's number. Does nothing when none has.
 void EndAsSignalled();
 
+/// Standard output has begun to say something: a failure's object would only spoil it.
+void OutputHasBegun();
+
 /// What a last word needs in front of it: the sequence that clears a progress line, or an empty
 /// text. `text` lives forever.
 void SetLastWordPrefix(const char* text);

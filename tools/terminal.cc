@@ -87,6 +87,7 @@ void Terminal::Say(std::string_view line) {
 
 void Terminal::Print(std::string_view text) {
   ClearProgress();
+  OutputHasBegun();
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
   if (!text.empty()) within_line_ = both_tty_ && !text.ends_with('\n');

@@ -36,7 +36,7 @@ class Executor {
                    " bytes); use fewer tokens at once");
     }
     for (const Op& op : graph_.ops) {
-      SMELT_RETURN_IF_ERROR(GoOn());
+      if (MustStop()) return GoOn();
       SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
     }
     return absl::OkStatus();

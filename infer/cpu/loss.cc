@@ -82,7 +82,7 @@ absl::Status Part(const Side& model, const Side* reference, uint64_t begin, uint
       SMELT_RETURN_IF_ERROR(
           scratch.reference.Load(reference->head->output, first, rows, reference->q8));
     for (uint32_t panel = 0; panel < stats.size(); ++panel) {
-      SMELT_RETURN_IF_ERROR(GoOn());
+      if (MustStop()) return GoOn();
       TileLogits(model, scratch.model, panel, first, rows, a);
       if (reference != nullptr) TileLogits(*reference, scratch.reference, panel, first, rows, b);
       UpdateStats(a, b, rows, static_cast<int32_t>(first), stats[panel]);

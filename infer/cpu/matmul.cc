@@ -54,7 +54,7 @@ absl::Status PanelTile(const Matrix& m, Store store, Activation activation, cons
     const uint64_t columns = std::min<uint64_t>(tiling.columns, m.columns - column);
     SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first, rows, column, columns, tile, stride));
     for (uint32_t panel = 0; panel < in.panels; ++panel) {
-      SMELT_RETURN_IF_ERROR(GoOn());
+      if (MustStop()) return GoOn();
       const float* x = in.x + (static_cast<size_t>(panel) * m.columns + column) * kPanel;
       float* to = out + (static_cast<size_t>(panel) * m.rows + first) * kPanel;
       if (in_place) {

@@ -117,7 +117,7 @@ absl::Status PanelsQ8(const Matrix& matrix, Store store, Activation activation, 
         matrix.bias == nullptr ? nullptr : ValuesOf(matrix.bias) + matrix.first_row + first;
     float* sums = sum_scratch.Reserve(rows * kPanel);
     for (uint32_t panel = 0; panel < in.panels; ++panel) {
-      SMELT_RETURN_IF_ERROR(GoOn());
+      if (MustStop()) return GoOn();
       tile_scratch.Multiply(in, panel, sums);
       StoreRows(sums, bias, rows, kPanel, store, activation,
                 out + (static_cast<size_t>(panel) * matrix.rows + first) * kPanel);

@@ -48,25 +48,29 @@ JobScope* JobScope::Current() { return current; }
 
 bool JobScope::Stopped() {
   if (stopped_.load(std::memory_order_relaxed)) return true;
-  if (outer_ != nullptr && outer_->Stopped()) return true;
-  const int64_t now = Milliseconds();
-  int64_t due = next_look_.load(std::memory_order_relaxed);
-  // One thread looks, the others go on.
-  if (now < due || !next_look_.compare_exchange_strong(due, now + kLookEvery)) return false;
-  if (serial_.Cancelled() || !CheckMappedFiles().ok())
+  if ((outer_ != nullptr && outer_->Stopped()) || serial_.Cancelled() || !CheckMappedFiles().ok())
     stopped_.store(true, std::memory_order_relaxed);
   return stopped_.load(std::memory_order_relaxed);
 }
 
-absl::Status JobScope::GoOn() {
-  if (!Stopped()) return absl::OkStatus();
-  SMELT_RETURN_IF_ERROR(CheckMappedFiles());
-  return Error(ErrorCode::kCancelled, "interrupted");
+bool JobScope::StoppedLately() {
+  if (stopped_.load(std::memory_order_relaxed)) return true;
+  const int64_t now = Milliseconds();
+  int64_t due = next_look_.load(std::memory_order_relaxed);
+  // One thread looks, the others go on.
+  if (now < due || !next_look_.compare_exchange_strong(due, now + kLookEvery)) return false;
+  return Stopped();
 }
 
 JobMember::JobMember(JobScope* job) : before_(current) { current = job; }
 JobMember::~JobMember() { current = before_; }
 
-absl::Status GoOn() { return current == nullptr ? absl::OkStatus() : current->GoOn(); }
+absl::Status GoOn() {
+  if (current == nullptr || !current->Stopped()) return absl::OkStatus();
+  SMELT_RETURN_IF_ERROR(CheckMappedFiles());
+  return Error(ErrorCode::kCancelled, "interrupted");
+}
+
+bool MustStop() { return current != nullptr && current->StoppedLately(); }
 
 }  // namespace smelt

@@ -25,15 +25,12 @@ class JobScope {
   /// The innermost one of the calling thread; nullptr: none.
   static JobScope* Current();
 
-  /// Whether the work must end. Once true, always true. Asks the observer, and looks at the mapped
-  /// files, now and then only: cheap enough for inner loops, from any thread.
+  /// Whether the work must end; once true, always true. From any thread.
   bool Stopped();
-  /// Why; OK while it need not.
-  absl::Status GoOn();
+  /// The same, asking at most every ten milliseconds: for inner loops.
+  bool StoppedLately();
 
  private:
-  friend class JobMember;
-
   const Observer observed_;
   Observer serial_;
   JobScope* const outer_;
@@ -54,8 +51,11 @@ class JobMember {
   JobScope* const before_;
 };
 
-/// kCancelled, or what CheckMappedFiles() found, when the job that the calling thread works for
-/// must stop; OK otherwise and without a job.
+/// Asks the job that the calling thread works for whether it must stop: kCancelled, or what
+/// CheckMappedFiles() found; OK otherwise and without a job. Between the steps of a job.
 absl::Status GoOn();
+
+/// Whether GoOn() would fail, known after ten milliseconds at most: cheap enough inside a step.
+bool MustStop();
 
 }  // namespace smelt

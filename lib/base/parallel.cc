@@ -72,8 +72,7 @@ absl::Status ParallelFor(uint64_t n, uint64_t grain,
   absl::Status first_error;
   std::mutex mutex;
   Dispatch(n, grain, [&](uint64_t begin, uint64_t end, int) {
-    absl::Status status = GoOn();
-    if (status.ok()) status = fn(begin, end);
+    absl::Status status = MustStop() ? GoOn() : fn(begin, end);
     if (status.ok()) return true;
     const std::lock_guard lock(mutex);
     if (first_error.ok()) first_error = std::move(status);

@@ -2,6 +2,7 @@
 
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
+#include "lib/jobs/output_name.h"
 #include "lib/jobs/plan_file.h"
 #include "tests/jobs/fake_source.h"
 #include "tests/testing/testing.h"
@@ -214,6 +215,22 @@ TEST(EditMetadata, WhatDoesNotFitIsRefusedByKey) {
   }
   EXPECT_EQ(CodeOf(EditMetadata({{"", "1"}}, metadata)), ErrorCode::kUsage);
   EXPECT_EQ(CodeOf(EditMetadata({{"new", "u8:300"}}, metadata)), ErrorCode::kUsage);
+}
+
+TEST(OutputName, IsHarmlessInAShellAndAFolder) {
+  EXPECT_EQ(SafeFileName("Llama-3.2-1B"), "Llama-3.2-1B");
+  EXPECT_EQ(SafeFileName("$(touch pwned)"), "touch-pwned");
+  EXPECT_EQ(SafeFileName("tiny;id"), "tiny-id");
+  EXPECT_EQ(SafeFileName("`id`"), "id");
+  EXPECT_EQ(SafeFileName("-rf tiny"), "rf-tiny");
+  EXPECT_EQ(SafeFileName("../../etc/passwd"), "etc-passwd");
+  EXPECT_EQ(SafeFileName(".hidden"), "hidden");
+  EXPECT_EQ(SafeFileName("tiny\u202egnp.exe"), "tiny-gnp.exe");
+  EXPECT_EQ(SafeFileName("a\nb\x1b[31m\xff"), "a-b-31m");
+  EXPECT_EQ(SafeFileName("\u6a21\u578b caf\u00e9"), "\u6a21\u578b-caf\u00e9");
+  EXPECT_EQ(SafeFileName("'\"&|<>*?"), "model");
+  EXPECT_EQ(SafeFileName(""), "model");
+  EXPECT_LE(SafeFileName(std::string(500, 'x')).size(), 120u);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ cli_test.py PROGRAM MODELS_DIR      (MODELS_DIR has llama/, llama-spm/ and eval.
 """
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import unittest
 
 import programs
 
-PROGRAM, MODELS = sys.argv.pop(1), sys.argv.pop(1)
+PROGRAM, MODELS = (os.path.abspath(sys.argv.pop(1)) for _ in range(2))
 LLAMA = os.path.join(MODELS, "llama")
 TEXT = os.path.join(MODELS, "eval.txt")
 EVAL_KEYS = ["model", "context", "chunks", "tokens_scored", "perplexity", "perplexity_error", "mean_nll", "seconds",
@@ -57,16 +58,36 @@ class Usage(Case):
         self.assertRegex(smelt("--version").out, r"^smelt \d+\.\d+\.\d+\n$")
 
     def test_wrong_usage_is_one_line_and_status_2(self):
-        self.refused(smelt(), 2, "smelt --help")
         self.refused(smelt("convert"), 2, "convert --help")
         self.refused(smelt("convert", LLAMA, "--tpye", "q8_0"), 2, "--tpye")
-        self.refused(smelt("fly", LLAMA), 2)
+        self.refused(smelt("fly", LLAMA), 2, "fly", "smelt --help")
         self.refused(smelt("convert", LLAMA, "--type", "q9"), 2, "q9", "q4_k_m")
         self.refused(smelt("convert", LLAMA, "--metadata", "novalue"), 2, "KEY=VALUE")
         self.refused(smelt("convert", LLAMA, "--max-ppl-increase", "2"), 2, "2%")
         self.refused(smelt("eval", LLAMA), 2, "--text")
         self.refused(smelt("eval", LLAMA, "--text", TEXT, "--max-kl", "1"), 2, "--reference")
-        self.refused(smelt("run", LLAMA), 2, "PROMPT")
+        self.refused(smelt("run", LLAMA, input=""), 2, "PROMPT")
+
+    def test_the_program_alone_prints_its_help(self):
+        p, asked = smelt(), smelt("--help")
+        self.assertEqual((p.status, p.err, p.out), (0, "", asked.out))
+
+    def test_mistaken_words_are_named_with_the_nearest_known_ones(self):
+        for typed, meant in (("rnu", "run"), ("conver", "convert"), ("quantise", "quantize"), ("tokenise", "tokenize")):
+            self.refused(smelt(typed, LLAMA), 2, f'"{typed}"', f"nearest is {meant};")
+        self.refused(smelt("xylophone"), 2, '"xylophone"', "smelt --help")
+        self.assertNotIn("nearest", smelt("xylophone").err)
+        self.refused(smelt("convert", LLAMA, "--tpye", "q8_0", "--outptu"), 2, '"--tpye"', "nearest is --type;")
+        self.refused(smelt("eval", LLAMA, "--contxt=64"), 2, '"--contxt=64"', "nearest is --context;")
+        self.refused(smelt("eval", LLAMA, "--text"), 2, "--text needs a value")
+        self.refused(smelt("--jsn", "run"), 2, '"--jsn"')
+        self.refused(smelt("inspect", LLAMA, "bb", "--json", "cc", "dd"), 2, "bb cc dd", "PATH")
+
+    def test_standard_output_takes_no_gguf(self):
+        for argv in (["convert", LLAMA, "-o", "-"], ["quantize", LLAMA, "-o", "-"], ["convert", LLAMA, "--vocab-only", "-o", "-"],
+                     ["convert", LLAMA, "--plan", "-"]):
+            self.refused(smelt(*argv, cwd=self.dir), 2, argv[-2])
+            self.assertEqual(os.listdir(self.dir), [])
 
     def test_failures_as_json_too(self):
         p = smelt("convert", self.path("absent"), "--json")
@@ -271,7 +292,7 @@ class Convert(Case):
             time.sleep(0.001)
         p.send_signal(signal.SIGINT)
         _, err = p.communicate()
-        self.assertEqual(p.returncode, 1, err)
+        self.assertEqual(p.returncode, -signal.SIGINT, err)
         self.assertIn("resume", err)
         self.assertFalse(os.path.exists(self.path("x.gguf")))
         again = programs.Program(argv)
@@ -342,7 +363,8 @@ class RunAndTokenize(Case):
         p = smelt("run", LLAMA, "--prompt-ids", ids, "-n", "5", "--temp", "0", "--ignore-eos", "--json")
         self.assertEqual(p.status, 0, p.err)
         r = p.json()
-        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "prompt_tokens_per_second", "tokens_per_second"])
+        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "finish_reason", "seed", "prompt_tokens_per_second", "tokens_per_second"])
+        self.assertEqual(r["finish_reason"], "length")
         self.assertEqual((r["prompt_ids"], len(r["ids"])), ([1, 5, 9], 5))
 
     def test_options_that_are_no_numbers(self):
@@ -352,7 +374,12 @@ class RunAndTokenize(Case):
         p = smelt("run", LLAMA, "--prompt-ids", ids, "--json")
         self.refused(p, 1, "no JSON list")
         self.assertEqual(p.json()["error"]["code"], "invalid_input")
-        self.refused(smelt("run", LLAMA, "x", "--temp", "nan"), 2, "--temp")
+        for option, values in (("--temp", ("nan", "-1", "inf", "hot")), ("--seed", ("-1", "1.5", "99999999999999999999")), ("-n", ("-1", "x")),
+                               ("--top-k", ("-1",)), ("--top-p", ("1.1", "-1", "nan")), ("--min-p", ("2",)),
+                               ("--repeat-penalty", ("0", "-1", "inf", "nan")), ("--stop", ("",))):
+            for value in values:
+                p = smelt("run", LLAMA, "x", f"{option}={value}" if option[1] == "-" else f"{option}{value}")
+                self.refused(p, 2, "--max-tokens" if value == "x" else option)
         self.refused(smelt("eval", LLAMA, "--text", ids, "--chunks", "-1"), 2, "--chunks")
 
     def test_quiet_evaluation_prints_what_was_asked_for(self):
@@ -376,6 +403,58 @@ class RunAndTokenize(Case):
         self.assertEqual(a.status, 0, a.err)
         self.assertEqual(a.out, b.out)
         self.assertIn("tokens/s", a.err)
+        c = smelt("run", LLAMA, "The law", "-n", "30", "--ignore-eos")
+        seed = re.search(r"seed (\d+)$", c.err.strip()).group(1)
+        self.assertEqual(smelt("run", LLAMA, "The law", "-n", "30", "--ignore-eos", "--seed", seed).out, c.out)
+        self.assertNotEqual(smelt("run", LLAMA, "The law", "-n", "30", "--ignore-eos").out, c.out)
+
+    def test_where_a_prompt_comes_from(self):
+        def ids(*argv, **options):
+            p = smelt("run", LLAMA, "-n", "1", "--json", *argv, **options)
+            self.assertEqual(p.status, 0, p.err)
+            return p.json()["prompt_ids"]
+        want = ids("It was\nthe")
+        with open(self.path("prompt.txt"), "w") as f:
+            f.write("It was\nthe\n")
+        self.assertEqual(ids("--prompt-file", self.path("prompt.txt")), want)
+        self.assertEqual(ids(input="It was\nthe\n"), want)
+        self.assertEqual(ids("-", input="It was\nthe"), want)
+        self.assertEqual(ids("--prompt-file", "-", input="It was\nthe"), want)
+        # A prompt wins over a pipe that happens to be there, and is what it is, whatever it looks like.
+        self.assertEqual(ids("It was\nthe", input="else"), want)
+        for text in ("convert", "--help", "-hello", "-n", "--", "++", "- a list", "-5 degrees", "   ", ""):
+            self.assertEqual(ids("--", text), smelt("tokenize", LLAMA, "--json", "--", text).json()["ids"], text)
+        for text in ("convert", "- a list", "-5 degrees", "   "):
+            self.assertEqual(ids(text), ids("--", text))
+        self.refused(smelt("run", LLAMA, "-hello"), 2, "-hello", " -- ")
+        self.refused(smelt("run", LLAMA, "--hello there"), 2, "--hello there", " -- ")
+        self.refused(smelt("run", LLAMA, "x", "--prompt-file", self.path("prompt.txt")), 2, "--prompt-file")
+        self.refused(smelt("run", LLAMA, "-", input=""), 2, "standard input is empty")
+
+    def test_stop_texts(self):
+        argv = ("run", LLAMA, "It was", "-n", "40", "--temp", "0", "--ignore-eos")
+        whole = smelt(*argv, "--json").json()["text"]
+        stop = whole[12:20]
+        p = smelt(*argv, "--stop", "not there", "--stop", stop, "--json")
+        self.assertEqual((p.json()["text"], p.json()["finish_reason"]), (whole[:whole.index(stop)], "stop"))
+        self.assertEqual(smelt(*argv, f"--stop={stop}").out, whole[:whole.index(stop)] + "\n")
+
+    def test_weights_that_are_not_finite(self):
+        bad = self.converted("bad.gguf", "f32")
+        tensors = smelt("convert", bad, "--type", "copy", "--dry-run", "--json").json()["tensors"]
+        with open(bad, "r+b") as f:
+            f.seek(next(t["offset"] for t in tensors if t["name"] == "blk.1.ffn_down.weight"))
+            f.write(b"\xff\xff\xff\x7f")
+        self.refused(smelt("run", bad, "It was"), 1, "not finite")
+
+    def test_a_file_that_shrinks(self):
+        model = self.converted("m.gguf", "q8_0")
+        p = subprocess.Popen([PROGRAM, "run", model, "It was", "-n", "100000000", "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertTrue(p.stdout.read(1))
+        os.truncate(model, os.path.getsize(model) // 3)
+        _, err = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 1, err)
+        self.assertRegex(err, r"^smelt: .*m\.gguf: the file became shorter while it was read")
 
     def test_tokenize(self):
         one = smelt("tokenize", LLAMA, "Hello, world", "--json").json()["ids"]
