@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -22,6 +23,7 @@ absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& so
   SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec, source, backend));
   SMELT_ASSIGN_OR_RETURN(run->final_norm_, backend.Compile(std::move(final_norm), activations));
   for (const LayerSpec& layer : spec.layers) {
+    SMELT_RETURN_IF_ERROR(GoOn());
     SMELT_ASSIGN_OR_RETURN(const Graph graph,
                            LowerLayer(layer, spec.width, source, WeightUse::kStream, backend));
     const uint64_t features = graph.scratch_features + graph.state_per_token;

@@ -99,13 +99,15 @@ int Main(std::vector<std::string> words) {
   }
   UseThreads(invocation.globals.threads);
   Terminal terminal(invocation.globals);
+  int status = kFailed;
   try {
-    return terminal.Finish(invocation.run(terminal));
+    status = invocation.run(terminal);
   } catch (const std::bad_alloc&) {
-    return terminal.Fail(absl::ResourceExhaustedError("out of memory; try fewer --threads"));
+    status = terminal.Fail(absl::ResourceExhaustedError("out of memory; try fewer --threads"));
   } catch (const std::exception& error) {
-    return terminal.Fail(absl::InternalError(std::string("unexpected failure: ") + error.what()));
+    status = terminal.Fail(absl::InternalError(std::string("unexpected failure: ") + error.what()));
   }
+  return terminal.Finish(status);
 }
 
 }  // namespace

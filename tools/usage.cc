@@ -53,8 +53,11 @@ class Words {
         bool value_follows = false;
         if (!IsOption(word, value_follows)) return Mistake(Unknown(word) + Help());
         out.words.push_back(word);
+        if (word.ends_with('=')) return Mistake(word + " needs a value" + Help());
         if (!value_follows) continue;
-        if (i + 1 == words.size()) return Mistake(word + " needs a value" + Help());
+        // An empty one is a script's unset variable.
+        if (i + 1 == words.size() || words[i + 1].empty())
+          return Mistake(word + " needs a value" + Help());
         out.words.push_back(words[++i]);
       }
     }

@@ -79,7 +79,8 @@ class Usage(Case):
         self.assertNotIn("nearest", smelt("xylophone").err)
         self.refused(smelt("convert", LLAMA, "--tpye", "q8_0", "--outptu"), 2, '"--tpye"', "nearest is --type;")
         self.refused(smelt("eval", LLAMA, "--contxt=64"), 2, '"--contxt=64"', "nearest is --context;")
-        self.refused(smelt("eval", LLAMA, "--text"), 2, "--text needs a value")
+        for argv in (["--text"], ["--text="], ["--text", ""]):
+            self.refused(smelt("eval", LLAMA, *argv), 2, argv[0] + " needs a value")
         self.refused(smelt("--jsn", "run"), 2, '"--jsn"')
         self.refused(smelt("inspect", LLAMA, "bb", "--json", "cc", "dd"), 2, "bb cc dd", "PATH")
 
@@ -349,6 +350,9 @@ class Eval(Case):
         self.assertEqual(p.status, 0, p.err)
         tensors = smelt("inspect", self.path("l.safetensors"), "--json").json()["tensors"]
         self.assertEqual((tensors[0]["name"], tensors[0]["type"], tensors[0]["shape"][0]), ("logits", "F32", 3))
+        self.assertEqual(smelt("eval", LLAMA, "--tokens", ids).status, 0)
+        with open(ids, "w") as f:
+            f.write("[1]")
         self.refused(smelt("eval", LLAMA, "--tokens", ids), 1)
         with open(ids, "w") as f:
             f.write("[1, 99999999]")
