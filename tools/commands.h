@@ -25,6 +25,7 @@ void AddImport(CLI::App& app, Invocation& invocation);
 void AddInspect(CLI::App& app, Invocation& invocation);
 void AddTokenize(CLI::App& app, Invocation& invocation);
 void AddFamilies(CLI::App& app, Invocation& invocation);
+void AddTemplate(CLI::App& app, Invocation& invocation);
 
 /// --threads, --quiet, --json.
 void AddGlobals(CLI::App& command, Invocation& invocation);

@@ -79,6 +79,7 @@ int Main(std::vector<std::string> words) {
   AddInspect(app, invocation);
   AddTokenize(app, invocation);
   AddFamilies(app, invocation);
+  AddTemplate(app, invocation);
   if (words.empty()) words.push_back("--help");
   CommandLine line = LookThrough(app, words);
   if (!line.mistake.empty()) {

@@ -1,0 +1,132 @@
+#include "lib/text/chat/characters.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+
+namespace smelt::jinja {
+namespace {
+
+utf8proc_category_t CategoryOf(char32_t character) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(character));
+}
+
+// The last character of a text that is not empty.
+std::string_view LastCharacter(std::string_view text) {
+  size_t begin = text.size() - 1;
+  while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) --begin;
+  return text.substr(begin);
+}
+
+template <typename Dropped>
+std::string_view StripWhere(std::string_view text, bool left, bool right, const Dropped& dropped) {
+  while (left && !text.empty()) {
+    const std::string_view first = text.substr(0, DecodeUtf8(text).length);
+    if (!dropped(first)) break;
+    text.remove_prefix(first.size());
+  }
+  while (right && !text.empty()) {
+    const std::string_view last = LastCharacter(text);
+    if (!dropped(last)) break;
+    text.remove_suffix(last.size());
+  }
+  return text;
+}
+
+}  // namespace
+
+size_t CountCharacters(std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+size_t OffsetOfCharacter(std::string_view text, size_t character) {
+  size_t offset = 0;
+  for (; character > 0 && offset < text.size(); --character)
+    offset += DecodeUtf8(text.substr(offset)).length;
+  return offset;
+}
+
+std::string_view Substring(std::string_view text, int64_t begin, int64_t end) {
+  if (end <= begin) return {};
+  text.remove_prefix(OffsetOfCharacter(text, static_cast<size_t>(begin)));
+  return text.substr(0, OffsetOfCharacter(text, static_cast<size_t>(end - begin)));
+}
+
+bool IsSpace(char32_t c) {
+  return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+         c == 0x205f || c == 0x3000;
+}
+
+bool IsPrintable(char32_t c) {
+  if (c == ' ') return true;
+  switch (CategoryOf(c)) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return false;
+    default:
+      return true;
+  }
+}
+
+bool IsLower(char32_t c) { return utf8proc_islower(static_cast<utf8proc_int32_t>(c)) != 0; }
+bool IsUpper(char32_t c) { return utf8proc_isupper(static_cast<utf8proc_int32_t>(c)) != 0; }
+
+bool IsAlpha(char32_t c) {
+  const utf8proc_category_t category = CategoryOf(c);
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
+bool IsDecimal(char32_t c) { return CategoryOf(c) == UTF8PROC_CATEGORY_ND; }
+
+bool IsNumeric(char32_t c) {
+  const utf8proc_category_t category = CategoryOf(c);
+  return category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
+}
+
+std::string ToLower(std::string_view text) {
+  std::string out;
+  ForEachCharacter(text, [&](std::string_view character) {
+    const char32_t c = DecodeUtf8(character).code_point;
+    if (c == 0x130) {  // the one character whose lower case is two
+      out += "i\u0307";
+    } else {
+      AppendUtf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+    }
+  });
+  return out;
+}
+
+std::string ToUpper(std::string_view text) {
+  std::string out;
+  ForEachCharacter(text, [&](std::string_view character) {
+    const char32_t c = DecodeUtf8(character).code_point;
+    if (c == 0xdf) {
+      out += "SS";
+    } else {
+      AppendUtf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+    }
+  });
+  return out;
+}
+
+std::string_view Strip(std::string_view text, bool left, bool right) {
+  return StripWhere(text, left, right, [](std::string_view character) {
+    return IsSpace(DecodeUtf8(character).code_point);
+  });
+}
+
+std::string_view Strip(std::string_view text, std::string_view set, bool left, bool right) {
+  return StripWhere(text, left, right, [set](std::string_view character) {
+    return set.find(character) != std::string_view::npos;
+  });
+}
+
+}  // namespace smelt::jinja

@@ -1,0 +1,509 @@
+// Methods of Python's texts, dictionaries and lists.
+#include <algorithm>
+#include <span>
+
+#include "lib/base/cat.h"
+#include "lib/text/chat/builtins.h"
+#include "lib/text/chat/characters.h"
+#include "lib/text/chat/operators.h"
+#include "lib/text/chat/value_text.h"
+
+namespace smelt::jinja {
+namespace {
+
+using Method = Value (*)(Renderer&, const Value& self, const Arguments&);
+struct NamedMethod {
+  std::string_view name;
+  Method method;
+};
+
+Value Like(Renderer& renderer, const Value& self, std::string text) {
+  return renderer.Text(std::move(text), self.string()->markup);
+}
+
+// ---------------------------------------------------------------------- texts
+template <bool left, bool right>
+Value StripMethod(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("strip", arguments, {"chars"});
+  const std::string_view text = self.text();
+  if (!parameters.Has(0) || parameters[0].is_none())
+    return Like(renderer, self, std::string(Strip(text, left, right)));
+  return Like(renderer, self, std::string(Strip(text, parameters.Text(0, ""), left, right)));
+}
+
+// [start, end) of the method's second and third argument, as bytes.
+std::string_view Window(const Value& self, const Parameters& parameters, size_t& offset) {
+  const std::string& text = self.text();
+  const int64_t length = static_cast<int64_t>(CountCharacters(text));
+  const auto bound = [&](size_t i, int64_t otherwise) {
+    if (!parameters.Has(i) || parameters[i].is_none()) return otherwise;
+    const int64_t at = parameters.Integer(i, 0);
+    return std::clamp<int64_t>(at < 0 ? at + length : at, 0, length);
+  };
+  const int64_t begin = bound(1, 0), end = bound(2, length);
+  offset = OffsetOfCharacter(text, static_cast<size_t>(begin));
+  return Substring(text, begin, end);
+}
+
+template <bool at_end>
+Value Affix(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters(at_end ? "endswith" : "startswith", arguments,
+                              {"prefix", "start", "end"}, 1);
+  size_t offset = 0;
+  const std::string_view text = Window(self, parameters, offset);
+  const auto matches = [&](const Value& affix) {
+    RequireDefined(affix);
+    if (!affix.is_string()) {
+      throw TemplateError{
+          Cat("startswith and endswith take str or a tuple of str, not ", affix.type_name())};
+    }
+    return at_end ? text.ends_with(affix.text()) : text.starts_with(affix.text());
+  };
+  const Value& affix = parameters[0];
+  if (affix.is_list() && affix.list()->kind == ListKind::kTuple)
+    return Value(std::ranges::any_of(affix.list()->items, matches));
+  return Value(matches(affix));
+}
+
+Value Replace(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("replace", arguments, {"old", "new", "count"}, 2);
+  const std::string old = parameters.Text(0, ""), fresh = parameters.Text(1, "");
+  int64_t left = parameters.Integer(2, -1);
+  const std::string& text = self.text();
+  std::string out;
+  size_t at = 0;
+  while (left != 0) {
+    const size_t found = text.find(old, at);
+    if (found == std::string::npos) break;
+    out.append(text, at, found - at);
+    out += fresh;
+    at = found + old.size();
+    if (old.empty()) {  // between all characters
+      if (at == text.size()) break;
+      const size_t length = DecodeUtf8(std::string_view(text).substr(at)).length;
+      out.append(text, at, length);
+      at += length;
+    }
+    if (left > 0) --left;
+    renderer.budget().Step();
+    const Charge fits(renderer.budget(), out.size() < 4096 ? 0 : out.size() / 64);
+    if (out.size() > 64 << 20) throw TemplateError{"builds texts that are too large"};
+  }
+  out.append(text, std::min(at, text.size()));
+  return Like(renderer, self, std::move(out));
+}
+
+// Where spaces separate: no empty pieces.
+std::vector<std::string_view> SplitAtSpaces(std::string_view text, int64_t limit) {
+  std::vector<std::string_view> pieces;
+  text = Strip(text, true, false);
+  while (!text.empty()) {
+    if (limit >= 0 && static_cast<int64_t>(pieces.size()) == limit) {
+      pieces.push_back(Strip(text, false, true));
+      return pieces;
+    }
+    size_t end = 0;
+    while (end < text.size() && !IsSpace(DecodeUtf8(text.substr(end)).code_point))
+      end += DecodeUtf8(text.substr(end)).length;
+    pieces.push_back(text.substr(0, end));
+    text = Strip(text.substr(end), true, false);
+  }
+  return pieces;
+}
+
+std::vector<std::string_view> SplitAt(std::string_view text, std::string_view separator,
+                                      int64_t limit) {
+  std::vector<std::string_view> pieces;
+  while (limit < 0 || static_cast<int64_t>(pieces.size()) < limit) {
+    const size_t found = text.find(separator);
+    if (found == std::string_view::npos) break;
+    pieces.push_back(text.substr(0, found));
+    text.remove_prefix(found + separator.size());
+  }
+  pieces.push_back(text);
+  return pieces;
+}
+
+std::vector<std::string_view> SplitAtFromRight(std::string_view text, std::string_view separator,
+                                               int64_t limit) {
+  std::vector<std::string_view> pieces;
+  while (limit < 0 || static_cast<int64_t>(pieces.size()) < limit) {
+    const size_t found = text.rfind(separator);
+    if (found == std::string_view::npos) break;
+    pieces.push_back(text.substr(found + separator.size()));
+    text = text.substr(0, found);
+  }
+  pieces.push_back(text);
+  std::ranges::reverse(pieces);
+  return pieces;
+}
+
+std::vector<std::string_view> SplitAtSpacesFromRight(std::string_view text, int64_t limit) {
+  std::vector<std::string_view> pieces = SplitAtSpaces(text, -1);
+  if (limit < 0 || static_cast<int64_t>(pieces.size()) <= limit) return pieces;
+  const size_t joined = pieces.size() - static_cast<size_t>(limit);
+  const std::string_view first = Strip(text, true, false);
+  const char* const end = pieces[joined - 1].data() + pieces[joined - 1].size();
+  pieces.erase(pieces.begin(), pieces.begin() + static_cast<ptrdiff_t>(joined));
+  pieces.insert(pieces.begin(), first.substr(0, static_cast<size_t>(end - first.data())));
+  return pieces;
+}
+
+Value TextList(Renderer& renderer, const std::vector<std::string_view>& pieces,
+               ListKind kind = ListKind::kList) {
+  std::vector<Value> items;
+  for (const std::string_view piece : pieces) items.push_back(renderer.Text(std::string(piece)));
+  return MakeList(renderer.budget(), std::move(items), kind);
+}
+
+template <bool from_right>
+Value Split(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("split", arguments, {"sep", "maxsplit"});
+  const int64_t limit = parameters.Integer(1, -1);
+  renderer.budget().Take(0);
+  renderer.budget().Step(self.text().size());
+  if (!parameters.Has(0) || parameters[0].is_none()) {
+    return TextList(renderer, from_right ? SplitAtSpacesFromRight(self.text(), limit)
+                                         : SplitAtSpaces(self.text(), limit));
+  }
+  const std::string separator = parameters.Text(0, "");
+  if (separator.empty()) throw TemplateError{"empty separator"};
+  return TextList(renderer, from_right ? SplitAtFromRight(self.text(), separator, limit)
+                                       : SplitAt(self.text(), separator, limit));
+}
+
+Value SplitLines(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("splitlines", arguments, {"keepends"});
+  const bool keep = parameters.Truth(0, false);
+  const auto is_end = [](char32_t c) {
+    return (c >= 0x0a && c <= 0x0d) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 ||
+           c == 0x2029;
+  };
+  std::vector<std::string_view> lines;
+  std::string_view text = self.text();
+  size_t end = 0;
+  while (end < text.size()) {
+    const Utf8Char c = DecodeUtf8(text.substr(end));
+    if (!is_end(c.code_point)) {
+      end += c.length;
+      continue;
+    }
+    const bool pair = c.code_point == '\r' && end + 1 < text.size() && text[end + 1] == '\n';
+    const size_t next = end + c.length + (pair ? 1 : 0);
+    lines.push_back(text.substr(0, keep ? next : end));
+    text.remove_prefix(next);
+    end = 0;
+  }
+  if (!text.empty()) lines.push_back(text);
+  return TextList(renderer, lines);
+}
+
+template <bool from_right>
+Value Partition(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("partition", arguments, {"sep"}, 1);
+  const std::string separator = parameters.Text(0, "");
+  if (separator.empty()) throw TemplateError{"empty separator"};
+  const std::string_view text = self.text();
+  const size_t found = from_right ? text.rfind(separator) : text.find(separator);
+  std::vector<std::string_view> parts;
+  if (found != std::string_view::npos) {
+    parts = {text.substr(0, found), separator, text.substr(found + separator.size())};
+  } else if (from_right) {
+    parts = {"", "", text};
+  } else {
+    parts = {text, "", ""};
+  }
+  return TextList(renderer, parts, ListKind::kTuple);
+}
+
+// The character's number, or -1.
+template <bool from_right>
+int64_t Position(const Value& self, const Parameters& parameters) {
+  size_t offset = 0;
+  const std::string_view text = Window(self, parameters, offset);
+  const std::string part = parameters.Text(0, "");
+  const size_t found = from_right ? text.rfind(part) : text.find(part);
+  if (found == std::string_view::npos) return -1;
+  return static_cast<int64_t>(
+      CountCharacters(std::string_view(self.text()).substr(0, offset + found)));
+}
+
+template <bool from_right, bool must_be_there>
+Value Find(Renderer&, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("find", arguments, {"sub", "start", "end"}, 1);
+  const int64_t at = Position<from_right>(self, parameters);
+  if (must_be_there && at < 0) throw TemplateError{"substring not found"};
+  return Value(at);
+}
+
+Value CountText(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("count", arguments, {"sub", "start", "end"}, 1);
+  size_t offset = 0;
+  std::string_view text = Window(self, parameters, offset);
+  const std::string part = parameters.Text(0, "");
+  if (part.empty()) return Value(static_cast<int64_t>(CountCharacters(text)) + 1);
+  renderer.budget().Step(text.size());
+  int64_t count = 0;
+  for (size_t at = text.find(part); at != std::string_view::npos;
+       at = text.find(part, at + part.size()))
+    ++count;
+  return Value(count);
+}
+
+Value Join(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("join", arguments, {"iterable"}, 1);
+  std::string out;
+  bool first = true;
+  for (const Value& item : Iterate(renderer.budget(), parameters[0])) {
+    if (!item.is_string()) throw TemplateError{Cat("join() takes texts, found ", item.type_name())};
+    if (!first) out += self.text();
+    first = false;
+    out += item.text();
+    renderer.budget().Step(1 + item.text().size() / 64);
+    if (out.size() > 64 << 20) throw TemplateError{"builds texts that are too large"};
+  }
+  return Like(renderer, self, std::move(out));
+}
+
+Value Lower(Renderer& renderer, const Value& self, const Arguments&) {
+  return Like(renderer, self, ToLower(self.text()));
+}
+Value Upper(Renderer& renderer, const Value& self, const Arguments&) {
+  return Like(renderer, self, ToUpper(self.text()));
+}
+
+Value Capitalize(Renderer& renderer, const Value& self, const Arguments&) {
+  const std::string& text = self.text();
+  const size_t first = OffsetOfCharacter(text, 1);
+  return Like(renderer, self, ToUpper(text.substr(0, first)) + ToLower(text.substr(first)));
+}
+
+// Upper case where no letter stands before.
+Value Title(Renderer& renderer, const Value& self, const Arguments&) {
+  std::string out;
+  bool inside = false;
+  ForEachCharacter(self.text(), [&](std::string_view character) {
+    const char32_t c = DecodeUtf8(character).code_point;
+    out += inside ? ToLower(character) : ToUpper(character);
+    inside = IsLower(c) || IsUpper(c);
+  });
+  return Like(renderer, self, std::move(out));
+}
+
+Value SwapCase(Renderer& renderer, const Value& self, const Arguments&) {
+  std::string out;
+  ForEachCharacter(self.text(), [&](std::string_view character) {
+    out += IsUpper(DecodeUtf8(character).code_point) ? ToLower(character) : ToUpper(character);
+  });
+  return Like(renderer, self, std::move(out));
+}
+
+template <char align>
+Value Justify(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("ljust", arguments, {"width", "fillchar"}, 1);
+  const std::string fill = parameters.Text(1, " ");
+  if (CountCharacters(fill) != 1) throw TemplateError{"the fill character must be one character"};
+  const int64_t missing = std::max<int64_t>(parameters.Integer(0, 0) - Length(self), 0);
+  const Charge fits(renderer.budget(), static_cast<size_t>(missing) * fill.size());
+  // Python's centre leans left or right by the parities of both lengths.
+  const int64_t width = Length(self) + missing;
+  const int64_t left = align == '<'   ? 0
+                       : align == '>' ? missing
+                                      : missing / 2 + (missing & width & 1);
+  std::string before, after;
+  for (int64_t i = 0; i < missing; ++i) (i < left ? before : after) += fill;
+  return Like(renderer, self, before + self.text() + after);
+}
+
+Value ZeroFill(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("zfill", arguments, {"width"}, 1);
+  const int64_t missing = std::max<int64_t>(parameters.Integer(0, 0) - Length(self), 0);
+  const Charge fits(renderer.budget(), static_cast<size_t>(missing));
+  std::string text = self.text();
+  const size_t at = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
+  return Like(renderer, self, text.insert(at, static_cast<size_t>(missing), '0'));
+}
+
+template <bool suffix>
+Value RemoveAffix(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("removeprefix", arguments, {"affix"}, 1);
+  const std::string affix = parameters.Text(0, "");
+  std::string_view text = self.text();
+  if (suffix ? text.ends_with(affix) : text.starts_with(affix))
+    suffix ? text.remove_suffix(affix.size()) : text.remove_prefix(affix.size());
+  return Like(renderer, self, std::string(text));
+}
+
+Value ExpandTabs(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("expandtabs", arguments, {"tabsize"});
+  const int64_t size = std::clamp<int64_t>(parameters.Integer(0, 8), 0, 1024);
+  const Charge fits(renderer.budget(), self.text().size() * static_cast<size_t>(size + 1));
+  std::string out;
+  int64_t column = 0;
+  ForEachCharacter(self.text(), [&](std::string_view character) {
+    if (character == "\t") {
+      const int64_t blanks = size == 0 ? 0 : size - column % size;
+      out.append(static_cast<size_t>(blanks), ' ');
+      column += blanks;
+    } else {
+      out += character;
+      column = character == "\n" || character == "\r" ? 0 : column + 1;
+    }
+  });
+  return Like(renderer, self, std::move(out));
+}
+
+Value Format(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  return Like(renderer, self, FormatBraces(renderer, self.text(), arguments));
+}
+
+// Whether all characters are of a kind, and there is one.
+template <bool (*kind)(char32_t)>
+Value AllAre(Renderer&, const Value& self, const Arguments&) {
+  bool all = !self.text().empty();
+  ForEachCharacter(self.text(), [&](std::string_view character) {
+    all = all && kind(DecodeUtf8(character).code_point);
+  });
+  return Value(all);
+}
+
+template <bool (*wanted)(char32_t), bool (*other)(char32_t)>
+Value IsCased(Renderer&, const Value& self, const Arguments&) {
+  bool some = false, mixed = false;
+  ForEachCharacter(self.text(), [&](std::string_view character) {
+    const char32_t c = DecodeUtf8(character).code_point;
+    some |= wanted(c);
+    mixed |= other(c);
+  });
+  return Value(some && !mixed);
+}
+
+bool IsAlphanumeric(char32_t c) { return IsAlpha(c) || IsNumeric(c); }
+bool IsAscii(char32_t c) { return c < 0x80; }
+
+constexpr NamedMethod kTextMethods[] = {
+    {"strip", StripMethod<true, true>},
+    {"lstrip", StripMethod<true, false>},
+    {"rstrip", StripMethod<false, true>},
+    {"startswith", Affix<false>},
+    {"endswith", Affix<true>},
+    {"replace", Replace},
+    {"split", Split<false>},
+    {"rsplit", Split<true>},
+    {"splitlines", SplitLines},
+    {"partition", Partition<false>},
+    {"rpartition", Partition<true>},
+    {"find", Find<false, false>},
+    {"rfind", Find<true, false>},
+    {"index", Find<false, true>},
+    {"rindex", Find<true, true>},
+    {"count", CountText},
+    {"join", Join},
+    {"lower", Lower},
+    {"casefold", Lower},
+    {"upper", Upper},
+    {"capitalize", Capitalize},
+    {"title", Title},
+    {"swapcase", SwapCase},
+    {"ljust", Justify<'<'>},
+    {"rjust", Justify<'>'>},
+    {"center", Justify<'^'>},
+    {"zfill", ZeroFill},
+    {"removeprefix", RemoveAffix<false>},
+    {"removesuffix", RemoveAffix<true>},
+    {"expandtabs", ExpandTabs},
+    {"format", Format},
+    {"isspace", AllAre<IsSpace>},
+    {"isdigit", AllAre<IsDecimal>},
+    {"isdecimal", AllAre<IsDecimal>},
+    {"isnumeric", AllAre<IsNumeric>},
+    {"isalpha", AllAre<IsAlpha>},
+    {"isalnum", AllAre<IsAlphanumeric>},
+    {"isascii", AllAre<IsAscii>},
+    {"islower", IsCased<IsLower, IsUpper>},
+    {"isupper", IsCased<IsUpper, IsLower>},
+};
+
+// ---------------------------------------------------------------------- dictionaries
+Value Get(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("get", arguments, {"key", "default"}, 1);
+  Contains(renderer.budget(), self, parameters[0]);  // refuses keys that cannot be hashed
+  const Value* found = self.dict()->Find(parameters[0]);
+  return found != nullptr ? *found : parameters.Or(1, Value());
+}
+
+Value Items(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters none("items", arguments, {});
+  std::vector<Value> pairs;
+  for (const auto& [key, value] : self.dict()->items)
+    pairs.push_back(MakeList(renderer.budget(), {key, value}, ListKind::kTuple));
+  return MakeList(renderer.budget(), std::move(pairs), ListKind::kView);
+}
+
+Value Keys(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters none("keys", arguments, {});
+  return MakeList(renderer.budget(), Iterate(renderer.budget(), self), ListKind::kView);
+}
+
+Value Values(Renderer& renderer, const Value& self, const Arguments& arguments) {
+  const Parameters none("values", arguments, {});
+  std::vector<Value> values;
+  for (const auto& [key, value] : self.dict()->items) values.push_back(value);
+  return MakeList(renderer.budget(), std::move(values), ListKind::kView);
+}
+
+Value Copy(Renderer&, const Value& self, const Arguments& arguments) {
+  const Parameters none("copy", arguments, {});
+  return self;
+}
+
+constexpr NamedMethod kDictMethods[] = {
+    {"get", Get}, {"items", Items}, {"keys", Keys}, {"values", Values}, {"copy", Copy}};
+constexpr std::string_view kDictChanges[] = {"clear", "pop", "popitem", "setdefault", "update"};
+
+// ---------------------------------------------------------------------- lists
+Value IndexOf(Renderer&, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("index", arguments, {"value"}, 1);
+  const std::vector<Value>& items = self.list()->items;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (Equal(items[i], parameters[0])) return Value(static_cast<int64_t>(i));
+  }
+  throw TemplateError{"the value is not in the list"};
+}
+
+Value CountItems(Renderer&, const Value& self, const Arguments& arguments) {
+  const Parameters parameters("count", arguments, {"value"}, 1);
+  return Value(static_cast<int64_t>(std::ranges::count_if(
+      self.list()->items, [&](const Value& item) { return Equal(item, parameters[0]); })));
+}
+
+constexpr NamedMethod kListMethods[] = {{"index", IndexOf}, {"count", CountItems}, {"copy", Copy}};
+constexpr std::string_view kListChanges[] = {"append", "clear", "pop",    "reverse",
+                                             "insert", "sort",  "extend", "remove"};
+
+std::optional<Value> Unsafe(std::span<const std::string_view> changes, const Value& value,
+                            std::string_view name) {
+  if (std::ranges::find(changes, name) == changes.end()) return std::nullopt;
+  return Value::MakeUndefined(Cat("access to attribute '", name, "' of '", value.type_name(),
+                                  "' object is unsafe: a template may not change it"));
+}
+
+}  // namespace
+
+std::optional<Value> FindMethod(Renderer&, const Value& value, std::string_view name) {
+  std::span<const NamedMethod> methods;
+  std::span<const std::string_view> changes;
+  if (value.is_string()) methods = kTextMethods;
+  if (value.is_dict()) methods = kDictMethods, changes = kDictChanges;
+  if (value.is_list() && value.list()->kind <= ListKind::kRange) methods = kListMethods;
+  if (value.is_list() && value.list()->kind == ListKind::kList) changes = kListChanges;
+  if (std::optional<Value> unsafe = Unsafe(changes, value, name)) return unsafe;
+  const auto found = std::ranges::find(methods, name, &NamedMethod::name);
+  if (found == methods.end()) return std::nullopt;
+  return Value(std::static_pointer_cast<Object>(std::make_shared<Function>(
+      [value, method = found->method](Renderer& renderer, const Arguments& arguments) {
+        return method(renderer, value, arguments);
+      })));
+}
+
+}  // namespace smelt::jinja
