@@ -117,6 +117,29 @@ std::string ToUpper(std::string_view text) {
   return out;
 }
 
+std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends) {
+  const auto is_end = [](char32_t c) {
+    return (c >= 0x0a && c <= 0x0d) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 ||
+           c == 0x2029;
+  };
+  std::vector<std::string_view> lines;
+  size_t end = 0;
+  while (end < text.size()) {
+    const Utf8Char c = DecodeUtf8(text.substr(end));
+    if (!is_end(c.code_point)) {
+      end += c.length;
+      continue;
+    }
+    const bool pair = c.code_point == '\r' && end + 1 < text.size() && text[end + 1] == '\n';
+    const size_t next = end + c.length + (pair ? 1 : 0);
+    lines.push_back(text.substr(0, keep_ends ? next : end));
+    text.remove_prefix(next);
+    end = 0;
+  }
+  if (!text.empty()) lines.push_back(text);
+  return lines;
+}
+
 std::string_view Strip(std::string_view text, bool left, bool right) {
   return StripWhere(text, left, right, [](std::string_view character) {
     return IsSpace(DecodeUtf8(character).code_point);

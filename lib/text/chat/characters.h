@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/base/utf8.h"
 
@@ -41,5 +42,8 @@ std::string ToUpper(std::string_view text);
 /// str.strip(): without the spaces, or without any of `set`, at the left and right.
 std::string_view Strip(std::string_view text, bool left, bool right);
 std::string_view Strip(std::string_view text, std::string_view set, bool left, bool right);
+
+/// str.splitlines(), with or without what ends the lines.
+std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends);
 
 }  // namespace smelt::jinja

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <set>
+#include <span>
 
 #include "lib/base/cat.h"
 #include "lib/text/chat/builtins.h"
@@ -12,6 +13,8 @@
 
 namespace smelt::jinja {
 namespace {
+
+constexpr size_t kLongestText = 64 << 20;
 
 std::string TextOf(Renderer& renderer, const Value& value) {
   return ToText(renderer.budget(), value);
@@ -119,6 +122,7 @@ Value IntFilter(Renderer&, const Value& value, const Arguments& arguments) {
   const Parameters parameters("int", arguments, {"default", "base"});
   const Value otherwise = parameters.Or(0, Value(int64_t{0}));
   const int64_t base = parameters.Integer(1, 10);
+  RequireDefined(value);
   if (value.is_integer()) return Value(value.integer());
   std::optional<double> real;
   if (value.is_float()) real = value.real();
@@ -133,6 +137,7 @@ Value IntFilter(Renderer&, const Value& value, const Arguments& arguments) {
 
 Value FloatFilter(Renderer&, const Value& value, const Arguments& arguments) {
   const Parameters parameters("float", arguments, {"default"});
+  RequireDefined(value);
   if (value.is_number()) return Value(value.real());
   const std::optional<double> real =
       value.is_string() ? ParseReal(value.text()) : std::optional<double>();
@@ -211,19 +216,19 @@ Value IndentFilter(Renderer& renderer, const Value& value, const Arguments& argu
           ? width.text()
           : std::string(static_cast<size_t>(std::clamp<int64_t>(parameters.Integer(0, 4), 0, 1000)),
                         ' ');
-  const std::string text = TextOf(renderer, value) + "\n";
+  RequireDefined(value);
+  if (!value.is_string()) throw TemplateError{Cat("indent() takes str, not ", value.type_name())};
+  const std::string text = Cat(value.text(), "\n");
   const bool first = parameters.Truth(1, false), blank = parameters.Truth(2, false);
-  renderer.budget().Step(text.size());
   std::string out;
-  size_t at = 0;
-  for (size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', at)) {
-    const std::string_view line = std::string_view(text).substr(at, end - at);
-    const bool first_line = at == 0;
-    if (first_line ? first : blank || !line.empty()) out += margin;
+  bool begins = true;
+  for (const std::string_view line : SplitLines(text, false)) {
+    if (!begins) out += '\n';
+    if (begins ? first : blank || !line.empty()) out += margin;
     out += line;
-    at = end + 1;
-    if (at < text.size()) out += '\n';
-    if (out.size() > 64 << 20) throw TemplateError{"builds texts that are too large"};
+    begins = false;
+    renderer.budget().Step(1 + (margin.size() + line.size()) / 64);
+    if (out.size() > kLongestText) throw TemplateError{"builds texts that are too large"};
   }
   return TextLike(renderer, value, std::move(out));
 }
@@ -244,12 +249,12 @@ Value TruncateFilter(Renderer& renderer, const Value& value, const Arguments& ar
   const Parameters parameters("truncate", arguments, {"length", "killwords", "end", "leeway"});
   const int64_t length = parameters.Integer(0, 255), leeway = parameters.Integer(3, 5);
   const std::string end = parameters.Text(2, "...");
-  const std::string text = TextOf(renderer, value);
   const int64_t marked = static_cast<int64_t>(CountCharacters(end));
   if (length < marked || leeway < 0)
     throw TemplateError{"truncate() needs a length that its end fits into"};
-  if (static_cast<int64_t>(CountCharacters(text)) <= length + leeway)
-    return TextLike(renderer, value, text);
+  if (Length(value) <= length + leeway) return value;
+  if (!value.is_string()) throw TemplateError{Cat("truncate() cannot cut a ", value.type_name())};
+  const std::string& text = value.text();
   std::string_view kept = Substring(text, 0, length - marked);
   if (!parameters.Truth(1, false)) kept = kept.substr(0, kept.rfind(' '));
   return TextLike(renderer, value, Cat(kept, end));
@@ -279,6 +284,8 @@ Value UrlEncodeFilter(Renderer& renderer, const Value& value, const Arguments&) 
       const unsigned char byte = static_cast<unsigned char>(c);
       if (plain || safe.find(c) != std::string_view::npos) {
         out += c;
+      } else if (c == ' ' && safe.empty()) {
+        out += '+';
       } else {
         out += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
       }
@@ -330,7 +337,7 @@ Value JoinFilter(Renderer& renderer, const Value& value, const Arguments& argume
     const bool by_attribute = parameters.Has(1) && !parameters[1].is_none();
     out += TextOf(renderer, by_attribute ? FollowPath(renderer, item, parameters[1]) : item);
     renderer.budget().Step(1 + separator.size() / 64);
-    if (out.size() > 64 << 20) throw TemplateError{"builds texts that are too large"};
+    if (out.size() > kLongestText) throw TemplateError{"builds texts that are too large"};
   }
   return renderer.Text(std::move(out));
 }
@@ -345,16 +352,19 @@ Value ReverseFilter(Renderer& renderer, const Value& value, const Arguments&) {
   return TextLike(renderer, value, std::move(out));
 }
 
-// What two items are compared by: without case unless asked, an attribute if named.
+// What two items are compared by: without case unless asked, an attribute if named; several
+// attributes with commas where the filter knows that.
 class SortKey {
  public:
-  SortKey(Renderer& renderer, bool case_sensitive, Value attribute)
-      : renderer_(renderer), case_sensitive_(case_sensitive), attribute_(std::move(attribute)) {}
+  SortKey(Renderer& renderer, bool case_sensitive, Value attribute, bool several = false)
+      : renderer_(renderer),
+        case_sensitive_(case_sensitive),
+        several_(several),
+        attribute_(std::move(attribute)) {}
 
   Value Of(const Value& item) const {
-    if (!attribute_.is_string() || attribute_.text().find(',') == std::string::npos)
-      return One(item, attribute_);
-    std::vector<Value> keys;  // several attributes, by their order
+    if (!several_ || !attribute_.is_string()) return One(item, attribute_);
+    std::vector<Value> keys;
     std::string_view paths = attribute_.text();
     while (true) {
       const size_t comma = std::min(paths.find(','), paths.size());
@@ -373,7 +383,7 @@ class SortKey {
   }
 
   Renderer& renderer_;
-  const bool case_sensitive_;
+  const bool case_sensitive_, several_;
   const Value attribute_;
 };
 
@@ -396,7 +406,7 @@ std::vector<Value> Sorted(Renderer& renderer, std::vector<Value> items, const So
 
 Value SortFilter(Renderer& renderer, const Value& value, const Arguments& arguments) {
   const Parameters parameters("sort", arguments, {"reverse", "case_sensitive", "attribute"});
-  const SortKey key(renderer, parameters.Truth(1, false), parameters.Or(2, Value()));
+  const SortKey key(renderer, parameters.Truth(1, false), parameters.Or(2, Value()), true);
   return MakeList(renderer.budget(), Sorted(renderer, Iterate(renderer.budget(), value), key,
                                             parameters.Truth(0, false)));
 }
@@ -422,7 +432,7 @@ Value ExtremeFilter(Renderer& renderer, const Value& value, const Arguments& arg
   const std::vector<Value> items = Iterate(renderer.budget(), value);
   if (items.empty()) return Value::MakeUndefined("No aggregated item, sequence was empty.");
   Value best = items[0], best_key = key.Of(best);
-  for (const Value& item : items) {
+  for (const Value& item : std::span(items).subspan(1)) {
     Value of = key.Of(item);
     if (largest ? Less(best_key, of) : Less(of, best_key)) {
       best = item;
@@ -526,6 +536,7 @@ Value GroupByFilter(Renderer& renderer, const Value& value, const Arguments& arg
 // A filter by name with the arguments behind it, or an attribute.
 Value MapFilter(Renderer& renderer, const Value& value, const Arguments& arguments) {
   std::vector<Value> mapped;
+  if (!value.truth()) return MakeList(renderer.budget(), {}, ListKind::kGenerator);
   if (arguments.positional.empty()) {
     const Parameters parameters("map", arguments, {"attribute", "default"}, 1);
     for (const Value& item : Iterate(renderer.budget(), value)) {
@@ -548,6 +559,7 @@ Value MapFilter(Renderer& renderer, const Value& value, const Arguments& argumen
 // Items (or their attribute) that pass a test, or are true where none is named.
 template <bool wanted, bool by_attribute>
 Value SelectFilter(Renderer& renderer, const Value& value, const Arguments& arguments) {
+  if (!value.truth()) return MakeList(renderer.budget(), {}, ListKind::kGenerator);
   constexpr size_t kTestAt = by_attribute ? 1 : 0;
   if (by_attribute && arguments.positional.empty())
     throw TemplateError{"selectattr() needs the name of an attribute"};

@@ -351,6 +351,10 @@ std::string FormatPercent(Budget& budget, std::string_view text, const Value& va
     if (std::string_view("dxXoeEfFgGc").find(format.type) == std::string_view::npos)
       throw TemplateError{
           Cat("unsupported format character '", Escape(std::string(1, format.type)), "'")};
+    if (format.type == 'c' && value.is_string() && CountCharacters(value.text()) == 1) {
+      out += Padded(format, "", value.text(), format.align == '=' ? '>' : format.align);
+      continue;
+    }
     if (!value.is_number()) {
       RequireDefined(value);
       throw TemplateError{
@@ -368,7 +372,7 @@ std::string FormatPercent(Budget& budget, std::string_view text, const Value& va
     out += FormatNumber(format, value);
   }
   const bool all_used = named || (tuple ? used == values.list()->items.size()
-                                        : used == 1 || values.is_dict() || values.is_list());
+                                        : used == 1 || values.is_dict() || IsSequenceList(values));
   if (!all_used) throw TemplateError{"not all arguments converted during string formatting"};
   return out;
 }

@@ -30,7 +30,8 @@ Value Range(Renderer& renderer, const Arguments& arguments) {
   }
   std::vector<Value> numbers;
   for (int64_t i = 0; i < static_cast<int64_t>(length); ++i) numbers.emplace_back(start + i * step);
-  return MakeList(renderer.budget(), std::move(numbers), ListKind::kRange);
+  return MakeList(renderer.budget(), std::move(numbers), ListKind::kRange,
+                  Cat("range(", start, ", ", stop, step == 1 ? "" : Cat(", ", step), ")"));
 }
 
 Value RaiseException(Renderer& renderer, const Arguments& arguments) {

@@ -11,6 +11,8 @@
 namespace smelt::jinja {
 namespace {
 
+constexpr size_t kLongestText = 64 << 20;
+
 using Method = Value (*)(Renderer&, const Value& self, const Arguments&);
 struct NamedMethod {
   std::string_view name;
@@ -87,7 +89,7 @@ Value Replace(Renderer& renderer, const Value& self, const Arguments& arguments)
     if (left > 0) --left;
     renderer.budget().Step();
     const Charge fits(renderer.budget(), out.size() < 4096 ? 0 : out.size() / 64);
-    if (out.size() > 64 << 20) throw TemplateError{"builds texts that are too large"};
+    if (out.size() > kLongestText) throw TemplateError{"builds texts that are too large"};
   }
   out.append(text, std::min(at, text.size()));
   return Like(renderer, self, std::move(out));
@@ -99,7 +101,7 @@ std::vector<std::string_view> SplitAtSpaces(std::string_view text, int64_t limit
   text = Strip(text, true, false);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<int64_t>(pieces.size()) == limit) {
-      pieces.push_back(Strip(text, false, true));
+      pieces.push_back(text);
       return pieces;
     }
     size_t end = 0;
@@ -172,30 +174,9 @@ Value Split(Renderer& renderer, const Value& self, const Arguments& arguments) {
                                        : SplitAt(self.text(), separator, limit));
 }
 
-Value SplitLines(Renderer& renderer, const Value& self, const Arguments& arguments) {
+Value SplitLinesMethod(Renderer& renderer, const Value& self, const Arguments& arguments) {
   const Parameters parameters("splitlines", arguments, {"keepends"});
-  const bool keep = parameters.Truth(0, false);
-  const auto is_end = [](char32_t c) {
-    return (c >= 0x0a && c <= 0x0d) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 ||
-           c == 0x2029;
-  };
-  std::vector<std::string_view> lines;
-  std::string_view text = self.text();
-  size_t end = 0;
-  while (end < text.size()) {
-    const Utf8Char c = DecodeUtf8(text.substr(end));
-    if (!is_end(c.code_point)) {
-      end += c.length;
-      continue;
-    }
-    const bool pair = c.code_point == '\r' && end + 1 < text.size() && text[end + 1] == '\n';
-    const size_t next = end + c.length + (pair ? 1 : 0);
-    lines.push_back(text.substr(0, keep ? next : end));
-    text.remove_prefix(next);
-    end = 0;
-  }
-  if (!text.empty()) lines.push_back(text);
-  return TextList(renderer, lines);
+  return TextList(renderer, SplitLines(self.text(), parameters.Truth(0, false)));
 }
 
 template <bool from_right>
@@ -260,7 +241,7 @@ Value Join(Renderer& renderer, const Value& self, const Arguments& arguments) {
     first = false;
     out += item.text();
     renderer.budget().Step(1 + item.text().size() / 64);
-    if (out.size() > 64 << 20) throw TemplateError{"builds texts that are too large"};
+    if (out.size() > kLongestText) throw TemplateError{"builds texts that are too large"};
   }
   return Like(renderer, self, std::move(out));
 }
@@ -379,7 +360,10 @@ Value IsCased(Renderer&, const Value& self, const Arguments&) {
 }
 
 bool IsAlphanumeric(char32_t c) { return IsAlpha(c) || IsNumeric(c); }
-bool IsAscii(char32_t c) { return c < 0x80; }
+
+Value IsAscii(Renderer&, const Value& self, const Arguments&) {
+  return Value(std::ranges::all_of(self.text(), [](char c) { return c >= 0; }));
+}
 
 constexpr NamedMethod kTextMethods[] = {
     {"strip", StripMethod<true, true>},
@@ -390,7 +374,7 @@ constexpr NamedMethod kTextMethods[] = {
     {"replace", Replace},
     {"split", Split<false>},
     {"rsplit", Split<true>},
-    {"splitlines", SplitLines},
+    {"splitlines", SplitLinesMethod},
     {"partition", Partition<false>},
     {"rpartition", Partition<true>},
     {"find", Find<false, false>},
@@ -419,7 +403,7 @@ constexpr NamedMethod kTextMethods[] = {
     {"isnumeric", AllAre<IsNumeric>},
     {"isalpha", AllAre<IsAlpha>},
     {"isalnum", AllAre<IsAlphanumeric>},
-    {"isascii", AllAre<IsAscii>},
+    {"isascii", IsAscii},
     {"islower", IsCased<IsLower, IsUpper>},
     {"isupper", IsCased<IsUpper, IsLower>},
 };
@@ -437,19 +421,20 @@ Value Items(Renderer& renderer, const Value& self, const Arguments& arguments) {
   std::vector<Value> pairs;
   for (const auto& [key, value] : self.dict()->items)
     pairs.push_back(MakeList(renderer.budget(), {key, value}, ListKind::kTuple));
-  return MakeList(renderer.budget(), std::move(pairs), ListKind::kView);
+  return MakeList(renderer.budget(), std::move(pairs), ListKind::kView, "dict_items");
 }
 
 Value Keys(Renderer& renderer, const Value& self, const Arguments& arguments) {
   const Parameters none("keys", arguments, {});
-  return MakeList(renderer.budget(), Iterate(renderer.budget(), self), ListKind::kView);
+  return MakeList(renderer.budget(), Iterate(renderer.budget(), self), ListKind::kView,
+                  "dict_keys");
 }
 
 Value Values(Renderer& renderer, const Value& self, const Arguments& arguments) {
   const Parameters none("values", arguments, {});
   std::vector<Value> values;
   for (const auto& [key, value] : self.dict()->items) values.push_back(value);
-  return MakeList(renderer.budget(), std::move(values), ListKind::kView);
+  return MakeList(renderer.budget(), std::move(values), ListKind::kView, "dict_values");
 }
 
 Value Copy(Renderer&, const Value& self, const Arguments& arguments) {
@@ -478,6 +463,7 @@ Value CountItems(Renderer&, const Value& self, const Arguments& arguments) {
 }
 
 constexpr NamedMethod kListMethods[] = {{"index", IndexOf}, {"count", CountItems}, {"copy", Copy}};
+constexpr std::span<const NamedMethod> kTupleMethods(kListMethods, 2);
 constexpr std::string_view kListChanges[] = {"append", "clear", "pop",    "reverse",
                                              "insert", "sort",  "extend", "remove"};
 
@@ -495,8 +481,9 @@ std::optional<Value> FindMethod(Renderer&, const Value& value, std::string_view 
   std::span<const std::string_view> changes;
   if (value.is_string()) methods = kTextMethods;
   if (value.is_dict()) methods = kDictMethods, changes = kDictChanges;
-  if (value.is_list() && value.list()->kind <= ListKind::kRange) methods = kListMethods;
-  if (value.is_list() && value.list()->kind == ListKind::kList) changes = kListChanges;
+  if (IsSequenceList(value)) methods = kTupleMethods;
+  if (value.is_list() && value.list()->kind == ListKind::kList)
+    methods = kListMethods, changes = kListChanges;
   if (std::optional<Value> unsafe = Unsafe(changes, value, name)) return unsafe;
   const auto found = std::ranges::find(methods, name, &NamedMethod::name);
   if (found == methods.end()) return std::nullopt;

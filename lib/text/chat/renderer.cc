@@ -552,11 +552,11 @@ Value Renderer::Call(const Value& callee, const Arguments& arguments) {
 }
 
 Value Renderer::Attribute(const Value& value, std::string_view name) {
-  RequireDefined(value);
   if (IsPrivate(name)) {
     return Value::MakeUndefined(Cat("access to attribute '", Escape(name, 40), "' of '",
                                     value.type_name(), "' object is unsafe"));
   }
+  RequireDefined(value);
   if (value.object() != nullptr) {
     if (std::optional<Value> found = value.object()->Attribute(*this, name)) return *found;
   } else if (std::optional<Value> method = FindMethod(*this, value, name)) {
@@ -574,8 +574,7 @@ Value Renderer::Item(const Value& value, const Value& key) {
     if (const Value* found = value.dict()->Find(key)) return *found;
   }
   if (key.is_string()) return Attribute(value, key.text());
-  const bool indexed =
-      value.is_string() || (value.is_list() && value.list()->kind <= ListKind::kRange);
+  const bool indexed = value.is_string() || IsSequenceList(value);
   if (key.is_integer() && indexed) {
     const int64_t length = Length(value);
     const int64_t index = key.integer() < 0 ? key.integer() + length : key.integer();

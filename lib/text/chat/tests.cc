@@ -54,14 +54,13 @@ bool IsSame(Renderer&, const Value& value, const Arguments& arguments) {
 }
 
 bool IsCallable(const Value& value) {
-  return value.object() != nullptr && value.object()->callable();
+  return value.is_undefined() || (value.object() != nullptr && value.object()->callable());
 }
 bool IsIterable(const Value& value) {
   return value.is_string() || value.is_list() || value.is_dict() || value.is_undefined();
 }
 bool IsSequence(const Value& value) {
-  return value.is_string() || value.is_dict() || value.is_undefined() ||
-         (value.is_list() && value.list()->kind <= ListKind::kRange);
+  return value.is_string() || value.is_dict() || value.is_undefined() || IsSequenceList(value);
 }
 
 // All letters of one case, and at least one.
@@ -76,10 +75,16 @@ bool HasCase(Renderer& renderer, const Value& value, const Arguments&) {
   return some && !mixed;
 }
 
+void RequireHashable(const Value& value) {
+  if (!IsHashable(value)) throw TemplateError{Cat("unhashable type: '", value.type_name(), "'")};
+}
+
 bool NamesFilter(Renderer&, const Value& value, const Arguments&) {
+  RequireHashable(value);
   return value.is_string() && FindFilter(value.text()) != nullptr;
 }
 bool NamesTest(Renderer&, const Value& value, const Arguments&) {
+  RequireHashable(value);
   return value.is_string() && FindTest(value.text()) != nullptr;
 }
 

@@ -18,12 +18,16 @@ int DepthAround(const std::vector<Value>& items) {
   return deepest + 1;
 }
 
+}  // namespace
+
 bool IsHashable(const Value& value) {
   if (value.is_dict()) return false;
   const ListObject* list = value.list();
-  if (list == nullptr) return true;
+  if (list == nullptr || list->kind > ListKind::kTuple) return true;
   return list->kind == ListKind::kTuple && std::ranges::all_of(list->items, IsHashable);
 }
+
+namespace {
 
 // The order of keys of different types.
 int KeyRank(const Value& value) {
@@ -40,6 +44,10 @@ long double Number(const Value& value) {  // exact for every integer too
 }
 
 }  // namespace
+
+bool IsSequenceList(const Value& value) {
+  return value.is_list() && value.list()->kind <= ListKind::kRange;
+}
 
 std::optional<Value> Object::Attribute(Renderer&, std::string_view) { return std::nullopt; }
 
@@ -81,7 +89,7 @@ std::string_view Value::type_name() const {
     case ListKind::kRange:
       return "range";
     case ListKind::kView:
-      return "dict_items";
+      return list()->label;
     case ListKind::kGenerator:
       return "generator";
   }
@@ -131,11 +139,11 @@ Value MakeString(Budget& budget, std::string text, bool markup) {
       new StringObject{std::move(text), markup, Charge(budget, bytes)}));
 }
 
-Value MakeList(Budget& budget, std::vector<Value> items, ListKind kind) {
+Value MakeList(Budget& budget, std::vector<Value> items, ListKind kind, std::string label) {
   const int depth = DepthAround(items);
   const size_t bytes = kObjectBytes + items.size() * kItemBytes;
   return Value(std::shared_ptr<const ListObject>(
-      new ListObject{kind, std::move(items), depth, Charge(budget, bytes)}));
+      new ListObject{kind, std::move(items), std::move(label), depth, Charge(budget, bytes)}));
 }
 
 Value MakeDict(Budget& budget, std::vector<std::pair<Value, Value>> entries) {
@@ -182,7 +190,8 @@ bool Less(const Value& a, const Value& b) {
   RequireDefined(b);
   if (a.is_number() && b.is_number()) return Number(a) < Number(b);
   if (a.is_string() && b.is_string()) return a.text() < b.text();
-  if (a.is_list() && b.is_list() && a.list()->kind == b.list()->kind) {
+  if (IsSequenceList(a) && a.list()->kind != ListKind::kRange && b.is_list() &&
+      a.list()->kind == b.list()->kind) {
     const std::vector<Value>&x = a.list()->items, &y = b.list()->items;
     for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
       if (!Equal(x[i], y[i])) return Less(x[i], y[i]);
@@ -243,6 +252,8 @@ bool Contains(Budget& budget, const Value& container, const Value& item) {
   if (!container.is_list()) {
     throw TemplateError{Cat("argument of type '", container.type_name(), "' is not iterable")};
   }
+  if (container.list()->kind == ListKind::kView && !IsHashable(item))
+    throw TemplateError{Cat("unhashable type: '", item.type_name(), "'")};
   budget.Step(1 + container.list()->items.size());
   return std::ranges::any_of(container.list()->items,
                              [&](const Value& each) { return Equal(each, item); });
@@ -253,7 +264,6 @@ namespace {
 int64_t SliceBound(const Value& bound, int64_t otherwise, int64_t length, int64_t lowest,
                    int64_t highest) {
   if (bound.is_none()) return otherwise;
-  if (!bound.is_integer()) throw TemplateError{"slice indices must be integers or None"};
   int64_t at = bound.integer();
   if (at < 0) at = at < -length ? lowest : at + length;
   return std::clamp(at, lowest, highest);
@@ -264,11 +274,13 @@ int64_t SliceBound(const Value& bound, int64_t otherwise, int64_t length, int64_
 Value Slice(Budget& budget, const Value& value, const Value& start, const Value& stop,
             const Value& step) {
   RequireDefined(value);
-  const bool sliceable =
-      value.is_string() || (value.is_list() && value.list()->kind <= ListKind::kRange);
+  const bool sliceable = value.is_string() || IsSequenceList(value);
+  const auto is_bound = [](const Value& bound) { return bound.is_none() || bound.is_integer(); };
   if (!sliceable) throw TemplateError{Cat("'", value.type_name(), "' object cannot be sliced")};
-  const int64_t by = step.is_none() ? 1 : step.is_integer() ? step.integer() : 0;
-  if (by == 0) throw TemplateError{"the step of a slice must be an integer other than 0"};
+  if (!is_bound(start) || !is_bound(stop) || !is_bound(step))
+    throw TemplateError{"slice indices must be integers or None"};
+  const int64_t by = step.is_none() ? 1 : step.integer();
+  if (by == 0) throw TemplateError{"slice step cannot be zero"};
   const int64_t length = Length(value);
   const bool forward = by > 0;
   const int64_t lowest = forward ? 0 : -1, highest = forward ? length : length - 1;
@@ -286,7 +298,10 @@ Value Slice(Budget& budget, const Value& value, const Value& start, const Value&
     if (forward ? last - i <= by : last - i >= by) break;
     i += by;
   }
-  if (value.is_list()) return MakeList(budget, std::move(some), value.list()->kind);
+  if (value.is_list()) {
+    const bool tuple = value.list()->kind == ListKind::kTuple;
+    return MakeList(budget, std::move(some), tuple ? ListKind::kTuple : ListKind::kList);
+  }
   std::string text;
   for (const Value& character : some) text += character.text();
   return MakeString(budget, std::move(text), value.string()->markup);

@@ -112,6 +112,7 @@ enum class ListKind { kList, kTuple, kRange, kView, kGenerator };
 struct ListObject {
   ListKind kind;
   std::vector<Value> items;
+  std::string label;  ///< of a range its text, of a view its type: "range(0, 3)", "dict_keys"
   int depth;
   Charge charge;
   mutable bool consumed = false;  ///< a generator gives its items once
@@ -133,10 +134,15 @@ struct DictObject {
 };
 
 Value MakeString(Budget& budget, std::string text, bool markup = false);
-Value MakeList(Budget& budget, std::vector<Value> items, ListKind kind = ListKind::kList);
+Value MakeList(Budget& budget, std::vector<Value> items, ListKind kind = ListKind::kList,
+               std::string label = {});
 /// Later values of a key replace earlier ones. Throws where a key cannot be hashed.
 Value MakeDict(Budget& budget, std::vector<std::pair<Value, Value>> items);
 
+/// Lists, tuples and ranges: what has positions.
+bool IsSequenceList(const Value& value);
+/// What can be a key of a dictionary.
+bool IsHashable(const Value& value);
 bool Equal(const Value& a, const Value& b);
 /// Throws for types that Python does not order.
 bool Less(const Value& a, const Value& b);

@@ -78,8 +78,10 @@ class ReprWriter {
  private:
   void WriteList(const ListObject& list) {
     if (list.kind == ListKind::kGenerator) return Append("<generator object>");
+    if (list.kind == ListKind::kRange) return Append(list.label);
     const bool tuple = list.kind == ListKind::kTuple, view = list.kind == ListKind::kView;
-    Append(tuple ? "(" : view ? "dict_items([" : "[");
+    if (view) Append(Cat(list.label, "("));
+    Append(tuple ? "(" : "[");
     std::string_view separator = "";
     for (const Value& item : list.items) {
       Append(separator);
