@@ -252,7 +252,6 @@ class BraceFormatter {
       value = item ? renderer_.Item(value, number ? Value(TakeNumber(digits))
                                                   : renderer_.Text(std::string(name)))
                    : renderer_.Attribute(value, name);
-      RequireDefined(value);
       path.remove_prefix(end + (item ? 1 : 0));
       if (item && !path.empty() && path[0] != '.' && path[0] != '[')
         throw TemplateError{"only '.' or '[' may follow ']' in a format field"};
@@ -262,6 +261,10 @@ class BraceFormatter {
 
   Value Argument(std::string_view name) {
     if (name.empty() || IsDigit(name[0])) {
+      const Numbering numbering = name.empty() ? Numbering::kAutomatic : Numbering::kManual;
+      if (numbering_ != Numbering::kUnknown && numbering_ != numbering)
+        throw TemplateError{"a format string mixes fields with and without numbers"};
+      numbering_ = numbering;
       std::string_view digits = name;
       const size_t index = name.empty() ? next_++ : static_cast<size_t>(TakeNumber(digits));
       if (index < arguments_.positional.size()) return arguments_.positional[index];
@@ -276,6 +279,9 @@ class BraceFormatter {
 
   Renderer& renderer_;
   const Arguments& arguments_;
+  enum class Numbering { kUnknown, kAutomatic, kManual };
+
+  Numbering numbering_ = Numbering::kUnknown;
   size_t next_ = 0;
   bool inside_ = false;
 };

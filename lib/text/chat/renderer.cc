@@ -552,11 +552,11 @@ Value Renderer::Call(const Value& callee, const Arguments& arguments) {
 }
 
 Value Renderer::Attribute(const Value& value, std::string_view name) {
+  RequireDefined(value);
   if (IsPrivate(name)) {
     return Value::MakeUndefined(Cat("access to attribute '", Escape(name, 40), "' of '",
                                     value.type_name(), "' object is unsafe"));
   }
-  RequireDefined(value);
   if (value.object() != nullptr) {
     if (std::optional<Value> found = value.object()->Attribute(*this, name)) return *found;
   } else if (std::optional<Value> method = FindMethod(*this, value, name)) {
