@@ -23,7 +23,9 @@ int DepthAround(const std::vector<Value>& items) {
 bool IsHashable(const Value& value) {
   if (value.is_dict()) return false;
   const ListObject* list = value.list();
-  if (list == nullptr || list->kind > ListKind::kTuple) return true;
+  if (list == nullptr || list->kind == ListKind::kRange || list->kind == ListKind::kGenerator)
+    return true;
+  if (list->kind == ListKind::kView) return list->label == "dict_values";
   return list->kind == ListKind::kTuple && std::ranges::all_of(list->items, IsHashable);
 }
 
