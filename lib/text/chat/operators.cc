@@ -33,6 +33,15 @@ double FloorModulo(double left, double right) {
   return (rest < 0) != (right < 0) ? rest + right : rest;
 }
 
+// As Python divides: from the remainder, so that rounding cannot lift the quotient.
+double FloorDivided(double left, double right) {
+  const double rest = std::fmod(left, right);
+  double quotient = (left - rest) / right;
+  if (rest != 0 && (rest < 0) != (right < 0)) quotient -= 1;
+  const double whole = std::floor(quotient);
+  return quotient - whole > 0.5 ? whole + 1 : whole;
+}
+
 Value Power(const Value& left, const Value& right) {
   if (left.is_float() || right.is_float() || right.integer() < 0)
     return Value(std::pow(left.real(), right.real()));
@@ -57,7 +66,7 @@ Value Arithmetic(std::string_view op, const Value& left, const Value& right) {
     if (op == "+") return Value(a + b);
     if (op == "-") return Value(a - b);
     if (op == "*") return Value(a * b);
-    return op == "//" ? Value(std::floor(a / b)) : Value(FloorModulo(a, b));
+    return op == "//" ? Value(FloorDivided(a, b)) : Value(FloorModulo(a, b));
   }
   const int64_t a = left.integer(), b = right.integer();
   if (op == "+")
