@@ -79,7 +79,9 @@ int Run(Arguments& arguments, Terminal& terminal) {
     }
   }
   if (!terminal.json()) options.on_text = [&](std::string_view piece) { terminal.Print(piece); };
-  const absl::StatusOr<GenerateResult> result = Generate(options, terminal.MakeObserver());
+  Observer observer = terminal.MakeObserver();
+  observer.cancelled = [&, asked = observer.cancelled] { return asked() || terminal.OutputLost(); };
+  const absl::StatusOr<GenerateResult> result = Generate(options, observer);
   if (!result.ok()) return terminal.Fail(result.status());
   if (terminal.json()) {
     terminal.Print(ToJson(*result));
@@ -87,6 +89,7 @@ int Run(Arguments& arguments, Terminal& terminal) {
     terminal.Print("\n");
   }
   const std::string generated = std::to_string(result->ids.size());
+  if (terminal.OutputLost()) return kFailed;  // Finish says so
   if (result->finish_reason == FinishReason::kInterrupted)
     return terminal.FailInterrupted("interrupted after " + generated + " generated tokens");
   if (terminal.json()) return kDone;

@@ -80,6 +80,8 @@ void Terminal::Note(std::string_view sentence) {
 
 void Terminal::Warn(std::string_view sentence) { Line("smelt: warning: ", sentence); }
 
+bool Terminal::OutputLost() const { return std::ferror(stdout) != 0; }
+
 void Terminal::Say(std::string_view line) {
   if (globals_.quiet || globals_.json) return;
   Print(std::string(line) + "\n");

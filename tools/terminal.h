@@ -35,6 +35,10 @@ class Terminal {
   void Note(std::string_view sentence);
   void Warn(std::string_view sentence);
 
+  /// Standard output takes nothing any more (a full disk; a pipe that nobody reads, where SIGPIPE
+  /// is ignored).
+  bool OutputLost() const;
+
   /// A result for people; nothing with --quiet or --json.
   void Say(std::string_view line);
   /// Standard output whatever the options: what was asked for.

@@ -101,6 +101,7 @@ int RunLines(const TextTokenizer& tokenizer, const TokenizeFlags& flags, Termina
                                 std::string(out.status().message()));
     }
     terminal.Print(*out);
+    if (terminal.OutputLost()) return kFailed;
     if (Interrupted() != 0)
       return terminal.FailInterrupted("interrupted after " + std::to_string(number) + " lines");
   }

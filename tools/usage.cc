@@ -141,6 +141,13 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 CommandLine LookThrough(const CLI::App& app, const std::vector<std::string>& words) {
   if (words.empty()) return {};
+  if (words[0] == "help" && words.size() < 3) {
+    const std::vector<std::string> asked(words.begin() + 1, words.end());
+    CommandLine line = LookThrough(app, asked);
+    if (line.mistake.empty()) line.words = asked;
+    line.words.push_back("--help");
+    return line;
+  }
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands(nullptr)) {
     names.push_back(command->get_name());

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 import unittest
 
 import programs
@@ -71,6 +72,9 @@ class Usage(Case):
     def test_the_program_alone_prints_its_help(self):
         p, asked = smelt(), smelt("--help")
         self.assertEqual((p.status, p.err, p.out), (0, "", asked.out))
+        self.assertEqual(smelt("help").out, asked.out)
+        self.assertEqual(smelt("help", "run").out, smelt("run", "--help").out)
+        self.refused(smelt("help", "rnu"), 2, "rnu", "nearest is run;")
 
     def test_mistaken_words_are_named_with_the_nearest_known_ones(self):
         for typed, meant in (("rnu", "run"), ("conver", "convert"), ("quantise", "quantize"), ("tokenise", "tokenize")):
@@ -98,6 +102,13 @@ class Usage(Case):
         p = smelt("convert", LLAMA, "--tpye", "--json")
         self.assertEqual((p.status, p.json()["error"]["code"]), (2, "usage"))
 
+    def test_columns_stay_aligned_whatever_the_script(self):
+        source = self.path("in.safetensors")
+        programs.write_matrices(source, {"\u6a21\u578b.weight": (2, 32), "e\u0301.weight": (2, 32), "\U0001f600.weight": (2, 32), "a.weight": (2, 32)})
+        begins = [x[:x.index(" BF16 ")] for x in smelt("inspect", source).out.splitlines() if " BF16 " in x and ".weight" in x]
+        widths = {sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in x) for x in begins}
+        self.assertEqual((len(begins), len(widths)), (4, 1), begins)
+
     def test_names_are_escaped(self):
         p = smelt("inspect", self.path("a\x1b[31m\nb"))
         self.refused(p, 1)
@@ -109,7 +120,7 @@ class Convert(Case):
         p = smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q4_k_m", "--json")
         self.assertEqual(p.status, 0, p.err)
         r = p.json()
-        self.assertEqual(list(r), ["output", "type", "bytes", "bits_per_weight", "tensors", "seconds", "peak_anonymous_bytes",
+        self.assertEqual(list(r), ["output", "type", "bytes", "bits_per_weight", "tensors", "fallbacks", "warnings", "seconds", "peak_anonymous_bytes",
                                    "validation"])
         self.assertEqual(r["bytes"], os.path.getsize(self.path("x.gguf")))
         self.assertEqual(list(r["validation"]), EVAL_KEYS)

@@ -192,6 +192,20 @@ class Signals(Case):
         self.assertEqual(p.stderr.read(), b"")
         p.stderr.close()
 
+    def test_output_that_nobody_takes_ends_a_text(self):
+        # Where SIGPIPE is ignored, and on a full disk.
+        read, write = os.pipe()
+        p = subprocess.Popen([PROGRAM, *ENDLESS], stdout=write, stderr=subprocess.PIPE, restore_signals=False,
+                             preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN))
+        os.close(write)
+        self.assertTrue(os.read(read, 1))
+        os.close(read)
+        with open("/dev/full", "w") as full:
+            q = subprocess.Popen([PROGRAM, *ENDLESS], stdout=full, stderr=subprocess.PIPE)
+        for each in (p, q):
+            _, err = each.communicate(timeout=PATIENCE)
+            self.assertEqual((each.returncode, err), (1, b"smelt: standard output could not be written\n"))
+
 
 def at_terminal(argv, columns, env, seconds):
     """What is shown at a terminal of so many columns (0: it does not say) in that time."""
