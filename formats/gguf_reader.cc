@@ -4,12 +4,12 @@
 #include <limits>
 #include <string_view>
 #include <type_traits>
-#include <unordered_map>
 #include <utility>
 
 #include "formats/gguf.h"
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -342,7 +342,7 @@ absl::Status Validate(const Cursor& cursor, std::vector<RawInfo>&& infos, uint64
   const std::optional<uint64_t> data_start = CheckedAlign(cursor.position(), file.alignment);
   if (!data_start) return cursor.Bad("the start of the data section overflows");
 
-  std::unordered_map<std::string_view, size_t> seen;
+  TextMap<std::string_view, size_t> seen;
   file.tensors.reserve(infos.size());
   uint64_t expected = 0;
   for (size_t i = 0; i < infos.size(); ++i) {

@@ -2,11 +2,11 @@
 #include <cstdio>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 #include "formats/gguf.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -92,7 +92,7 @@ absl::Status AppendPart(const std::string& path, uint64_t number, uint64_t count
 
 absl::Status CheckWhole(const GgufFile& whole, const SplitKeys& keys) {
   const std::string file = Escape(whole.files.front()->name());
-  std::unordered_map<std::string_view, const Storage*> seen;
+  TextMap<std::string_view, const Storage*> seen;
   for (const GgufTensor& tensor : whole.tensors) {
     const auto [other, fresh] = seen.emplace(tensor.name, tensor.storage.get());
     if (!fresh) {

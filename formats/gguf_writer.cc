@@ -1,12 +1,12 @@
 #include <cstring>
 #include <string_view>
 #include <type_traits>
-#include <unordered_set>
 #include <variant>
 
 #include "formats/gguf.h"
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -102,7 +102,7 @@ absl::StatusOr<GgufLayout> SerializeGgufHeader(const Metadata& metadata,
     writer.Value(entry.value);
   }
 
-  std::unordered_set<std::string_view> names;
+  TextSet<std::string_view> names;
   uint64_t offset = 0;
   for (const GgufTensorSpec& tensor : tensors) {
     if (tensor.name.size() > kGgufMaxName) {

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <cstring>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 #include "lib/base/utf8.h"
 
 namespace smelt {
@@ -138,7 +138,7 @@ absl::Status ParseNormalizerSpec(std::string_view bytes, std::string_view name,
 absl::Status Check(const SentencePieceModel& model, std::string_view name) {
   if (model.pieces.empty())
     return Error(ErrorCode::kInvalidInput, name, " is a SentencePiece model without pieces");
-  std::unordered_map<std::string_view, size_t> ids;
+  TextMap<std::string_view, size_t> ids;
   std::optional<size_t> unknown;
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const SentencePiece& piece = model.pieces[id];

@@ -7,13 +7,13 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "lib/base/checked.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -142,8 +142,8 @@ absl::Status CheckShardName(std::string_view file, const std::string& tensor,
 /// listed for that shard. The `location` of a tensor that is where it should be becomes nullptr.
 absl::Status CheckShard(std::string_view index_file, const std::string& shard,
                         const Container& part, const std::string& part_path,
-                        std::unordered_map<std::string, const std::string*>& location,
-                        std::unordered_map<std::string, std::string>& found_in) {
+                        TextMap<std::string, const std::string*>& location,
+                        TextMap<std::string, std::string>& found_in) {
   for (const RawTensor& tensor : part.tensors) {
     const auto [seen, fresh] = found_in.emplace(tensor.name, shard);
     if (!fresh) {
@@ -168,7 +168,7 @@ absl::StatusOr<Container> OpenShards(const std::string& directory, const std::st
   const std::string file = Escape(index_path);
   SMELT_ASSIGN_OR_RETURN(const Index index, ReadIndex(index_path, file));
 
-  std::unordered_map<std::string, const std::string*> location;
+  TextMap<std::string, const std::string*> location;
   std::map<std::string, uint64_t>
       shards;  // sorted: the order of the tensors must not depend on hashing
   for (const auto& [tensor, shard] : index.weight_map) {
@@ -178,7 +178,7 @@ absl::StatusOr<Container> OpenShards(const std::string& directory, const std::st
   }
 
   Container all;
-  std::unordered_map<std::string, std::string> found_in;
+  TextMap<std::string, std::string> found_in;
   uint64_t total = 0;
   for (const auto& [shard, count] : shards) {
     const std::string path = directory + "/" + shard;

@@ -6,13 +6,13 @@
 #include <optional>
 #include <string_view>
 #include <system_error>
-#include <unordered_map>
 #include <utility>
 
 #include "formats/safetensors.h"
 #include "formats/torch/torch.h"
 #include "formats/weight_index.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -123,7 +123,7 @@ class Candidates {
 absl::StatusOr<Container> OpenMistral(const std::string& directory, const WeightsForm& form) {
   if (form.files.size() == 1) return OpenSafetensorsDirectory(directory, std::string(kMistralStem));
   Container all;
-  std::unordered_map<std::string, size_t> place;
+  TextMap<std::string, size_t> place;
   for (const std::string& file : form.files) {
     SMELT_ASSIGN_OR_RETURN(Container part, OpenSafetensors(directory + "/" + file));
     for (RawTensor& tensor : part.tensors) {

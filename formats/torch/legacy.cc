@@ -1,13 +1,13 @@
 #include "formats/torch/legacy.h"
 
 #include <span>
-#include <unordered_map>
 #include <utility>
 
 #include "formats/torch/pickle.h"
 #include "formats/torch/state_dict.h"
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -31,13 +31,13 @@ class LegacyStorages : public StorageTable {
   }
 
  private:
-  std::unordered_map<std::string, std::shared_ptr<const Storage>> storages_;
+  TextMap<std::string, std::shared_ptr<const Storage>> storages_;
 };
 
 /// Bytes per element of every storage that the object names.
-absl::StatusOr<std::unordered_map<std::string_view, uint64_t>> ElementBytes(const Pickle& object,
-                                                                            std::string_view file) {
-  std::unordered_map<std::string_view, uint64_t> bytes;
+absl::StatusOr<TextMap<std::string_view, uint64_t>> ElementBytes(const Pickle& object,
+                                                                 std::string_view file) {
+  TextMap<std::string_view, uint64_t> bytes;
   for (ValueId id = 0; id < object.size(); ++id) {
     if (object.kind(id) != ValueKind::kStorage) continue;
     const absl::StatusOr<StorageClaim> claim = ReadStorageClaim(object, id);

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "formats/torch/pickle.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 
@@ -44,7 +45,7 @@ class PickleMemo {
 
  private:
   std::vector<ValueId> dense_;
-  std::unordered_map<uint64_t, ValueId> sparse_;  // no index below dense_.size()
+  std::unordered_map<uint64_t, ValueId, NumberHash> sparse_;  // no index below dense_.size()
 };
 
 /// One run of the machine. The stack holds values; marks are heights of the stack.

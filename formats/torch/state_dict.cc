@@ -9,6 +9,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -325,7 +326,7 @@ class StateDictReader {
   StorageTable& storages_;
   Container& container_;
   std::string path_;
-  std::unordered_set<std::string> names_;
+  TextSet<std::string> names_;
   std::unordered_map<ValueId, bool> holds_;
   size_t others_ = 0;
   std::string first_other_;

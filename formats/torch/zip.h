@@ -6,11 +6,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/base/storage.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 
@@ -53,7 +53,7 @@ class ZipArchive {
   std::shared_ptr<Storage> file_;
   bool has_checksums_ = false;
   std::vector<ZipMember> members_;
-  std::unordered_map<std::string_view, size_t> index_;  // views into members_
+  TextMap<std::string_view, size_t> index_;  // views into members_
 };
 
 /// Whether the bytes begin like a zip archive.

@@ -1,13 +1,12 @@
 #include "lib/base/json.h"
 
-#include <xxhash.h>
-
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
 #include "lib/base/cat.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -88,7 +87,7 @@ class Adapter : public nlohmann::json_sax<nlohmann::json> {
     return Enter() && Take(handler_.StartObject());
   }
   bool key(std::string& key) override {
-    if (!keys_.back().insert(XXH3_64bits(key.data(), key.size())).second) {
+    if (!keys_.back().insert(HashText(key)).second) {
       return Take(Error(ErrorCode::kInvalidInput, name_, ": not valid JSON for us: the key \"",
                         Escape(key), "\" stands twice in one object"));
     }

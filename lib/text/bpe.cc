@@ -40,8 +40,13 @@ class Bpe : public Model {
       bytes.clear();
       for (size_t i = 0; i < count; ++i) {
         const std::string_view right = merges.Right(first + i);
+        if (right.size() < options_.prefix.size()) {
+          return Error(ErrorCode::kInvalidInput, "merge ", first + i, ": \"", Escape(right, 40),
+                       "\" has no place for the continuing_subword_prefix \"",
+                       Escape(options_.prefix, 40), "\"");
+        }
         bytes += merges.Left(first + i);
-        bytes += right.substr(right.starts_with(options_.prefix) ? options_.prefix.size() : 0);
+        bytes += right.substr(options_.prefix.size());  // whatever it begins with: as the library
         ends[i + 1] = bytes.size();
       }
       for (size_t i = 0; i < count; ++i) {

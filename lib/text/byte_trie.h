@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/text_hash.h"
+
 namespace smelt {
 
 /// A trie over bytes; its edges in one hash table.
@@ -36,10 +38,7 @@ class ByteTrie {
     uint8_t byte = 0;
     uint32_t child = 0;
   };
-  static size_t Hash(uint32_t node, uint8_t byte) {
-    const uint64_t key = (static_cast<uint64_t>(node) << 8 | byte) * 0x9e3779b97f4a7c15ull;
-    return static_cast<size_t>(key ^ (key >> 32));
-  }
+  static size_t Hash(uint32_t node, uint8_t byte) { return HashPair(node, byte); }
   uint32_t Child(uint32_t node, uint8_t byte) const {
     if (edges_.empty()) return 0;
     const size_t mask = edges_.size() - 1;

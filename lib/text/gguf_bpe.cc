@@ -27,6 +27,7 @@ class GgufBpe : public GgufBase {
     for (size_t i = 0; i < tokens_.size() && !unknown.empty(); ++i) {
       if (tokens_[i] == unknown) unknown_ = static_cast<int32_t>(i);
     }
+    if (!unknown.empty() && unknown_ < 0) return NoUnknownToken(unknown);
     return AddMerges(metadata);
   }
 

@@ -26,6 +26,10 @@ class GgufSentencePiece : public GgufBase {
   absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary) {
     SMELT_ASSIGN_OR_RETURN(const std::string source,
                            metadata.StringOr("smelt.tokenizer.source", ""));
+    if (!source.empty() && source != "sentencepiece") {
+      return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.source is \"", Escape(source, 40),
+                   "\", which no vocabulary of this kind has");
+    }
     native_ = source == "sentencepiece";
     std::vector<float> scores;
     if (vocabulary.model != kGemma4) {
@@ -127,11 +131,19 @@ class GgufSentencePiece : public GgufBase {
                                                               vocabulary_.model != kGemma4));
     SMELT_ASSIGN_OR_RETURN(const std::string rule, metadata.StringOr("smelt.tokenizer.space_prefix",
                                                                      prefix ? "always" : "none"));
-    // "normalizer": smelt.tokenizer.normalizer puts it there.
-    prefix_ = rule == "none" || rule == "normalizer" ? SpacePrefix::kNone
-              : rule == "first"                      ? SpacePrefix::kFirst
-              : rule == "unless_present"             ? SpacePrefix::kUnlessPresent
-                                                     : SpacePrefix::kAlways;
+    static constexpr std::pair<std::string_view, SpacePrefix> kRules[] = {
+        {"none", SpacePrefix::kNone},
+        {"normalizer", SpacePrefix::kNone},  // smelt.tokenizer.normalizer puts it there
+        {"always", SpacePrefix::kAlways},
+        {"unless_present", SpacePrefix::kUnlessPresent},
+        {"first", SpacePrefix::kFirst}};
+    const auto* known = std::find_if(std::begin(kRules), std::end(kRules),
+                                     [&](const auto& entry) { return entry.first == rule; });
+    if (known == std::end(kRules)) {
+      return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.space_prefix is \"", Escape(rule, 40),
+                   "\", which is no rule that we know");
+    }
+    prefix_ = known->second;
     SMELT_ASSIGN_OR_RETURN(const bool remove_extra,
                            metadata.BoolOr("smelt.tokenizer.remove_extra_whitespaces", false));
     SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
@@ -155,7 +167,10 @@ class GgufSentencePiece : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(const std::string unknown,
                            metadata.StringOr("smelt.tokenizer.unknown_token", ""));
     SMELT_ASSIGN_OR_RETURN(fuse_unknown_, metadata.BoolOr("smelt.tokenizer.fuse_unknown", false));
-    unknown_ = unknown.empty() ? -1 : table_.Find(unknown);
+    if (!unknown.empty()) {
+      unknown_ = table_.Find(unknown);
+      if (unknown_ < 0) return NoUnknownToken(unknown);
+    }
     if (vocabulary_.model == kGemma4) {
       listed_merges_ = true;
       return ReadMerges(

@@ -212,6 +212,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufUnigram(const Metadata& metad
   SMELT_ASSIGN_OR_RETURN(const std::string source,
                          metadata.StringOr("smelt.tokenizer.source", "sentencepiece"));
   if (source == "pipeline") return Make<double>(metadata, std::move(vocabulary), true);
+  if (source != "sentencepiece") {
+    return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.source is \"", Escape(source, 40),
+                 "\", neither pipeline nor sentencepiece");
+  }
   return Make<float>(metadata, std::move(vocabulary), false);
 }
 

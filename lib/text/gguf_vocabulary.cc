@@ -89,11 +89,14 @@ absl::StatusOr<std::unordered_map<int32_t, std::string>> ReadExtraTokens(const M
                  "smelt.tokenizer.extra_tokens, extra_ids and extra_types differ in length");
   }
   for (size_t i = 0; i < ids.size(); ++i) {
+    const auto control = static_cast<int64_t>(TokenType::kControl);
+    const int64_t type = types == nullptr ? control : types->IntAt(i).value_or(-1);
+    if (type != control && type != static_cast<int64_t>(TokenType::kUserDefined)) {
+      return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.extra_types: entry ", i,
+                   " is neither control (3) nor user-defined (4)");
+    }
     extra.emplace(ids[i], (*texts)[i]);
-    const bool user_defined =
-        types != nullptr && types->IntAt(i) == static_cast<int64_t>(TokenType::kUserDefined);
-    out.types[static_cast<size_t>(ids[i])] =
-        user_defined ? TokenType::kUserDefined : TokenType::kControl;
+    out.types[static_cast<size_t>(ids[i])] = static_cast<TokenType>(type);
   }
   return extra;
 }
@@ -217,6 +220,11 @@ absl::StatusOr<std::vector<double>> ReadOwnScores(const Metadata& metadata, size
     scores.push_back(*score);
   }
   return scores;
+}
+
+absl::Status NoUnknownToken(std::string_view text) {
+  return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.unknown_token is \"", Escape(text, 60),
+               "\", which is no token");
 }
 
 absl::StatusOr<std::string> ReadBytes(const Metadata& metadata, const std::string& key) {

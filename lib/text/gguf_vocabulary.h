@@ -39,6 +39,9 @@ absl::StatusOr<std::vector<int32_t>> ReadOwnIds(const Metadata& metadata, std::s
 /// smelt.tokenizer.scores, finite, of the first ids; empty when absent.
 absl::StatusOr<std::vector<double>> ReadOwnScores(const Metadata& metadata, size_t tokens);
 
+/// The refusal of a smelt.tokenizer.unknown_token that is no token.
+absl::Status NoUnknownToken(std::string_view text);
+
 /// Bytes of a precompiled charsmap under `key`; empty when absent.
 absl::StatusOr<std::string> ReadBytes(const Metadata& metadata, const std::string& key);
 

@@ -12,7 +12,7 @@ void MergeTable::Rehash(size_t slots) {
   const size_t mask = slots - 1;
   for (const Slot& slot : old) {
     if (slot.key == kFree) continue;
-    size_t i = Hash(slot.key) & mask;
+    size_t i = Hash(static_cast<int32_t>(slot.key >> 32), static_cast<int32_t>(slot.key)) & mask;
     while (slots_[i].key != kFree) i = (i + 1) & mask;
     slots_[i] = slot;
   }
@@ -27,7 +27,7 @@ void MergeTable::Set(int32_t left, int32_t right, Merge merge) {
   if ((count_ + 1) * 5 > slots_.size() * 4) Rehash(std::max<size_t>(16, slots_.size() * 2));
   const uint64_t key = Key(left, right);
   const size_t mask = slots_.size() - 1;
-  size_t i = Hash(key) & mask;
+  size_t i = Hash(left, right) & mask;
   while (slots_[i].key != kFree && slots_[i].key != key) i = (i + 1) & mask;
   if (slots_[i].key == kFree) ++count_;
   slots_[i] = {key, merge};

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/text_hash.h"
+
 namespace smelt {
 
 struct Merge {
@@ -27,14 +29,14 @@ class MergeTable {
     if (slots_.empty()) return nullptr;
     const uint64_t key = Key(left, right);
     const size_t mask = slots_.size() - 1;
-    for (size_t i = Hash(key) & mask;; i = (i + 1) & mask) {
+    for (size_t i = Hash(left, right) & mask;; i = (i + 1) & mask) {
       if (slots_[i].key == key) return &slots_[i].merge;
       if (slots_[i].key == kFree) return nullptr;
     }
   }
   /// Soon Set or Find of this pair will follow.
   void Prefetch(int32_t left, int32_t right) const {
-    if (!slots_.empty()) __builtin_prefetch(&slots_[Hash(Key(left, right)) & (slots_.size() - 1)]);
+    if (!slots_.empty()) __builtin_prefetch(&slots_[Hash(left, right) & (slots_.size() - 1)]);
   }
   static constexpr size_t kShort = 32;
   /// Merges at most kShort ids in place until nothing merges; how many remain. Quadratic in them,
@@ -51,9 +53,8 @@ class MergeTable {
   static uint64_t Key(int32_t left, int32_t right) {
     return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
   }
-  static uint64_t Hash(uint64_t key) {
-    key *= 0x9e3779b97f4a7c15ull;
-    return key ^ (key >> 32);
+  static size_t Hash(int32_t left, int32_t right) {
+    return HashPair(static_cast<uint32_t>(left), static_cast<uint32_t>(right));
   }
   void Rehash(size_t slots);
   std::vector<Slot> slots_;
@@ -135,7 +136,7 @@ class PairLists {
   };
   std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>>
       ranks_;  ///< of lists that are not empty
-  std::unordered_map<uint32_t, List> lists_;
+  std::unordered_map<uint32_t, List, NumberHash> lists_;
 };
 
 /// Merges until nothing merges. `find(left, right)` gives a pointer to a Merge or nullptr (or an

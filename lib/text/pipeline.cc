@@ -160,7 +160,11 @@ absl::Status Pipeline::ReadPostProcessor(const JsonValue* json) {
   bool after = false;
   std::vector<int32_t> before_ids, after_ids;
   for (const JsonValue& item : *single->as_array()) {
-    if (item.Find("Sequence") != nullptr) {
+    if (const JsonValue* sequence = item.Find("Sequence"); sequence != nullptr) {
+      if (TextOf(*sequence, "id") != "A") {
+        return Error(ErrorCode::kInvalidInput,
+                     "TemplateProcessing's \"single\" has a Sequence that is not A");
+      }
       if (after) return Error(ErrorCode::kUnsupported, "TemplateProcessing repeats the text");
       after = true;
       continue;
@@ -178,6 +182,8 @@ absl::Status Pipeline::ReadPostProcessor(const JsonValue* json) {
       (after ? after_ids : before_ids).push_back(id);
     }
   }
+  if (!after)
+    return Error(ErrorCode::kUnsupported, "TemplateProcessing leaves the text itself out");
   prefix.insert(prefix.begin(), before_ids.begin(), before_ids.end());
   suffix.insert(suffix.end(), after_ids.begin(), after_ids.end());
   return absl::OkStatus();

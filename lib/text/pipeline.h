@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "lib/base/text_hash.h"
 #include "lib/text/blank_cuts.h"
 #include "lib/text/core.h"
 #include "lib/text/decoder.h"
@@ -73,7 +74,7 @@ class Pipeline : public TokenizerCore {
   std::unique_ptr<Decoder> decoder_;
   AddedTokenMatcher raw_matcher_, normalized_matcher_;
   std::unordered_map<int32_t, const AddedToken*> added_by_id_;
-  std::unordered_map<std::string_view, int32_t> added_by_text_;
+  TextMap<std::string_view, int32_t> added_by_text_;
   std::unordered_map<int32_t, std::string> normalized_text_;  ///< what such added tokens decode to
   size_t size_ = 0;
   BlankCuts cuts_;

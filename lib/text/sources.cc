@@ -197,9 +197,11 @@ class TekkenHandler : public JsonHandler {
       special.push_back({rank, text_, false, false, false, false, true});
       return absl::OkStatus();
     }
-    SMELT_ASSIGN_OR_RETURN(const std::string bytes, DecodeBase64(text_));
-    if (bytes.empty() || bytes.size() > kMaxRankedBytes ||
-        ranks.Add(rank, bytes) != TokenTable::Added::kOk) {
+    const absl::StatusOr<std::string> bytes = DecodeBase64(text_);
+    if (!bytes.ok())
+      return Prefixed(Cat(file_, ": the token of rank ", rank, ": "), bytes.status());
+    if (bytes->empty() || bytes->size() > kMaxRankedBytes ||
+        ranks.Add(rank, *bytes) != TokenTable::Added::kOk) {
       return Error(ErrorCode::kInvalidInput, file_, ": the token of rank ", rank,
                    " is empty or longer than ", kMaxRankedBytes,
                    " bytes, or its rank or bytes are there twice");
@@ -345,8 +347,11 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> MakeTiktokenCore(std::string_view
     if (line.empty()) continue;
     const size_t space = line.find(' ');
     int32_t rank = -1;
-    if (space != std::string_view::npos)
-      std::from_chars(line.data() + space + 1, line.data() + line.size(), rank);
+    if (space != std::string_view::npos) {
+      const char* end_of_line = line.data() + line.size();
+      const auto read = std::from_chars(line.data() + space + 1, end_of_line, rank);
+      if (read.ec != std::errc() || read.ptr != end_of_line) rank = -1;
+    }
     const absl::StatusOr<std::string> bytes =
         DecodeBase64(line.substr(0, std::min(space, line.size())));
     if (!bytes.ok() || bytes->empty() || bytes->size() > kMaxRankedBytes || rank < 0 ||

@@ -2,33 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace smelt {
+#include "lib/base/text_hash.h"
 
-/// A quick hash of short texts.
-inline uint64_t HashText(std::string_view text) {
-  uint64_t h = 0x9e3779b97f4a7c15ull ^ text.size();
-  const char* p = text.data();
-  size_t n = text.size();
-  while (n >= 8) {
-    uint64_t word;
-    std::memcpy(&word, p, 8);
-    h = (h ^ word) * 0xff51afd7ed558ccdull;
-    h ^= h >> 32;
-    p += 8;
-    n -= 8;
-  }
-  uint64_t tail = 0;
-  for (size_t i = 0; i < n; ++i)
-    tail |= static_cast<uint64_t>(static_cast<unsigned char>(p[i])) << (8 * i);
-  h = (h ^ tail) * 0xc4ceb9fe1a85ec53ull;
-  return h ^ (h >> 29);
-}
+namespace smelt {
 
 /// Texts of ids. Ids need not be dense nor come in order; the caller bounds them.
 class TokenTable {

@@ -57,7 +57,42 @@ TEST(Pipelines, GiveTheLibrarysIds) {
     SCOPED_TRACE(*pipeline->Find("name")->as_string());
     ExpectPipeline(*pipeline);
   }
-  EXPECT_EQ(seen, 23);
+  EXPECT_EQ(seen, 34);
+}
+
+// A member that is absent, null or of another type means what the library takes for it; what the
+// library refuses is refused, or read as if nothing had been changed where the member does not
+// matter to us.
+TEST(Pipelines, LackMembersAsTheLibraryHasThem) {
+  const TempDir dir;
+  std::istringstream lines(ReadFile(TestdataPath("tokenizer-pipelines/members.jsonl")));
+  int seen = 0, read = 0;
+  for (std::string line; std::getline(lines, line); ++seen) {
+    const auto item = ParseJsonValue(line, "members.jsonl");
+    SMELT_ASSERT_OK(item);
+    SCOPED_TRACE(*item->Find("name")->as_string());
+    WriteFile(dir.path() + "/tokenizer.json", item->Find("tokenizer")->ToText());
+    const JsonValue& wanted = *item->Find(item->FindNonNull("ids") ? "ids" : "original");
+    const auto tokenizer = OpenPublishedTokenizer(dir.path());
+    const auto ids = tokenizer.ok() ? (*tokenizer)->Encode(*item->Find("text")->as_string(), {})
+                                    : absl::StatusOr<std::vector<int32_t>>(tokenizer.status());
+    if (ids.ok()) {
+      EXPECT_EQ(*ids, IntList(wanted));
+      ++read;
+    } else {  // a component that does not say its type is not guessed
+      EXPECT_TRUE(item->FindNonNull("ids") == nullptr ||
+                  CodeOf(ids.status()) == ErrorCode::kUnsupported)
+          << ids.status();
+      EXPECT_LT(ids.status().message().size(), 400u);
+    }
+    if (!tokenizer.ok()) continue;
+    Metadata metadata;
+    std::vector<std::string> notes;
+    const absl::Status written = (*tokenizer)->WriteVocabulary({}, metadata, notes);
+    EXPECT_EQ(written.message().find("encodes"), absl::string_view::npos) << written;
+  }
+  EXPECT_EQ(seen, 402);
+  EXPECT_GT(read, 100);
 }
 
 // A tokenizer.json with the letters a and b and this post-processor.

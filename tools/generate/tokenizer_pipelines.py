@@ -9,7 +9,7 @@ the post-processor adds), `decoded` (of `ids`) and `hidden` (the same with speci
 """
 import json
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 
 BYTES = ["<0x%02X>" % b for b in range(256)]
 FIRST = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}
@@ -114,6 +114,36 @@ def pipelines():
     affixes = bpe(["<unk>"] + BYTES + ["a", "##a", "a</w>", "##a</w>"], unk_token="<unk>", byte_fallback=True, continuing_subword_prefix="##",
                   end_of_word_suffix="</w>")
     yield "affixes-bytes", {"model": affixes, "pre_tokenizer": {"type": "WhitespaceSplit"}}, ["a", "aa", "éé", "b" * 30, "aéa a"]
+
+    # An ordinary token whose text is no byte-level text is never made, whatever its bytes are.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    joiner = "\u200d"
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(joiner)[0][0]
+    level_bpe = bpe([joiner, "a b"] + alphabet, [(level[0], level[1]), (level[:2], level[2]), ("a", "b")])
+    yield "no-byte-level-text", {"model": level_bpe, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+                                 "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}}, [
+        joiner, "a" + joiner + "b", joiner * 3, "ab a b", "ab" + joiner]
+
+    # Added tokens are looked for in what the normalizer makes of the text, as it makes them.
+    bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True}
+    yield "bert-added", {"model": wordpiece("hello", "world", "##s", "new", "##word", "cafe", "你"), "normalizer": bert, "pre_tokenizer": {"type": "BertPreTokenizer"},
+                         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}, "added_tokens": [
+        added(8, "NewTok", normalized=True), added(9, "Café", normalized=True, single_word=True), added(10, "RAW"), added(11, "[É]", normalized=True, special=True, lstrip=True)]}, [
+        "hello NewTok", "NewToken hello NEWTOK", "CAFÉ cafe Cafés", "raw RAW RAWs", "x [É] [e] [E]", "你newtok你"]
+
+    # What has no token, where byte tokens lack: each run of characters one unknown token, or each character one.
+    for name, fuse in (("unknown-fused", True), ("unknown-each", False)):
+        for some, found in (("no-bytes", []), ("some-bytes", ["<0xC3>", "<0xA9>", "<0x78>"])):
+            model = bpe(["<unk>", "▁", "a", "b", "c"] + found, [("a", "b"), ("b", "c"), ("ab", "c")], unk_token="<unk>", fuse_unk=fuse, byte_fallback=True)
+            yield f"{name}-{some}", {"model": model, "normalizer": sequence("n", *BLANKS), "added_tokens": [added(0, "<unk>", special=True)]}, [
+                "xyz", "    leading and trailing   ", "éa", "ab newtok", "yéy", "yyéa", "zxz c", "ëabc"]
+    yield "unknown-dropped", {"model": bpe(["▁", "a", "b"], [("a", "b")], byte_fallback=True), "pre_tokenizer": ALWAYS}, ["xab", "a x b", "axb", "x"]
+
+    # The type of a model that does not say it.
+    yield "type-unigram", {"model": {k: v for k, v in unigram("a", "b", "▁").items() if k != "type"}, "pre_tokenizer": ALWAYS}, ["ab", "a x"]
+    yield "type-wordpiece", {"model": {k: v for k, v in wordpiece("a", "##b").items() if k != "type"}, "pre_tokenizer": {"type": "BertPreTokenizer"}}, ["ab", "a x"]
+    yield "type-wordlevel", {"model": {"unk_token": "[UNK]", "vocab": {"[UNK]": 0, "ab": 1}}, "pre_tokenizer": {"type": "BertPreTokenizer"}}, ["ab", "a x"]
+    yield "type-bpe", {"model": {k: v for k, v in llama("ab", [("a", "b")]).items() if k != "type"}, "pre_tokenizer": ALWAYS}, ["ab", "a x"]
 
 
 def main():
