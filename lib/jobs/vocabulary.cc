@@ -20,6 +20,8 @@
 #include "lib/model/family.h"
 #include "lib/model/general.h"
 #include "lib/model/open.h"
+#include "lib/model/token_ids.h"
+#include "lib/text/generation_ends.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {
@@ -34,7 +36,8 @@ constexpr std::string_view kAnyArchitecture = "llama";
 struct FromConfig {
   std::string architecture;  ///< empty: nothing says
   uint64_t rows = 0;
-  ConfigTokenIds ids;
+  TokenIds ids;
+  std::vector<std::string> notes;
 };
 
 absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
@@ -52,7 +55,13 @@ absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
   }
   SMELT_ASSIGN_OR_RETURN(const auto rows, config.Count("vocab_size", 0, 1u << 24));
   out.rows = rows.value_or(0);
-  out.ids = ReadTokenIds(config);
+  std::optional<JsonValue> generation;
+  const std::string beside = (fs::path(folder) / "generation_config.json").string();
+  if (fs::is_regular_file(beside, error)) {
+    SMELT_ASSIGN_OR_RETURN(const std::string json, ReadTextFile(beside));
+    SMELT_ASSIGN_OR_RETURN(generation, ParseJsonValue(json, "generation_config.json"));
+  }
+  out.ids = ReadTokenIds(config, generation ? &*generation : nullptr, out.rows, out.notes);
   return out;
 }
 
@@ -77,14 +86,15 @@ absl::StatusOr<Metadata> FromTokenizerFiles(const VocabularyRequest& request,
           config.architecture.empty() ? std::string(kAnyArchitecture) : config.architecture);
   out.Set("general.type", "model");
   if (const std::string name = NameOf(request.source); !name.empty()) out.Set("general.name", name);
-  std::vector<std::string> notes;
+  std::vector<std::string> notes = config.notes;
   VocabularyOptions options;
   options.rows = config.rows;
   options.architecture = config.architecture;
-  options.config_ids = config.ids;
+  options.config_ids = config.ids.named;
   options.pre = request.pre;
   options.allow_mismatch = request.allow_tokenizer_mismatch;
   SMELT_RETURN_IF_ERROR(tokenizer->WriteVocabulary(options, out, notes));
+  SMELT_RETURN_IF_ERROR(WriteGenerationEnds(config.ids.ends, out, notes));
   for (const std::string& note : notes) observer.Note(note);
   return out;
 }

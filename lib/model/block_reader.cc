@@ -41,7 +41,7 @@ absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
   SMELT_ASSIGN_OR_RETURN(attention_softcap_, reader_.RealOr("attn_logit_softcapping", 0, 0));
   SMELT_ASSIGN_OR_RETURN(spec.logit_softcap, reader_.RealOr("final_logit_softcapping", 0, 0));
   SMELT_RETURN_IF_ERROR(ReadActivation());
-  reader_.Ignore({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned"});
+  reader_.Ignore({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type"});
   SMELT_ASSIGN_OR_RETURN(const bool causal, reader_.FlagOr("attention.causal", true));
   if (!causal)
     return reader_.Bad("attention.causal", "is false: this engine only reads left to right");
@@ -359,7 +359,7 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
 absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
   if (ffn_.empty()) {
     SMELT_ASSIGN_OR_RETURN(ffn_, reader_.PerLayer("feed_forward_length", layers_, 0, kMaxWidth));
-    SMELT_ASSIGN_OR_RETURN(experts_, reader_.CountOr("expert_count", 0, 0, 1 << 16));
+    SMELT_RETURN_IF_ERROR(ReadExpertCounts());
   }
   if (experts_ != 0 && reader_.HasTensor(Block(layer, "ffn_gate_inp.weight"))) {
     SMELT_ASSIGN_OR_RETURN(block.ffn, ReadExperts(layer));
@@ -368,6 +368,22 @@ absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
     // Of no influence where every layer is dense.
     reader_.Ignore({"expert_used_count", "expert_feed_forward_length",
                     "expert_shared_feed_forward_length", "expert_weights_norm"});
+  }
+  return absl::OkStatus();
+}
+
+/// Counts that contradict each other, or the tensors, whether or not a block has experts.
+absl::Status BlockReader::ReadExpertCounts() {
+  SMELT_ASSIGN_OR_RETURN(experts_, reader_.CountOr("expert_count", 0, 0, 1 << 16));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t used, reader_.CountOr("expert_used_count", 0, 0, 1 << 16));
+  if (used > experts_) {
+    return reader_.Bad("expert_used_count",
+                       Cat("is ", used, ", but ", reader_.Key("expert_count"), " is ", experts_));
+  }
+  for (uint64_t layer = 0; experts_ == 0 && layer < layers_; ++layer) {
+    const std::string router = Block(layer, "ffn_gate_inp.weight");
+    if (reader_.HasTensor(router))
+      return reader_.Bad("expert_count", Cat("is 0 or missing, but tensor ", router, " is there"));
   }
   return absl::OkStatus();
 }

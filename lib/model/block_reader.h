@@ -53,6 +53,7 @@ class BlockReader {
   absl::Status ReadActivation();
   absl::StatusOr<Norm> ReadNormNamed(const std::string& prefix, uint64_t n, std::string_view why);
   absl::Status ReadQkv(uint64_t layer, Attention& attention);
+  absl::Status ReadExpertCounts();
   absl::StatusOr<Mlp> ReadMlp(uint64_t layer);
   absl::StatusOr<Experts> ReadExperts(uint64_t layer);
   absl::Status ReadShared(uint64_t layer, Experts& experts);

@@ -11,28 +11,16 @@
 #include "lib/model/family.h"
 #include "lib/model/general.h"
 #include "lib/model/gguf_source.h"
+#include "lib/model/sentence_modules.h"
+#include "lib/model/token_ids.h"
 #include "lib/model/vendor_parts.h"
+#include "lib/text/generation_ends.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A value that says nothing of the mathematics: a part's own, else the whole's.
-const JsonValue* FindInOrOutside(const Config& config, std::string_view key) {
-  const JsonValue* value = config.Find(key);
-  return value == nullptr && config.Outer() != nullptr ? config.Outer()->Find(key) : value;
-}
-
-std::optional<int64_t> TokenId(const Config& config, std::string_view key) {
-  const JsonValue* value = FindInOrOutside(config, key);
-  if (value == nullptr) return std::nullopt;
-  // A list names several ids that end a generation; its first is "the" one.
-  if (value->as_array() != nullptr)
-    return value->as_array()->empty() ? std::nullopt : value->as_array()->front().as_int();
-  return value->as_int();
-}
 
 constexpr uint64_t kConfigLimit = 16 << 20, kCardLimit = 16 << 20;
 
@@ -164,6 +152,14 @@ class DirectoryReader {
     }
   }
 
+  /// How sentence-transformers makes one vector of a text's.
+  void ReadModules(std::string_view architecture, Metadata& out) {
+    const SentenceModules modules = ReadSentenceModules(
+        [this](const std::string& name) { return SideFile(name, kConfigLimit); });
+    if (modules.pooling_type) out.Set(Cat(architecture, ".pooling_type"), *modules.pooling_type);
+    opened_.notes.insert(opened_.notes.end(), modules.notes.begin(), modules.notes.end());
+  }
+
   /// params.json names no ids: those of SentencePiece's own beginning and end.
   void NameOwnIds(ConfigTokenIds& ids) const {
     constexpr int32_t kControl = 16;  // they are among the first
@@ -180,13 +176,15 @@ class DirectoryReader {
     inputs.architecture = family.architecture.name;
     inputs.folder = ModelFolderName(path_);
     inputs.sizes = CountSizes(model.tensors);
-    if (const JsonValue* name = FindInOrOutside(config, "_name_or_path");
-        name != nullptr && name->as_string() != nullptr) {
+    const JsonValue* name = config.Find("_name_or_path");
+    if (name == nullptr && config.Outer() != nullptr) name = config.Outer()->Find("_name_or_path");
+    if (name != nullptr && name->as_string() != nullptr) {
       inputs.config_name = *name->as_string();
     }
     ReadSideFiles(inputs);
     WriteGeneral(inputs, out, opened_.warnings);
     for (const Metadata::Entry& entry : model.keys.entries()) out.Set(entry.key, entry.value);
+    ReadModules(family.architecture.name, out);
     out.Set("general.quantization_version", uint32_t{2});
     if (tokenizer_ == nullptr) return absl::OkStatus();
     VocabularyOptions options;
@@ -194,9 +192,12 @@ class DirectoryReader {
     options.architecture = family.architecture.name;
     options.pre = options_.pre;
     options.allow_mismatch = options_.allow_tokenizer_mismatch;
-    options.config_ids = ReadTokenIds(config);
+    const TokenIds ids = ReadTokenIds(config, inputs.generation ? &*inputs.generation : nullptr,
+                                      model.vocabulary_rows, opened_.notes);
+    options.config_ids = ids.named;
     if (config.name() == "params.json") NameOwnIds(options.config_ids);
-    return tokenizer_->WriteVocabulary(options, out, opened_.notes);
+    SMELT_RETURN_IF_ERROR(tokenizer_->WriteVocabulary(options, out, opened_.notes));
+    return WriteGenerationEnds(ids.ends, out, opened_.notes);
   }
 
   const std::string path_;
@@ -207,13 +208,6 @@ class DirectoryReader {
 };
 
 }  // namespace
-
-ConfigTokenIds ReadTokenIds(const Config& config) {
-  return {TokenId(config, "bos_token_id"), TokenId(config, "eos_token_id"),
-          TokenId(config, "unk_token_id"), TokenId(config, "sep_token_id"),
-          TokenId(config, "pad_token_id"), TokenId(config, "mask_token_id"),
-          TokenId(config, "cls_token_id")};
-}
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
   std::error_code error;

@@ -30,9 +30,6 @@ struct OpenedModel {
 /// read as one).
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options = {});
 
-/// Ids of special tokens that a config.json names, in the part for text or outside of it.
-ConfigTokenIds ReadTokenIds(const Config& config);
-
 /// A plain safetensors file of matrices: every tensor under its own name, no metadata.
 absl::StatusOr<OpenedModel> OpenMatrices(const std::string& path);
 

@@ -1,5 +1,6 @@
 #include "lib/text/gguf_base.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -148,6 +149,7 @@ std::string GgufBase::Piece(int32_t id) const { return Known(id) ? Text(id) : st
 bool GgufBase::ends_generation(int32_t id) const {
   if (!Known(id)) return false;
   if (id == vocabulary_.eos || id == vocabulary_.eot || id == vocabulary_.eom) return true;
+  if (std::ranges::find(vocabulary_.ends, id) != vocabulary_.ends.end()) return true;
   return Type(id) != TokenType::kNormal && LooksLikeEnd(Text(id));
 }
 

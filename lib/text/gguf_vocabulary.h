@@ -22,6 +22,7 @@ struct GgufVocabulary {
   const std::vector<std::string>* tokens = nullptr;
   std::vector<TokenType> types;  ///< one per token
   int32_t bos = -1, eos = -1, unknown = -1, eot = -1, eom = -1;
+  std::vector<int32_t> ends;  ///< of texts, besides those and what looks like an end
   bool add_bos = false, add_eos = false;
   std::vector<AddedToken> added;  ///< control, unknown and user-defined tokens with their flags
   size_t size() const { return tokens->size(); }

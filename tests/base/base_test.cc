@@ -4,10 +4,12 @@
 #include <limits>
 
 #include "lib/base/cat.h"
+#include "lib/base/checked.h"
 #include "lib/base/float16.h"
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
 #include "lib/base/metadata.h"
+#include "lib/base/nearest.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
@@ -168,6 +170,34 @@ TEST(ParallelFor, CoversEverythingAndStopsAtTheFirstError) {
 
 TEST(Hash, KnownValues) {
   EXPECT_EQ(Sha256Hex({}), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+TEST(CheckedTest, NumbersOfFilesAsIntegers) {
+  EXPECT_EQ(CheckedInteger<uint32_t>(4294967295.0), 4294967295u);
+  EXPECT_EQ(CheckedInteger<int64_t>(-0x1p63), std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(CheckedInteger<uint64_t>(0x1p63), uint64_t{1} << 63);
+  EXPECT_EQ(CheckedInteger<uint8_t>(-0.0), 0);
+  for (double value : {4294967296.0, 1e12, -1.0, 0.5, 1e300, std::nan(""), HUGE_VAL, -HUGE_VAL})
+    EXPECT_FALSE(CheckedInteger<uint32_t>(value)) << value;
+  EXPECT_FALSE(CheckedInteger<int64_t>(0x1p63));
+  EXPECT_FALSE(CheckedInteger<uint64_t>(0x1p64));
+}
+
+TEST(CheckedTest, NumbersOfFilesAsFloats) {
+  EXPECT_EQ(CheckedFloat(0.1), 0.1f);
+  EXPECT_EQ(CheckedFloat(0), 0.0f);
+  for (double value : {1e39, -1e39, 1e-300, std::nan(""), HUGE_VAL})
+    EXPECT_FALSE(CheckedFloat(value)) << value;
+}
+
+TEST(NearestTest, NamesByHowMuchDiffers) {
+  EXPECT_EQ(EditDistance("kitten", "sitting"), 3u);
+  EXPECT_EQ(EditDistance("", "abc"), 3u);
+  const std::vector<std::string_view> names = {"model.norm.weight", "lm_head.weight",
+                                               "head.weight"};
+  EXPECT_EQ(NearestNames("Head.Weights", names, 2),
+            (std::vector<std::string_view>{"head.weight", "lm_head.weight"}));
+  EXPECT_TRUE(NearestNames("x", {}, 3).empty());
 }
 
 }  // namespace

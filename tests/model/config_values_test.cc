@@ -60,8 +60,6 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"huge_theta", "LlamaForCausalLM", R"("rope_theta":1e300,)", "rope_theta"},
         ConfigCase{"neox_head_dim", "GPTNeoXForCausalLM", R"("head_dim":2,"rotary_pct":1.0,)",
                    "head_dim is 2"},
-        ConfigCase{"mxfp4", "GptOssForCausalLM",
-                   R"("quantization_config":{"quant_method":"mxfp4"},)", "mxfp4"},
         ConfigCase{"llama4", "Llama4ForCausalLM", "", "Llama4ForCausalLM"},
         ConfigCase{"rope_key", "LlamaForCausalLM",
                    R"("rope_scaling":{"type":"linear","factor":2.0,"beta":1},)", "beta"},
@@ -72,8 +70,17 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"two_thetas", "LlamaForCausalLM",
                    R"("rope_theta":1e4,"rope_parameters":{"rope_theta":5000.0},)", "rope_theta"},
         ConfigCase{"gelu", "LlamaForCausalLM", R"("hidden_act":"gelu",)", ""},
-        ConfigCase{"quantized", "LlamaForCausalLM",
-                   R"("quantization_config":{"quant_method":"gptq"},)", "gptq"},
+        // Of plain weights a known method is left over; BitNet's layers compute otherwise.
+        ConfigCase{"leftover_awq", "LlamaForCausalLM",
+                   R"("quantization_config":{"quant_method":"awq","bits":4},)", ""},
+        ConfigCase{"leftover_old_bitsandbytes", "LlamaForCausalLM",
+                   R"("quantization_config":{"load_in_8bit":true},)", ""},
+        ConfigCase{"leftover_mlx", "LlamaForCausalLM",
+                   R"("quantization":{"bits":8,"group_size":64},)", ""},
+        ConfigCase{"bitnet", "LlamaForCausalLM",
+                   R"("quantization_config":{"quant_method":"bitnet"},)", "bitnet"},
+        ConfigCase{"unknown_method", "LlamaForCausalLM",
+                   R"("quantization_config":{"quant_method":"xyz3"},)", "xyz3"},
         ConfigCase{"mistral_bias", "MistralForCausalLM", R"("attention_bias":true,)",
                    "attention_bias"},
         ConfigCase{"mistral_no_window", "MistralForCausalLM", R"("sliding_window":null,)", ""}),
@@ -169,6 +176,119 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"layers_of_their_own", "LlamaForCausalLM",
                    R"("per_layer_config":{"0":{"num_key_value_heads":1}},)", "per_layer_config"}),
     [](const auto& info) { return info.param.name; });
+
+// Numbers that an integer or an f32 of a GGUF cannot hold are refused, whatever computes them.
+INSTANTIATE_TEST_SUITE_P(
+    Numbers, ConfigValues,
+    ::testing::Values(
+        ConfigCase{
+            "yarn_length", "LlamaForCausalLM",
+            R"("rope_scaling":{"type":"yarn","factor":4.0,"original_max_position_embeddings":5e11},)",
+            "original_max_position_embeddings is 5e+11"},
+        ConfigCase{
+            "yarn_fraction", "LlamaForCausalLM",
+            R"("rope_scaling":{"type":"yarn","factor":4.0,"original_max_position_embeddings":64.5},)",
+            "original_max_position_embeddings is 64.5"},
+        ConfigCase{"yarn_whole_float", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"yarn","factor":4.0,)"
+                   R"("original_max_position_embeddings":64.0},)",
+                   ""},
+        ConfigCase{"llama3_length", "LlamaForCausalLM",
+                   R"("rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,)"
+                   R"("high_freq_factor":4,"original_max_position_embeddings":1e300},)",
+                   "original_max_position_embeddings is 1e+300"},
+        ConfigCase{"huge_factor", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"linear","factor":1e300},)", "factor is 1e+300"},
+        ConfigCase{"tiny_factor", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"linear","factor":1e-300},)", "factor is 1e-300"},
+        ConfigCase{"huge_beta", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"yarn","factor":2.0,"beta_fast":1e200},)",
+                   "beta_fast is 1e+200"},
+        ConfigCase{"huge_attention_factor", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"yarn","factor":2.0,"attention_factor":1e99},)",
+                   "attention_factor"},
+        ConfigCase{"fraction_of_experts", "MixtralForCausalLM", R"("num_local_experts":2.5,)",
+                   "num_local_experts is 2.5"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(NumbersTest, AProductThatNoKeyHoldsIsRefused) {
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(),
+                       R"({"architectures":["MambaForCausalLM"],"hidden_size":16777216,)"
+                       R"("expand":1024,"num_hidden_layers":1,"vocab_size":10})",
+                       LlamaTensors(1, true));
+  auto opened = testing::OpenFolder(dir.path());
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(opened.status().message().find("mamba.ssm.inner_size cannot hold"), std::string::npos)
+      << opened.status().message();
+}
+
+// Keys that other classes compute with.
+INSTANTIATE_TEST_SUITE_P(
+    Foreign, ConfigValues,
+    ::testing::Values(
+        ConfigCase{"softcap", "LlamaForCausalLM", R"("final_logit_softcapping":30.5,)",
+                   "final_logit_softcapping is 30.5"},
+        ConfigCase{"softcap_null", "LlamaForCausalLM", R"("final_logit_softcapping":null,)", ""},
+        ConfigCase{"query_scalar", "Qwen2ForCausalLM", R"("query_pre_attn_scalar":100,)",
+                   "query_pre_attn_scalar is 100"},
+        ConfigCase{"clip", "LlamaForCausalLM", R"("clip_qkv":8.0,)", "clip_qkv is 8"},
+        ConfigCase{"no_clip", "LlamaForCausalLM", R"("clip_qkv":null,)", ""},
+        ConfigCase{"parallel", "LlamaForCausalLM", R"("parallel_attn":true,)", "parallel_attn"},
+        ConfigCase{"not_parallel", "LlamaForCausalLM", R"("parallel_attn":false,)", ""},
+        ConfigCase{"latent", "MistralForCausalLM", R"("kv_lora_rank":512,)", "kv_lora_rank"},
+        ConfigCase{"one_expert", "LlamaForCausalLM", R"("num_local_experts":1,)", ""},
+        ConfigCase{"experts", "LlamaForCausalLM", R"("num_local_experts":4,)",
+                   "num_local_experts is 4"},
+        ConfigCase{"factor_of_one", "LlamaForCausalLM",
+                   R"("logits_scaling":1,"mlp_multipliers":[1.0,1.0],)", ""},
+        ConfigCase{"window", "LlamaForCausalLM", R"("sliding_window":4000,)", ""}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(ForeignKeysTest, FactorsThatAreNotAppliedAreAWarning) {
+  const testing::TempDir dir;
+  testing::WriteFolder(
+      dir.path(),
+      Cat(R"({"architectures":["Qwen2ForCausalLM"],"use_bias":false,"logit_scale":0.5,)",
+          R"("attention_multiplier":0.015625,"sliding_window":8,"use_sliding_window":false,)",
+          kLlamaConfig, "}"),
+      [] {
+        testing::FolderTensors t = LlamaTensors(2, true);
+        for (int i = 0; i < 2; ++i) {
+          for (const char* name : {"q", "k", "v"})
+            t[Cat("model.layers.", i, ".self_attn.", name, "_proj.bias")] =
+                testing::Counting({8}, 1);
+        }
+        return t;
+      }());
+  auto opened = testing::OpenFolder(dir.path());
+  SMELT_ASSERT_OK(opened);
+  ASSERT_EQ(opened->warnings.size(), 1u);
+  EXPECT_NE(opened->warnings[0].find("logit_scale 0.5, attention_multiplier 0.015625"),
+            std::string::npos)
+      << opened->warnings[0];
+}
+
+TEST(ForeignKeysTest, ScalingWithoutATypeIsAWarning) {
+  for (const auto& [scaling, said] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"factor":8.0})", "no rope_type, so that factor has no effect"},
+           {R"({"rope_type":"default","beta_fast":16})", "so that beta_fast has no effect"},
+           {R"({"rope_type":"linear","factor":2.0,"low_freq_factor":3})", "low_freq_factor"},
+           {R"({"factor":1.0})", ""},
+           {R"({"type":"linear","factor":2.0})", ""}}) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(),
+                         Cat(R"({"architectures":["LlamaForCausalLM"],"rope_scaling":)", scaling,
+                             ",", kLlamaConfig, "}"),
+                         LlamaTensors(2, true));
+    auto opened = testing::OpenFolder(dir.path());
+    SMELT_ASSERT_OK(opened);
+    ASSERT_EQ(opened->warnings.size(), said.empty() ? 0u : 1u) << scaling;
+    if (!said.empty()) {
+      EXPECT_NE(opened->warnings[0].find(said), std::string::npos) << opened->warnings[0];
+    }
+  }
+}
 
 TEST(WindowTest, AbsentNullAndGiven) {
   const std::vector<std::pair<std::string, uint64_t>> cases = {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "lib/base/cat.h"
+#include "lib/base/float16.h"
 #include "lib/base/json.h"
 #include "tests/testing/testing.h"
 
@@ -18,16 +19,34 @@ FolderTensor Counting(std::vector<uint64_t> shape, float start) {
   return tensor;
 }
 
+namespace {
+
+template <typename Stored>
+void Append(std::string& data, Stored value) {
+  data.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+void AppendAs(std::string& data, float value, std::string_view dtype) {
+  if (dtype == "F16") return Append(data, F32ToF16(value));
+  if (dtype == "BF16") return Append(data, F32ToBf16(value));
+  if (dtype == "U32" || dtype == "I32") return Append(data, static_cast<uint32_t>(value));
+  if (dtype == "U8" || dtype == "I8" || dtype == "F8_E4M3")
+    return Append(data, static_cast<uint8_t>(value));
+  Append(data, value);
+}
+
+}  // namespace
+
 void WriteFolder(const std::string& folder, const std::string& config,
                  const FolderTensors& tensors) {
   std::string header = "{", data;
   for (const auto& [name, tensor] : tensors) {
     std::string shape;
     for (uint64_t extent : tensor.shape) shape += Cat(shape.empty() ? "" : ",", extent);
-    header +=
-        Cat(header.size() > 1 ? "," : "", JsonQuote(name), ":{\"dtype\":\"F32\",\"shape\":[", shape,
-            "],\"data_offsets\":[", data.size(), ",", data.size() + tensor.values.size() * 4, "]}");
-    data.append(reinterpret_cast<const char*>(tensor.values.data()), tensor.values.size() * 4);
+    const size_t begin = data.size();
+    for (float value : tensor.values) AppendAs(data, value, tensor.dtype);
+    header += Cat(header.size() > 1 ? "," : "", JsonQuote(name), ":{\"dtype\":\"", tensor.dtype,
+                  "\",\"shape\":[", shape, "],\"data_offsets\":[", begin, ",", data.size(), "]}");
   }
   header += "}";
   std::string file(8, '\0');

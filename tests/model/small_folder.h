@@ -13,6 +13,7 @@ namespace smelt::testing {
 struct FolderTensor {
   std::vector<uint64_t> shape;
   std::vector<float> values;
+  std::string dtype = "F32";  ///< as safetensors spells it: F32, F16, BF16, or an integer type
 };
 using FolderTensors = std::map<std::string, FolderTensor>;
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "lib/base/cat.h"
+#include "lib/base/float16.h"
 #include "lib/model/layer_spec.h"
 #include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
@@ -48,6 +49,34 @@ TEST(TiedEmbeddingsTest, ACopyOfTheEmbeddingIsLeftOut) {
   SMELT_ASSERT_OK(opened);
   EXPECT_EQ(opened->source->Find("output.weight"), -1);
   EXPECT_TRUE(opened->notes.empty());
+}
+
+// Saved in another element type, a copy stays one: at the lesser precision of the two.
+TEST(TiedEmbeddingsTest, ACopyInAnotherElementTypeIsLeftOut) {
+  for (const auto& [of_table, of_head] : {std::pair("BF16", "F32"), std::pair("F32", "F16"),
+                                          std::pair("F16", "BF16"), std::pair("BF16", "F16")}) {
+    for (const bool trained : {false, true}) {
+      const testing::TempDir dir;
+      testing::FolderTensors t = LlamaTensors(2, false);
+      testing::FolderTensor& table = t["model.embed_tokens.weight"];
+      for (float& value : table.values) value = 0.1f * value + 0.01f;
+      t["lm_head.weight"] = table;
+      table.dtype = of_table;
+      t["lm_head.weight"].dtype = of_head;
+      if (std::string(of_table) == "F16") {  // neither type has the other's values
+        for (auto* tensor : {&t["model.embed_tokens.weight"], &t["lm_head.weight"]}) {
+          for (float& value : tensor->values) value = F16ToF32(F32ToF16(value));
+        }
+      } else if (std::string(of_table) == "BF16") {
+        for (float& value : t["lm_head.weight"].values) value = Bf16ToF32(F32ToBf16(value));
+      }
+      if (trained) t["lm_head.weight"].values.back() += 1;
+      testing::WriteFolder(dir.path(), Tied("LlamaForCausalLM"), t);
+      auto opened = testing::OpenFolder(dir.path());
+      SMELT_ASSERT_OK(opened);
+      EXPECT_EQ(opened->source->Find("output.weight") >= 0, trained) << of_table << of_head;
+    }
+  }
 }
 
 TEST(TiedEmbeddingsTest, OneMatrixUnderTheOutputsNameIsTheEmbeddingToo) {

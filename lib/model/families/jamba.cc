@@ -157,6 +157,7 @@ absl::Status Derive(FamilyContext& context) {
     context.kv_heads.push_back(attention ? static_cast<int32_t>(h("kv_heads")) : 0);
     context.sparse.push_back(h("experts") > 1 && i % h("expert_period") == h("expert_offset"));
   }
+  if (h("experts") == 1) h.Set("experts_used", 1);  // every layer is dense
   SMELT_ASSIGN_OR_RETURN(const uint64_t rank, ReadTimeStepRank(context, "mamba_dt_rank"));
   const uint64_t inner = h("expand") * h("width");
   h.Set("inner", static_cast<double>(inner));

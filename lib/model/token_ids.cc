@@ -1,0 +1,77 @@
+#include "lib/model/token_ids.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr std::string_view kGeneration = "generation_config.json";
+
+class Reader {
+ public:
+  Reader(uint64_t rows, std::vector<std::string>& notes)
+      : rows_(rows == 0 ? uint64_t{1} << 31 : rows), known_(rows != 0), notes_(notes) {}
+
+  /// The ids of a number or a list of numbers.
+  std::vector<int64_t> Read(std::string_view file, std::string_view key, const JsonValue* value) {
+    std::vector<int64_t> ids;
+    if (value == nullptr || value->is_null()) return ids;
+    const std::span<const JsonValue> all =
+        value->as_array() != nullptr ? std::span(*value->as_array()) : std::span(value, 1);
+    for (const JsonValue& one : all) {
+      const std::optional<int64_t> id = one.as_int();
+      if (id && *id >= 0 && static_cast<uint64_t>(*id) < rows_) {
+        ids.push_back(*id);
+      } else if (!one.is_null()) {
+        notes_.push_back(Cat(file, ": ", key, " is ", Escape(one.ToText(), 40), ", no id ",
+                             known_ ? Cat("of the ", rows_, " tokens") : std::string("of a token"),
+                             "; it is not used"));
+      }
+    }
+    return ids;
+  }
+
+ private:
+  const uint64_t rows_;
+  const bool known_;
+  std::vector<std::string>& notes_;
+};
+
+/// A value that says nothing of the mathematics: a part's own, else the whole's.
+const JsonValue* FindInOrOutside(const Config& config, std::string_view key) {
+  const JsonValue* value = config.Find(key);
+  return value == nullptr && config.Outer() != nullptr ? config.Outer()->Find(key) : value;
+}
+
+}  // namespace
+
+TokenIds ReadTokenIds(const Config& config, const JsonValue* generation, uint64_t rows,
+                      std::vector<std::string>& notes) {
+  Reader reader(rows, notes);
+  TokenIds out;
+  const std::pair<std::string_view, std::optional<int64_t> ConfigTokenIds::*> kIds[] = {
+      {"bos_token_id", &ConfigTokenIds::bos},     {"eos_token_id", &ConfigTokenIds::eos},
+      {"unk_token_id", &ConfigTokenIds::unknown}, {"sep_token_id", &ConfigTokenIds::separator},
+      {"pad_token_id", &ConfigTokenIds::padding}, {"mask_token_id", &ConfigTokenIds::mask},
+      {"cls_token_id", &ConfigTokenIds::cls},
+  };
+  for (const auto& [key, member] : kIds) {
+    const std::vector<int64_t> ids = reader.Read(config.name(), key, FindInOrOutside(config, key));
+    // A list names several ids that end a text; its first is "the" one.
+    if (!ids.empty()) out.named.*member = ids.front();
+    if (key == "eos_token_id") out.ends = ids;
+  }
+  if (generation == nullptr) return out;
+  std::vector<int64_t> ends =
+      reader.Read(kGeneration, "eos_token_id", generation->Find("eos_token_id"));
+  if (!ends.empty()) out.ends = std::move(ends);
+  for (std::string_view key : {"bos_token_id", "pad_token_id"})  // only looked at
+    reader.Read(kGeneration, key, generation->Find(key));
+  return out;
+}
+
+}  // namespace smelt

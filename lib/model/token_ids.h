@@ -1,0 +1,23 @@
+// Token ids that a model's configuration files name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/model/config.h"
+#include "lib/text/vocabulary.h"
+
+namespace smelt {
+
+struct TokenIds {
+  ConfigTokenIds named;       ///< by config.json, in the part for text or outside of it
+  std::vector<int64_t> ends;  ///< of texts: generation_config.json's, else config.json's
+};
+
+/// `generation`: generation_config.json, or nullptr. `rows` of the embedding, 0 where unknown. What
+/// is no id of the vocabulary (text, fractions, out of range) is left out; `notes` name it.
+TokenIds ReadTokenIds(const Config& config, const JsonValue* generation, uint64_t rows,
+                      std::vector<std::string>& notes);
+
+}  // namespace smelt

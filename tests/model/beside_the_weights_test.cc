@@ -1,0 +1,325 @@
+// What stands beside the weights and says what they are: adapters, quantization, classes, token
+// ids, modules of sentence-transformers; and counts of experts that contradict each other.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "lib/base/cat.h"
+#include "lib/base/json.h"
+#include "lib/model/layer_spec.h"
+#include "lib/model/sentence_modules.h"
+#include "lib/model/token_ids.h"
+#include "lib/text/generation_ends.h"
+#include "lib/text/tokenizer.h"
+#include "tests/model/small_folder.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Counting;
+using testing::FolderTensors;
+using testing::kLlamaConfig;
+using testing::LlamaTensors;
+
+bool Says(const std::vector<std::string>& sentences, std::string_view part) {
+  return std::ranges::any_of(
+      sentences, [&](const std::string& one) { return one.find(part) != std::string::npos; });
+}
+
+void ExpectRefused(const absl::StatusOr<OpenedModel>& opened,
+                   std::initializer_list<std::string_view> parts) {
+  ASSERT_FALSE(opened.ok());
+  const std::string message(opened.status().message());
+  for (std::string_view part : parts)
+    EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
+  EXPECT_LT(message.size(), 400u);
+}
+
+std::string Config(std::string_view more) { return Cat("{", more, kLlamaConfig, "}"); }
+
+TEST(FamilyChoiceTest, ByModelTypeWhereArchitecturesAreMissing) {
+  for (const char* more :
+       {R"("model_type":"llama",)", R"("model_type":"llama","architectures":null,)",
+        R"("model_type":"mistral","architectures":[],)"}) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(), Config(more), LlamaTensors(2, true));
+    SMELT_EXPECT_OK(testing::OpenFolder(dir.path()));
+  }
+}
+
+TEST(FamilyChoiceTest, UnknownOnesAreNamedWithTheNearest) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {R"("architectures":["LlamaForSequenceClassification"],)", "LlamaForCausalLM"},
+      {R"("architectures":["Qwen3VLForConditionalGeneration"],)", "Qwen3ForCausalLM"},
+      {R"("model_type":"mixtrel",)", "mixtral"}};
+  for (const auto& [more, nearest] : cases) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(), Config(more), LlamaTensors(2, true));
+    ExpectRefused(testing::OpenFolder(dir.path()), {nearest, "smelt families"});
+  }
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(), Config(""), LlamaTensors(2, true));
+  ExpectRefused(testing::OpenFolder(dir.path()), {"architectures", "model_type"});
+}
+
+TEST(QuantizedTest, TheTensorsSayIt) {
+  struct Case {
+    std::string tensor, dtype, config, said;
+  };
+  const std::string stem = "model.layers.0.self_attn.q_proj";
+  const std::vector<Case> cases = {
+      {".qweight", "I32", "", "GPTQ or AWQ"},
+      {".qweight", "I32", R"("quantization_config":{"quant_method":"awq","bits":4},)",
+       "awq, 4 bits"},
+      {".weight.absmax", "F32", "", "bitsandbytes"},
+      {".SCB", "F32", "", "bitsandbytes 8 bits"},
+      {".weight_packed", "I32", "", "compressed-tensors"},
+      {".biases", "F16", R"("quantization":{"group_size":32,"bits":4},)",
+       "MLX, 4 bits in groups of 32"},
+      {".weight_scale_inv", "F32", "", "FP8"},
+  };
+  for (const Case& c : cases) {
+    FolderTensors t = LlamaTensors(2, true);
+    t[stem + c.tensor] = Counting({8, 8}, 1);
+    t[stem + c.tensor].dtype = c.dtype;
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)" + c.config),
+                         t);
+    ExpectRefused(testing::OpenFolder(dir.path()), {"quantized", c.said, stem + c.tensor});
+  }
+  // MLX's newer modes have scales only.
+  FolderTensors t = LlamaTensors(2, true);
+  t[stem + ".weight"].dtype = "U32";
+  t[stem + ".scales"] = Counting({8, 1}, 1);
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"), t);
+  ExpectRefused(testing::OpenFolder(dir.path()), {"MLX", stem});
+}
+
+TEST(QuantizedTest, LeftoversAreANote) {
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(),
+                       Config(R"("architectures":["LlamaForCausalLM"],"quantization_config":)"
+                              R"({"quant_method":"compressed-tensors"},)"),
+                       LlamaTensors(2, true));
+  auto opened = testing::OpenFolder(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_TRUE(Says(opened->notes, "compressed-tensors, but the weights are plain"));
+}
+
+TEST(AdapterTest, IsNamedWithItsBase) {
+  struct Case {
+    std::string file, config;
+    std::initializer_list<std::string_view> said;
+  };
+  const std::vector<Case> cases = {
+      {"adapter_model.safetensors",
+       R"({"peft_type":"LORA","base_model_name_or_path":"acme/base-7b"})",
+       {"LoRA", "acme/base-7b", "merge"}},
+      {"adapters.safetensors",
+       R"({"fine_tune_type":"lora","model":"mlx/base"})",
+       {"LoRA", "mlx/base"}},
+      {"adapter_model.safetensors", R"({"peft_type":"IA3"})", {"IA3", "adapter"}},
+      {"adapter_model.bin", "", {"LoRA"}},
+  };
+  for (const Case& c : cases) {
+    for (const bool with_config : {false, true}) {
+      const testing::TempDir dir;
+      testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+                           {{"lora_A", Counting({2, 8}, 1)}});
+      fs::rename(fs::path(dir.path()) / "model.safetensors", fs::path(dir.path()) / c.file);
+      if (!with_config)
+        fs::rename(fs::path(dir.path()) / "config.json", fs::path(dir.path()) / "x");
+      if (!c.config.empty()) testing::WriteFile(dir.path() + "/adapter_config.json", c.config);
+      ExpectRefused(testing::OpenFolder(dir.path()), c.said);
+    }
+  }
+}
+
+TEST(AdapterTest, BesideWholeWeightsItIsNoted) {
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+                       LlamaTensors(2, true));
+  testing::WriteFile(dir.path() + "/adapter_config.json", R"({"peft_type":"LORA"})");
+  auto opened = testing::OpenFolder(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_TRUE(Says(opened->notes, "LoRA adapter lies beside the weights"));
+}
+
+TEST(TokenIdsTest, WhatIsNoIdIsNamedAndNotUsed) {
+  auto config = smelt::Config::Parse(
+      R"({"bos_token_id":"<s>","eos_token_id":[5,99,"</s>"],"pad_token_id":-1,"unk_token_id":2.5,)"
+      R"("sep_token_id":null,"mask_token_id":9})",
+      "config.json");
+  SMELT_ASSERT_OK(config);
+  std::vector<std::string> notes;
+  const TokenIds ids = ReadTokenIds(*config, nullptr, 10, notes);
+  EXPECT_FALSE(ids.named.bos || ids.named.padding || ids.named.unknown || ids.named.separator);
+  EXPECT_EQ(ids.named.eos, 5);
+  EXPECT_EQ(ids.named.mask, 9);
+  EXPECT_EQ(ids.ends, (std::vector<int64_t>{5}));
+  EXPECT_EQ(notes.size(), 5u);
+  for (const char* said : {"bos_token_id is \"<s>\"", "eos_token_id is 99",
+                           "eos_token_id is \"</s>\"", "pad_token_id is -1", "unk_token_id is 2.5"})
+    EXPECT_TRUE(Says(notes, said)) << said;
+
+  auto generation = ParseJsonValue(R"({"eos_token_id":[3,4,1000]})", "generation_config.json");
+  SMELT_ASSERT_OK(generation);
+  notes.clear();
+  EXPECT_EQ(ReadTokenIds(*config, &*generation, 10, notes).ends, (std::vector<int64_t>{3, 4}));
+  EXPECT_TRUE(Says(notes, "generation_config.json: eos_token_id is 1000"));
+}
+
+/// A vocabulary of control tokens t0 to t7, end token 1.
+Metadata Vocabulary() {
+  Metadata out;
+  std::vector<std::string> tokens;
+  for (int i = 0; i < 8; ++i) tokens.push_back(i == 6 ? "<|im_end|>" : Cat("<t", i, ">"));
+  out.Set("tokenizer.ggml.model", "gpt2");
+  out.Set("tokenizer.ggml.pre", "gpt-2");
+  out.Set("tokenizer.ggml.tokens", tokens);
+  out.Set("tokenizer.ggml.token_type", std::vector<int32_t>(8, 3));
+  out.Set("tokenizer.ggml.merges", std::vector<std::string>());
+  out.Set("tokenizer.ggml.eos_token_id", uint32_t{1});
+  return out;
+}
+
+TEST(GenerationEndsTest, GoWhereReadersLookForThem) {
+  Metadata out = Vocabulary();
+  std::vector<std::string> notes;
+  const std::vector<int64_t> two = {1, 6, 3, 3};  // the end token itself, one known by its text
+  SMELT_ASSERT_OK(WriteGenerationEnds(two, out, notes));
+  EXPECT_EQ(out.Find("tokenizer.ggml.eot_token_id")->AsUint(), 3u);
+  EXPECT_FALSE(out.Has("tokenizer.ggml.eom_token_id"));
+  EXPECT_TRUE(notes.empty());
+
+  const std::vector<int64_t> many = {3, 4, 5, 7};
+  SMELT_ASSERT_OK(WriteGenerationEnds(many, out, notes));
+  EXPECT_EQ(out.Find("tokenizer.ggml.eom_token_id")->AsUint(), 4u);
+  EXPECT_TRUE(Says(notes, "5, 7"));
+  auto tokenizer = GgufTokenizer(out);
+  SMELT_ASSERT_OK(tokenizer);
+  for (int32_t id = 0; id < 8; ++id)
+    EXPECT_EQ((*tokenizer)->ends_generation(id), id != 0 && id != 2) << id;
+
+  out.Set("smelt.tokenizer.end_token_ids", std::vector<int32_t>{8});
+  EXPECT_FALSE(GgufTokenizer(out).ok());
+}
+
+/// A folder of testdata with another generation_config.json, run in place or converted: the same
+/// keys.
+TEST(GenerationEndsTest, OfAFolder) {
+  const testing::TempDir dir;
+  fs::copy(testing::TestdataPath("models/llama"), dir.path(), fs::copy_options::overwrite_existing);
+  const std::string file = dir.path() + "/generation_config.json";
+  fs::remove(file);
+  testing::WriteFile(file, R"({"eos_token_id":[601,605,602]})");
+  auto opened = OpenModel(dir.path());
+  SMELT_ASSERT_OK(opened);
+  auto tokenizer = GgufTokenizer(opened->source->metadata());
+  SMELT_ASSERT_OK(tokenizer);
+  for (int32_t id : {601, 602, 605, 604}) EXPECT_TRUE((*tokenizer)->ends_generation(id)) << id;
+  EXPECT_FALSE((*tokenizer)->ends_generation(600));
+}
+
+SentenceModules Modules(const std::string& list, const std::string& pooling) {
+  return ReadSentenceModules([&](const std::string& name) -> std::optional<std::string> {
+    if (name == "modules.json") return list;
+    if (name == "1_Pooling/config.json") return pooling;
+    return std::nullopt;
+  });
+}
+
+TEST(SentenceModulesTest, ThePoolingTypeIsLlamaCppsNumber) {
+  const std::string list =
+      R"([{"path":"","type":"sentence_transformers.models.Transformer"},)"
+      R"({"path":"1_Pooling","type":"sentence_transformers.models.Pooling"},)"
+      R"({"path":"2_Normalize","type":"sentence_transformers.models.Normalize"}])";
+  const std::vector<std::pair<std::string, std::optional<uint32_t>>> cases = {
+      {R"({"pooling_mode_mean_tokens":true,"pooling_mode_cls_token":false})", 1},
+      {R"({"pooling_mode_cls_token":true})", 2},
+      {R"({"pooling_mode":"lasttoken"})", 3},
+      {R"({"pooling_mode":["mean"]})", 1},
+      {R"({"word_embedding_dimension":8})", 1},
+      {R"({"pooling_mode_max_tokens":true})", std::nullopt},
+      {R"({"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":true})", std::nullopt},
+      {"[", std::nullopt}};
+  for (const auto& [pooling, type] : cases) {
+    const SentenceModules modules = Modules(list, pooling);
+    EXPECT_EQ(modules.pooling_type, type) << pooling;
+    EXPECT_EQ(modules.notes.empty(), type.has_value()) << pooling;
+  }
+  const SentenceModules dense =
+      Modules(R"([{"path":"1_Pooling","type":"sentence_transformers.models.Pooling"},)"
+              R"({"path":"2_Dense","type":"sentence_transformers.models.Dense.Dense"}])",
+              R"({"pooling_mode":"cls"})");
+  EXPECT_EQ(dense.pooling_type, 2u);
+  EXPECT_TRUE(Says(dense.notes, "Dense (2_Dense)"));
+  const SentenceModules outside =
+      Modules(R"([{"path":"../1_Pooling","type":"x.Pooling"}])", R"({"pooling_mode":"cls"})");
+  EXPECT_FALSE(outside.pooling_type);
+}
+
+/// A source under other metadata.
+class Edited : public ModelSource {
+ public:
+  Edited(const ModelSource& source, Metadata metadata)
+      : source_(source), metadata_(std::move(metadata)) {
+    BuildIndex();
+  }
+  const Metadata& metadata() const override { return metadata_; }
+  const std::vector<TensorInfo>& tensors() const override { return source_.tensors(); }
+  const std::string& name() const override { return source_.name(); }
+  std::string identity() const override { return source_.identity(); }
+  absl::Status ReadRows(size_t t, uint64_t first, uint64_t n, float* out) const override {
+    return source_.ReadRows(t, first, n, out);
+  }
+  absl::Status ReadRawRows(size_t t, uint64_t first, uint64_t n, std::byte* out) const override {
+    return source_.ReadRawRows(t, first, n, out);
+  }
+  absl::StatusOr<MappedRows> MapRows(size_t t) const override { return source_.MapRows(t); }
+
+ private:
+  const ModelSource& source_;
+  Metadata metadata_;
+};
+
+TEST(ExpertCountsTest, ContradictionsAreSentences) {
+  FolderTensors t = LlamaTensors(2, true);
+  std::erase_if(t, [](const auto& e) { return e.first.find(".mlp.") != std::string::npos; });
+  for (int i = 0; i < 2; ++i) {
+    const std::string p = Cat("model.layers.", i, ".mlp.");
+    t[p + "gate.weight"] = Counting({3, 8}, 1);
+    t[p + "experts.gate_up_proj"] = Counting({3, 12, 8}, 1);
+    t[p + "experts.down_proj"] = Counting({3, 8, 6}, 1);
+  }
+  const testing::TempDir dir;
+  testing::WriteFolder(
+      dir.path(), Config(R"("architectures":["MixtralForCausalLM"],"num_local_experts":3,)"), t);
+  auto opened = testing::OpenFolder(dir.path());
+  SMELT_ASSERT_OK(opened);
+  SMELT_EXPECT_OK(ReadModelSpec(*opened->source));
+  struct Case {
+    uint32_t count, used;
+    std::string said;
+  };
+  for (const Case& c :
+       {Case{3, 4, "llama.expert_used_count is 4"}, Case{3, 0, "expert_used_count is 0"},
+        Case{4, 2, "expert_count is 4"}, Case{2, 2, "expert_count is 2"},
+        Case{0, 0, "llama.expert_count is 0 or missing"},
+        Case{70000, 2, "llama.expert_count is 70000"}}) {
+    Metadata metadata = opened->source->metadata();
+    metadata.Set("llama.expert_count", c.count);
+    metadata.Set("llama.expert_used_count", c.used);
+    const absl::StatusOr<ModelSpec> spec = ReadModelSpec(Edited(*opened->source, metadata));
+    ASSERT_FALSE(spec.ok()) << c.said;
+    EXPECT_NE(spec.status().message().find(c.said), std::string::npos) << spec.status().message();
+  }
+}
+
+}  // namespace
+}  // namespace smelt
