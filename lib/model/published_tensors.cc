@@ -133,10 +133,12 @@ const RawTensor* PublishedTensors::Find(std::string_view sources, uint64_t layer
 }
 
 std::string PublishedTensors::Nearest(std::string_view name) const {
+  std::unordered_set<const RawTensor*> known;
+  for (const auto& [bare, tensor] : index_) known.insert(tensor);
   std::vector<std::string_view> unknown, all;
   for (const RawTensor& tensor : container_->tensors) {
     all.push_back(tensor.name);
-    if (!used_.contains(&tensor)) unknown.push_back(tensor.name);
+    if (!known.contains(&tensor)) unknown.push_back(tensor.name);
   }
   const std::vector<std::string_view> nearest =
       NearestNames(name, unknown.empty() ? all : unknown, 1);

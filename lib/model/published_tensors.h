@@ -29,8 +29,8 @@ class PublishedTensors {
   void AddName(std::string_view name, const RawTensor& tensor) {
     index_.emplace(names_.Bare(name).text, &tensor);
   }
-  /// The stored name that is most like one that is missing, of those that no table has; empty
-  /// where all are known.
+  /// The stored name that is most like one that is missing, of those that stand for nothing here,
+  /// or of all where there are none; empty where nothing is stored.
   std::string Nearest(std::string_view name) const;
 
   /// An error names a tensor that nobody used although it may matter; parts of other modalities and

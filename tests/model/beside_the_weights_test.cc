@@ -31,7 +31,7 @@ bool Says(const std::vector<std::string>& sentences, std::string_view part) {
 }
 
 void ExpectRefused(const absl::StatusOr<OpenedModel>& opened,
-                   std::initializer_list<std::string_view> parts) {
+                   const std::vector<std::string_view>& parts) {
   ASSERT_FALSE(opened.ok());
   const std::string message(opened.status().message());
   for (std::string_view part : parts)
@@ -114,7 +114,7 @@ TEST(QuantizedTest, LeftoversAreANote) {
 TEST(AdapterTest, IsNamedWithItsBase) {
   struct Case {
     std::string file, config;
-    std::initializer_list<std::string_view> said;
+    std::vector<std::string_view> said;
   };
   const std::vector<Case> cases = {
       {"adapter_model.safetensors",
@@ -214,7 +214,8 @@ TEST(GenerationEndsTest, GoWhereReadersLookForThem) {
 /// keys.
 TEST(GenerationEndsTest, OfAFolder) {
   const testing::TempDir dir;
-  fs::copy(testing::TestdataPath("models/llama"), dir.path(), fs::copy_options::overwrite_existing);
+  fs::copy(testing::TestdataPath("models/llama"), dir.path(),
+           fs::copy_options::recursive | fs::copy_options::overwrite_existing);
   const std::string file = dir.path() + "/generation_config.json";
   fs::remove(file);
   testing::WriteFile(file, R"({"eos_token_id":[601,605,602]})");
