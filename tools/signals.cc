@@ -13,7 +13,7 @@ namespace smelt::tools {
 namespace {
 
 constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
-constexpr suseconds_t kPatience = 850'000;  // microseconds until a job that does not stop is ended
+constexpr suseconds_t kPatience = 700'000;  // microseconds until a job that does not stop is ended
 
 std::atomic<int> interrupted{0};
 std::atomic<bool> as_json{false};

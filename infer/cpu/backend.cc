@@ -285,6 +285,7 @@ const RopeTable& CpuBatch::TableFor(const Rope& rope) {
   for (const Layout::Segment& s : layout.segments) {
     ParallelForWorkers(s.panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) {
+        if (MustStop()) return;  // nothing is computed with the table then
         const size_t base = (s.first_panel + p) * pairs * layout.lanes;
         for (size_t j = 0; j < pairs; ++j) {
           for (uint32_t lane = 0; lane < layout.lanes; ++lane) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 #include "lib/text/byte_level.h"
@@ -239,6 +240,7 @@ absl::Status Pipeline::EncodePiece(TextPiece piece, WordCache& cache,
 
 absl::Status Pipeline::EncodeWord(std::string_view word, WordCache& cache,
                                   std::vector<int32_t>& out) const {
+  if (MustStop()) return GoOn();
   if (cache.Append(word, out)) return absl::OkStatus();
   const size_t before = out.size();
   if (byte_level_) {
