@@ -101,8 +101,10 @@ std::string PlusMinus(double value, double error) {
 
 void SayValidation(const EvaluateResult& v, const std::string& type, Terminal& terminal) {
   const ReferenceResult& r = *v.reference;
-  terminal.Say("checking  " + std::to_string(v.context * v.chunks) +
-               " tokens against the source, " + Duration(v.seconds));
+  uint64_t tokens = 0;
+  for (const TextResult& text : v.texts) tokens += text.context * text.chunks;
+  terminal.Say("checking  " + std::to_string(tokens) + " tokens against the source, " +
+               Duration(v.seconds));
   const size_t width = 20;
   terminal.Say("            " + Left("perplexity", width) + Left("KL mean", 10) +
                Left("KL p99", 10) + "same top-1");
@@ -246,8 +248,11 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
       .add_option("--validate", a.validate,
                   "Check of the result against the source: quick, full or off")
       ->check(CLI::IsMember({"quick", "full", "off"}));
-  command.add_option("--text", o.text_file, "Text of the check (default: a bundled one)")
-      ->type_name("FILE");
+  command
+      .add_option("--text", o.text_files,
+                  "Text of the check (UTF-8; repeatable; default: a bundled one)")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
   command
       .add_option("--max-ppl-increase", a.max_ppl_increase,
                   "Largest accepted increase of perplexity, e.g. 2%")

@@ -17,9 +17,20 @@ constexpr char kExamples[] =
     "  smelt eval model.gguf --text eval.txt\n"
     "  smelt eval model-q4_k_m.gguf --text eval.txt --reference ./model --max-kl 0.1      for CI: "
     "exit 1 when missed\n"
+    "  smelt eval model.gguf --text news.txt --text code.txt      each text's figures, and those "
+    "of "
+    "both\n"
     "  smelt eval model.gguf --tokens ids.json --logits-out logits.safetensors\n"
-    "Protocol: llama-perplexity's (the second half of each context is scored). Arithmetic in f32, "
-    "unless --activations q8.";
+    "Protocol: llama-perplexity's (complete chunks of --context tokens, of each the second half is "
+    "scored); of a text shorter than two contexts one chunk, as long as it goes. Arithmetic in "
+    "f32, "
+    "unless --activations q8. Bits per byte are of the bytes that the scored tokens stand for: "
+    "they "
+    "compare models of different vocabularies. With --reference both models must read the text "
+    "alike.\n"
+    "--json: model, context, chunks, tokens_scored, bytes_scored, perplexity, perplexity_error, "
+    "mean_nll, bits_per_byte, seconds, tokens_per_second; texts, a list with each text's own "
+    "figures and its number of tokens; reference; passed; gates.";
 
 struct Arguments {
   EvaluateOptions options;
@@ -30,12 +41,39 @@ std::string PlusMinus(double value, double error) {
   return Significant(value, 6) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 3);
 }
 
+std::string Plural(uint64_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+/// Whether the chunks of all texts are equally long.
+bool SameContext(const EvaluateResult& r) {
+  return std::all_of(r.texts.begin(), r.texts.end(), [&](const TextResult& text) {
+    return text.chunks == 0 || text.context == r.context;
+  });
+}
+
+void SayTexts(const EvaluateResult& r, Terminal& terminal) {
+  terminal.Print(Left("by text", 18) + Left("perplexity", 22) + Left("bits/byte", 12) +
+                 (r.reference ? Left("KL mean", 12) : "") + Left("tokens scored", 16) + "\n");
+  for (const TextResult& t : r.texts) {
+    const bool any = t.tokens_scored > 0;
+    terminal.Print(
+        Left("", 18) + Left(any ? PlusMinus(t.perplexity, t.perplexity_error) : "-", 22) +
+        Left(any && t.bits_per_byte ? Significant(*t.bits_per_byte, 4) : "-", 12) +
+        (r.reference ? Left(any && t.kl_mean ? Significant(*t.kl_mean, 4) : "-", 12) : "") +
+        Left(std::to_string(t.tokens_scored), 16) + OneLine(t.text, 200) + "\n");
+  }
+}
+
 void SayResult(const EvaluateResult& r, Terminal& terminal) {
   const auto row = [&](const char* name, const std::string& value) {
     terminal.Print(Left(name, 18) + value + "\n");
   };
   row("model", OneLine(r.model, 300));
   row("perplexity", PlusMinus(r.perplexity, r.perplexity_error));
+  if (r.bits_per_byte)
+    row("bits per byte", Significant(*r.bits_per_byte, 4) + " (" + std::to_string(r.bytes_scored) +
+                             " bytes scored)");
   if (r.reference) {
     const ReferenceResult& f = *r.reference;
     row("reference", OneLine(f.model, 300));
@@ -47,8 +85,9 @@ void SayResult(const EvaluateResult& r, Terminal& terminal) {
                                Significant(f.kl_max, 4));
     row("  same top-1", Fixed(100 * f.top1_agreement, 2) + " %");
   }
-  row("scored", std::to_string(r.tokens_scored) + " tokens in " + std::to_string(r.chunks) +
-                    " chunks of " + std::to_string(r.context));
+  if (r.texts.size() > 1) SayTexts(r, terminal);
+  row("scored", std::to_string(r.tokens_scored) + " tokens in " + Plural(r.chunks, "chunk") +
+                    " of " + (SameContext(r) ? "" : "at most ") + std::to_string(r.context));
   if (r.seconds > 0)
     row("speed", Significant(r.tokens_per_second, 3) + " tokens/s, " + Duration(r.seconds));
   for (const GateResult& gate : r.gates) {
@@ -102,8 +141,11 @@ void AddEval(CLI::App& app, Invocation& invocation) {
   command->footer(kExamples);
   EvaluateOptions& o = a.options;
   command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
-  command->add_option("--text", o.text_file, "Text to predict; - is standard input")
-      ->type_name("FILE");
+  command
+      ->add_option("--text", o.text_files,
+                   "Text to predict (UTF-8; repeatable); - is standard input")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
   command->add_option("--tokens", o.tokens_file, "Ids (a JSON list) instead of text")
       ->type_name("FILE");
   command
@@ -111,9 +153,11 @@ void AddEval(CLI::App& app, Invocation& invocation) {
                    "With --tokens: run one sequence, write its logits as safetensors")
       ->type_name("FILE");
   command->add_option("--reference", o.reference, "Compare with this model")->type_name("MODEL2");
+  command->add_flag("--allow-tokenizer-mismatch", o.allow_tokenizer_mismatch,
+                    "Compare although the models' vocabularies differ: both get MODEL's ids");
   command->add_option("-c,--context", o.context, "Tokens of a chunk (default 512)")
       ->check(CLI::Range(4, 1 << 24));
-  command->add_option("--chunks", o.chunks, "Evaluate only the first N chunks")
+  command->add_option("--chunks", o.chunks, "Evaluate only the first N chunks of each text")
       ->type_name("N")
       ->check(CLI::Range(0, 1 << 30));
   command

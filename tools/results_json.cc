@@ -28,16 +28,38 @@ Json Reference(const ReferenceResult& r) {
               {"ln_ratio_error", Number(r.ln_ratio_error)}};
 }
 
+Json Optional(const std::optional<double>& value) { return value ? Number(*value) : Json(nullptr); }
+
+Json Text(const TextResult& t, bool with_reference) {
+  Json json{{"text", t.text},
+            {"tokens", t.tokens},
+            {"context", t.context},
+            {"chunks", t.chunks},
+            {"tokens_scored", t.tokens_scored},
+            {"bytes_scored", t.bytes_scored}};
+  const bool any = t.tokens_scored > 0;  // else there is nothing to say
+  json["perplexity"] = any ? Number(t.perplexity) : Json(nullptr);
+  json["perplexity_error"] = any ? Number(t.perplexity_error) : Json(nullptr);
+  json["mean_nll"] = any ? Number(t.mean_nll) : Json(nullptr);
+  json["bits_per_byte"] = Optional(t.bits_per_byte);
+  if (with_reference) json["kl_mean"] = Optional(t.kl_mean);
+  return json;
+}
+
 Json Evaluation(const EvaluateResult& r) {
   Json json{{"model", r.model},
             {"context", r.context},
             {"chunks", r.chunks},
             {"tokens_scored", r.tokens_scored},
+            {"bytes_scored", r.bytes_scored},
             {"perplexity", Number(r.perplexity)},
             {"perplexity_error", Number(r.perplexity_error)},
             {"mean_nll", Number(r.mean_nll)},
+            {"bits_per_byte", Optional(r.bits_per_byte)},
             {"seconds", r.seconds},
             {"tokens_per_second", Number(r.tokens_per_second)}};
+  Json& texts = json["texts"] = Json::array();
+  for (const TextResult& text : r.texts) texts.push_back(Text(text, r.reference.has_value()));
   if (r.reference) json["reference"] = Reference(*r.reference);
   json["passed"] = r.passed;
   Json& gates = json["gates"] = Json::array();

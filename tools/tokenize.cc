@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "smelt/text.h"
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/results_json.h"
@@ -180,8 +181,13 @@ int Run(Terminal& terminal) {
                             .parse_special = !arguments.plain};
   if (arguments.jsonl) return RunLines(*tokenizer, flags, terminal);
   std::string text = arguments.text.value_or("");
-  if (text == "-") text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  if (text == "-" && arguments.decode) text.assign(std::istreambuf_iterator<char>(std::cin), {});
   if (arguments.decode) return RunDecode(*tokenizer, text, terminal);
+  const Observer observer = terminal.MakeObserver();
+  absl::StatusOr<std::string> read =
+      text == "-" ? ReadText(text, observer) : AcceptText(text, "the text", observer);
+  if (!read.ok()) return terminal.Fail(read.status());
+  text = *std::move(read);
   if (!arguments.compare.empty()) return RunCompare(*tokenizer, flags, text, terminal);
   const absl::StatusOr<std::vector<int32_t>> ids = tokenizer->Encode(text, flags);
   if (!ids.ok()) return terminal.Fail(ids.status());

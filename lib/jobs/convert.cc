@@ -20,6 +20,7 @@
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/plan.h"
 #include "lib/jobs/plan_file.h"
+#include "lib/jobs/vocabulary_edits.h"
 #include "lib/model/gguf_source.h"
 #include "quant/simd.h"
 
@@ -132,6 +133,8 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
   for (const std::string& warning : job.plan.warnings) observer.Warn(warning);
   if (!job.plan.fallbacks.kinds.empty())
     observer.Note(FallbackNote(job.plan.fallbacks, job.plan.bits_per_weight()));
+  SMELT_RETURN_IF_ERROR(CheckVocabularyEdits(job.source->metadata(), job.plan.options.metadata,
+                                             options.validate != Validate::kOff, observer));
   SMELT_ASSIGN_OR_RETURN(job.output, OutputPath(options, *job.source, job.plan));
   return job;
 }

@@ -1,5 +1,6 @@
 #include "smelt/evaluate.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -8,9 +9,12 @@
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/jobs/evaluation.h"
+#include "lib/jobs/evaluation_texts.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/text_ids.h"
+#include "lib/jobs/tokenizer_match.h"
+#include "lib/jobs/trained_context.h"
 
 namespace smelt {
 namespace {
@@ -19,38 +23,50 @@ Activations ActivationsOf(const EvaluateOptions& options) {
   return options.q8_activations ? Activations::kQ8 : Activations::kF32;
 }
 
-struct Ids {
-  std::vector<int32_t> ids;
-  bool add_bos = false;
-  int32_t bos = -1;
-};
-
-absl::StatusOr<Ids> IdsFor(const ModelSource& model, const EvaluateOptions& options) {
-  Ids out;
-  if (!options.tokens_file.empty()) {
-    SMELT_ASSIGN_OR_RETURN(out.ids, ReadIdsFile(options.tokens_file, VocabularyRows(model)));
-    // The same protocol: the model's rule about the beginning token applies where it is known.
-    if (auto tokenizer = TokenizerOf(model); tokenizer.ok()) {
-      out.add_bos = (*tokenizer)->adds_bos();
-      out.bos = (*tokenizer)->bos();
-    }
-    return out;
+/// The texts' ids by the model's tokenizer; with a reference, only if that reads the same.
+absl::StatusOr<EvaluationTexts> TextsFor(const ModelSource& model, const ModelSource* reference,
+                                         const EvaluateOptions& options, const Observer& observer) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<NamedText> texts,
+                         ReadEvaluationTexts(options.text_files, observer));
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(model);
+  if (!tokenizer.ok() && options.tokens_file.empty()) return tokenizer.status();
+  if (reference != nullptr) {
+    SMELT_RETURN_IF_ERROR(
+        CheckSameTokens(model, *reference, texts, options.allow_tokenizer_mismatch, observer));
   }
-  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, TokenizerOf(model));
-  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadEvaluationText(options.text_file));
-  SMELT_ASSIGN_OR_RETURN(out.ids, EvaluationIds(*tokenizer, text));
-  out.add_bos = tokenizer->adds_bos();
-  out.bos = tokenizer->bos();
+  if (options.tokens_file.empty()) return Encode(texts, *std::move(tokenizer));
+  EvaluationTexts out;
+  out.names.push_back(options.tokens_file);
+  SMELT_ASSIGN_OR_RETURN(out.ids.emplace_back(),
+                         ReadIdsFile(options.tokens_file, VocabularyRows(model)));
+  // The same protocol: the model's rule about the beginning token applies where it is known.
+  if (tokenizer.ok()) out.tokenizer = *std::move(tokenizer);
   return out;
 }
 
+/// Said of the model that was trained for less.
+void WarnBeyondContext(const ModelSource& model, const ModelSource* reference,
+                       const EvaluationTexts& texts, const ScoreOptions& options,
+                       const Observer& observer) {
+  uint64_t longest = 0;
+  for (const std::vector<int32_t>& ids : texts.ids)
+    longest = std::max(longest, ChunksOf(ids.size(), options).context);
+  const uint64_t other = reference == nullptr ? 0 : TrainedContext(*reference);
+  const bool says_reference = other != 0 && other < TrainedContext(model);
+  WarnBeyondTrainedContext(says_reference ? *reference : model, longest, observer);
+}
+
 absl::Status CheckOptions(const EvaluateOptions& options) {
-  if (options.text_file.empty() == options.tokens_file.empty()) {
+  if (options.text_files.empty() == options.tokens_file.empty()) {
     return Error(ErrorCode::kUsage, "one of --text and --tokens is needed");
   }
   if (!options.logits_out.empty() && options.tokens_file.empty()) {
     return Error(ErrorCode::kUsage,
                  "--logits-out needs --tokens: a JSON list of ids, run as one sequence");
+  }
+  if (options.reference.empty() && options.allow_tokenizer_mismatch) {
+    return Error(ErrorCode::kUsage,
+                 "--allow-tokenizer-mismatch is about a comparison: name a model with --reference");
   }
   if (options.reference.empty() && (options.max_ppl_increase || options.max_kl)) {
     return Error(ErrorCode::kUsage,
@@ -88,6 +104,7 @@ absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const Evalu
   if (ids.empty())
     return Error(ErrorCode::kInvalidInput, Escape(options.tokens_file),
                  ": the list of ids is empty");
+  WarnBeyondTrainedContext(model, ids.size(), observer);
   std::unique_ptr<SafetensorsWriter> writer;
   EvaluateResult result;
   const auto start = std::chrono::steady_clock::now();
@@ -133,11 +150,10 @@ absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const Evalu
 
 }  // namespace
 
-EvaluateResult ToEvaluateResult(const ScoreResult& score, uint64_t context,
-                                const std::string& model, const std::string& reference) {
+EvaluateResult ToEvaluateResult(const ScoreResult& score, const std::string& model,
+                                const std::string& reference) {
   EvaluateResult out;
   out.model = model;
-  out.context = context;
   out.chunks = score.chunks;
   out.tokens_scored = score.tokens_scored;
   out.perplexity = score.perplexity;
@@ -171,16 +187,17 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Ob
   if (!options.reference.empty()) {
     SMELT_ASSIGN_OR_RETURN(reference, OpenModelByName(options.reference, {}, observer));
   }
-  SMELT_ASSIGN_OR_RETURN(const Ids ids, IdsFor(*model, options));
-  ScoreOptions score_options{.context = options.context,
-                             .chunks = options.chunks,
-                             .add_bos = ids.add_bos,
-                             .bos = ids.bos,
-                             .activations = ActivationsOf(options)};
+  SMELT_ASSIGN_OR_RETURN(const EvaluationTexts texts,
+                         TextsFor(*model, reference.get(), options, observer));
+  ScoreOptions score_options{
+      .context = options.context, .chunks = options.chunks, .activations = ActivationsOf(options)};
+  texts.SetBos(score_options);
+  SMELT_RETURN_IF_ERROR(DescribeShortTexts(texts, score_options, observer));
+  WarnBeyondContext(*model, reference.get(), texts, score_options, observer);
   SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
-                         Score(*model, reference.get(), {ids.ids}, score_options, observer));
-  EvaluateResult result =
-      ToEvaluateResult(score, options.context, options.model, options.reference);
+                         Score(*model, reference.get(), texts.ids, score_options, observer));
+  EvaluateResult result = ToEvaluateResult(score, options.model, options.reference);
+  AddTexts(texts, score_options, score, result);
   const auto check_finite = [&](bool finite, const std::string& name) {
     if (finite) return;
     observer.Warn(Cat(Escape(name), ": some logits are not finite; the figures mean nothing"));

@@ -9,8 +9,9 @@
 
 namespace smelt {
 
-EvaluateResult ToEvaluateResult(const ScoreResult& score, uint64_t context,
-                                const std::string& model, const std::string& reference);
+/// Without the texts' own figures (AddTexts of evaluation_texts.h).
+EvaluateResult ToEvaluateResult(const ScoreResult& score, const std::string& model,
+                                const std::string& reference);
 
 /// Adds a gate; `value` at most `limit` passes (NaN does not).
 void Judge(std::string name, double limit, double value, EvaluateResult& result);

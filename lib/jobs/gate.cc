@@ -9,7 +9,10 @@
 #include "lib/base/status.h"
 #include "lib/jobs/bundled_text.h"
 #include "lib/jobs/evaluation.h"
+#include "lib/jobs/evaluation_texts.h"
 #include "lib/jobs/text_ids.h"
+#include "lib/jobs/trained_context.h"
+#include "lib/jobs/vocabulary_edits.h"
 #include "lib/model/layer_spec.h"
 
 namespace smelt {
@@ -48,52 +51,64 @@ double CoarsestBits(const Plan& plan) {
 
 /// Ids to evaluate on, and how.
 struct Material {
-  std::vector<int32_t> ids;
+  EvaluationTexts texts;
   ScoreOptions score;
   bool text = true;  ///< false: random ids, on which perplexity says nothing
 };
 
-std::vector<int32_t> RandomIds(uint64_t vocabulary, size_t count) {
+EvaluationTexts RandomIds(uint64_t vocabulary, size_t count) {
   std::mt19937 random(1);
-  std::vector<int32_t> ids(count);
+  EvaluationTexts out;
+  out.names.emplace_back("random ids");
+  std::vector<int32_t>& ids = out.ids.emplace_back(count);
   for (int32_t& id : ids) id = static_cast<int32_t>(random() % vocabulary);
-  return ids;
+  return out;
+}
+
+absl::StatusOr<EvaluationTexts> TextsOf(const ModelSource& source, const Plan& plan,
+                                        const ConvertOptions& options, const Observer& observer) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source);
+  if (!tokenizer.ok()) {
+    if (!options.text_files.empty() || CodeOf(tokenizer.status()) == ErrorCode::kInvalidInput)
+      return tokenizer.status();
+    observer.Note(
+        "no tokenizer that we know: checking on random ids (the KL divergence counts, the "
+        "perplexity does not)");
+    return RandomIds(std::max<uint64_t>(VocabularyRows(source), 1), 2 * QuickPositions(plan));
+  }
+  std::vector<NamedText> texts = {{"the bundled text", std::string(BundledText())}};
+  if (!options.text_files.empty()) {
+    SMELT_ASSIGN_OR_RETURN(texts, ReadEvaluationTexts(options.text_files, observer));
+  }
+  return Encode(texts, *std::move(tokenizer));
+}
+
+/// Chunks of each text, so that all of them together are about as many positions as a quick check
+/// takes.
+uint64_t QuickChunks(const Plan& plan, const Material& m) {
+  const uint64_t texts = std::max<uint64_t>(m.texts.ids.size(), 1);
+  return std::max<uint64_t>(1, QuickPositions(plan) / m.score.context / texts);
 }
 
 absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& plan,
                                       const ConvertOptions& options, const Observer& observer) {
   Material m;
   const bool full = options.validate == Validate::kFull;
+  SMELT_ASSIGN_OR_RETURN(m.texts, TextsOf(source, plan, options, observer));
+  m.text = m.texts.tokenizer != nullptr;
+  m.texts.SetBos(m.score);
   m.score.context = full ? kFullContext : std::min(kQuickContext, QuickPositions(plan));
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source);
-  if (tokenizer.ok()) {
-    std::string text(BundledText());
-    if (!options.text_file.empty()) {
-      SMELT_ASSIGN_OR_RETURN(text, ReadEvaluationText(options.text_file));
-    }
-    SMELT_ASSIGN_OR_RETURN(m.ids, EvaluationIds(**tokenizer, text));
-    m.score.add_bos = (*tokenizer)->adds_bos();
-    m.score.bos = (*tokenizer)->bos();
-  } else {
-    if (!options.text_file.empty() || CodeOf(tokenizer.status()) == ErrorCode::kInvalidInput)
-      return tokenizer.status();
-    observer.Note(
-        "no tokenizer that we know: checking on random ids (the KL divergence counts, the "
-        "perplexity does not)");
-    m.text = false;
-    m.ids = RandomIds(std::max<uint64_t>(VocabularyRows(source), 1), 2 * QuickPositions(plan));
-  }
-  const MetadataValue* trained = source.metadata().Find(plan.architecture + ".context_length");
-  const std::optional<uint64_t> longest = trained != nullptr ? trained->AsUint() : std::nullopt;
-  if (longest && *longest > 0) m.score.context = std::min(m.score.context, *longest);
-  m.score.context = std::min<uint64_t>(m.score.context, m.ids.size() / 2);
-  if (m.score.context < kShortestContext) {
-    return Error(ErrorCode::kInvalidInput, "the text of the check gives only ", m.ids.size(),
+  if (const uint64_t trained = TrainedContext(source); trained > 0)
+    m.score.context = std::min(m.score.context, trained);
+  size_t longest = 0;
+  for (const std::vector<int32_t>& ids : m.texts.ids) longest = std::max(longest, ids.size());
+  if (longest < kShortestContext) {
+    return Error(ErrorCode::kInvalidInput, "the text of the check gives only ", longest,
                  " tokens; give a longer one with --text, or --validate off");
   }
+  SMELT_RETURN_IF_ERROR(DescribeShortTexts(m.texts, m.score, observer));
   if (!full) {
-    m.score.chunks =
-        std::max<uint64_t>(1, std::min(QuickPositions(plan), m.ids.size()) / m.score.context);
+    m.score.chunks = QuickChunks(plan, m);
     m.score.batch_tokens = 512;
   }
   return m;
@@ -160,6 +175,8 @@ absl::Status CheckEvaluable(const ModelSource& source) {
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
                                        const Plan& plan, const ConvertOptions& options,
                                        const Observer& observer, MemoryPeak& peak) {
+  SMELT_RETURN_IF_ERROR(
+      CheckWrittenVocabulary(source.metadata(), plan.options.metadata, written.metadata()));
   SMELT_ASSIGN_OR_RETURN(const Material material, MakeMaterial(source, plan, options, observer));
   Observer watched = observer;
   watched.progress = [&](const Progress& progress) {
@@ -169,7 +186,7 @@ absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSo
     observer.Report(renamed);
   };
   SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
-                         Score(written, &source, {material.ids}, material.score, watched));
+                         Score(written, &source, material.texts.ids, material.score, watched));
   peak.Sample();
   if (!score.reference->finite) {
     return Error(ErrorCode::kGateMissed, Escape(source.name()),
@@ -177,17 +194,9 @@ absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSo
                  "--validate off converts "
                  "without checking the result");
   }
-  if (material.text) {
-    // What is run is the written vocabulary, which --metadata may have changed.
-    const absl::Status vocabulary = TokenizerOf(written).status();
-    if (!vocabulary.ok()) {
-      return Error(ErrorCode::kInvalidInput,
-                   "the result's vocabulary cannot be used: ", std::string(vocabulary.message()));
-    }
-  }
   if (material.text) WarnAboutSource(score, source, observer);
-  EvaluateResult result =
-      ToEvaluateResult(score, material.score.context, written.name(), source.name());
+  EvaluateResult result = ToEvaluateResult(score, written.name(), source.name());
+  AddTexts(material.texts, material.score, score, result);
   JudgeAll(score, plan, options, result);
   return result;
 }

@@ -34,7 +34,8 @@ uint64_t QuickPositions(const Plan& plan);
 /// converts without.
 absl::Status CheckEvaluable(const ModelSource& source);
 
-/// Evaluates `written` against `source` on options.text_file or the bundled text. The result's
+/// Compares the written vocabulary with the source's (and what --metadata made of it), then
+/// evaluates `written` against `source` on options.text_files or the bundled text. The result's
 /// gates say what was judged; `passed` is the verdict.
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
                                        const Plan& plan, const ConvertOptions& options,

@@ -12,6 +12,7 @@
 #include "lib/base/status.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/text_ids.h"
+#include "lib/jobs/trained_context.h"
 
 namespace smelt {
 namespace {
@@ -142,7 +143,7 @@ struct Generator::Impl {
   std::unique_ptr<Tokenizer> tokenizer;  // or none
   absl::Status no_tokenizer;
   std::unique_ptr<Session> session;
-  uint64_t positions = 0, trained = 0;  // trained: the context that the model knows, 0 = any
+  uint64_t positions = 0;
   bool warned = false;
   std::vector<int32_t> recent;  // the last ids, for the sampler
   std::vector<float> logits;
@@ -154,10 +155,7 @@ struct Generator::Impl {
   }
 
   void WarnBeyond(uint64_t length, const Observer& observer) {
-    if (warned || trained == 0 || length <= trained) return;
-    warned = true;
-    observer.Warn(Cat("the text is longer than the ", trained,
-                      " tokens of context that the model was trained for; expect it to get worse"));
+    if (!warned) warned = WarnBeyondTrainedContext(*source, length, observer);
   }
 
   absl::Status CheckFinite() const {
@@ -186,7 +184,6 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   }
   SpecifiedModel model{.source = impl->source.get(), .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*impl->source));
-  impl->trained = model.spec.context_length;
   SMELT_ASSIGN_OR_RETURN(
       impl->session,
       Session::Create(model, options.f32_activations ? Activations::kF32 : Activations::kQ8, 0));
@@ -289,10 +286,11 @@ absl::StatusOr<GenerateResult> Generator::Continue(const ContinueOptions& option
 namespace {
 
 absl::StatusOr<std::vector<int32_t>> PromptIds(const Generator& generator,
-                                               const GenerateOptions& options) {
+                                               const GenerateOptions& options,
+                                               const Observer& observer) {
   if (options.use_prompt_ids) return options.prompt_ids;
   if (options.prompt_file.empty()) return generator.Encode(options.prompt);
-  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadEvaluationText(options.prompt_file));
+  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadEvaluationText(options.prompt_file, observer));
   if (text.empty()) {
     return Error(ErrorCode::kUsage,
                  options.prompt_file == "-" ? "standard input" : Escape(options.prompt_file),
@@ -310,7 +308,7 @@ absl::Status GenerateInto(const GenerateOptions& options, const Observer& observ
                       observer));
   if (!generator->has_tokenizer() && options.use_prompt_ids)
     observer.Note("the model has no tokenizer that we know: ids only, no text");
-  SMELT_ASSIGN_OR_RETURN(result.prompt_ids, PromptIds(*generator, options));
+  SMELT_ASSIGN_OR_RETURN(result.prompt_ids, PromptIds(*generator, options, observer));
   if (result.prompt_ids.empty()) return EmptyPrompt();
   const Clock::time_point start = Clock::now();
   SMELT_RETURN_IF_ERROR(generator->Feed(result.prompt_ids, observer));

@@ -1,42 +1,15 @@
 #include "lib/jobs/text_ids.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
 #include <limits>
-#include <memory>
 
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "smelt/text.h"
 
 namespace smelt {
-namespace {
-
-absl::StatusOr<std::string> ReadToEnd(std::FILE* stream, std::string_view name) {
-  std::string text;
-  char buffer[65536];
-  while (size_t n = std::fread(buffer, 1, sizeof(buffer), stream)) text.append(buffer, n);
-  if (std::ferror(stream)) return Error(ErrorCode::kIo, name, ": ", std::strerror(errno));
-  return text;
-}
-
-/// Also from a pipe: the shell's `<(...)` names one.
-absl::StatusOr<std::string> ReadFileOrPipe(const std::string& path) {
-  std::error_code ignored;
-  if (!std::filesystem::is_fifo(path, ignored)) return ReadTextFile(path);
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(std::fopen(path.c_str(), "re"),
-                                                             std::fclose);
-  if (pipe == nullptr) return Error(ErrorCode::kIo, Escape(path), ": ", std::strerror(errno));
-  return ReadToEnd(pipe.get(), Escape(path));
-}
-
-}  // namespace
-
-absl::StatusOr<std::string> ReadEvaluationText(const std::string& path) {
-  absl::StatusOr<std::string> text =
-      path == "-" ? ReadToEnd(stdin, "standard input") : ReadFileOrPipe(path);
+absl::StatusOr<std::string> ReadEvaluationText(const std::string& path, const Observer& observer) {
+  absl::StatusOr<std::string> text = ReadText(path, observer);
   if (text.ok() && text->ends_with('\n')) text->pop_back();
   return text;
 }

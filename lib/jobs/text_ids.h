@@ -10,12 +10,13 @@
 #include "absl/status/statusor.h"
 #include "lib/model/model_source.h"
 #include "lib/text/tokenizer.h"
+#include "smelt/observer.h"
 
 namespace smelt {
 
-/// A text as llama-perplexity reads it: as it is, less one newline at the end. "-" = standard
-/// input.
-absl::StatusOr<std::string> ReadEvaluationText(const std::string& path);
+/// A text as llama-perplexity reads it: as ReadText does, less one newline at the end.
+absl::StatusOr<std::string> ReadEvaluationText(const std::string& path,
+                                               const Observer& observer = {});
 
 /// The tokenizer in the source's metadata (tokenizer.ggml.*); the error names the model.
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerOf(const ModelSource& source);

@@ -15,6 +15,7 @@
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
+#include "lib/jobs/vocabulary_edits.h"
 #include "lib/model/choose_family.h"
 #include "lib/model/config.h"
 #include "lib/model/family.h"
@@ -156,6 +157,8 @@ absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& requ
   }
   SMELT_RETURN_IF_ERROR(CheckOutput(result.output, request.force));
   SMELT_ASSIGN_OR_RETURN(Metadata metadata, VocabularyOf(request, path, observer));
+  SMELT_RETURN_IF_ERROR(
+      CheckVocabularyEdits(metadata, request.metadata, /*must_work=*/true, observer));
   SMELT_RETURN_IF_ERROR(EditMetadata(request.metadata, metadata));
   SMELT_ASSIGN_OR_RETURN(const uint64_t alignment,
                          metadata.UintOr("general.alignment", kGgufDefaultAlignment));

@@ -100,7 +100,15 @@ std::string GgufBase::Decode(const std::vector<int32_t>& ids, const DecodeOption
       continue;
     shown.push_back(id);
   }
-  return Join(shown);
+  return Join(shown, /*bytes=*/false);
+}
+
+std::string GgufBase::Bytes(const std::vector<int32_t>& ids) const {
+  std::vector<int32_t> known;
+  for (const int32_t id : ids) {
+    if (Known(id)) known.push_back(id);
+  }
+  return Join(known, /*bytes=*/true);
 }
 
 absl::Status GgufBase::DecodeAsSentencePiece(const Metadata& metadata,
@@ -117,8 +125,8 @@ absl::Status GgufBase::DecodeAsSentencePiece(const Metadata& metadata,
   return absl::OkStatus();
 }
 
-std::string GgufBase::JoinAsSentencePiece(const std::vector<int32_t>& ids) const {
-  SpmText text(*spm_);
+std::string GgufBase::JoinAsSentencePiece(const std::vector<int32_t>& ids, bool bytes) const {
+  SpmText text(*spm_, bytes);
   for (const int32_t id : ids) {
     const auto byte = byte_of_.find(id);
     if (Type(id) == TokenType::kUnknown) {
@@ -134,12 +142,12 @@ std::string GgufBase::JoinAsSentencePiece(const std::vector<int32_t>& ids) const
   return std::move(text).Finish();
 }
 
-std::string GgufBase::Join(const std::vector<int32_t>& ids) const {
-  if (spm_) return JoinAsSentencePiece(ids);
+std::string GgufBase::Join(const std::vector<int32_t>& ids, bool bytes) const {
+  if (spm_) return JoinAsSentencePiece(ids, bytes);
   std::string out;
   for (size_t i = 0; i < ids.size(); ++i) AppendDecoded(ids[i], i == 0, out);
   FinishDecode(out);
-  return RepairUtf8(out);
+  return bytes ? out : RepairUtf8(out);
 }
 
 void GgufBase::FinishDecode(std::string&) const {}

@@ -24,6 +24,7 @@ class GgufBase : public Tokenizer {
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text,
                                               const EncodeOptions& options) const override;
   std::string Decode(const std::vector<int32_t>& ids, const DecodeOptions& options) const override;
+  std::string Bytes(const std::vector<int32_t>& ids) const override;
   size_t size() const override { return vocabulary_.size(); }
   std::string Piece(int32_t id) const override;
   bool adds_bos() const override { return vocabulary_.add_bos && vocabulary_.bos >= 0; }
@@ -66,8 +67,9 @@ class GgufBase : public Tokenizer {
   std::vector<std::string> tokens_;
 
  private:
-  std::string Join(const std::vector<int32_t>& ids) const;
-  std::string JoinAsSentencePiece(const std::vector<int32_t>& ids) const;
+  /// `bytes`: as they are, else repaired where they are no UTF-8.
+  std::string Join(const std::vector<int32_t>& ids, bool bytes) const;
+  std::string JoinAsSentencePiece(const std::vector<int32_t>& ids, bool bytes) const;
   struct Added {
     bool special, outside;
   };

@@ -105,11 +105,16 @@ absl::Status CheckText(const PublishedTokenizer& published, const Tokenizer& wri
 
 }  // namespace
 
+std::vector<std::string> ProbeTexts() {
+  std::vector<std::string> out(std::begin(kProbes), std::end(kProbes));
+  out.push_back(EveryScript());
+  return out;
+}
+
 absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata& metadata) {
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> written, GgufTokenizer(metadata));
-  for (const std::string_view probe : kProbes)
+  for (const std::string& probe : ProbeTexts())
     SMELT_RETURN_IF_ERROR(CheckText(published, *written, probe));
-  SMELT_RETURN_IF_ERROR(CheckText(published, *written, EveryScript()));
   // Special and other added tokens inside text, and tokens of the vocabulary as texts.
   std::string special, pieces;
   const size_t size = published.size();

@@ -1,6 +1,9 @@
 // A vocabulary as written against the tokenizer that it was written from.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "lib/base/metadata.h"
 #include "lib/text/vocabulary.h"
@@ -11,5 +14,8 @@ namespace smelt {
 /// numbers and the special tokens with both implementations. An error shows the first difference.
 /// Takes well under a second.
 absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata& metadata);
+
+/// Text in many scripts, code, whitespace and numbers, on which tokenizers are compared.
+std::vector<std::string> ProbeTexts();
 
 }  // namespace smelt

@@ -11,7 +11,7 @@ namespace smelt {
 void SpmText::FlushBytes() {
   for (size_t at = 0; at < bytes_.size();) {
     const Utf8Char c = DecodeUtf8(std::string_view(bytes_).substr(at));
-    if (c.valid) {
+    if (c.valid || raw_) {
       text_.append(bytes_, at, c.length);
       at += c.length;
     } else {

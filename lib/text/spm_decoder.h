@@ -19,7 +19,8 @@ struct SpmDecoding {
 /// The text of ids that are added one by one.
 class SpmText {
  public:
-  explicit SpmText(const SpmDecoding& how) : how_(how) {}
+  /// `raw`: bytes that belong to no character are kept as they are.
+  explicit SpmText(const SpmDecoding& how, bool raw = false) : how_(how), raw_(raw) {}
   void Byte(char byte) { bytes_.push_back(byte); }
   void Unknown();
   void Piece(std::string_view text);
@@ -32,6 +33,7 @@ class SpmText {
   void FlushBytes();
 
   const SpmDecoding& how_;
+  const bool raw_;
   std::string text_, bytes_;
   bool started_ = false;  ///< no U+2581 goes any more
 };

@@ -31,6 +31,9 @@ class Tokenizer {
                                                       const EncodeOptions& options) const = 0;
   virtual std::string Decode(const std::vector<int32_t>& ids,
                              const DecodeOptions& options) const = 0;
+  /// Decode, but byte for byte where a vocabulary has bytes: nothing is repaired where the ids
+  /// begin or end inside a character.
+  virtual std::string Bytes(const std::vector<int32_t>& ids) const { return Decode(ids, {}); }
   virtual size_t size() const = 0;                  ///< number of ids
   virtual std::string Piece(int32_t id) const = 0;  ///< the vocabulary's own text of an id
 

@@ -160,7 +160,7 @@ TEST(Evaluate, PerplexityOfADirectoryIsTransformers) {
         ParseJsonValue(ReadFile(TestdataPath(Cat(model, "/golden.json"))), "golden.json");
     SMELT_ASSERT_OK(golden);
     EvaluateOptions options{.model = TestdataPath(model),
-                            .text_file = TestdataPath("models/eval.txt")};
+                            .text_files = {TestdataPath("models/eval.txt")}};
     options.context = static_cast<uint64_t>(*golden->Find("context")->as_int());
     const auto result = Evaluate(options);
     SMELT_ASSERT_OK(result);
@@ -175,7 +175,7 @@ TEST(Evaluate, PerplexityOfADirectoryIsTransformers) {
 
 TEST(Evaluate, AModelAgainstItselfDiffersInNothing) {
   EvaluateOptions options{.model = TestdataPath("models/llama"),
-                          .text_file = TestdataPath("models/eval.txt")};
+                          .text_files = {TestdataPath("models/eval.txt")}};
   options.reference = options.model;
   options.context = 64;
   options.chunks = 3;

@@ -60,7 +60,7 @@ struct ConvertOptions {
   std::string pre;                        ///< pre-tokenizer name to use
   bool allow_tokenizer_mismatch = false;  ///< write a vocabulary that encodes differently
   Validate validate = Validate::kQuick;
-  std::string text_file;                   ///< text of the gate; empty: the bundled one
+  std::vector<std::string> text_files;     ///< texts of the gate; empty: the bundled one
   std::optional<double> max_ppl_increase;  ///< 0.02 = 2%; empty: the default limit against breakage
   std::optional<double> max_kl;
   bool keep_rejected = false;  ///< leaves NAME.rejected

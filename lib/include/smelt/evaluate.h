@@ -13,14 +13,15 @@
 namespace smelt {
 
 struct EvaluateOptions {
-  std::string model;        ///< directory, GGUF or store name
-  std::string text_file;    ///< "-" = standard input
-  std::string tokens_file;  ///< JSON list of ids instead of text
+  std::string model;                    ///< directory, GGUF or store name
+  std::vector<std::string> text_files;  ///< each scored by itself; "-" = standard input
+  std::string tokens_file;              ///< JSON list of ids instead of text
   std::string logits_out;  ///< with tokens_file: one sequence, logits [n, vocab] F32 as safetensors
   std::string reference;   ///< another model
   uint64_t context = 512;
-  uint64_t chunks = 0;  ///< 0 = all
+  uint64_t chunks = 0;  ///< of each text; 0 = all
   bool q8_activations = false;
+  bool allow_tokenizer_mismatch = false;  ///< compare models that read text differently
   std::optional<double> max_ppl, max_ppl_increase, max_kl;
 };
 
@@ -36,11 +37,27 @@ struct ReferenceResult {
   double top1_agreement = 0, ln_ratio = 0, ln_ratio_error = 0;
 };
 
+/// One of several texts. Of a text shorter than two contexts a single chunk is evaluated.
+struct TextResult {
+  std::string text;     ///< the file
+  uint64_t tokens = 0;  ///< of the whole text
+  uint64_t context = 0, chunks = 0, tokens_scored = 0, bytes_scored = 0;
+  double perplexity = 0, perplexity_error = 0, mean_nll = 0;
+  std::optional<double> bits_per_byte;  ///< unknown without a vocabulary
+  std::optional<double> kl_mean;        ///< with a reference
+};
+
+/// The figures are those of all texts together, each scored token counting the same.
 struct EvaluateResult {
   std::string model;
-  uint64_t context = 0, chunks = 0, tokens_scored = 0;
+  uint64_t context = 0;  ///< tokens of the longest chunk
+  uint64_t chunks = 0, tokens_scored = 0, bytes_scored = 0;
   double perplexity = 0, perplexity_error = 0, mean_nll = 0;
+  /// Bits that the scored text needs, per byte of it: comparable between models of different
+  /// vocabularies.
+  std::optional<double> bits_per_byte;
   double seconds = 0, tokens_per_second = 0;
+  std::vector<TextResult> texts;
   std::optional<ReferenceResult> reference;
   bool passed = true;
   std::vector<GateResult> gates;

@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
   if (!file.ok()) return std::fprintf(stderr, "%s\n", file.status().ToString().c_str()), 1;
   smelt::EvaluateOptions evaluate;
   evaluate.model = file->output;
-  evaluate.text_file = argv[3];
+  evaluate.text_files = {argv[3]};
   evaluate.context = 128;
   evaluate.chunks = 2;
   const absl::StatusOr<smelt::EvaluateResult> score = smelt::Evaluate(evaluate);

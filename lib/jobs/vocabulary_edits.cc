@@ -1,0 +1,110 @@
+#include "lib/jobs/vocabulary_edits.h"
+
+#include <memory>
+#include <optional>
+
+#include "lib/base/status.h"
+#include "lib/jobs/metadata_edit.h"
+#include "lib/text/tokenizer.h"
+#include "lib/text/vocabulary_difference.h"
+
+namespace smelt {
+namespace {
+
+bool OfTokenizer(std::string_view key) {
+  return key.starts_with("tokenizer.") || key.starts_with("smelt.tokenizer.");
+}
+
+Metadata TokenizerKeys(const Metadata& all) {
+  Metadata out;
+  for (const Metadata::Entry& entry : all.entries()) {
+    if (OfTokenizer(entry.key)) out.Set(entry.key, entry.value);
+  }
+  return out;
+}
+
+MetadataEdits EditsOfTokenizer(const MetadataEdits& edits) {
+  MetadataEdits out;
+  for (const auto& edit : edits) {
+    if (OfTokenizer(edit.first)) out.push_back(edit);
+  }
+  return out;
+}
+
+/// A key of the tokenizer that `written` lacks, has in addition, or has with another value than
+/// `edited` or else `source` gives; empty when there is none.
+std::string WrongKey(const Metadata& source, const Metadata& edited, const Metadata& written) {
+  for (const Metadata::Entry& entry : written.entries()) {
+    if (!OfTokenizer(entry.key)) continue;
+    const MetadataValue* value = edited.Find(entry.key);
+    if (value == nullptr) value = source.Find(entry.key);
+    if (value == nullptr || !(*value == entry.value)) return entry.key;
+  }
+  for (const Metadata* side : {&source, &edited}) {
+    for (const Metadata::Entry& entry : side->entries()) {
+      if (OfTokenizer(entry.key) && !written.Has(entry.key)) return entry.key;
+    }
+  }
+  return "";
+}
+
+/// The first thing that the edits change, by keys or else by what texts become.
+absl::StatusOr<std::optional<VocabularyDifference>> Changed(const Metadata& before,
+                                                            const Metadata& after) {
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> edited, GgufTokenizer(after));
+  const absl::StatusOr<std::unique_ptr<Tokenizer>> original = GgufTokenizer(before);
+  if (!original.ok()) return std::nullopt;  // there was nothing to keep
+  SMELT_ASSIGN_OR_RETURN(const std::optional<VocabularyDifference> found,
+                         CompareVocabularies(after, before));
+  if (found && found->ids) return found;
+  SMELT_ASSIGN_OR_RETURN(const std::optional<VocabularyDifference> probe,
+                         CompareOnProbes(*edited, **original));
+  return probe ? probe : found;
+}
+
+}  // namespace
+
+absl::Status CheckVocabularyEdits(const Metadata& source, const MetadataEdits& edits,
+                                  bool must_work, const Observer& observer) {
+  const MetadataEdits ours = EditsOfTokenizer(edits);
+  if (ours.empty()) return absl::OkStatus();
+  const Metadata before = TokenizerKeys(source);
+  Metadata after = before;
+  SMELT_RETURN_IF_ERROR(EditMetadata(ours, after));
+  const absl::StatusOr<std::optional<VocabularyDifference>> found = Changed(before, after);
+  if (!found.ok()) {
+    const std::string sentence =
+        Cat("--metadata ", Escape(ours[0].first, 60),
+            ": the result's vocabulary cannot be used: ", std::string(found.status().message()));
+    if (must_work) return Error(ErrorCode::kInvalidInput, sentence);
+    observer.Warn(sentence);
+  } else if (*found) {
+    observer.Warn(
+        Cat("--metadata changes the vocabulary: ", Sentence(**found, "the result", "the source"),
+            (*found)->ids ? "; texts get other ids than the model was trained on, unless "
+                            "this mends a wrong vocabulary"
+                          : "; generated text ends differently"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWrittenVocabulary(const Metadata& source, const MetadataEdits& edits,
+                                    const Metadata& written) {
+  const MetadataEdits ours = EditsOfTokenizer(edits);
+  Metadata edited;  // only the keys that change: the lists of tokens are large
+  for (const auto& [key, value] : ours) {
+    if (const MetadataValue* old = source.Find(key); old != nullptr) edited.Set(key, *old);
+  }
+  SMELT_RETURN_IF_ERROR(EditMetadata(ours, edited));
+  const std::string wrong = WrongKey(source, edited, written);
+  if (wrong.empty()) return absl::OkStatus();
+  std::string what = Escape(wrong);
+  if (ours.empty()) {  // say what it means, where that can be said
+    const auto difference = CompareVocabularies(written, source);
+    if (difference.ok() && *difference) what = Sentence(**difference, "the result", "the source");
+  }
+  return Error(ErrorCode::kGateMissed,
+               "the vocabulary does not read back as it was to be written: ", what);
+}
+
+}  // namespace smelt
