@@ -270,7 +270,8 @@ absl::StatusOr<std::unique_ptr<ModelSource>> Reopen(const Job& job, const Partia
 }
 
 /// Fills the part and checks it; after an error the caller decides what stays.
-absl::Status FillAndCheck(const Job& job, const ConvertOptions& options, const Observer& observer,
+absl::Status FillAndCheck(const Job& job, const ConvertOptions& options,
+                          const std::vector<NamedText>& texts, const Observer& observer,
                           PartialOutput& output, MemoryPeak& peak,
                           std::optional<EvaluateResult>& validation) {
   const FillTarget target{&job.plan, &output};
@@ -278,7 +279,7 @@ absl::Status FillAndCheck(const Job& job, const ConvertOptions& options, const O
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> written, Reopen(job, output));
   if (options.validate == Validate::kOff) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(validation,
-                         RunGate(*written, *job.source, job.plan, options, observer, peak));
+                         RunGate(*written, *job.source, job.plan, options, texts, observer, peak));
   if (options.on_validation) options.on_validation(*validation);
   return validation->passed ? absl::OkStatus() : GateMissed(job, *validation, options);
 }
@@ -299,7 +300,11 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   const Clock::time_point start = Clock::now();
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
   SMELT_RETURN_IF_ERROR(CheckOutputPath(job, options));
-  if (options.validate != Validate::kOff) SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
+  std::vector<NamedText> texts;
+  if (options.validate != Validate::kOff) {
+    SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
+    SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
+  }
   SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
   if (options.on_plan) options.on_plan(Summarize(job, options));
 
@@ -308,7 +313,8 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   TellAboutEarlierRun(output, job.plan, observer);
   ConvertResult result;
   MemoryPeak peak;
-  const absl::Status status = FillAndCheck(job, options, observer, output, peak, result.validation);
+  const absl::Status status =
+      FillAndCheck(job, options, texts, observer, output, peak, result.validation);
   if (!status.ok()) {
     if (!KeepsPart(CodeOf(status))) Reject(job, CodeOf(status), options, output);
     return CodeOf(status) == ErrorCode::kCancelled ? Interrupted(job) : status;

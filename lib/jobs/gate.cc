@@ -66,7 +66,9 @@ EvaluationTexts RandomIds(uint64_t vocabulary, size_t count) {
 }
 
 absl::StatusOr<EvaluationTexts> TextsOf(const ModelSource& source, const Plan& plan,
-                                        const ConvertOptions& options, const Observer& observer) {
+                                        const ConvertOptions& options,
+                                        const std::vector<NamedText>& texts,
+                                        const Observer& observer) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source);
   if (!tokenizer.ok()) {
     if (!options.text_files.empty() || CodeOf(tokenizer.status()) == ErrorCode::kInvalidInput)
@@ -75,10 +77,6 @@ absl::StatusOr<EvaluationTexts> TextsOf(const ModelSource& source, const Plan& p
         "no tokenizer that we know: checking on random ids (the KL divergence counts, the "
         "perplexity does not)");
     return RandomIds(std::max<uint64_t>(VocabularyRows(source), 1), 2 * QuickPositions(plan));
-  }
-  std::vector<NamedText> texts = {{"the bundled text", std::string(BundledText())}};
-  if (!options.text_files.empty()) {
-    SMELT_ASSIGN_OR_RETURN(texts, ReadEvaluationTexts(options.text_files, observer));
   }
   return Encode(texts, *std::move(tokenizer));
 }
@@ -91,10 +89,12 @@ uint64_t QuickChunks(const Plan& plan, const Material& m) {
 }
 
 absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& plan,
-                                      const ConvertOptions& options, const Observer& observer) {
+                                      const ConvertOptions& options,
+                                      const std::vector<NamedText>& texts,
+                                      const Observer& observer) {
   Material m;
   const bool full = options.validate == Validate::kFull;
-  SMELT_ASSIGN_OR_RETURN(m.texts, TextsOf(source, plan, options, observer));
+  SMELT_ASSIGN_OR_RETURN(m.texts, TextsOf(source, plan, options, texts, observer));
   m.text = m.texts.tokenizer != nullptr;
   m.texts.SetBos(m.score);
   m.score.context = full ? kFullContext : std::min(kQuickContext, QuickPositions(plan));
@@ -172,12 +172,20 @@ absl::Status CheckEvaluable(const ModelSource& source) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<NamedText>> ReadGateTexts(const ConvertOptions& options,
+                                                     const Observer& observer) {
+  if (!options.text_files.empty()) return ReadEvaluationTexts(options.text_files, observer);
+  return std::vector<NamedText>{{"the bundled text", std::string(BundledText())}};
+}
+
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
                                        const Plan& plan, const ConvertOptions& options,
+                                       const std::vector<NamedText>& texts,
                                        const Observer& observer, MemoryPeak& peak) {
   SMELT_RETURN_IF_ERROR(
       CheckWrittenVocabulary(source.metadata(), plan.options.metadata, written.metadata()));
-  SMELT_ASSIGN_OR_RETURN(const Material material, MakeMaterial(source, plan, options, observer));
+  SMELT_ASSIGN_OR_RETURN(const Material material,
+                         MakeMaterial(source, plan, options, texts, observer));
   Observer watched = observer;
   watched.progress = [&](const Progress& progress) {
     peak.Sample();

@@ -11,8 +11,10 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/jobs/evaluation_texts.h"
 #include "lib/jobs/memory.h"
 #include "lib/jobs/plan.h"
 #include "lib/model/model_source.h"
@@ -34,11 +36,17 @@ uint64_t QuickPositions(const Plan& plan);
 /// converts without.
 absl::Status CheckEvaluable(const ModelSource& source);
 
+/// The texts of the check: options.text_files or the bundled one. Read before anything is written,
+/// so that a text that cannot be used costs nothing.
+absl::StatusOr<std::vector<NamedText>> ReadGateTexts(const ConvertOptions& options,
+                                                     const Observer& observer);
+
 /// Compares the written vocabulary with the source's (and what --metadata made of it), then
-/// evaluates `written` against `source` on options.text_files or the bundled text. The result's
+/// evaluates `written` against `source` on `texts`. The result's
 /// gates say what was judged; `passed` is the verdict.
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
                                        const Plan& plan, const ConvertOptions& options,
+                                       const std::vector<NamedText>& texts,
                                        const Observer& observer, MemoryPeak& peak);
 
 }  // namespace smelt

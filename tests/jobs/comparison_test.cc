@@ -144,7 +144,7 @@ TEST(Gate, TheWrittenVocabularyMustBeThePlannedOne) {
   MemoryPeak peak;
   Plan plan;
   const auto fails = [&](std::string_view what) {
-    const absl::Status status = RunGate(written, source, plan, {}, {}, peak).status();
+    const absl::Status status = RunGate(written, source, plan, {}, {}, {}, peak).status();
     EXPECT_EQ(CodeOf(status), ErrorCode::kGateMissed) << status;
     EXPECT_TRUE(Contains(status.message(), what)) << status;
   };
@@ -380,6 +380,25 @@ TEST(Evaluate, BeyondTheTrainedContextIsOneWarning) {
         << said.warnings;
     EXPECT_EQ(Contains(said.warnings, Cat("the ", trained, " that ")), beyond);
   }
+}
+
+TEST(Convert, ATextThatCannotBeReadIsRefusedBeforeAnythingIsWritten) {
+  TempDir dir;
+  const std::string file = dir / "x.txt";
+  Write(file, std::string_view("\xff\xfe"
+                               "a\0b\0",
+                               6));
+  ConvertOptions options;
+  options.source = TestdataPath("models/llama");
+  options.type = "q8_0";
+  options.output = dir / "x.gguf";
+  bool began = false;
+  options.on_plan = [&](const PlanSummary&) { began = true; };
+  options.text_files = {file};
+  EXPECT_TRUE(Contains(Convert(options).status().message(), "UTF-16LE"));
+  options.text_files = {dir / "absent.txt"};
+  EXPECT_EQ(CodeOf(Convert(options).status()), ErrorCode::kNotFound);
+  EXPECT_FALSE(began);
 }
 
 TEST(Convert, TheCheckTakesShortTextsAndSeveral) {
