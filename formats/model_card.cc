@@ -3,6 +3,7 @@
 #include <yaml.h>
 
 #include <memory>
+#include <new>
 #include <string>
 
 #include "lib/base/status.h"
@@ -53,7 +54,9 @@ struct Events {
   }
 };
 
+// Memory that runs out is no fault of the card, which would only be left out.
 absl::Status NotYaml(const yaml_parser_t& parser) {
+  if (parser.error == YAML_MEMORY_ERROR) throw std::bad_alloc();
   return Error(ErrorCode::kInvalidInput, "front matter is no YAML: ",
                parser.problem == nullptr ? "unreadable" : parser.problem, " in line ",
                static_cast<uint64_t>(parser.problem_mark.line + 2));
@@ -77,8 +80,7 @@ absl::Status CheckLimits(const std::string& yaml) {
   if (tags > kMaxAnchors)
     return Error(ErrorCode::kInvalidInput, "front matter has ", tags, " %TAG directives");
   Events events;
-  if (!yaml_parser_initialize(&events.parser))
-    return Error(ErrorCode::kOutOfMemory, "no memory for YAML");
+  if (!yaml_parser_initialize(&events.parser)) throw std::bad_alloc();
   events.has_parser = true;
   yaml_parser_set_input_string(&events.parser, reinterpret_cast<const unsigned char*>(yaml.data()),
                                yaml.size());
@@ -161,8 +163,7 @@ absl::StatusOr<std::optional<JsonValue>> ParseModelCard(std::string_view text) {
   if (!yaml) return std::optional<JsonValue>();
   SMELT_RETURN_IF_ERROR(CheckLimits(*yaml));
   Document document;
-  if (!yaml_parser_initialize(&document.parser))
-    return Error(ErrorCode::kOutOfMemory, "no memory for YAML");
+  if (!yaml_parser_initialize(&document.parser)) throw std::bad_alloc();
   document.has_parser = true;
   yaml_parser_set_input_string(&document.parser,
                                reinterpret_cast<const unsigned char*>(yaml->data()), yaml->size());

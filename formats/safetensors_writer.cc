@@ -31,8 +31,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
 
   const std::optional<uint64_t> size = CheckedAdd(start, *bytes);
   if (!size) return Error(ErrorCode::kInvalidInput, Escape(path), ": the tensor is too big");
-  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> file, AtomicFile::Open(path, *size, force));
-  std::unique_ptr<SafetensorsWriter> writer(new SafetensorsWriter(std::move(file), start));
+  std::unique_ptr<SafetensorsWriter> writer(new SafetensorsWriter(start));
+  SMELT_ASSIGN_OR_RETURN(writer->file_, AtomicFile::Open(path, *size, force));
   SMELT_RETURN_IF_ERROR(
       writer->file_->WriteAt(0, std::as_bytes(std::span<const uint64_t>(&length, 1))));
   SMELT_RETURN_IF_ERROR(writer->file_->WriteAt(sizeof(length), std::as_bytes(std::span(header))));

@@ -28,8 +28,7 @@ class SafetensorsWriter {
   absl::Status Finish();
 
  private:
-  SafetensorsWriter(std::unique_ptr<AtomicFile> file, uint64_t position)
-      : file_(std::move(file)), position_(position) {}
+  explicit SafetensorsWriter(uint64_t position) : position_(position) {}
 
   std::unique_ptr<AtomicFile> file_;
   uint64_t position_;

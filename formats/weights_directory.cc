@@ -11,6 +11,7 @@
 #include "formats/safetensors.h"
 #include "formats/torch/torch.h"
 #include "formats/weight_index.h"
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 
@@ -30,23 +31,6 @@ bool IsCheckpointName(std::string_view name) {
   return ending && !name.starts_with("consolidated.") &&
          std::ranges::none_of(kNotWeights,
                               [&](std::string_view other) { return name.starts_with(other); });
-}
-
-absl::StatusOr<std::vector<std::string>> ListNames(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  std::filesystem::directory_iterator it(directory, error), end;
-  while (!error && it != end) {
-    names.push_back(it->path().filename().string());
-    it.increment(error);
-  }
-  if (error) {
-    return Error(
-        error == std::errc::no_such_file_or_directory ? ErrorCode::kNotFound : ErrorCode::kIo,
-        Escape(directory), ": cannot be listed: ", error.message());
-  }
-  std::ranges::sort(names);
-  return names;
 }
 
 /// Everything of a directory that could be weights.
@@ -141,7 +125,7 @@ absl::StatusOr<Container> OpenMistral(const std::string& directory, const Weight
 }  // namespace
 
 absl::StatusOr<WeightsForm> FindWeights(const std::string& directory) {
-  SMELT_ASSIGN_OR_RETURN(std::vector<std::string> names, ListNames(directory));
+  SMELT_ASSIGN_OR_RETURN(std::vector<std::string> names, ListFolder(directory));
   const Candidates candidates(directory, std::move(names));
   std::vector<WeightsForm> forms;
   const auto add = [&](WeightsKind kind, std::vector<std::string> files) {

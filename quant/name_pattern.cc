@@ -3,6 +3,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <new>
+
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 
@@ -50,6 +52,7 @@ absl::StatusOr<NamePattern> NamePattern::Compile(std::string_view pattern) {
   size_t offset = 0;
   out.code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                   kOptions, &code, &offset, nullptr);
+  if (out.code_->code == nullptr && code == PCRE2_ERROR_HEAP_FAILED) throw std::bad_alloc();
   if (out.code_->code == nullptr) {
     char message[120] = "";
     pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
@@ -59,8 +62,7 @@ absl::StatusOr<NamePattern> NamePattern::Compile(std::string_view pattern) {
   }
   out.code_->limits = pcre2_match_context_create(nullptr);
   out.code_->match = pcre2_match_data_create(1, nullptr);
-  if (out.code_->limits == nullptr || out.code_->match == nullptr)
-    return Error(ErrorCode::kOutOfMemory, "no memory for a regular expression");
+  if (out.code_->limits == nullptr || out.code_->match == nullptr) throw std::bad_alloc();
   pcre2_set_match_limit(out.code_->limits, kMatchLimit);
   pcre2_set_depth_limit(out.code_->limits, kDepthLimit);
   pcre2_set_heap_limit(out.code_->limits, kHeapLimitKib);

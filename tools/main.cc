@@ -6,6 +6,7 @@
 #include <iostream>
 #include <new>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "smelt/runtime.h"
@@ -19,7 +20,8 @@ namespace smelt::tools {
 
 void AddGlobals(CLI::App& command, Invocation& invocation) {
   command
-      .add_option("--threads", invocation.globals.threads, "Worker threads (default: all cores)")
+      .add_option("--threads", invocation.globals.threads,
+                  "Worker threads (default: the cores that the process may use)")
       ->check(CLI::Range(1, 4096));
   command.add_flag("-q,--quiet", invocation.globals.quiet,
                    "Say nothing but errors, warnings and what was asked for");
@@ -104,7 +106,7 @@ int Main(std::vector<std::string> words) {
   try {
     status = invocation.run(terminal);
   } catch (const std::bad_alloc&) {
-    status = terminal.Fail(absl::ResourceExhaustedError("out of memory; try fewer --threads"));
+    throw;
   } catch (const std::exception& error) {
     status = terminal.Fail(absl::InternalError(std::string("unexpected failure: ") + error.what()));
   }
@@ -112,6 +114,29 @@ int Main(std::vector<std::string> words) {
 }
 
 }  // namespace
+
+// Allocates nothing.
+static int FailWithoutMemory(bool json) {
+  std::fputs("smelt: out of memory; try fewer --threads\n", stderr);
+  if (json) {
+    std::fputs(
+        "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"out of memory; try fewer "
+        "--threads\"}}\n",
+        stdout);
+  }
+  std::fflush(stdout);
+  return kFailed;
+}
+
 }  // namespace smelt::tools
 
-int main(int argc, char** argv) { return smelt::tools::Main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  try {
+    return smelt::tools::Main({argv + 1, argv + argc});
+  } catch (const std::bad_alloc&) {  // of this program itself; the library's are statuses
+    const bool json = std::any_of(argv + 1, argv + argc, [](const char* argument) {
+      return std::string_view(argument) == "--json";
+    });
+    return smelt::tools::FailWithoutMemory(json);
+  }
+}

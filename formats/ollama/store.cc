@@ -10,6 +10,7 @@
 #include <set>
 #include <system_error>
 
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 
@@ -38,13 +39,8 @@ bool IsFolder(const std::string& path) {
 
 /// Sorted names of a folder's entries; none when it cannot be read.
 std::vector<std::string> Entries(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
+  absl::StatusOr<std::vector<std::string>> names = ListFolder(folder.string());
+  return names.ok() ? *std::move(names) : std::vector<std::string>();
 }
 
 void ListBelow(const fs::path& folder, const std::string& relative, int level,

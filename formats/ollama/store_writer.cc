@@ -21,6 +21,8 @@
 
 #include "formats/ollama/store.h"
 #include "lib/base/atomic_file.h"
+#include "lib/base/fd.h"
+#include "lib/base/folder.h"
 #include "lib/base/hash.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
@@ -40,23 +42,6 @@ absl::Status SystemError(const std::string& path, std::string_view what, int err
   return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(path), ": ", what, ": ",
                std::strerror(error), full ? "; free some space or choose another store" : "");
 }
-
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 absl::StatusOr<Fd> OpenForReading(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -111,13 +96,16 @@ std::string ChangeMark(int fd) {
 /// away.
 class StoreWriter::Staged {
  public:
-  Staged(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  Staged(Fd fd, std::string path, std::string folder)
+      : fd_(std::move(fd)), path_(std::move(path)), folder_(std::move(folder)) {}
   Staged(Staged&& other) noexcept
-      : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, "")) {}
+      : fd_(std::move(other.fd_)),
+        path_(std::exchange(other.path_, "")),
+        folder_(std::move(other.folder_)) {}
   ~Staged() {
     if (path_.empty()) return;
     unlink(path_.c_str());
-    rmdir(DirectoryOf(path_).c_str());  // stays while another import uses it
+    rmdir(folder_.c_str());  // stays while another import uses it
   }
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
@@ -134,7 +122,7 @@ class StoreWriter::Staged {
 
  private:
   Fd fd_;
-  std::string path_;
+  std::string path_, folder_;
 };
 
 absl::StatusOr<StoreWriter> StoreWriter::Open(const std::string& store) {
@@ -183,19 +171,21 @@ void StoreWriter::GiveToOwner(int fd, const std::string& path) const {
 }
 
 void StoreWriter::RemoveStale() const {
-  std::error_code error;
-  const fs::path folder = fs::path(store_) / kStaging;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const Fd fd(open(it->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const std::string folder = Cat(store_, "/", kStaging);
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    const std::string path = Cat(folder, "/", name);
+    const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     struct stat info;
     if (fd.get() < 0 || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
     if (time(nullptr) - info.st_mtime < kStaleSeconds) continue;
-    if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) unlink(it->path().c_str());
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) unlink(path.c_str());
   }
 }
 
 absl::StatusOr<StoreWriter::Staged> StoreWriter::Stage(uint64_t size) {
-  const std::string folder = Cat(store_, "/", kStaging);
+  std::string folder = Cat(store_, "/", kStaging);
   std::string path;
   int fd = -1;
   for (int attempt = 0; fd < 0; ++attempt) {
@@ -208,10 +198,11 @@ absl::StatusOr<StoreWriter::Staged> StoreWriter::Stage(uint64_t size) {
       return SystemError(folder, "no file can be made in this folder", errno);
     }
   }
-  Staged staged(Fd(fd), path);
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return SystemError(path, "cannot be locked", errno);
-  if (fchmod(fd, 0644) != 0) return SystemError(path, "its mode cannot be set", errno);
-  GiveToOwner(fd, path);
+  Staged staged(Fd(fd), std::move(path), std::move(folder));
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    return SystemError(staged.path(), "cannot be locked", errno);
+  if (fchmod(fd, 0644) != 0) return SystemError(staged.path(), "its mode cannot be set", errno);
+  GiveToOwner(fd, staged.path());
   if (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0 &&
       errno != EOPNOTSUPP && errno != ENOSYS) {
     return SystemError(store_, Cat("no space for a model of ", size, " bytes"), errno);
@@ -233,13 +224,12 @@ bool StoreWriter::GoodBlob(const std::string& hex, uint64_t size) const {
 }
 
 bool StoreWriter::HasBlobOfSize(uint64_t size) const {
-  std::error_code error;
-  for (fs::directory_iterator it(fs::path(store_) / "blobs", error), end; !error && it != end;
-       it.increment(error)) {
-    std::error_code ignored;
-    if (it->file_size(ignored) == size && !ignored) return true;
-  }
-  return false;
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(store_ + "/blobs");
+  return names.ok() && std::any_of(names->begin(), names->end(), [&](const std::string& name) {
+           struct stat info;
+           return stat(Cat(store_, "/blobs/", name).c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
+                  static_cast<uint64_t>(info.st_size) == size;
+         });
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::Place(Staged& staged, const std::string& hex,

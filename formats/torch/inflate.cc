@@ -11,10 +11,12 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "lib/base/fd.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
 
@@ -27,12 +29,8 @@ constexpr size_t kChunk = 256 << 10;
 /// one every time.
 class TemporaryStorage : public Storage {
  public:
-  TemporaryStorage(int fd, std::string name, std::string identity, uint64_t size)
-      : fd_(fd), name_(std::move(name)), identity_(std::move(identity)), size_(size) {}
-  ~TemporaryStorage() override {
-    mapping_.reset();
-    close(fd_);
-  }
+  TemporaryStorage(Fd fd, std::string name, std::string identity, uint64_t size)
+      : fd_(std::move(fd)), name_(std::move(name)), identity_(std::move(identity)), size_(size) {}
 
   const std::string& name() const override { return name_; }
   uint64_t size() const override { return size_; }
@@ -46,7 +44,7 @@ class TemporaryStorage : public Storage {
     size_t done = 0;
     while (done < out.size()) {
       const ssize_t n =
-          pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+          pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) {
         return Error(ErrorCode::kIo, Escape(name_),
@@ -61,20 +59,20 @@ class TemporaryStorage : public Storage {
     if (size_ == 0) return std::span<const std::byte>();
     const std::lock_guard lock(mutex_);
     if (mapping_ == nullptr) {
-      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd_, size_, name_));
+      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd_.get(), size_, name_));
     }
     return mapping_->bytes();
   }
 
  private:
-  int fd_;
+  Fd fd_;
   std::string name_, identity_;
   uint64_t size_;
   mutable std::mutex mutex_;
   mutable std::unique_ptr<MappedFile> mapping_;
 };
 
-absl::StatusOr<int> OpenTemporary(std::string_view member) {
+absl::StatusOr<Fd> OpenTemporary(std::string_view member) {
   const char* named = std::getenv("TMPDIR");
   // Not /tmp first: it is often in memory, and a member may be as big as the model.
   for (const char* folder : {named, "/var/tmp", "/tmp"}) {
@@ -85,7 +83,7 @@ absl::StatusOr<int> OpenTemporary(std::string_view member) {
       fd = mkostemp(path.data(), O_CLOEXEC);
       if (fd >= 0) unlink(path.c_str());
     }
-    if (fd >= 0) return fd;
+    if (fd >= 0) return Fd(fd);
   }
   return Error(ErrorCode::kIo, Escape(member),
                ": is deflated, and no temporary file can be made for it (", std::strerror(errno),
@@ -113,7 +111,14 @@ absl::Status Damaged(const DeflatedMember& member, std::string_view what) {
   return Error(ErrorCode::kInvalidInput, Escape(member.name), ": deflated member ", what);
 }
 
-/// Runs the stream through `sink`; `stream` was initialised.
+struct InflateStream : z_stream {
+  InflateStream() : z_stream{} {
+    if (inflateInit2(this, -MAX_WBITS) != Z_OK) throw std::bad_alloc();
+  }
+  ~InflateStream() { inflateEnd(this); }
+};
+
+/// Runs the stream through `sink`.
 absl::Status Inflate(z_stream& stream, const Storage& archive, const DeflatedMember& member,
                      const Sink& sink) {
   std::vector<unsigned char> in(std::min<uint64_t>(kChunk, member.compressed_size)), out(kChunk);
@@ -132,9 +137,7 @@ absl::Status Inflate(z_stream& stream, const Storage& archive, const DeflatedMem
     stream.next_out = out.data();
     stream.avail_out = static_cast<uInt>(out.size());
     state = inflate(&stream, Z_NO_FLUSH);
-    if (state == Z_MEM_ERROR) {
-      return Error(ErrorCode::kOutOfMemory, Escape(member.name), ": no memory to inflate it");
-    }
+    if (state == Z_MEM_ERROR) throw std::bad_alloc();
     const size_t made = out.size() - stream.avail_out;
     if ((state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR)) {
       return Damaged(member,
@@ -167,13 +170,8 @@ absl::Status InflateTo(const Storage& archive, const DeflatedMember& member, con
     return Damaged(member, Cat("claims a size of ", member.size, " bytes, more than its ",
                                member.compressed_size, " compressed bytes can hold"));
   }
-  z_stream stream{};
-  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) {
-    return Error(ErrorCode::kOutOfMemory, Escape(member.name), ": no memory to inflate it");
-  }
-  const absl::Status status = Inflate(stream, archive, member, sink);
-  inflateEnd(&stream);
-  return status;
+  InflateStream stream;
+  return Inflate(stream, archive, member, sink);
 }
 
 }  // namespace
@@ -184,9 +182,11 @@ bool CanInflateTo(uint64_t compressed_size, uint64_t size) {
 
 absl::StatusOr<std::shared_ptr<Storage>> InflateToTemporary(const Storage& archive,
                                                             const DeflatedMember& member) {
-  SMELT_ASSIGN_OR_RETURN(const int fd, OpenTemporary(member.name));
+  SMELT_ASSIGN_OR_RETURN(Fd file, OpenTemporary(member.name));
+  const int fd = file.get();
   auto storage = std::make_shared<TemporaryStorage>(
-      fd, member.name, Cat(archive.identity(), "+", member.offset, ":", member.size), member.size);
+      std::move(file), member.name, Cat(archive.identity(), "+", member.offset, ":", member.size),
+      member.size);
   SMELT_RETURN_IF_ERROR(InflateTo(archive, member, [&](std::span<const unsigned char> bytes) {
     return WriteAll(fd, member.name, bytes);
   }));

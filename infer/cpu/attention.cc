@@ -6,6 +6,7 @@
 #include "infer/cpu/kernels.h"
 #include "infer/cpu/weights.h"
 #include "lib/base/parallel.h"
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
@@ -13,7 +14,7 @@ namespace {
 
 constexpr uint64_t kKeyBlock = 384;  // scores of a block stay in the first caches
 
-thread_local Array<float> score_scratch;
+const PerThread<Array<float>> score_scratch;
 
 // [feature][32] to rows of `features`, for the first `tokens` lanes.
 void PanelToRows(const float* panel, uint32_t tokens, size_t features, float* rows) {
@@ -28,7 +29,7 @@ void PanelToRows(const float* panel, uint32_t tokens, size_t features, float* ro
 
 absl::Status Append(const Layout& layout, const float* in, size_t features, CpuState& state,
                     Array<float> SequenceState::*cache) {
-  ParallelForWorkers(layout.segments.size(), 1, [&](uint64_t first, uint64_t last, int) {
+  return ParallelForWorkers(layout.segments.size(), 1, [&](uint64_t first, uint64_t last, int) {
     for (uint64_t i = first; i < last; ++i) {
       const Layout::Segment& s = layout.segments[i];
       SequenceState& to = state.sequences[i];
@@ -43,7 +44,6 @@ absl::Status Append(const Layout& layout, const float* in, size_t features, CpuS
       }
     }
   });
-  return absl::OkStatus();
 }
 
 struct Keys {
@@ -60,7 +60,7 @@ void AttendPanel(const AttentionOp& op, const Keys& cache, uint64_t first_query,
   alignas(64) float maximum[kPanel], sum[kPanel], correction[kPanel];
   std::fill_n(maximum, kPanel, sink != nullptr ? *sink : -1e30f);
   std::fill_n(sum, kPanel, sink != nullptr ? 1.0f : 0.0f);
-  float* scores = score_scratch.Reserve(kKeyBlock * kPanel);
+  float* scores = score_scratch->Reserve(kKeyBlock * kPanel);
   SoftmaxArgs args{.scale = op.scale,
                    .softcap = op.softcap,
                    .first_query = first_query,
@@ -85,7 +85,7 @@ void AttendPanel(const AttentionOp& op, const Keys& cache, uint64_t first_query,
 void AttendRow(const AttentionOp& op, const Keys& cache, const float* q, const float* sink,
                float* out) {
   const uint64_t count = cache.end - cache.begin;
-  float* scores = score_scratch.Reserve(count);
+  float* scores = score_scratch->Reserve(count);
   for (uint64_t i = 0; i < count; ++i)
     scores[i] = DotF32(q, cache.keys + (cache.begin + i) * cache.key_stride, op.key_size);
   const float sum = SoftmaxRow(scores, count, op.scale, op.softcap, sink != nullptr,

@@ -30,11 +30,6 @@ class Executor {
   absl::Status RunAll() {
     const Layout& layout = batch_.layout;
     batch_.scratch.Reserve(layout.Floats(graph_.scratch_features));
-    if (!batch_.scratch.ok()) {
-      return Error(ErrorCode::kOutOfMemory, "no memory for activations (",
-                   layout.Floats(graph_.scratch_features) * sizeof(float),
-                   " bytes); use fewer tokens at once");
-    }
     for (const Op& op : graph_.ops) {
       if (MustStop()) return GoOn();
       SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
@@ -65,8 +60,8 @@ class Executor {
     }
   }
   template <typename F>
-  void ForPanels(const F& f) {
-    ParallelForWorkers(batch_.layout.panels, 1, [&](uint64_t first, uint64_t last, int) {
+  absl::Status ForPanels(const F& f) {
+    return ParallelForWorkers(batch_.layout.panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) f(p);
     });
   }
@@ -83,13 +78,13 @@ class Executor {
     const float* in = At(op.in);
     float* out = At(op.out);
     const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    ForPanels([&](uint64_t p) {
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
       if (batch_.layout.lanes == 1) {
         NormRow(args, in + p * size, out + p * size);
       } else {
         NormPanel(args, in + p * size, out + p * size);
       }
-    });
+    }));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -102,12 +97,13 @@ class Executor {
   }
 
   absl::Status Do(const RopeOp& op) {
-    const RopeTable& table = batch_.TableFor(op.rope);
+    SMELT_ASSIGN_OR_RETURN(const RopeTable* found, batch_.TableFor(op.rope));
+    const RopeTable& table = *found;
     const uint32_t lanes = batch_.layout.lanes;
     const size_t pairs = op.rope.dims / 2;
     float* q = At(op.q);
     float* k = At(op.k);
-    ForPanels([&](uint64_t p) {
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
       const float* cos = table.cos.data() + p * pairs * lanes;
       const float* sin = table.sin.data() + p * pairs * lanes;
       const size_t head = static_cast<size_t>(op.head_size) * lanes;
@@ -115,7 +111,7 @@ class Executor {
                   lanes);
       RotateHeads(k + p * op.kv_heads * head, op.kv_heads, op.head_size, op.rope.style, pairs, cos,
                   sin, lanes);
-    });
+    }));
     Wrote(op.q);
     Wrote(op.k);
     return absl::OkStatus();
@@ -158,7 +154,8 @@ class Executor {
     float* x = At(op.x);
     const float* z = At(op.z);
     const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    ForPanels([&](uint64_t p) { GateSilu(z + p * size, size, x + p * size); });
+    SMELT_RETURN_IF_ERROR(
+        ForPanels([&](uint64_t p) { GateSilu(z + p * size, size, x + p * size); }));
     Wrote(op.x);
     return absl::OkStatus();
   }
@@ -200,7 +197,6 @@ class CpuBackend : public Backend {
     auto buffer = std::make_unique<CpuBuffer>();
     buffer->features = features;
     buffer->values = Array<float>(static_cast<const CpuBatch&>(batch).layout.Floats(features));
-    if (!buffer->values.ok()) return Error(ErrorCode::kOutOfMemory, "no memory for activations");
     return std::unique_ptr<Buffer>(std::move(buffer));
   }
 
@@ -270,11 +266,11 @@ class CpuBackend : public Backend {
 
 }  // namespace
 
-const RopeTable& CpuBatch::TableFor(const Rope& rope) {
+absl::StatusOr<const RopeTable*> CpuBatch::TableFor(const Rope& rope) {
   const std::vector<double> frequency = rope.FrequencyAt(length);
   const double magnitude = length > rope.long_from ? rope.long_magnitude : rope.magnitude;
   for (const auto& table : ropes) {
-    if (table->frequency == frequency && table->magnitude == magnitude) return *table;
+    if (table->frequency == frequency && table->magnitude == magnitude) return table.get();
   }
   auto table = std::make_unique<RopeTable>();
   table->frequency = frequency;
@@ -283,7 +279,7 @@ const RopeTable& CpuBatch::TableFor(const Rope& rope) {
   table->cos = Array<float>(layout.Floats(pairs));
   table->sin = Array<float>(layout.Floats(pairs));
   for (const Layout::Segment& s : layout.segments) {
-    ParallelForWorkers(s.panels, 1, [&](uint64_t first, uint64_t last, int) {
+    SMELT_RETURN_IF_ERROR(ParallelForWorkers(s.panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) {
         if (MustStop()) return;  // nothing is computed with the table then
         const size_t base = (s.first_panel + p) * pairs * layout.lanes;
@@ -298,10 +294,10 @@ const RopeTable& CpuBatch::TableFor(const Rope& rope) {
           }
         }
       }
-    });
+    }));
   }
   ropes.push_back(std::move(table));
-  return *ropes.back();
+  return ropes.back().get();
 }
 
 }  // namespace smelt::cpu

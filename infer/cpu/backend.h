@@ -29,7 +29,7 @@ class CpuBatch : public Batch {
   Input
       input;  ///< of the current product; its 8-bit form is reused by products with the same input
 
-  const RopeTable& TableFor(const Rope& rope);
+  absl::StatusOr<const RopeTable*> TableFor(const Rope& rope);
 };
 
 class CpuBuffer : public Buffer {

@@ -77,7 +77,6 @@ class ExpertRunner {
   absl::Status RouteTokens() {
     // The router decides; rounding its inputs would move tokens to other experts.
     Array<float> logits(layout_.Floats(op_.count));
-    if (!logits.ok()) return Error(ErrorCode::kOutOfMemory, "no memory for router logits");
     SMELT_RETURN_IF_ERROR(
         MatMul(op_.router, Store::kSet, Activation::kSilu, Activations::kF32, in_, logits.data()));
     routes_.resize(op_.count);
@@ -112,9 +111,7 @@ class ExpertRunner {
     float* x = gathered_.Reserve(slots * op_.width);
     float* hidden = hidden_.Reserve(slots * op_.hidden);
     float* result = result_.Reserve(slots * op_.width);
-    if (x == nullptr || hidden == nullptr || result == nullptr)
-      return Error(ErrorCode::kOutOfMemory, "no memory for the tokens of an expert");
-    GatherTokens(layout_, in_.x, op_.width, route.tokens, lanes, x);
+    SMELT_RETURN_IF_ERROR(GatherTokens(layout_, in_.x, op_.width, route.tokens, lanes, x));
     input_.Set(x, op_.width, panels, lanes);
     if (op_.clamped) {
       float* up = up_.Reserve(slots * op_.hidden);
@@ -135,13 +132,12 @@ class ExpertRunner {
     hidden_input_.Set(hidden, op_.hidden, panels, lanes);
     SMELT_RETURN_IF_ERROR(
         MatMul(Of(op_.down, e), Store::kSet, op_.activation, activations_, hidden_input_, result));
-    Scatter(route, lanes, result);
-    return absl::OkStatus();
+    return Scatter(route, lanes, result);
   }
 
   // out[token] += weight * result; a token is at most once in a route.
-  void Scatter(const Route& route, uint32_t lanes, const float* result) {
-    ParallelForWorkers(route.tokens.size(), 8, [&](uint64_t first, uint64_t last, int) {
+  absl::Status Scatter(const Route& route, uint32_t lanes, const float* result) {
+    return ParallelForWorkers(route.tokens.size(), 8, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t i = first; i < last; ++i) {
         const float* from = result + i / lanes * lanes * op_.width + i % lanes;
         float* to = out_ + layout_.Offset(route.tokens[i], op_.width);
@@ -154,7 +150,6 @@ class ExpertRunner {
   absl::Status RunShared() {
     const uint32_t panels = layout_.panels, lanes = layout_.lanes, hidden_size = op_.shared_up.rows;
     float* hidden = hidden_.Reserve(layout_.Floats(hidden_size));
-    if (hidden == nullptr) return Error(ErrorCode::kOutOfMemory, "no memory for the shared expert");
     const Activation act = op_.shared_activation;
     if (op_.shared_gate_proj.present()) {
       SMELT_RETURN_IF_ERROR(
@@ -170,14 +165,12 @@ class ExpertRunner {
       return MatMul(op_.shared_down, Store::kAdd, act, activations_, hidden_input_, out_);
     Array<float> gate(layout_.Floats(1));
     float* result = result_.Reserve(layout_.Floats(op_.width));
-    if (!gate.ok() || result == nullptr)
-      return Error(ErrorCode::kOutOfMemory, "no memory for the shared expert");
     SMELT_RETURN_IF_ERROR(
         MatMul(op_.shared_gate, Store::kSet, act, Activations::kF32, in_, gate.data()));
     SMELT_RETURN_IF_ERROR(
         MatMul(op_.shared_down, Store::kSet, act, activations_, hidden_input_, result));
     for (size_t i = 0; i < layout_.Floats(1); ++i) gate[i] = SigmoidOf(gate[i]);
-    ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
+    return ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) {
         const size_t size = static_cast<size_t>(op_.width) * lanes;
         if (lanes == 1) {
@@ -187,7 +180,6 @@ class ExpertRunner {
         }
       }
     });
-    return absl::OkStatus();
   }
 
   const ExpertsOp& op_;

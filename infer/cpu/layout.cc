@@ -42,10 +42,10 @@ Layout::Place Layout::Find(uint32_t token) const {
   return {s.first_panel + local / lanes, local % lanes};
 }
 
-void GatherTokens(const Layout& layout, const float* x, size_t features,
-                  std::span<const uint32_t> tokens, uint32_t lanes, float* out) {
+absl::Status GatherTokens(const Layout& layout, const float* x, size_t features,
+                          std::span<const uint32_t> tokens, uint32_t lanes, float* out) {
   const size_t panels = (tokens.size() + lanes - 1) / lanes;
-  ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
+  return ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
     for (uint64_t p = first; p < last; ++p) {
       float* panel = out + p * lanes * features;
       for (uint32_t lane = 0; lane < lanes; ++lane) {

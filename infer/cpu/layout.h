@@ -53,7 +53,7 @@ Layout MakeLayout(std::span<const Sequence> sequences);
 
 /// Tokens of a buffer, put together as panels of `lanes` (1 or 32); lanes past the last one are
 /// zero.
-void GatherTokens(const Layout& layout, const float* x, size_t features,
-                  std::span<const uint32_t> tokens, uint32_t lanes, float* out);
+absl::Status GatherTokens(const Layout& layout, const float* x, size_t features,
+                          std::span<const uint32_t> tokens, uint32_t lanes, float* out);
 
 }  // namespace smelt::cpu

@@ -9,6 +9,7 @@
 #include "infer/cpu/weights.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
@@ -35,10 +36,8 @@ absl::Status Prepare(const Layout& layout, const LossSide& from, std::span<const
   const uint32_t panels = static_cast<uint32_t>((tokens.size() + lanes - 1) / lanes);
   side.head = from.head;
   side.x = Array<float>(static_cast<size_t>(panels) * lanes * m.columns);
-  if (!side.x.ok())
-    return Error(ErrorCode::kOutOfMemory, "no memory for the activations of ", tokens.size(),
-                 " tokens");
-  GatherTokens(layout, from.x->data(), m.columns, tokens, lanes, side.x.data());
+  SMELT_RETURN_IF_ERROR(
+      GatherTokens(layout, from.x->data(), m.columns, tokens, lanes, side.x.data()));
   side.input.Set(side.x.data(), m.columns, panels, lanes);
   side.q8 = UsesQ8(AsCpu(m.weight), activations);
   return side.q8 ? side.input.Quantize() : absl::OkStatus();
@@ -63,7 +62,7 @@ struct LossScratch {
   WeightTile model, reference;
   Array<float> model_logits, reference_logits;
 };
-thread_local LossScratch scratch;
+const PerThread<LossScratch> scratch;
 
 // Statistics of one part of the vocabulary for all panels.
 absl::Status Part(const Side& model, const Side* reference, uint64_t begin, uint64_t end,
@@ -71,20 +70,20 @@ absl::Status Part(const Side& model, const Side* reference, uint64_t begin, uint
   const uint64_t tile_rows = reference == nullptr
                                  ? TileRowsFor(model)
                                  : std::min(TileRowsFor(model), TileRowsFor(*reference));
-  float* a = scratch.model_logits.Reserve(kMaxTileRows * kPanel);
+  float* a = scratch->model_logits.Reserve(kMaxTileRows * kPanel);
   float* b =
-      reference == nullptr ? nullptr : scratch.reference_logits.Reserve(kMaxTileRows * kPanel);
+      reference == nullptr ? nullptr : scratch->reference_logits.Reserve(kMaxTileRows * kPanel);
   for (PanelStats& s : stats) ClearStats(s);
   for (uint64_t first = begin; first < end; first += tile_rows) {
     const uint64_t rows = std::min(tile_rows, end - first);
-    SMELT_RETURN_IF_ERROR(scratch.model.Load(model.head->output, first, rows, model.q8));
+    SMELT_RETURN_IF_ERROR(scratch->model.Load(model.head->output, first, rows, model.q8));
     if (reference != nullptr)
       SMELT_RETURN_IF_ERROR(
-          scratch.reference.Load(reference->head->output, first, rows, reference->q8));
+          scratch->reference.Load(reference->head->output, first, rows, reference->q8));
     for (uint32_t panel = 0; panel < stats.size(); ++panel) {
       if (MustStop()) return GoOn();
-      TileLogits(model, scratch.model, panel, first, rows, a);
-      if (reference != nullptr) TileLogits(*reference, scratch.reference, panel, first, rows, b);
+      TileLogits(model, scratch->model, panel, first, rows, a);
+      if (reference != nullptr) TileLogits(*reference, scratch->reference, panel, first, rows, b);
       UpdateStats(a, b, rows, static_cast<int32_t>(first), stats[panel]);
       const size_t lanes = std::min<size_t>(kPanel, targets.size() - panel * kPanel);
       for (size_t lane = 0; lane < lanes; ++lane) {
@@ -216,10 +215,10 @@ absl::Status TokenLogits(const Layout& layout, const LossSide& from,
   }
   const uint32_t tile_rows = TileRowsFor(side);
   return ParallelFor(m.rows, tile_rows, [&](uint64_t first, uint64_t last) {
-    SMELT_RETURN_IF_ERROR(scratch.model.Load(m, first, last - first, side.q8));
-    float* tile = scratch.model_logits.Reserve(kMaxTileRows * kPanel);
+    SMELT_RETURN_IF_ERROR(scratch->model.Load(m, first, last - first, side.q8));
+    float* tile = scratch->model_logits.Reserve(kMaxTileRows * kPanel);
     for (uint32_t panel = 0; panel < side.input.panels; ++panel) {
-      TileLogits(side, scratch.model, panel, first, last - first, tile);
+      TileLogits(side, scratch->model, panel, first, last - first, tile);
       const size_t count = std::min<size_t>(kPanel, tokens.size() - panel * kPanel);
       for (size_t lane = 0; lane < count; ++lane) {
         float* to = logits.data() + (panel * kPanel + lane) * m.rows + first;

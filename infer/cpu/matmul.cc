@@ -7,6 +7,7 @@
 #include "infer/cpu/matmul_q8.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
@@ -24,7 +25,7 @@ constexpr size_t kRowPadding = 16;
 struct Scratch {
   Array<float> tile, sums;
 };
-thread_local Scratch scratch;
+const PerThread<Scratch> scratch;
 
 struct Tiling {
   uint32_t rows = 0, columns = 0;
@@ -44,12 +45,12 @@ absl::Status PanelTile(const Matrix& m, Store store, Activation activation, cons
   const CpuWeight& w = AsCpu(m.weight);
   const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
   const size_t stride = tiling.columns + kRowPadding;
-  float* tile = scratch.tile.Reserve(stride * rows);
+  float* tile = scratch->tile.Reserve(stride * rows);
   // Sums can grow in the output itself unless a function of the whole sum goes there.
   const bool in_place = bias == nullptr && (store == Store::kSet || store == Store::kAdd);
   const bool one_block = tiling.columns >= m.columns;
   float* sums =
-      in_place ? nullptr : scratch.sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
+      in_place ? nullptr : scratch->sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
   for (uint64_t column = 0; column < m.columns; column += tiling.columns) {
     const uint64_t columns = std::min<uint64_t>(tiling.columns, m.columns - column);
     SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first, rows, column, columns, tile, stride));
@@ -75,7 +76,7 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
   const CpuWeight& w = AsCpu(m.weight);
   const uint64_t rows = last - first;
   const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
-  float* sums = scratch.sums.Reserve(rows * in.panels);
+  float* sums = scratch->sums.Reserve(rows * in.panels);
   if (q8) {
     RowsQ8(w, m.first_row + first, rows, in, sums);
   } else {
@@ -83,7 +84,7 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
       const float* decoded = nullptr;
       // Several tokens share the decoding of a row.
       if (!w.mapped() || in.panels > 1) {
-        float* row = scratch.tile.Reserve(m.columns);
+        float* row = scratch->tile.Reserve(m.columns);
         SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first + r, 1, 0, m.columns, row, m.columns));
         decoded = row;
       }

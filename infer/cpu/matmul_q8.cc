@@ -8,6 +8,7 @@
 #include "infer/cpu/q8_kernel.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
@@ -16,8 +17,8 @@ namespace {
 constexpr uint32_t kTileRows = 96;
 constexpr size_t kRowPadding = 64;  // bytes; keeps rows out of each other's cache sets
 
-thread_local WeightTile tile_scratch;
-thread_local Array<float> sum_scratch;
+const PerThread<WeightTile> tile_scratch;
+const PerThread<Array<float>> sum_scratch;
 
 }  // namespace
 
@@ -36,7 +37,7 @@ absl::Status Input::Quantize() {
   codes.Reserve(size * panels);
   scales.Reserve(size / 32 * panels);
   sums.Reserve(size / 16 * panels);
-  ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
+  SMELT_RETURN_IF_ERROR(ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
     for (uint64_t p = first; p < last; ++p) {
       int8_t* c = codes.data() + p * size;
       float* s = scales.data() + p * (size / 32);
@@ -47,7 +48,7 @@ absl::Status Input::Quantize() {
         QuantizePanel(x + p * size, columns, c, s, t);
       }
     }
-  });
+  }));
   quantized = true;
   return absl::OkStatus();
 }
@@ -112,13 +113,13 @@ absl::Status PanelsQ8(const Matrix& matrix, Store store, Activation activation, 
   const uint32_t tile_rows = TileRows(matrix.rows, kTileRows);
   return ParallelFor(matrix.rows, tile_rows, [&](uint64_t first, uint64_t last) {
     const uint64_t rows = last - first;
-    SMELT_RETURN_IF_ERROR(tile_scratch.Load(matrix, first, rows, true));
+    SMELT_RETURN_IF_ERROR(tile_scratch->Load(matrix, first, rows, true));
     const float* bias =
         matrix.bias == nullptr ? nullptr : ValuesOf(matrix.bias) + matrix.first_row + first;
-    float* sums = sum_scratch.Reserve(rows * kPanel);
+    float* sums = sum_scratch->Reserve(rows * kPanel);
     for (uint32_t panel = 0; panel < in.panels; ++panel) {
       if (MustStop()) return GoOn();
-      tile_scratch.Multiply(in, panel, sums);
+      tile_scratch->Multiply(in, panel, sums);
       StoreRows(sums, bias, rows, kPanel, store, activation,
                 out + (static_cast<size_t>(panel) * matrix.rows + first) * kPanel);
     }

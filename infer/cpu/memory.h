@@ -4,21 +4,24 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
+#include <utility>
 
 #include "hwy/aligned_allocator.h"
 
 namespace smelt::cpu {
 
-/// An aligned array; its elements are not initialised. Allocation failure is seen as !ok().
+/// An aligned array; its elements are not initialised. Throws std::bad_alloc, as a std::vector does.
 template <typename T>
 class Array {
  public:
   Array() = default;
   explicit Array(size_t count)
-      : data_(hwy::AllocateAligned<T>(count == 0 ? 1 : count)), size_(count) {}
+      : data_(hwy::AllocateAligned<T>(count == 0 ? 1 : count)), size_(count) {
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
 
-  bool ok() const { return data_ != nullptr; }
-  size_t size() const { return data_ == nullptr ? 0 : size_; }
+  size_t size() const { return size_; }
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
   T& operator[](size_t i) { return data_.get()[i]; }
@@ -27,25 +30,23 @@ class Array {
   /// Room for `count` elements; the old ones are lost when it grows.
   T* Reserve(size_t count) {
     if (data_ == nullptr || size_ < count) {
-      data_.reset();
-      data_ = hwy::AllocateAligned<T>(count == 0 ? 1 : count);
-      size_ = count;
+      *this = Array();
+      *this = Array(count);
     }
     return data_.get();
   }
   /// The same, and the first `keep` elements stay.
-  bool Grow(size_t count, size_t keep) {
-    if (data_ != nullptr && size_ >= count) return true;
+  void Grow(size_t count, size_t keep) {
+    if (data_ != nullptr && size_ >= count) return;
     Array next(count);
-    if (!next.ok()) return false;
     if (keep > 0) std::memcpy(next.data(), data_.get(), keep * sizeof(T));
     *this = std::move(next);
-    return true;
   }
   Array Clone() const {
+    if (data_ == nullptr) return Array();
     Array copy(size_);
-    if (data_ != nullptr && copy.ok()) std::memcpy(copy.data(), data_.get(), size_ * sizeof(T));
-    return data_ == nullptr ? Array() : std::move(copy);
+    std::memcpy(copy.data(), data_.get(), size_ * sizeof(T));
+    return copy;
   }
 
  private:

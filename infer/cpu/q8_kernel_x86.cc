@@ -8,6 +8,7 @@
 
 #include "infer/cpu/layout.h"
 #include "infer/cpu/memory.h"
+#include "lib/base/per_thread.h"
 
 #define SMELT_VNNI512 \
   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
@@ -195,17 +196,18 @@ SMELT_AVX2 void AddToBytes(const uint8_t* in, size_t n, int added, uint8_t* out)
 
 constexpr size_t kFewBitsRows = 4;
 
+const PerThread<Array<uint8_t>> shifted;
+
 template <uint32_t kGroup, uint32_t kSteps>
 void MultiplyFewBits(const Q8Tile& t, const int8_t* codes, const float* scales, const float* sums,
                      float* out) {
   const int zero = t.low < 0 ? -t.low : 0;
-  thread_local Array<uint8_t> shifted;
   for (size_t r = 0; r < t.rows;) {
     const size_t n = t.rows - r >= kFewBitsRows ? kFewBitsRows : 1;
     const uint8_t* w = reinterpret_cast<const uint8_t*>(t.codes) + r * t.stride;
     size_t stride = t.stride;
     if (zero != 0) {
-      uint8_t* to = shifted.Reserve(n * t.columns);
+      uint8_t* to = shifted->Reserve(n * t.columns);
       for (size_t i = 0; i < n; ++i)
         AddToBytes(w + i * t.stride, t.columns, zero, to + i * t.columns);
       w = to;

@@ -7,6 +7,7 @@
 #include "infer/cpu/scan_kernel.h"
 #include "infer/cpu/weights.h"
 #include "lib/base/parallel.h"
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
@@ -17,11 +18,7 @@ constexpr size_t kBlock = 16;  // channels of one task
 struct Scratch {
   Array<float> x, z, dt, out, a, rows;
 };
-thread_local Scratch scratch;
-
-absl::Status OutOfMemory() {
-  return Error(ErrorCode::kOutOfMemory, "no memory for the recurrent state");
-}
+const PerThread<Scratch> scratch;
 
 // `count` features from `first` on of one panel [features][32] to rows of `count`, and back.
 void ToRows(const float* panel, size_t first, size_t count, float* rows) {
@@ -36,15 +33,17 @@ void FromRows(const float* rows, size_t first, size_t count, float* panel) {
 }
 
 // A buffer as rows [token][features]; with one lane it is that already.
-const float* AllRows(const Layout& layout, const float* in, size_t features, Array<float>& own) {
+absl::StatusOr<const float*> AllRows(const Layout& layout, const float* in, size_t features,
+                                     Array<float>& own) {
   if (layout.lanes == 1) return in;
-  if (own.Reserve(layout.Floats(features)) == nullptr) return nullptr;
-  ParallelForWorkers(layout.panels, 1, [&](uint64_t begin, uint64_t end, int) {
-    for (uint64_t p = begin; p < end; ++p) {
-      const size_t at = p * features * kPanel;
-      ToRows(in + at, 0, features, own.data() + at);
-    }
-  });
+  own.Reserve(layout.Floats(features));
+  SMELT_RETURN_IF_ERROR(
+      ParallelForWorkers(layout.panels, 1, [&](uint64_t begin, uint64_t end, int) {
+        for (uint64_t p = begin; p < end; ++p) {
+          const size_t at = p * features * kPanel;
+          ToRows(in + at, 0, features, own.data() + at);
+        }
+      }));
   return own.data();
 }
 
@@ -66,16 +65,14 @@ void ConvolveChannel(const ConvOp& op, const Layout& layout, const Layout::Segme
   for (size_t j = 0; j < keep; ++j) window[j * op.channels + channel] = in[j];
 }
 
-absl::Status ConvolveFew(const ConvOp& op, const Layout::Segment& s, float* window, float* x) {
+void ConvolveFew(const ConvOp& op, const Layout::Segment& s, float* window, float* x) {
   const size_t keep = op.taps - 1, row = op.channels;
-  float* in = scratch.rows.Reserve((keep + s.tokens) * row);
-  if (in == nullptr) return OutOfMemory();
+  float* in = scratch->rows.Reserve((keep + s.tokens) * row);
   float* tokens = x + s.first_panel * row;
   std::copy_n(window, keep * row, in);
   std::copy_n(tokens, s.tokens * row, in + keep * row);
   ConvolveRows(in, row, s.tokens, row, op.taps, ValuesOf(op.weight), ValuesOf(op.bias), tokens);
   std::copy_n(in + s.tokens * row, keep * row, window);
-  return absl::OkStatus();
 }
 
 // Channels [first, first + count) of one sequence.
@@ -83,17 +80,17 @@ void Scan1Channels(const Scan1Op& op, const Layout& layout, const Layout::Segmen
                    const float* x, const float* z, const float* dt, const float* b, const float* c,
                    float* h, float* out) {
   const size_t count = std::min<size_t>(kBlock, op.inner - first);
-  float* a = scratch.a.Reserve(op.state * kBlock);
+  float* a = scratch->a.Reserve(op.state * kBlock);
   for (size_t j = 0; j < op.state; ++j) {
     for (size_t i = 0; i < kBlock; ++i)
       a[j * kBlock + i] = i < count ? ValuesOf(op.a)[(first + i) * op.state + j] : 0.0f;
   }
   Scan1Block block{
       .a = a, .d = ValuesOf(op.d) + first, .h = h, .channels = count, .state = op.state};
-  float* rows_x = scratch.x.Reserve(kPanel * kBlock);
-  float* rows_z = scratch.z.Reserve(kPanel * kBlock);
-  float* rows_dt = scratch.dt.Reserve(kPanel * kBlock);
-  float* rows_out = scratch.out.Reserve(kPanel * kBlock);
+  float* rows_x = scratch->x.Reserve(kPanel * kBlock);
+  float* rows_z = scratch->z.Reserve(kPanel * kBlock);
+  float* rows_dt = scratch->dt.Reserve(kPanel * kBlock);
+  float* rows_out = scratch->out.Reserve(kPanel * kBlock);
   for (uint32_t p = 0; p < s.panels; ++p) {
     const size_t panel = s.first_panel + p, at = panel * op.inner * layout.lanes;
     block.b = b + panel * layout.lanes * op.state;
@@ -120,19 +117,19 @@ void Scan1Channels(const Scan1Op& op, const Layout& layout, const Layout::Segmen
 
 absl::Status Convolve(const ConvOp& op, const Layout& layout, CpuState& state, float* x) {
   const size_t keep = op.taps - 1;
-  SMELT_RETURN_IF_ERROR(
-      state.Prepare(&SequenceState::window, std::max<size_t>(1, keep * op.channels)));
+  state.Prepare(&SequenceState::window, std::max<size_t>(1, keep * op.channels));
   for (size_t i = 0; i < layout.segments.size(); ++i) {
     const Layout::Segment& s = layout.segments[i];
     float* window = state.sequences[i].window.data();
     if (layout.lanes == 1) {
-      SMELT_RETURN_IF_ERROR(ConvolveFew(op, s, window, x));
+      ConvolveFew(op, s, window, x);
       continue;
     }
-    ParallelForWorkers(op.channels, 32, [&](uint64_t first, uint64_t last, int) {
-      for (uint64_t f = first; f < last; ++f)
-        ConvolveChannel(op, layout, s, f, window, x, scratch.rows);
-    });
+    SMELT_RETURN_IF_ERROR(
+        ParallelForWorkers(op.channels, 32, [&](uint64_t first, uint64_t last, int) {
+          for (uint64_t f = first; f < last; ++f)
+            ConvolveChannel(op, layout, s, f, window, x, scratch->rows);
+        }));
   }
   return absl::OkStatus();
 }
@@ -140,11 +137,10 @@ absl::Status Convolve(const ConvOp& op, const Layout& layout, CpuState& state, f
 absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, const float* z,
                    const float* dt, const float* b, const float* c, CpuState& state, float* out) {
   const size_t blocks = (op.inner + kBlock - 1) / kBlock, size = op.state * kBlock;
-  SMELT_RETURN_IF_ERROR(state.Prepare(&SequenceState::recurrent, blocks * size));
+  state.Prepare(&SequenceState::recurrent, blocks * size);
   Array<float> own_b, own_c;
-  const float* rows_b = AllRows(layout, b, op.state, own_b);
-  const float* rows_c = AllRows(layout, c, op.state, own_c);
-  if (rows_b == nullptr || rows_c == nullptr) return OutOfMemory();
+  SMELT_ASSIGN_OR_RETURN(const float* rows_b, AllRows(layout, b, op.state, own_b));
+  SMELT_ASSIGN_OR_RETURN(const float* rows_c, AllRows(layout, c, op.state, own_c));
   SMELT_RETURN_IF_ERROR(
       ParallelFor(layout.segments.size() * blocks, 1, [&](uint64_t first, uint64_t last) {
         for (uint64_t task = first; task < last; ++task) {

@@ -13,6 +13,7 @@
 #include "infer/cpu/scan_kernel.h"
 #include "infer/cpu/weights.h"
 #include "lib/base/parallel.h"
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
@@ -24,11 +25,7 @@ constexpr size_t kTile = kPanel * kPanel;
 struct Scratch {
   Array<float> x, rows;
 };
-thread_local Scratch scratch;
-
-absl::Status OutOfMemory() {
-  return Error(ErrorCode::kOutOfMemory, "no memory for the scan of a state-space layer");
-}
+const PerThread<Scratch> scratch;
 
 struct Sizes {
   explicit Sizes(const Scan2Op& op)
@@ -54,7 +51,6 @@ class Chunks {
       : groups_(op.groups), size_((1 + sizes.blocks) * kTile) {
     values_.Reserve(size_ * groups_ * panels);
   }
-  bool ok() const { return values_.ok(); }
   Chunk At(size_t panel, size_t group) {
     float* start = values_.data() + (panel * groups_ + group) * size_;
     return {start, start + kTile};
@@ -103,7 +99,7 @@ void RunChunk(const Scan2Op& op, const Sizes& sizes, uint32_t head, const Chunk&
   ScalePanel(carried, sizes.head, out);
   GemmPanel(x, kPanel, 1, sizes.head, weights, tokens, out, true);
   // The state at the chunk's end.
-  float* scaled = scratch.x.Reserve(sizes.head * kPanel);
+  float* scaled = scratch->x.Reserve(sizes.head * kPanel);
   std::copy_n(x, sizes.head * kPanel, scaled);
   ScalePanel(left, sizes.head, scaled);
   std::fill_n(all, kPanel, carried[tokens - 1]);
@@ -118,20 +114,21 @@ absl::Status ScanChunks(const Scan2Op& op, const Layout& layout, const float* xb
                         CpuState& state, float* out) {
   const Sizes sizes(op);
   Chunks chunks(op, sizes, layout.panels);
-  if (!chunks.ok()) return OutOfMemory();
   const auto b_of = [&](size_t panel, size_t group) {
     return xbc + (panel * sizes.columns + op.inner + group * op.state) * kPanel;
   };
   const size_t to_c = static_cast<size_t>(op.groups) * op.state * kPanel;
   for (const Layout::Segment& s : layout.segments) {
-    ParallelForWorkers(s.panels * op.groups, 1, [&](uint64_t first, uint64_t last, int) {
-      for (uint64_t i = first; i < last; ++i) {
-        const uint32_t local = static_cast<uint32_t>(i / op.groups);
-        const size_t panel = s.first_panel + local, group = i % op.groups;
-        const float* b = b_of(panel, group);
-        PrepareChunk(op, sizes, b, b + to_c, layout.TokensOf(s, local), chunks.At(panel, group));
-      }
-    });
+    SMELT_RETURN_IF_ERROR(
+        ParallelForWorkers(s.panels * op.groups, 1, [&](uint64_t first, uint64_t last, int) {
+          for (uint64_t i = first; i < last; ++i) {
+            const uint32_t local = static_cast<uint32_t>(i / op.groups);
+            const size_t panel = s.first_panel + local, group = i % op.groups;
+            const float* b = b_of(panel, group);
+            PrepareChunk(op, sizes, b, b + to_c, layout.TokensOf(s, local),
+                         chunks.At(panel, group));
+          }
+        }));
   }
   return ParallelFor(layout.segments.size() * op.heads, 1, [&](uint64_t first, uint64_t last) {
     for (uint64_t task = first; task < last; ++task) {
@@ -154,8 +151,7 @@ absl::Status ScanChunks(const Scan2Op& op, const Layout& layout, const float* xb
 // B and C of some tokens, filled up to whole blocks: [token][group][B, C][blocks * 32].
 const float* PadBc(const Scan2Op& op, const Sizes& sizes, size_t tokens, const float* xbc) {
   const size_t row = sizes.blocks * kStateBlock;
-  float* padded = scratch.rows.Reserve(tokens * op.groups * 2 * row);
-  if (padded == nullptr) return nullptr;
+  float* padded = scratch->rows.Reserve(tokens * op.groups * 2 * row);
   float* to = padded;
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t group = 0; group < op.groups; ++group) {
@@ -173,45 +169,45 @@ absl::Status ScanTokens(const Scan2Op& op, const Layout& layout, const float* xb
                         CpuState& state, float* out) {
   const Sizes sizes(op);
   const float* bc = PadBc(op, sizes, layout.tokens, xbc);
-  if (bc == nullptr) return OutOfMemory();
   const size_t row = sizes.blocks * kStateBlock;
-  ParallelForWorkers(layout.segments.size() * op.heads, 4, [&](uint64_t first, uint64_t last, int) {
-    for (uint64_t task = first; task < last; ++task) {
-      const Layout::Segment& s = layout.segments[task / op.heads];
-      const uint32_t head = static_cast<uint32_t>(task % op.heads);
-      const size_t group = head / (op.heads / op.groups);
-      float steps[kPanel], decays[kPanel];
-      const double a = ValuesOf(op.a)[head];
-      for (size_t t = 0; t < s.tokens; ++t) {
-        TimeSteps(dt + (s.first_panel + t) * op.heads + head, ValuesOf(op.dt_bias)[head], op.dt_min,
-                  op.dt_max, 1, steps + t);
-        decays[t] = static_cast<float>(std::exp(a * steps[t]));
-      }
-      const float* b = bc + (s.first_panel * op.groups + group) * 2 * row;
-      RunScan2({.x = xbc + s.first_panel * sizes.columns + head * sizes.head,
-                .b = b,
-                .c = b + row,
-                .x_stride = sizes.columns,
-                .bc_stride = 2 * row * op.groups,
-                .out_stride = op.inner,
-                .dt = steps,
-                .decay = decays,
-                .d = ValuesOf(op.d)[head],
-                .h = state.sequences[task / op.heads].recurrent.data() + head * sizes.head_state,
-                .out = out + s.first_panel * op.inner + head * sizes.head,
-                .tokens = s.tokens,
-                .head_size = sizes.head,
-                .blocks = sizes.blocks});
-    }
-  });
-  return absl::OkStatus();
+  return ParallelForWorkers(
+      layout.segments.size() * op.heads, 4, [&](uint64_t first, uint64_t last, int) {
+        for (uint64_t task = first; task < last; ++task) {
+          const Layout::Segment& s = layout.segments[task / op.heads];
+          const uint32_t head = static_cast<uint32_t>(task % op.heads);
+          const size_t group = head / (op.heads / op.groups);
+          float steps[kPanel], decays[kPanel];
+          const double a = ValuesOf(op.a)[head];
+          for (size_t t = 0; t < s.tokens; ++t) {
+            TimeSteps(dt + (s.first_panel + t) * op.heads + head, ValuesOf(op.dt_bias)[head],
+                      op.dt_min, op.dt_max, 1, steps + t);
+            decays[t] = static_cast<float>(std::exp(a * steps[t]));
+          }
+          const float* b = bc + (s.first_panel * op.groups + group) * 2 * row;
+          RunScan2(
+              {.x = xbc + s.first_panel * sizes.columns + head * sizes.head,
+               .b = b,
+               .c = b + row,
+               .x_stride = sizes.columns,
+               .bc_stride = 2 * row * op.groups,
+               .out_stride = op.inner,
+               .dt = steps,
+               .decay = decays,
+               .d = ValuesOf(op.d)[head],
+               .h = state.sequences[task / op.heads].recurrent.data() + head * sizes.head_state,
+               .out = out + s.first_panel * op.inner + head * sizes.head,
+               .tokens = s.tokens,
+               .head_size = sizes.head,
+               .blocks = sizes.blocks});
+        }
+      });
 }
 
 }  // namespace
 
 absl::Status Scan2(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt,
                    CpuState& state, float* out) {
-  SMELT_RETURN_IF_ERROR(state.Prepare(&SequenceState::recurrent, op.heads * Sizes(op).head_state));
+  state.Prepare(&SequenceState::recurrent, op.heads * Sizes(op).head_state);
   SMELT_RETURN_IF_ERROR(layout.lanes == 1 ? ScanTokens(op, layout, xbc, dt, state, out)
                                           : ScanChunks(op, layout, xbc, dt, state, out));
   state.SetStarted();

@@ -1,6 +1,7 @@
 #include "infer/cpu/state.h"
 
 #include <algorithm>
+#include <new>
 
 #include "lib/base/status.h"
 
@@ -12,8 +13,10 @@ absl::Status SequenceState::Extend(uint64_t more, uint64_t key_columns, uint64_t
     return absl::OkStatus();
   // A growing cache is copied a few times in its life; the first allocation is exact.
   const uint64_t room = positions == 0 ? need : need + need / 2;
-  if (!keys.Grow(room * key_columns, positions * key_columns) ||
-      !values.Grow(room * value_columns, positions * value_columns)) {
+  try {
+    keys.Grow(room * key_columns, positions * key_columns);
+    values.Grow(room * value_columns, positions * value_columns);
+  } catch (const std::bad_alloc&) {
     return Error(ErrorCode::kOutOfMemory, "no memory for keys and values of ", room,
                  " positions; use a shorter context");
   }
@@ -35,15 +38,12 @@ std::unique_ptr<State> CpuState::Copy() const {
   return copy;
 }
 
-absl::Status CpuState::Prepare(Array<float> SequenceState::*part, size_t size) {
+void CpuState::Prepare(Array<float> SequenceState::*part, size_t size) {
   for (SequenceState& s : sequences) {
     Array<float>& values = s.*part;
     if (s.started && values.size() >= size) continue;
-    if (values.Reserve(size) == nullptr)
-      return Error(ErrorCode::kOutOfMemory, "no memory for the recurrent state");
-    std::fill_n(values.data(), size, 0.0f);
+    std::fill_n(values.Reserve(size), size, 0.0f);
   }
-  return absl::OkStatus();
 }
 
 void CpuState::SetStarted() {

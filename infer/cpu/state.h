@@ -29,7 +29,7 @@ class CpuState : public State {
   void Clear() override;
   bool Truncate(uint64_t positions) override;
   /// `size` floats in that part of every sequence, zero where it has not started.
-  absl::Status Prepare(Array<float> SequenceState::*part, size_t size);
+  void Prepare(Array<float> SequenceState::*part, size_t size);
   void SetStarted();
 
   std::vector<SequenceState> sequences;

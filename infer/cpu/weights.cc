@@ -1,20 +1,12 @@
 #include "infer/cpu/weights.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
-namespace {
-
-absl::Status OutOfMemory(const TensorInfo& info) {
-  return Error(ErrorCode::kOutOfMemory, "no memory for tensor '", Escape(info.name), "' (",
-               info.shape.elements() * sizeof(float), " bytes)");
-}
-
-}  // namespace
-
 absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSource& source,
                                                                  TensorRef tensor, WeightUse use) {
   const TensorInfo& info = source.tensors()[static_cast<size_t>(tensor)];
@@ -42,8 +34,12 @@ absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSour
     if (CodeOf(mapped.status()) != ErrorCode::kUnsupported) return mapped.status();
     if (use == WeightUse::kStream) return weight;
   }
-  weight->values_ = Array<float>(info.shape.elements());
-  if (!weight->values_.ok()) return OutOfMemory(info);
+  try {
+    weight->values_ = Array<float>(info.shape.elements());
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::kOutOfMemory, "no memory for tensor '", Escape(info.name), "' (",
+                 info.shape.elements() * sizeof(float), " bytes)");
+  }
   SMELT_RETURN_IF_ERROR(source.ReadRows(weight->tensor_, 0, weight->rows_, weight->values_.data()));
   if (use == WeightUse::kResident) {
     weight->mapped_ = weight->contiguous_ = true;

@@ -12,6 +12,7 @@
 #include <limits>
 #include <utility>
 
+#include "lib/base/guard.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -262,8 +263,10 @@ void AtomicFile::Discard() {
 absl::Status WriteFileAtomically(const std::string& path, std::string_view content, bool force) {
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> file,
                          AtomicFile::Open(path, content.size(), force));
-  absl::Status status = file->WriteAt(0, std::as_bytes(std::span(content)));
-  if (status.ok()) status = file->Commit();
+  const absl::Status status = Guarded([&] {
+    SMELT_RETURN_IF_ERROR(file->WriteAt(0, std::as_bytes(std::span(content))));
+    return file->Commit();
+  });
   if (!status.ok()) file->Discard();
   return status;
 }

@@ -111,20 +111,20 @@ void OnLostPage(int number, siginfo_t* info, void*) {
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Map(int fd, uint64_t size,
                                                             const std::string& name) {
+  std::unique_ptr<MappedFile> file(new MappedFile);
   void* mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
   if (mapping == MAP_FAILED) {
-    return Error(ErrorCode::kIo, Escape(name),
+    return Error(errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kIo, Escape(name),
                  ": cannot be mapped into memory: ", std::strerror(errno));
   }
-  std::unique_ptr<MappedFile> file(
-      new MappedFile(std::span(static_cast<const std::byte*>(mapping), size)));
+  file->bytes_ = std::span(static_cast<const std::byte*>(mapping), size);
   places.Add(*file, fd, name);
   return file;
 }
 
 MappedFile::~MappedFile() {
   if (place_ != nullptr) places.Remove(*this);
-  munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
 absl::Status CheckMappedFiles() { return places.Check(); }

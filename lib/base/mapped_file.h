@@ -26,7 +26,7 @@ class MappedFile {
 
  private:
   struct Place;
-  explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  MappedFile() = default;
 
   friend class MappedPlaces;
   std::span<const std::byte> bytes_;

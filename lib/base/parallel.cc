@@ -1,23 +1,17 @@
 #include "lib/base/parallel.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <mutex>
-#include <thread>
 
+#include "lib/base/cpu_quota.h"
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
+#include "lib/base/status.h"
 #include "lib/base/worker_pool.h"
 
 namespace smelt {
 namespace {
-
-int UsableCores() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 std::atomic<int> requested_threads{0};
 thread_local bool inside_parallel = false;
@@ -27,34 +21,75 @@ int WorkersFor(uint64_t pieces) {
   return static_cast<int>(std::min<uint64_t>(pieces, static_cast<uint64_t>(Threads())));
 }
 
-// Hands out pieces of [0, n) to the workers until none is left or piece() says stop.
-void Dispatch(uint64_t n, uint64_t grain,
-              const std::function<bool(uint64_t, uint64_t, int)>& piece) {
-  if (n == 0) return;
-  grain = std::max<uint64_t>(grain, 1);
-  const uint64_t pieces = n / grain + (n % grain != 0);
-  const int workers = WorkersFor(pieces);
-  std::atomic<uint64_t> next{0};
-  std::atomic<bool> stop{false};
-  JobScope* const job = JobScope::Current();
-  const auto body = [&](int worker) {
-    const JobMember member(job);
+using Piece = std::function<absl::Status(uint64_t begin, uint64_t end, int worker)>;
+
+/// The pieces of [0, n), handed out to the workers until none is left, one fails, or the job must
+/// stop.
+class Pieces {
+ public:
+  Pieces(uint64_t n, uint64_t grain, const Piece& piece)
+      : n_(n), grain_(grain), count_(n / grain + (n % grain != 0)), piece_(piece) {}
+
+  uint64_t count() const { return count_; }
+  absl::Status status() const { return error_; }
+
+  void Work(int worker) {
+    const JobMember member(job_);
     const bool outer = inside_parallel;
     inside_parallel = true;
-    while (!stop.load(std::memory_order_relaxed)) {
-      const uint64_t i = next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= pieces) break;
-      const uint64_t begin = i * grain;
-      if (!piece(begin, std::min(grain, n - begin) + begin, worker))
-        stop.store(true, std::memory_order_relaxed);
+    while (!stop_.load(std::memory_order_relaxed)) {
+      const uint64_t i = next_.fetch_add(1, std::memory_order_relaxed);
+      if (i >= count_) break;
+      const uint64_t begin = i * grain_, end = begin + std::min(grain_, n_ - begin);
+      absl::Status status =
+          Guarded([&] { return MustStop() ? GoOn() : piece_(begin, end, worker); });
+      if (!status.ok()) Stop(std::move(status));
     }
     inside_parallel = outer;
-  };
-  if (workers <= 1) {
-    body(0);
-  } else {
-    WorkerPool::Get().Run(workers, body);
   }
+
+ private:
+  void Stop(absl::Status status) {
+    stop_.store(true, std::memory_order_relaxed);
+    const std::lock_guard lock(mutex_);
+    if (error_.ok()) error_ = std::move(status);
+  }
+
+  const uint64_t n_, grain_, count_;
+  const Piece& piece_;
+  JobScope* const job_ = JobScope::Current();
+  std::atomic<uint64_t> next_{0};
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  absl::Status error_;
+};
+
+// Once: the next job would say the same.
+absl::Status TellRefusedThreads() {
+  static std::atomic<bool> told{false};
+  const int refused = RefusedThreads();
+  JobScope* const job = JobScope::Current();
+  if (refused == 0 || job == nullptr || told.exchange(true)) return absl::OkStatus();
+  return Guarded([&] {
+    job->observer().Note(Cat("the system gives ", Threads() - refused, " threads of the ",
+                             Threads(),
+                             " asked for (limits on memory or processes); going on "
+                             "with these"));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status Dispatch(uint64_t n, uint64_t grain, const Piece& piece) {
+  if (n == 0) return absl::OkStatus();
+  Pieces pieces(n, std::max<uint64_t>(grain, 1), piece);
+  const int workers = WorkersFor(pieces.count());
+  if (workers <= 1) {
+    pieces.Work(0);
+  } else {
+    WorkerPool::Get().Run(workers, [&pieces](int worker) { pieces.Work(worker); });
+    SMELT_RETURN_IF_ERROR(TellRefusedThreads());
+  }
+  return pieces.status();
 }
 
 }  // namespace
@@ -67,25 +102,18 @@ int Threads() {
   return requested > 0 ? requested : cores;
 }
 
+int RefusedThreads() { return WorkerPool::Get().refused(); }
+
 absl::Status ParallelFor(uint64_t n, uint64_t grain,
                          const std::function<absl::Status(uint64_t, uint64_t)>& fn) {
-  absl::Status first_error;
-  std::mutex mutex;
-  Dispatch(n, grain, [&](uint64_t begin, uint64_t end, int) {
-    absl::Status status = MustStop() ? GoOn() : fn(begin, end);
-    if (status.ok()) return true;
-    const std::lock_guard lock(mutex);
-    if (first_error.ok()) first_error = std::move(status);
-    return false;
-  });
-  return first_error;
+  return Dispatch(n, grain, [&fn](uint64_t begin, uint64_t end, int) { return fn(begin, end); });
 }
 
-void ParallelForWorkers(uint64_t n, uint64_t grain,
-                        const std::function<void(uint64_t, uint64_t, int)>& fn) {
-  Dispatch(n, grain, [&](uint64_t begin, uint64_t end, int worker) {
+absl::Status ParallelForWorkers(uint64_t n, uint64_t grain,
+                                const std::function<void(uint64_t, uint64_t, int)>& fn) {
+  return Dispatch(n, grain, [&fn](uint64_t begin, uint64_t end, int worker) {
     fn(begin, end, worker);
-    return true;
+    return absl::OkStatus();
   });
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "lib/base/fd.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
 
@@ -27,14 +28,10 @@ absl::Status CheckRange(const Storage& storage, uint64_t offset, uint64_t length
 
 class FileStorage : public Storage {
  public:
-  FileStorage(std::string name, int fd, const struct stat& info)
-      : name_(std::move(name)), fd_(fd), size_(static_cast<uint64_t>(info.st_size)) {
+  FileStorage(std::string name, Fd fd, const struct stat& info)
+      : name_(std::move(name)), fd_(std::move(fd)), size_(static_cast<uint64_t>(info.st_size)) {
     identity_ = Cat(size_, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ":", info.st_dev,
                     ":", info.st_ino);
-  }
-  ~FileStorage() override {
-    mapping_.reset();
-    close(fd_);
   }
 
   const std::string& name() const override { return name_; }
@@ -46,7 +43,7 @@ class FileStorage : public Storage {
     size_t done = 0;
     while (done < out.size()) {
       const ssize_t n =
-          pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+          pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
         return Error(ErrorCode::kIo, Escape(name_), ": reading at offset ", offset + done,
@@ -65,22 +62,24 @@ class FileStorage : public Storage {
     if (size_ == 0) return std::span<const std::byte>();
     const std::lock_guard lock(mutex_);
     if (mapping_ == nullptr) {
-      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd_, size_, name_));
+      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd_.get(), size_, name_));
     }
     return mapping_->bytes();
   }
 
   void WillNeed(uint64_t offset, uint64_t length) const override {
-    posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_WILLNEED);
+    posix_fadvise(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(length),
+                  POSIX_FADV_WILLNEED);
   }
   void DontNeed(uint64_t offset, uint64_t length) const override {
-    posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_DONTNEED);
+    posix_fadvise(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(length),
+                  POSIX_FADV_DONTNEED);
   }
 
  private:
   std::string name_;
   std::string identity_;
-  int fd_;
+  Fd fd_;
   uint64_t size_;
   mutable std::mutex mutex_;
   mutable std::unique_ptr<MappedFile> mapping_;
@@ -141,8 +140,8 @@ class WindowStorage : public Storage {
 
 absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a fifo must not wait for a writer before we can refuse it.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) {
     const ErrorCode code =
         errno == ENOENT || errno == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
     struct stat link {};
@@ -151,13 +150,12 @@ absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
     return Error(code, Escape(path), ": cannot be opened: ", SystemError(errno));
   }
   struct stat info {};
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
     const bool folder = S_ISDIR(info.st_mode);
-    close(fd);
     return Error(ErrorCode::kInvalidInput, Escape(path), ": is ",
                  folder ? "a folder" : "no regular file", ", expected a file");
   }
-  return std::make_shared<FileStorage>(path, fd, info);
+  return std::make_shared<FileStorage>(path, std::move(fd), info);
 }
 
 std::shared_ptr<Storage> MemoryStorage(std::string name, std::vector<std::byte> bytes) {

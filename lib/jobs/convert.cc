@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
@@ -286,15 +287,18 @@ absl::Status FillAndCheck(const Job& job, const ConvertOptions& options,
 
 }  // namespace
 
-absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options, const Observer& watcher) {
+absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options,
+                                           const Observer& watcher) try {
   const JobScope scope(watcher);
   const Observer& observer = scope.observer();
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
   SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
   return Summarize(job, options);
+} catch (...) {
+  return CaughtError();
 }
 
-absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Observer& watcher) {
+absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Observer& watcher) try {
   const JobScope scope(watcher);
   const Observer& observer = scope.observer();
   const Clock::time_point start = Clock::now();
@@ -313,8 +317,9 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   TellAboutEarlierRun(output, job.plan, observer);
   ConvertResult result;
   MemoryPeak peak;
-  const absl::Status status =
-      FillAndCheck(job, options, texts, observer, output, peak, result.validation);
+  const absl::Status status = Guarded([&] {
+    return FillAndCheck(job, options, texts, observer, output, peak, result.validation);
+  });
   if (!status.ok()) {
     if (!KeepsPart(CodeOf(status))) Reject(job, CodeOf(status), options, output);
     return CodeOf(status) == ErrorCode::kCancelled ? Interrupted(job) : status;
@@ -333,6 +338,8 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   result.peak_anonymous_bytes = peak.bytes();
   result.resumed = output.resumed;
   return result;
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "formats/safetensors_writer.h"
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/jobs/evaluation.h"
@@ -176,7 +177,8 @@ void Judge(std::string name, double limit, double value, EvaluateResult& result)
   result.gates.push_back(std::move(gate));
 }
 
-absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Observer& watcher) {
+absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options,
+                                        const Observer& watcher) try {
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
@@ -212,6 +214,8 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options, const Ob
   }
   if (options.max_kl) Judge("max_kl", *options.max_kl, result.reference->kl_mean, result);
   return result;
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

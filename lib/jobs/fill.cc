@@ -63,14 +63,15 @@ class Filler {
   absl::Status Run() {
     Report(0);
     std::vector<Scratch> scratch(static_cast<size_t>(Threads()));
-    ParallelForWorkers(targets_[0].plan->tiles, 1, [&](uint64_t begin, uint64_t end, int worker) {
-      for (uint64_t number = begin; number < end && !stopped_.load(std::memory_order_relaxed);
-           ++number) {
-        if (absl::Status status = FillTile(number, scratch[static_cast<size_t>(worker)]);
-            !status.ok())
-          Stop(number, std::move(status));
-      }
-    });
+    SMELT_RETURN_IF_ERROR(ParallelForWorkers(
+        targets_[0].plan->tiles, 1, [&](uint64_t begin, uint64_t end, int worker) {
+          for (uint64_t number = begin; number < end && !stopped_.load(std::memory_order_relaxed);
+               ++number) {
+            if (absl::Status status = FillTile(number, scratch[static_cast<size_t>(worker)]);
+                !status.ok())
+              Stop(number, std::move(status));
+          }
+        }));
     return error_;
   }
 

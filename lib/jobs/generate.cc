@@ -8,6 +8,7 @@
 
 #include "infer/sampler.h"
 #include "infer/session.h"
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/jobs/open_model.h"
@@ -171,7 +172,7 @@ Generator::Generator(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Generator::~Generator() = default;
 
 absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOptions& options,
-                                                           const Observer& watcher) {
+                                                           const Observer& watcher) try {
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   auto impl = std::make_unique<Impl>();
@@ -188,6 +189,8 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
       impl->session,
       Session::Create(model, options.f32_activations ? Activations::kF32 : Activations::kQ8, 0));
   return std::unique_ptr<Generator>(new Generator(std::move(impl)));
+} catch (...) {
+  return CaughtError();
 }
 
 uint64_t Generator::vocabulary() const { return impl_->session->vocabulary(); }
@@ -195,13 +198,16 @@ bool Generator::has_tokenizer() const { return impl_->tokenizer != nullptr; }
 const std::vector<float>& Generator::logits() const { return impl_->logits; }
 uint64_t Generator::positions() const { return impl_->positions; }
 
-absl::StatusOr<std::vector<int32_t>> Generator::Encode(std::string_view text, bool start) const {
+absl::StatusOr<std::vector<int32_t>> Generator::Encode(std::string_view text, bool start) const
+    try {
   if (impl_->tokenizer == nullptr) return impl_->no_tokenizer;
   return impl_->tokenizer->Encode(text,
                                   {.add_special = start, .add_end = false, .parse_special = true});
+} catch (...) {
+  return CaughtError();
 }
 
-absl::Status Generator::Feed(std::span<const int32_t> ids, const Observer& watcher) {
+absl::Status Generator::Feed(std::span<const int32_t> ids, const Observer& watcher) try {
   const JobScope job(watcher);
   for (const int32_t id : ids) {
     if (id < 0 || static_cast<uint64_t>(id) >= vocabulary()) {
@@ -214,6 +220,8 @@ absl::Status Generator::Feed(std::span<const int32_t> ids, const Observer& watch
   impl_->positions += ids.size();
   impl_->Remember(ids);
   return absl::OkStatus();
+} catch (...) {
+  return CaughtError();
 }
 
 GeneratorState Generator::Save() const {
@@ -228,7 +236,7 @@ GeneratorState Generator::Save() const {
   return state;
 }
 
-absl::Status Generator::Restore(const GeneratorState& state) {
+absl::Status Generator::Restore(const GeneratorState& state) try {
   if (state.data_ == nullptr)
     return Error(ErrorCode::kUsage, "the state to restore is of no model: Save() makes states");
   if (state.data_->model != impl_->source->identity())
@@ -238,10 +246,12 @@ absl::Status Generator::Restore(const GeneratorState& state) {
   impl_->recent = state.data_->recent;
   impl_->logits = state.data_->logits;
   return absl::OkStatus();
+} catch (...) {
+  return CaughtError();
 }
 
 absl::StatusOr<GenerateResult> Generator::Continue(const ContinueOptions& options,
-                                                   const Observer& watcher) {
+                                                   const Observer& watcher) try {
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
   SMELT_RETURN_IF_ERROR(impl_->session->CheckWhole());
   if (impl_->positions == 0) return EmptyPrompt();
@@ -281,6 +291,8 @@ absl::StatusOr<GenerateResult> Generator::Continue(const ContinueOptions& option
   text.Finish();
   result.tokens_per_second = Rate(impl_->positions - before, SecondsSince(start));
   return result;
+} catch (...) {
+  return CaughtError();
 }
 
 namespace {
@@ -322,7 +334,8 @@ absl::Status GenerateInto(const GenerateOptions& options, const Observer& observ
 
 }  // namespace
 
-absl::StatusOr<GenerateResult> Generate(const GenerateOptions& options, const Observer& observer) {
+absl::StatusOr<GenerateResult> Generate(const GenerateOptions& options,
+                                        const Observer& observer) try {
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
   const JobScope job(observer);
   GenerateOptions seeded = options;
@@ -333,6 +346,8 @@ absl::StatusOr<GenerateResult> Generate(const GenerateOptions& options, const Ob
   if (CodeOf(status) != ErrorCode::kCancelled) return status;
   result.finish_reason = FinishReason::kInterrupted;
   return result;
+} catch (...) {
+  return CaughtError();
 }
 
 std::string_view FinishReasonName(FinishReason reason) {

@@ -11,6 +11,7 @@
 #include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
 #include "formats/ollama/store_writer.h"
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 
@@ -60,7 +61,7 @@ bool Exists(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& watcher) {
+absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& watcher) try {
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   SMELT_ASSIGN_OR_RETURN(ollama::Name name, ollama::ParseName(options.name));
@@ -106,6 +107,8 @@ absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer
                    "are written; another program prunes it");
     }
   }
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

@@ -16,6 +16,7 @@
 #include "formats/torch/legacy.h"
 #include "formats/torch/torch.h"
 #include "formats/weights_directory.h"
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
@@ -256,7 +257,7 @@ absl::Status FromPath(const std::string& path, const InspectOptions& options,
 
 }  // namespace
 
-absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Observer& watcher) {
+absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Observer& watcher) try {
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(options.path));
@@ -265,6 +266,8 @@ absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Obser
   SMELT_RETURN_IF_ERROR(FromPath(path, options, observer, result));
   AddUp(result);
   return result;
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

@@ -71,10 +71,11 @@ absl::StatusOr<std::optional<Journal::Content>> Journal::Read(const std::string&
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& path,
                                                          uint64_t fingerprint,
                                                          const std::vector<Record>& records) {
-  const int fd =
-      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0666);
+  std::unique_ptr<Journal> journal(new Journal(path));
+  journal->fd_ = Fd(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0666));
+  const int fd = journal->fd_.get();
   if (fd < 0) return SystemError(path, "cannot be created");
-  std::unique_ptr<Journal> journal(new Journal(path, fd));
   std::string text(kMagic);
   text.append(reinterpret_cast<const char*>(&fingerprint), sizeof(fingerprint));
   text.append(reinterpret_cast<const char*>(records.data()), records.size() * sizeof(Record));
@@ -82,12 +83,10 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& path
   return journal;
 }
 
-Journal::~Journal() { close(fd_); }
-
 absl::Status Journal::Add(uint64_t tile, uint64_t hash) {
   const Record record{tile, hash};
   const std::lock_guard lock(mutex_);
-  return WriteAll(fd_, path_, &record, sizeof(record));
+  return WriteAll(fd_.get(), path_, &record, sizeof(record));
 }
 
 absl::Status Journal::MoveTo(const std::string& path) {

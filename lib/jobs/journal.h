@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/fd.h"
 
 namespace smelt {
 
@@ -44,7 +45,6 @@ class Journal {
   static absl::StatusOr<std::unique_ptr<Journal>> Create(const std::string& path,
                                                          uint64_t fingerprint,
                                                          const std::vector<Record>& records = {});
-  ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
@@ -56,10 +56,10 @@ class Journal {
   void Remove();
 
  private:
-  Journal(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  explicit Journal(std::string path) : path_(std::move(path)) {}
 
   std::string path_;
-  int fd_;
+  Fd fd_;
   std::mutex mutex_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "formats/ollama/store.h"
 #include "lib/base/atomic_file.h"
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "quant/simd.h"
 
@@ -33,12 +34,14 @@ bool IsPartOfSource(const std::string& output, const std::string& source) {
   // Parts of a split GGUF lie beside its first one; nothing else beside a file belongs to it.
   const std::string file_name = source.substr(source.find_last_of('/') + 1);
   const std::string stem = file_name.substr(0, file_name.find("-00001-of-"));
-  for (fs::directory_iterator it(beside, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(beside);
+  if (!names.ok()) return false;
+  for (const std::string& name : *names) {
     if (!folder && !(name.starts_with(stem + "-0") && name.find("-of-") != std::string::npos))
       continue;
     std::error_code ignored;
-    if (fs::equivalent(output, it->path(), ignored) && (!folder || !name.ends_with(".gguf"))) {
+    if (fs::equivalent(output, fs::path(beside) / name, ignored) &&
+        (!folder || !name.ends_with(".gguf"))) {
       return true;
     }
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "formats/gguf.h"
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
@@ -35,7 +36,7 @@ TextTokenizer& TextTokenizer::operator=(TextTokenizer&&) noexcept = default;
 TextTokenizer::~TextTokenizer() = default;
 
 absl::StatusOr<TextTokenizer> TextTokenizer::Open(const std::string& model,
-                                                  const Observer& observer) {
+                                                  const Observer& observer) try {
   const JobScope job(observer);
   auto state = std::make_unique<State>();
   std::string path = model;
@@ -58,12 +59,16 @@ absl::StatusOr<TextTokenizer> TextTokenizer::Open(const std::string& model,
     SMELT_ASSIGN_OR_RETURN(state->tokenizer, OpenPublishedTokenizer(path));
   }
   return TextTokenizer(std::move(state));
+} catch (...) {
+  return CaughtError();
 }
 
 absl::StatusOr<std::vector<int32_t>> TextTokenizer::Encode(std::string_view text,
-                                                           const TokenizeFlags& flags) const {
+                                                           const TokenizeFlags& flags) const try {
   return state_->tokenizer->Encode(
       text, {.add_special = flags.add_special, .parse_special = flags.parse_special});
+} catch (...) {
+  return CaughtError();
 }
 
 std::string TextTokenizer::Decode(const std::vector<int32_t>& ids, bool show_special) const {
@@ -76,7 +81,7 @@ size_t TextTokenizer::size() const { return state_->tokenizer->size(); }
 
 absl::StatusOr<TokenizeDifference> CompareTokenizers(const TextTokenizer& a, const TextTokenizer& b,
                                                      std::string_view text,
-                                                     const TokenizeFlags& flags) {
+                                                     const TokenizeFlags& flags) try {
   TokenizeDifference out;
   SMELT_ASSIGN_OR_RETURN(out.a, a.Encode(text, flags));
   SMELT_ASSIGN_OR_RETURN(out.b, b.Encode(text, flags));
@@ -86,6 +91,8 @@ absl::StatusOr<TokenizeDifference> CompareTokenizers(const TextTokenizer& a, con
   const std::vector<int32_t> common(out.a.begin(), x);
   out.offset = std::min(text.size(), a.Decode(common, false).size());
   return out;
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

@@ -9,6 +9,8 @@
 
 #include "formats/gguf.h"
 #include "lib/base/atomic_file.h"
+#include "lib/base/folder.h"
+#include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
@@ -126,17 +128,17 @@ bool IsInput(const std::string& output, const std::string& source) {
   if (!fs::exists(output, error)) return false;
   if (fs::equivalent(output, source, error)) return true;
   if (!fs::is_directory(source, error) || output.ends_with(".gguf")) return false;
-  for (fs::directory_iterator it(source, error), end; !error && it != end; it.increment(error)) {
-    std::error_code ignored;
-    if (fs::equivalent(output, it->path(), ignored)) return true;
-  }
-  return false;
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(source);
+  return names.ok() && std::any_of(names->begin(), names->end(), [&](const std::string& name) {
+           std::error_code ignored;
+           return fs::equivalent(output, fs::path(source) / name, ignored);
+         });
 }
 
 }  // namespace
 
 absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& request,
-                                                   const Observer& watcher) {
+                                                   const Observer& watcher) try {
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(request.source));
@@ -174,6 +176,8 @@ absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& requ
     result.tokens = tokens->size();
   result.bytes = layout.file_size;
   return result;
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 #include "lib/model/weights.h"
 #include "quant/codec.h"
@@ -46,16 +47,12 @@ class GgufSource : public ModelSource {
     const uint64_t columns = info.shape.columns();
     const uint64_t row_bytes = RowBytesOf(tensor);
     const uint64_t piece = std::max<uint64_t>(1, (4 << 20) / row_bytes);
-    thread_local std::unique_ptr<std::byte[]> buffer;
-    thread_local uint64_t capacity = 0;
+    static const PerThread<ByteBuffer> buffer;
     for (uint64_t row = 0; row < count; row += piece) {
       const uint64_t n = std::min(piece, count - row);
-      if (n * row_bytes > capacity) {
-        capacity = n * row_bytes;
-        buffer = std::make_unique_for_overwrite<std::byte[]>(capacity);
-      }
-      SMELT_RETURN_IF_ERROR(ReadRawRows(tensor, first + row, n, buffer.get()));
-      codec->Decode(buffer.get(), n * columns, out + row * columns);
+      std::byte* const raw = buffer->Reserve(n * row_bytes);
+      SMELT_RETURN_IF_ERROR(ReadRawRows(tensor, first + row, n, raw));
+      codec->Decode(raw, n * columns, out + row * columns);
       if (const auto bad = FirstNotFinite(out + row * columns, n * columns)) {
         return NotFinite(info, first + row + *bad / columns, *bad % columns,
                          out[row * columns + *bad]);

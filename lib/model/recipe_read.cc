@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "lib/base/float16.h"
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 #include "lib/model/recipe.h"
 #include "lib/model/weights.h"
@@ -84,8 +85,7 @@ struct Line {
 template <typename Fn>
 absl::Status ReadLines(const Storage& storage, const std::vector<Line>& lines, uint64_t bytes,
                        const Fn& fn) {
-  thread_local std::unique_ptr<std::byte[]> buffer;
-  thread_local uint64_t capacity = 0;
+  static const PerThread<ByteBuffer> buffer;
   for (size_t begin = 0; begin < lines.size();) {
     size_t end = begin + 1;
     uint64_t stop = lines[begin].position + bytes;
@@ -95,12 +95,9 @@ absl::Status ReadLines(const Storage& storage, const std::vector<Line>& lines, u
       ++end;
     }
     const uint64_t length = stop - lines[begin].position;
-    if (length > capacity) {
-      buffer = std::make_unique_for_overwrite<std::byte[]>(length);
-      capacity = length;
-    }
-    SMELT_RETURN_IF_ERROR(storage.ReadAt(lines[begin].position, std::span(buffer.get(), length)));
-    SMELT_RETURN_IF_ERROR(fn(begin, end, buffer.get(), lines[begin].position));
+    std::byte* const read = buffer->Reserve(length);
+    SMELT_RETURN_IF_ERROR(storage.ReadAt(lines[begin].position, std::span(read, length)));
+    SMELT_RETURN_IF_ERROR(fn(begin, end, read, lines[begin].position));
     begin = end;
   }
   return absl::OkStatus();

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/utf8.h"
@@ -137,16 +138,16 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromTiktoken(std::string_view
   return MakeTiktokenCore(text, file, folder);
 }
 
+constexpr std::string_view kTiktokenEnding = ".tiktoken";
+
 // Another name of a file in tiktoken's format, or empty: qwen.tiktoken and the like.
 std::string FindTiktoken(const std::string& folder) {
-  std::vector<std::string> found;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
-       it.increment(error)) {
-    if (it->path().extension() == ".tiktoken") found.push_back(it->path().string());
-  }
-  std::sort(found.begin(), found.end());
-  return found.empty() ? std::string() : found.front();
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
+  if (!names.ok()) return std::string();
+  const auto found = std::find_if(names->begin(), names->end(), [](const std::string& name) {
+    return name.size() > kTiktokenEnding.size() && name.ends_with(kTiktokenEnding);
+  });
+  return found == names->end() ? std::string() : Cat(folder, "/", *found);
 }
 
 // The core of a folder, by what it holds.

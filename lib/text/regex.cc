@@ -5,8 +5,10 @@
 #include <time.h>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
+#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 
@@ -223,7 +225,14 @@ namespace {
 struct PcreState {
   pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
   pcre2_match_context* context = pcre2_match_context_create(nullptr);
-  PcreState() { pcre2_set_heap_limit(context, kHeapLimitKib); }
+  PcreState() {
+    if (data == nullptr || context == nullptr) {
+      pcre2_match_data_free(data);
+      pcre2_match_context_free(context);
+      throw std::bad_alloc();
+    }
+    pcre2_set_heap_limit(context, kHeapLimitKib);
+  }
   ~PcreState() {
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
@@ -264,12 +273,14 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, RegexEngine engin
   int code = 0;
   size_t offset = 0;
   pcre2_compile_context* options = pcre2_compile_context_create(nullptr);
+  if (options == nullptr) throw std::bad_alloc();
   pcre2_set_newline(options, PCRE2_NEWLINE_LF);
   regex.pcre_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
                                     PCRE2_UTF | PCRE2_MULTILINE | PCRE2_NO_AUTO_CAPTURE |
                                         PCRE2_USE_OFFSET_LIMIT | PCRE2_NO_START_OPTIMIZE,
                                     &code, &offset, options);
   pcre2_compile_context_free(options);
+  if (regex.pcre_->code == nullptr && code == PCRE2_ERROR_HEAP_FAILED) throw std::bad_alloc();
   if (regex.pcre_->code == nullptr) {
     char message[120] = "";
     pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
@@ -295,7 +306,8 @@ absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, s
     }
     return std::nullopt;
   }
-  thread_local PcreState state;
+  static const PerThread<PcreState> states;
+  const PcreState& state = *states;
   // Matches that begin at one of [first, last], each with so many steps: 1 found, 0 none, else an
   // error of PCRE2.
   const auto run = [&](size_t first, size_t last, uint32_t steps) {
@@ -339,6 +351,7 @@ absl::StatusOr<std::optional<Regex::Match>> Regex::Find(std::string_view text, s
         here = run(at, at, static_cast<uint32_t>(std::min<uint64_t>(steps, UINT32_MAX)));
       }
       if (here > 0) return found();
+      if (here == PCRE2_ERROR_NOMEMORY) throw std::bad_alloc();
       if (here < 0 || OutOfTime(text.size(), memo)) return too_slow();
     }
     begin = result == 0 ? next(last) : at;

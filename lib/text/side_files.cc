@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/text/normalizer.h"
@@ -139,18 +140,12 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   if (const std::string file = folder + "/chat_template.json"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(out.chat_template_json, ReadJsonFile(file));
   }
-  std::error_code error;
-  std::vector<std::filesystem::path> more;
   const std::string templates = folder + "/additional_chat_templates";
-  for (std::filesystem::directory_iterator it(templates, error), end; !error && it != end;
-       it.increment(error)) {
-    if (it->path().extension() == ".jinja") more.push_back(it->path());
-  }
-  if (error && NameExists(templates))
-    return Error(ErrorCode::kIo, Escape(templates),
-                 ": cannot be read as a folder: ", error.message());
-  std::sort(more.begin(), more.end());
-  for (const auto& path : more) {
+  if (!NameExists(templates)) return ReadDeclared(folder, out);
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(templates));
+  for (const std::string& name : names) {
+    const std::filesystem::path path = std::filesystem::path(templates) / name;
+    if (path.extension() != ".jinja") continue;
     SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path.string()));
     out.additional_templates.emplace_back(path.stem().string(), std::move(text));
   }

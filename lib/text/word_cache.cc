@@ -1,5 +1,7 @@
 #include "lib/text/word_cache.h"
 
+#include <new>
+
 namespace smelt {
 
 void WordCache::Insert(std::string_view word, std::span<const int32_t> ids) {
@@ -11,13 +13,14 @@ void WordCache::Insert(std::string_view word, std::span<const int32_t> ids) {
     used_ = 0;
   }
   const uint64_t hash = HashText(word);
-  size_t slot = hash & kMask;
-  while (slots_[slot].length != 0) slot = (slot + 1) & kMask;
-  slots_[slot] = {static_cast<uint32_t>(hash >> 32), static_cast<uint32_t>(bytes_.size()),
-                  static_cast<uint32_t>(ids_.size()), static_cast<uint8_t>(word.size()),
-                  static_cast<uint8_t>(ids.size())};
+  const Entry entry = {static_cast<uint32_t>(hash >> 32), static_cast<uint32_t>(bytes_.size()),
+                       static_cast<uint32_t>(ids_.size()), static_cast<uint8_t>(word.size()),
+                       static_cast<uint8_t>(ids.size())};
   bytes_.append(word);
   ids_.insert(ids_.end(), ids.begin(), ids.end());
+  size_t slot = hash & kMask;
+  while (slots_[slot].length != 0) slot = (slot + 1) & kMask;
+  slots_[slot] = entry;  // once what it points to is there
   ++used_;
 }
 
@@ -31,7 +34,10 @@ std::unique_ptr<WordCache> CachePool::Take() {
 
 void CachePool::Give(std::unique_ptr<WordCache> cache) {
   const std::lock_guard lock(mutex_);
-  free_.push_back(std::move(cache));
+  try {
+    free_.push_back(std::move(cache));
+  } catch (const std::bad_alloc&) {  // the next call makes one anew
+  }
 }
 
 }  // namespace smelt

@@ -10,7 +10,6 @@
 #include "lib/base/json.h"
 #include "lib/base/metadata.h"
 #include "lib/base/nearest.h"
-#include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/tensor_type.h"
@@ -150,22 +149,6 @@ TEST(Float16, RoundsToNearestEven) {
   EXPECT_EQ(F32ToF16(1.0f + 0x3p-11f), 0x3c02);  // tie, even above
   EXPECT_EQ(F32ToBf16(1.0f + 0x1p-8f), 0x3f80);
   EXPECT_EQ(F32ToBf16(1.0f + 0x3p-8f), 0x3f82);
-}
-
-TEST(ParallelFor, CoversEverythingAndStopsAtTheFirstError) {
-  std::atomic<uint64_t> sum{0};
-  SMELT_EXPECT_OK(ParallelFor(1000, 7, [&](uint64_t begin, uint64_t end) {
-    for (uint64_t i = begin; i < end; ++i) sum += i;
-    return absl::OkStatus();
-  }));
-  EXPECT_EQ(sum, 999u * 1000 / 2);
-  std::atomic<int> calls{0};
-  const absl::Status status = ParallelFor(1000000, 1, [&](uint64_t, uint64_t) {
-    ++calls;
-    return Error(ErrorCode::kIo, "no");
-  });
-  EXPECT_EQ(CodeOf(status), ErrorCode::kIo);
-  EXPECT_LT(calls, 1000);
 }
 
 TEST(Hash, KnownValues) {

@@ -21,14 +21,18 @@ def main():
     # 400 MB: a vocabulary of 100,000 rows, and one row of 8 million columns.
     programs.write_matrices(matrices, {"token_embd.weight": (100_000, 1920), "wide.weight": (1, 8 << 20)})
     limited = ["prlimit", f"--data={LIMIT}", program]
-    for kind in ("f32", "q8_0", "q4_k_m"):
-        p = programs.Program([*limited, "quantize", matrices, "--type", kind, "--validate", "off", "--json", "--threads", "2",
-                              "-o", os.path.join(work, "m.gguf"), "--force"])
-        assert p.status == 0, p.err
-        print(kind, p.json()["peak_anonymous_bytes"] >> 20, "MiB anonymous at most")
-    p = programs.Program([*limited, "convert", model, "--type", "q4_k_m", "--json", "-o", os.path.join(work, "x.gguf")])
-    assert p.status == 0, p.err
-    print("with the check:", p.json()["peak_anonymous_bytes"] >> 20, "MiB anonymous at most")
+    for threads in ("2", "64"):  # stacks count as data
+        def run(what, *argv):
+            p = programs.Program([*limited, *argv, "--json", "--threads", threads])
+            assert p.status == 0, p.err
+            assert "threads" not in p.err, p.err  # all were started
+            peak = p.json().get("peak_anonymous_bytes", 0) >> 20
+            print(f"{threads} threads, {what}: {peak} MiB anonymous at most" if peak else f"{threads} threads, {what}")
+        for kind in ("f32", "q8_0", "q4_k_m"):
+            run(kind, "quantize", matrices, "--type", kind, "--validate", "off", "-o", os.path.join(work, "m.gguf"), "--force")
+        out = os.path.join(work, "x.gguf")
+        run("with the check", "convert", model, "--type", "q4_k_m", "-o", out, "--force")
+        run("eval", "eval", out, "--reference", model, "--text", os.path.join(os.path.dirname(model), "eval.txt"), "--chunks", "4")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@
 
 namespace smelt {
 
-/// Worker threads of all jobs; 0 (the default) = every core that the process may use. Call before a
-/// job starts.
+/// Worker threads of all jobs; 0 (the default) = every core that the process may use, by its
+/// affinity and the quotas of its control groups. Call before a job starts. Where the system gives
+/// fewer, jobs go on with these and say so in a note.
 SMELT_EXPORT void UseThreads(int threads);
 
 /// Models are mapped into memory. When a file shrinks underneath, the system ends the process with
