@@ -281,7 +281,6 @@ absl::StatusOr<const RopeTable*> CpuBatch::TableFor(const Rope& rope) {
   for (const Layout::Segment& s : layout.segments) {
     SMELT_RETURN_IF_ERROR(ParallelForWorkers(s.panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) {
-        if (MustStop()) return;  // nothing is computed with the table then
         const size_t base = (s.first_panel + p) * pairs * layout.lanes;
         for (size_t j = 0; j < pairs; ++j) {
           for (uint32_t lane = 0; lane < layout.lanes; ++lane) {
