@@ -47,7 +47,10 @@ void AddFamilies(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("families", "Which published models can be read");
   command->footer(
       "Each line: a class, as config.json names it under \"architectures\", and the GGUF\n"
-      "architecture that it becomes.");
+      "architecture that it becomes.\n"
+      "Examples:\n"
+      "  smelt families | grep -i qwen\n"
+      "  smelt families --json                         model_type too");
   AddGlobals(*command, invocation);
   command->callback([&invocation] { invocation.run = Run; });
 }

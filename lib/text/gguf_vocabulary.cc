@@ -49,15 +49,8 @@ absl::Status ReadIds(const Metadata& metadata, GgufVocabulary& out) {
                    " tokens");
     out.*(id.field) = static_cast<int32_t>(value);
   }
-  const MetadataValue* ends = metadata.Find("smelt.tokenizer.end_token_ids");
-  for (size_t i = 0; ends != nullptr && i < (ends->is_array() ? ends->size() : 1); ++i) {
-    const std::optional<int64_t> end = ends->IntAt(i);
-    if (!end || *end < 0 || static_cast<uint64_t>(*end) >= out.size()) {
-      return Error(ErrorCode::kInvalidInput,
-                   "smelt.tokenizer.end_token_ids is no list of ids below ", out.size());
-    }
-    out.ends.push_back(static_cast<int32_t>(*end));
-  }
+  SMELT_ASSIGN_OR_RETURN(out.ends,
+                         ReadOwnIds(metadata, "smelt.tokenizer.end_token_ids", out.size()));
   return absl::OkStatus();
 }
 

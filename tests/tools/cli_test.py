@@ -52,11 +52,19 @@ class Case(unittest.TestCase):
 
 class Usage(Case):
     def test_help_teaches(self):
-        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"]):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"], ["families"]):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
         self.assertRegex(smelt("--version").out, r"^smelt \d+\.\d+\.\d+\n$")
+
+    def test_families_are_listed(self):
+        p = smelt("families")
+        self.assertEqual(p.status, 0)
+        self.assertRegex(p.out, r"(?m)^MixtralForCausalLM +llama$")
+        listed = smelt("families", "--json").json()["families"]
+        self.assertIn({"classes": ["JambaForCausalLM", "JambaModel"], "model_type": "jamba", "architecture": "jamba"}, listed)
+        self.assertEqual(len(p.out.splitlines()), sum(len(f["classes"]) for f in listed))
 
     def test_wrong_usage_is_one_line_and_status_2(self):
         self.refused(smelt("convert"), 2, "convert --help")
