@@ -1,6 +1,8 @@
 #include "lib/text/tokenizer_json.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -142,6 +144,44 @@ class MergeReader {
   std::optional<bool> pairs_;
 };
 
+// A number as the library reads it (serde_json): its digits as an integer, as far as 64 bits hold
+// them, times or by a power of ten, so that the last bit can be another than the nearest double's.
+// Sums of scores that tie for one reader would not for the other.
+double ReadAsLibrary(std::string_view text) {
+  const bool negative = text.starts_with('-');
+  if (negative) text.remove_prefix(1);
+  const size_t e = std::min(text.find_first_of("eE"), text.size());
+  uint64_t digits = 0;
+  int64_t exponent = 0;
+  bool fraction = false, full = false;
+  for (const char c : text.substr(0, e)) {
+    if (c == '.') {
+      fraction = true;
+      continue;
+    }
+    const auto digit = static_cast<uint64_t>(c - '0');
+    full = full || digits > (UINT64_MAX - digit) / 10;
+    if (!full) digits = digits * 10 + digit;
+    if (full != fraction) exponent += full ? 1 : -1;
+  }
+  if (e < text.size()) {
+    std::string_view power = text.substr(e + 1);
+    if (power.starts_with('+')) power.remove_prefix(1);
+    int32_t value = 0;
+    if (std::from_chars(power.data(), power.data() + power.size(), value).ec != std::errc())
+      value = power.starts_with('-') ? -100000 : 100000;
+    exponent += value;
+  }
+  constexpr int64_t kLargest = 308;
+  auto number = static_cast<double>(digits);
+  for (; exponent < -kLargest && number != 0; exponent += kLargest) number /= 1e308;
+  double power = 1;  // the nearest double of it, which pow does not always give
+  const std::string text_of_power = Cat("1e", std::min(std::abs(exponent), kLargest));
+  std::from_chars(text_of_power.data(), text_of_power.data() + text_of_power.size(), power);
+  if (number != 0) number = exponent < 0 ? number / power : number * power;
+  return negative ? -number : number;
+}
+
 class Handler : public JsonHandler {
  public:
   Handler(TokenizerJson& out, std::string_view name, size_t size, bool vocab_only)
@@ -159,8 +199,8 @@ class Handler : public JsonHandler {
     return Scalar(JsonValue(value));
   }
   absl::Status Uint(uint64_t value) override { return Scalar(JsonValue(value)); }
-  absl::Status Double(double value, std::string_view) override {
-    if (place_ == Place::kVocabList) return Score(value);
+  absl::Status Double(double value, std::string_view text) override {
+    if (place_ == Place::kVocabList) return Score(ReadAsLibrary(text));
     return Scalar(JsonValue(value));
   }
   absl::Status String(std::string&& value) override {

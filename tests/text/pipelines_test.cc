@@ -57,7 +57,7 @@ TEST(Pipelines, GiveTheLibrarysIds) {
     SCOPED_TRACE(*pipeline->Find("name")->as_string());
     ExpectPipeline(*pipeline);
   }
-  EXPECT_EQ(seen, 34);
+  EXPECT_EQ(seen, 35);
 }
 
 // A member that is absent, null or of another type means what the library takes for it; what the

@@ -139,6 +139,11 @@ def pipelines():
                 "xyz", "    leading and trailing   ", "éa", "ab newtok", "yéy", "yyéa", "zxz c", "ëabc"]
     yield "unknown-dropped", {"model": bpe(["▁", "a", "b"], [("a", "b")], byte_fallback=True), "pre_tokenizer": ALWAYS}, ["xab", "a x b", "axb", "x"]
 
+    # Scores as the library reads them, the last bit not always the nearest: sums tie, or do not.
+    model = {**UNIGRAM, "vocab": [["<unk>", 0.0], ["x", -9.353443465588871], [" ", -2.3284786277849827], [" " * 16, -6.716574757167143], ["j", -6.480529490522749],
+                                  ["id", -6.3416313623531435]]}
+    yield "scores-last-bit", {"model": model}, ["j  id  x" + " " * 17, "x" + " " * 17, "xx" + " " * 18, "jidx" + " " * 33]
+
     # The type of a model that does not say it.
     yield "type-unigram", {"model": {k: v for k, v in unigram("a", "b", "▁").items() if k != "type"}, "pre_tokenizer": ALWAYS}, ["ab", "a x"]
     yield "type-wordpiece", {"model": {k: v for k, v in wordpiece("a", "##b").items() if k != "type"}, "pre_tokenizer": {"type": "BertPreTokenizer"}}, ["ab", "a x"]
