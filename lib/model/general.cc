@@ -59,15 +59,16 @@ class GeneralWriter {
     struct Hint {
       std::string_view config, key;
       ValueType type;
+      double low = -2e9, high = 2e9;  // what a sampler can use
     };
     static constexpr Hint kHints[] = {
         {"sequence", "sequence", ValueType::kString},
         {"top_k", "top_k", ValueType::kI32},
-        {"top_p", "top_p", ValueType::kF32},
-        {"min_p", "min_p", ValueType::kF32},
-        {"xtc_probability", "xtc_probability", ValueType::kF32},
-        {"xtc_threshold", "xtc_threshold", ValueType::kF32},
-        {"temperature", "temp", ValueType::kF32},
+        {"top_p", "top_p", ValueType::kF32, 0, 1},
+        {"min_p", "min_p", ValueType::kF32, 0, 1},
+        {"xtc_probability", "xtc_probability", ValueType::kF32, 0, 1},
+        {"xtc_threshold", "xtc_threshold", ValueType::kF32, 0, 1},
+        {"temperature", "temp", ValueType::kF32, 0},
         {"penalty_last_n", "penalty_last_n", ValueType::kI32},
         {"penalty_repeat", "penalty_repeat", ValueType::kF32},
         {"mirostat", "mirostat", ValueType::kI32},
@@ -80,12 +81,13 @@ class GeneralWriter {
       if (value == nullptr) continue;
       const std::string key = Cat("general.sampling.", hint.key);
       const auto number = value->as_double();
+      const bool fits = number && hint.low <= *number && *number <= hint.high;
       if (hint.type == ValueType::kString && value->as_string() != nullptr) {
         SetText(Cat("sampling.", hint.key), *value->as_string());
-      } else if (const auto real = number ? CheckedFloat(*number) : std::nullopt;
+      } else if (const auto real = fits ? CheckedFloat(*number) : std::nullopt;
                  hint.type == ValueType::kF32 && real) {
         out_.Set(key, *real);
-      } else if (const auto whole = number ? CheckedInteger<int32_t>(*number) : std::nullopt;
+      } else if (const auto whole = fits ? CheckedInteger<int32_t>(*number) : std::nullopt;
                  hint.type == ValueType::kI32 && whole) {
         out_.Set(key, *whole);
       } else {
