@@ -162,7 +162,7 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   merges.reserve(p.merges().size());
   for (size_t i = 0; i < p.merges().size(); ++i)
     merges.push_back(MergeText(p.merges().Left(i), p.merges().Right(i)));
-  if (!merges.empty()) out.Set("tokenizer.ggml.merges", std::move(merges));
+  out.Set("tokenizer.ggml.merges", std::move(merges));
   std::vector<JsonValue> others;
   for (const JsonValue* n : normalizers) others.push_back(*n);
   WriteNormalizers(others, after);

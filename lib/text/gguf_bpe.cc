@@ -50,7 +50,7 @@ class GgufBpe : public GgufBase {
 
  private:
   absl::Status SetupSplits(const Metadata& metadata) {
-    const std::string pre = vocabulary_.pre.empty() ? "gpt-2" : vocabulary_.pre;
+    const std::string pre = vocabulary_.pre.empty() ? "default" : vocabulary_.pre;
     const PreTokenizerName* known = FindPreTokenizer(pre);
     SMELT_ASSIGN_OR_RETURN(std::string pipeline,
                            metadata.StringOr("smelt.tokenizer.pre_tokenizer", ""));
@@ -103,6 +103,11 @@ class GgufBpe : public GgufBase {
   }
 
   absl::Status AddMerges(const Metadata& metadata) {
+    if (!metadata.Has("tokenizer.ggml.merges")) {
+      return Error(ErrorCode::kInvalidInput,
+                   "metadata key tokenizer.ggml.merges is missing, without which texts would be "
+                   "encoded byte by byte");
+    }
     return ReadMerges(
         metadata, table_,
         [&](std::string_view part, std::string& out) {

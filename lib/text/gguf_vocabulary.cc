@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/status.h"
+#include "lib/text/pre_names.h"
 
 namespace smelt {
 namespace {
@@ -131,8 +132,8 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   }
   SMELT_RETURN_IF_ERROR(ReadIds(metadata, out));
   const bool sentencepiece = out.model == "llama", bert = out.model == "bert";
-  SMELT_ASSIGN_OR_RETURN(out.add_bos,
-                         metadata.BoolOr("tokenizer.ggml.add_bos_token", sentencepiece || bert));
+  const bool begins = sentencepiece || bert || (out.model == "gpt2" && BeginsTexts(out.pre));
+  SMELT_ASSIGN_OR_RETURN(out.add_bos, metadata.BoolOr("tokenizer.ggml.add_bos_token", begins));
   if (out.model == kGemma4) out.add_bos = true;  // whatever the key says, as in llama.cpp
   SMELT_ASSIGN_OR_RETURN(
       out.add_eos, metadata.BoolOr("tokenizer.ggml.add_eos_token", bert || out.model == "t5"));

@@ -122,6 +122,12 @@ constexpr PreTokenizerName kNames[] = {
      SMELT_SEQUENCE(
          R"({"type":"Punctuation","behavior":"Contiguous"},)" SMELT_GPT2
          R"(,{"type":"Digits","individual_digits":false},)" SMELT_SPLIT("[0-9][0-9][0-9]"))},
+    // What llama.cpp takes where a file has no name.
+    {"default", "", false,
+     SMELT_SEQUENCE(SMELT_SPLIT(
+         R"([\\p{P}$+<=>^~|]+)") "," SMELT_GPT2
+                                 R"(,{"type":"Digits","individual_digits":false},)" SMELT_SPLIT(
+                                     "[0-9][0-9][0-9]"))},
 };
 
 }  // namespace

@@ -209,7 +209,13 @@ const PreTokenizerName* FindPreTokenizer(std::string_view name) {
 }
 
 bool OnlyLlamaCppKnows(std::string_view name) {
-  return IsOneOf(name, "superbpe afmoe tiny_aya cohere2moe jais-2 default");
+  return IsOneOf(name, "superbpe afmoe tiny_aya cohere2moe jais-2");
+}
+
+bool BeginsTexts(std::string_view name) {
+  return IsOneOf(name,
+                 "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano "
+                 "tekken chameleon");
 }
 
 std::string KnownPreTokenizers() {
@@ -254,7 +260,7 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
   }
   std::string_view here = mine, there = nearest_pattern;
   KeepDifference(here, there);
-  constexpr size_t kWhole = 300, kPart = 120;
+  constexpr size_t kWhole = 140, kPart = 50;  // the sentence fits a terminal
   return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ",
                Shown(mine, kWhole), "; nearest is ", nearest, ", with ", Shown(there, kPart),
                " where this has ", Shown(here, kPart), "; --pre NAME insists on one");

@@ -25,6 +25,10 @@ std::span<const PreTokenizerName> PreTokenizerTable();
 /// nullptr for names that we do not know.
 const PreTokenizerName* FindPreTokenizer(std::string_view name);
 
+/// Whether llama.cpp puts a beginning token before the texts of a byte-level vocabulary with this
+/// name that does not say whether it wants one.
+bool BeginsTexts(std::string_view name);
+
 /// Names of llama.cpp that stand for byte-level pipelines which we do not have: a file with one of
 /// them has to bring its pipeline along.
 bool OnlyLlamaCppKnows(std::string_view name);
