@@ -141,6 +141,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   if (sentencepiece && out.bos < 0 && out.size() > 2) out.bos = 1;
   if (sentencepiece && out.eos < 0 && out.size() > 2) out.eos = 2;
   if (sentencepiece && out.unknown < 0) out.unknown = 0;
+  if (out.model == "gpt2" && out.add_bos && out.bos < 0 && out.size() > 11) out.bos = 11;
   if (out.model == "t5" && out.eos < 0 && out.size() > 2) out.eos = 1;
   if (out.model == "t5" && out.unknown < 0 && out.size() > 2) out.unknown = 2;
   SMELT_ASSIGN_OR_RETURN(const auto flags, ReadAddedFlags(metadata, out.size()));

@@ -147,8 +147,10 @@ TEST_F(Mutations, OfIndexes) {
   EXPECT_GT(counts_.mutants, 50u);
 }
 
-/// An architecture's number in the place of another one.
+/// An architecture's number in the place of another one; or the scale of attention, which is 1 over
+/// the root of the head size wherever it is absent.
 bool IsNumberOfKey(const std::string& id) {
+  if (id.ends_with(".attention.scale delete")) return true;
   return !id.starts_with("tokenizer.") &&
          (id.ends_with(" integer") || id.ends_with(" fraction") || id.ends_with(" empty"));
 }
