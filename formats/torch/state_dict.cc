@@ -37,23 +37,42 @@ std::optional<ValueId> Find(const Pickle& pickle, ValueId dict, std::string_view
   return found;
 }
 
-/// Whether a dict holds tensors, itself or in dicts in it. Each dict is looked at once.
-bool HoldsTensors(const Pickle& pickle, ValueId root) {
-  std::vector<ValueId> open = {root};
-  std::unordered_set<ValueId> seen = {root};
-  while (!open.empty()) {
-    const ValueId dict = open.back();
-    open.pop_back();
-    const std::span<const ValueId> items = pickle.items(dict);
-    for (size_t i = 1; i < items.size(); i += 2) {
-      if (pickle.kind(items[i]) == ValueKind::kTensor) return true;
-      if (pickle.kind(items[i]) == ValueKind::kDict && seen.insert(items[i]).second) {
-        open.push_back(items[i]);
+/// What holds tensors: dicts, themselves or in dicts in them; lists and tuples, themselves. Values
+/// may be shared without end, so each is looked at once for all questions, whatever names it.
+class TensorHolders {
+ public:
+  explicit TensorHolders(const Pickle& pickle) : holds_(pickle.size()) {
+    std::vector<ValueId> found;
+    std::vector<std::pair<ValueId, ValueId>> inside;  // a dict, and a dict that has it as a value
+    for (ValueId id = 0; id < pickle.size(); ++id) {
+      const ValueKind kind = pickle.kind(id);
+      const bool dict = kind == ValueKind::kDict;
+      if (!dict && kind != ValueKind::kList && kind != ValueKind::kTuple) continue;
+      const std::span<const ValueId> items = pickle.items(id);
+      for (size_t i = dict ? 1 : 0; i < items.size(); i += dict ? 2 : 1) {
+        if (pickle.kind(items[i]) == ValueKind::kTensor) holds_[id] = true;
+        if (dict && pickle.kind(items[i]) == ValueKind::kDict) inside.emplace_back(items[i], id);
+      }
+      if (dict && holds_[id]) found.push_back(id);
+    }
+    std::ranges::sort(inside);
+    while (!found.empty()) {
+      const ValueId dict = found.back();
+      found.pop_back();
+      for (auto it = std::ranges::lower_bound(inside, std::pair(dict, ValueId{0}));
+           it != inside.end() && it->first == dict; ++it) {
+        if (holds_[it->second]) continue;
+        holds_[it->second] = true;
+        found.push_back(it->second);
       }
     }
   }
-  return false;
-}
+
+  bool operator[](ValueId id) const { return holds_[id]; }
+
+ private:
+  std::vector<bool> holds_;
+};
 
 /// "epoch, optimizer, lr and 4 more": the keys of a dict but `except`.
 std::string OtherKeys(const Pickle& pickle, ValueId dict, std::string_view except) {
@@ -74,13 +93,14 @@ std::string OtherKeys(const Pickle& pickle, ValueId dict, std::string_view excep
 }
 
 /// Follows the wrappers from the root to the dict with the weights.
-ValueId FindStateDict(const Pickle& pickle, std::string_view file, Container& container) {
+ValueId FindStateDict(const Pickle& pickle, const TensorHolders& holders, std::string_view file,
+                      Container& container) {
   ValueId dict = pickle.root();
   for (int depth = 0; depth < kMaxWrapperDepth; ++depth) {
     bool found = false;
     for (const std::string_view wrapper : kWrappers) {
       const std::optional<ValueId> inner = Find(pickle, dict, wrapper);
-      if (!inner || pickle.kind(*inner) != ValueKind::kDict || !HoldsTensors(pickle, *inner)) {
+      if (!inner || pickle.kind(*inner) != ValueKind::kDict || !holders[*inner]) {
         continue;
       }
       if (const std::string others = OtherKeys(pickle, dict, wrapper); !others.empty()) {
@@ -215,9 +235,13 @@ absl::StatusOr<RawTensor> ResolveTensor(const Pickle& pickle, ValueId id, Storag
 
 class StateDictReader {
  public:
-  StateDictReader(const Pickle& pickle, std::string_view file, StorageTable& storages,
-                  Container& container)
-      : pickle_(pickle), file_(file), storages_(storages), container_(container) {}
+  StateDictReader(const Pickle& pickle, const TensorHolders& holders, std::string_view file,
+                  StorageTable& storages, Container& container)
+      : pickle_(pickle),
+        holders_(holders),
+        file_(file),
+        storages_(storages),
+        container_(container) {}
 
   absl::Status Read(ValueId root) {
     std::unordered_set<ValueId> seen = {root};
@@ -241,7 +265,7 @@ class StateDictReader {
       if (pickle_.kind(value) == ValueKind::kTensor) {
         SMELT_RETURN_IF_ERROR(AddKey(key, "a tensor"));
         SMELT_RETURN_IF_ERROR(AddTensor(value));
-      } else if (pickle_.kind(value) == ValueKind::kDict && HoldsTensorsOnce(value)) {
+      } else if (pickle_.kind(value) == ValueKind::kDict && holders_[value]) {
         SMELT_RETURN_IF_ERROR(AddKey(key, "a dict"));
         if (!seen.insert(value).second) {
           return Bad(file_, "the dict \"", Escape(path_), "\" is in the state dict twice");
@@ -291,43 +315,36 @@ class StateDictReader {
 
   /// What else stands among the tensors: plain data is passed over, a function never is.
   absl::Status CheckOther(ValueId key, ValueId value) {
-    const std::string name = pickle_.kind(key) == ValueKind::kString
-                                 ? path_ + std::string(pickle_.text(key))
-                                 : std::string(Name(pickle_.kind(key)));
+    // Only for the one that is said: a long key may be named without end.
+    const auto name = [&] {
+      return pickle_.kind(key) == ValueKind::kString
+                 ? Cat(path_, pickle_.text(key).substr(0, kMaxNameBytes))
+                 : std::string(Name(pickle_.kind(key)));
+    };
     if (pickle_.kind(value) == ValueKind::kGlobal) {
       const PickleGlobal& global = pickle_.global(value);
       if (global.role != GlobalRole::kDtype) {
-        return Bad(file_, "\"", Escape(name), "\" in the state dict is ", global.module, ".",
+        return Bad(file_, "\"", Escape(name()), "\" in the state dict is ", global.module, ".",
                    global.name, "; a tensor is expected");
       }
     }
     const ValueKind kind = pickle_.kind(value);
-    if (kind == ValueKind::kList || kind == ValueKind::kTuple) {
-      for (const ValueId item : pickle_.items(value)) {
-        if (pickle_.kind(item) != ValueKind::kTensor) continue;
-        return Error(ErrorCode::kUnsupported, file_, ": \"", Escape(name),
-                     "\" in the state dict is ", Name(kind),
-                     " of tensors; only tensors with names of their own are read");
-      }
+    if ((kind == ValueKind::kList || kind == ValueKind::kTuple) && holders_[value]) {
+      return Error(ErrorCode::kUnsupported, file_, ": \"", Escape(name()),
+                   "\" in the state dict is ", Name(kind),
+                   " of tensors; only tensors with names of their own are read");
     }
-    if (others_++ == 0) first_other_ = name.substr(0, kMaxNameBytes);
+    if (others_++ == 0) first_other_ = name();
     return absl::OkStatus();
   }
 
-  /// HoldsTensors with a memory: a dict named often is walked once.
-  bool HoldsTensorsOnce(ValueId dict) {
-    const auto [known, fresh] = holds_.emplace(dict, false);
-    if (fresh) known->second = HoldsTensors(pickle_, dict);
-    return known->second;
-  }
-
   const Pickle& pickle_;
+  const TensorHolders& holders_;
   std::string_view file_;
   StorageTable& storages_;
   Container& container_;
   std::string path_;
   TextSet<std::string> names_;
-  std::unordered_map<ValueId, bool> holds_;
   size_t others_ = 0;
   std::string first_other_;
 };
@@ -381,8 +398,9 @@ absl::StatusOr<Container> ReadStateDict(const Pickle& pickle, std::string_view f
                "; a state dict (a dict of named tensors) is expected");
   }
   Container container;
-  const ValueId dict = FindStateDict(pickle, file, container);
-  SMELT_RETURN_IF_ERROR(StateDictReader(pickle, file, storages, container).Read(dict));
+  const TensorHolders holders(pickle);
+  const ValueId dict = FindStateDict(pickle, holders, file, container);
+  SMELT_RETURN_IF_ERROR(StateDictReader(pickle, holders, file, storages, container).Read(dict));
   if (container.tensors.empty()) {
     return Bad(file, "holds no tensors: its state dict is empty");
   }
