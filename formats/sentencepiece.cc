@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 #include "lib/base/utf8.h"
@@ -171,10 +172,7 @@ absl::Status Check(const SentencePieceModel& model, std::string_view name) {
 
 absl::StatusOr<SentencePieceModel> ParseSentencePiece(std::string_view bytes,
                                                       std::string_view name) {
-  if (bytes.starts_with("version https://git-lfs")) {
-    return Error(ErrorCode::kInvalidInput, name,
-                 " is a Git LFS pointer, not the file itself: fetch it with git lfs pull");
-  }
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(name, bytes.substr(0, kStandInBytes)));
   if (bytes.empty())
     return Error(ErrorCode::kInvalidInput, name, " is empty, so no SentencePiece model");
   SentencePieceModel model;

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "lib/base/cat.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 
@@ -136,6 +137,7 @@ class Adapter : public nlohmann::json_sax<nlohmann::json> {
 
 absl::Status ParseJson(std::string_view text, std::string_view name, JsonHandler& handler,
                        const JsonOptions& options) {
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(name, text.substr(0, kStandInBytes)));
   const std::string safe_name = Escape(name);
   if (text.starts_with("\xef\xbb\xbf")) {
     return Error(ErrorCode::kInvalidInput, safe_name,

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/base/folder.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/utf8.h"
@@ -33,6 +34,8 @@ absl::StatusOr<MappedText> MapText(const std::string& path) {
   MappedText mapped;
   SMELT_ASSIGN_OR_RETURN(mapped.storage, OpenFile(path));
   if (mapped.storage->size() == 0) return mapped;
+  SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*mapped.storage, kStandInBytes));
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(path, start));
   SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, mapped.storage->Map());
   mapped.text = std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   return mapped;
@@ -51,10 +54,11 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
   for (const std::string_view name : {"tokenizer.model", "spiece.model"}) {
     const std::string model = Cat(folder.path, "/", name);
     if (pieces || !NameExists(model)) continue;
-    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(model));
-    absl::StatusOr<SentencePieceModel> parsed = ParseSentencePiece(mapped.text, model);
-    if (parsed.ok())
-      pieces = *std::move(parsed);  // tokenizer.json counts; a bad file beside it does not matter
+    // tokenizer.json counts; a bad file beside it does not matter.
+    const absl::StatusOr<MappedText> mapped = MapText(model);
+    if (!mapped.ok()) continue;
+    absl::StatusOr<SentencePieceModel> parsed = ParseSentencePiece(mapped->text, model);
+    if (parsed.ok()) pieces = *std::move(parsed);
   }
   return MakePipelineCore(std::move(json), file, RegexEngine::kAny, std::move(pieces));
 }
