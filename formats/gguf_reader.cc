@@ -8,6 +8,7 @@
 
 #include "formats/gguf.h"
 #include "lib/base/checked.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 
@@ -377,9 +378,29 @@ absl::Status Validate(const Cursor& cursor, std::vector<RawInfo>&& infos, uint64
   return absl::OkStatus();
 }
 
+/// Readers take no notice of bytes behind the last tensor; another file there is half of a model.
+absl::Status CheckNothingJoined(const Cursor& cursor, const Storage& storage,
+                                const GgufFile& file) {
+  const uint64_t end = file.tensors.empty()
+                           ? cursor.position()
+                           : file.tensors.back().offset + file.tensors.back().bytes;
+  for (const uint64_t at : {end, CheckedAlign(end, file.alignment).value_or(end)}) {
+    char magic[4];
+    if (at >= storage.size() || storage.size() - at < sizeof(magic)) continue;
+    SMELT_RETURN_IF_ERROR(storage.ReadAt(at, std::as_writable_bytes(std::span(magic))));
+    if (std::memcmp(magic, "GGUF", sizeof(magic)) != 0) continue;
+    return cursor.Bad("another GGUF begins at byte ", at,
+                      ", behind the end of the first: files joined with cat; parts of a split "
+                      "model stay files of their own, of which the first is named");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<GgufFile> ReadGguf(std::shared_ptr<const Storage> storage) {
+  SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*storage, kStandInBytes));
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(storage->name(), start));
   Cursor cursor(*storage);
   GgufFile file;
   SMELT_ASSIGN_OR_RETURN(const Counts counts, ReadPreamble(cursor, file.version));
@@ -387,6 +408,7 @@ absl::StatusOr<GgufFile> ReadGguf(std::shared_ptr<const Storage> storage) {
   SMELT_ASSIGN_OR_RETURN(std::vector<RawInfo> infos, ReadTensorInfos(cursor, counts.tensors));
   SMELT_ASSIGN_OR_RETURN(file.alignment, Alignment(cursor, file.metadata));
   SMELT_RETURN_IF_ERROR(Validate(cursor, std::move(infos), storage->size(), file));
+  SMELT_RETURN_IF_ERROR(CheckNothingJoined(cursor, *storage, file));
   for (GgufTensor& tensor : file.tensors) tensor.storage = storage;
   file.files.push_back(std::move(storage));
   return file;

@@ -1,4 +1,5 @@
 // Split GGUF files: PREFIX-00001-of-0000N.gguf, read as one.
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -62,7 +63,8 @@ absl::StatusOr<std::string> SplitPrefix(const std::string& path, const SplitKeys
   if (!path.ends_with(suffix)) {
     return Error(ErrorCode::kInvalidInput, Escape(path), ": part ", keys.number + 1,
                  " of a split into ", keys.count, " files, but its name does not end in \"", suffix,
-                 "\", so that the other parts cannot be found; rename it");
+                 "\", so that the other parts cannot be found; give it (or a link to it) that name "
+                 "beside the other parts");
   }
   return path.substr(0, path.size() - suffix.size());
 }
@@ -109,6 +111,35 @@ absl::Status CheckWhole(const GgufFile& whole, const SplitKeys& keys) {
 }
 
 }  // namespace
+
+absl::Status CheckIsModel(const GgufFile& file) {
+  const auto text = [&file](std::string_view key) {
+    const MetadataValue* value = file.metadata.Find(key);
+    const std::string* string = value == nullptr ? nullptr : value->AsString();
+    return string == nullptr ? std::string() : *string;
+  };
+  const std::string name = Escape(file.files.front()->name());
+  const std::string type = text("general.type");
+  const bool lora = std::ranges::any_of(file.tensors, [](const GgufTensor& tensor) {
+    return tensor.name.ends_with(".lora_a") || tensor.name.ends_with(".loraA");
+  });
+  if (type == "adapter" || lora || file.metadata.Has("adapter.type")) {
+    const std::string base = text("general.base_model.0.name");
+    return Error(ErrorCode::kUnsupported, name, ": a LoRA adapter",
+                 base.empty() ? "" : Cat(" of ", Escape(base, 60)),
+                 ", not a model: name the model that it was trained on, or merge the two first");
+  }
+  if (type == "mmproj" || text("general.architecture") == "clip") {
+    return Error(ErrorCode::kUnsupported, name,
+                 ": a projector for images or sound (mmproj), not a model: name the model that it "
+                 "belongs to");
+  }
+  if (!type.empty() && type != "model") {
+    return Error(ErrorCode::kUnsupported, name, ": is no model but of the type \"",
+                 Escape(type, 40), "\" (general.type); name the model that it belongs to");
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<GgufFile> OpenGguf(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(GgufFile whole, OpenOne(path));

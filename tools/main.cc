@@ -62,6 +62,18 @@ std::string HelpHint(const CLI::App& app) {
   return chosen.empty() ? "smelt --help" : "smelt " + chosen.front()->get_name() + " --help";
 }
 
+// Words such as m-00001-of-00003.gguf, which a shell puts in the place of m-*.gguf.
+bool SeveralParts(const std::vector<std::string>& words) {
+  return std::count_if(words.begin(), words.end(), [](const std::string& word) {
+           return word.find("-of-") != word.npos &&
+                  (word.ends_with(".gguf") || word.ends_with(".safetensors") ||
+                   word.ends_with(".bin"));
+         }) > 1;
+}
+constexpr std::string_view kPartsOfOne =
+    "several parts of a split model: of a GGUF name the first part alone, whose other parts are "
+    "found beside it; of weights in a folder name the folder";
+
 int Main(std::vector<std::string> words) {
   const auto options_end = std::find(words.begin(), words.end(), "--");
   const bool json = std::find(words.begin(), options_end, "--json") != options_end;
@@ -83,10 +95,12 @@ int Main(std::vector<std::string> words) {
   AddFamilies(app, invocation);
   AddTemplate(app, invocation);
   if (words.empty()) words.push_back("--help");
+  const bool several_parts = SeveralParts(words);
   CommandLine line = LookThrough(app, words);
   if (!line.mistake.empty()) {
     invocation.globals.json = json;
-    return Terminal(invocation.globals).FailUsage(line.mistake);
+    return Terminal(invocation.globals)
+        .FailUsage(several_parts ? std::string(kPartsOfOne) : line.mistake);
   }
   try {
     std::reverse(line.words.begin(), line.words.end());  // as the parser wants them
@@ -98,6 +112,7 @@ int Main(std::vector<std::string> words) {
     }
     invocation.globals.json = json;
     Terminal terminal(invocation.globals);
+    if (several_parts) return terminal.FailUsage(std::string(kPartsOfOne));
     return terminal.FailUsage(Sentence(error) + "; try `" + HelpHint(app) + "`");
   }
   UseThreads(invocation.globals.threads);

@@ -30,9 +30,10 @@ bool CutLast(std::string_view& text, char separator, std::string& right) {
 
 enum class Part { kHost, kNamespace, kModel, kTag };
 
+constexpr size_t MostLetters(Part part) { return part == Part::kHost ? 350 : 80; }
+
 bool ValidPart(Part part, std::string_view text) {
-  const size_t most = part == Part::kHost ? 350 : 80;
-  if (text.empty() || text.size() > most) return false;
+  if (text.empty() || text.size() > MostLetters(part)) return false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i], lower = LowerAscii(c);
     if ((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '_') continue;
@@ -102,6 +103,19 @@ std::string Name::ManifestPath() const { return Cat(host, "/", space, "/", model
 absl::StatusOr<Name> ParseName(std::string_view text) {
   Name name = SplitName(text).WithDefaults();
   if (name.valid()) return name;
+  const struct {
+    Part part;
+    std::string_view what, text;
+  } parts[] = {{Part::kHost, "host", name.host},
+               {Part::kNamespace, "namespace", name.space},
+               {Part::kModel, "model", name.model},
+               {Part::kTag, "tag", name.tag}};
+  for (const auto& [part, what, part_text] : parts) {
+    if (part_text.size() <= MostLetters(part)) continue;
+    return Error(ErrorCode::kUsage, "\"", Escape(text, 60),
+                 "\" is too long for the name of an Ollama model: its ", what, " part has ",
+                 part_text.size(), " letters, at most ", MostLetters(part), " are allowed");
+  }
   return Error(ErrorCode::kUsage, "\"", Escape(text),
                "\" is no name for an Ollama model; expected ",
                "[host/][namespace/]model[:tag] of letters, digits, '_', '-' and '.'");

@@ -1,15 +1,20 @@
 #include "formats/ollama/store.h"
 
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <system_error>
 
+#include "formats/gguf.h"
+#include "lib/base/atomic_file.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
@@ -111,6 +116,22 @@ Name InSpellingOf(const std::string& store, const Name& name) {
   return out;
 }
 
+std::string OwnerOf(const std::string& path) {
+  struct stat info {};
+  std::string at = path;
+  while (stat(at.c_str(), &info) != 0) {
+    const std::string above = DirectoryOf(at);
+    if (above == at) return "it cannot be looked into";
+    at = above;
+  }
+  passwd entry{}, *found = nullptr;
+  std::array<char, 4096> buffer;
+  const bool known = getpwuid_r(info.st_uid, &entry, buffer.data(), buffer.size(), &found) == 0 &&
+                     found != nullptr;
+  return known ? Cat("it belongs to user ", Escape(found->pw_name, 40))
+               : Cat("it belongs to user ", info.st_uid);
+}
+
 std::string ManifestFile(const std::string& store, const Name& name) {
   return Cat(store, "/manifests/", name.ManifestPath());
 }
@@ -145,7 +166,13 @@ absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::s
   }
   const std::string blob = BlobFile(store, model->digest);
   struct stat info;
-  if (stat(blob.c_str(), &info) != 0) {
+  const bool there = stat(blob.c_str(), &info) == 0;
+  if ((there ? access(blob.c_str(), R_OK) : -1) != 0 && errno == EACCES) {
+    return Error(ErrorCode::kIo, "the weights of model \"", Escape(name.Short()),
+                 "\" of the Ollama store cannot be read: permission denied for ", Escape(blob),
+                 "; ", OwnerOf(blob), ": run as that user");
+  }
+  if (!there) {
     return Error(ErrorCode::kNotFound, "the weights of model \"", Escape(name.Short()),
                  "\" are missing from the Ollama store: ", Escape(blob),
                  "; pull or import it again");
@@ -156,25 +183,34 @@ absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::s
                  model->size, " that the manifest of \"", Escape(name.Short()),
                  "\" says; pull or import it again");
   }
+  SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(blob));
+  if (!LooksLikeGguf(*file)) {
+    return Error(ErrorCode::kInvalidInput, Escape(blob), ": damaged: the weights of \"",
+                 Escape(name.Short()), "\" do not begin as a GGUF; pull or import it again");
+  }
   return blob;
 }
 
 absl::StatusOr<std::string> ResolveModelArgument(const std::string& text) {
   struct stat info;
   if (lstat(text.c_str(), &info) == 0) return text;
-  std::string looked;
+  std::string looked, unreadable;
   const Name name = SplitName(text).WithDefaults();
   if (name.valid()) {
     for (const std::string& store : StoreCandidates()) {
       const absl::Status found = LoadManifest(store, InSpellingOf(store, name)).status();
+      if (CodeOf(found) == ErrorCode::kIo && access(ManifestFile(store, name).c_str(), R_OK) != 0) {
+        const std::string reason = std::strerror(errno);
+        unreadable += Cat("; the Ollama store ", Escape(store), " cannot be read (", reason, ", ",
+                          OwnerOf(store), ")");
+        continue;
+      }
       if (found.ok() || CodeOf(found) != ErrorCode::kNotFound) return ResolveStoreName(text, store);
       looked += Cat(looked.empty() ? "" : " and ", Escape(store));
     }
   }
-  if (looked.empty())
-    return Error(ErrorCode::kNotFound, Escape(text), ": no such file or directory");
-  return Error(ErrorCode::kNotFound, Escape(text),
-               ": no such file or directory, and no model of that name in ", looked);
+  return Error(ErrorCode::kNotFound, Escape(text), ": no such file or directory",
+               looked.empty() ? "" : Cat(", and no model of that name in ", looked), unreadable);
 }
 
 }  // namespace smelt::ollama

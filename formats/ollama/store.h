@@ -29,6 +29,10 @@ std::vector<Name> ListNames(const std::string& store);
 /// order). Ollama does so before it creates, shows or runs.
 Name InSpellingOf(const std::string& store, const Name& name);
 
+/// Who may: "it belongs to user ollama" of the file, or of the nearest folder above it that is
+/// there.
+std::string OwnerOf(const std::string& path);
+
 std::string ManifestFile(const std::string& store, const Name& name);
 /// Path of a digest's blob; empty when `digest` is none.
 std::string BlobFile(const std::string& store, std::string_view digest);

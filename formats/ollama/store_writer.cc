@@ -26,6 +26,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
+#include "lib/base/storage.h"
 
 namespace smelt::ollama {
 namespace {
@@ -39,8 +40,13 @@ constexpr time_t kStaleSeconds = 3600;
 
 absl::Status SystemError(const std::string& path, std::string_view what, int error) {
   const bool full = error == ENOSPC || error == EDQUOT;
-  return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(path), ": ", what, ": ",
-               std::strerror(error), full ? "; free some space or choose another store" : "");
+  const std::string reason = Cat(Escape(path), ": ", what, ": ", SystemReason(error));
+  if (error == EACCES || error == EPERM || error == EROFS) {
+    return Error(ErrorCode::kIo, reason, "; ", OwnerOf(path),
+                 ": run as that user, or choose another store with --store or OLLAMA_MODELS");
+  }
+  return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, reason,
+               full ? "; free some space or choose another store" : "");
 }
 
 absl::StatusOr<Fd> OpenForReading(const std::string& path) {

@@ -86,7 +86,7 @@ absl::StatusOr<Fd> OpenTemporary(std::string_view member) {
     if (fd >= 0) return Fd(fd);
   }
   return Error(ErrorCode::kIo, Escape(member),
-               ": is deflated, and no temporary file can be made for it (", std::strerror(errno),
+               ": is deflated, and no temporary file can be made for it (", SystemReason(errno),
                "); set TMPDIR to a folder with space");
 }
 
@@ -97,7 +97,7 @@ absl::Status WriteAll(int fd, std::string_view member, std::span<const unsigned 
     if (n < 0) {
       const bool full = errno == ENOSPC || errno == EDQUOT;
       return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(member),
-                   ": cannot be inflated into a temporary file: ", std::strerror(errno),
+                   ": cannot be inflated into a temporary file: ", SystemReason(errno),
                    full ? "; set TMPDIR to a folder with space" : "");
     }
     bytes = bytes.subspan(static_cast<size_t>(n));

@@ -14,6 +14,7 @@
 
 #include "lib/base/guard.h"
 #include "lib/base/status.h"
+#include "lib/base/storage.h"
 
 namespace smelt {
 namespace {
@@ -26,7 +27,7 @@ constexpr size_t kMinWriteBack = 256 << 10;
 absl::Status SystemError(const std::string& path, std::string_view what, int error) {
   const bool full = error == ENOSPC || error == EDQUOT;
   return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(path), ": ", what, ": ",
-               std::strerror(error), full ? "; free some space or choose another place" : "");
+               SystemReason(error), full ? "; free some space or choose another place" : "");
 }
 
 /// Free bytes for this user on the file system of `fd`.
@@ -60,6 +61,20 @@ absl::Status OutputExists(const std::string& path) {
                " already exists; use --force to replace it, or another output name");
 }
 
+/// The folder of an output: there, and open to new files.
+absl::Status CheckFolder(const std::string& folder) {
+  struct stat info;
+  if (stat(folder.c_str(), &info) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
+    return Error(
+        ErrorCode::kNotFound, Escape(folder),
+        ": no such folder for the output; make it first (mkdir -p), or choose another one");
+  }
+  if (access(folder.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
+  return Error(ErrorCode::kIo, Escape(folder),
+               ": no file can be made in this folder: ", std::strerror(errno),
+               "; choose another one for the output");
+}
+
 }  // namespace
 
 std::string DirectoryOf(const std::string& path) {
@@ -83,6 +98,7 @@ absl::Status CheckOutput(const std::string& path, bool force) {
   if (path.empty() || path.ends_with('/')) {
     return Error(ErrorCode::kUsage, "\"", Escape(path), "\" is no file name for an output");
   }
+  SMELT_RETURN_IF_ERROR(CheckFolder(DirectoryOf(path)));
   struct stat info;
   if (lstat(path.c_str(), &info) != 0) return absl::OkStatus();
   if (S_ISLNK(info.st_mode) && stat(path.c_str(), &info) != 0) info.st_mode = S_IFREG;  // dangling
@@ -123,7 +139,7 @@ absl::Status AtomicFile::OpenPart(Existing existing) {
       }
       if (errno == ENOENT) {
         return Error(ErrorCode::kNotFound, Escape(DirectoryOf(path_)),
-                     ": the output's folder does not exist");
+                     ": no such folder for the output");
       }
       return SystemError(part_path_, "cannot be opened for writing", errno);
     }

@@ -1,21 +1,23 @@
 #include "lib/base/storage.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <mutex>
 
 #include "lib/base/fd.h"
 #include "lib/base/mapped_file.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 
 namespace smelt {
 namespace {
-
-std::string SystemError(int error) { return std::strerror(error); }
 
 absl::Status CheckRange(const Storage& storage, uint64_t offset, uint64_t length) {
   if (offset > storage.size() || length > storage.size() - offset) {
@@ -26,12 +28,53 @@ absl::Status CheckRange(const Storage& storage, uint64_t offset, uint64_t length
   return absl::OkStatus();
 }
 
+class FileStorage;
+
+/// The storages whose files are open: of a model in hundreds of shards only some are at a time, so
+/// that the limit of the system is not met. The one opened first is closed for a new one.
+class OpenFiles {
+ public:
+  static OpenFiles& Get() {
+    static OpenFiles* const files = new OpenFiles;
+    return *files;
+  }
+  void Add(const FileStorage* storage);
+  void Remove(const FileStorage* storage) {
+    const std::lock_guard lock(mutex_);
+    std::erase(open_, storage);
+  }
+
+ private:
+  /// A quarter of what the process may have: outputs, folders and other libraries need some too.
+  static size_t Limit() {
+    struct rlimit limit {};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 64;
+    return static_cast<size_t>(std::clamp<rlim_t>(limit.rlim_cur / 4, 2, 1024));
+  }
+
+  const size_t limit_ = Limit();
+  std::mutex mutex_;
+  std::deque<const FileStorage*> open_;  // the one opened first in front
+};
+
+/// What a file that was closed and is opened again must still be.
+std::string IdentityOf(const struct stat& info) {
+  return Cat(static_cast<uint64_t>(info.st_size), ":", info.st_mtim.tv_sec, ".",
+             info.st_mtim.tv_nsec, ":", info.st_dev, ":", info.st_ino);
+}
+
 class FileStorage : public Storage {
  public:
   FileStorage(std::string name, Fd fd, const struct stat& info)
-      : name_(std::move(name)), fd_(std::move(fd)), size_(static_cast<uint64_t>(info.st_size)) {
-    identity_ = Cat(size_, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ":", info.st_dev,
-                    ":", info.st_ino);
+      : name_(std::move(name)),
+        identity_(IdentityOf(info)),
+        size_(static_cast<uint64_t>(info.st_size)),
+        fd_(std::make_shared<Fd>(std::move(fd))) {
+    OpenFiles::Get().Add(this);
+  }
+  ~FileStorage() override {
+    OpenFiles::Get().Remove(this);
+    mapping_.reset();
   }
 
   const std::string& name() const override { return name_; }
@@ -40,14 +83,15 @@ class FileStorage : public Storage {
 
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     SMELT_RETURN_IF_ERROR(CheckRange(*this, offset, out.size()));
+    SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Fd> fd, Acquire());
     size_t done = 0;
     while (done < out.size()) {
       const ssize_t n =
-          pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+          pread(fd->get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
         return Error(ErrorCode::kIo, Escape(name_), ": reading at offset ", offset + done,
-                     " failed: ", SystemError(errno));
+                     " failed: ", SystemReason(errno));
       }
       if (n == 0) {
         return Error(ErrorCode::kIo, Escape(name_), ": the file became shorter while it was read (",
@@ -60,30 +104,76 @@ class FileStorage : public Storage {
 
   absl::StatusOr<std::span<const std::byte>> Map() const override {
     if (size_ == 0) return std::span<const std::byte>();
+    SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Fd> fd, Acquire());
     const std::lock_guard lock(mutex_);
     if (mapping_ == nullptr) {
-      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd_.get(), size_, name_));
+      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd->get(), size_, name_));
+      mapped_ = fd;
     }
     return mapping_->bytes();
   }
 
   void WillNeed(uint64_t offset, uint64_t length) const override {
-    posix_fadvise(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(length),
-                  POSIX_FADV_WILLNEED);
+    Advise(offset, length, POSIX_FADV_WILLNEED);
   }
   void DontNeed(uint64_t offset, uint64_t length) const override {
-    posix_fadvise(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(length),
-                  POSIX_FADV_DONTNEED);
+    Advise(offset, length, POSIX_FADV_DONTNEED);
+  }
+
+  /// Closes the file as soon as nobody reads from it; the next read opens it again.
+  void Close() const {
+    const std::lock_guard lock(mutex_);
+    fd_.reset();
   }
 
  private:
-  std::string name_;
-  std::string identity_;
-  Fd fd_;
-  uint64_t size_;
+  absl::StatusOr<std::shared_ptr<Fd>> Acquire() const {
+    {
+      const std::lock_guard lock(mutex_);
+      if (fd_ != nullptr) return fd_;
+    }
+    auto opened = std::make_shared<Fd>(open(name_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (opened->get() < 0) {
+      return Error(ErrorCode::kIo, Escape(name_),
+                   ": cannot be opened again: ", SystemReason(errno));
+    }
+    struct stat info {};
+    if (fstat(opened->get(), &info) != 0 || IdentityOf(info) != identity_) {
+      return Error(ErrorCode::kIo, Escape(name_), ": the file was changed while it was read");
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (fd_ != nullptr) return fd_;  // another thread was faster
+      fd_ = opened;
+    }
+    OpenFiles::Get().Add(this);
+    return opened;
+  }
+
+  void Advise(uint64_t offset, uint64_t length, int advice) const {
+    const std::lock_guard lock(mutex_);
+    if (fd_ == nullptr) return;
+    posix_fadvise(fd_->get(), static_cast<off_t>(offset), static_cast<off_t>(length), advice);
+  }
+
+  const std::string name_;
+  const std::string identity_;
+  const uint64_t size_;
   mutable std::mutex mutex_;
+  mutable std::shared_ptr<Fd> fd_;
+  mutable std::shared_ptr<Fd> mapped_;  // stays open as long as the mapping lives
   mutable std::unique_ptr<MappedFile> mapping_;
 };
+
+void OpenFiles::Add(const FileStorage* storage) {
+  const std::lock_guard lock(mutex_);
+  std::erase(open_, storage);  // closed by this list, opened again
+  open_.push_back(storage);
+  while (open_.size() > limit_) {
+    open_.front()->Close();
+    open_.pop_front();
+  }
+}
 
 class BytesStorage : public Storage {
  public:
@@ -138,6 +228,11 @@ class WindowStorage : public Storage {
 
 }  // namespace
 
+std::string SystemReason(int error) {
+  const std::string reason = std::strerror(error);
+  return error == EMFILE ? reason + "; allow more with `ulimit -n 4096`" : reason;
+}
+
 absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a fifo must not wait for a writer before we can refuse it.
   Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -147,7 +242,7 @@ absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
     struct stat link {};
     if (code == ErrorCode::kNotFound && lstat(path.c_str(), &link) == 0)
       return Error(code, Escape(path), ": is a symbolic link that leads to no file");
-    return Error(code, Escape(path), ": cannot be opened: ", SystemError(errno));
+    return Error(code, Escape(path), ": cannot be opened: ", SystemReason(errno));
   }
   struct stat info {};
   if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -169,6 +264,12 @@ absl::StatusOr<std::shared_ptr<Storage>> SubStorage(std::shared_ptr<Storage> who
   return std::make_shared<WindowStorage>(std::move(whole), std::move(name), offset, size);
 }
 
+absl::StatusOr<std::string> ReadStart(const Storage& storage, uint64_t limit) {
+  std::string start(std::min(storage.size(), limit), '\0');
+  SMELT_RETURN_IF_ERROR(storage.ReadAt(0, std::as_writable_bytes(std::span(start))));
+  return start;
+}
+
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t limit) {
   SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(path));
   if (file->size() > limit) {
@@ -177,6 +278,7 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t limit
   }
   std::string text(file->size(), '\0');
   SMELT_RETURN_IF_ERROR(file->ReadAt(0, std::as_writable_bytes(std::span(text))));
+  SMELT_RETURN_IF_ERROR(RefusePointer(path, text));
   return text;
 }
 

@@ -39,7 +39,12 @@ class Storage {
   virtual std::string identity() const = 0;
 };
 
-/// A regular file. Refuses folders, fifos and devices by name. Follows symbolic links.
+/// A failed system call's cause, with the cure where there is one ("Too many open files; ...").
+std::string SystemReason(int error);
+
+/// A regular file. Refuses folders, fifos and devices by name. Follows symbolic links. Of many
+/// storages only some keep their files open: one that was closed is opened again by its name and
+/// must be the same file still.
 absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path);
 
 /// Bytes in memory, for tests and for small generated parts.
@@ -50,7 +55,10 @@ absl::StatusOr<std::shared_ptr<Storage>> SubStorage(std::shared_ptr<Storage> who
                                                     std::string name, uint64_t offset,
                                                     uint64_t size);
 
-/// A whole small file as text; refuses more than `limit` bytes.
+/// The first bytes of a storage, at most `limit`: enough to tell what it is.
+absl::StatusOr<std::string> ReadStart(const Storage& storage, uint64_t limit);
+
+/// A whole small file as text; refuses more than `limit` bytes, and a pointer in its place.
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t limit = 1ull << 30);
 
 }  // namespace smelt

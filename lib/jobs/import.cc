@@ -35,11 +35,11 @@ absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& obs
                  " is one part of a split GGUF; merge the parts first with ",
                  "`smelt convert --type copy`");
   }
-  const MetadataValue* type = file.metadata.Find("general.type");
-  const std::string* kind = type == nullptr ? nullptr : type->AsString();
-  if (kind != nullptr && *kind != "model") {
-    return Error(ErrorCode::kUnsupported, name, " is no model but of the type \"", Escape(*kind),
-                 "\" (general.type); import the model that it belongs to");
+  SMELT_RETURN_IF_ERROR(CheckIsModel(file));
+  if (file.tensors.empty()) {
+    return Error(ErrorCode::kUnsupported, name, ": holds no tensors, only ",
+                 file.metadata.Has("tokenizer.ggml.tokens") ? "a vocabulary" : "metadata",
+                 "; import a GGUF that has the model's weights");
   }
   SMELT_ASSIGN_OR_RETURN(const std::string architecture,
                          file.metadata.String("general.architecture"));

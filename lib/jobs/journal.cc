@@ -26,7 +26,7 @@ constexpr size_t kHeaderBytes = 16;
 absl::Status SystemError(const std::string& path, std::string_view what) {
   const bool full = errno == ENOSPC || errno == EDQUOT;
   return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(path), ": ", what, ": ",
-               std::strerror(errno));
+               SystemReason(errno));
 }
 
 absl::Status WriteAll(int fd, const std::string& path, const void* bytes, size_t count) {
