@@ -9,6 +9,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/json.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -268,24 +269,9 @@ absl::Status Validate(std::string_view file, const Header& header, uint64_t data
   return absl::OkStatus();
 }
 
-/// What people have on disk in place of a model, told apart by its first bytes.
-absl::Status NotSafetensors(std::string_view file, std::string_view start) {
-  if (start.starts_with("version https://git-lfs")) {
-    return Error(
-        ErrorCode::kInvalidInput, file,
-        ": this is a Git LFS pointer, not the model file; run `git lfs pull` in its folder");
-  }
-  if (start.starts_with("<")) {
-    return Error(ErrorCode::kInvalidInput, file,
-                 ": this is an HTML or XML page, not a safetensors file; download the model again");
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::string> ReadHeaderText(const Storage& storage, std::string_view file) {
-  std::string start(std::min<uint64_t>(storage.size(), 64), '\0');
-  SMELT_RETURN_IF_ERROR(storage.ReadAt(0, std::as_writable_bytes(std::span(start))));
-  SMELT_RETURN_IF_ERROR(NotSafetensors(file, start));
+  SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(storage, kStandInBytes));
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(storage.name(), start));
   if (storage.size() < 8) {
     return Error(ErrorCode::kInvalidInput, file,
                  ": too short for a safetensors header: ", storage.size(),

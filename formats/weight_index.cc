@@ -21,19 +21,13 @@ namespace {
 /// An index may not be bigger than this; the largest published ones have a few megabytes.
 constexpr uint64_t kMaxIndexBytes = 256ull << 20;
 
-struct Index {
-  std::vector<std::pair<std::string, std::string>> weight_map;  ///< tensor, shard; as written
-  bool has_weight_map = false;
-  std::optional<uint64_t> total_size;
-};
-
 /// Reads {"metadata": {"total_size": N, ...}, "weight_map": {TENSOR: SHARD, ...}, ...}; other
 /// members are skipped.
 class IndexReader : public JsonHandler {
  public:
   explicit IndexReader(std::string_view file) : file_(file) {}
 
-  Index&& take() { return std::move(index_); }
+  WeightIndex&& take() { return std::move(index_); }
 
   absl::Status Null() override { return Value("null"); }
   absl::Status Bool(bool) override { return Value("a boolean"); }
@@ -105,25 +99,10 @@ class IndexReader : public JsonHandler {
   }
 
   std::string file_;
-  Index index_;
+  WeightIndex index_;
   int depth_ = 0;
   std::string section_, key_;
 };
-
-absl::StatusOr<Index> ReadIndex(const std::string& path, std::string_view file) {
-  SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path, kMaxIndexBytes));
-  IndexReader reader(file);
-  SMELT_RETURN_IF_ERROR(ParseJson(text, path, reader));
-  Index index = reader.take();
-  if (!index.has_weight_map) {
-    return Error(ErrorCode::kInvalidInput, file,
-                 ": no weight_map; an object from tensor names to shard files is expected");
-  }
-  if (index.weight_map.empty()) {
-    return Error(ErrorCode::kInvalidInput, file, ": weight_map lists no tensors");
-  }
-  return index;
-}
 
 /// Shard names are plain file names: whatever else an index says must not lead out of the model
 /// directory.
@@ -138,12 +117,27 @@ absl::Status CheckShardName(std::string_view file, const std::string& tensor,
       "\"; only a file name is allowed there, no path that could lead outside the directory");
 }
 
+/// What an index may list though no shard has it, or leave out though one does, without a doubt
+/// about the model: an output head, which is the embedding where the model says that they are tied
+/// and is missed by its name where it is not, and buffers that are computed.
+bool MayDisagree(std::string_view tensor) {
+  const auto ends = [tensor](std::string_view name) {
+    return tensor == name ||
+           (tensor.ends_with(name) && tensor[tensor.size() - name.size() - 1] == '.');
+  };
+  constexpr std::string_view kHeads[] = {"lm_head.weight", "embed_out.weight", "output.weight"};
+  constexpr std::string_view kComputed[] = {"rotary_emb.inv_freq", "attn.bias", "attn.masked_bias"};
+  const bool of_a_layer = tensor.find_first_of("0123456789") != tensor.npos;
+  return of_a_layer ? std::ranges::any_of(kComputed, ends) : std::ranges::any_of(kHeads, ends);
+}
+
 /// Index and shards must agree: every listed tensor is in its shard, every tensor of a shard is
 /// listed for that shard. The `location` of a tensor that is where it should be becomes nullptr.
 absl::Status CheckShard(std::string_view index_file, const std::string& shard,
                         const Container& part, const std::string& part_path,
                         TextMap<std::string, const std::string*>& location,
-                        TextMap<std::string, std::string>& found_in) {
+                        TextMap<std::string, std::string>& found_in,
+                        std::vector<std::string>& notes) {
   for (const RawTensor& tensor : part.tensors) {
     const auto [seen, fresh] = found_in.emplace(tensor.name, shard);
     if (!fresh) {
@@ -152,27 +146,76 @@ absl::Status CheckShard(std::string_view index_file, const std::string& shard,
     }
     const auto listed = location.find(tensor.name);
     if (listed == location.end()) {
+      if (MayDisagree(tensor.name)) {
+        notes.push_back(Cat(index_file, ": does not list ", Escape(tensor.name, 60), ", which ",
+                            Escape(shard, 60), " holds: it is read"));
+        continue;
+      }
       return Error(ErrorCode::kInvalidInput, Escape(part_path), ": holds tensor \"",
                    Escape(tensor.name), "\", which the index does not list");
     }
     // Listed for another shard: judged at the end, since it may be in both.
-    if (*listed->second == shard) listed->second = nullptr;
+    if (listed->second != nullptr && *listed->second == shard) listed->second = nullptr;
   }
   return absl::OkStatus();
 }
 
+/// `part` behind what is in `all`.
+void Append(Container&& part, Container& all) {
+  std::ranges::move(part.tensors, std::back_inserter(all.tensors));
+  if (all.files.empty()) all.metadata = std::move(part.metadata);  // the shards repeat it
+  std::ranges::move(part.files, std::back_inserter(all.files));
+  std::ranges::move(part.warnings, std::back_inserter(all.warnings));
+  std::ranges::move(part.notes, std::back_inserter(all.notes));
+}
+
 }  // namespace
 
-absl::StatusOr<Container> OpenShards(const std::string& directory, const std::string& index_path,
-                                     const ShardFormat& format) {
-  const std::string file = Escape(index_path);
-  SMELT_ASSIGN_OR_RETURN(const Index index, ReadIndex(index_path, file));
+std::vector<std::string> WeightIndex::Shards() const {
+  std::vector<std::string> shards;
+  for (const auto& [tensor, shard] : weight_map) shards.push_back(shard);
+  std::ranges::sort(shards);
+  shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
+  return shards;
+}
 
+std::optional<size_t> WeightIndex::ListsBesides(const Container& container) const {
+  TextSet<std::string_view> listed;
+  for (const auto& [tensor, shard] : weight_map) {
+    if (!MayDisagree(tensor)) listed.insert(tensor);
+  }
+  for (const RawTensor& tensor : container.tensors) {
+    if (!MayDisagree(tensor.name) && listed.erase(tensor.name) == 0) return std::nullopt;
+  }
+  return listed.size();
+}
+
+absl::StatusOr<WeightIndex> ReadWeightIndex(const std::string& path) {
+  const std::string file = Escape(path);
+  SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxIndexBytes));
+  IndexReader reader(file);
+  SMELT_RETURN_IF_ERROR(ParseJson(text, path, reader));
+  WeightIndex index = reader.take();
+  if (!index.has_weight_map) {
+    return Error(ErrorCode::kInvalidInput, file,
+                 ": no weight_map; an object from tensor names to shard files is expected");
+  }
+  if (index.weight_map.empty()) {
+    return Error(ErrorCode::kInvalidInput, file, ": weight_map lists no tensors");
+  }
+  for (const auto& [tensor, shard] : index.weight_map) {
+    SMELT_RETURN_IF_ERROR(CheckShardName(file, tensor, shard));
+  }
+  return index;
+}
+
+absl::StatusOr<Container> OpenShards(const std::string& directory, const std::string& index_path,
+                                     const WeightIndex& index, const ShardFormat& format) {
+  const std::string file = Escape(index_path);
   TextMap<std::string, const std::string*> location;
   std::map<std::string, uint64_t>
       shards;  // sorted: the order of the tensors must not depend on hashing
   for (const auto& [tensor, shard] : index.weight_map) {
-    SMELT_RETURN_IF_ERROR(CheckShardName(file, tensor, shard));
     location.emplace(tensor, &shard);
     ++shards[shard];
   }
@@ -188,28 +231,62 @@ absl::StatusOr<Container> OpenShards(const std::string& directory, const std::st
       return Error(ErrorCode::kNotFound, file, ": lists ", count, " tensors in ", Escape(shard, 80),
                    ", but there is no such file in the directory; download the missing shard");
     }
-    SMELT_RETURN_IF_ERROR(CheckShard(file, shard, *part, path, location, found_in));
-    for (RawTensor& tensor : part->tensors) {
+    SMELT_RETURN_IF_ERROR(CheckShard(file, shard, *part, path, location, found_in, all.notes));
+    for (const RawTensor& tensor : part->tensors) {
       total = CheckedAdd(total, tensor.elements() * BitsOf(tensor.dtype) / 8).value_or(UINT64_MAX);
-      all.tensors.push_back(std::move(tensor));
     }
-    if (all.files.empty()) all.metadata = std::move(part->metadata);  // the shards repeat it
-    all.files.push_back(part->files.front());
-    std::ranges::move(part->warnings, std::back_inserter(all.warnings));
-    std::ranges::move(part->notes, std::back_inserter(all.notes));
+    Append(*std::move(part), all);
   }
 
+  bool as_listed = all.notes.empty();
   for (const auto& [tensor, shard] : index.weight_map) {
     if (location.at(tensor) == nullptr) continue;
     const auto elsewhere = found_in.find(tensor);
+    if (elsewhere == found_in.end() && MayDisagree(tensor)) {
+      as_listed = false;
+      all.notes.push_back(Cat(file, ": lists ", Escape(tensor, 60), ", which no shard holds"));
+      continue;
+    }
     return Error(ErrorCode::kInvalidInput, file, ": lists tensor \"", Escape(tensor), "\" in ",
                  Escape(shard, 60), ", but it is ",
                  elsewhere == found_in.end() ? std::string("in no shard")
                                              : Cat("in ", Escape(elsewhere->second, 60)));
   }
-  if (format.sizes_add_up && index.total_size && *index.total_size != total) {
+  if (as_listed && format.sizes_add_up && index.total_size && *index.total_size != total) {
     all.warnings.push_back(Cat(file, ": total_size is ", *index.total_size,
                                ", but the tensors have ", total, " bytes"));
+  }
+  return all;
+}
+
+absl::StatusOr<Container> OpenParts(const std::string& directory, const WeightSet& set,
+                                    const ShardFormat& format) {
+  if (!set.complete()) {
+    return Error(ErrorCode::kNotFound, Escape(directory), ": ", set.Describe(),
+                 set.files.size() > 1 ? " are" : " is", " there, but not ", set.missing,
+                 "; download it");
+  }
+  Container all;
+  TextMap<std::string, const std::string*> found_in;
+  for (const std::string& file : set.files) {
+    SMELT_ASSIGN_OR_RETURN(Container part, format.open(directory + "/" + file));
+    for (const RawTensor& tensor : part.tensors) {
+      const auto [other, fresh] = found_in.emplace(tensor.name, &file);
+      if (fresh) continue;
+      return Error(
+          ErrorCode::kInvalidInput, Escape(directory), ": ", Escape(*other->second, 60), " and ",
+          Escape(file, 60), " both hold tensor ", Escape(tensor.name, 60),
+          set.ranks
+              ? ": each rank of a sharded training keeps its rows of it; merge the parts with "
+                "the trainer's own tool (FSDP: accelerate merge-weights; verl: python -m "
+                "verl.model_merger merge) and name the result"
+              : ", so they are no parts of one model; put the one that is meant into a "
+                "folder of its own with config.json, and name that");
+    }
+    Append(std::move(part), all);
+  }
+  if (set.files.size() > 1) {
+    all.notes.push_back(Cat(Escape(directory), ": reading ", set.Describe(), " without an index"));
   }
   return all;
 }
@@ -217,23 +294,6 @@ absl::StatusOr<Container> OpenShards(const std::string& directory, const std::st
 bool FileExists(const std::string& path) {
   struct stat info;
   return lstat(path.c_str(), &info) == 0;
-}
-
-absl::StatusOr<Container> OpenWholeOrShards(const std::string& directory, const std::string& single,
-                                            const ShardFormat& format) {
-  const std::string path = directory + "/" + single;
-  const std::string index = path + ".index.json";
-  if (FileExists(path)) {
-    SMELT_ASSIGN_OR_RETURN(Container container, format.open(path));
-    if (FileExists(index)) {
-      container.warnings.push_back(
-          Cat(Escape(index), ": left aside, because ", single, " holds the whole model"));
-    }
-    return container;
-  }
-  if (FileExists(index)) return OpenShards(directory, index, format);
-  return Error(ErrorCode::kNotFound, Escape(directory), ": neither ", single, " nor ", single,
-               ".index.json is in this directory");
 }
 
 }  // namespace smelt

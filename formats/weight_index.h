@@ -1,11 +1,16 @@
-// Weights in one file, or in shards under an index ("NAME.index.json") that says which tensor is in
-// which; the same for every container format.
+// An index ("NAME.index.json") that says which tensor is in which shard, and files joined without
+// one; the same for every container format.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "formats/weight_sets.h"
 
 namespace smelt {
 
@@ -16,16 +21,30 @@ struct ShardFormat {
   bool sizes_add_up = true;
 };
 
-/// The shards of an index, checked against it both ways: every listed tensor is in its shard, every
-/// tensor of a shard is listed for it. Shards may be symbolic links (a hub cache), but a path
-/// written in the index never leaves the directory.
-absl::StatusOr<Container> OpenShards(const std::string& directory, const std::string& index_path,
-                                     const ShardFormat& format);
+struct WeightIndex {
+  std::vector<std::pair<std::string, std::string>> weight_map;  ///< tensor, shard; as written
+  bool has_weight_map = false;
+  std::optional<uint64_t> total_size;
 
-/// DIRECTORY/SINGLE if it is there, else the shards of DIRECTORY/SINGLE.index.json; kNotFound when
-/// there is neither.
-absl::StatusOr<Container> OpenWholeOrShards(const std::string& directory, const std::string& single,
-                                            const ShardFormat& format);
+  std::vector<std::string> Shards() const;  ///< sorted, each once
+  /// Whether it lists every tensor of these, wherever they lie, and how many it lists besides;
+  /// heads and computed buffers do not count. nullopt: not every one.
+  std::optional<size_t> ListsBesides(const Container& container) const;
+};
+
+/// Shards are plain file names: whatever an index says never leads out of its directory.
+absl::StatusOr<WeightIndex> ReadWeightIndex(const std::string& path);
+
+/// The shards of an index, checked against it both ways: every listed tensor is in its shard, every
+/// tensor of a shard is listed for it; an output head and computed buffers may be in one only (a
+/// note). Shards may be symbolic links (a hub cache).
+absl::StatusOr<Container> OpenShards(const std::string& directory, const std::string& index_path,
+                                     const WeightIndex& index, const ShardFormat& format);
+
+/// The files of a set without an index as one container. kNotFound when the set misses parts,
+/// kInvalidInput when two of its files hold the same tensor.
+absl::StatusOr<Container> OpenParts(const std::string& directory, const WeightSet& set,
+                                    const ShardFormat& format);
 
 /// Whether something of this name is there, a broken symbolic link included.
 bool FileExists(const std::string& path);

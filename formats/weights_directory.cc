@@ -1,179 +1,157 @@
 #include "formats/weights_directory.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <iterator>
-#include <optional>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "formats/safetensors.h"
 #include "formats/torch/torch.h"
-#include "formats/weight_index.h"
-#include "lib/base/folder.h"
+#include "formats/what_is_there.h"
 #include "lib/base/status.h"
-#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
 
-constexpr std::string_view kSingle = "model.safetensors", kTorchSingle = "pytorch_model.bin",
-                           kMistralStem = "consolidated", kParams = "params.json";
+constexpr std::string_view kParams = "params.json";
+constexpr std::string_view kSafetensorsEndings[] = {".safetensors"};
+constexpr std::string_view kTorchEndings[] = {".bin", ".pt", ".pth", ".ckpt"};
+constexpr WeightNames kSafetensorsNames = {"model.safetensors", kSafetensorsEndings, "",
+                                           "consolidated"};
+constexpr WeightNames kTorchNames = {"pytorch_model.bin", kTorchEndings, "", "consolidated."};
+/// consolidated.safetensors, its index, or consolidated-N-of-M.safetensors.
+constexpr WeightNames kMistralNames = {"consolidated.safetensors", kSafetensorsEndings,
+                                       "consolidated", ""};
 
-/// What training leaves beside the weights under a checkpoint's endings.
-constexpr std::string_view kNotWeights[] = {"training_args", "optimizer", "scheduler",    "scaler",
-                                            "rng_state",     "trainer",   "random_states"};
+constexpr ShardFormat kSafetensorsFormat = {.open = OpenSafetensors};
+constexpr ShardFormat kTorchFormat = {.open = OpenTorch, .sizes_add_up = false};
 
-bool IsCheckpointName(std::string_view name) {
-  const bool ending = name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth") ||
-                      name.ends_with(".ckpt");
-  return ending && !name.starts_with("consolidated.") &&
-         std::ranges::none_of(kNotWeights,
-                              [&](std::string_view other) { return name.starts_with(other); });
+/// consolidated.00.pth, consolidated.01.pth and so on, without gaps.
+absl::StatusOr<std::vector<std::string>> MetaParts(const std::string& directory,
+                                                   const std::vector<std::string>& names) {
+  std::vector<std::string> found;
+  for (const std::string& name : names) {
+    if (!name.starts_with("consolidated.") || !name.ends_with(".pth")) continue;
+    const size_t number = found.size();
+    const std::string expected = name == "consolidated.pth" && number == 0
+                                     ? name
+                                     : Cat("consolidated.", number < 10 ? "0" : "", number, ".pth");
+    if (name != expected) {
+      return Error(ErrorCode::kNotFound, Escape(directory), ": ", Escape(name, 60),
+                   " is there, but not ", expected, "; download the missing part");
+    }
+    found.push_back(name);
+  }
+  return found;
 }
 
-/// Everything of a directory that could be weights.
-class Candidates {
+/// The first file of what may be read, for the user: the whole, the index, or the parts.
+std::vector<std::string> FilesOf(const WeightFiles& files) {
+  if (!files.single.empty()) return {files.single};
+  if (!files.index.empty()) return {files.index};
+  return TheModel(files.sets)->files;
+}
+
+/// Whether the names say that these are the weights: the usual ones, or counted parts.
+bool HaveUsualNames(const WeightFiles& files) {
+  return !files.single.empty() || !files.index.empty() || TheModel(files.sets)->total > 1;
+}
+
+/// The forms of a folder, and the first thing that spoils one. Files of names of their own, which
+/// may be anything, come behind what has a usual one.
+class Forms {
  public:
-  Candidates(std::string directory, std::vector<std::string> names)
-      : directory_(std::move(directory)), names_(std::move(names)) {}
+  explicit Forms(const std::string& directory) : directory_(directory) {}
 
-  bool Has(std::string_view name) const { return std::ranges::binary_search(names_, name); }
-
-  /// NAME or else NAME.index.json.
-  std::vector<std::string> WholeOrIndex(std::string_view name) const {
-    if (Has(name)) return {std::string(name)};
-    const std::string index = Cat(name, ".index.json");
-    return Has(index) ? std::vector{index} : std::vector<std::string>();
-  }
-
-  /// pytorch_model.bin, its index, or the only other file with a checkpoint's ending.
-  absl::StatusOr<std::vector<std::string>> Torch() const {
-    std::vector<std::string> found = WholeOrIndex(kTorchSingle);
-    if (!found.empty()) return found;
-    std::ranges::copy_if(names_, std::back_inserter(found),
-                         [](const std::string& name) { return IsCheckpointName(name); });
-    if (found.size() <= 1) return found;
-    return Error(ErrorCode::kInvalidInput, Escape(directory_), ": ", found.size(), " checkpoints (",
-                 Escape(found[0], 60), ", ", Escape(found[1], 60), found.size() > 2 ? ", ..." : "",
-                 ") and no ", kTorchSingle,
-                 " or index to tell which is the model; remove the others");
-  }
-
-  /// Checkpoints under names of their own, beside the forms that the directory was searched for.
-  std::vector<std::string> OtherCheckpoints() const {
-    std::vector<std::string> found;
-    std::ranges::copy_if(names_, std::back_inserter(found), [](const std::string& name) {
-      return IsCheckpointName(name) && !name.starts_with("pytorch_model");
-    });
-    return found;
-  }
-
-  /// consolidated.safetensors, its index, or consolidated-N-of-M.safetensors.
-  std::vector<std::string> Mistral() const {
-    std::vector<std::string> found = WholeOrIndex(Cat(kMistralStem, ".safetensors"));
-    if (!found.empty()) return found;
-    std::ranges::copy_if(names_, std::back_inserter(found), [](const std::string& name) {
-      return name.starts_with(kMistralStem) && name.ends_with(".safetensors");
-    });
-    return found;
-  }
-
-  /// consolidated.00.pth, consolidated.01.pth and so on, without gaps.
-  absl::StatusOr<std::vector<std::string>> Meta() const {
-    std::vector<std::string> found;
-    for (const std::string& name : names_) {
-      if (!name.starts_with("consolidated.") || !name.ends_with(".pth")) continue;
-      const size_t number = found.size();
-      const std::string expected =
-          name == "consolidated.pth" && number == 0
-              ? name
-              : Cat("consolidated.", number < 10 ? "0" : "", number, ".pth");
-      if (name != expected) {
-        return Error(ErrorCode::kNotFound, Escape(directory_), ": ", Escape(name, 60),
-                     " is there, but not ", expected, "; download the missing part");
-      }
-      found.push_back(name);
+  void Add(WeightsKind kind, WeightFiles files, std::string_view single) {
+    if (files.empty()) return;
+    if (const absl::Status status = CheckDecidable(directory_, files, single); !status.ok()) {
+      if (first_error_.ok()) first_error_ = status;
+      for (const WeightSet& set : files.sets) others_.push_back(set.Describe());
+      return;
     }
-    return found;
+    WeightsForm form{kind, FilesOf(files), {}, {}};
+    AddOthers(files, form.files);
+    const bool usual = HaveUsualNames(files);
+    form.weights = std::move(files);
+    (usual ? forms_ : unusual_).push_back(std::move(form));
+  }
+
+  void AddMeta(absl::StatusOr<std::vector<std::string>> parts) {
+    if (!parts.ok() && first_error_.ok()) first_error_ = parts.status();
+    if (!parts.ok() || parts->empty()) return;
+    forms_.push_back({WeightsKind::kConsolidatedTorch, *std::move(parts), {}, {}});
+  }
+
+  bool have_usual() const { return !forms_.empty(); }
+  bool empty() const { return forms_.empty() && unusual_.empty(); }
+  const absl::Status& first_error() const { return first_error_; }
+
+  /// The preferred one; notes say what is left aside for it.
+  WeightsForm Take() {
+    std::ranges::move(unusual_, std::back_inserter(forms_));
+    WeightsForm form = std::move(forms_[0]);
+    const auto aside = [&](const std::string& what) {
+      form.notes.push_back(Cat(Escape(directory_), ": reading ", Escape(form.files[0], 60), "; ",
+                               what, " is left aside"));
+    };
+    for (size_t i = 1; i < forms_.size(); ++i) aside(Escape(forms_[i].files[0], 60));
+    for (const std::string& other : others_) aside(other);
+    return form;
   }
 
  private:
-  std::string directory_;
-  std::vector<std::string> names_;
-};
-
-absl::StatusOr<Container> OpenMistral(const std::string& directory, const WeightsForm& form) {
-  if (form.files.size() == 1) return OpenSafetensorsDirectory(directory, std::string(kMistralStem));
-  Container all;
-  TextMap<std::string, size_t> place;
-  for (const std::string& file : form.files) {
-    SMELT_ASSIGN_OR_RETURN(Container part, OpenSafetensors(directory + "/" + file));
-    for (RawTensor& tensor : part.tensors) {
-      if (!place.emplace(tensor.name, all.files.size()).second) {
-        return Error(ErrorCode::kInvalidInput, Escape(directory), ": tensor \"",
-                     Escape(tensor.name), "\" is in two of the consolidated files");
-      }
-      all.tensors.push_back(std::move(tensor));
+  /// What lies beside the files that were chosen and is not the model. Counted parts beside a whole
+  /// file or an index may be: opening finds out.
+  void AddOthers(const WeightFiles& files, const std::vector<std::string>& chosen) {
+    std::vector<std::string> shards;
+    if (!files.index.empty()) {
+      const auto index = ReadWeightIndex(Cat(directory_, "/", files.index));
+      if (index.ok()) shards = index->Shards();
+      const bool stale = index.ok() && std::ranges::none_of(shards, [&](const std::string& shard) {
+                           return FileExists(Cat(directory_, "/", shard));
+                         });
+      if (stale && files.single.empty()) return;
     }
-    all.files.push_back(part.files.front());
+    for (const WeightSet& set : files.sets) {
+      const bool counted = set.files.size() > 1 && set.complete();
+      const bool rival = counted && (!files.single.empty() || !files.index.empty());
+      if (set.files == chosen || rival || std::ranges::binary_search(shards, set.files[0]))
+        continue;
+      others_.push_back(set.Describe());
+    }
   }
-  return all;
-}
+
+  const std::string& directory_;
+  std::vector<WeightsForm> forms_, unusual_;
+  std::vector<std::string> others_;  // descriptions of files that are not the model
+  absl::Status first_error_;
+};
 
 }  // namespace
 
 absl::StatusOr<WeightsForm> FindWeights(const std::string& directory) {
-  SMELT_ASSIGN_OR_RETURN(std::vector<std::string> names, ListFolder(directory));
-  const Candidates candidates(directory, std::move(names));
-  std::vector<WeightsForm> forms;
-  const auto add = [&](WeightsKind kind, std::vector<std::string> files) {
-    if (!files.empty()) forms.push_back({kind, std::move(files), {}});
-  };
-  add(WeightsKind::kSafetensors, candidates.WholeOrIndex(kSingle));
-  absl::StatusOr<std::vector<std::string>> torch = candidates.Torch();
-  if (!torch.ok() && forms.empty()) return torch.status();
-  if (torch.ok()) add(WeightsKind::kTorch, *std::move(torch));
-  if (candidates.Has(kParams) || forms.empty()) {
-    add(WeightsKind::kConsolidatedSafetensors, candidates.Mistral());
-    absl::StatusOr<std::vector<std::string>> meta = candidates.Meta();
-    if (!meta.ok() && forms.empty()) return meta.status();
-    if (meta.ok()) add(WeightsKind::kConsolidatedTorch, *std::move(meta));
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFiles(directory));
+  Forms forms(directory);
+  forms.Add(WeightsKind::kSafetensors, FindWeightFiles(names, kSafetensorsNames),
+            kSafetensorsNames.single);
+  forms.Add(WeightsKind::kTorch, FindWeightFiles(names, kTorchNames), kTorchNames.single);
+  if (std::ranges::binary_search(names, kParams) || !forms.have_usual()) {
+    forms.Add(WeightsKind::kConsolidatedSafetensors, FindWeightFiles(names, kMistralNames),
+              kMistralNames.single);
+    forms.AddMeta(MetaParts(directory, names));
   }
-  if (forms.empty()) {
-    return Error(ErrorCode::kNotFound, Escape(directory),
-                 ": no weights: none of model.safetensors, pytorch_model.bin (or an index of "
-                 "either), consolidated.safetensors, consolidated.00.pth is in this directory");
-  }
-  WeightsForm form = std::move(forms[0]);
-  for (size_t i = 1; i < forms.size(); ++i) {
-    form.notes.push_back(Cat(Escape(directory), ": reading ", Escape(form.files[0], 60), "; ",
-                             Escape(forms[i].files[0], 60), " is left aside"));
-  }
-  for (const std::string& other : candidates.OtherCheckpoints()) {
-    const bool said = std::ranges::any_of(forms, [&](const WeightsForm& known) {
-      return std::ranges::find(known.files, other) != known.files.end();
-    });
-    if (said || other == form.files[0]) continue;
-    form.notes.push_back(Cat(Escape(directory), ": reading ", Escape(form.files[0], 60), "; ",
-                             Escape(other, 60), " is left aside"));
-  }
-  return form;
+  if (!forms.empty()) return forms.Take();
+  return forms.first_error().ok() ? NoWeights(directory) : forms.first_error();
 }
 
 absl::StatusOr<Container> OpenWeights(const std::string& directory, const WeightsForm& form) {
   switch (form.kind) {
     case WeightsKind::kSafetensors:
-      return OpenSafetensorsDirectory(directory);
-    case WeightsKind::kTorch:
-      if (FileExists(Cat(directory, "/", kTorchSingle)) ||
-          form.files[0] == Cat(kTorchSingle, ".index.json")) {
-        return OpenTorchDirectory(directory);
-      }
-      return OpenTorch(directory + "/" + form.files[0]);
     case WeightsKind::kConsolidatedSafetensors:
-      return OpenMistral(directory, form);
+      return OpenWeightFiles(directory, form.weights, kSafetensorsFormat);
+    case WeightsKind::kTorch:
+      return OpenWeightFiles(directory, form.weights, kTorchFormat);
     case WeightsKind::kConsolidatedTorch:
       break;
   }
@@ -181,6 +159,11 @@ absl::StatusOr<Container> OpenWeights(const std::string& directory, const Weight
   if (parts.size() == 1) return std::move(parts[0]);
   return Error(ErrorCode::kUnsupported, Escape(directory), ": the weights are split into ",
                parts.size(), " slices, which only a recipe can join");
+}
+
+absl::StatusOr<Container> OpenWeights(const std::string& directory) {
+  SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(directory));
+  return OpenWeights(directory, form);
 }
 
 absl::StatusOr<std::vector<Container>> OpenMetaParts(const std::string& directory,

@@ -6,31 +6,37 @@
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "formats/weight_files.h"
 
 namespace smelt {
 
 /// In the order of preference.
 enum class WeightsKind {
-  kSafetensors,              ///< model.safetensors or its index
-  kTorch,                    ///< pytorch_model.bin or its index, or the one other checkpoint
+  kSafetensors,              ///< model.safetensors, its index, or other files of that format
+  kTorch,                    ///< pytorch_model.bin, its index, or other checkpoints
   kConsolidatedSafetensors,  ///< Mistral's own layout: consolidated*.safetensors with params.json
   kConsolidatedTorch,        ///< Meta's: consolidated.NN.pth with params.json
 };
 
 struct WeightsForm {
   WeightsKind kind = WeightsKind::kSafetensors;
-  /// File names in the directory: the single file or the index; of the consolidated forms every
-  /// part, in order. Meta's parts are slices of the same tensors.
+  /// File names in the directory: the single file, the index, or all parts in order. Meta's parts
+  /// are slices of the same tensors.
   std::vector<std::string> files;
   std::vector<std::string> notes;  ///< which other form was left aside
+  WeightFiles weights;             ///< of all but Meta's form
 };
 
-/// kNotFound when the directory has no weights that we read; kInvalidInput when Meta's parts are
-/// not numbered without gaps, or when nothing tells which of several checkpoints is meant.
+/// kNotFound when the directory has no weights that we read or misses parts of them; kInvalidInput
+/// when nothing tells which of several checkpoints is meant. Looks at names alone.
 absl::StatusOr<WeightsForm> FindWeights(const std::string& directory);
 
-/// The tensors of every form but kConsolidatedTorch with several parts (see OpenMetaParts).
+/// The tensors of every form but kConsolidatedTorch with several parts (see OpenMetaParts); see
+/// OpenWeightFiles.
 absl::StatusOr<Container> OpenWeights(const std::string& directory, const WeightsForm& form);
+
+/// The same of what FindWeights finds.
+absl::StatusOr<Container> OpenWeights(const std::string& directory);
 
 /// One container per file of Meta's form: same names, each a slice. Fails when the parts differ in
 /// their names or element types.

@@ -10,13 +10,11 @@
 #include "formats/torch/pickle.h"
 #include "formats/torch/state_dict.h"
 #include "formats/torch/zip.h"
-#include "formats/weight_index.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 
 namespace smelt {
 namespace {
-
-constexpr size_t kStartBytes = 512;
 
 /// The storages of an archive: members PREFIX/data/KEY.
 class ArchiveStorages : public StorageTable {
@@ -110,11 +108,6 @@ absl::StatusOr<Container> ReadArchive(std::shared_ptr<Storage> file,
 /// What else people have under these names, told apart by its first bytes.
 absl::Status NotTorch(std::string_view file, std::string_view start) {
   if (start.empty()) return Error(ErrorCode::kInvalidInput, file, ": the file is empty");
-  if (start.starts_with("version https://git-lfs")) {
-    return Error(
-        ErrorCode::kInvalidInput, file,
-        ": this is a Git LFS pointer, not the model file; run `git lfs pull` in its folder");
-  }
   if (start.size() >= 262 && start.substr(257, 5) == "ustar") {
     return Error(ErrorCode::kUnsupported, file,
                  ": a tar archive; PyTorch's tar format (before 0.1.10) is not read; save the "
@@ -126,8 +119,8 @@ absl::Status NotTorch(std::string_view file, std::string_view start) {
 
 absl::StatusOr<Container> ReadAnyForm(std::shared_ptr<Storage> file,
                                       std::vector<PickleRefusal>* refused) {
-  std::string start(std::min<uint64_t>(file->size(), kStartBytes), '\0');
-  SMELT_RETURN_IF_ERROR(file->ReadAt(0, std::as_writable_bytes(std::span(start))));
+  SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*file, kStandInBytes));
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(file->name(), start));
   if (LooksLikeZip(start)) return ReadArchive(std::move(file), refused);
   if (LooksLikePickle(start)) return ReadTorchLegacy(std::move(file), refused);
   return NotTorch(Escape(file->name()), start);
@@ -151,11 +144,6 @@ TorchListing ListTorch(const std::shared_ptr<Storage>& file) {
 absl::StatusOr<Container> OpenTorch(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Storage> file, OpenFile(path));
   return ReadTorch(std::move(file));
-}
-
-absl::StatusOr<Container> OpenTorchDirectory(const std::string& directory) {
-  return OpenWholeOrShards(directory, "pytorch_model.bin",
-                           {.open = OpenTorch, .sizes_add_up = false});
 }
 
 }  // namespace smelt

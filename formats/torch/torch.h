@@ -27,8 +27,4 @@ struct TorchListing {
 };
 TorchListing ListTorch(const std::shared_ptr<Storage>& file);
 
-/// `pytorch_model.bin`, or the shards that `pytorch_model.bin.index.json` lists, index and shards
-/// checked against each other both ways. kNotFound when the directory has neither.
-absl::StatusOr<Container> OpenTorchDirectory(const std::string& directory);
-
 }  // namespace smelt

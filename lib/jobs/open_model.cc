@@ -1,8 +1,14 @@
 #include "lib/jobs/open_model.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <initializer_list>
+#include <string_view>
+#include <utility>
 
+#include "formats/model_folder.h"
 #include "formats/ollama/store.h"
+#include "formats/weight_index.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
@@ -10,19 +16,46 @@
 
 namespace smelt {
 
+namespace {
+
+absl::StatusOr<ModelPlace> PlaceOfModel(const std::string& name) {
+  SMELT_ASSIGN_OR_RETURN(const std::string path, ollama::ResolveModelArgument(name));
+  return LocateModel(path);
+}
+
+bool HasTokenizer(const std::string& folder) {
+  return std::ranges::any_of(
+      std::initializer_list<std::string_view>{"tokenizer.json", "tokenizer.model", "tekken.json",
+                                              "vocab.json"},
+      [&](std::string_view file) { return FileExists(Cat(folder, "/", file)); });
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> ResolveModel(const std::string& name) {
-  return ollama::ResolveModelArgument(name);
+  SMELT_ASSIGN_OR_RETURN(ModelPlace place, PlaceOfModel(name));
+  return std::move(place.path);
+}
+
+absl::StatusOr<std::string> ResolveVocabulary(const std::string& name) {
+  return HasTokenizer(name) ? name : ResolveModel(name);
 }
 
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& name,
                                                              const OpenOptions& options,
                                                              const Observer& observer) {
   SMELT_RETURN_IF_ERROR(InitSimd());
-  SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(name));
-  SMELT_ASSIGN_OR_RETURN(OpenedModel model, OpenModel(path, options));
-  for (const std::string& note : model.notes) observer.Note(note);
-  for (const std::string& warning : model.warnings) observer.Warn(warning);
-  return std::move(model.source);
+  SMELT_ASSIGN_OR_RETURN(const ModelPlace place, PlaceOfModel(name));
+  if (!place.note.empty()) observer.Note(place.note);
+  absl::StatusOr<OpenedModel> model = OpenModel(place.path, options);
+  if (!model.ok() && CodeOf(model.status()) == ErrorCode::kInvalidInput && !FileExists(name)) {
+    return Error(ErrorCode::kInvalidInput, std::string(model.status().message()),
+                 "; if the store's copy is damaged, pull or import ", Escape(name, 60), " again");
+  }
+  SMELT_RETURN_IF_ERROR(model.status());
+  for (const std::string& note : model->notes) observer.Note(note);
+  for (const std::string& warning : model->warnings) observer.Warn(warning);
+  return std::move(model->source);
 }
 
 bool IsPartOfSource(const std::string& output, const std::string& source) {

@@ -10,9 +10,13 @@
 
 namespace smelt {
 
-/// The path of a model: `name` itself when it exists, else the weights that it names in an Ollama
-/// store. kNotFound names both possibilities.
+/// The path of a model: `name` itself when it exists, or what is meant inside of it (see
+/// LocateModel), else the weights that it names in an Ollama store. kNotFound names all
+/// possibilities.
 absl::StatusOr<std::string> ResolveModel(const std::string& name);
+
+/// The same where only the vocabulary is wanted: a folder that has a tokenizer is meant itself.
+absl::StatusOr<std::string> ResolveVocabulary(const std::string& name);
 
 /// Opens a directory, snapshot folder, GGUF or store name; notes and warnings go to the observer.
 /// The first step of every job: also honours SMELT_SIMD.

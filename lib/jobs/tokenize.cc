@@ -41,8 +41,8 @@ absl::StatusOr<TextTokenizer> TextTokenizer::Open(const std::string& model,
   auto state = std::make_unique<State>();
   std::string path = model;
   Place place = PlaceOf(path);
-  if (place == Place::kNowhere) {
-    SMELT_ASSIGN_OR_RETURN(path, ResolveModel(model));
+  if (place != Place::kFile) {
+    SMELT_ASSIGN_OR_RETURN(path, ResolveVocabulary(model));
     place = PlaceOf(path);
   }
   bool gguf = false;

@@ -141,7 +141,7 @@ absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& requ
                                                    const Observer& watcher) try {
   const JobScope job(watcher);
   const Observer& observer = job.observer();
-  SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveModel(request.source));
+  SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveVocabulary(request.source));
   VocabularyResult result;
   result.output = request.output;
   std::error_code error;

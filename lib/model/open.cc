@@ -2,9 +2,12 @@
 
 #include <filesystem>
 
+#include "formats/gguf.h"
 #include "formats/model_card.h"
 #include "formats/safetensors.h"
 #include "formats/weights_directory.h"
+#include "formats/what_is_there.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/model/adapter.h"
 #include "lib/model/choose_family.h"
@@ -96,9 +99,11 @@ class DirectoryReader {
 
   absl::StatusOr<std::string> ReadConfigText(std::string_view name) {
     std::error_code error;
-    if (!fs::exists(File(name), error)) {
+    if (!fs::exists(fs::symlink_status(File(name), error))) {
+      const std::vector<std::string> entries = ListEntries(path_);
       return Error(ErrorCode::kNotFound, "no config.json in ", Escape(path_),
-                   ": expected a model directory with config.json and its weights");
+                   ": expected a model directory with config.json and its weights",
+                   entries.empty() ? "; it is empty" : Cat("; it holds ", ListOf(entries)));
     }
     SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(File(name), kConfigLimit));
     texts_ += text;
@@ -207,6 +212,22 @@ class DirectoryReader {
   std::unique_ptr<PublishedTokenizer> tokenizer_;
 };
 
+/// What a file that is no GGUF is instead.
+absl::Status NotAModel(const Storage& file) {
+  SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(file, kStandInBytes));
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(file.name(), start));
+  const std::string name = Escape(file.name());
+  if (start.empty()) return Error(ErrorCode::kInvalidInput, name, ": the file is empty");
+  const fs::path path(file.name());
+  for (const std::string_view ending : {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json"}) {
+    if (path.extension() != ending) continue;
+    return Error(ErrorCode::kUsage, name,
+                 ": one file of a model; name the folder that holds it with config.json: ",
+                 Escape(path.has_parent_path() ? path.parent_path().string() : "."));
+  }
+  return Error(ErrorCode::kInvalidInput, name, " is neither a model directory nor a GGUF file");
+}
+
 }  // namespace
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
@@ -214,13 +235,12 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) return Error(ErrorCode::kNotFound, Escape(path), " does not exist");
   if (fs::is_directory(status)) return DirectoryReader(path, options).Read();
-  SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(path));
-  if (!LooksLikeGguf(*file)) {
-    return Error(ErrorCode::kInvalidInput, Escape(path),
-                 " is neither a model directory nor a GGUF file");
-  }
+  SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
+  if (!LooksLikeGguf(*storage)) return NotAModel(*storage);
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
+  SMELT_RETURN_IF_ERROR(CheckIsModel(file));
   OpenedModel opened;
-  SMELT_ASSIGN_OR_RETURN(opened.source, OpenGgufSource(path));
+  opened.source = MakeGgufSource(path, std::move(file));
   return opened;
 }
 

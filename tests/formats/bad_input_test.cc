@@ -9,6 +9,7 @@
 
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
+#include "formats/weights_directory.h"
 #include "lib/base/json.h"
 #include "tests/testing/testing.h"
 
@@ -135,8 +136,7 @@ TEST_P(Safetensors, DoesAsAsked) {
 class Index : public ::testing::TestWithParam<BadCase> {};
 TEST_P(Index, DoesAsAsked) {
   const TempDir dir;
-  const absl::StatusOr<Container> got =
-      OpenSafetensorsDirectory(Materialize(GetParam(), dir.path()));
+  const absl::StatusOr<Container> got = OpenWeights(Materialize(GetParam(), dir.path()));
   Judge(GetParam(), dir.path(), got.status(),
         got.ok() ? got->warnings : std::vector<std::string>());
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "formats/safetensors_writer.h"
+#include "formats/weights_directory.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "tests/testing/faulty_storage.h"
@@ -76,13 +77,13 @@ TEST(Safetensors, MissingFileAndFolder) {
   const TempDir dir;
   EXPECT_EQ(CodeOf(OpenSafetensors(dir / "none").status()), ErrorCode::kNotFound);
   EXPECT_FALSE(OpenSafetensors(dir.path()).ok());
-  const auto empty = OpenSafetensorsDirectory(dir.path());
+  const auto empty = OpenWeights(dir.path());
   EXPECT_EQ(CodeOf(empty.status()), ErrorCode::kNotFound);
   EXPECT_THAT(std::string(empty.status().message()), HasSubstr("model.safetensors"));
 }
 
 TEST(SafetensorsDirectory, ShardsGiveTheSameTensorsAsOneFile) {
-  const auto whole = OpenSafetensorsDirectory(TestdataPath("bad/base/weights"));
+  const auto whole = OpenWeights(TestdataPath("bad/base/weights"));
   SMELT_ASSERT_OK(whole);
   const TempDir dir;
   for (const char* name :
@@ -92,7 +93,7 @@ TEST(SafetensorsDirectory, ShardsGiveTheSameTensorsAsOneFile) {
   testing::WriteFile(
       dir / "model.safetensors.index.json",
       testing::ReadFile(TestdataPath("bad/idx/idx-valid/model.safetensors.index.json")));
-  const auto shards = OpenSafetensorsDirectory(dir.path());
+  const auto shards = OpenWeights(dir.path());
   SMELT_ASSERT_OK(shards);
   EXPECT_EQ(shards->files.size(), 2u);
   ASSERT_EQ(shards->tensors.size(), whole->tensors.size());
@@ -112,7 +113,7 @@ TEST(SafetensorsDirectory, OneFileWinsOverAnIndex) {
   testing::WriteFile(dir / "model.safetensors",
                      File(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"));
   testing::WriteFile(dir / "model.safetensors.index.json", "not even JSON");
-  const auto got = OpenSafetensorsDirectory(dir.path());
+  const auto got = OpenWeights(dir.path());
   SMELT_ASSERT_OK(got);
   EXPECT_EQ(got->tensors.size(), 1u);
   ASSERT_EQ(got->warnings.size(), 1u);
@@ -121,7 +122,7 @@ TEST(SafetensorsDirectory, OneFileWinsOverAnIndex) {
 
 TEST(SafetensorsDirectory, SharedModelHasFourShards) {
   SMELT_REQUIRE_SHARED();
-  const auto got = OpenSafetensorsDirectory(SharedPath("fixtures/models/llama"));
+  const auto got = OpenWeights(SharedPath("fixtures/models/llama"));
   SMELT_ASSERT_OK(got);
   EXPECT_EQ(got->files.size(), 4u);
   EXPECT_NE(got->Find("model.embed_tokens.weight"), nullptr);

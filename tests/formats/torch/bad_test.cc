@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "formats/torch/torch.h"
+#include "formats/weights_directory.h"
 #include "lib/base/json.h"
 #include "tests/testing/testing.h"
 
@@ -51,7 +52,7 @@ class BadTorch : public ::testing::TestWithParam<BadCase> {};
 TEST_P(BadTorch, DoesAsAsked) {
   const BadCase& c = GetParam();
   const std::string directory = TestdataPath("bad/" + c.path);
-  const absl::StatusOr<Container> got = OpenTorchDirectory(directory);
+  const absl::StatusOr<Container> got = OpenWeights(directory);
   if (c.expect == "accept") {
     SMELT_ASSERT_OK(got);
     EXPECT_TRUE(got->warnings.empty());

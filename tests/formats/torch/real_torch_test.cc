@@ -10,6 +10,7 @@
 
 #include "formats/safetensors.h"
 #include "formats/torch/torch.h"
+#include "formats/weights_directory.h"
 #include "lib/base/json.h"
 #include "tests/formats/torch/container_values.h"
 #include "tests/testing/testing.h"
@@ -79,7 +80,7 @@ TEST_P(RealTorch, GivesWhatTorchReadsBack) {
 }
 
 TEST_P(RealTorch, ShardsUnderAnIndex) {
-  const auto got = OpenTorchDirectory((GetParam().folder / "sharded").string());
+  const auto got = OpenWeights((GetParam().folder / "sharded").string());
   SMELT_ASSERT_OK(got);
   const auto expected = OpenSafetensors(GetParam().expected("module"));
   SMELT_ASSERT_OK(expected);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <bit>
+#include <chrono>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -51,7 +52,7 @@ absl::StatusOr<Container> Read(const std::string& bytes) {
 }
 
 Container Safetensors(const std::string& model) {
-  return OpenSafetensorsDirectory(TestdataPath("models/" + model)).value();
+  return OpenWeights(TestdataPath("models/" + model)).value();
 }
 
 TEST(TorchTensors, MetadataThatChangesTheValuesIsRefused) {
@@ -70,7 +71,7 @@ TEST(TorchTensors, MetadataThatChangesTheValuesIsRefused) {
 }
 
 TEST(TorchFixtures, TwoArchivesUnderAnIndex) {
-  const auto got = OpenTorchDirectory(TestdataPath("models/llama-pt"));
+  const auto got = OpenWeights(TestdataPath("models/llama-pt"));
   SMELT_ASSERT_OK(got);
   const Container expected = Safetensors("llama-q-base");
   EXPECT_EQ(got->tensors.size(), expected.tensors.size());
@@ -94,7 +95,7 @@ TEST(TorchFixtures, TrainingCheckpointWithTheWeightsInside) {
 }
 
 TEST(TorchFixtures, BeforePyTorch16) {
-  const auto got = OpenTorchDirectory(TestdataPath("models/llama-pt-legacy"));
+  const auto got = OpenWeights(TestdataPath("models/llama-pt-legacy"));
   SMELT_ASSERT_OK(got);
   ExpectSameTensors(*got, Safetensors("llama-spm"));
   EXPECT_EQ(got->Find("lm_head.weight")->storage, got->Find("model.embed_tokens.weight")->storage);
@@ -279,6 +280,45 @@ TEST(Torch, SayingWhatItIsInstead) {
   }
 }
 
+// Values that are named without end, and what was quadratic about each.
+TEST(Torch, SharedValuesCostNoMoreThanTheyAre) {
+  constexpr int kMany = 100000, kNames = 30000;
+  const std::string w = Cat(Str("w"), Vector("CharStorage", "0", 2));
+  const auto memo = [](int i) { return Cat("r", Bytes(static_cast<uint64_t>(i), 4)); };
+  const auto get = [](int i) { return Cat("j", Bytes(static_cast<uint64_t>(i), 4)); };
+  const std::string nones(kMany, 'N');
+  std::string lists, dicts, keys, chain, memos, unwound;
+  for (int i = 0; i < kNames; ++i) {
+    lists += Cat(Str(Cat(i)), get(0));
+    dicts += Cat(Str(Cat(i)), "}(", Str(""), get(0), "u");  // another dict each, of the same one
+    keys += Cat(get(0), "N");
+    chain += Cat("}(", Str("a"));
+    unwound += "u";
+    // Numbers that fall into one bucket of a table of 2^k or of a prime size near the count.
+    memos += Cat("Np", static_cast<uint64_t>(i + 1) * 62233 * 65536, "\n0");
+  }
+  std::string big_dict = "}(";
+  for (int i = 0; i < kMany; ++i) big_dict += "NN";
+  const std::pair<std::string, std::string> values[] = {
+      {"a list", Cat("](", nones, "e", memo(0), "0", Dict(w + lists))},
+      {"a tuple", Cat("(", nones, "t", memo(0), "0", Dict(w + lists))},
+      {"a dict", Cat(big_dict, "u", memo(0), "0", Dict(w + lists))},
+      {"a dict in dicts", Cat(big_dict, "u", memo(0), "0", Dict(w + dicts))},
+      {"a long key", Cat(Str(std::string(1 << 20, 'k')), memo(0), "0", Dict(w + keys))},
+      {"dicts in dicts", Dict(Cat(w, Str("d"), chain, "N", unwound))},
+      {"scattered memo numbers", Cat(memos, Dict(w))},
+  };
+  for (const auto& [what, value] : values) {
+    SCOPED_TRACE(what);
+    const auto start = std::chrono::steady_clock::now();
+    const auto got = Read(Archive(value, {{"0", "ab"}}));
+    SMELT_ASSERT_OK(got);
+    EXPECT_EQ(got->tensors.size(), 1u);
+    // A walk per name takes minutes.
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  }
+}
+
 TEST(Torch, RefusedTensors) {
   const std::string w = Vector("CharStorage", "0", 2);
   const struct {
@@ -394,7 +434,7 @@ TEST(Weights, WhatCannotBeDecidedIsSaid) {
     std::string mentions;
   } cases[] = {
       {{}, "no weights"},
-      {{"a.pt", "b.pt"}, "2 checkpoints"},
+      {{"a.pt", "b.pt"}, "2 checkpoints (a.pt, b.pt)"},
       {{"consolidated.00.pth", "consolidated.02.pth", "params.json"}, "consolidated.01.pth"},
   };
   for (const auto& c : cases) {

@@ -1,0 +1,162 @@
+#include "formats/model_folder.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "formats/weight_index.h"
+#include "formats/weight_sets.h"
+#include "formats/what_is_there.h"
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+
+namespace smelt {
+namespace {
+
+/// hub/models--org--name/snapshots/revision is the deepest chain.
+constexpr int kMaxSteps = 3;
+constexpr uint64_t kMaxRefBytes = 4096;
+
+bool IsFolder(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+std::string Join(const std::string& folder, std::string_view name) {
+  return Cat(folder, folder.ends_with('/') ? "" : "/", name);
+}
+
+/// The names of folders, or of files with an ending, among a folder's entries.
+std::vector<std::string> Folders(const std::vector<std::string>& entries) {
+  std::vector<std::string> folders;
+  for (const std::string& entry : entries) {
+    if (entry.ends_with('/') && !entry.starts_with('.'))
+      folders.push_back(entry.substr(0, entry.size() - 1));
+  }
+  return folders;
+}
+
+std::vector<std::string> FilesWith(const std::vector<std::string>& entries,
+                                   std::string_view ending) {
+  std::vector<std::string> files;
+  for (const std::string& entry : entries) {
+    if (!entry.starts_with('.') && HasEnding(entry, ending)) files.push_back(entry);
+  }
+  return files;
+}
+
+bool HasConfiguration(const std::string& folder) {
+  return FileExists(Join(folder, "config.json")) || FileExists(Join(folder, "params.json"));
+}
+
+bool HasWeights(const std::vector<std::string>& entries) {
+  return std::ranges::any_of(
+      std::initializer_list<std::string_view>{".safetensors", ".bin", ".pt", ".pth", ".ckpt"},
+      [&](std::string_view ending) {
+        return std::ranges::any_of(FilesWith(entries, ending),
+                                   [](const std::string& name) { return !IsNoWeights(name); });
+      });
+}
+
+/// Numbers at the ends of names count as such: checkpoint-500 comes before checkpoint-1000.
+std::pair<std::string_view, uint64_t> ByNumber(std::string_view name) {
+  const size_t digits = name.find_last_not_of("0123456789") + 1;
+  uint64_t number = 0;
+  std::from_chars(name.data() + digits, name.data() + name.size(), number);
+  return {name.substr(0, digits), number};
+}
+
+absl::Status Several(const std::string& path, std::string_view what,
+                     std::vector<std::string> names) {
+  std::ranges::sort(names, {}, [](const std::string& name) { return ByNumber(name); });
+  return Error(ErrorCode::kNotFound, Escape(path), ": holds ", names.size(), " ", what, " (",
+               ListOf(names), "); name one of them, such as ", Escape(Join(path, names.back())));
+}
+
+/// A model's folder in a hub cache: its snapshot.
+absl::StatusOr<std::string> SnapshotOf(const std::string& path) {
+  const std::string snapshots = Join(path, "snapshots");
+  const std::vector<std::string> revisions = Folders(ListEntries(snapshots));
+  const std::string ref = Join(path, "refs/main");
+  if (FileExists(ref)) {
+    SMELT_ASSIGN_OR_RETURN(std::string revision, ReadTextFile(ref, kMaxRefBytes));
+    while (!revision.empty() &&
+           std::string_view(" \r\n\t").find(revision.back()) != std::string_view::npos) {
+      revision.pop_back();
+    }
+    if (std::ranges::find(revisions, revision) != revisions.end()) {
+      return Join(snapshots, revision);
+    }
+    return Error(ErrorCode::kNotFound, Escape(ref), ": names the snapshot ", Escape(revision, 50),
+                 ", which is not there",
+                 revisions.empty()
+                     ? "; download the model again"
+                     : Cat("; there is ", ListOf(revisions, 2), ": name one, such as ",
+                           Escape(Join(snapshots, revisions[0]))));
+  }
+  if (revisions.size() == 1) return Join(snapshots, revisions[0]);
+  if (revisions.empty()) {
+    return Error(ErrorCode::kNotFound, Escape(snapshots),
+                 ": holds no snapshot of the model; download it again");
+  }
+  return Several(snapshots, "snapshots, and no refs/main says which is meant", revisions);
+}
+
+/// The GGUF of a folder, a split one by its first part; projectors beside a model are not meant.
+absl::StatusOr<std::string> GgufOf(const std::string& path, std::vector<std::string> files) {
+  if (files.size() > 1) {
+    std::erase_if(files, [](const std::string& name) {
+      return name.find("mmproj") != name.npos || name.find("imatrix") != name.npos;
+    });
+  }
+  const std::vector<WeightSet> sets = FindWeightSets(files);
+  if (sets.size() == 1 && (sets[0].total > 0 || sets[0].files.size() == 1)) {
+    return Join(path, sets[0].files[0]);  // a missing part is named when it is opened
+  }
+  return Several(path, "GGUF files", std::move(files));
+}
+
+/// One step down, or nothing where the folder itself is what there is.
+absl::StatusOr<std::optional<std::string>> StepInto(const std::string& path) {
+  const std::vector<std::string> entries = ListEntries(path);
+  const bool weights = HasWeights(entries);
+  if (weights) return std::nullopt;
+  if (IsFolder(Join(path, "snapshots")) && !HasConfiguration(path)) {
+    SMELT_ASSIGN_OR_RETURN(std::string snapshot, SnapshotOf(path));
+    return snapshot;
+  }
+  if (std::vector<std::string> files = FilesWith(entries, ".gguf"); !files.empty()) {
+    SMELT_ASSIGN_OR_RETURN(std::string file, GgufOf(path, std::move(files)));
+    return file;
+  }
+  std::vector<std::string> models, hubs;
+  for (const std::string& name : Folders(entries)) {
+    const std::string inner = Join(path, name);
+    if (HasConfiguration(inner) && HasWeights(ListEntries(inner))) models.push_back(name);
+    if (name.starts_with("models--")) hubs.push_back(name);
+  }
+  if (models.empty()) models = std::move(hubs);
+  if (models.empty()) return std::nullopt;
+  if (models.size() == 1) return Join(path, models[0]);
+  return Several(path, "folders with a model", std::move(models));
+}
+
+}  // namespace
+
+absl::StatusOr<ModelPlace> LocateModel(const std::string& path) {
+  ModelPlace place{path, ""};
+  for (int step = 0; step < kMaxSteps && IsFolder(place.path); ++step) {
+    SMELT_ASSIGN_OR_RETURN(std::optional<std::string> inner, StepInto(place.path));
+    if (!inner) break;
+    place.path = *std::move(inner);
+    place.note = Cat(Escape(path), ": reading ", Escape(place.path));
+  }
+  return place;
+}
+
+}  // namespace smelt
