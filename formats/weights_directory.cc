@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "formats/safetensors.h"
+#include "formats/torch/legacy.h"
 #include "formats/torch/torch.h"
+#include "formats/torch/zip.h"
 #include "formats/what_is_there.h"
 #include "lib/base/status.h"
 
@@ -23,8 +25,21 @@ constexpr WeightNames kTorchNames = {"pytorch_model.bin", kTorchEndings, "", "co
 constexpr WeightNames kMistralNames = {"consolidated.safetensors", kSafetensorsEndings,
                                        "consolidated", ""};
 
-constexpr ShardFormat kSafetensorsFormat = {.open = OpenSafetensors};
-constexpr ShardFormat kTorchFormat = {.open = OpenTorch, .sizes_add_up = false};
+/// One file of weights in the format that its first bytes show, which its name does not always: an
+/// archive, a pickle, or the JSON object of a safetensors header behind its length.
+absl::StatusOr<Container> OpenEither(const std::string& path) {
+  constexpr uint64_t kLength = 8;
+  SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Storage> file, OpenFile(path));
+  SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*file, kLength + 1));
+  const bool torch = LooksLikeZip(start) || LooksLikePickle(start);
+  const bool safetensors = start.size() > kLength && start[kLength] == '{' && !torch;
+  if (torch || (!safetensors && !HasEnding(path, ".safetensors")))
+    return ReadTorch(std::move(file));
+  return ReadSafetensors(std::move(file));
+}
+
+constexpr ShardFormat kSafetensorsFormat = {.open = OpenEither};
+constexpr ShardFormat kTorchFormat = {.open = OpenEither, .sizes_add_up = false};
 
 /// consolidated.00.pth, consolidated.01.pth and so on, without gaps.
 absl::StatusOr<std::vector<std::string>> MetaParts(const std::string& directory,
@@ -95,24 +110,31 @@ class Forms {
       form.notes.push_back(Cat(Escape(directory_), ": reading ", Escape(form.files[0], 60), "; ",
                                what, " is left aside"));
     };
-    for (size_t i = 1; i < forms_.size(); ++i) aside(Escape(forms_[i].files[0], 60));
+    const std::vector<std::string> shards = ShardsOf(form.weights);
+    for (size_t i = 1; i < forms_.size(); ++i) {
+      const std::string& first = forms_[i].files[0];
+      if (!std::ranges::binary_search(shards, first)) aside(Escape(first, 60));
+    }
     for (const std::string& other : others_) aside(other);
     return form;
   }
 
  private:
+  /// What the index lists, sorted; nothing without an index that can be read.
+  std::vector<std::string> ShardsOf(const WeightFiles& files) const {
+    if (files.index.empty()) return {};
+    const auto index = ReadWeightIndex(Cat(directory_, "/", files.index));
+    return index.ok() ? index->Shards() : std::vector<std::string>();
+  }
+
   /// What lies beside the files that were chosen and is not the model. Counted parts beside a whole
   /// file or an index may be: opening finds out.
   void AddOthers(const WeightFiles& files, const std::vector<std::string>& chosen) {
-    std::vector<std::string> shards;
-    if (!files.index.empty()) {
-      const auto index = ReadWeightIndex(Cat(directory_, "/", files.index));
-      if (index.ok()) shards = index->Shards();
-      const bool stale = index.ok() && std::ranges::none_of(shards, [&](const std::string& shard) {
-                           return FileExists(Cat(directory_, "/", shard));
-                         });
-      if (stale && files.single.empty()) return;
-    }
+    const std::vector<std::string> shards = ShardsOf(files);
+    const bool stale = !shards.empty() && std::ranges::none_of(shards, [&](const auto& shard) {
+      return FileExists(Cat(directory_, "/", shard));
+    });
+    if (stale && files.single.empty()) return;
     for (const WeightSet& set : files.sets) {
       const bool counted = set.files.size() > 1 && set.complete();
       const bool rival = counted && (!files.single.empty() || !files.index.empty());

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <map>
 #include <new>
 #include <string>
 #include <string_view>
@@ -62,13 +63,20 @@ std::string HelpHint(const CLI::App& app) {
   return chosen.empty() ? "smelt --help" : "smelt " + chosen.front()->get_name() + " --help";
 }
 
-// Words such as m-00001-of-00003.gguf, which a shell puts in the place of m-*.gguf.
+// Words such as m-00001-of-00003.gguf that differ in the number of the part alone, which a shell
+// puts in the place of m-*.gguf.
 bool SeveralParts(const std::vector<std::string>& words) {
-  return std::count_if(words.begin(), words.end(), [](const std::string& word) {
-           return word.find("-of-") != word.npos &&
-                  (word.ends_with(".gguf") || word.ends_with(".safetensors") ||
-                   word.ends_with(".bin"));
-         }) > 1;
+  std::map<std::string, std::string> parts;  // a name without its number, and the first such word
+  for (const std::string& word : words) {
+    const size_t of = word.rfind("-of-");
+    if (of == word.npos) continue;
+    if (!word.ends_with(".gguf") && !word.ends_with(".safetensors") && !word.ends_with(".bin"))
+      continue;
+    const size_t stem = word.substr(0, of).find_last_not_of("0123456789");
+    const auto [first, fresh] = parts.emplace(word.substr(0, stem + 1) + word.substr(of), word);
+    if (!fresh && first->second != word) return true;
+  }
+  return false;
 }
 constexpr std::string_view kPartsOfOne =
     "several parts of a split model: of a GGUF name the first part alone, whose other parts are "
@@ -95,12 +103,11 @@ int Main(std::vector<std::string> words) {
   AddFamilies(app, invocation);
   AddTemplate(app, invocation);
   if (words.empty()) words.push_back("--help");
-  const bool several_parts = SeveralParts(words);
   CommandLine line = LookThrough(app, words);
+  if (SeveralParts(words)) line.mistake = kPartsOfOne;
   if (!line.mistake.empty()) {
     invocation.globals.json = json;
-    return Terminal(invocation.globals)
-        .FailUsage(several_parts ? std::string(kPartsOfOne) : line.mistake);
+    return Terminal(invocation.globals).FailUsage(line.mistake);
   }
   try {
     std::reverse(line.words.begin(), line.words.end());  // as the parser wants them
@@ -112,7 +119,6 @@ int Main(std::vector<std::string> words) {
     }
     invocation.globals.json = json;
     Terminal terminal(invocation.globals);
-    if (several_parts) return terminal.FailUsage(std::string(kPartsOfOne));
     return terminal.FailUsage(Sentence(error) + "; try `" + HelpHint(app) + "`");
   }
   UseThreads(invocation.globals.threads);

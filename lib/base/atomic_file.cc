@@ -96,6 +96,7 @@ absl::Status SyncDirectory(const std::string& directory) {
 
 absl::Status CheckOutput(const std::string& path, bool force) {
   if (path.empty() || path.ends_with('/')) {
+    if (!path.empty()) SMELT_RETURN_IF_ERROR(CheckFolder(path));
     return Error(ErrorCode::kUsage, "\"", Escape(path), "\" is no file name for an output");
   }
   SMELT_RETURN_IF_ERROR(CheckFolder(DirectoryOf(path)));

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "formats/gguf.h"
+#include "formats/model_folder.h"
 #include "formats/ollama/manifest.h"
 #include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
@@ -69,7 +70,9 @@ absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer
   if (store.empty()) {
     SMELT_ASSIGN_OR_RETURN(store, ollama::StoreForWriting());
   }
-  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(options.file, observer));
+  SMELT_ASSIGN_OR_RETURN(const ModelPlace place, LocateModel(options.file));
+  if (!place.note.empty()) observer.Note(place.note);
+  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(place.path, observer));
   SMELT_ASSIGN_OR_RETURN(ollama::Config config, ollama::ConfigOf(file));
   SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
   name = ollama::InSpellingOf(store, name);
@@ -81,7 +84,7 @@ absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer
   };
 
   for (int attempt = 1;; ++attempt) {
-    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob model, writer.AddFile(options.file, progress));
+    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob model, writer.AddFile(place.path, progress));
     config.layers = {model.digest};
     SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob settings,
                            writer.AddText(ollama::WriteConfig(config)));
