@@ -19,7 +19,9 @@ namespace smelt {
 struct MappedFile::Place {
   std::atomic<uintptr_t> begin{0}, end{0};  ///< 0: nothing is mapped here
   std::atomic<bool> lost{false};            ///< zeros were put in place of a part
-  int fd = -1;                              ///< this and what follows: under the mutex
+  int fd = -1;  ///< this and what follows: under the mutex; -1: looked at by its name
+  dev_t device = 0;
+  ino_t inode = 0;
   uint64_t size = 0;
   std::string name;
   Place* next = nullptr;
@@ -30,7 +32,7 @@ class MappedPlaces {
  public:
   using Place = MappedFile::Place;
 
-  void Add(MappedFile& file, int fd, const std::string& name) {
+  void Add(MappedFile& file, int fd, const std::string& name, bool by_name) {
     const std::lock_guard lock(mutex_);
     Place* place = first_.load(std::memory_order_relaxed);
     while (place != nullptr && place->begin.load(std::memory_order_relaxed) != 0)
@@ -40,7 +42,11 @@ class MappedPlaces {
       place->next = first_.load(std::memory_order_relaxed);
       first_.store(place, std::memory_order_release);
     }
-    place->fd = fd;
+    struct stat info {};
+    fstat(fd, &info);
+    place->fd = by_name ? -1 : fd;
+    place->device = info.st_dev;
+    place->inode = info.st_ino;
     place->size = file.bytes_.size();
     place->name = name;
     place->lost.store(false, std::memory_order_relaxed);
@@ -61,7 +67,11 @@ class MappedPlaces {
     for (const Place* p = first_.load(std::memory_order_relaxed); p != nullptr; p = p->next) {
       if (p->begin.load(std::memory_order_relaxed) == 0) continue;
       struct stat info {};
-      if (fstat(p->fd, &info) == 0 && static_cast<uint64_t>(info.st_size) < p->size) {
+      const bool known = p->fd >= 0 ? fstat(p->fd, &info) == 0
+                                    // Another file of that name does not touch what is mapped.
+                                    : stat(p->name.c_str(), &info) == 0 &&
+                                          info.st_dev == p->device && info.st_ino == p->inode;
+      if (known && static_cast<uint64_t>(info.st_size) < p->size) {
         return Error(ErrorCode::kIo, Escape(p->name),
                      ": the file became shorter while it was read (", info.st_size, " of ", p->size,
                      " bytes left)");
@@ -110,7 +120,7 @@ void OnLostPage(int number, siginfo_t* info, void*) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Map(int fd, uint64_t size,
-                                                            const std::string& name) {
+                                                            const std::string& name, bool by_name) {
   std::unique_ptr<MappedFile> file(new MappedFile);
   void* mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
   if (mapping == MAP_FAILED) {
@@ -118,7 +128,7 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Map(int fd, uint64_t siz
                  ": cannot be mapped into memory: ", std::strerror(errno));
   }
   file->bytes_ = std::span(static_cast<const std::byte*>(mapping), size);
-  places.Add(*file, fd, name);
+  places.Add(*file, fd, name, by_name);
   return file;
 }
 

@@ -15,9 +15,11 @@ namespace smelt {
 /// The first `size` bytes of a file, mapped read-only.
 class MappedFile {
  public:
-  /// `fd` stays open as long as the mapping lives. `name` is for messages; `size` is above 0.
+  /// `fd` stays open as long as the mapping lives, unless it is `by_name` that the file is looked
+  /// at again. `name` is for messages too; `size` is above 0.
   static absl::StatusOr<std::unique_ptr<MappedFile>> Map(int fd, uint64_t size,
-                                                         const std::string& name);
+                                                         const std::string& name,
+                                                         bool by_name = false);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

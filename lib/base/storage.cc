@@ -107,8 +107,7 @@ class FileStorage : public Storage {
     SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Fd> fd, Acquire());
     const std::lock_guard lock(mutex_);
     if (mapping_ == nullptr) {
-      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd->get(), size_, name_));
-      mapped_ = fd;
+      SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd->get(), size_, name_, true));
     }
     return mapping_->bytes();
   }
@@ -161,7 +160,6 @@ class FileStorage : public Storage {
   const uint64_t size_;
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Fd> fd_;
-  mutable std::shared_ptr<Fd> mapped_;  // stays open as long as the mapping lives
   mutable std::unique_ptr<MappedFile> mapping_;
 };
 
