@@ -107,6 +107,17 @@ absl::StatusOr<std::string> SnapshotOf(const std::string& path) {
   return Several(snapshots, "snapshots, and no refs/main says which is meant", revisions);
 }
 
+/// Whether `path` is a model's folder in a hub cache, or (`model` is the one above it) its folder
+/// of snapshots.
+bool IsSnapshots(const std::string& path, const std::string& model) {
+  const std::string snapshots = Join(model, "snapshots");
+  struct stat a, b;
+  if (stat(snapshots.c_str(), &a) != 0 || !S_ISDIR(a.st_mode)) return false;
+  if (path == model) return true;
+  return FileExists(Join(model, "refs")) && stat(path.c_str(), &b) == 0 && a.st_ino == b.st_ino &&
+         a.st_dev == b.st_dev;
+}
+
 /// The GGUF of a folder, a split one by its first part; projectors beside a model are not meant.
 absl::StatusOr<std::string> GgufOf(const std::string& path, std::vector<std::string> files) {
   if (files.size() > 1) {
@@ -126,8 +137,9 @@ absl::StatusOr<std::optional<std::string>> StepInto(const std::string& path) {
   const std::vector<std::string> entries = ListEntries(path);
   const bool weights = HasWeights(entries);
   if (weights) return std::nullopt;
-  if (IsFolder(Join(path, "snapshots")) && !HasConfiguration(path)) {
-    SMELT_ASSIGN_OR_RETURN(std::string snapshot, SnapshotOf(path));
+  for (const std::string& model : {path, Join(path, "..")}) {
+    if (HasConfiguration(path) || !IsSnapshots(path, model)) continue;
+    SMELT_ASSIGN_OR_RETURN(std::string snapshot, SnapshotOf(model));
     return snapshot;
   }
   if (std::vector<std::string> files = FilesWith(entries, ".gguf"); !files.empty()) {

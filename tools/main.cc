@@ -104,7 +104,9 @@ int Main(std::vector<std::string> words) {
   AddTemplate(app, invocation);
   if (words.empty()) words.push_back("--help");
   CommandLine line = LookThrough(app, words);
-  if (SeveralParts(words)) line.mistake = kPartsOfOne;
+  if (SeveralParts({words.begin(), std::find(words.begin(), words.end(), "--")})) {
+    line.mistake = kPartsOfOne;
+  }
   if (!line.mistake.empty()) {
     invocation.globals.json = json;
     return Terminal(invocation.globals).FailUsage(line.mistake);

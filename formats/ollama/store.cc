@@ -149,7 +149,10 @@ absl::StatusOr<Manifest> LoadManifest(const std::string& store, const Name& name
       return NoSuchModel(name.Short(), Escape(store));
     return text.status();
   }
-  return ReadManifest(*text, path);
+  absl::StatusOr<Manifest> manifest = ReadManifest(*text, path);
+  if (manifest.ok()) return manifest;
+  return Error(CodeOf(manifest.status()), std::string(manifest.status().message()),
+               "; pull or import the model again");
 }
 
 absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::string& store) {

@@ -63,11 +63,15 @@ absl::Status OutputExists(const std::string& path) {
 
 /// The folder of an output: there, and open to new files.
 absl::Status CheckFolder(const std::string& folder) {
-  struct stat info;
+  struct stat info {};
   if (stat(folder.c_str(), &info) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
     return Error(
         ErrorCode::kNotFound, Escape(folder),
         ": no such folder for the output; make it first (mkdir -p), or choose another one");
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return Error(ErrorCode::kUsage, Escape(folder),
+                 ": is no folder, so no output can be made in it; choose another one");
   }
   if (access(folder.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
   return Error(ErrorCode::kIo, Escape(folder),

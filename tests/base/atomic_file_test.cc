@@ -140,6 +140,19 @@ TEST(AtomicFile, RefusesWhatIsNoFile) {
   EXPECT_EQ(CodeOf(AtomicFile::Open("", 3, true).status()), ErrorCode::kUsage);
 }
 
+TEST(CheckOutput, TheFolderIsThere) {
+  const TempDir dir;
+  testing::WriteFile(dir / "file", "x");
+  for (const auto& [path, what] :
+       {std::pair("none/x", "no such folder"), std::pair("none/", "no such folder"),
+        std::pair("file/x", "is no folder")}) {
+    const absl::Status status = CheckOutput(dir / path, false);
+    EXPECT_NE(std::string(status.message()).find(what), std::string::npos) << status.message();
+    EXPECT_EQ(std::string(status.message()).find(".part"), std::string::npos);
+  }
+  SMELT_EXPECT_OK(CheckOutput(dir / "x", false));
+}
+
 TEST(AtomicFile, FullDiskIsFoundOutBeforeWriting) {
   const TempDir dir;
   const auto file = AtomicFile::Open(dir / "out", uint64_t{1} << 50, false);

@@ -1,6 +1,7 @@
 // Foundations: messages, JSON, storage, metadata, tensor types, threads.
 #include <atomic>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 
 #include "lib/base/cat.h"
@@ -99,6 +100,39 @@ TEST(Storage, NoticesAShrunkFile) {
   WriteFile(dir / "f", "h");
   std::byte all[5];
   EXPECT_EQ(CodeOf((*file)->ReadAt(0, all)), ErrorCode::kIo);
+}
+
+TEST(Storage, ManyFilesNeedFewDescriptors) {
+  const TempDir dir;
+  std::vector<std::shared_ptr<Storage>> files;
+  constexpr int kFiles = 1500;  // more than are ever kept open
+  for (int i = 0; i < kFiles; ++i) {
+    WriteFile(dir / Cat(i), Cat("content ", i));
+    auto file = OpenFile(dir / Cat(i));
+    SMELT_ASSERT_OK(file);
+    files.push_back(*std::move(file));
+  }
+  size_t open = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
+    ++open;
+  EXPECT_LT(open, 1200u);
+  std::atomic<int> wrong = 0;
+  const absl::Status status = ParallelFor(kFiles, 1, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      std::string text(files[i]->size(), '\0');
+      const absl::Status read = files[i]->ReadAt(0, std::as_writable_bytes(std::span(text)));
+      if (!read.ok() || text != Cat("content ", i)) ++wrong;
+    }
+    return absl::OkStatus();
+  });
+  SMELT_EXPECT_OK(status);
+  EXPECT_EQ(wrong, 0);
+  // One that was closed and is another file now is not read as if nothing had happened.
+  WriteFile(dir / "new", "other content");
+  std::filesystem::rename(dir / "new", dir / "0");
+  std::byte byte;
+  const absl::Status read = files[0]->ReadAt(0, std::span(&byte, 1));
+  if (!read.ok()) EXPECT_NE(std::string(read.message()).find("changed"), std::string::npos);
 }
 
 TEST(Metadata, KeepsOrderAndTypes) {

@@ -182,6 +182,53 @@ TEST(GgufSplit, WrongSetsAreRefused) {
   EXPECT_THAT(message(dir / "renamed.gguf"), HasSubstr("-00001-of-00002.gguf"));
 }
 
+TEST(GgufSplit, PartsJoinedWithCatAreSaid) {
+  const TempDir dir;
+  WritePart(dir / "a", 0, 2, 3, {"a", "b"}, '0');
+  WritePart(dir / "b", 1, 2, 3, {"c"}, '1');
+  WritePart(dir / "v", 0, 2, 1, {}, '0');  // no tensors: the header's end counts
+  const std::string a = testing::ReadFile(dir / "a"), b = testing::ReadFile(dir / "b"),
+                    v = testing::ReadFile(dir / "v");
+  for (const std::string& joined : {a + b, b + a, v + a, a + b + a}) {
+    testing::WriteFile(dir / "joined.gguf", joined);
+    const auto got = OpenGguf(dir / "joined.gguf");
+    EXPECT_THAT(got.status().message(), HasSubstr("another GGUF begins at byte"));
+    EXPECT_THAT(got.status().message(), HasSubstr("cat"));
+  }
+}
+
+TEST(Gguf, WhatIsNoModelIsSaid) {
+  const struct {
+    std::string key, value, tensor, mentions;
+  } cases[] = {
+      {"general.type", "adapter", "w", "LoRA adapter"},
+      {"adapter.type", "lora", "w", "LoRA adapter"},
+      {"general.name", "x", "blk.0.attn_q.weight.lora_a", "LoRA adapter"},
+      {"general.type", "mmproj", "w", "projector"},
+      {"general.architecture", "clip", "w", "projector"},
+      {"general.type", "vocab\n", "w", "vocab\\n"},
+      {"general.type", "model", "w", ""},
+      {"general.name", "x", "w", ""},
+  };
+  for (const auto& c : cases) {
+    GgufFile file;
+    file.metadata.Set(c.key, c.value);
+    file.tensors.push_back({.name = c.tensor,
+                            .ne = {1, 1, 1, 1},
+                            .dims = 1,
+                            .type = TensorType::kF32,
+                            .offset = 0,
+                            .bytes = 4,
+                            .storage = nullptr});
+    file.files.push_back(MemoryStorage("m.gguf", {}));
+    if (c.mentions.empty()) {
+      SMELT_EXPECT_OK(CheckIsModel(file));
+    } else {
+      EXPECT_THAT(CheckIsModel(file).message(), HasSubstr(c.mentions));
+    }
+  }
+}
+
 TEST(Gguf, ModelOfTestdata) {
   const auto got = OpenGguf(TestdataPath("bad/gguf/gguf-model-valid.gguf"));
   SMELT_ASSERT_OK(got);

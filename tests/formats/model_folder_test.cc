@@ -89,6 +89,9 @@ TEST(ModelFolder, TheSnapshotThatRefsMainNames) {
   auto place = LocateModel(dir / "h");
   SMELT_ASSERT_OK(place);
   EXPECT_EQ(place->path, dir / "h/snapshots/4567");
+  place = LocateModel(dir / "h/snapshots");
+  SMELT_ASSERT_OK(place);
+  EXPECT_TRUE(fs::equivalent(place->path, dir / "h/snapshots/4567"));
   testing::WriteFile(dir / "h/refs/main", "../../etc");
   EXPECT_THAT(LocateModel(dir / "h").status().message(), HasSubstr("is not there; there is 0123"));
 }

@@ -214,6 +214,32 @@ TEST(OllamaStore, NameLeadsToTheBlob) {
   EXPECT_EQ(CodeOf(ResolveStoreName("team/tiny:v1", dir / "s").status()), ErrorCode::kNotFound);
 }
 
+TEST(OllamaStore, WhatIsDamagedIsSaid) {
+  const TempDir dir;
+  const auto added = AddModel(dir / "s", TestdataPath(kTiny), *ParseName("tiny"));
+  SMELT_ASSERT_OK(added);
+  const auto message = [&] {
+    return std::string(ResolveStoreName("tiny", dir / "s").status().message());
+  };
+  WriteFile(added->path, std::string(added->size, '\0'));
+  EXPECT_NE(message().find("damaged"), std::string::npos) << message();
+  EXPECT_NE(message().find("pull or import"), std::string::npos) << message();
+  for (const char* text : {"", "{", "{}", "<html>"}) {
+    WriteFile(ManifestFile(dir / "s", *ParseName("tiny")), text);
+    EXPECT_NE(message().find("pull or import"), std::string::npos) << message();
+  }
+}
+
+TEST(OllamaNames, TooLongIsSaid) {
+  for (const char* shape : {"X", "a:X", "X/a"}) {
+    std::string name = shape;
+    name.replace(name.find('X'), 1, std::string(81, 'x'));
+    const absl::Status status = ParseName(name).status();
+    EXPECT_NE(std::string(status.message()).find("has 81 letters, at most 80"), std::string::npos)
+        << status.message();
+  }
+}
+
 TEST(OllamaStore, SpellingOfTheStoreWinsPartByPart) {
   const TempDir dir;
   SMELT_ASSERT_OK(AddModel(dir / "s", TestdataPath(kTiny), *ParseName("library/tiny:Q4")));

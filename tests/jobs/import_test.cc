@@ -46,6 +46,15 @@ TEST(Import, ModelIsFoundUnderItsName) {
   EXPECT_EQ(*path, result->blob);
 }
 
+TEST(Import, AFolderWithOneGguf) {
+  const TempDir dir;
+  fs::create_directories(dir / "m");
+  fs::copy_file(TestdataPath("ollama/gguf/tiny-f16.gguf"), dir / "m/a.gguf");
+  SMELT_EXPECT_OK(ImportTo(dir, dir / "m", "tiny"));
+  fs::copy_file(TestdataPath("ollama/gguf/tiny-f16.gguf"), dir / "m/b.gguf");
+  EXPECT_THAT(ImportTo(dir, dir / "m", "tiny").status().message(), HasSubstr("2 GGUF files"));
+}
+
 TEST(Import, AnotherSpellingReplacesTheModelAndItsUnusedBlobsGo) {
   const TempDir dir;
   const auto first = ImportTo(dir, Copy(dir, "tiny-f16.gguf"), "Tiny");
