@@ -1,11 +1,12 @@
 #include "formats/weight_files.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
-#include <filesystem>
 #include <iterator>
-#include <system_error>
 #include <utility>
 
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 
@@ -168,20 +169,11 @@ std::string WeightFiles::Describe() const {
 }
 
 absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  std::filesystem::directory_iterator it(directory, error), end;
-  while (!error && it != end) {
-    std::error_code ignored;
-    if (!it->is_directory(ignored)) names.push_back(it->path().filename().string());
-    it.increment(error);
-  }
-  if (error) {
-    return Error(
-        error == std::errc::no_such_file_or_directory ? ErrorCode::kNotFound : ErrorCode::kIo,
-        Escape(directory), ": cannot be listed: ", error.message());
-  }
-  std::ranges::sort(names);
+  SMELT_ASSIGN_OR_RETURN(std::vector<std::string> names, ListFolder(directory));
+  std::erase_if(names, [&](const std::string& name) {
+    struct stat info;
+    return stat(Cat(directory, "/", name).c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  });
   return names;
 }
 

@@ -1,17 +1,17 @@
 #include "formats/what_is_there.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
-#include <filesystem>
 #include <string_view>
-#include <system_error>
+#include <utility>
 
 #include "formats/weight_sets.h"
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 
 namespace smelt {
 namespace {
-
-namespace fs = std::filesystem;
 
 enum class Match { kBegins, kEnds, kInside };  ///< kInside: the ending, in a folder in it
 
@@ -76,14 +76,14 @@ std::string Find(const Evidence& evidence, const std::string& directory,
 }  // namespace
 
 std::vector<std::string> ListEntries(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    std::error_code ignored;
-    names.push_back(it->path().filename().string() + (it->is_directory(ignored) ? "/" : ""));
+  absl::StatusOr<std::vector<std::string>> names = ListFolder(directory);
+  if (!names.ok()) return {};
+  for (std::string& name : *names) {
+    struct stat info;
+    if (stat(Cat(directory, "/", name).c_str(), &info) == 0 && S_ISDIR(info.st_mode)) name += '/';
   }
-  std::ranges::sort(names);
-  return names;
+  std::ranges::sort(*names);
+  return *std::move(names);
 }
 
 std::string ListOf(const std::vector<std::string>& names, size_t shown) {
