@@ -11,8 +11,8 @@ namespace {
 constexpr int kSpins = 100;
 
 /// Of a worker's stack. A limit on the data segment counts the whole of it, and the usual 8 MiB
-/// leave no room for 64 threads in 300 MiB. The code needs below 64 KiB; sanitizers several times
-/// that.
+/// leave no room for 64 threads in 300 MiB. Conversions were seen to use 20 KiB; sanitizers use
+/// several times that.
 constexpr size_t kStackBytes = 512 << 10;
 
 template <typename Condition>
