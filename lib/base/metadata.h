@@ -5,11 +5,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 
@@ -112,7 +112,7 @@ class Metadata {
 
  private:
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, size_t> index_;
+  TextMap<std::string, size_t> index_;
 };
 
 }  // namespace smelt

@@ -7,11 +7,11 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/base/json.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 
@@ -60,8 +60,7 @@ class Config {
   JsonValue value_;
   std::string name_;
   std::shared_ptr<const Config> parent_;
-  std::shared_ptr<std::unordered_set<std::string>> read_ =
-      std::make_shared<std::unordered_set<std::string>>();
+  std::shared_ptr<TextSet<std::string>> read_ = std::make_shared<TextSet<std::string>>();
 };
 
 }  // namespace smelt

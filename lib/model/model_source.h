@@ -8,12 +8,12 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/base/metadata.h"
 #include "lib/base/tensor_type.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 
@@ -91,7 +91,7 @@ class ModelSource {
   void BuildIndex();
 
  private:
-  std::unordered_map<std::string, int> index_;
+  TextMap<std::string, int> index_;
 };
 
 }  // namespace smelt

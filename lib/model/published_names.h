@@ -4,9 +4,9 @@
 
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
+#include "lib/base/text_hash.h"
 #include "lib/model/family.h"
 
 namespace smelt {
@@ -39,8 +39,8 @@ class PublishedNames {
   bool IsWrapper(std::string_view component) const;
   void Want(std::string_view sources);
 
-  std::vector<std::string_view> own_;       ///< components of the family's prefixes
-  std::unordered_set<std::string> wanted_;  ///< bare, with '*' for numbers
+  std::vector<std::string_view> own_;  ///< components of the family's prefixes
+  TextSet<std::string> wanted_;        ///< bare, with '*' for numbers
 };
 
 /// Calls `use(name)` for each of "a|b".

@@ -5,6 +5,7 @@
 
 #include "lib/base/nearest.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -88,7 +89,7 @@ absl::Status PublishedTensors::Index(std::vector<std::string>& notes) {
     const RawTensor* tensor;
     BareName bare;
   };
-  std::unordered_map<std::string, Found> found;
+  TextMap<std::string, Found> found;
   std::vector<Found> replaced;
   std::string saved;
   for (const RawTensor& tensor : container_->tensors) {

@@ -4,12 +4,12 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "lib/base/text_hash.h"
 #include "lib/model/family.h"
 #include "lib/model/published_names.h"
 
@@ -45,7 +45,7 @@ class PublishedTensors {
   PublishedNames names_;
   const Container* container_;
   size_t outermost_ = 0;  ///< leading components of all names that are wrappers
-  std::unordered_map<std::string, const RawTensor*> index_;  ///< by bare name
+  TextMap<std::string, const RawTensor*> index_;  ///< by bare name
   std::unordered_set<const RawTensor*> used_;
 };
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <optional>
 #include <string_view>
-#include <unordered_set>
 
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
@@ -73,7 +73,7 @@ struct Evidence {
 
 /// What the names say; a matrix of MLX lies beside its scales.
 std::optional<Evidence> ByNames(const Container& container) {
-  std::unordered_set<std::string_view> scales;
+  TextSet<std::string_view> scales;
   std::optional<Evidence> best;
   const Mark* best_mark = std::end(kMarks);
   for (const RawTensor& tensor : container.tensors) {

@@ -7,10 +7,10 @@
 #include <limits>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/text_hash.h"
 #include "lib/model/layer_spec.h"
 
 namespace smelt {
@@ -66,7 +66,7 @@ class SpecReader {
 
   const ModelSource& source_;
   const std::string architecture_;
-  std::unordered_set<std::string> read_keys_;
+  TextSet<std::string> read_keys_;
   std::vector<bool> read_tensors_;
 };
 
