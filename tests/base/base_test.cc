@@ -11,6 +11,7 @@
 #include "lib/base/json.h"
 #include "lib/base/metadata.h"
 #include "lib/base/nearest.h"
+#include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/tensor_type.h"
@@ -132,7 +133,9 @@ TEST(Storage, ManyFilesNeedFewDescriptors) {
   std::filesystem::rename(dir / "new", dir / "0");
   std::byte byte;
   const absl::Status read = files[0]->ReadAt(0, std::span(&byte, 1));
-  if (!read.ok()) EXPECT_NE(std::string(read.message()).find("changed"), std::string::npos);
+  if (!read.ok()) {
+    EXPECT_NE(std::string(read.message()).find("changed"), std::string::npos);
+  }
 }
 
 TEST(Metadata, KeepsOrderAndTypes) {
