@@ -142,11 +142,11 @@ def explicit(text, mutant, model_type):
     """A mutated configuration with the class's value of the damaged member, or REFUSED."""
     path, what = mutant.rsplit(" ", 1)
     path = path.split("/")
+    if what in ("integer", "fraction"):  # a number is the number that it is, also where the class wants the other kind or another name
+        return written_out(text, path, 7.0 if what == "integer" else 0.5)
     if model_type is None:  # params.json
         return written_out(text, path, MODEL_ARGS[path[-1]]) if path[-1] in MODEL_ARGS else REFUSED
     config = configuration(text, model_type)
-    if config is REFUSED and what in ("integer", "fraction"):  # the class wants the other kind of number
-        return written_out(text, path, 7.0 if what == "integer" else 0.5)
     while path and path[-1].isdigit():  # of a list's element: the list
         path = path[:-1]
     value = REFUSED if config is REFUSED or not path else class_value(config, path)
@@ -200,7 +200,7 @@ def judge(job):
                 path = keep + "/m.gguf"
             original, mutants = drive(kind, path, keep=keep)
         except peers.Failed as error:
-            if "is not supported" in str(error):  # a family or a quantization
+            if "not supported" in str(error):  # a family or a quantization
                 counts["not supported"] += 1
             else:
                 findings.append(str(error))
