@@ -142,14 +142,15 @@ def explicit(text, mutant, model_type):
     """A mutated configuration with the class's value of the damaged member, or REFUSED."""
     path, what = mutant.rsplit(" ", 1)
     path = path.split("/")
-    if what in ("integer", "fraction"):  # a number is the number that it is, also where the class wants the other kind or another name
-        return written_out(text, path, 7.0 if what == "integer" else 0.5)
     if model_type is None:  # params.json
-        return written_out(text, path, MODEL_ARGS[path[-1]]) if path[-1] in MODEL_ARGS else REFUSED
-    config = configuration(text, model_type)
-    while path and path[-1].isdigit():  # of a list's element: the list
-        path = path[:-1]
-    value = REFUSED if config is REFUSED or not path else class_value(config, path)
+        value = MODEL_ARGS.get(path[-1], REFUSED)
+    else:
+        config = configuration(text, model_type)
+        member = path[:-1] if path[-1].isdigit() and len(path) > 1 else path  # of a list's element: the list
+        value = REFUSED if config is REFUSED else class_value(config, member)
+        path = path if value is REFUSED else member
+    if value is REFUSED and what in ("integer", "fraction"):  # a number is the number that it is, also where the class wants the other kind
+        value = 7.0 if what == "integer" else 0.5
     return REFUSED if value is REFUSED else written_out(text, path, value)
 
 
