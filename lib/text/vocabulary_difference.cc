@@ -235,7 +235,7 @@ Difference CompareSplitting(const Side& a, const Side& b) {
   }
   const std::string &x = a.vocabulary.pre, &y = b.vocabulary.pre;
   const auto meaning = [](const std::string& name) {
-    return FindPreTokenizer(name.empty() ? "gpt-2" : name);
+    return FindPreTokenizer(name.empty() ? "default" : name);
   };
   const PreTokenizerName *p = meaning(x), *q = meaning(y);
   const bool known = p != nullptr && q != nullptr;
@@ -262,14 +262,13 @@ absl::StatusOr<std::optional<VocabularyDifference>> CompareVocabularies(const Me
                                 Quoted(b.vocabulary.model)};
   }
   if (Difference found = CompareTokens(a, b)) return found;
-  if (Difference found = CompareSettings(Settings(), a, b, true)) return found;
+  // Before the settings: what stands for a missing one may depend on the pre-tokenizer's name.
   if (model == "gpt2") {
     if (Difference found = CompareSplitting(a, b)) return found;
-    if (Difference found = CompareMerges(a, b)) return found;
   }
-  if (model == "llama" || model == "t5") {
-    if (Difference found = CompareScores(a, b)) return found;
-  }
+  if (Difference found = CompareSettings(Settings(), a, b, true)) return found;
+  const bool scored = model == "llama" || model == "t5";
+  if (Difference found = scored ? CompareScores(a, b) : CompareMerges(a, b)) return found;
   if (Difference found = CompareOwnKeys(a, b)) return found;
   return CompareSettings(Ends(), a, b, false);
 }

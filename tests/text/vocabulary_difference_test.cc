@@ -163,7 +163,7 @@ TEST(VocabularyDifference, PreTokenizersAreComparedByWhatTheyDo) {
   ExpectDifference(
       m, pre("dbrx"),
       "the pre-tokenizer (tokenizer.ggml.pre) is \"dbrx\" in A and \"llama-bpe\" in B");
-  m.Set("tokenizer.ggml.pre", "gpt-2");
+  m.Set("tokenizer.ggml.pre", "default");
   ExpectSame(m, [](Metadata& x) { x.Erase("tokenizer.ggml.pre"); });
   // SentencePiece's kind does not look at it.
   ExpectSame(SentencePiece(), pre("default"));
