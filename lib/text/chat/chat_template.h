@@ -16,7 +16,7 @@ namespace smelt {
 
 /// The variables of a template.
 struct ChatInputs {
-  JsonValue messages;           ///< a list of {"role", "content", ...}
+  JsonValue messages = {};      ///< a list of {"role", "content", ...}
   JsonValue tools;              ///< a list, or null
   JsonValue::Object variables;  ///< further ones by name, as enable_thinking
   bool add_generation_prompt = true;
