@@ -260,7 +260,7 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
   }
   std::string_view here = mine, there = nearest_pattern;
   KeepDifference(here, there);
-  constexpr size_t kWhole = 140, kPart = 50;  // the sentence fits a terminal
+  constexpr size_t kWhole = 100, kPart = 40;  // the sentence fits a terminal
   return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ",
                Shown(mine, kWhole), "; nearest is ", nearest, ", with ", Shown(there, kPart),
                " where this has ", Shown(here, kPart), "; --pre NAME insists on one");
