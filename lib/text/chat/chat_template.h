@@ -16,12 +16,12 @@ namespace smelt {
 
 /// The variables of a template.
 struct ChatInputs {
-  JsonValue messages = {};      ///< a list of {"role", "content", ...}
-  JsonValue tools;              ///< a list, or null
-  JsonValue::Object variables;  ///< further ones by name, as enable_thinking
+  JsonValue messages = {};           ///< a list of {"role", "content", ...}
+  JsonValue tools = {};              ///< a list, or null
+  JsonValue::Object variables = {};  ///< further ones by name, as enable_thinking
   bool add_generation_prompt = true;
-  std::string bos_token, eos_token;
-  std::optional<std::tm> now;  ///< what strftime_now shows; the local time if empty
+  std::string bos_token = {}, eos_token = {};
+  std::optional<std::tm> now = {};  ///< what strftime_now shows; the local time if empty
 };
 
 class ChatTemplate {
