@@ -31,8 +31,10 @@ absl::StatusOr<Container> OpenEither(const std::string& path) {
   constexpr uint64_t kLength = 8;
   SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Storage> file, OpenFile(path));
   SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*file, kLength + 1));
-  const bool torch = LooksLikeZip(start) || LooksLikePickle(start);
-  const bool safetensors = start.size() > kLength && start[kLength] == '{' && !torch;
+  // The length of a header can have the bytes of a pickle's beginning: the object behind it
+  // decides.
+  const bool safetensors = start.size() > kLength && start[kLength] == '{';
+  const bool torch = !safetensors && (LooksLikeZip(start) || LooksLikePickle(start));
   if (torch || (!safetensors && !HasEnding(path, ".safetensors")))
     return ReadTorch(std::move(file));
   return ReadSafetensors(std::move(file));

@@ -135,7 +135,8 @@ absl::Status ReadStorages(const std::shared_ptr<Storage>& file, const Pickle& ob
 }  // namespace
 
 bool LooksLikePickle(std::string_view start) {
-  return start.size() >= 2 && start[0] == '\x80' && start[1] >= 2;
+  constexpr char kNewestProtocol = 5;
+  return start.size() >= 2 && start[0] == '\x80' && start[1] >= 2 && start[1] <= kNewestProtocol;
 }
 
 absl::StatusOr<Container> ReadTorchLegacy(std::shared_ptr<Storage> file,

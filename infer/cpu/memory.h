@@ -11,7 +11,8 @@
 
 namespace smelt::cpu {
 
-/// An aligned array; its elements are not initialised. Throws std::bad_alloc, as a std::vector does.
+/// An aligned array; its elements are not initialised. Throws std::bad_alloc, as a std::vector
+/// does.
 template <typename T>
 class Array {
  public:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/copy_variant.h"
 
 namespace smelt {
 
@@ -49,6 +50,10 @@ class JsonValue {
   using Object = std::vector<std::pair<std::string, JsonValue>>;
 
   JsonValue() = default;
+  JsonValue(const JsonValue& other) : value_(CopyVariant(other.value_)) {}
+  JsonValue(JsonValue&&) noexcept = default;
+  JsonValue& operator=(const JsonValue& other) { return *this = JsonValue(other); }
+  JsonValue& operator=(JsonValue&&) noexcept = default;
   template <typename T>
   requires(!std::is_same_v<std::remove_cvref_t<T>, JsonValue>) explicit JsonValue(T&& value)
       : value_(std::forward<T>(value)) {}

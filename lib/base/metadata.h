@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/copy_variant.h"
 #include "lib/base/text_hash.h"
 
 namespace smelt {
@@ -46,8 +47,13 @@ class MetadataValue {
   template <typename T>
   requires(!std::is_same_v<std::remove_cvref_t<T>, MetadataValue> &&
            std::is_constructible_v<Storage, T&&>) MetadataValue(T&& value)
-      : storage_(std::forward<T>(value)) {}                         // NOLINT: implicit on purpose
-  MetadataValue(const char* text) : storage_(std::string(text)) {}  // NOLINT
+      : storage_(std::forward<T>(value)) {}  // NOLINT: implicit on purpose
+  MetadataValue(const MetadataValue& other)
+      : storage_(CopyVariant(other.storage_)), bool_array_(other.bool_array_) {}
+  MetadataValue(MetadataValue&&) noexcept = default;
+  MetadataValue& operator=(const MetadataValue& other) { return *this = MetadataValue(other); }
+  MetadataValue& operator=(MetadataValue&&) noexcept = default;
+  MetadataValue(const char* text) : storage_(std::string(text)) {}       // NOLINT
   MetadataValue(std::string_view text) : storage_(std::string(text)) {}  // NOLINT
 
   /// An array of booleans (stored as bytes).

@@ -317,9 +317,8 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   TellAboutEarlierRun(output, job.plan, observer);
   ConvertResult result;
   MemoryPeak peak;
-  const absl::Status status = Guarded([&] {
-    return FillAndCheck(job, options, texts, observer, output, peak, result.validation);
-  });
+  const absl::Status status = Guarded(
+      [&] { return FillAndCheck(job, options, texts, observer, output, peak, result.validation); });
   if (!status.ok()) {
     if (!KeepsPart(CodeOf(status))) Reject(job, CodeOf(status), options, output);
     return CodeOf(status) == ErrorCode::kCancelled ? Interrupted(job) : status;

@@ -77,7 +77,9 @@ TEST(Import, RefusesWhatOllamaCouldNotRun) {
   testing::WriteFile(dir / "text.gguf", "no model");
   const std::string model = Copy(dir, "tiny-f16.gguf");
   EXPECT_THAT(message(dir / "text.gguf", "m"), HasSubstr("not a GGUF"));
-  EXPECT_THAT(message(dir.path(), "m"), HasSubstr("smelt convert"));
+  const TempDir folder;
+  testing::WriteFile(folder / "config.json", "{}");
+  EXPECT_THAT(message(folder.path(), "m"), HasSubstr("smelt convert"));
   EXPECT_THAT(message(Copy(dir, "tiny-adapter.gguf"), "m"), HasSubstr("adapter"));
   EXPECT_THAT(message(model, "../m"), HasSubstr("no name for an Ollama model"));
   fs::resize_file(model, 43000);

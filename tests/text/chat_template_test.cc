@@ -87,7 +87,9 @@ TEST(ChatTemplateTest, RendersPublishedTemplates) {
       const JsonValue* wanted = each.Find("result");
       const std::string what = name + ", " + TextOf(each, "name");
       ASSERT_EQ(result.ok(), wanted != nullptr) << what << ": " << result.status();
-      if (result.ok()) EXPECT_EQ(*result, *wanted->as_string()) << what;
+      if (result.ok()) {
+        EXPECT_EQ(*result, *wanted->as_string()) << what;
+      }
       ++rendered;
     }
   }

@@ -19,8 +19,8 @@ import programs
 PROGRAM, MODELS = (os.path.abspath(sys.argv.pop(1)) for _ in range(2))
 LLAMA = os.path.join(MODELS, "llama")
 TEXT = os.path.join(MODELS, "eval.txt")
-EVAL_KEYS = ["model", "context", "chunks", "tokens_scored", "perplexity", "perplexity_error", "mean_nll", "seconds",
-             "tokens_per_second", "reference", "passed", "gates"]
+EVAL_KEYS = ["model", "context", "chunks", "tokens_scored", "bytes_scored", "perplexity", "perplexity_error", "mean_nll", "bits_per_byte",
+             "seconds", "tokens_per_second", "texts", "reference", "passed", "gates"]
 REFERENCE_KEYS = ["model", "perplexity", "kl_mean", "kl_median", "kl_p99", "kl_p999", "kl_max", "top1_agreement", "ln_ratio",
                   "ln_ratio_error"]
 
@@ -505,7 +505,7 @@ class RunAndTokenize(Case):
         self.assertEqual((same.status, same.json()["different"]), (0, False))
 
     def test_a_closed_pipe_ends_quietly(self):
-        p = subprocess.run(f"'{PROGRAM}' inspect '{LLAMA}' | head -n 1", shell=True, capture_output=True, text=True)
+        p = subprocess.run(f"'{PROGRAM}' inspect -q '{LLAMA}' | head -n 1", shell=True, capture_output=True, text=True)
         self.assertEqual(p.stderr, "")
         self.assertEqual(len(p.stdout.splitlines()), 1)
 

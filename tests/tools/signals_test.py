@@ -185,7 +185,7 @@ class Signals(Case):
         self.assertNotIn(b"round 2", out)
 
     def test_a_closed_pipe_ends_quietly(self):
-        p = start(*ENDLESS)
+        p = start(*ENDLESS, "--quiet")
         self.assertTrue(p.stdout.read(1))
         p.stdout.close()
         self.assertEqual(p.wait(timeout=PATIENCE), -signal.SIGPIPE)
@@ -195,13 +195,13 @@ class Signals(Case):
     def test_output_that_nobody_takes_ends_a_text(self):
         # Where SIGPIPE is ignored, and on a full disk.
         read, write = os.pipe()
-        p = subprocess.Popen([PROGRAM, *ENDLESS], stdout=write, stderr=subprocess.PIPE, restore_signals=False,
+        p = subprocess.Popen([PROGRAM, *ENDLESS, "--quiet"], stdout=write, stderr=subprocess.PIPE, restore_signals=False,
                              preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN))
         os.close(write)
         self.assertTrue(os.read(read, 1))
         os.close(read)
         with open("/dev/full", "w") as full:
-            q = subprocess.Popen([PROGRAM, *ENDLESS], stdout=full, stderr=subprocess.PIPE)
+            q = subprocess.Popen([PROGRAM, *ENDLESS, "--quiet"], stdout=full, stderr=subprocess.PIPE)
         for each in (p, q):
             _, err = each.communicate(timeout=PATIENCE)
             self.assertEqual((each.returncode, err), (1, b"smelt: standard output could not be written\n"))
