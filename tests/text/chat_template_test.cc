@@ -58,7 +58,9 @@ TEST(ChatTemplateTest, RendersLikeJinja) {
     ASSERT_EQ(result.ok(), wanted != nullptr) << text << "\n"
                                               << TextOf(each, "error") << "\n"
                                               << result.status();
-    if (result.ok()) EXPECT_EQ(*result, *wanted->as_string()) << text;
+    if (result.ok()) {
+      EXPECT_EQ(*result, *wanted->as_string()) << text;
+    }
   }
 }
 
