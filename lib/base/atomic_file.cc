@@ -169,8 +169,7 @@ absl::Status AtomicFile::OpenPart(Existing existing) {
       }
       if (existing == Existing::kRefuse && old_size != 0) {
         return Error(ErrorCode::kAlreadyExists, Escape(part_path_),
-                     " already exists and is not known to be ours; remove it or choose another "
-                     "output name");
+                     " already exists and is not known to be ours; choose another output name");
       }
       return Reserve(existing != Existing::kResume);
     }

@@ -55,9 +55,8 @@ absl::StatusOr<std::optional<Journal::Content>> Journal::Read(const std::string&
   // A run killed while it created its journal leaves the beginning of one, or an empty file.
   const size_t seen = std::min(text.size(), kMagic.size());
   if (std::string_view(text).substr(0, seen) != kMagic.substr(0, seen)) {
-    return Error(
-        ErrorCode::kAlreadyExists, Escape(path),
-        " exists and is no journal of an interrupted run; remove it or choose another output name");
+    return Error(ErrorCode::kAlreadyExists, Escape(path),
+                 " exists and is no journal of an interrupted run; choose another output name");
   }
   if (text.size() < kHeaderBytes) return std::optional<Content>(std::move(content));
   std::memcpy(&content.fingerprint, text.data() + kMagic.size(), sizeof(uint64_t));

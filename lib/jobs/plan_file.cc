@@ -36,7 +36,7 @@ std::string HeaderHash(const Plan& plan) { return Sha256Hex(plan.header); }
 
 absl::Status Bad(const std::string& name, std::string_view what) {
   return Error(ErrorCode::kInvalidInput, "plan ", Escape(name), ": ", what,
-               "; remove the file to have a new plan written");
+               "; name another file to have a new plan written");
 }
 
 std::string TextOf(const JsonValue& object, std::string_view key) {
@@ -160,7 +160,7 @@ absl::StatusOr<Plan> PlanFromJson(const std::string& json, const std::string& na
     return Error(
         ErrorCode::kUsage, "plan ", Escape(name), " was made with other options (--type ",
         Escape(recorded.type),
-        " ...); give the same ones or none, or remove the file to have a new plan written");
+        " ...); give the same ones or none, or name another file to have a new plan written");
   }
   if (UintOf(root, "encoder_version") != kEncoderVersion) {
     return Bad(name, "it was made by a version with other encoders");

@@ -134,6 +134,10 @@ class RopeReader {
       SMELT_RETURN_IF_ERROR(Positive("factor", rope.factor));
     if (rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic) return absl::OkStatus();
     // The configuration's own (Phi-3) counts before the dictionary's; else the trained context.
+    if (defaults_.original_context != 0 && config_.IsNull("original_max_position_embeddings")) {
+      return config_.Bad("original_max_position_embeddings",
+                         "is null, expected a count of positions, or no such key");
+    }
     SMELT_ASSIGN_OR_RETURN(const auto outside, config_.Real("original_max_position_embeddings"));
     SMELT_ASSIGN_OR_RETURN(const auto inside, dictionary_.Real("original_max_position_embeddings"));
     rope.original_context = outside                           ? *outside

@@ -47,6 +47,10 @@ INSTANTIATE_TEST_SUITE_P(
     Llama, ConfigValues,
     ::testing::Values(
         ConfigCase{"plain", "LlamaForCausalLM", "", ""},
+        ConfigCase{"longrope_without_original", "Phi3ForCausalLM",
+                   R"("original_max_position_embeddings":null,"rope_scaling":{"type":"longrope",)"
+                   R"("short_factor":[1,1],"long_factor":[2,2]},)",
+                   "original_max_position_embeddings"},
         ConfigCase{"partial_rotary", "LlamaForCausalLM", R"("partial_rotary_factor":0.5,)",
                    "partial_rotary_factor"},
         ConfigCase{"dynamic", "LlamaForCausalLM",

@@ -80,6 +80,22 @@ TEST(VendorLayout, MistralsRopeBaseWhereParamsHasNone) {
   EXPECT_EQ(Number(*opened, "llama.rope.freq_base"), 1e4);
 }
 
+// Llama 3's code, where use_scaled_rope came from, has 500000 as its default, Llama 2's 10000.
+TEST(VendorLayout, MetasRopeBaseWhereParamsHasNone) {
+  const TempDir dir;
+  Copy("llama-meta", dir);
+  const std::string start = testing::ReadFile(dir / "params.json");
+  ASSERT_EQ(start.find("rope_theta"), std::string::npos);
+  const std::string rest = start.substr(0, start.rfind('}'));
+  auto opened = OpenModel(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(Number(*opened, "llama.rope.freq_base"), 1e4);
+  testing::WriteFile(dir / "params.json", rest + R"(, "use_scaled_rope": false})");
+  opened = OpenModel(dir.path());
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(Number(*opened, "llama.rope.freq_base"), 5e5);
+}
+
 TEST(VendorLayout, WhatWasLeftAsideIsSaid) {
   const auto opened = OpenModel(TestdataPath("models/llama-pth"));
   SMELT_ASSERT_OK(opened);

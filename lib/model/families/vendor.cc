@@ -78,6 +78,9 @@ absl::Status DeriveMeta(FamilyContext& context) {
   } else {
     SMELT_RETURN_IF_ERROR(VocabularyFromShape(context));
   }
+  // The switch came with Llama 3, whose code has another default than Llama 2's.
+  if (context.config.Has("use_scaled_rope") && !context.config.Has("rope_theta"))
+    context.rope.full.theta = context.rope.window.theta = 500000;
   // The feed-forward width as the model's code computes it: two thirds of 4 dim, multiplied,
   // rounded up.
   const double base = std::floor(2.0 * 4 * h.real("width") / 3);
