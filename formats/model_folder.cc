@@ -132,6 +132,23 @@ absl::StatusOr<std::string> GgufOf(const std::string& path, std::vector<std::str
   return Several(path, "GGUF files", std::move(files));
 }
 
+/// The one folder with a model is meant only if none beside it looks like another, as a newer
+/// checkpoint does that a trainer saved in its own form.
+absl::Status RefuseUnreadSiblings(const std::string& path, const std::vector<std::string>& entries,
+                                  const std::string& model) {
+  for (const std::string& name : Folders(entries)) {
+    const bool numbered = ByNumber(model).first.size() < model.size() &&
+                          ByNumber(name).first == ByNumber(model).first &&
+                          ByNumber(name).first.size() < name.size();
+    if (name == model || !(numbered || HasWeights(ListEntries(Join(path, name))))) continue;
+    return Error(ErrorCode::kNotFound, Escape(path), ": only ", Escape(model, 60),
+                 " holds a whole model, but ", Escape(name, 60),
+                 " is there too; name the one that is meant: ", Escape(Join(path, model)), " or ",
+                 Escape(Join(path, name)));
+  }
+  return absl::OkStatus();
+}
+
 /// One step down, or nothing where the folder itself is what there is.
 absl::StatusOr<std::optional<std::string>> StepInto(const std::string& path) {
   const std::vector<std::string> entries = ListEntries(path);
@@ -154,7 +171,10 @@ absl::StatusOr<std::optional<std::string>> StepInto(const std::string& path) {
   }
   if (models.empty()) models = std::move(hubs);
   if (models.empty()) return std::nullopt;
-  if (models.size() == 1) return Join(path, models[0]);
+  if (models.size() == 1) {
+    SMELT_RETURN_IF_ERROR(RefuseUnreadSiblings(path, entries, models[0]));
+    return Join(path, models[0]);
+  }
   return Several(path, "folders with a model", std::move(models));
 }
 

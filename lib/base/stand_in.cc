@@ -22,6 +22,8 @@ constexpr Beginning kPages[] = {
     {"invalid credentials", "a server's error text"},
     {"invalid username or password", "a server's error text"},
     {"access to model", "a server's error text"},
+    {"{\"error\"", "a server's error text"},
+    {"version https://hawser", "a pointer of a server of large files"},
 };
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 
@@ -111,6 +112,16 @@ absl::Status CheckOutputPath(const Job& job, const ConvertOptions& options) {
       return Error(ErrorCode::kUsage, Escape(job.output),
                    " is the input itself; choose another output with -o");
     }
+  }
+  std::vector<std::string> others = options.text_files;
+  others.push_back(options.plan_file);
+  for (const std::string& other : others) {
+    std::error_code error;
+    if (other.empty() ||
+        (other != job.output && !std::filesystem::equivalent(other, job.output, error)))
+      continue;
+    return Error(ErrorCode::kUsage, Escape(job.output),
+                 " is the text or the plan too; choose another output with -o");
   }
   return CheckOutput(job.output, options.force);
 }

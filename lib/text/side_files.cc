@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/base/folder.h"
+#include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/text/normalizer.h"
@@ -123,6 +124,16 @@ bool NameExists(const std::string& path) {
   return ::lstat(path.c_str(), &info) == 0;
 }
 
+namespace {
+
+absl::StatusOr<std::string> ReadTemplate(const std::string& path) {
+  SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(path, std::string_view(text).substr(0, kStandInBytes)));
+  return text;
+}
+
+}  // namespace
+
 absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   if (const std::string file = folder + "/tokenizer_config.json"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(out.config, ReadJsonFile(file));
@@ -135,7 +146,7 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
     if (!out.lists_added && map.is_object()) out.config = Over(out.config, map);
   }
   if (const std::string file = folder + "/chat_template.jinja"; NameExists(file)) {
-    SMELT_ASSIGN_OR_RETURN(out.chat_template_file, ReadTextFile(file));
+    SMELT_ASSIGN_OR_RETURN(out.chat_template_file, ReadTemplate(file));
   }
   if (const std::string file = folder + "/chat_template.json"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(out.chat_template_json, ReadJsonFile(file));
@@ -146,7 +157,7 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   for (const std::string& name : names) {
     const std::filesystem::path path = std::filesystem::path(templates) / name;
     if (path.extension() != ".jinja") continue;
-    SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path.string()));
+    SMELT_ASSIGN_OR_RETURN(std::string text, ReadTemplate(path.string()));
     out.additional_templates.emplace_back(path.stem().string(), std::move(text));
   }
   return ReadDeclared(folder, out);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/status.h"
+#include "lib/base/utf8.h"
 #include "lib/text/base64.h"
 #include "lib/text/byte_level.h"
 #include "lib/text/byte_level_classes.h"
@@ -241,6 +242,20 @@ constexpr std::string_view kTekkenSpecial[] = {"<unk>",
                                                "[/SYSTEM_PROMPT]",
                                                "[TOOL_CONTENT]"};
 
+/// Every token of several characters is made by a merge, but for a few special ones: a list that is
+/// much shorter is a part of one.
+absl::Status CheckMergesAreWhole(const TokenizerJson& json, const std::string& merges_file) {
+  constexpr size_t kFewSpecial = 64;
+  size_t made = 0;
+  for (int32_t id = 0; id < static_cast<int32_t>(json.tokens.size()); ++id) {
+    const std::string_view text = json.tokens.Text(id);
+    made += json.tokens.Has(id) && DecodeUtf8(text.empty() ? " " : text).length < text.size();
+  }
+  if (made < kFewSpecial || json.merges.size() >= made / 10 * 9) return absl::OkStatus();
+  return Error(ErrorCode::kInvalidInput, merges_file, " has ", json.merges.size(), " merges for ",
+               made, " tokens of several characters: it is not whole; download it again");
+}
+
 }  // namespace
 
 absl::StatusOr<TokenizerJson> ReadVocabAndMerges(std::string_view vocab,
@@ -257,6 +272,7 @@ absl::StatusOr<TokenizerJson> ReadVocabAndMerges(std::string_view vocab,
   json.has_vocab = true;
   json.has_merges = true;
   SMELT_RETURN_IF_ERROR(ReadMerges(merges, merges_file, json.merges));
+  SMELT_RETURN_IF_ERROR(CheckMergesAreWhole(json, merges_file));
   folder.special_defaults = std::move(known.special);
   return json;
 }
