@@ -118,7 +118,8 @@ void AddRun(CLI::App& app, Invocation& invocation) {
   command->add_option("--prompt-ids", a.ids_file, "Ids (a JSON list) instead, taken as they are")
       ->type_name("FILE");
   command->add_option("-n,--max-tokens", o.max_tokens, "Tokens to generate at most (default 128)")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--temp", o.temperature,
                       "Temperature (default 0.8); 0: always the most probable token");
   command->add_option("--top-k", o.top_k, "Choose among the k most probable (default 40); 0: all");

@@ -64,6 +64,8 @@ void CatchSignals(bool json) {
   action.sa_handler = OnPatienceLost;
   sigaction(SIGALRM, &action, nullptr);
   Unblock(SIGALRM);
+  // A file beyond the limit of its size (ulimit -f) is a failed write, which is said.
+  signal(SIGXFSZ, SIG_IGN);
   for (const int number : kSignals) sigaddset(&action.sa_mask, number);
   action.sa_handler = OnSignal;
   for (const int number : kSignals) {

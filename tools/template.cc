@@ -8,6 +8,7 @@
 #include "smelt/chat_template.h"
 #include "tools/commands.h"
 #include "tools/format.h"
+#include "tools/usage.h"
 
 namespace smelt::tools {
 namespace {
@@ -81,9 +82,9 @@ void AddTemplate(CLI::App& app, Invocation& invocation) {
       ->type_name("FILE");
   command->add_flag("--jsonl", a.jsonl, "Conversations from standard input, a line each");
   command->add_option("--bos", a.options.bos, "Text of the beginning token (default: the model's)")
-      ->type_name("TEXT");
+      ->type_name(kMaybeEmpty);
   command->add_option("--eos", a.options.eos, "Text of the end token (default: the model's)")
-      ->type_name("TEXT");
+      ->type_name(kMaybeEmpty);
   AddGlobals(*command, invocation);
   command->callback(
       [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });

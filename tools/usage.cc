@@ -55,8 +55,8 @@ class Words {
         out.words.push_back(word);
         if (word.ends_with('=')) return Mistake(word + " needs a value" + Help());
         if (!value_follows) continue;
-        // An empty one is a script's unset variable.
-        if (i + 1 == words.size() || words[i + 1].empty())
+        // An empty one is a script's unset variable, but for options that may be nothing.
+        if (i + 1 == words.size() || (words[i + 1].empty() && !MayBeEmpty(word)))
           return Mistake(word + " needs a value" + Help());
         out.words.push_back(words[++i]);
       }
@@ -91,6 +91,11 @@ class Words {
       break;
     }
     return true;
+  }
+
+  bool MayBeEmpty(const std::string& word) const {
+    const CLI::Option* option = command_.get_option_no_throw(word);
+    return option != nullptr && option->get_type_name() == kMaybeEmpty;
   }
 
   std::string Unknown(const std::string& word) const {

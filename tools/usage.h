@@ -11,6 +11,9 @@ class App;
 
 namespace smelt::tools {
 
+/// The type name of options whose value may be an empty text.
+inline constexpr char kMaybeEmpty[] = "[TEXT]";
+
 struct CommandLine {
   /// One sentence that names the first unknown command or option, and the nearest known one, or
   /// lists the arguments that are too many; empty when all is well.

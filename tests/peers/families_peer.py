@@ -29,9 +29,17 @@ NOTE = "llama.cpp computes something else for this model"
 
 
 def models(p):
-    """Names of the directories with a model of plain weights."""
-    return sorted(d.name for d in p.fixture("models").iterdir()
-                  if not (d / "dequant.json").exists() and ((d / "config.json").exists() or (d / "params.json").exists()))
+    """Names of the directories with a model of plain weights, of the classes that `smelt families` lists."""
+    listed = json.loads(peers.run([p.program, "families", "--json"]))["families"]
+    classes = {name for family in listed for name in family["classes"]}
+
+    def known(folder):
+        config = folder / "config.json"
+        if not config.exists():
+            return (folder / "params.json").exists()
+        return bool(classes & set(json.loads(config.read_text()).get("architectures") or []))
+
+    return sorted(d.name for d in p.fixture("models").iterdir() if not (d / "dequant.json").exists() and known(d))
 
 
 def golden_logits(folder):

@@ -138,6 +138,17 @@ TEST(ChatTemplateTest, BoundsTimeAndMemory) {
       {"{% include '/etc/passwd' %}", "include"},
       {"{% import 'os' as os %}", "import"},
       {"{{ 9223372036854775807 + 1 }}", "64 bits"},
+      {"{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}"
+       "{% set ns.y = [ns.y, ns.y] %}{% endfor %}{{ ns.x == ns.y }}",
+       "steps"},
+      {"{% set ns = namespace(x=(1,), y=(1,)) %}{% for i in range(60) %}"
+       "{% set ns.x = (ns.x, ns.x) %}{% set ns.y = (ns.y, ns.y) %}{% endfor %}"
+       "{{ [ns.x, ns.y]|unique|list|length }}",
+       "steps"},
+      {"{% set s = 'a' * 9999999 %}{% for i in range(99999) %}{{ s == s ~ '' }}{% endfor %}",
+       "steps"},
+      {"{% set s = 'a' * 9999999 %}{% for i in range(99999) %}{{ s|length }}{% endfor %}", "steps"},
+      {"{{ ('a' * 10000000 ~ 'c').strip('b' * 10000000 ~ 'a') }}", "steps"},
       {"{{ 99999999999999999999 }}", "too large"},
       {"{% if x %}", "endif"},
       {"{{ x", "not closed"},
@@ -150,6 +161,23 @@ TEST(ChatTemplateTest, BoundsTimeAndMemory) {
     EXPECT_LT(result.status().message().size(), 390u);
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60)) << each.text;
   }
+}
+
+// A search in the worst case of a plain one takes linear time.
+TEST(ChatTemplateTest, SearchesInLinearTime) {
+  const absl::StatusOr<std::string> result =
+      RenderText("{{ ('a' * 20000000).find('a' * 10000000 ~ 'b') }}{{ 'aab'.rfind('ab') }}");
+  SMELT_ASSERT_OK(result);
+  EXPECT_EQ(*result, "-11");
+}
+
+TEST(ChatTemplateTest, GroupsHaveNames) {
+  const absl::StatusOr<std::string> result = RenderText(
+      "{% for g in [{'a': 1}, {'a': 2}, {'a': 1}]|groupby('a') %}{{ g.grouper }}:{{ g.list|length "
+      "}} "
+      "{% endfor %}{{ 1e400 }} {{ 5e-324 }}");
+  SMELT_ASSERT_OK(result);
+  EXPECT_EQ(*result, "1:2 2:1 inf 5e-324");
 }
 
 TEST(ChatTemplateTest, DeepTextsAreRefused) {

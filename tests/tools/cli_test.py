@@ -52,7 +52,7 @@ class Case(unittest.TestCase):
 
 class Usage(Case):
     def test_help_teaches(self):
-        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"], ["families"]):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"], ["families"], ["template"]):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
@@ -376,6 +376,37 @@ class Eval(Case):
         with open(ids, "w") as f:
             f.write("[1, 99999999]")
         self.refused(smelt("eval", LLAMA, "--tokens", ids), 1, "element 1")
+
+
+class Template(unittest.TestCase):
+    """smelt template: a template's file, with the texts of its tokens."""
+
+    def setUp(self):
+        self.file = os.path.join(programs.temporary(), "chat.jinja")
+        with open(self.file, "w") as f:
+            f.write("{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}")
+
+    def render(self, *arguments, input='[{"role": "user", "content": "Hi"}]'):
+        return smelt("template", self.file, "--messages", "-", *arguments, input=input)
+
+    def test_conversations(self):
+        self.assertEqual(self.render("--bos", "<s>", "--eos", "").out, "<s>[user]Hi")
+        self.assertEqual(self.render("--json").json(), {"result": "[user]Hi"})
+        self.assertEqual(self.render("--bos", "", input='{"messages": []}').out, "")
+
+    def test_lines(self):
+        lines = smelt("template", self.file, "--jsonl", input='{"messages": [{"role": "u", "content": "1"}]}\n{}\n')
+        self.assertEqual(lines.status, 0)
+        first, second = map(json.loads, lines.out.splitlines())
+        self.assertEqual((first, list(second)), ({"result": "[u]1"}, ["error"]))
+
+    def test_refusals(self):
+        for text, says in (("{% if %}", "line 1"), ("{% include 'x' %}", "include"), ("{{ a.b }}", "'a' is undefined")):
+            with open(self.file, "w") as f:
+                f.write(text)
+            p = self.render()
+            self.assertEqual(p.status, 1)
+            self.assertIn(says, p.err)
 
 
 class RunAndTokenize(Case):

@@ -39,6 +39,25 @@ class Budget {
   uint64_t steps_, bytes_;
 };
 
+/// The budget of the rendering that this thread is in: for work that has no other way to it, such
+/// as comparisons.
+class CurrentBudget {
+ public:
+  explicit CurrentBudget(Budget& budget) : outer_(current) { current = &budget; }
+  ~CurrentBudget() { current = outer_; }
+  CurrentBudget(const CurrentBudget&) = delete;
+  CurrentBudget& operator=(const CurrentBudget&) = delete;
+
+  /// Steps of the current rendering; nothing outside of one.
+  static void Step(uint64_t count = 1) {
+    if (current != nullptr) current->Step(count);
+  }
+
+ private:
+  static inline thread_local Budget* current = nullptr;
+  Budget* const outer_;
+};
+
 /// Memory that an object holds for as long as it lives.
 class Charge {
  public:

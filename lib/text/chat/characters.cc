@@ -3,6 +3,9 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstring>
+
+#include "lib/text/chat/budget.h"
 
 namespace smelt::jinja {
 namespace {
@@ -35,12 +38,36 @@ std::string_view StripWhere(std::string_view text, bool left, bool right, const 
 
 }  // namespace
 
+size_t FindText(std::string_view text, std::string_view part) {
+  CurrentBudget::Step(1 + (text.size() + part.size()) / 64);
+  if (part.empty()) return 0;
+  if (text.empty()) return std::string_view::npos;
+  const void* found = memmem(text.data(), text.size(), part.data(), part.size());
+  return found == nullptr ? std::string_view::npos
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t FindTextFromRight(std::string_view text, std::string_view part) {
+  CurrentBudget::Step(1 + text.size() / 64);
+  for (size_t end = text.size(); end >= part.size(); --end) {
+    const std::string_view here = text.substr(end - part.size(), part.size());
+    if (part.empty()) return end;
+    if (here.back() == part.back()) {
+      CurrentBudget::Step(1 + part.size() / 64);
+      if (here == part) return end - part.size();
+    }
+  }
+  return std::string_view::npos;
+}
+
 size_t CountCharacters(std::string_view text) {
+  CurrentBudget::Step(text.size() / 64);
   return static_cast<size_t>(std::ranges::count_if(
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 size_t OffsetOfCharacter(std::string_view text, size_t character) {
+  CurrentBudget::Step(std::min(character, text.size()) / 16);
   size_t offset = 0;
   for (; character > 0 && offset < text.size(); --character)
     offset += DecodeUtf8(text.substr(offset)).length;
@@ -92,6 +119,7 @@ bool IsNumeric(char32_t c) {
 }
 
 std::string ToLower(std::string_view text) {
+  CurrentBudget::Step(text.size() / 4);
   std::string out;
   ForEachCharacter(text, [&](std::string_view character) {
     const char32_t c = DecodeUtf8(character).code_point;
@@ -105,6 +133,7 @@ std::string ToLower(std::string_view text) {
 }
 
 std::string ToUpper(std::string_view text) {
+  CurrentBudget::Step(text.size() / 4);
   std::string out;
   ForEachCharacter(text, [&](std::string_view character) {
     const char32_t c = DecodeUtf8(character).code_point;
@@ -148,6 +177,7 @@ std::string_view Strip(std::string_view text, bool left, bool right) {
 
 std::string_view Strip(std::string_view text, std::string_view set, bool left, bool right) {
   return StripWhere(text, left, right, [set](std::string_view character) {
+    CurrentBudget::Step(1 + set.size() / 64);
     return set.find(character) != std::string_view::npos;
   });
 }

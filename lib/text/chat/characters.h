@@ -23,6 +23,10 @@ void ForEachCharacter(std::string_view text, const Function& function) {
 size_t CountCharacters(std::string_view text);
 /// Bytes before the character of this number; the whole size when there are fewer.
 size_t OffsetOfCharacter(std::string_view text, size_t character);
+/// Where `part` is in a text, the first or the last time; npos. In time linear in the text for the
+/// first.
+size_t FindText(std::string_view text, std::string_view part);
+size_t FindTextFromRight(std::string_view text, std::string_view part);
 /// Characters [begin, end).
 std::string_view Substring(std::string_view text, int64_t begin, int64_t end);
 

@@ -79,7 +79,7 @@ Value ToJsonFilter(Renderer& renderer, const Value& value, const Arguments& argu
   if (indent.is_string()) {
     style.indent = indent.text();
   } else if (!indent.is_none()) {
-    const int64_t blanks = std::clamp<int64_t>(parameters.Integer(1, 0), 0, 64);
+    const int64_t blanks = std::clamp<int64_t>(parameters.Integer(1, 0), 0, 100000);
     style.indent = std::string(static_cast<size_t>(blanks), ' ');
   }
   if (style.indent) style.item_separator = ",";
@@ -95,6 +95,7 @@ Value ToJsonFilter(Renderer& renderer, const Value& value, const Arguments& argu
 
 // ---------------------------------------------------------------------- numbers
 std::optional<double> ParseReal(std::string_view text) {
+  CurrentBudget::Step(1 + text.size() / 64);
   text = Strip(text, true, true);
   if (text.starts_with('+')) text.remove_prefix(1);
   double number = 0;
@@ -104,6 +105,7 @@ std::optional<double> ParseReal(std::string_view text) {
 }
 
 std::optional<int64_t> ParseInteger(std::string_view text, int base) {
+  CurrentBudget::Step(1 + text.size() / 64);
   text = Strip(text, true, true);
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
@@ -519,7 +521,7 @@ Value GroupByFilter(Renderer& renderer, const Value& value, const Arguments& arg
     Value name = FollowPath(renderer, group[0], parameters[0]);
     groups.push_back(MakeList(renderer.budget(),
                               {std::move(name), MakeList(renderer.budget(), std::move(group))},
-                              ListKind::kTuple));
+                              ListKind::kTuple, std::string(kGroupLabel)));
     group.clear();
   };
   for (Value& item : Sorted(renderer, Iterate(renderer.budget(), value), key, false)) {

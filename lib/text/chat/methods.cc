@@ -67,6 +67,11 @@ Value Affix(Renderer& renderer, const Value& self, const Arguments& arguments) {
   return Value(matches(affix));
 }
 
+size_t FindFrom(std::string_view text, std::string_view part, size_t begin) {
+  const size_t found = FindText(text.substr(begin), part);
+  return found == std::string_view::npos ? found : begin + found;
+}
+
 Value Replace(Renderer& renderer, const Value& self, const Arguments& arguments) {
   const Parameters parameters("replace", arguments, {"old", "new", "count"}, 2);
   const std::string old = parameters.Text(0, ""), fresh = parameters.Text(1, "");
@@ -75,7 +80,7 @@ Value Replace(Renderer& renderer, const Value& self, const Arguments& arguments)
   std::string out;
   size_t at = 0;
   while (left != 0) {
-    const size_t found = text.find(old, at);
+    const size_t found = FindFrom(text, old, at);
     if (found == std::string::npos) break;
     out.append(text, at, found - at);
     out += fresh;
@@ -117,7 +122,7 @@ std::vector<std::string_view> SplitAt(std::string_view text, std::string_view se
                                       int64_t limit) {
   std::vector<std::string_view> pieces;
   while (limit < 0 || static_cast<int64_t>(pieces.size()) < limit) {
-    const size_t found = text.find(separator);
+    const size_t found = FindText(text, separator);
     if (found == std::string_view::npos) break;
     pieces.push_back(text.substr(0, found));
     text.remove_prefix(found + separator.size());
@@ -130,7 +135,7 @@ std::vector<std::string_view> SplitAtFromRight(std::string_view text, std::strin
                                                int64_t limit) {
   std::vector<std::string_view> pieces;
   while (limit < 0 || static_cast<int64_t>(pieces.size()) < limit) {
-    const size_t found = text.rfind(separator);
+    const size_t found = FindTextFromRight(text, separator);
     if (found == std::string_view::npos) break;
     pieces.push_back(text.substr(found + separator.size()));
     text = text.substr(0, found);
@@ -185,7 +190,7 @@ Value Partition(Renderer& renderer, const Value& self, const Arguments& argument
   const std::string separator = parameters.Text(0, "");
   if (separator.empty()) throw TemplateError{"empty separator"};
   const std::string_view text = self.text();
-  const size_t found = from_right ? text.rfind(separator) : text.find(separator);
+  const size_t found = from_right ? FindTextFromRight(text, separator) : FindText(text, separator);
   std::vector<std::string_view> parts;
   if (found != std::string_view::npos) {
     parts = {text.substr(0, found), separator, text.substr(found + separator.size())};
@@ -203,7 +208,7 @@ int64_t Position(const Value& self, const Parameters& parameters) {
   size_t offset = 0;
   const std::string_view text = Window(self, parameters, offset);
   const std::string part = parameters.Text(0, "");
-  const size_t found = from_right ? text.rfind(part) : text.find(part);
+  const size_t found = from_right ? FindTextFromRight(text, part) : FindText(text, part);
   if (found == std::string_view::npos) return -1;
   return static_cast<int64_t>(
       CountCharacters(std::string_view(self.text()).substr(0, offset + found)));
@@ -225,8 +230,8 @@ Value CountText(Renderer& renderer, const Value& self, const Arguments& argument
   if (part.empty()) return Value(static_cast<int64_t>(CountCharacters(text)) + 1);
   renderer.budget().Step(text.size());
   int64_t count = 0;
-  for (size_t at = text.find(part); at != std::string_view::npos;
-       at = text.find(part, at + part.size()))
+  for (size_t at = FindText(text, part); at != std::string_view::npos;
+       at = FindFrom(text, part, at + part.size()))
     ++count;
   return Value(count);
 }
@@ -317,7 +322,7 @@ Value RemoveAffix(Renderer& renderer, const Value& self, const Arguments& argume
 
 Value ExpandTabs(Renderer& renderer, const Value& self, const Arguments& arguments) {
   const Parameters parameters("expandtabs", arguments, {"tabsize"});
-  const int64_t size = std::clamp<int64_t>(parameters.Integer(0, 8), 0, 1024);
+  const int64_t size = std::clamp<int64_t>(parameters.Integer(0, 8), 0, 1 << 24);
   const Charge fits(renderer.budget(), self.text().size() * static_cast<size_t>(size + 1));
   std::string out;
   int64_t column = 0;
@@ -342,6 +347,7 @@ Value Format(Renderer& renderer, const Value& self, const Arguments& arguments) 
 template <bool (*kind)(char32_t)>
 Value AllAre(Renderer&, const Value& self, const Arguments&) {
   bool all = !self.text().empty();
+  CurrentBudget::Step(self.text().size() / 4);
   ForEachCharacter(self.text(), [&](std::string_view character) {
     all = all && kind(DecodeUtf8(character).code_point);
   });
@@ -351,6 +357,7 @@ Value AllAre(Renderer&, const Value& self, const Arguments&) {
 template <bool (*wanted)(char32_t), bool (*other)(char32_t)>
 Value IsCased(Renderer&, const Value& self, const Arguments&) {
   bool some = false, mixed = false;
+  CurrentBudget::Step(self.text().size() / 4);
   ForEachCharacter(self.text(), [&](std::string_view character) {
     const char32_t c = DecodeUtf8(character).code_point;
     some |= wanted(c);

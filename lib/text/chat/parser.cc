@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <initializer_list>
 
 #include "lib/base/cat.h"
@@ -491,7 +492,7 @@ class Parser {
         return Constant(token.line, Value(IntegerOf(token.text)));
       case TokenKind::kFloat:
         Take();
-        return Constant(token.line, Value(std::stod(token.text)));
+        return Constant(token.line, Value(std::strtod(token.text.c_str(), nullptr)));
       case TokenKind::kOperator:
         if (token.text == "(") return ParseParentheses();
         if (token.text == "[") return ParseList();

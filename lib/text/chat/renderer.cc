@@ -168,6 +168,7 @@ Renderer::~Renderer() {
 
 std::string Renderer::Render(const Block& block,
                              std::vector<std::pair<std::string, Value>> variables) {
+  const CurrentBudget current(budget_);
   auto outer = std::make_shared<Scope>(nullptr);
   for (auto& [name, value] : variables) outer->Set(name, std::move(value));
   std::string out;
@@ -565,6 +566,9 @@ Value Renderer::Attribute(const Value& value, std::string_view name) {
   if (value.is_dict()) {
     if (const Value* found = value.dict()->Find(budget_, name)) return *found;
   }
+  if (value.is_list() && value.list()->label == kGroupLabel &&
+      (name == "grouper" || name == "list"))
+    return value.list()->items[name == "grouper" ? 0 : 1];
   return Value::MakeUndefined(Cat(ObjectName(value), " has no attribute '", Escape(name, 60), "'"));
 }
 

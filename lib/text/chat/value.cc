@@ -21,6 +21,7 @@ int DepthAround(const std::vector<Value>& items) {
 }  // namespace
 
 bool IsHashable(const Value& value) {
+  CurrentBudget::Step();
   if (value.is_dict()) return false;
   const ListObject* list = value.list();
   if (list == nullptr || list->kind == ListKind::kRange || list->kind == ListKind::kGenerator)
@@ -30,6 +31,11 @@ bool IsHashable(const Value& value) {
 }
 
 namespace {
+
+// A comparison that may go through all of a text, or into what a list holds.
+void StepOver(const Value& value) {
+  CurrentBudget::Step(1 + (value.is_string() ? value.text().size() / 64 : 0));
+}
 
 // The order of keys of different types.
 int KeyRank(const Value& value) {
@@ -115,6 +121,7 @@ int Value::depth() const {
 }
 
 bool KeyLess::operator()(const Value& a, const Value& b) const {
+  StepOver(a);
   const int rank = KeyRank(a);
   if (rank != KeyRank(b)) return rank < KeyRank(b);
   if (rank == 1) return Number(a) < Number(b);
@@ -170,6 +177,7 @@ Value MakeDict(Budget& budget, std::vector<std::pair<Value, Value>> entries) {
 }
 
 bool Equal(const Value& a, const Value& b) {
+  StepOver(a);
   if (a.is_number() && b.is_number()) return Number(a) == Number(b);
   if (a.is_string() && b.is_string()) return a.text() == b.text();
   if (a.is_list() && b.is_list()) {
@@ -188,6 +196,7 @@ bool Equal(const Value& a, const Value& b) {
 }
 
 bool Less(const Value& a, const Value& b) {
+  StepOver(a);
   RequireDefined(a);
   RequireDefined(b);
   if (a.is_number() && b.is_number()) return Number(a) < Number(b);
@@ -243,8 +252,7 @@ bool Contains(Budget& budget, const Value& container, const Value& item) {
       throw TemplateError{
           Cat("'in <string>' requires string as left operand, not ", item.type_name())};
     }
-    budget.Step(1 + container.text().size() / 64);
-    return container.text().find(item.text()) != std::string::npos;
+    return FindText(container.text(), item.text()) != std::string::npos;
   }
   if (const DictObject* dict = container.dict()) {
     if (!IsHashable(item)) throw TemplateError{Cat("unhashable type: '", item.type_name(), "'")};

@@ -109,10 +109,14 @@ struct StringObject {
 
 enum class ListKind { kList, kTuple, kRange, kView, kGenerator };
 
+/// Of the pairs that the filter groupby gives, whose parts have names too: grouper, list.
+inline constexpr std::string_view kGroupLabel = "group";
+
 struct ListObject {
   ListKind kind;
   std::vector<Value> items;
-  std::string label;  ///< of a range its text, of a view its type: "range(0, 3)", "dict_keys"
+  std::string label;  ///< of a range its text, of a view its type: "range(0, 3)", "dict_keys"; of a
+                      ///< group kGroupLabel
   int depth;
   Charge charge;
   mutable bool consumed = false;  ///< a generator gives its items once
