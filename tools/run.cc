@@ -32,6 +32,13 @@ struct Arguments {
   std::string ids_file, activations = "q8";
 };
 
+// Decimal digits, below 10^12: larger ones are mistakes, and a 0 in front is octal to the parser.
+std::string IsCount(const std::string& text) {
+  const bool plain = text.find_first_not_of("0123456789") == std::string::npos && !text.empty() &&
+                     text.size() <= 12 && (text[0] != '0' || text.size() == 1);
+  return plain ? "" : "-n takes a number of tokens from 0 on, not " + OneLine(text, 40);
+}
+
 // For the parser, to which -1 is the largest number.
 std::string IsSeed(const std::string& text) {
   uint64_t seed = 0;
@@ -119,7 +126,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
       ->type_name("FILE");
   command->add_option("-n,--max-tokens", o.max_tokens, "Tokens to generate at most (default 128)")
       ->type_name("N")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+      ->check(IsCount);
   command->add_option("--temp", o.temperature,
                       "Temperature (default 0.8); 0: always the most probable token");
   command->add_option("--top-k", o.top_k, "Choose among the k most probable (default 40); 0: all");
