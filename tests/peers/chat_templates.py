@@ -35,7 +35,7 @@ TEXT_EXPRESSIONS = ["s", "u", "empty", "spaces", "lines", "html", "'%s-%s'", "'a
 NUMBERS = ["n", "neg", "zero", "x", "big", "tiny", "t", "2", "-7", "0.1", "1000000", "7 // 2", "-7 // 2", "-7 % 3", "7 % -3", "2 ** 10", "7 / 2", "3.0"]
 LISTS = ["list", "words", "nested", "mixed", "emptylist", "people", "range(5)", "range(2, 9, 3)", "range(5, 0, -2)", "d.keys()", "d.values()", "(1, 2, 3)", "'abc'|list"]
 DICTS = ["d", "deep", "emptydict", "{'a': 1, 2: 'b', none: 3.0}", "dict(a=1, b='c')"]
-ODD = ["none_", "nothing", "nothing2", "namespace(a=1)", "d.nokey", "list[10]", "d['items']", "d.items", "loopless"]
+ODD = ["none_", "nothing", "nothing2", "d.nokey", "list[10]", "d['items']", "d.items", "loopless"]
 VALUES = TEXT_EXPRESSIONS + NUMBERS + LISTS + DICTS + ODD
 FILTERS = ["abs", "attr('name')", "batch(2)|list", "batch(2, 'z')|list", "capitalize", "center(20)", "count", "default('D')", "default('D', true)", "d('q')", "dictsort",
            "dictsort(true)", "dictsort(by='value')", "dictsort(false, 'key', true)", "e", "escape", "first", "float", "float(9.5)", "forceescape", "indent", "indent(2)", "indent(2, true)",

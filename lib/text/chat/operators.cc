@@ -43,8 +43,12 @@ double FloorDivided(double left, double right) {
 }
 
 Value Power(const Value& left, const Value& right) {
-  if (left.is_float() || right.is_float() || right.integer() < 0)
-    return Value(std::pow(left.real(), right.real()));
+  if (left.is_float() || right.is_float() || right.integer() < 0) {
+    const double power = std::pow(left.real(), right.real());
+    if (std::isinf(power) && std::isfinite(left.real()) && std::isfinite(right.real()))
+      throw TemplateError{"a power is out of range"};
+    return Value(power);
+  }
   Value result(int64_t{1});
   const int64_t base = left.integer();
   if (base == 0 || base == 1) return Value(right.integer() == 0 ? int64_t{1} : base);
