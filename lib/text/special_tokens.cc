@@ -1,5 +1,5 @@
 // Which tokens are special, and which are added to a text: tokenizer_config.json and the
-// post-processor together, in llama.cpp's order of precedence (facts: GGUF_FACTS section 4.6).
+// post-processor together, in llama.cpp's order of precedence.
 #include <algorithm>
 
 #include "lib/base/status.h"

@@ -58,7 +58,7 @@ double Reference(const JsonValue& errors, const Matrix& m, TensorType type, std:
   return *cell->Find(kind)->Find(metric)->as_double();
 }
 
-TEST(Encode, TypesOfTheIssueCanBeWritten) {
+TEST(Encode, EveryPresetsTypesCanBeWritten) {
   using enum TensorType;
   for (TensorType type :
        {kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K}) {
