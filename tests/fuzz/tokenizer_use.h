@@ -61,11 +61,9 @@ inline void UseCore(const TokenizerCore& core, std::string_view text, const char
     Require(id >= 0 && static_cast<size_t>(id) < core.size(), "an id is in the vocabulary");
   core.Decode(ids, true);
   Metadata metadata, after;
-  std::vector<std::string> notes;
   CoreWriteOptions options;
   options.pre = pre;
-  if (const absl::Status written = core.WriteTokens(options, metadata, after, notes);
-      !written.ok()) {
+  if (const absl::Status written = core.WriteTokens(options, metadata, after); !written.ok()) {
     RequireGoodMessage(written);
     return;
   }
@@ -77,7 +75,6 @@ inline void UseCore(const TokenizerCore& core, std::string_view text, const char
 inline std::unique_ptr<Tokenizer> Convert(const PublishedTokenizer& published,
                                           const VocabularyOptions& options = {}) {
   Metadata metadata;
-  std::vector<std::string> notes;
   if (const absl::Status status = published.WriteVocabulary(options, metadata, notes);
       !status.ok()) {
     RequireGoodMessage(status);
