@@ -75,6 +75,7 @@ inline void UseCore(const TokenizerCore& core, std::string_view text, const char
 inline std::unique_ptr<Tokenizer> Convert(const PublishedTokenizer& published,
                                           const VocabularyOptions& options = {}) {
   Metadata metadata;
+  std::vector<std::string> notes;
   if (const absl::Status status = published.WriteVocabulary(options, metadata, notes);
       !status.ok()) {
     RequireGoodMessage(status);
