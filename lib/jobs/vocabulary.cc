@@ -24,7 +24,7 @@
 #include "lib/model/general.h"
 #include "lib/model/open.h"
 #include "lib/model/token_ids.h"
-#include "lib/text/generation_ends.h"
+#include "lib/text/published/generation_ends.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {

@@ -17,7 +17,7 @@
 #include "lib/model/sentence_modules.h"
 #include "lib/model/token_ids.h"
 #include "lib/model/vendor_parts.h"
-#include "lib/text/generation_ends.h"
+#include "lib/text/published/generation_ends.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {

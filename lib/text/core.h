@@ -12,10 +12,10 @@
 #include "absl/status/statusor.h"
 #include "formats/sentencepiece.h"
 #include "lib/base/metadata.h"
-#include "lib/text/added_tokens.h"
-#include "lib/text/regex.h"
-#include "lib/text/token_table.h"
-#include "lib/text/tokenizer_json.h"
+#include "lib/text/components/added_tokens.h"
+#include "lib/text/models/token_table.h"
+#include "lib/text/published/tokenizer_json.h"
+#include "lib/text/regex/regex.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {

@@ -6,8 +6,8 @@
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
-#include "lib/text/byte_level.h"
-#include "lib/text/text_start.h"
+#include "lib/text/components/byte_level.h"
+#include "lib/text/components/text_start.h"
 
 namespace smelt {
 namespace {

@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "lib/base/text_hash.h"
-#include "lib/text/blank_cuts.h"
+#include "lib/text/components/decoder.h"
+#include "lib/text/components/normalizer.h"
+#include "lib/text/components/pre_tokenizer.h"
 #include "lib/text/core.h"
-#include "lib/text/decoder.h"
-#include "lib/text/model.h"
-#include "lib/text/normalizer.h"
-#include "lib/text/pre_tokenizer.h"
-#include "lib/text/word_cache.h"
+#include "lib/text/models/blank_cuts.h"
+#include "lib/text/models/model.h"
+#include "lib/text/models/word_cache.h"
 
 namespace smelt {
 

@@ -1,4 +1,4 @@
-#include "lib/text/decoder.h"
+#include "lib/text/components/decoder.h"
 #include "lib/text/tokenizer.h"
 
 namespace smelt {

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "lib/base/status.h"
-#include "lib/text/gguf_vocabulary.h"
-#include "lib/text/pre_names.h"
-#include "lib/text/self_check.h"
+#include "lib/text/gguf/gguf_vocabulary.h"
+#include "lib/text/gguf/pre_names.h"
+#include "lib/text/gguf/self_check.h"
 
 namespace smelt {
 namespace {

@@ -21,7 +21,7 @@
 
 #include "formats/gguf.h"
 #include "lib/base/status.h"
-#include "lib/text/self_check.h"
+#include "lib/text/gguf/self_check.h"
 #include "lib/text/vocabulary.h"
 
 namespace smelt {

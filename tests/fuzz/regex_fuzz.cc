@@ -2,8 +2,8 @@
 // same matches wherever both accept the expression.
 #include <optional>
 
-#include "lib/text/decoder.h"
-#include "lib/text/regex.h"
+#include "lib/text/components/decoder.h"
+#include "lib/text/regex/regex.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // tekken.json. The 256 single bytes, without which every file is refused, are put in for an empty
 // entry: "vocab":[{},
 #include "lib/base/status.h"
-#include "lib/text/sources.h"
+#include "lib/text/published/sources.h"
 #include "tests/fuzz/tokenizer_use.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

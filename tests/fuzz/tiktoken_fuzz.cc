@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/status.h"
-#include "lib/text/sources.h"
+#include "lib/text/published/sources.h"
 #include "tests/fuzz/tokenizer_use.h"
 
 namespace smelt::fuzz {

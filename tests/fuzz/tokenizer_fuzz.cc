@@ -1,8 +1,8 @@
 // The parsers of tokenizer.json and of SentencePiece models: the first byte chooses the form; text
 // follows the file after a zero byte (a model, which has zero bytes itself, encodes its beginning).
 #include "lib/text/pipeline.h"
-#include "lib/text/sentencepiece_core.h"
-#include "lib/text/tokenizer_json.h"
+#include "lib/text/published/sentencepiece_core.h"
+#include "lib/text/published/tokenizer_json.h"
 #include "tests/fuzz/tokenizer_use.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "lib/text/components/decoder.h"
 #include "lib/text/core.h"
-#include "lib/text/decoder.h"
-#include "lib/text/published.h"
-#include "lib/text/self_check.h"
+#include "lib/text/gguf/self_check.h"
+#include "lib/text/published/published.h"
 #include "lib/text/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 

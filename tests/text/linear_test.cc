@@ -6,9 +6,9 @@
 #include <random>
 
 #include "lib/base/status.h"
-#include "lib/text/merges.h"
-#include "lib/text/pre_names.h"
-#include "lib/text/pre_tokenizer.h"
+#include "lib/text/components/pre_tokenizer.h"
+#include "lib/text/gguf/pre_names.h"
+#include "lib/text/models/merges.h"
 #include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
 

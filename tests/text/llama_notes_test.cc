@@ -1,13 +1,13 @@
 // What convert says about llama.cpp: each cause where its ids were seen to differ, nothing where
 // they were seen to be the same.
-#include "lib/text/llama_notes.h"
+#include "lib/text/gguf/llama_notes.h"
 
 #include <filesystem>
 #include <fstream>
 
 #include "lib/base/cat.h"
 #include "lib/base/json.h"
-#include "lib/text/byte_level.h"
+#include "lib/text/components/byte_level.h"
 #include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"

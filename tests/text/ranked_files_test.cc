@@ -2,9 +2,9 @@
 #include <algorithm>
 
 #include "lib/base/status.h"
-#include "lib/text/base64.h"
-#include "lib/text/byte_level.h"
-#include "lib/text/sources.h"
+#include "lib/text/components/byte_level.h"
+#include "lib/text/published/base64.h"
+#include "lib/text/published/sources.h"
 #include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"

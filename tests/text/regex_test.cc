@@ -1,11 +1,11 @@
 // The compiled matcher against PCRE2, and which expressions mean the same.
-#include "lib/text/regex.h"
+#include "lib/text/regex/regex.h"
 
 #include <random>
 
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
-#include "lib/text/pre_names.h"
+#include "lib/text/gguf/pre_names.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {

@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "lib/base/status.h"
-#include "lib/text/self_check.h"
+#include "lib/text/gguf/self_check.h"
 #include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"

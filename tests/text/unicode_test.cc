@@ -4,7 +4,7 @@
 
 #include "lib/base/cat.h"
 #include "lib/base/utf8.h"
-#include "lib/text/char_set.h"
+#include "lib/text/regex/char_set.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 

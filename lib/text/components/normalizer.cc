@@ -1,0 +1,352 @@
+#include "lib/text/components/normalizer.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/base/unicode.h"
+#include "lib/base/utf8.h"
+#include "lib/text/components/charsmap.h"
+#include "lib/text/components/text_start.h"
+#include "lib/text/published/base64.h"
+
+namespace smelt {
+namespace {
+
+// A component that is one function.
+class Simple : public Normalizer {
+ public:
+  using Function = std::function<absl::Status(std::string& text, size_t& start)>;
+  explicit Simple(Function function) : function_(std::move(function)) {}
+  absl::Status Apply(std::string& text, size_t& start) const override {
+    return function_(text, start);
+  }
+
+ private:
+  Function function_;
+};
+
+class Chain : public Normalizer {
+ public:
+  explicit Chain(std::vector<std::unique_ptr<Normalizer>> parts) : parts_(std::move(parts)) {}
+  absl::Status Apply(std::string& text, size_t& start) const override {
+    for (const auto& part : parts_) SMELT_RETURN_IF_ERROR(part->Apply(text, start));
+    return absl::OkStatus();
+  }
+
+ private:
+  std::vector<std::unique_ptr<Normalizer>> parts_;
+};
+
+template <typename F>  // F(code point, text of it, out)
+void ForEach(std::string& text, size_t& start, const F& append) {
+  std::string out;
+  out.reserve(text.size());
+  size_t new_start = 0;
+  for (size_t i = 0; i < text.size();) {
+    if (i == start) new_start = out.size();
+    const Utf8Char c = DecodeUtf8(std::string_view(text).substr(i, 4));
+    append(c.code_point, std::string_view(text).substr(i, c.length), out);
+    i += c.length;
+  }
+  start = start < text.size() ? new_start : out.size();
+  text = std::move(out);
+}
+
+void ApplyForm(std::string& text, size_t& start, NormalForm form) {
+  start = StartAfterForm(text, start, form);
+  text = Normalize(text, form);
+}
+
+void RemoveFlagged(std::string& text, size_t& start, uint32_t flags) {
+  ForEach(text, start, [&](char32_t c, std::string_view raw, std::string& out) {
+    if ((CodePointFlags(c) & flags) == 0) out.append(raw);
+  });
+}
+
+void Lowercase(std::string& text, size_t& start) {
+  ForEach(text, start,
+          [](char32_t c, std::string_view, std::string& out) { AppendLowercase(out, c); });
+}
+
+void StripSpaces(std::string& text, size_t& start, bool left, bool right) {
+  size_t begin = 0, end = text.size();
+  const auto space = [&](size_t i) {
+    return (CodePointFlags(DecodeUtf8(std::string_view(text).substr(i, 4)).code_point) &
+            kUnicodeSpace) != 0;
+  };
+  while (left && begin < end && space(begin))
+    begin += DecodeUtf8(std::string_view(text).substr(begin, 4)).length;
+  while (right && end > begin) {
+    size_t last = end - 1;
+    while (last > begin && (static_cast<unsigned char>(text[last]) & 0xc0) == 0x80) --last;
+    if (!space(last)) break;
+    end = last;
+  }
+  text = text.substr(begin, end - begin);
+  start = std::min(start - std::min(start, begin), text.size());
+}
+
+// Chinese characters as BERT's original code lists them.
+bool IsChinese(char32_t c) {
+  return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) ||
+         (c >= 0x20000 && c <= 0x2a6df) || (c >= 0x2a700 && c <= 0x2b73f) ||
+         (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
+         (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
+}
+
+Simple::Function Bert(const JsonValue& json) {
+  const bool clean = FlagOf(json, "clean_text", true);
+  const bool chinese = FlagOf(json, "handle_chinese_chars", true);
+  const bool lower = FlagOf(json, "lowercase", true);
+  const bool strip = FlagOf(json, "strip_accents", lower);
+  return [=](std::string& text, size_t& start) {
+    if (clean) {
+      ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
+        const uint32_t flags = CodePointFlags(c);
+        if (flags & kUnicodeBertRemoved) return;
+        if (flags & kUnicodeSpace) {
+          out.push_back(' ');
+        } else {
+          out.append(raw);
+        }
+      });
+    }
+    if (chinese) {
+      ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
+        const bool spaced = IsChinese(c);
+        if (spaced) out.push_back(' ');
+        out.append(raw);
+        if (spaced) out.push_back(' ');
+      });
+    }
+    if (strip) {
+      ApplyForm(text, start, NormalForm::kNfd);
+      RemoveFlagged(text, start, kUnicodeBertMark);
+    }
+    if (lower) Lowercase(text, start);
+    return absl::OkStatus();
+  };
+}
+
+// What SentencePiece calls nmt rules, without its normalization: some control characters vanish,
+// other blanks become spaces.
+void Nmt(std::string& text, size_t& start) {
+  ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
+    const bool removed = (c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f ||
+                         c == 0x8f || c == 0x9f;
+    const bool blank = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
+                       (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                       c == 0xfeff || c == 0xfffd;
+    if (removed) return;
+    if (blank) {
+      out.push_back(' ');
+    } else {
+      out.append(raw);
+    }
+  });
+}
+
+// How the library counts what a charsmap changes, as far as that decides about the start: of a text
+// that becomes longer the last characters are new, of one that becomes shorter the last character
+// before takes the rest; with none before, the rest is forgotten.
+class CharsmapChanges {
+ public:
+  explicit CharsmapChanges(size_t start) : wanted_(start) {}
+  void Add(std::string_view from, std::string_view to) {
+    if (wanted_ == 0) return;
+    const int before = CountCharacters(from), after = CountCharacters(to);
+    for (size_t i = 0, n = 0; i < to.size(); ++n) {
+      const Utf8Char c = DecodeUtf8(to.substr(i, 4));
+      const bool fresh = static_cast<int>(n) >= before;
+      changes_.push_back({c.code_point, fresh ? 1 : 0});
+      if (!fresh) --wanted_;
+      i += c.length;
+      if (wanted_ == 0) break;
+    }
+    if (after < before && !changes_.empty()) changes_.back().change += after - before;
+  }
+  const std::vector<NormalizedChar>& changes() const { return changes_; }
+
+ private:
+  static int CountCharacters(std::string_view text) {
+    return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) {
+      return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+    }));
+  }
+  size_t wanted_;  // every change that is no new character takes a byte at least
+  std::vector<NormalizedChar> changes_;
+};
+
+// By grapheme, when one is shorter than six bytes: the shortest rule that it begins with replaces
+// all of it. Else by character.
+void ApplyCharsmap(const Charsmap& map, std::string& text, size_t& start) {
+  std::string out;
+  out.reserve(text.size());
+  CharsmapChanges changes(start);
+  const auto put = [&](std::string_view from, std::string_view to) {
+    out.append(to);
+    changes.Add(from, to);
+  };
+  const auto flush = [&](std::string_view grapheme) {
+    if (grapheme.size() < 6) {
+      if (const Charsmap::Rule rule = map.Shortest(grapheme); rule.length > 0) {
+        put(grapheme, rule.replacement);
+        return;
+      }
+    }
+    for (size_t i = 0; i < grapheme.size();) {
+      const std::string_view c = grapheme.substr(i, DecodeUtf8(grapheme.substr(i, 4)).length);
+      const Charsmap::Rule rule = map.Shortest(c);
+      put(c, rule.length > 0 ? rule.replacement : c);
+      i += c.size();
+    }
+  };
+  size_t begin = 0;
+  int32_t state = 0;
+  char32_t previous = 0;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Char c = DecodeUtf8(std::string_view(text).substr(i, 4));
+    if (i > 0 && utf8proc_grapheme_break_stateful(static_cast<int32_t>(previous),
+                                                  static_cast<int32_t>(c.code_point), &state)) {
+      flush(std::string_view(text).substr(begin, i - begin));
+      begin = i;
+    }
+    previous = c.code_point;
+    i += c.length;
+  }
+  if (begin < text.size()) flush(std::string_view(text).substr(begin));
+  start = StartAfter(text, start, changes.changes());
+  text = std::move(out);
+}
+
+absl::StatusOr<std::unique_ptr<Normalizer>> MakeChain(const JsonValue& json, RegexEngine engine) {
+  const JsonValue* list = json.Find("normalizers");
+  if (list == nullptr || !list->is_array())
+    return Error(ErrorCode::kInvalidInput, "the normalizer Sequence has no list \"normalizers\"");
+  std::vector<std::unique_ptr<Normalizer>> parts;
+  for (const JsonValue& item : *list->as_array()) {
+    SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Normalizer> part, MakeNormalizer(&item, engine));
+    if (part != nullptr) parts.push_back(std::move(part));
+  }
+  return std::unique_ptr<Normalizer>(std::make_unique<Chain>(std::move(parts)));
+}
+
+absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonValue& json,
+                                              RegexEngine engine) {
+  const auto form = [](NormalForm f) {
+    return [f](std::string& text, size_t& start) {
+      ApplyForm(text, start, f);
+      return absl::OkStatus();
+    };
+  };
+  const auto plain = [](void (*f)(std::string&, size_t&)) {
+    return [f](std::string& text, size_t& start) {
+      f(text, start);
+      return absl::OkStatus();
+    };
+  };
+  if (type == "NFC") return form(NormalForm::kNfc);
+  if (type == "NFD") return form(NormalForm::kNfd);
+  if (type == "NFKC") return form(NormalForm::kNfkc);
+  if (type == "NFKD") return form(NormalForm::kNfkd);
+  if (type == "Lowercase") return plain(Lowercase);
+  if (type == "Nmt") return plain(Nmt);
+  if (type == "StripAccents")
+    return plain(
+        [](std::string& text, size_t& start) { RemoveFlagged(text, start, kUnicodeStripAccents); });
+  if (type == "BertNormalizer") return Bert(json);
+  if (type == "Strip") {
+    const bool left = FlagOf(json, "strip_left", true), right = FlagOf(json, "strip_right", true);
+    return [=](std::string& text, size_t& start) {
+      StripSpaces(text, start, left, right);
+      return absl::OkStatus();
+    };
+  }
+  if (type == "Prepend") {
+    return [prefix = TextOf(json, "prepend")](std::string& text, size_t& start) {
+      if (!text.empty()) text.insert(0, prefix);
+      if (start > 0) start += prefix.size();
+      return absl::OkStatus();
+    };
+  }
+  if (type == "Replace") {
+    SMELT_ASSIGN_OR_RETURN(Regex pattern, PatternOf(json, engine));
+    auto shared = std::make_shared<const Regex>(std::move(pattern));
+    return [shared, content = TextOf(json, "content")](std::string& text, size_t& start) {
+      return ReplaceAll(*shared, content, text, start);
+    };
+  }
+  if (type == "Precompiled") {
+    SMELT_ASSIGN_OR_RETURN(const std::string blob,
+                           DecodeBase64(TextOf(json, "precompiled_charsmap")));
+    SMELT_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(blob));
+    auto shared = std::make_shared<const Charsmap>(std::move(map));
+    return [shared](std::string& text, size_t& start) {
+      ApplyCharsmap(*shared, text, start);
+      return absl::OkStatus();
+    };
+  }
+  return Error(ErrorCode::kUnsupported, "the normalizer \"", Escape(type), "\" is not known");
+}
+
+}  // namespace
+
+absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text,
+                        size_t& start) {
+  std::string out;
+  size_t done = 0, new_start = 0;
+  SMELT_RETURN_IF_ERROR(pattern.ForEachMatch(text, [&](Regex::Match match) {
+    out.append(text, done, match.begin - done);
+    if (done < start) new_start = out.size() - (match.begin - std::min(match.begin, start));
+    out.append(content);
+    // What is put in lies where the last character of the match lay.
+    if (start > 0 && (match.end == 0 || match.end - 1 < start)) new_start = out.size();
+    done = match.end;
+    return absl::OkStatus();
+  }));
+  if (done == 0 && out.empty()) return absl::OkStatus();
+  if (done < start) new_start = out.size() + start - done;
+  out.append(text, done);
+  start = new_start;
+  text = std::move(out);
+  return absl::OkStatus();
+}
+
+bool FlagOf(const JsonValue& component, std::string_view key, bool fallback) {
+  const JsonValue* value = component.FindNonNull(key);
+  return value != nullptr && value->as_bool() != nullptr ? *value->as_bool() : fallback;
+}
+
+std::string TextOf(const JsonValue& component, std::string_view key) {
+  const JsonValue* value = component.FindNonNull(key);
+  return value != nullptr && value->as_string() != nullptr ? *value->as_string() : std::string();
+}
+
+absl::StatusOr<Regex> PatternOf(const JsonValue& component, RegexEngine engine) {
+  if (const JsonValue* pattern = component.FindNonNull("pattern"); pattern != nullptr) {
+    if (const JsonValue* text = pattern->FindNonNull("String");
+        text != nullptr && text->is_string())
+      return Regex::Literal(*text->as_string());
+    if (const JsonValue* text = pattern->FindNonNull("Regex"); text != nullptr && text->is_string())
+      return Regex::Compile(*text->as_string(), engine);
+    if (pattern->is_string()) return Regex::Literal(*pattern->as_string());
+  }
+  return Error(ErrorCode::kInvalidInput, "a ", Escape(TextOf(component, "type")),
+               " step has no \"pattern\" with a String or a Regex");
+}
+
+absl::StatusOr<std::unique_ptr<Normalizer>> MakeNormalizer(const JsonValue* json,
+                                                           RegexEngine engine) {
+  if (json == nullptr || json->is_null()) return std::unique_ptr<Normalizer>();
+  const std::string type = TextOf(*json, "type");
+  if (type == "Sequence") return MakeChain(*json, engine);
+  SMELT_ASSIGN_OR_RETURN(Simple::Function function, MakeFunction(type, *json, engine));
+  return std::unique_ptr<Normalizer>(std::make_unique<Simple>(std::move(function)));
+}
+
+}  // namespace smelt

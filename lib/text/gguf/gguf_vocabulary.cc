@@ -1,0 +1,248 @@
+#include "lib/text/gguf/gguf_vocabulary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/text/gguf/pre_names.h"
+
+namespace smelt {
+namespace {
+
+absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
+  const size_t count = out.size();
+  out.types.assign(count, TokenType::kNormal);
+  const MetadataValue* value = metadata.Find("tokenizer.ggml.token_type");
+  if (value == nullptr) return absl::OkStatus();
+  if (!value->is_array() || value->size() != count) {
+    return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type has ",
+                 value->is_array() ? value->size() : 0, " entries for ", count, " tokens");
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const std::optional<int64_t> type = value->IntAt(i);
+    if (!type || *type < 0 || *type > 6) {
+      return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type of token ", i,
+                   " is not a type (1 to 6)");
+    }
+    out.types[i] = *type == 0 ? TokenType::kNormal : static_cast<TokenType>(*type);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadIds(const Metadata& metadata, GgufVocabulary& out) {
+  struct Id {
+    std::string_view key;
+    int32_t GgufVocabulary::*field;
+  };
+  static constexpr Id kIds[] = {{"bos", &GgufVocabulary::bos},
+                                {"eos", &GgufVocabulary::eos},
+                                {"unknown", &GgufVocabulary::unknown},
+                                {"eot", &GgufVocabulary::eot},
+                                {"eom", &GgufVocabulary::eom}};
+  for (const Id& id : kIds) {
+    const std::string key = Cat("tokenizer.ggml.", id.key, "_token_id");
+    if (!metadata.Has(key)) continue;
+    SMELT_ASSIGN_OR_RETURN(const uint64_t value, metadata.Uint(key));
+    if (value >= out.size())
+      return Error(ErrorCode::kInvalidInput, key, " is ", value, ", but there are ", out.size(),
+                   " tokens");
+    out.*(id.field) = static_cast<int32_t>(value);
+  }
+  SMELT_ASSIGN_OR_RETURN(out.ends,
+                         ReadOwnIds(metadata, "smelt.tokenizer.end_token_ids", out.size()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unordered_map<int32_t, int32_t>> ReadAddedFlags(const Metadata& metadata,
+                                                                    size_t tokens) {
+  constexpr std::string_view kKey = "smelt.tokenizer.added_flags";
+  std::unordered_map<int32_t, int32_t> flags;
+  const MetadataValue* value = metadata.Find(kKey);
+  if (value == nullptr) return flags;
+  if (!value->is_array() || value->size() % 2 != 0)
+    return Error(ErrorCode::kInvalidInput, kKey, " is not a list of pairs of id and flags");
+  for (size_t i = 0; i + 1 < value->size(); i += 2) {
+    const std::optional<int64_t> id = value->IntAt(i), bits = value->IntAt(i + 1);
+    if (!id || !bits || *id < 0 || static_cast<uint64_t>(*id) >= tokens || *bits < 0 ||
+        *bits >= 2 * kAddedNever) {
+      return Error(ErrorCode::kInvalidInput, kKey, ": pair ", i / 2, " is not an id of the ",
+                   tokens, " tokens and flags");
+    }
+    flags[static_cast<int32_t>(*id)] = static_cast<int32_t>(*bits);
+  }
+  return flags;
+}
+
+// Tokens for which the published vocabulary has a text and llama.cpp's converter none; their types
+// go to `out`.
+absl::StatusOr<std::unordered_map<int32_t, std::string>> ReadExtraTokens(const Metadata& metadata,
+                                                                         GgufVocabulary& out) {
+  std::unordered_map<int32_t, std::string> extra;
+  if (!metadata.Has("smelt.tokenizer.extra_tokens")) return extra;
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts,
+                         metadata.Strings("smelt.tokenizer.extra_tokens"));
+  SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                         ReadOwnIds(metadata, "smelt.tokenizer.extra_ids", out.size()));
+  const MetadataValue* types = metadata.Find("smelt.tokenizer.extra_types");
+  if (ids.size() != texts->size() ||
+      (types != nullptr && (!types->is_array() || types->size() != texts->size()))) {
+    return Error(ErrorCode::kInvalidInput,
+                 "smelt.tokenizer.extra_tokens, extra_ids and extra_types differ in length");
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const auto control = static_cast<int64_t>(TokenType::kControl);
+    const int64_t type = types == nullptr ? control : types->IntAt(i).value_or(-1);
+    if (type != control && type != static_cast<int64_t>(TokenType::kUserDefined)) {
+      return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.extra_types: entry ", i,
+                   " is neither control (3) nor user-defined (4)");
+    }
+    extra.emplace(ids[i], (*texts)[i]);
+    out.types[static_cast<size_t>(ids[i])] = static_cast<TokenType>(type);
+  }
+  return extra;
+}
+
+std::string WithBlanks(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ' ') {
+      out += "\xe2\x96\x81";
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
+  GgufVocabulary out;
+  SMELT_ASSIGN_OR_RETURN(out.model, metadata.String("tokenizer.ggml.model"));
+  SMELT_ASSIGN_OR_RETURN(out.pre, metadata.StringOr("tokenizer.ggml.pre", ""));
+  SMELT_ASSIGN_OR_RETURN(out.tokens, metadata.Strings("tokenizer.ggml.tokens"));
+  if (out.tokens->empty()) return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is empty");
+  if (out.tokens->size() > (1u << 30))
+    return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is too long");
+  SMELT_RETURN_IF_ERROR(ReadTypes(metadata, out));
+  if (metadata.Has("tokenizer.ggml.scores")) {  // checked also where no score is used
+    SMELT_RETURN_IF_ERROR(ReadScores(metadata, out.size()).status());
+  }
+  SMELT_RETURN_IF_ERROR(ReadIds(metadata, out));
+  const bool sentencepiece = out.model == "llama", bert = out.model == "bert";
+  const bool begins = sentencepiece || bert || (out.model == "gpt2" && BeginsTexts(out.pre));
+  SMELT_ASSIGN_OR_RETURN(out.add_bos, metadata.BoolOr("tokenizer.ggml.add_bos_token", begins));
+  if (out.model == kGemma4) out.add_bos = true;  // whatever the key says, as in llama.cpp
+  SMELT_ASSIGN_OR_RETURN(
+      out.add_eos, metadata.BoolOr("tokenizer.ggml.add_eos_token", bert || out.model == "t5"));
+  // What llama.cpp takes when the keys are missing.
+  if (sentencepiece && out.bos < 0 && out.size() > 2) out.bos = 1;
+  if (sentencepiece && out.eos < 0 && out.size() > 2) out.eos = 2;
+  if (sentencepiece && out.unknown < 0) out.unknown = 0;
+  if (out.model == "gpt2" && out.add_bos && out.bos < 0 && out.size() > 11) out.bos = 11;
+  if (out.model == "t5" && out.eos < 0 && out.size() > 2) out.eos = 1;
+  if (out.model == "t5" && out.unknown < 0 && out.size() > 2) out.unknown = 2;
+  SMELT_ASSIGN_OR_RETURN(const auto flags, ReadAddedFlags(metadata, out.size()));
+  SMELT_ASSIGN_OR_RETURN(const auto extra, ReadExtraTokens(metadata, out));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const TokenType type = out.types[i];
+    if (type != TokenType::kControl && type != TokenType::kUserDefined &&
+        type != TokenType::kUnknown)
+      continue;
+    if ((*out.tokens)[i].empty()) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(i);
+    token.content = (*out.tokens)[i];
+    if (const auto text = extra.find(token.id); text != extra.end()) token.content = text->second;
+    const auto entry = flags.find(token.id);
+    const int32_t bits = entry == flags.end() ? 0 : entry->second;
+    if (bits & kAddedNever) continue;
+    if (bits & kAddedBlank) token.content = WithBlanks(token.content);
+    token.single_word = bits & kAddedSingleWord;
+    token.lstrip = bits & kAddedLstrip;
+    token.rstrip = bits & kAddedRstrip;
+    token.normalized = bits & kAddedNormalized;
+    token.outside = bits & kAddedOutside;
+    token.special = type != TokenType::kUserDefined && !(bits & kAddedOrdinary);
+    out.added.push_back(std::move(token));
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t count) {
+  const MetadataValue* value = metadata.Find("tokenizer.ggml.scores");
+  if (value == nullptr) return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores is missing");
+  if (!value->is_array() || value->size() != count) {
+    return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores has ",
+                 value->is_array() ? value->size() : 0, " entries for ", count, " tokens");
+  }
+  std::vector<float> scores(count);
+  for (size_t i = 0; i < count; ++i) {
+    const std::optional<double> score = value->FloatAt(i);
+    if (!score || !std::isfinite(*score))
+      return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores of token ", i,
+                   " is not a finite number");
+    scores[i] = static_cast<float>(*score);
+  }
+  return scores;
+}
+
+absl::StatusOr<std::vector<int32_t>> ReadOwnIds(const Metadata& metadata, std::string_view key,
+                                                size_t tokens) {
+  std::vector<int32_t> ids;
+  const MetadataValue* value = metadata.Find(key);
+  if (value == nullptr) return ids;
+  if (!value->is_array()) return Error(ErrorCode::kInvalidInput, key, " is not a list of ids");
+  ids.reserve(value->size());
+  for (size_t i = 0; i < value->size(); ++i) {
+    const std::optional<int64_t> id = value->IntAt(i);
+    if (!id || *id < 0 || static_cast<uint64_t>(*id) >= tokens) {
+      return Error(ErrorCode::kInvalidInput, key, ": entry ", i, " is no id of the ", tokens,
+                   " tokens");
+    }
+    ids.push_back(static_cast<int32_t>(*id));
+  }
+  return ids;
+}
+
+absl::StatusOr<std::vector<double>> ReadOwnScores(const Metadata& metadata, size_t tokens) {
+  constexpr std::string_view kKey = "smelt.tokenizer.scores";
+  std::vector<double> scores;
+  const MetadataValue* value = metadata.Find(kKey);
+  if (value == nullptr) return scores;
+  if (!value->is_array() || value->size() > tokens) {
+    return Error(ErrorCode::kInvalidInput, kKey, " has ", value->is_array() ? value->size() : 0,
+                 " entries for ", tokens, " tokens");
+  }
+  scores.reserve(value->size());
+  for (size_t i = 0; i < value->size(); ++i) {
+    const std::optional<double> score = value->FloatAt(i);
+    if (!score || !std::isfinite(*score))
+      return Error(ErrorCode::kInvalidInput, kKey, " of token ", i, " is not a finite number");
+    scores.push_back(*score);
+  }
+  return scores;
+}
+
+absl::Status NoUnknownToken(std::string_view text) {
+  return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.unknown_token is \"", Escape(text, 60),
+               "\", which is no token");
+}
+
+absl::StatusOr<std::string> ReadBytes(const Metadata& metadata, const std::string& key) {
+  const MetadataValue* value = metadata.Find(key);
+  if (value == nullptr) return std::string();
+  std::string bytes;
+  if (const auto* u8 = value->get_if<std::vector<uint8_t>>()) {
+    bytes.assign(u8->begin(), u8->end());
+  } else if (const auto* i8 = value->get_if<std::vector<int8_t>>()) {
+    bytes.assign(i8->begin(), i8->end());
+  } else {
+    return Error(ErrorCode::kInvalidInput, key, " is not a list of bytes");
+  }
+  return bytes;
+}
+
+}  // namespace smelt

@@ -1,0 +1,186 @@
+#include "lib/text/gguf/llama_notes.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <set>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/base/cat.h"
+#include "lib/base/json.h"
+#include "lib/base/status.h"
+#include "lib/text/gguf/core_writer.h"
+#include "lib/text/gguf/pre_names.h"
+#include "lib/text/gguf/token_types.h"
+
+namespace smelt {
+namespace {
+
+// Keys that are written only where the tokenizer does what llama.cpp does not. `models` are the
+// kinds of vocabulary to which that applies.
+struct KeyCause {
+  std::string_view key, models, cause;
+};
+constexpr KeyCause kKeyCauses[] = {
+    {"smelt.tokenizer.precompiled_charsmap", "llama", "characters that its normalizer changes"},
+    {"smelt.tokenizer.remove_extra_whitespaces", "llama", "runs of spaces and spaces at the ends"},
+    {"smelt.tokenizer.split_blanks", "llama", "runs of spaces"},
+    {"smelt.tokenizer.merges", "llama",
+     "words where it merges only the pairs that it lists, llama.cpp whatever makes a token"},
+    {"smelt.tokenizer.whitespace_as_suffix", "llama t5", "all spaces (they end its words)"},
+    {"smelt.tokenizer.escape_whitespaces", "llama t5", "all spaces (it does not mark them)"},
+    {"smelt.tokenizer.user_defined", "llama t5", "its user-defined pieces inside a text"},
+    {"smelt.tokenizer.ignore_merges", "gpt2", "words that are whole tokens (ignore_merges)"},
+    {"smelt.tokenizer.unknown_token", "gpt2", "characters that the vocabulary lacks"},
+};
+
+// Pre-tokenizers whose words hold combining marks, which llama.cpp's expressions leave out.
+constexpr std::string_view kMarksInWords[] = {"gpt-4o", "tekken", "kimi-k2",
+                                              "granite-embed-multi-97m"};
+
+// Tokens whose blanks llama.cpp removes nevertheless in models with these in their names.
+constexpr std::string_view kStripsRight[] = {"phi-3", "phi3"};
+constexpr std::string_view kNeverStrips[] = {"<unk>", "<s>", "<|endoftext|>"};
+
+bool Has(std::string_view list, std::string_view word) {
+  return Cat(" ", list, " ").find(Cat(" ", word, " ")) != std::string::npos;
+}
+
+std::string TextAt(const Metadata& written, std::string_view key) {
+  const MetadataValue* value = written.Find(key);
+  const std::string* text = value == nullptr ? nullptr : value->AsString();
+  return text == nullptr ? std::string() : *text;
+}
+
+template <typename T>
+const std::vector<T>& ListAt(const Metadata& written, std::string_view key) {
+  static const std::vector<T> kNone;
+  const MetadataValue* value = written.Find(key);
+  const auto* list = value == nullptr ? nullptr : value->get_if<std::vector<T>>();
+  return list == nullptr ? kNone : *list;
+}
+
+// The steps of a component that a key holds; empty when there is none.
+std::vector<JsonValue> StepsAt(const Metadata& written, std::string_view key,
+                               std::string_view list) {
+  const std::string text = TextAt(written, key);
+  std::vector<JsonValue> out;
+  if (text.empty()) return out;
+  const absl::StatusOr<JsonValue> json = ParseJsonValue(text, key);
+  if (!json.ok()) return out;
+  std::vector<const JsonValue*> steps;
+  Flatten(&*json, list, steps);
+  for (const JsonValue* step : steps) out.push_back(*step);
+  return out;
+}
+
+void AddNormalizer(const Metadata& written, std::vector<std::string>& causes) {
+  std::string names;
+  for (const JsonValue& step : StepsAt(written, "smelt.tokenizer.normalizer", "normalizers"))
+    names += Cat(names.empty() ? "" : ", ", Escape(TextOf(step, "type"), 30));
+  if (!names.empty()) causes.push_back(Cat("text that its normalizer (", names, ") changes"));
+}
+
+void AddPreTokenizer(const Metadata& written, std::vector<std::string>& causes) {
+  for (const JsonValue& step : StepsAt(written, "smelt.tokenizer.pre_tokenizer", "pretokenizers")) {
+    if (TextOf(step, "type") != "ByteLevel" || !FlagOf(step, "add_prefix_space", true)) continue;
+    causes.push_back("beginnings of texts (it puts a space there: add_prefix_space)");
+    break;
+  }
+  const PreTokenizerName* pre = FindPreTokenizer(TextAt(written, "tokenizer.ggml.pre"));
+  if (pre != nullptr && std::count(std::begin(kMarksInWords), std::end(kMarksInWords), pre->name))
+    causes.push_back("words with combining marks (Hindi, Bengali, Thai, pointed Hebrew, ...)");
+}
+
+void AddWordPiece(const Metadata& written, std::vector<std::string>& causes) {
+  const MetadataValue* lower = written.Find("tokenizer.ggml.normalizer.lowercase");
+  if (lower != nullptr && lower->AsBool().value_or(false))
+    causes.push_back("Korean, and words with vowel signs (Hindi, Bengali, ...)");
+  causes.push_back("very long words, control characters, a typed \xe2\x96\x81 (U+2581)");
+  if (written.Find("smelt.tokenizer.normalizer") != nullptr)
+    causes.push_back("text that it does not normalize as BERT does");
+  if (written.Find("smelt.tokenizer.pre_tokenizer") != nullptr)
+    causes.push_back("text that it does not split as BERT does");
+}
+
+void AddBlanks(const Metadata& written, std::vector<std::string>& causes) {
+  const std::string prefix = TextAt(written, "smelt.tokenizer.space_prefix");
+  if (prefix == "unless_present") causes.push_back("texts that begin with a space");
+  if (prefix == "first" || prefix == "normalizer")
+    causes.push_back("text after special tokens, spaces at the beginning");
+  const std::vector<std::string>& tokens = ListAt<std::string>(written, "tokenizer.ggml.tokens");
+  const std::set<std::string_view> known(tokens.begin(), tokens.end());
+  for (int b = 0; b < 256; ++b) {
+    constexpr char kHex[] = "0123456789ABCDEF";
+    const std::string byte = {'<', '0', 'x', kHex[b >> 4], kHex[b & 15], '>'};
+    if (known.contains(byte)) continue;
+    causes.push_back("characters that the vocabulary lacks (llama.cpp stops at some)");
+    break;
+  }
+}
+
+// True where llama.cpp removes blanks after a token, which GGUF has no key for.
+bool StripsRight(std::string_view name, const std::string& token, TokenType type) {
+  std::string lower(name);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (std::none_of(std::begin(kStripsRight), std::end(kStripsRight),
+                   [&](std::string_view part) { return lower.find(part) != std::string::npos; }))
+    return false;
+  return type != TokenType::kNormal && type != TokenType::kByte && type != TokenType::kUnused &&
+         std::count(std::begin(kNeverStrips), std::end(kNeverStrips), token) == 0;
+}
+
+void AddFlags(const Metadata& written, std::vector<std::string>& causes) {
+  const std::vector<std::string>& tokens = ListAt<std::string>(written, "tokenizer.ggml.tokens");
+  const std::vector<int32_t>& types = ListAt<int32_t>(written, "tokenizer.ggml.token_type");
+  const std::vector<int32_t>& flags = ListAt<int32_t>(written, "smelt.tokenizer.added_flags");
+  std::vector<int32_t> bits(tokens.size(), 0);
+  int32_t any = 0;
+  for (size_t i = 0; i + 1 < flags.size(); i += 2) {
+    const auto id = static_cast<size_t>(flags[i]);
+    if (id < bits.size()) bits[id] = flags[i + 1];
+    any |= flags[i + 1];
+  }
+  const std::string name = TextAt(written, "general.name");
+  bool strips = (any & kAddedLstrip) != 0;
+  for (size_t id = 0; id < tokens.size() && id < types.size() && !strips; ++id) {
+    const bool there = StripsRight(name, tokens[id], static_cast<TokenType>(types[id]));
+    strips = there != ((bits[id] & kAddedRstrip) != 0);
+  }
+  if (strips) causes.push_back("spaces around special tokens");
+  if ((any & kAddedSingleWord) != 0) causes.push_back("added tokens inside words");
+  if ((any & kAddedBlank) != 0) causes.push_back("a typed \xe2\x96\x81 (U+2581)");
+}
+
+}  // namespace
+
+std::string LlamaCppNote(const Metadata& written) {
+  const std::string model = TextAt(written, "tokenizer.ggml.model");
+  std::vector<std::string> causes;
+  if (model == "t5" && TextAt(written, "smelt.tokenizer.source") == "pipeline") {
+    causes.push_back(
+        "where segmentations tie, combining marks, control characters (it segments as "
+        "SentencePiece does)");
+  } else if (model != "bert") {
+    AddNormalizer(written, causes);
+  }
+  if (model == "gpt2") AddPreTokenizer(written, causes);
+  if (model == "bert") AddWordPiece(written, causes);
+  if (model == "llama") AddBlanks(written, causes);
+  if (const auto& types = ListAt<int32_t>(written, "tokenizer.ggml.token_type");
+      model == "t5" &&
+      std::count(types.begin(), types.end(), static_cast<int32_t>(TokenType::kByte)) > 0)
+    causes.push_back("characters that the vocabulary lacks (it has bytes for them)");
+  for (const KeyCause& row : kKeyCauses) {
+    if (Has(row.models, model) && written.Find(row.key) != nullptr) causes.emplace_back(row.cause);
+  }
+  AddFlags(written, causes);
+  std::string out;
+  for (const std::string& cause : causes)
+    out += Cat(out.empty() ? "llama.cpp encodes some texts differently: " : "; ", cause);
+  return out;
+}
+
+}  // namespace smelt

@@ -1,0 +1,75 @@
+#include "lib/text/gguf/token_types.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/cat.h"
+
+namespace smelt {
+
+bool LooksSpecial(std::string_view text) {
+  if (text == "<pad>" || text == "<mask>" || text == "<2mass>" || text == "[@BOS@]") return true;
+  if (text.starts_with("<|") && text.ends_with("|>")) return true;
+  if (text.starts_with("<\xef\xbd\x9c") && text.ends_with("\xef\xbd\x9c>")) return true;
+  return text.starts_with("<unused") && text.ends_with(">");
+}
+
+VocabularyArrays::VocabularyArrays(size_t size)
+    : tokens_(size),
+      scores_(size, -10000.0f),
+      types_(size, static_cast<int32_t>(TokenType::kUnused)) {
+  for (size_t i = 0; i < size; ++i) tokens_[i] = Cat("[PAD", i, "]");
+}
+
+void VocabularyArrays::Set(int32_t id, std::string text, TokenType type, float score) {
+  const auto i = static_cast<size_t>(id);
+  if (i >= tokens_.size()) return;  // no row
+  tokens_[i] = std::move(text);
+  types_[i] = static_cast<int32_t>(type);
+  scores_[i] = score;
+}
+
+void VocabularyArrays::SetAdded(const AddedToken& token, float score) {
+  if (token.special || LooksSpecial(token.content)) {
+    Set(token.id, token.content, TokenType::kControl, score);
+    return;
+  }
+  std::string text;
+  constexpr std::string_view kBlankMark = "\xe2\x96\x81";
+  for (std::string_view rest = token.content; !rest.empty();) {
+    const bool blank = rest.starts_with(kBlankMark);
+    text.push_back(blank ? ' ' : rest.front());
+    rest.remove_prefix(blank ? kBlankMark.size() : 1);
+  }
+  Set(token.id, std::move(text), TokenType::kUserDefined, score);
+}
+
+void VocabularyArrays::Write(bool with_scores, Metadata& out) && {
+  out.Set("tokenizer.ggml.tokens", std::move(tokens_));
+  if (with_scores) out.Set("tokenizer.ggml.scores", std::move(scores_));
+  out.Set("tokenizer.ggml.token_type", std::move(types_));
+}
+
+void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, int32_t unknown,
+                     Metadata& out) {
+  std::vector<int32_t> pairs;
+  const bool known = std::any_of(added.begin(), added.end(),
+                                 [&](const AddedToken& token) { return token.id == unknown; });
+  if (unknown >= 0 && !known) pairs = {unknown, kAddedNever};
+  for (const AddedToken& token : added) {
+    int32_t bits = 0;
+    if (token.single_word) bits |= kAddedSingleWord;
+    if (token.lstrip) bits |= kAddedLstrip;
+    if (token.rstrip) bits |= kAddedRstrip;
+    if (token.normalized && kind != AddedTo::kSentencePiece) bits |= kAddedNormalized;
+    if (!token.special && LooksSpecial(token.content)) bits |= kAddedOrdinary;
+    if (!token.special && !LooksSpecial(token.content) &&
+        token.content.find("\xe2\x96\x81") != std::string::npos)
+      bits |= kAddedBlank;
+    if (token.outside && (kind != AddedTo::kByteLevel || !token.special)) bits |= kAddedOutside;
+    if (bits != 0) pairs.insert(pairs.end(), {token.id, bits});
+  }
+  if (!pairs.empty()) out.Set("smelt.tokenizer.added_flags", std::move(pairs));
+}
+
+}  // namespace smelt

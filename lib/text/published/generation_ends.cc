@@ -1,0 +1,48 @@
+#include "lib/text/published/generation_ends.h"
+
+#include <algorithm>
+
+#include "lib/base/status.h"
+#include "lib/text/gguf/gguf_vocabulary.h"
+#include "lib/text/published/published.h"
+
+namespace smelt {
+namespace {
+
+bool Ends(const GgufVocabulary& vocabulary, int32_t id) {
+  if (id == vocabulary.eos || id == vocabulary.eot || id == vocabulary.eom) return true;
+  const auto at = static_cast<size_t>(id);
+  return vocabulary.types[at] != TokenType::kNormal && LooksLikeEnd((*vocabulary.tokens)[at]);
+}
+
+}  // namespace
+
+absl::Status WriteGenerationEnds(std::span<const int64_t> ids, Metadata& out,
+                                 std::vector<std::string>& notes) {
+  if (ids.empty()) return absl::OkStatus();
+  std::vector<int32_t> further;
+  std::string names;
+  {
+    SMELT_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(out));
+    for (const int64_t wide : ids) {
+      if (wide < 0 || static_cast<uint64_t>(wide) >= vocabulary.size()) continue;
+      const auto id = static_cast<int32_t>(wide);
+      if (!Ends(vocabulary, id) && std::ranges::find(further, id) == further.end())
+        further.push_back(id);
+    }
+  }
+  for (const std::string_view kind : {"eos", "eot", "eom"}) {
+    const std::string key = Cat("tokenizer.ggml.", kind, "_token_id");
+    if (further.empty() || out.Has(key)) continue;
+    out.Set(key, static_cast<uint32_t>(further.front()));
+    further.erase(further.begin());
+  }
+  if (further.empty()) return absl::OkStatus();
+  for (const int32_t id : further) names += Cat(names.empty() ? "" : ", ", id);
+  notes.push_back(Cat("llama.cpp does not end texts at the ids ", names.substr(0, 100),
+                      ", for which a GGUF has no key; smelt does"));
+  out.Set("smelt.tokenizer.end_token_ids", std::move(further));
+  return absl::OkStatus();
+}
+
+}  // namespace smelt

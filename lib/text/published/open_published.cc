@@ -1,0 +1,235 @@
+// From a folder or a file to a published tokenizer: which files there are, and which of them count.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <utility>
+
+#include "lib/base/folder.h"
+#include "lib/base/stand_in.h"
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "lib/base/utf8.h"
+#include "lib/text/components/normalizer.h"
+#include "lib/text/published/published.h"
+#include "lib/text/published/sentencepiece_core.h"
+#include "lib/text/published/side_files.h"
+#include "lib/text/published/sources.h"
+
+namespace smelt {
+namespace {
+
+bool IsFile(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
+// The bytes of a file, mapped: a tokenizer.json can have 30 MB.
+struct MappedText {
+  std::shared_ptr<Storage> storage;
+  std::string_view text;
+};
+absl::StatusOr<MappedText> MapText(const std::string& path) {
+  MappedText mapped;
+  SMELT_ASSIGN_OR_RETURN(mapped.storage, OpenFile(path));
+  if (mapped.storage->size() == 0) return mapped;
+  SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*mapped.storage, kStandInBytes));
+  SMELT_RETURN_IF_ERROR(RefuseStandIn(path, start));
+  SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, mapped.storage->Map());
+  mapped.text = std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return mapped;
+}
+
+absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
+                                                            const std::string& file,
+                                                            TokenizerFolder& folder) {
+  folder.has_tokenizer_json = true;
+  SMELT_RETURN_IF_ERROR(AddDeclared(folder, file, json));
+  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, json.tokens.size(), json.added));
+  folder.added = json.added;
+  if (const JsonValue* post = json.rest.FindNonNull("post_processor"); post != nullptr)
+    folder.post_processor = *post;
+  std::optional<SentencePieceModel> pieces;
+  for (const std::string_view name : {"tokenizer.model", "spiece.model"}) {
+    const std::string model = Cat(folder.path, "/", name);
+    if (pieces || !NameExists(model)) continue;
+    // tokenizer.json counts; a bad file beside it does not matter.
+    const absl::StatusOr<MappedText> mapped = MapText(model);
+    if (!mapped.ok()) continue;
+    absl::StatusOr<SentencePieceModel> parsed = ParseSentencePiece(mapped->text, model);
+    if (parsed.ok()) pieces = *std::move(parsed);
+  }
+  return MakePipelineCore(std::move(json), file, RegexEngine::kAny, std::move(pieces));
+}
+
+// The beginning or end token: the one that the folder names, else the model's own if it is a
+// control piece (SentencePiece's rule), else one of the usual names.
+int32_t EndOf(const SentencePieceCore& core, const JsonValue& config, std::string_view key,
+              std::initializer_list<std::string_view> names) {
+  if (const JsonValue* token = config.FindNonNull(key); token != nullptr) {
+    const int32_t id =
+        core.Find(token->is_string() ? *token->as_string() : TextOf(*token, "content"));
+    if (id >= 0) return id;
+  }
+  for (const std::string_view name : names) {
+    if (const int32_t id = core.Find(name); id >= 0 && core.IsControl(id)) return id;
+  }
+  return -1;
+}
+
+// An added token may give a control or unused piece another name; in the place of a piece that
+// texts need it would change their ids.
+absl::Status CheckNoPieceIsLost(const TokenizerFolder& folder, const SentencePieceModel& model,
+                                const std::string& file) {
+  for (const AddedToken& token : folder.declared) {
+    if (token.id < 0 || static_cast<size_t>(token.id) >= model.pieces.size()) continue;
+    const SentencePiece& piece = model.pieces[static_cast<size_t>(token.id)];
+    const bool needed = piece.type == PieceType::kNormal || piece.type == PieceType::kByte;
+    if (needed && piece.text != token.content) {
+      return Error(ErrorCode::kInvalidInput, folder.path, ": added token \"",
+                   Escape(token.content, 60), "\" has the id ", token.id, ", which ", Escape(file),
+                   " gives to \"", Escape(piece.text, 60), "\"");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A SentencePiece model adds a beginning token unless its folder says otherwise; T5's class an end
+// token.
+absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::string& file,
+                                                                     TokenizerFolder& folder) {
+  SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file));
+  SMELT_ASSIGN_OR_RETURN(SentencePieceModel model, ParseSentencePiece(mapped.text, file));
+  // Llama's class has a switch of its own for the dummy prefix.
+  if (model.type == SentencePieceModel::Type::kBpe)
+    model.normalizer.add_dummy_prefix =
+        FlagOf(folder.config, "add_prefix_space", model.normalizer.add_dummy_prefix);
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceCore> core,
+                         SentencePieceCore::Make(std::move(model), file));
+  SMELT_RETURN_IF_ERROR(CheckNoPieceIsLost(folder, core->model(), file));
+  if (core->model().type == SentencePieceModel::Type::kBpe) {  // T5's class has an order of its own
+    auto next = static_cast<int32_t>(core->size());
+    for (const AddedToken& token : folder.declared) next = std::max(next, token.id + 1);
+    std::vector<AddedToken> added = NewNamedTokens(folder, next, [&](const std::string& text) {
+      return core->Find(text) >= 0 ||
+             std::any_of(folder.declared.begin(), folder.declared.end(),
+                         [&](const AddedToken& token) { return token.content == text; });
+    });
+    std::move(added.begin(), added.end(), std::back_inserter(folder.declared));
+  }
+  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, core->size(), folder.declared));
+  core->AddDeclared(folder.declared);
+  core->prefix_at_start_only = core->model().type == SentencePieceModel::Type::kBpe &&
+                               !FlagOf(folder.config, "legacy", true);
+  const SentencePieceModel& own = core->model();
+  const int32_t bos = EndOf(*core, folder.config, "bos_token", {own.bos_piece, "<s>", "<bos>"});
+  const int32_t eos = EndOf(*core, folder.config, "eos_token", {own.eos_piece, "</s>", "<eos>"});
+  const bool ends = TextOf(folder.config, "tokenizer_class").starts_with("T5Tokenizer");
+  if (FlagOf(folder.config, "add_bos_token", true) && bos >= 0) core->prefix = {bos};
+  if (FlagOf(folder.config, "add_eos_token", ends) && eos >= 0) core->suffix = {eos};
+  return std::unique_ptr<TokenizerCore>(std::move(core));
+}
+
+// A file in tiktoken's format, and the params.json of Meta's layout beside it.
+absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromTiktoken(std::string_view text,
+                                                                const std::string& file,
+                                                                TokenizerFolder& folder) {
+  const std::string params = std::filesystem::path(file).replace_filename("params.json").string();
+  if (NameExists(params)) {
+    SMELT_ASSIGN_OR_RETURN(folder.model_config, ReadJsonFile(params));
+  }
+  return MakeTiktokenCore(text, file, folder);
+}
+
+constexpr std::string_view kTiktokenEnding = ".tiktoken";
+
+// Another name of a file in tiktoken's format, or empty: qwen.tiktoken and the like.
+std::string FindTiktoken(const std::string& folder) {
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
+  if (!names.ok()) return std::string();
+  const auto found = std::find_if(names->begin(), names->end(), [](const std::string& name) {
+    return name.size() > kTiktokenEnding.size() && name.ends_with(kTiktokenEnding);
+  });
+  return found == names->end() ? std::string() : Cat(folder, "/", *found);
+}
+
+// The core of a folder, by what it holds.
+absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& path,
+                                                            TokenizerFolder& folder) {
+  const auto file = [&](std::string_view name) { return Cat(path, "/", name); };
+  if (NameExists(file("tokenizer.json"))) {
+    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tokenizer.json")));
+    SMELT_ASSIGN_OR_RETURN(TokenizerJson json,
+                           ParseTokenizerJson(mapped.text, file("tokenizer.json")));
+    return CoreFromJson(std::move(json), file("tokenizer.json"), folder);
+  }
+  if (NameExists(file("tekken.json"))) {
+    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tekken.json")));
+    return MakeTekkenCore(mapped.text, file("tekken.json"), folder);
+  }
+  for (const std::string_view name :
+       {"tokenizer.model", "spiece.model", "tokenizer.model.v3", "tiktoken.model"}) {
+    if (!NameExists(file(name))) continue;
+    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file(name)));
+    if (LooksLikeTiktoken(mapped.text)) return CoreFromTiktoken(mapped.text, file(name), folder);
+    return CoreFromSentencePiece(file(name), folder);
+  }
+  if (NameExists(file("vocab.json"))) {
+    if (!NameExists(file("merges.txt")))
+      return Error(ErrorCode::kNotFound, path, " has vocab.json, but merges.txt is missing");
+    SMELT_ASSIGN_OR_RETURN(const MappedText vocab, MapText(file("vocab.json")));
+    SMELT_ASSIGN_OR_RETURN(const MappedText merges, MapText(file("merges.txt")));
+    if (NameExists(file("config.json"))) {
+      SMELT_ASSIGN_OR_RETURN(folder.model_config, ReadJsonFile(file("config.json")));
+    }
+    SMELT_ASSIGN_OR_RETURN(TokenizerJson json,
+                           ReadVocabAndMerges(vocab.text, file("vocab.json"), merges.text,
+                                              file("merges.txt"), folder));
+    return CoreFromJson(std::move(json), file("vocab.json"), folder);
+  }
+  if (const std::string name = FindTiktoken(path); !name.empty()) {
+    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(name));
+    return CoreFromTiktoken(mapped.text, name, folder);
+  }
+  return Error(ErrorCode::kNotFound, path,
+               " has no tokenizer (tokenizer.json, tokenizer.model, tekken.json, or vocab.json "
+               "with merges.txt)");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(const std::string& path,
+                                                                           uint64_t rows) {
+  TokenizerFolder folder;
+  folder.rows = rows;
+  folder.path = path;
+  std::unique_ptr<TokenizerCore> core;
+  if (IsFile(path)) {
+    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(path));
+    const std::string name = std::filesystem::path(path).filename().string();
+    if (name == "vocab.json" || name == "merges.txt") {
+      return Error(ErrorCode::kUsage, Escape(path),
+                   " is half a tokenizer: give the folder that has vocab.json and merges.txt");
+    }
+    if (name.ends_with(".json") &&
+        mapped.text.substr(0, 4096).find("\"token_bytes\"") != std::string_view::npos) {
+      SMELT_ASSIGN_OR_RETURN(core, MakeTekkenCore(mapped.text, path, folder));
+    } else if (name.ends_with(".json")) {
+      SMELT_ASSIGN_OR_RETURN(TokenizerJson json, ParseTokenizerJson(mapped.text, path));
+      SMELT_ASSIGN_OR_RETURN(core, CoreFromJson(std::move(json), path, folder));
+    } else if (LooksLikeTiktoken(mapped.text)) {
+      SMELT_ASSIGN_OR_RETURN(core, CoreFromTiktoken(mapped.text, path, folder));
+    } else {
+      SMELT_ASSIGN_OR_RETURN(core, CoreFromSentencePiece(path, folder));
+    }
+  } else {
+    SMELT_RETURN_IF_ERROR(ReadSideFiles(path, folder));
+    SMELT_ASSIGN_OR_RETURN(core, CoreOfFolder(path, folder));
+  }
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<FolderTokenizer> tokenizer,
+                         FolderTokenizer::Make(std::move(core), std::move(folder)));
+  return std::unique_ptr<PublishedTokenizer>(std::move(tokenizer));
+}
+
+}  // namespace smelt

@@ -1,0 +1,189 @@
+// Which tokens are special, and which are added to a text: tokenizer_config.json and the
+// post-processor together, in llama.cpp's order of precedence.
+#include <algorithm>
+
+#include "lib/base/status.h"
+#include "lib/text/components/normalizer.h"
+#include "lib/text/published/published.h"
+
+namespace smelt {
+namespace {
+
+// "X_token": a string, or a mapping with "content".
+std::string TokenText(const JsonValue& config, std::string_view kind) {
+  const std::string key = Cat(kind, "_token");
+  const JsonValue* value = config.FindNonNull(key);
+  if (value == nullptr) return {};
+  return value->is_string() ? *value->as_string() : TextOf(*value, "content");
+}
+
+// The id of the special token at one place of a template, or empty.
+std::string SpecialAt(const JsonValue& item) {
+  const JsonValue* token = item.FindNonNull("SpecialToken");
+  return token == nullptr ? std::string() : TextOf(*token, "id");
+}
+std::string SequenceAt(const JsonValue& item) {
+  const JsonValue* sequence = item.FindNonNull("Sequence");
+  return sequence == nullptr ? std::string() : TextOf(*sequence, "id");
+}
+
+class Resolver {
+ public:
+  explicit Resolver(const TokenizerFolder& folder)
+      : folder_(folder), have_config_(folder.config.is_object()) {}
+
+  SpecialTokens Run() {
+    for (const std::string_view kind : {"bos", "eos", "unk", "sep", "pad", "cls", "mask"})
+      out_.texts.emplace_back(kind, TokenText(folder_.config, kind));
+    if (folder_.has_tokenizer_json) {
+      if (Text("bos").empty()) Text("bos") = Text("cls");
+      if (Text("eos").empty()) Text("eos") = Text("sep");
+      Visit(folder_.post_processor);
+    }
+    for (const auto& [kind, text] : out_.texts) {
+      const std::string key = Cat("add_", kind, "_token");
+      const JsonValue* flag = folder_.config.FindNonNull(key);
+      if (flag != nullptr && flag->is_bool()) Set(kind, *flag->as_bool());
+    }
+    return std::move(out_);
+  }
+
+ private:
+  std::string& Text(std::string_view kind) {
+    return std::find_if(out_.texts.begin(), out_.texts.end(),
+                        [&](const auto& entry) { return entry.first == kind; })
+        ->second;
+  }
+  void Set(std::string_view kind, bool value) {
+    for (auto& [name, flag] : out_.add) {
+      if (name == kind) {
+        flag = value;
+        return;
+      }
+    }
+    out_.add.emplace_back(kind, value);
+  }
+
+  void Visit(const JsonValue& processor) {
+    const std::string type = TextOf(processor, "type");
+    if (type == "Sequence") {
+      const JsonValue* list = processor.FindNonNull("processors");
+      if (list == nullptr || !list->is_array()) return;
+      for (const JsonValue& item : *list->as_array()) Visit(item);
+    } else if (type == "RobertaProcessing") {
+      for (const std::string_view kind : {"bos", "eos", "sep"}) Set(kind, true);
+    } else if (type == "BertProcessing") {
+      Set("bos", true);
+      Set("eos", true);
+    } else if (type == "TemplateProcessing") {
+      Template(processor);
+    }
+  }
+
+  void Template(const JsonValue& processor) {
+    const JsonValue* single = processor.FindNonNull("single");
+    const JsonValue* pair = processor.FindNonNull("pair");
+    std::string first, last;
+    if (single != nullptr && single->is_array() && single->as_array()->size() > 1) {
+      first = SpecialAt(single->as_array()->front());
+      last = SpecialAt(single->as_array()->back());
+      if (!first.empty()) {
+        if (!have_config_) Text("bos") = first;
+        Set("bos", first == Text("bos") || first == Text("cls"));
+      }
+      if (!last.empty()) {
+        Trailing(last);
+        Set("eos", true);
+      }
+    }
+    if (pair != nullptr && pair->is_array()) Separator(*pair->as_array(), first, last);
+  }
+
+  // A trailing token that is not the end token becomes it; the old one becomes the end of a turn.
+  void Trailing(const std::string& last) {
+    if (!have_config_) {
+      Text("eos") = last;
+      return;
+    }
+    if (last == Text("eos")) return;
+    const bool have_eot = std::any_of(out_.texts.begin(), out_.texts.end(),
+                                      [](const auto& e) { return e.first == "eot"; });
+    out_.texts.emplace_back(have_eot ? "eom" : "eot", Text("eos"));
+    Text("eos") = last;
+  }
+
+  // "A sep B" or "A sep eos B" in the template for pairs.
+  void Separator(const JsonValue::Array& pair, const std::string& first, const std::string& last) {
+    size_t begin = 0, end = pair.size();
+    if (!first.empty() && end > 0 && SpecialAt(pair[0]) == first) begin = 1;
+    if (!last.empty() && end > begin && SpecialAt(pair[end - 1]) == last) --end;
+    if (end - begin < 3 || SequenceAt(pair[begin]) != "A" || SequenceAt(pair[end - 1]) != "B")
+      return;
+    ++begin;
+    --end;
+    const auto separates = [&](const std::string& text) {
+      return !text.empty() && (text == Text("sep") || text == Text("eos"));
+    };
+    bool add = separates(SpecialAt(pair[begin])) && last.empty();
+    if (end - begin == 2 && separates(SpecialAt(pair[begin + 1]))) add = true;
+    Set("sep", add);
+    if (add && Text("sep").empty()) Text("sep") = Text("eos");
+  }
+
+  const TokenizerFolder& folder_;
+  bool have_config_;
+  SpecialTokens out_;
+};
+
+bool NameChar(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+}  // namespace
+
+absl::StatusOr<SpecialTokens> ReadSpecialTokens(const TokenizerFolder& folder) {
+  return Resolver(folder).Run();
+}
+
+absl::Status WriteChatTemplates(const TokenizerFolder& folder, Metadata& out) {
+  std::vector<std::pair<std::string, std::string>> named;
+  // As in transformers: files of templates count instead of those in tokenizer_config.json.
+  if (folder.chat_template_file) named.emplace_back("default", *folder.chat_template_file);
+  named.insert(named.end(), folder.additional_templates.begin(), folder.additional_templates.end());
+  const JsonValue* value = named.empty() ? folder.config.FindNonNull("chat_template") : nullptr;
+  if (named.empty() && value == nullptr)
+    value = folder.chat_template_json.FindNonNull("chat_template");
+  if (value != nullptr && value->is_string()) {
+    named.emplace_back("default", *value->as_string());
+  } else if (value != nullptr && value->is_array()) {
+    for (const JsonValue& item : *value->as_array()) {
+      const std::string name = TextOf(item, "name");
+      const JsonValue* text = item.FindNonNull("template");
+      if (text == nullptr || !text->is_string() || name.empty()) {
+        return Error(ErrorCode::kInvalidInput, folder.path,
+                     ": chat_template is a list whose entries are not all texts with a name");
+      }
+      named.emplace_back(name, *text->as_string());
+    }
+  } else if (value != nullptr) {
+    return Error(ErrorCode::kInvalidInput, folder.path, ": chat_template is ", value->KindName(),
+                 ", neither a text nor a list of named ones");
+  }
+  const std::string* standard = nullptr;
+  std::vector<std::string> names;
+  for (auto& [name, text] : named) {
+    std::replace_if(
+        name.begin(), name.end(), [](char c) { return !NameChar(c); }, '_');
+    if (name == "default") {
+      standard = &text;
+      continue;
+    }
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    out.Set(Cat("tokenizer.chat_template.", name), text);
+  }
+  if (!names.empty()) out.Set("tokenizer.chat_templates", names);
+  if (standard != nullptr) out.Set("tokenizer.chat_template", *standard);
+  return absl::OkStatus();
+}
+
+}  // namespace smelt
