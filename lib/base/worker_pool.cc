@@ -3,24 +3,32 @@
 #include <hwy/cache_control.h>
 #include <pthread.h>
 
+#include <algorithm>
+
 namespace smelt {
 namespace {
-
-/// Looks at a condition for some microseconds before a thread sleeps: layers follow each other
-/// faster than the system wakes anybody. Longer costs others their time on a busy machine.
-constexpr int kSpins = 100;
 
 /// Of a worker's stack. A limit on the data segment counts the whole of it, and the usual 8 MiB
 /// leave no room for 64 threads in 300 MiB. Conversions were seen to use 20 KiB; sanitizers use
 /// several times that.
 constexpr size_t kStackBytes = 512 << 10;
 
+// How long to look at a condition before the thread sleeps. Layers follow each other faster than
+// the system wakes anybody, so looking pays as long as it finds something; on a busy machine, where
+// what is waited for does not run, it only takes others' time.
+constexpr int kFewest = 64, kMost = 4096;  // some microseconds, and a hundred
+
+// `spins`: of the last time, and for the next one.
 template <typename Condition>
-bool SpinUntil(const Condition& condition) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (condition()) return true;
+bool SpinUntil(const Condition& condition, int& spins) {
+  for (int i = 0; i < spins; ++i) {
+    if (condition()) {
+      spins = std::min(2 * spins, kMost);
+      return true;
+    }
     hwy::Pause();
   }
+  spins = std::max(spins / 2, kFewest);
   return condition();
 }
 
@@ -72,8 +80,10 @@ void WorkerPool::StartThreads(int count) {
 }
 
 void WorkerPool::Work() {
+  int spins = kFewest;
   for (uint64_t seen = 0;;) {
-    const bool posted = SpinUntil([&] { return jobs_.load(std::memory_order_acquire) != seen; });
+    const bool posted =
+        SpinUntil([&] { return jobs_.load(std::memory_order_acquire) != seen; }, spins);
     seen = jobs_.load(std::memory_order_acquire);
     int worker = 0;
     Job* const job = Join(!posted, worker);
@@ -108,7 +118,8 @@ void WorkerPool::Close(Job& job) {
     Remove(job);
   }
   const auto done = [&] { return job.running.load(std::memory_order_acquire) == 0; };
-  if (SpinUntil(done)) return;
+  thread_local int spins = kFewest;
+  if (SpinUntil(done, spins)) return;
   std::unique_lock lock(mutex_);
   finished_.wait(lock, done);
 }
