@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "lib/base/cpu_quota.h"
+
 namespace smelt {
 namespace {
 
@@ -62,8 +64,10 @@ void WorkerPool::Run(int workers, const std::function<void(int)>& body) {
     *last = &job;
     jobs_.fetch_add(1, std::memory_order_release);
   }
-  // As many as there is room for: to wake all of 64 for a matrix of five pieces costs more than it.
-  for (int i = 1; i < workers; ++i) posted_.notify_one();
+  // As many as find something to do: to wake 64 threads for a matrix of five pieces, or for two
+  // processors, costs more than it.
+  static const int cores = UsableCores();
+  for (int i = 1; i < std::min(workers, cores); ++i) posted_.notify_one();
   body(0);
   Close(job);
 }
@@ -81,9 +85,15 @@ void WorkerPool::StartThreads(int count) {
 
 void WorkerPool::Work() {
   int spins = kFewest;
+  static const int cores = UsableCores();
   for (uint64_t seen = 0;;) {
-    const bool posted =
-        SpinUntil([&] { return jobs_.load(std::memory_order_acquire) != seen; }, spins);
+    const auto has_news = [&] { return jobs_.load(std::memory_order_acquire) != seen; };
+    bool posted = has_news();
+    if (!posted) {
+      if (watching_.fetch_add(1, std::memory_order_relaxed) < cores - 1)
+        posted = SpinUntil(has_news, spins);
+      watching_.fetch_sub(1, std::memory_order_relaxed);
+    }
     seen = jobs_.load(std::memory_order_acquire);
     int worker = 0;
     Job* const job = Join(!posted, worker);

@@ -46,6 +46,7 @@ class WorkerPool {
   Job* open_ = nullptr;  ///< jobs that more workers may join, the oldest first
   int threads_ = 0;
   std::atomic<int> refused_{0};
+  std::atomic<int> watching_{0};   ///< idle workers that look for a job without sleeping
   std::atomic<uint64_t> jobs_{0};  ///< posted so far: what an idle worker watches
 };
 
