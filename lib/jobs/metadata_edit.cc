@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "lib/base/json.h"
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -104,8 +105,12 @@ std::optional<MetadataValue> ArrayOf(ValueType element, const JsonValue::Array& 
       return NumberArray<uint32_t>(items, element);
     case ValueType::kI32:
       return NumberArray<int32_t>(items, element);
+    case ValueType::kU8:
+      return NumberArray<uint8_t>(items, element);
     case ValueType::kF32:
       return NumberArray<float>(items, element);
+    case ValueType::kF64:
+      return NumberArray<double>(items, element);
     case ValueType::kString: {
       std::vector<std::string> values;
       for (const JsonValue& item : items) {
@@ -172,6 +177,9 @@ absl::Status EditMetadata(const std::vector<std::pair<std::string, std::string>>
                    "\": a key is text without spaces, such as general.name");
     }
     const MetadataValue* old = metadata.Find(key);
+    const OwnKeyRow* row = FindOwnKey(key);
+    const MetadataValue own = row == nullptr ? MetadataValue(0u) : EmptyOwnValue(*row);
+    if (old == nullptr && row != nullptr) old = &own;
     std::optional<MetadataValue> value = Parse(old, text);
     if (!value) {
       const std::string wanted = old == nullptr ? std::string("its own type")

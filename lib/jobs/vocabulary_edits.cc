@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "lib/base/own_key_table.h"
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/text/tokenizer.h"
@@ -12,7 +13,7 @@ namespace smelt {
 namespace {
 
 bool OfTokenizer(std::string_view key) {
-  return key.starts_with("tokenizer.") || key.starts_with("smelt.tokenizer.");
+  return key.starts_with("tokenizer.") || key.starts_with(kOwnTokenizerPrefix);
 }
 
 Metadata TokenizerKeys(const Metadata& all) {

@@ -80,12 +80,8 @@ absl::Status BlockReader::ReadActivation() {
       {"relu", Activation::kRelu},
       {"relu2", Activation::kRelu2}};
   activation_ = architecture_.activation;
-  SMELT_ASSIGN_OR_RETURN(const std::string name, reader_.TextOr("smelt.activation", ""));
-  if (name.empty()) return absl::OkStatus();
-  const auto it = kNames.find(name);
-  if (it == kNames.end())
-    return reader_.Bad("smelt.activation", Cat("is ", Escape(name), ", which is unknown"));
-  activation_ = it->second;
+  SMELT_ASSIGN_OR_RETURN(const std::string name, reader_.Own<std::string>("smelt.activation", ""));
+  if (const auto it = kNames.find(name); it != kNames.end()) activation_ = it->second;
   return absl::OkStatus();
 }
 
@@ -154,7 +150,8 @@ absl::Status BlockReader::PrepareAttention() {
   const double divisor = by_width ? static_cast<double>(width_) / heads_[0] : key_size_;
   SMELT_ASSIGN_OR_RETURN(scale_, reader_.RealOr("attention.scale", 0, 0));
   if (scale_ == 0) scale_ = 1 / std::sqrt(divisor);
-  SMELT_ASSIGN_OR_RETURN(scale_by_layer_, reader_.FlagOr("smelt.attention.scale_by_layer", false));
+  SMELT_ASSIGN_OR_RETURN(scale_by_layer_,
+                         reader_.Own<bool>("smelt.attention.scale_by_layer", false));
   SMELT_RETURN_IF_ERROR(ReadWindows());
   return ReadRope();
 }
@@ -189,7 +186,8 @@ absl::Status BlockReader::ReadYarn(RopeParameters& rope) {
                          reader_.RealOr("rope.scaling.original_context_length", context_, 1));
   SMELT_ASSIGN_OR_RETURN(rope.beta_fast, reader_.RealOr("rope.scaling.yarn_beta_fast", 32, 1e-6));
   SMELT_ASSIGN_OR_RETURN(rope.beta_slow, reader_.RealOr("rope.scaling.yarn_beta_slow", 1, 1e-6));
-  SMELT_ASSIGN_OR_RETURN(rope.truncate, reader_.FlagOr("smelt.rope.scaling.yarn_truncate", true));
+  SMELT_ASSIGN_OR_RETURN(rope.truncate,
+                         reader_.Own<bool>("smelt.rope.scaling.yarn_truncate", true));
   SMELT_ASSIGN_OR_RETURN(const double extrapolation,
                          reader_.RealOr("rope.scaling.yarn_ext_factor", 1, -1));
   if (extrapolation != 1)
@@ -203,19 +201,6 @@ absl::Status BlockReader::ReadYarn(RopeParameters& rope) {
                          reader_.RealOr("rope.scaling.attn_factor", published / own, 0));
   rope.magnitude = own * extra;
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<float>> BlockReader::ReadFactors(std::string_view key, uint64_t pairs) {
-  const MetadataValue* value = reader_.Value(key);
-  if (value == nullptr) return std::vector<float>();
-  const auto* factors = value->get_if<std::vector<float>>();
-  if (factors == nullptr || factors->size() != pairs ||
-      !std::all_of(factors->begin(), factors->end(),
-                   [](float v) { return v > 0 && std::isfinite(v); })) {
-    return reader_.Bad(key, Cat("is no list of ", pairs,
-                                " positive f32 numbers, one for each pair of rotary dimensions"));
-  }
-  return *factors;
 }
 
 /// Tensors where readers of the architecture know them, else keys of our own.
@@ -236,11 +221,14 @@ absl::Status BlockReader::ReadRopeFactors(RopeParameters& rope) {
     SMELT_ASSIGN_OR_RETURN(rope.factors, factors("rope_factors_short.weight"));
   }
   if (rope.factors.empty()) {
-    SMELT_ASSIGN_OR_RETURN(rope.factors, ReadFactors("smelt.rope.factors", dims / 2));
+    SMELT_ASSIGN_OR_RETURN(rope.factors, reader_.OwnList<std::vector<float>>(
+                                             "smelt.rope.factors", {.rotary_pairs = dims / 2}));
   }
   SMELT_ASSIGN_OR_RETURN(rope.long_factors, factors("rope_factors_long.weight"));
   if (rope.long_factors.empty()) {
-    SMELT_ASSIGN_OR_RETURN(rope.long_factors, ReadFactors("smelt.rope.factors_long", dims / 2));
+    SMELT_ASSIGN_OR_RETURN(
+        rope.long_factors,
+        reader_.OwnList<std::vector<float>>("smelt.rope.factors_long", {.rotary_pairs = dims / 2}));
   }
   return absl::OkStatus();
 }
@@ -285,17 +273,19 @@ absl::Status BlockReader::ReadRope() {
     SMELT_ASSIGN_OR_RETURN(rope.long_from,
                            reader_.CountOr("rope.scaling.original_context_length", context_, 1));
   }
-  SMELT_ASSIGN_OR_RETURN(rope.dynamic_factor, reader_.RealOr("smelt.rope.dynamic_factor", 0, 0));
+  SMELT_ASSIGN_OR_RETURN(rope.dynamic_factor, reader_.Own<float>("smelt.rope.dynamic_factor", 0));
   if (rope.dynamic_factor != 0 && dims < 4)
-    return reader_.Bad("smelt.rope.dynamic_factor", "needs 4 rotary dimensions at least");
+    return BadOwnKey("smelt.rope.dynamic_factor", "needs 4 rotary dimensions at least");
   rope.dynamic_from = context_;
   rope_ = MakeRope(rope);
   if (!architecture_.rope_scales_windows) {
     RopeParameters plain;
     plain.style = rope.style;
     plain.dims = rope.dims;
-    SMELT_ASSIGN_OR_RETURN(plain.factors, ReadFactors("smelt.rope.factors_swa", dims / 2));
-    SMELT_ASSIGN_OR_RETURN(plain.magnitude, reader_.RealOr("smelt.rope.attn_factor_swa", 1, 0));
+    SMELT_ASSIGN_OR_RETURN(
+        plain.factors,
+        reader_.OwnList<std::vector<float>>("smelt.rope.factors_swa", {.rotary_pairs = dims / 2}));
+    SMELT_ASSIGN_OR_RETURN(plain.magnitude, reader_.Own<float>("smelt.rope.attn_factor_swa", 1));
     rope = plain;
   }
   rope.base = window_base;

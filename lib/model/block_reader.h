@@ -48,7 +48,6 @@ class BlockReader {
   absl::Status ReadRope();
   absl::Status ReadYarn(RopeParameters& rope);
   absl::Status ReadRopeFactors(RopeParameters& rope);
-  absl::StatusOr<std::vector<float>> ReadFactors(std::string_view key, uint64_t pairs);
   absl::Status ReadWindows();
   absl::Status ReadActivation();
   absl::StatusOr<Norm> ReadNormNamed(const std::string& prefix, uint64_t n, std::string_view why);

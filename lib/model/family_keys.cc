@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "lib/base/checked.h"
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/model/family.h"
 #include "lib/model/rope.h"
@@ -136,7 +137,7 @@ class KeyWriter {
   absl::Status WriteDynamic(const RopeConfig& rope) {
     if (context_.hyper("rope_dims") < 4)
       return context_.config.Bad("head_dim", "leaves nothing for dynamic rope scaling to stretch");
-    context_.extra.Set("smelt.rope.dynamic_factor", static_cast<float>(rope.factor));
+    WriteOwn<float>(context_.extra, "smelt.rope.dynamic_factor", static_cast<float>(rope.factor));
     context_.differences.push_back(Cat("does not stretch the rotation (dynamic scaling) beyond ",
                                        context_.hyper("context"), " positions"));
     return absl::OkStatus();
@@ -167,13 +168,13 @@ class KeyWriter {
       parameters.beta_slow = window.beta_slow.value_or(parameters.beta_slow);
       parameters.truncate = window.truncate;
       const double magnitude = window.attention_factor.value_or(YarnMagnitude(window.factor));
-      context_.extra.Set("smelt.rope.attn_factor_swa", static_cast<float>(magnitude));
+      WriteOwn<float>(context_.extra, "smelt.rope.attn_factor_swa", static_cast<float>(magnitude));
     }
     const std::vector<double> scaled = MakeRope(parameters).frequency;
     std::vector<float> factors;
     for (size_t j = 0; j < plain.size(); ++j)
       factors.push_back(static_cast<float>(plain[j] / scaled[j]));
-    context_.extra.Set("smelt.rope.factors_swa", std::move(factors));
+    WriteOwn<std::vector<float>>(context_.extra, "smelt.rope.factors_swa", std::move(factors));
     context_.differences.push_back("does not scale the rotation in the layers with a window");
     return absl::OkStatus();
   }
@@ -192,7 +193,7 @@ class KeyWriter {
     if (rope.beta_fast) Set("rope.scaling.yarn_beta_fast", static_cast<float>(*rope.beta_fast));
     if (rope.beta_slow) Set("rope.scaling.yarn_beta_slow", static_cast<float>(*rope.beta_slow));
     if (!rope.truncate) {
-      context_.extra.Set("smelt.rope.scaling.yarn_truncate", false);
+      WriteOwn<bool>(context_.extra, "smelt.rope.scaling.yarn_truncate", false);
       context_.differences.push_back("rounds YaRN's correction range (truncate is false here)");
     }
   }
@@ -208,7 +209,7 @@ class KeyWriter {
       Generate(context_, "rope_freqs.weight", Factors(rope));
       return;
     }
-    context_.extra.Set("smelt.rope.factors", Factors(rope));
+    WriteOwn<std::vector<float>>(context_.extra, "smelt.rope.factors", Factors(rope));
     context_.differences.push_back("does not scale the rotation (llama3) of this architecture");
   }
 
@@ -222,8 +223,9 @@ class KeyWriter {
     const auto floats = [](const std::vector<double>& values) {
       return std::vector<float>(values.begin(), values.end());
     };
-    context_.extra.Set("smelt.rope.factors", floats(rope.short_factor));
-    context_.extra.Set("smelt.rope.factors_long", floats(rope.long_factor));
+    WriteOwn<std::vector<float>>(context_.extra, "smelt.rope.factors", floats(rope.short_factor));
+    WriteOwn<std::vector<float>>(context_.extra, "smelt.rope.factors_long",
+                                 floats(rope.long_factor));
     context_.differences.push_back("does not scale the rotation (longrope) of this architecture");
     return absl::OkStatus();
   }
@@ -279,7 +281,7 @@ class KeyWriter {
     if (context_.activation.empty()) return;
     for (const auto& [activation, name] : kNames) {
       if (activation != family_.architecture.activation || name == context_.activation) continue;
-      context_.extra.Set("smelt.activation", context_.activation);
+      WriteOwn<std::string>(context_.extra, "smelt.activation", context_.activation);
       context_.differences.push_back(
           Cat("uses ", name, " in the feed-forward part, not ", context_.activation));
     }

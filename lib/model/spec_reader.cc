@@ -13,7 +13,7 @@ SpecReader::SpecReader(const ModelSource& source, std::string architecture)
       read_tensors_(source.tensors().size()) {}
 
 std::string SpecReader::Key(std::string_view suffix) const {
-  return suffix.starts_with("smelt.") ? std::string(suffix) : Cat(architecture_, ".", suffix);
+  return Cat(architecture_, ".", suffix);
 }
 
 bool SpecReader::Has(std::string_view suffix) const { return source_.metadata().Has(Key(suffix)); }
@@ -155,8 +155,9 @@ absl::Status SpecReader::Finish() const {
   }
   const std::string prefix = architecture_ + ".";
   for (const Metadata::Entry& entry : source_.metadata().entries()) {
-    const bool ours = entry.key.starts_with(prefix) || (entry.key.starts_with("smelt.") &&
-                                                        !entry.key.starts_with("smelt.tokenizer."));
+    const bool ours =
+        entry.key.starts_with(prefix) ||
+        (entry.key.starts_with(kOwnPrefix) && !entry.key.starts_with(kOwnTokenizerPrefix));
     if (ours && !read_keys_.contains(entry.key)) {
       return Error(ErrorCode::kUnsupported, "metadata key ", Escape(entry.key),
                    " is unknown to this engine: it may change the result, so it is not ignored");

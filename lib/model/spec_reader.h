@@ -7,16 +7,19 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/own_keys.h"
 #include "lib/base/text_hash.h"
 #include "lib/model/layer_spec.h"
 
 namespace smelt {
 
-/// Keys are given without the architecture ("attention.head_count"), except those that begin with
-/// "smelt.".
+/// Keys are given without the architecture ("attention.head_count"); keys of our own, with their
+/// whole name, have readers of their own.
 class SpecReader {
  public:
   SpecReader(const ModelSource& source, std::string architecture);
@@ -41,6 +44,17 @@ class SpecReader {
   absl::StatusOr<std::string> TextOr(std::string_view suffix, std::string_view fallback);
   /// The value as it is, marked as read; nullptr when absent.
   const MetadataValue* Value(std::string_view suffix);
+  /// A key of our own, as ReadOwn and ReadOwnList read it.
+  template <typename T>
+  absl::StatusOr<T> Own(OwnKey<T> key, std::type_identity_t<T> fallback) {
+    read_keys_.emplace(std::string_view(key));
+    return ReadOwn(source_.metadata(), key, std::move(fallback));
+  }
+  template <typename T>
+  absl::StatusOr<T> OwnList(OwnKey<T> key, const KeyMeasures& measures) {
+    read_keys_.emplace(std::string_view(key));
+    return ReadOwnList(source_.metadata(), key, measures);
+  }
   /// Keys without influence on the result.
   void Ignore(std::initializer_list<std::string_view> suffixes);
 

@@ -13,7 +13,7 @@ absl::StatusOr<SsmReader> SsmReader::Create(SpecReader& reader, BlockReader& blo
   SMELT_ASSIGN_OR_RETURN(ssm.inner_, reader.Count("ssm.inner_size", 1, kMax));
   SMELT_ASSIGN_OR_RETURN(ssm.state_, reader.Count("ssm.state_size", 1, 1 << 16));
   SMELT_ASSIGN_OR_RETURN(ssm.rank_, reader.Count("ssm.time_step_rank", 1, kMax));
-  constexpr double kNone = std::numeric_limits<double>::infinity();
+  constexpr float kNone = std::numeric_limits<float>::infinity();
   if (!grouped) {
     SMELT_ASSIGN_OR_RETURN(const bool normed, reader.FlagOr("ssm.dt_b_c_rms", false));
     if (normed)
@@ -22,8 +22,11 @@ absl::StatusOr<SsmReader> SsmReader::Create(SpecReader& reader, BlockReader& blo
     return ssm;
   }
   SMELT_ASSIGN_OR_RETURN(ssm.groups_, reader.Count("ssm.group_count", 1, 1 << 16));
-  SMELT_ASSIGN_OR_RETURN(ssm.dt_min_, reader.RealOr("smelt.ssm.time_step_min", 0, 0));
-  SMELT_ASSIGN_OR_RETURN(ssm.dt_max_, reader.RealOr("smelt.ssm.time_step_max", kNone, ssm.dt_min_));
+  SMELT_ASSIGN_OR_RETURN(ssm.dt_min_, reader.Own<float>("smelt.ssm.time_step_min", 0));
+  SMELT_ASSIGN_OR_RETURN(ssm.dt_max_, reader.Own<float>("smelt.ssm.time_step_max", kNone));
+  if (ssm.dt_max_ < ssm.dt_min_)
+    return BadOwnKey("smelt.ssm.time_step_max",
+                     Cat("is ", ssm.dt_max_, ", which is below smelt.ssm.time_step_min"));
   if (ssm.inner_ % ssm.rank_ != 0) {
     return reader.Bad("ssm.time_step_rank",
                       Cat("is ", ssm.rank_, " heads, which do not divide inner_size ", ssm.inner_));

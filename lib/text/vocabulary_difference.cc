@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/gguf/pre_names.h"
@@ -14,8 +15,6 @@ namespace smelt {
 namespace {
 
 using Difference = std::optional<VocabularyDifference>;
-
-constexpr std::string_view kOurs = "smelt.tokenizer.";
 
 std::string Quoted(std::string_view text) { return Cat("\"", Escape(text, 40), "\""); }
 
@@ -120,7 +119,7 @@ Difference CompareSettings(const std::vector<Setting>& settings, const Side& a, 
 /// Keys that are compared by what they mean, or token by token.
 bool ComparedElsewhere(std::string_view key) {
   for (const std::string_view known : {"pre_tokenizer", "ignore_merges", "scores", "source"}) {
-    if (key.substr(kOurs.size()) == known) return true;
+    if (key.substr(kOwnTokenizerPrefix.size()) == known) return true;
   }
   return false;
 }
@@ -135,7 +134,7 @@ std::string Shown(const MetadataValue& value) {
 /// Keys of ours that both have, and the rules of a t5 vocabulary's normalizer.
 Difference CompareOwnKeys(const Side& a, const Side& b) {
   for (const Metadata::Entry& entry : a.metadata.entries()) {
-    const bool ours = entry.key.starts_with(kOurs) && !ComparedElsewhere(entry.key);
+    const bool ours = entry.key.starts_with(kOwnTokenizerPrefix) && !ComparedElsewhere(entry.key);
     if (!ours && entry.key != "tokenizer.ggml.precompiled_charsmap") continue;
     const MetadataValue* other = b.metadata.Find(entry.key);
     if (other == nullptr || *other == entry.value) continue;
@@ -191,9 +190,9 @@ std::vector<float> ScoresOf(const Side& side, std::string_view key) {
 /// SentencePiece's BPE sees only the order of scores, Unigram their values. Tokens that no merge
 /// makes have scores of no meaning.
 Difference CompareScores(const Side& a, const Side& b) {
-  constexpr std::string_view kExact = "smelt.tokenizer.scores";
+  constexpr OwnKeyName kExact = "smelt.tokenizer.scores";
   const bool exact = a.metadata.Has(kExact) && b.metadata.Has(kExact);
-  const std::string_view key = exact ? kExact : "tokenizer.ggml.scores";
+  const std::string_view key = exact ? std::string_view(kExact) : "tokenizer.ggml.scores";
   const std::vector<float> x = ScoresOf(a, key), y = ScoresOf(b, key);
   if (x == y) return std::nullopt;
   const auto counts = [&](size_t id) {
@@ -226,12 +225,12 @@ Difference CompareScores(const Side& a, const Side& b) {
 /// What splits the text of a byte-level vocabulary: a pipeline that both bring along, or what their
 /// names mean.
 Difference CompareSplitting(const Side& a, const Side& b) {
-  constexpr std::string_view kPipeline = "smelt.tokenizer.pre_tokenizer";
+  constexpr OwnKeyName kPipeline = "smelt.tokenizer.pre_tokenizer";
   const MetadataValue *own = a.metadata.Find(kPipeline), *other = b.metadata.Find(kPipeline);
   if (own != nullptr && other != nullptr) {
     if (*own == *other) return std::nullopt;
-    return VocabularyDifference{Cat("the pre-tokenizer (", kPipeline, ")"), Shown(*own),
-                                Shown(*other)};
+    return VocabularyDifference{Cat("the pre-tokenizer (", std::string_view(kPipeline), ")"),
+                                Shown(*own), Shown(*other)};
   }
   const std::string &x = a.vocabulary.pre, &y = b.vocabulary.pre;
   const auto meaning = [](const std::string& name) {

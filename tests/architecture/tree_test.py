@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Checks every file of the project: C++ formatted as .clang-format says, no path of somebody's machine.
+"""Checks every file of the project: C++ formatted as .clang-format says, no path of somebody's machine, no metadata key of our own
+read or written past its table (lib/base/own_keys.h).
 
-    tree_test.py format|paths [ROOT]
+    tree_test.py format|paths|keys [ROOT]
 
 Looks at the files that git tracks, or at all files where there is no git. Exit status 1 with one line per complaint; 77 (skipped) where
 clang-format is missing.
@@ -15,6 +16,8 @@ import sys
 
 # Written so that the pattern does not find itself.
 MACHINE_PATH = re.compile(rb"/(?:[w]ork|[h]ome/\w+|[t]mp/bash_jobs|[r]oot)/|\.[l]ibrary/")
+# A member of Metadata with the name of a key of our own.
+RAW_KEY = re.compile(r'(?:\.|->)(?:Set|Find|Has|Erase|Uint|UintOr|Float|FloatOr|BoolOr|String|StringOr|Strings)\(\s*"smelt\.')
 BINARY = {".safetensors", ".gguf", ".model", ".bin", ".png"}
 
 
@@ -47,13 +50,23 @@ def machine_paths(root):
     return found
 
 
+def raw_keys(root):
+    """Places in the library and the program that know a key of our own only by its text."""
+    found = []
+    for path in files(root):
+        if path.endswith((".cc", ".h")) and not path.startswith("tests/"):
+            text = (root / path).read_text()
+            found += [f"{path}:{text.count(chr(10), 0, m.start()) + 1}: {m.group()}...: use ReadOwn, WriteOwn or OwnKeyName" for m in RAW_KEY.finditer(text)]
+    return found
+
+
 def main():
     what = sys.argv[1]
     root = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else pathlib.Path(__file__).parents[2]).resolve()
     if what == "format" and not shutil.which("clang-format"):
         print("SKIPPED: no clang-format")
         return 77
-    found = {"format": unformatted, "paths": machine_paths}[what](root)
+    found = {"format": unformatted, "paths": machine_paths, "keys": raw_keys}[what](root)
     print("\n".join(found + [f"{len(found)} complaints"]))
     return 1 if found else 0
 

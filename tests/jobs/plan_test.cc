@@ -206,6 +206,23 @@ TEST(EditMetadata, ExistingKeysKeepTheirTypeNewOnesAreGuessedOrNamed) {
   EXPECT_EQ(*metadata.Find("new.string"), MetadataValue("12"));
 }
 
+TEST(EditMetadata, KeysOfOurOwnHaveTheTypeOfTheirRow) {
+  Metadata metadata;
+  SMELT_ASSERT_OK(EditMetadata({{"smelt.rope.dynamic_factor", "2"},
+                                {"smelt.rope.factors", "[1, 2]"},
+                                {"smelt.tokenizer.end_token_ids", "[7]"},
+                                {"smelt.tokenizer.unknown_score", "-3"},
+                                {"smelt.tokenizer.unknown_token", "12"}},
+                               metadata));
+  EXPECT_EQ(*metadata.Find("smelt.rope.dynamic_factor"), MetadataValue(2.0f));
+  EXPECT_EQ(*metadata.Find("smelt.rope.factors"), MetadataValue(std::vector<float>{1, 2}));
+  EXPECT_EQ(*metadata.Find("smelt.tokenizer.end_token_ids"),
+            MetadataValue(std::vector<int32_t>{7}));
+  EXPECT_EQ(*metadata.Find("smelt.tokenizer.unknown_score"), MetadataValue(-3.0));
+  EXPECT_EQ(*metadata.Find("smelt.tokenizer.unknown_token"), MetadataValue("12"));
+  EXPECT_EQ(CodeOf(EditMetadata({{"smelt.tokenizer.cleanup", "2"}}, metadata)), ErrorCode::kUsage);
+}
+
 TEST(EditMetadata, WhatDoesNotFitIsRefusedByKey) {
   Metadata metadata;
   metadata.Set("a", uint32_t{1});

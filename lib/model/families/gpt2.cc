@@ -1,5 +1,6 @@
 // GPT-2: learned positions, layer norms, biases, weights stored as (inputs, outputs).
 // Defaults: transformers models/gpt2/configuration_gpt2.py.
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/model/families/families.h"
 
@@ -68,7 +69,7 @@ absl::Status Derive(FamilyContext& context) {
   if (!context.hyper.Has("ffn")) context.hyper.Set("ffn", 4 * context.hyper.real("width"));
   if (!context.hyper.flag("scaled")) WriteAttentionScale(context, 1);
   if (context.hyper.flag("scaled_by_layer")) {
-    context.extra.Set("smelt.attention.scale_by_layer", true);
+    WriteOwn<bool>(context.extra, "smelt.attention.scale_by_layer", true);
     context.differences.push_back("does not divide attention logits by the layer's number");
   }
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/model/families/families.h"
 #include "lib/model/ssm_reader.h"
@@ -186,8 +187,9 @@ absl::Status ReadTimeStepLimit(FamilyContext& context) {
   if (!held || !(*low <= *high) || *low < 0) {
     return context.config.Bad("time_step_limit", "is no range of numbers that are not negative");
   }
-  if (*low > 0) context.extra.Set("smelt.ssm.time_step_min", static_cast<float>(*low));
-  if (std::isfinite(*high)) context.extra.Set("smelt.ssm.time_step_max", static_cast<float>(*high));
+  if (*low > 0) WriteOwn<float>(context.extra, "smelt.ssm.time_step_min", static_cast<float>(*low));
+  if (std::isfinite(*high))
+    WriteOwn<float>(context.extra, "smelt.ssm.time_step_max", static_cast<float>(*high));
   if (*low > 0 || std::isfinite(*high))
     context.differences.push_back("ignores the limits of the time step");
   return absl::OkStatus();

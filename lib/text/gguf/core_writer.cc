@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/components/byte_level.h"
 #include "lib/text/gguf/pre_names.h"
@@ -44,13 +45,13 @@ void WriteNormalizers(const std::vector<JsonValue>& normalizers, Metadata& after
       text += Cat(i > 0 ? "," : "", normalizers[i].ToText());
     text += "]}";
   }
-  after.Set("smelt.tokenizer.normalizer", text);
+  WriteOwn<std::string>(after, "smelt.tokenizer.normalizer", text);
 }
 
 void WriteUnknown(const JsonValue& bpe, Metadata& after) {
   if (TextOf(bpe, "unk_token").empty()) return;
-  after.Set("smelt.tokenizer.unknown_token", TextOf(bpe, "unk_token"));
-  if (FlagOf(bpe, "fuse_unk", false)) after.Set("smelt.tokenizer.fuse_unknown", true);
+  WriteOwn<std::string>(after, "smelt.tokenizer.unknown_token", TextOf(bpe, "unk_token"));
+  if (FlagOf(bpe, "fuse_unk", false)) WriteOwn<bool>(after, "smelt.tokenizer.fuse_unknown", true);
 }
 
 size_t RowsOf(const CoreWriteOptions& options, size_t tokens) {
@@ -169,9 +170,10 @@ absl::Status WriteByteLevelBpe(const Pipeline& p, const CoreWriteOptions& option
   WriteAddedFlags(p.added(), AddedTo::kByteLevel, -1, after);
   const PreTokenizerName* known = FindPreTokenizer(name);
   if ((!exact && fits) || known == nullptr)
-    after.Set("smelt.tokenizer.pre_tokenizer", json.Find("pre_tokenizer")->ToText());
+    WriteOwn<std::string>(after, "smelt.tokenizer.pre_tokenizer",
+                          json.Find("pre_tokenizer")->ToText());
   if ((known != nullptr && known->ignore_merges) != ignore_merges)
-    after.Set("smelt.tokenizer.ignore_merges", ignore_merges);
+    WriteOwn<bool>(after, "smelt.tokenizer.ignore_merges", ignore_merges);
   if (LacksBytes(p.tokens())) WriteUnknown(m, after);
   return absl::OkStatus();
 }
@@ -219,31 +221,35 @@ absl::Status SentencePieceCore::WriteTokens(const CoreWriteOptions& options, Met
     if (!rules.add_dummy_prefix) {
       after.Set("tokenizer.ggml.add_space_prefix", false);
     } else if (prefix_at_start_only) {
-      after.Set("smelt.tokenizer.space_prefix", "first");
+      WriteOwn<std::string>(after, "smelt.tokenizer.space_prefix", "first");
     }
-    if (rules.remove_extra_whitespaces) after.Set("smelt.tokenizer.remove_extra_whitespaces", true);
+    if (rules.remove_extra_whitespaces)
+      WriteOwn<bool>(after, "smelt.tokenizer.remove_extra_whitespaces", true);
     if (!rules.charsmap.empty())
-      after.Set("smelt.tokenizer.precompiled_charsmap",
-                std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));
+      WriteOwn<std::vector<uint8_t>>(
+          after, "smelt.tokenizer.precompiled_charsmap",
+          std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));
   }
-  if (model_.whitespace_as_suffix) after.Set("smelt.tokenizer.whitespace_as_suffix", true);
-  if (!rules.escape_whitespaces) after.Set("smelt.tokenizer.escape_whitespaces", false);
+  if (model_.whitespace_as_suffix)
+    WriteOwn<bool>(after, "smelt.tokenizer.whitespace_as_suffix", true);
+  if (!rules.escape_whitespaces) WriteOwn<bool>(after, "smelt.tokenizer.escape_whitespaces", false);
   std::vector<int32_t> user_defined;
   for (size_t id = 0; id < model_.pieces.size(); ++id) {
     if (model_.pieces[id].type == PieceType::kUserDefined)
       user_defined.push_back(static_cast<int32_t>(id));
   }
-  if (!user_defined.empty()) after.Set("smelt.tokenizer.user_defined", std::move(user_defined));
+  if (!user_defined.empty())
+    WriteOwn<std::vector<int32_t>>(after, "smelt.tokenizer.user_defined", std::move(user_defined));
   if (model_.unk_surface != SpmDecoding().unknown)
-    after.Set("smelt.tokenizer.unknown_surface", model_.unk_surface);
+    WriteOwn<std::string>(after, "smelt.tokenizer.unknown_surface", model_.unk_surface);
   if (const std::string& back = model_.denormalizer.charsmap; !back.empty())
-    after.Set("smelt.tokenizer.denormalizer_charsmap",
-              std::vector<uint8_t>(back.begin(), back.end()));
+    WriteOwn<std::vector<uint8_t>>(after, "smelt.tokenizer.denormalizer_charsmap",
+                                   std::vector<uint8_t>(back.begin(), back.end()));
   // What readers take where the key is missing.
   const int32_t usual_unknown = unigram ? 2 : 0;
   if (unknown_ != usual_unknown)
     after.Set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(unknown_));
-  after.Set("smelt.tokenizer.source", "sentencepiece");
+  WriteOwn<std::string>(after, "smelt.tokenizer.source", "sentencepiece");
   WriteAddedFlags(declared_, AddedTo::kSentencePiece, -1, after);
   return absl::OkStatus();
 }

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/core_writer.h"
 #include "lib/text/gguf/merge_order.h"
@@ -108,7 +109,7 @@ std::vector<float> WriteMergeScores(const Pipeline& p, const VocabularyArrays& a
   for (const AddedToken& token : p.added()) {
     const auto id = static_cast<size_t>(token.id);
     if (id < scores.size() && scores[id] != kAddedScore) {
-      after.Set("smelt.tokenizer.scores", scores);
+      WriteOwn<std::vector<float>>(after, "smelt.tokenizer.scores", scores);
       return scores;
     }
   }
@@ -143,7 +144,7 @@ void WriteListedMerges(const Pipeline& p, const VocabularyArrays& arrays,
     ids.insert(ids.end(), {p.tokens().Find(p.merges().Left(i)),
                            p.tokens().Find(p.merges().Right(i)), p.tokens().Find(whole)});
   }
-  after.Set("smelt.tokenizer.merges", std::move(ids));
+  WriteOwn<std::vector<int32_t>>(after, "smelt.tokenizer.merges", std::move(ids));
 }
 
 // True when a token that merges make crosses the place before a U+2581.
@@ -216,8 +217,8 @@ absl::Status WriteBlankBpe(const Pipeline& p, const CoreWriteOptions& options, M
   std::move(arrays).Write(true, out);
   if (rules.prefix == "none") after.Set("tokenizer.ggml.add_space_prefix", false);
   if (rules.prefix != "none" && rules.prefix != "always")
-    after.Set("smelt.tokenizer.space_prefix", rules.prefix);
-  if (rules.splits && CrossesBlank(p)) after.Set("smelt.tokenizer.split_blanks", true);
+    WriteOwn<std::string>(after, "smelt.tokenizer.space_prefix", rules.prefix);
+  if (rules.splits && CrossesBlank(p)) WriteOwn<bool>(after, "smelt.tokenizer.split_blanks", true);
   WriteNormalizers(rules.other_normalizers, after);
   WriteAddedFlags(p.added(), AddedTo::kPipeline, p.tokens().Find(TextOf(m, "unk_token")), after);
   return absl::OkStatus();

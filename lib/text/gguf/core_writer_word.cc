@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/core_writer.h"
 #include "lib/text/gguf/token_types.h"
@@ -61,9 +62,9 @@ void WriteExtraTokens(const std::vector<AddedToken>& added, size_t pieces, Metad
         static_cast<int32_t>(token.special ? TokenType::kControl : TokenType::kUserDefined));
   }
   if (texts.empty()) return;
-  after.Set("smelt.tokenizer.extra_tokens", std::move(texts));
-  after.Set("smelt.tokenizer.extra_ids", std::move(ids));
-  after.Set("smelt.tokenizer.extra_types", std::move(types));
+  WriteOwn<std::vector<std::string>>(after, "smelt.tokenizer.extra_tokens", std::move(texts));
+  WriteOwn<std::vector<int32_t>>(after, "smelt.tokenizer.extra_ids", std::move(ids));
+  WriteOwn<std::vector<int32_t>>(after, "smelt.tokenizer.extra_types", std::move(types));
 }
 
 }  // namespace
@@ -125,13 +126,15 @@ absl::Status Pipeline::WriteUnigram(const CoreWriteOptions& options, Metadata& o
                                                                  : static_cast<float>(score);
     return static_cast<double>(written) == score;
   });
-  if (!exact) after.Set("smelt.tokenizer.scores", scores_);
-  after.Set("smelt.tokenizer.source", "pipeline");
-  if (!normalizer_text.empty()) after.Set("smelt.tokenizer.normalizer", normalizer_text);
-  after.Set("smelt.tokenizer.pre_tokenizer", pre->ToText());
-  after.Set("smelt.tokenizer.unknown_score",
-            *std::min_element(scores_.begin(), scores_.end()) - 10.0);
-  if (FlagOf(m, "byte_fallback", false)) after.Set("smelt.tokenizer.byte_fallback", true);
+  if (!exact) WriteOwn<std::vector<double>>(after, "smelt.tokenizer.scores", scores_);
+  WriteOwn<std::string>(after, "smelt.tokenizer.source", "pipeline");
+  if (!normalizer_text.empty())
+    WriteOwn<std::string>(after, "smelt.tokenizer.normalizer", normalizer_text);
+  WriteOwn<std::string>(after, "smelt.tokenizer.pre_tokenizer", pre->ToText());
+  WriteOwn<double>(after, "smelt.tokenizer.unknown_score",
+                   *std::min_element(scores_.begin(), scores_.end()) - 10.0);
+  if (FlagOf(m, "byte_fallback", false))
+    WriteOwn<bool>(after, "smelt.tokenizer.byte_fallback", true);
   WriteAddedFlags(added_, AddedTo::kPipeline, static_cast<int32_t>(unknown), after);
   return absl::OkStatus();
 }
@@ -161,7 +164,8 @@ absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata&
                TokenType::kNormal);
     if (text.starts_with("##") && text.substr(2).starts_with(kBlank)) marked.push_back(i);
   }
-  if (!marked.empty()) after.Set("smelt.tokenizer.continuations", std::move(marked));
+  if (!marked.empty())
+    WriteOwn<std::vector<int32_t>>(after, "smelt.tokenizer.continuations", std::move(marked));
   for (const AddedToken& token : added_) arrays.SetAdded(token, 0);
   std::move(arrays).Write(false, out);
   const JsonValue* normalizer = rest_.FindNonNull("normalizer");
@@ -173,29 +177,32 @@ absl::Status Pipeline::WriteWordPiece(const CoreWriteOptions& options, Metadata&
                      FlagOf(*normalizer, "handle_chinese_chars", true) &&
                      FlagOf(*normalizer, "strip_accents", lower) == lower;
   if (!plain) {
-    after.Set("smelt.tokenizer.normalizer",
-              normalizer == nullptr ? std::string("{\"type\":\"Sequence\",\"normalizers\":[]}")
-                                    : normalizer->ToText());
+    WriteOwn<std::string>(after, "smelt.tokenizer.normalizer",
+                          normalizer == nullptr
+                              ? std::string("{\"type\":\"Sequence\",\"normalizers\":[]}")
+                              : normalizer->ToText());
   }
   if (pre == nullptr || TextOf(*pre, "type") != "BertPreTokenizer") {
-    after.Set("smelt.tokenizer.pre_tokenizer",
-              pre == nullptr ? std::string("{\"type\":\"Sequence\",\"pretokenizers\":[]}")
-                             : pre->ToText());
+    WriteOwn<std::string>(after, "smelt.tokenizer.pre_tokenizer",
+                          pre == nullptr
+                              ? std::string("{\"type\":\"Sequence\",\"pretokenizers\":[]}")
+                              : pre->ToText());
   }
   const std::string unknown =
       m.FindNonNull("unk_token") == nullptr ? std::string("[UNK]") : TextOf(m, "unk_token");
-  after.Set("smelt.tokenizer.unknown_token", unknown);
+  WriteOwn<std::string>(after, "smelt.tokenizer.unknown_token", unknown);
   constexpr int32_t kUsualUnknown = 100;  // what readers take where the key is missing
   if (const int32_t id = tokens().Find(unknown); id >= 0 && id != kUsualUnknown)
     after.Set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(id));
   if (const JsonValue* n = m.FindNonNull("max_input_chars_per_word");
       n != nullptr && n->as_int().value_or(100) != 100) {
-    after.Set("smelt.tokenizer.max_word_chars",
-              static_cast<uint32_t>(std::clamp<int64_t>(n->as_int().value_or(100), 0, 1 << 30)));
+    WriteOwn<uint32_t>(
+        after, "smelt.tokenizer.max_word_chars",
+        static_cast<uint32_t>(std::clamp<int64_t>(n->as_int().value_or(100), 0, 1 << 30)));
   }
   const JsonValue* decoder = rest_.FindNonNull("decoder");
   if (decoder != nullptr && !FlagOf(*decoder, "cleanup", true))
-    after.Set("smelt.tokenizer.cleanup", false);
+    WriteOwn<bool>(after, "smelt.tokenizer.cleanup", false);
   WriteAddedFlags(added_, AddedTo::kPipeline, -1, after);
   return absl::OkStatus();
 }

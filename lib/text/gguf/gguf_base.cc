@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 #include "lib/text/components/decoder.h"
@@ -19,8 +20,9 @@ absl::Status GgufBase::Init(const Metadata& metadata, GgufVocabulary vocabulary,
   vocabulary_.tokens = &tokens_;
   for (const AddedToken& token : vocabulary_.added)
     tokens_[static_cast<size_t>(token.id)] = token.content;
-  SMELT_ASSIGN_OR_RETURN(std::string normalizer,
-                         metadata.StringOr("smelt.tokenizer.normalizer", usual_normalizer));
+  SMELT_ASSIGN_OR_RETURN(
+      std::string normalizer,
+      ReadOwn<std::string>(metadata, "smelt.tokenizer.normalizer", std::string(usual_normalizer)));
   if (!normalizer.empty()) {
     // The rules of a Precompiled step lie under their own key.
     SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
@@ -116,10 +118,10 @@ absl::Status GgufBase::DecodeAsSentencePiece(const Metadata& metadata,
   SpmDecoding how;
   how.strips_blank = normalizer.add_dummy_prefix || normalizer.remove_extra_whitespaces;
   how.strips_all = normalizer.remove_extra_whitespaces;
-  SMELT_ASSIGN_OR_RETURN(how.unknown,
-                         metadata.StringOr("smelt.tokenizer.unknown_surface", how.unknown));
+  SMELT_ASSIGN_OR_RETURN(
+      how.unknown, ReadOwn<std::string>(metadata, "smelt.tokenizer.unknown_surface", how.unknown));
   SMELT_ASSIGN_OR_RETURN(const std::string rules,
-                         ReadBytes(metadata, "smelt.tokenizer.denormalizer_charsmap"));
+                         ReadOwnBytes(metadata, "smelt.tokenizer.denormalizer_charsmap"));
   SMELT_ASSIGN_OR_RETURN(how.rules, Charsmap::Parse(rules));
   spm_ = std::move(how);
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/components/byte_level.h"
 #include "lib/text/components/pre_tokenizer.h"
@@ -22,8 +23,9 @@ class GgufBpe : public GgufBase {
     SMELT_RETURN_IF_ERROR(SetupSplits(metadata));
     IndexTokens();
     SMELT_ASSIGN_OR_RETURN(const std::string unknown,
-                           metadata.StringOr("smelt.tokenizer.unknown_token", ""));
-    SMELT_ASSIGN_OR_RETURN(fuse_unknown_, metadata.BoolOr("smelt.tokenizer.fuse_unknown", false));
+                           ReadOwn<std::string>(metadata, "smelt.tokenizer.unknown_token", ""));
+    SMELT_ASSIGN_OR_RETURN(fuse_unknown_,
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.fuse_unknown", false));
     for (size_t i = 0; i < tokens_.size() && !unknown.empty(); ++i) {
       if (tokens_[i] == unknown) unknown_ = static_cast<int32_t>(i);
     }
@@ -53,7 +55,7 @@ class GgufBpe : public GgufBase {
     const std::string pre = vocabulary_.pre.empty() ? "default" : vocabulary_.pre;
     const PreTokenizerName* known = FindPreTokenizer(pre);
     SMELT_ASSIGN_OR_RETURN(std::string pipeline,
-                           metadata.StringOr("smelt.tokenizer.pre_tokenizer", ""));
+                           ReadOwn<std::string>(metadata, "smelt.tokenizer.pre_tokenizer", ""));
     if (known == nullptr && pipeline.empty()) {
       return Error(ErrorCode::kUnsupported, "tokenizer.ggml.pre is \"", Escape(pre, 40),
                    "\", a pre-tokenizer that we do not know; known are ", KnownPreTokenizers());
@@ -64,9 +66,8 @@ class GgufBpe : public GgufBase {
     bool bytes_last = false;
     SMELT_ASSIGN_OR_RETURN(splits_, MakePreTokenizer(&json, RegexEngine::kAny, &bytes_last));
     mapped_ = !bytes_last;  // an earlier step already turned bytes into characters
-    SMELT_ASSIGN_OR_RETURN(
-        ignore_merges_,
-        metadata.BoolOr("smelt.tokenizer.ignore_merges", known != nullptr && known->ignore_merges));
+    SMELT_ASSIGN_OR_RETURN(ignore_merges_, ReadOwn<bool>(metadata, "smelt.tokenizer.ignore_merges",
+                                                         known != nullptr && known->ignore_merges));
     return absl::OkStatus();
   }
 

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 #include "lib/text/components/spm_normalizer.h"
@@ -25,17 +26,18 @@ class GgufSentencePiece : public GgufBase {
  public:
   absl::Status Setup(const Metadata& metadata, GgufVocabulary vocabulary) {
     SMELT_ASSIGN_OR_RETURN(const std::string source,
-                           metadata.StringOr("smelt.tokenizer.source", ""));
+                           ReadOwn<std::string>(metadata, "smelt.tokenizer.source", ""));
     if (!source.empty() && source != "sentencepiece") {
-      return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.source is \"", Escape(source, 40),
-                   "\", which no vocabulary of this kind has");
+      return BadOwnKey("smelt.tokenizer.source",
+                       Cat("is \"", source, "\", which no vocabulary of this kind has"));
     }
     native_ = source == "sentencepiece";
     std::vector<float> scores;
     if (vocabulary.model != kGemma4) {
       SMELT_ASSIGN_OR_RETURN(scores, ReadScores(metadata, vocabulary.size()));
       SMELT_ASSIGN_OR_RETURN(const std::vector<double> better,
-                             ReadOwnScores(metadata, vocabulary.size()));
+                             ReadOwnList<std::vector<double>>(metadata, "smelt.tokenizer.scores",
+                                                              {.tokens = vocabulary.size()}));
       std::copy(better.begin(), better.end(), scores.begin());
     }
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
@@ -49,8 +51,10 @@ class GgufSentencePiece : public GgufBase {
       table_.Add(id, tokens_[i]);
       has_unused_ = has_unused_ || Type(id) == TokenType::kUnused;
     }
-    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> user_defined,
-                           ReadOwnIds(metadata, "smelt.tokenizer.user_defined", tokens_.size()));
+    SMELT_ASSIGN_OR_RETURN(
+        const std::vector<int32_t> user_defined,
+        ReadOwnList<std::vector<int32_t>>(metadata, "smelt.tokenizer.user_defined",
+                                          {.tokens = tokens_.size()}));
     for (const int32_t id : user_defined) {
       if (native_) frozen_.Insert(tokens_[static_cast<size_t>(id)], id);
     }
@@ -129,35 +133,34 @@ class GgufSentencePiece : public GgufBase {
   absl::Status SetupSpaces(const Metadata& metadata) {
     SMELT_ASSIGN_OR_RETURN(const bool prefix, metadata.BoolOr("tokenizer.ggml.add_space_prefix",
                                                               vocabulary_.model != kGemma4));
-    SMELT_ASSIGN_OR_RETURN(const std::string rule, metadata.StringOr("smelt.tokenizer.space_prefix",
-                                                                     prefix ? "always" : "none"));
+    SMELT_ASSIGN_OR_RETURN(
+        const std::string rule,
+        ReadOwn<std::string>(metadata, "smelt.tokenizer.space_prefix", prefix ? "always" : "none"));
     static constexpr std::pair<std::string_view, SpacePrefix> kRules[] = {
         {"none", SpacePrefix::kNone},
         {"normalizer", SpacePrefix::kNone},  // smelt.tokenizer.normalizer puts it there
         {"always", SpacePrefix::kAlways},
         {"unless_present", SpacePrefix::kUnlessPresent},
         {"first", SpacePrefix::kFirst}};
-    const auto* known = std::find_if(std::begin(kRules), std::end(kRules),
-                                     [&](const auto& entry) { return entry.first == rule; });
-    if (known == std::end(kRules)) {
-      return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.space_prefix is \"", Escape(rule, 40),
-                   "\", which is no rule that we know");
+    for (const auto& [name, meaning] : kRules) {
+      if (name == rule) prefix_ = meaning;
     }
-    prefix_ = known->second;
-    SMELT_ASSIGN_OR_RETURN(const bool remove_extra,
-                           metadata.BoolOr("smelt.tokenizer.remove_extra_whitespaces", false));
+    SMELT_ASSIGN_OR_RETURN(
+        const bool remove_extra,
+        ReadOwn<bool>(metadata, "smelt.tokenizer.remove_extra_whitespaces", false));
     SMELT_ASSIGN_OR_RETURN(const std::string charsmap,
-                           ReadBytes(metadata, "smelt.tokenizer.precompiled_charsmap"));
+                           ReadOwnBytes(metadata, "smelt.tokenizer.precompiled_charsmap"));
     SMELT_ASSIGN_OR_RETURN(normalizer_.charsmap, Charsmap::Parse(charsmap));
     normalizer_.add_dummy_prefix = prefix;
     normalizer_.remove_extra_whitespaces = remove_extra;
     SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces,
-                           metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.escape_whitespaces", true));
     SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
-                           metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.whitespace_as_suffix", false));
     strips_first_ = prefix_ != SpacePrefix::kNone || rule == "normalizer";
     if (native_) SMELT_RETURN_IF_ERROR(DecodeAsSentencePiece(metadata, normalizer_));
-    SMELT_ASSIGN_OR_RETURN(split_blanks_, metadata.BoolOr("smelt.tokenizer.split_blanks", false));
+    SMELT_ASSIGN_OR_RETURN(split_blanks_,
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.split_blanks", false));
     return absl::OkStatus();
   }
 
@@ -165,8 +168,9 @@ class GgufSentencePiece : public GgufBase {
   // as ids (left, right, result).
   absl::Status SetupMerges(const Metadata& metadata) {
     SMELT_ASSIGN_OR_RETURN(const std::string unknown,
-                           metadata.StringOr("smelt.tokenizer.unknown_token", ""));
-    SMELT_ASSIGN_OR_RETURN(fuse_unknown_, metadata.BoolOr("smelt.tokenizer.fuse_unknown", false));
+                           ReadOwn<std::string>(metadata, "smelt.tokenizer.unknown_token", ""));
+    SMELT_ASSIGN_OR_RETURN(fuse_unknown_,
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.fuse_unknown", false));
     if (!unknown.empty()) {
       unknown_ = table_.Find(unknown);
       if (unknown_ < 0) return NoUnknownToken(unknown);
@@ -181,14 +185,10 @@ class GgufSentencePiece : public GgufBase {
           },
           merges_);
     }
-    constexpr std::string_view kMerges = "smelt.tokenizer.merges";
+    constexpr OwnKey<std::vector<int32_t>> kMerges = "smelt.tokenizer.merges";
     listed_merges_ = metadata.Has(kMerges);
     SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
-                           ReadOwnIds(metadata, kMerges, tokens_.size()));
-    if (ids.size() % 3 != 0) {
-      return Error(ErrorCode::kInvalidInput, kMerges, " has ", ids.size(),
-                   " ids, not three for each merge");
-    }
+                           ReadOwnList(metadata, kMerges, {.tokens = tokens_.size()}));
     merges_.Reserve(ids.size() / 3);
     for (size_t i = 0; i + 2 < ids.size(); i += 3)
       merges_.Set(ids[i], ids[i + 1], {static_cast<uint32_t>(i / 3), ids[i + 2]});

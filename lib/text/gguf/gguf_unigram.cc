@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 #include "lib/text/components/pre_tokenizer.h"
@@ -30,12 +31,15 @@ class GgufUnigram : public GgufBase {
                            ReadScores(metadata, vocabulary.size()));
     scores_.assign(scores.begin(), scores.end());
     SMELT_ASSIGN_OR_RETURN(const std::vector<double> exact,
-                           ReadOwnScores(metadata, vocabulary.size()));
+                           ReadOwnList<std::vector<double>>(metadata, "smelt.tokenizer.scores",
+                                                            {.tokens = vocabulary.size()}));
     std::copy(exact.begin(), exact.end(), scores_.begin());
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary)));
     SMELT_RETURN_IF_ERROR(SetupText(metadata));
-    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> declared,
-                           ReadOwnIds(metadata, "smelt.tokenizer.user_defined", tokens_.size()));
+    SMELT_ASSIGN_OR_RETURN(
+        const std::vector<int32_t> declared,
+        ReadOwnList<std::vector<int32_t>>(metadata, "smelt.tokenizer.user_defined",
+                                          {.tokens = tokens_.size()}));
     for (const int32_t id : declared) frozen_.Insert(tokens_[static_cast<size_t>(id)], id);
     Number lowest = INFINITY;
     for (size_t i = 0; i < tokens_.size(); ++i) {
@@ -50,13 +54,10 @@ class GgufUnigram : public GgufBase {
       lowest = std::min(lowest, static_cast<Number>(scores_[i]));
     }
     SMELT_ASSIGN_OR_RETURN(const double unknown_score,
-                           metadata.FloatOr("smelt.tokenizer.unknown_score",
-                                            static_cast<double>(lowest) - kUnknownPenalty));
+                           ReadOwn<double>(metadata, "smelt.tokenizer.unknown_score",
+                                           static_cast<double>(lowest) - kUnknownPenalty));
     if (!std::isfinite(unknown_score)) {
-      return Error(ErrorCode::kInvalidInput,
-                   metadata.Has("smelt.tokenizer.unknown_score")
-                       ? "smelt.tokenizer.unknown_score is not a finite number"
-                       : "tokenizer.ggml.token_type has no normal token");
+      return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type has no normal token");
     }
     unknown_score_ = static_cast<Number>(unknown_score);
     bytes_ = ByteTokens(table_);
@@ -67,7 +68,7 @@ class GgufUnigram : public GgufBase {
       return id >= 0 && Type(id) == TokenType::kByte;
     });
     SMELT_ASSIGN_OR_RETURN(byte_fallback_,
-                           metadata.BoolOr("smelt.tokenizer.byte_fallback", all_bytes));
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.byte_fallback", all_bytes));
     return absl::OkStatus();
   }
 
@@ -105,9 +106,9 @@ class GgufUnigram : public GgufBase {
  private:
   absl::Status SetupText(const Metadata& metadata) {
     if (pipeline_) {
-      SMELT_ASSIGN_OR_RETURN(
-          const std::string pre,
-          metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"Metaspace"})"));
+      SMELT_ASSIGN_OR_RETURN(const std::string pre,
+                             ReadOwn<std::string>(metadata, "smelt.tokenizer.pre_tokenizer",
+                                                  R"({"type":"Metaspace"})"));
       SMELT_ASSIGN_OR_RETURN(const JsonValue json,
                              ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
       SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, nullptr));
@@ -121,9 +122,9 @@ class GgufUnigram : public GgufBase {
     SMELT_ASSIGN_OR_RETURN(normalizer_.remove_extra_whitespaces,
                            metadata.BoolOr("tokenizer.ggml.remove_extra_whitespaces", true));
     SMELT_ASSIGN_OR_RETURN(normalizer_.escape_whitespaces,
-                           metadata.BoolOr("smelt.tokenizer.escape_whitespaces", true));
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.escape_whitespaces", true));
     SMELT_ASSIGN_OR_RETURN(normalizer_.whitespace_as_suffix,
-                           metadata.BoolOr("smelt.tokenizer.whitespace_as_suffix", false));
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.whitespace_as_suffix", false));
     return DecodeAsSentencePiece(metadata, normalizer_);
   }
 
@@ -210,12 +211,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const Metadata& metadata, GgufVo
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeGgufUnigram(const Metadata& metadata,
                                                            GgufVocabulary vocabulary) {
   SMELT_ASSIGN_OR_RETURN(const std::string source,
-                         metadata.StringOr("smelt.tokenizer.source", "sentencepiece"));
+                         ReadOwn<std::string>(metadata, "smelt.tokenizer.source", "sentencepiece"));
   if (source == "pipeline") return Make<double>(metadata, std::move(vocabulary), true);
-  if (source != "sentencepiece") {
-    return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.source is \"", Escape(source, 40),
-                 "\", neither pipeline nor sentencepiece");
-  }
   return Make<float>(metadata, std::move(vocabulary), false);
 }
 

@@ -5,11 +5,19 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/pre_names.h"
 
 namespace smelt {
 namespace {
+
+// Every key of ours, also one that this kind of vocabulary does not read.
+absl::Status CheckOwnTokenizerKeys(const Metadata& metadata, size_t tokens) {
+  const MetadataValue* extra = metadata.Find(OwnKeyName("smelt.tokenizer.extra_tokens"));
+  return CheckOwnKeys(metadata, kOwnTokenizerPrefix,
+                      {.tokens = tokens, .extra_tokens = extra == nullptr ? 0 : extra->size()});
+}
 
 absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
   const size_t count = out.size();
@@ -50,28 +58,19 @@ absl::Status ReadIds(const Metadata& metadata, GgufVocabulary& out) {
                    " tokens");
     out.*(id.field) = static_cast<int32_t>(value);
   }
-  SMELT_ASSIGN_OR_RETURN(out.ends,
-                         ReadOwnIds(metadata, "smelt.tokenizer.end_token_ids", out.size()));
+  SMELT_ASSIGN_OR_RETURN(
+      out.ends, ReadOwnList<std::vector<int32_t>>(metadata, "smelt.tokenizer.end_token_ids",
+                                                  {.tokens = out.size()}));
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::unordered_map<int32_t, int32_t>> ReadAddedFlags(const Metadata& metadata,
                                                                     size_t tokens) {
-  constexpr std::string_view kKey = "smelt.tokenizer.added_flags";
+  SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> pairs,
+                         ReadOwnList<std::vector<int32_t>>(metadata, "smelt.tokenizer.added_flags",
+                                                           {.tokens = tokens}));
   std::unordered_map<int32_t, int32_t> flags;
-  const MetadataValue* value = metadata.Find(kKey);
-  if (value == nullptr) return flags;
-  if (!value->is_array() || value->size() % 2 != 0)
-    return Error(ErrorCode::kInvalidInput, kKey, " is not a list of pairs of id and flags");
-  for (size_t i = 0; i + 1 < value->size(); i += 2) {
-    const std::optional<int64_t> id = value->IntAt(i), bits = value->IntAt(i + 1);
-    if (!id || !bits || *id < 0 || static_cast<uint64_t>(*id) >= tokens || *bits < 0 ||
-        *bits >= 2 * kAddedNever) {
-      return Error(ErrorCode::kInvalidInput, kKey, ": pair ", i / 2, " is not an id of the ",
-                   tokens, " tokens and flags");
-    }
-    flags[static_cast<int32_t>(*id)] = static_cast<int32_t>(*bits);
-  }
+  for (size_t i = 0; i + 1 < pairs.size(); i += 2) flags[pairs[i]] = pairs[i + 1];
   return flags;
 }
 
@@ -79,27 +78,23 @@ absl::StatusOr<std::unordered_map<int32_t, int32_t>> ReadAddedFlags(const Metada
 // go to `out`.
 absl::StatusOr<std::unordered_map<int32_t, std::string>> ReadExtraTokens(const Metadata& metadata,
                                                                          GgufVocabulary& out) {
+  SMELT_ASSIGN_OR_RETURN(
+      std::vector<std::string> texts,
+      ReadOwnList<std::vector<std::string>>(metadata, "smelt.tokenizer.extra_tokens"));
+  const KeyMeasures measures{.tokens = out.size(), .extra_tokens = texts.size()};
+  SMELT_ASSIGN_OR_RETURN(
+      const std::vector<int32_t> ids,
+      ReadOwnList<std::vector<int32_t>>(metadata, "smelt.tokenizer.extra_ids", measures));
+  SMELT_ASSIGN_OR_RETURN(
+      const std::vector<int32_t> types,
+      ReadOwnList<std::vector<int32_t>>(metadata, "smelt.tokenizer.extra_types", measures));
+  if (ids.size() != texts.size())
+    return BadOwnKey("smelt.tokenizer.extra_ids", "is missing beside smelt.tokenizer.extra_tokens");
   std::unordered_map<int32_t, std::string> extra;
-  if (!metadata.Has("smelt.tokenizer.extra_tokens")) return extra;
-  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts,
-                         metadata.Strings("smelt.tokenizer.extra_tokens"));
-  SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
-                         ReadOwnIds(metadata, "smelt.tokenizer.extra_ids", out.size()));
-  const MetadataValue* types = metadata.Find("smelt.tokenizer.extra_types");
-  if (ids.size() != texts->size() ||
-      (types != nullptr && (!types->is_array() || types->size() != texts->size()))) {
-    return Error(ErrorCode::kInvalidInput,
-                 "smelt.tokenizer.extra_tokens, extra_ids and extra_types differ in length");
-  }
   for (size_t i = 0; i < ids.size(); ++i) {
-    const auto control = static_cast<int64_t>(TokenType::kControl);
-    const int64_t type = types == nullptr ? control : types->IntAt(i).value_or(-1);
-    if (type != control && type != static_cast<int64_t>(TokenType::kUserDefined)) {
-      return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.extra_types: entry ", i,
-                   " is neither control (3) nor user-defined (4)");
-    }
-    extra.emplace(ids[i], (*texts)[i]);
-    out.types[static_cast<size_t>(ids[i])] = static_cast<TokenType>(type);
+    extra.emplace(ids[i], std::move(texts[i]));
+    out.types[static_cast<size_t>(ids[i])] =
+        types.empty() ? TokenType::kControl : static_cast<TokenType>(types[i]);
   }
   return extra;
 }
@@ -126,6 +121,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
   if (out.tokens->empty()) return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is empty");
   if (out.tokens->size() > (1u << 30))
     return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is too long");
+  SMELT_RETURN_IF_ERROR(CheckOwnTokenizerKeys(metadata, out.size()));
   SMELT_RETURN_IF_ERROR(ReadTypes(metadata, out));
   if (metadata.Has("tokenizer.ggml.scores")) {  // checked also where no score is used
     SMELT_RETURN_IF_ERROR(ReadScores(metadata, out.size()).status());
@@ -189,46 +185,9 @@ absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t c
   return scores;
 }
 
-absl::StatusOr<std::vector<int32_t>> ReadOwnIds(const Metadata& metadata, std::string_view key,
-                                                size_t tokens) {
-  std::vector<int32_t> ids;
-  const MetadataValue* value = metadata.Find(key);
-  if (value == nullptr) return ids;
-  if (!value->is_array()) return Error(ErrorCode::kInvalidInput, key, " is not a list of ids");
-  ids.reserve(value->size());
-  for (size_t i = 0; i < value->size(); ++i) {
-    const std::optional<int64_t> id = value->IntAt(i);
-    if (!id || *id < 0 || static_cast<uint64_t>(*id) >= tokens) {
-      return Error(ErrorCode::kInvalidInput, key, ": entry ", i, " is no id of the ", tokens,
-                   " tokens");
-    }
-    ids.push_back(static_cast<int32_t>(*id));
-  }
-  return ids;
-}
-
-absl::StatusOr<std::vector<double>> ReadOwnScores(const Metadata& metadata, size_t tokens) {
-  constexpr std::string_view kKey = "smelt.tokenizer.scores";
-  std::vector<double> scores;
-  const MetadataValue* value = metadata.Find(kKey);
-  if (value == nullptr) return scores;
-  if (!value->is_array() || value->size() > tokens) {
-    return Error(ErrorCode::kInvalidInput, kKey, " has ", value->is_array() ? value->size() : 0,
-                 " entries for ", tokens, " tokens");
-  }
-  scores.reserve(value->size());
-  for (size_t i = 0; i < value->size(); ++i) {
-    const std::optional<double> score = value->FloatAt(i);
-    if (!score || !std::isfinite(*score))
-      return Error(ErrorCode::kInvalidInput, kKey, " of token ", i, " is not a finite number");
-    scores.push_back(*score);
-  }
-  return scores;
-}
-
 absl::Status NoUnknownToken(std::string_view text) {
-  return Error(ErrorCode::kInvalidInput, "smelt.tokenizer.unknown_token is \"", Escape(text, 60),
-               "\", which is no token");
+  return BadOwnKey("smelt.tokenizer.unknown_token",
+                   Cat("is \"", Escape(text, 60), "\", which is no token"));
 }
 
 absl::StatusOr<std::string> ReadBytes(const Metadata& metadata, const std::string& key) {

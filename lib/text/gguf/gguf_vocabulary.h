@@ -33,13 +33,6 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata);
 /// tokenizer.ggml.scores, one per token, finite.
 absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t count);
 
-/// A list of token ids under `key`; empty when absent. kInvalidInput for anything else.
-absl::StatusOr<std::vector<int32_t>> ReadOwnIds(const Metadata& metadata, std::string_view key,
-                                                size_t tokens);
-
-/// smelt.tokenizer.scores, finite, of the first ids; empty when absent.
-absl::StatusOr<std::vector<double>> ReadOwnScores(const Metadata& metadata, size_t tokens);
-
 /// The refusal of a smelt.tokenizer.unknown_token that is no token.
 absl::Status NoUnknownToken(std::string_view text);
 

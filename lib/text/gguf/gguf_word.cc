@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/components/decoder.h"
 #include "lib/text/components/pre_tokenizer.h"
@@ -20,18 +21,21 @@ class GgufWordPiece : public GgufBase {
                            metadata.BoolOr("tokenizer.ggml.normalizer.lowercase", true));
     SMELT_RETURN_IF_ERROR(Init(metadata, std::move(vocabulary),
                                Cat(R"({"type":"BertNormalizer","lowercase":)", lower, "}")));
-    SMELT_ASSIGN_OR_RETURN(
-        const std::string pre,
-        metadata.StringOr("smelt.tokenizer.pre_tokenizer", R"({"type":"BertPreTokenizer"})"));
+    SMELT_ASSIGN_OR_RETURN(const std::string pre,
+                           ReadOwn<std::string>(metadata, "smelt.tokenizer.pre_tokenizer",
+                                                R"({"type":"BertPreTokenizer"})"));
     SMELT_ASSIGN_OR_RETURN(const JsonValue json,
                            ParseJsonValue(pre, "smelt.tokenizer.pre_tokenizer"));
     SMELT_ASSIGN_OR_RETURN(words_, MakePreTokenizer(&json, RegexEngine::kAny, nullptr));
-    SMELT_ASSIGN_OR_RETURN(max_chars_, metadata.UintOr("smelt.tokenizer.max_word_chars", 100));
-    SMELT_ASSIGN_OR_RETURN(cleanup_, metadata.BoolOr("smelt.tokenizer.cleanup", true));
+    SMELT_ASSIGN_OR_RETURN(max_chars_,
+                           ReadOwn<uint32_t>(metadata, "smelt.tokenizer.max_word_chars", 100));
+    SMELT_ASSIGN_OR_RETURN(cleanup_, ReadOwn<bool>(metadata, "smelt.tokenizer.cleanup", true));
     SMELT_ASSIGN_OR_RETURN(const std::string unknown,
-                           metadata.StringOr("smelt.tokenizer.unknown_token", ""));
-    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> marked,
-                           ReadOwnIds(metadata, "smelt.tokenizer.continuations", tokens_.size()));
+                           ReadOwn<std::string>(metadata, "smelt.tokenizer.unknown_token", ""));
+    SMELT_ASSIGN_OR_RETURN(
+        const std::vector<int32_t> marked,
+        ReadOwnList<std::vector<int32_t>>(metadata, "smelt.tokenizer.continuations",
+                                          {.tokens = tokens_.size()}));
     marked_.insert(marked.begin(), marked.end());
     unknown_ = vocabulary_.unknown;
     for (size_t i = 0; i < tokens_.size(); ++i) {

@@ -10,6 +10,7 @@
 
 #include "lib/base/cat.h"
 #include "lib/base/json.h"
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/core_writer.h"
 #include "lib/text/gguf/pre_names.h"
@@ -21,7 +22,8 @@ namespace {
 // Keys that are written only where the tokenizer does what llama.cpp does not. `models` are the
 // kinds of vocabulary to which that applies.
 struct KeyCause {
-  std::string_view key, models, cause;
+  OwnKeyName key;
+  std::string_view models, cause;
 };
 constexpr KeyCause kKeyCauses[] = {
     {"smelt.tokenizer.precompiled_charsmap", "llama", "characters that its normalizer changes"},
@@ -54,6 +56,10 @@ std::string TextAt(const Metadata& written, std::string_view key) {
   return text == nullptr ? std::string() : *text;
 }
 
+std::string OwnTextAt(const Metadata& written, OwnKey<std::string> key) {
+  return ReadOwn(written, key, "").value_or("");
+}
+
 template <typename T>
 const std::vector<T>& ListAt(const Metadata& written, std::string_view key) {
   static const std::vector<T> kNone;
@@ -63,9 +69,9 @@ const std::vector<T>& ListAt(const Metadata& written, std::string_view key) {
 }
 
 // The steps of a component that a key holds; empty when there is none.
-std::vector<JsonValue> StepsAt(const Metadata& written, std::string_view key,
+std::vector<JsonValue> StepsAt(const Metadata& written, OwnKey<std::string> key,
                                std::string_view list) {
-  const std::string text = TextAt(written, key);
+  const std::string text = OwnTextAt(written, key);
   std::vector<JsonValue> out;
   if (text.empty()) return out;
   const absl::StatusOr<JsonValue> json = ParseJsonValue(text, key);
@@ -99,14 +105,14 @@ void AddWordPiece(const Metadata& written, std::vector<std::string>& causes) {
   if (lower != nullptr && lower->AsBool().value_or(false))
     causes.push_back("Korean, and words with vowel signs (Hindi, Bengali, ...)");
   causes.push_back("very long words, control characters, a typed \xe2\x96\x81 (U+2581)");
-  if (written.Find("smelt.tokenizer.normalizer") != nullptr)
+  if (written.Has(OwnKeyName("smelt.tokenizer.normalizer")))
     causes.push_back("text that it does not normalize as BERT does");
-  if (written.Find("smelt.tokenizer.pre_tokenizer") != nullptr)
+  if (written.Has(OwnKeyName("smelt.tokenizer.pre_tokenizer")))
     causes.push_back("text that it does not split as BERT does");
 }
 
 void AddBlanks(const Metadata& written, std::vector<std::string>& causes) {
-  const std::string prefix = TextAt(written, "smelt.tokenizer.space_prefix");
+  const std::string prefix = OwnTextAt(written, "smelt.tokenizer.space_prefix");
   if (prefix == "unless_present") causes.push_back("texts that begin with a space");
   if (prefix == "first" || prefix == "normalizer")
     causes.push_back("text after special tokens, spaces at the beginning");
@@ -135,7 +141,10 @@ bool StripsRight(std::string_view name, const std::string& token, TokenType type
 void AddFlags(const Metadata& written, std::vector<std::string>& causes) {
   const std::vector<std::string>& tokens = ListAt<std::string>(written, "tokenizer.ggml.tokens");
   const std::vector<int32_t>& types = ListAt<int32_t>(written, "tokenizer.ggml.token_type");
-  const std::vector<int32_t>& flags = ListAt<int32_t>(written, "smelt.tokenizer.added_flags");
+  const std::vector<int32_t> flags =
+      ReadOwnList<std::vector<int32_t>>(written, "smelt.tokenizer.added_flags",
+                                        {.tokens = tokens.size()})
+          .value_or(std::vector<int32_t>());
   std::vector<int32_t> bits(tokens.size(), 0);
   int32_t any = 0;
   for (size_t i = 0; i + 1 < flags.size(); i += 2) {
@@ -159,7 +168,7 @@ void AddFlags(const Metadata& written, std::vector<std::string>& causes) {
 std::string LlamaCppNote(const Metadata& written) {
   const std::string model = TextAt(written, "tokenizer.ggml.model");
   std::vector<std::string> causes;
-  if (model == "t5" && TextAt(written, "smelt.tokenizer.source") == "pipeline") {
+  if (model == "t5" && OwnTextAt(written, "smelt.tokenizer.source") == "pipeline") {
     causes.push_back(
         "where segmentations tie, combining marks, control characters (it segments as "
         "SentencePiece does)");
@@ -174,7 +183,7 @@ std::string LlamaCppNote(const Metadata& written) {
       std::count(types.begin(), types.end(), static_cast<int32_t>(TokenType::kByte)) > 0)
     causes.push_back("characters that the vocabulary lacks (it has bytes for them)");
   for (const KeyCause& row : kKeyCauses) {
-    if (Has(row.models, model) && written.Find(row.key) != nullptr) causes.emplace_back(row.cause);
+    if (Has(row.models, model) && written.Has(row.key)) causes.emplace_back(row.cause);
   }
   AddFlags(written, causes);
   std::string out;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/cat.h"
+#include "lib/base/own_keys.h"
 
 namespace smelt {
 
@@ -69,7 +70,8 @@ void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, int32_t
     if (token.outside && (kind != AddedTo::kByteLevel || !token.special)) bits |= kAddedOutside;
     if (bits != 0) pairs.insert(pairs.end(), {token.id, bits});
   }
-  if (!pairs.empty()) out.Set("smelt.tokenizer.added_flags", std::move(pairs));
+  if (!pairs.empty())
+    WriteOwn<std::vector<int32_t>>(out, "smelt.tokenizer.added_flags", std::move(pairs));
 }
 
 }  // namespace smelt

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/metadata.h"
+#include "lib/base/own_key_table.h"
 #include "lib/text/components/added_tokens.h"
 
 namespace smelt {
@@ -60,6 +61,7 @@ enum AddedFlag : int32_t {
   kAddedOutside = 64,    ///< found as an added token only: the model does not have it
   kAddedNever = 128,     ///< an unknown token that is no added token
 };
+static_assert(2 * kAddedNever == kAddedBitsEnd);
 /// Whose added tokens they are. Pipelines look for normalized ones after the others, also where no
 /// normalizer changes the text. All but byte-level models would find any token by its text.
 enum class AddedTo { kByteLevel, kPipeline, kSentencePiece };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/published/published.h"
@@ -41,7 +42,7 @@ absl::Status WriteGenerationEnds(std::span<const int64_t> ids, Metadata& out,
   for (const int32_t id : further) names += Cat(names.empty() ? "" : ", ", id);
   notes.push_back(Cat("llama.cpp does not end texts at the ids ", names.substr(0, 100),
                       ", for which a GGUF has no key; smelt does"));
-  out.Set("smelt.tokenizer.end_token_ids", std::move(further));
+  WriteOwn<std::vector<int32_t>>(out, "smelt.tokenizer.end_token_ids", std::move(further));
   return absl::OkStatus();
 }
 
