@@ -13,7 +13,7 @@ import sys
 from peers import Checks, Peers, parser
 
 SMALL = "bl-nfc-split bl-prefix-roberta bl-punct-digits bl-split-ignore-merges spm-bpe-noprefix spm-metaspace-first wordpiece-bert"
-PUBLISHED = "bge gpt2 llama2 phi-3 tekken"
+PUBLISHED = "bge gpt-4o gpt2 llama2 phi-3 tekken"
 
 COMMON = [
     "Hello world, it's a TEST of camelCase words.", "Straße naïve café ÉCOLE", "Москва ПРИВЕТ Привет мир", "İstanbul ǅ ªº", "你好世界",
@@ -23,6 +23,7 @@ COMMON = [
 KINDS = {
     "NFC": ["cafe\u0301 na\u0308ive"],
     "combining marks": ["नमस्ते दुनिया", "বাংলা ভাষা"],
+    "capitals inside": ["шкоЛА моСКВА"],
     "vowel signs": ["नमस्ते दुनिया", "한국어 안녕하세요"],
     "very long words": ["x" * 101 + " y"],
     "control characters": ["a\x0bb\x0cc"],

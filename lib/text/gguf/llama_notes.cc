@@ -38,9 +38,16 @@ constexpr KeyCause kKeyCauses[] = {
     {"smelt.tokenizer.unknown_token", "gpt2", "characters that the vocabulary lacks"},
 };
 
-// Pre-tokenizers whose words hold combining marks, which llama.cpp's expressions leave out.
-constexpr std::string_view kMarksInWords[] = {"gpt-4o", "tekken", "kimi-k2",
-                                              "granite-embed-multi-97m"};
+// Pre-tokenizers for whose expressions llama.cpp has others, and what those cut elsewhere.
+struct NameCause {
+  std::string_view names, cause;
+};
+constexpr NameCause kNameCauses[] = {
+    {"gpt-4o tekken kimi-k2",
+     "words with combining marks (Hindi, Bengali, Thai, pointed Hebrew, ...)"},
+    {"gpt-4o tekken granite-embed-multi-97m", "capitals inside words, other than A to Z"},
+    {"kimi-k2 youtu", "capitals inside words"},
+};
 
 // Tokens whose blanks llama.cpp removes nevertheless in models with these in their names.
 constexpr std::string_view kStripsRight[] = {"phi-3", "phi3"};
@@ -96,8 +103,9 @@ void AddPreTokenizer(const Metadata& written, std::vector<std::string>& causes) 
     break;
   }
   const PreTokenizerName* pre = FindPreTokenizer(TextAt(written, "tokenizer.ggml.pre"));
-  if (pre != nullptr && std::count(std::begin(kMarksInWords), std::end(kMarksInWords), pre->name))
-    causes.push_back("words with combining marks (Hindi, Bengali, Thai, pointed Hebrew, ...)");
+  for (const NameCause& row : kNameCauses) {
+    if (pre != nullptr && Has(row.names, pre->name)) causes.emplace_back(row.cause);
+  }
 }
 
 void AddWordPiece(const Metadata& written, std::vector<std::string>& causes) {

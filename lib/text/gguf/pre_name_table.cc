@@ -11,6 +11,8 @@ namespace {
 #define SMELT_SEQUENCE(steps) R"({"type":"Sequence","pretokenizers":[)" steps "]}"
 #define SMELT_LIST(steps) SMELT_SEQUENCE(steps "," SMELT_BYTES)
 #define SMELT_GPT2 R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":true})"
+#define SMELT_GPT2_SPLIT \
+  R"('s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+)"
 #define SMELT_DIGITS R"({"type":"Digits","individual_digits":true})"
 #define SMELT_CONTRACTIONS R"((?i:'s|'t|'re|'ve|'m|'ll|'d))"
 #define SMELT_SPACES R"(\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"
@@ -122,12 +124,10 @@ constexpr PreTokenizerName kNames[] = {
      SMELT_SEQUENCE(
          R"({"type":"Punctuation","behavior":"Contiguous"},)" SMELT_GPT2
          R"(,{"type":"Digits","individual_digits":false},)" SMELT_SPLIT("[0-9][0-9][0-9]"))},
-    // What llama.cpp takes where a file has no name.
+    // What llama.cpp takes where a file has no name: digits are looked for in the text itself.
     {"default", "", false,
-     SMELT_SEQUENCE(SMELT_SPLIT(
-         R"([\\p{P}$+<=>^~|]+)") "," SMELT_GPT2
-                                 R"(,{"type":"Digits","individual_digits":false},)" SMELT_SPLIT(
-                                     "[0-9][0-9][0-9]"))},
+     SMELT_LIST(SMELT_SPLIT(R"([\\p{P}$+<=>^~|]+)") "," SMELT_SPLIT(
+         SMELT_GPT2_SPLIT) "," SMELT_SPLIT(R"(\\p{N}+)") "," SMELT_SPLIT("[0-9][0-9][0-9]"))},
 };
 
 }  // namespace
