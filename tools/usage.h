@@ -25,8 +25,4 @@ struct CommandLine {
 /// `words`: the arguments without the program's name.
 CommandLine LookThrough(const CLI::App& app, const std::vector<std::string>& words);
 
-/// Letters to insert, remove or exchange (neighbours that change places count once) between two
-/// words.
-size_t EditDistance(std::string_view a, std::string_view b);
-
 }  // namespace smelt::tools

@@ -1,7 +1,9 @@
-#include "lib/base/nearest.h"
+#include "smelt/nearest.h"
 
 #include <algorithm>
 #include <numeric>
+#include <string>
+#include <utility>
 
 namespace smelt {
 namespace {
@@ -19,15 +21,18 @@ std::string Lowered(std::string_view text) {
 }  // namespace
 
 size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
+  // Rows of the table of distances between beginnings of both: this one and the two before.
+  std::vector<size_t> row(b.size() + 1), before(b.size() + 1), two_before(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    std::swap(two_before, before);
+    std::swap(before, row);
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = before[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      row[j] = std::min({replaced, row[j - 1] + 1, before[j] + 1});
+      const bool crossed = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (crossed) row[j] = std::min(row[j], two_before[j - 2] + 1);
     }
   }
   return row.back();

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "lib/base/nearest.h"
 #include "lib/base/status.h"
+#include "smelt/nearest.h"
 
 namespace smelt {
 namespace {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <ranges>
 
-#include "lib/base/nearest.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
+#include "smelt/nearest.h"
 
 namespace smelt {
 namespace {

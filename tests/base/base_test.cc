@@ -10,12 +10,12 @@
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
 #include "lib/base/metadata.h"
-#include "lib/base/nearest.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/tensor_type.h"
 #include "lib/base/utf8.h"
+#include "smelt/nearest.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -213,6 +213,8 @@ TEST(CheckedTest, NumbersOfFilesAsFloats) {
 TEST(NearestTest, NamesByHowMuchDiffers) {
   EXPECT_EQ(EditDistance("kitten", "sitting"), 3u);
   EXPECT_EQ(EditDistance("", "abc"), 3u);
+  EXPECT_EQ(EditDistance("--qunat", "--quant"), 1u);
+  EXPECT_EQ(EditDistance("ca", "abc"), 3u);
   const std::vector<std::string_view> names = {"model.norm.weight", "lm_head.weight",
                                                "head.weight"};
   EXPECT_EQ(NearestNames("Head.Weights", names, 2),

@@ -9,6 +9,8 @@
 #include "lib/text/components/normalizer.h"
 #include "lib/text/components/pre_tokenizer.h"
 #include "lib/text/regex/regex_dfa.h"
+#include "lib/text/regex/regex_parser.h"
+#include "smelt/nearest.h"
 
 namespace smelt {
 namespace {
@@ -166,24 +168,6 @@ std::string Shown(std::string_view text, size_t limit) {
   return out + (cut ? "..." : "");
 }
 
-// How many bytes to insert, remove or replace.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  constexpr size_t kCompared = 2000;
-  a = a.substr(0, kCompared);
-  b = b.substr(0, kCompared);
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t above = row[j + 1];
-      row[j + 1] = std::min({above + 1, row[j] + 1, diagonal + (a[i] == b[j] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row.back();
-}
-
 // Takes what both begin and end with away, but for the alternatives in which they differ.
 void KeepDifference(std::string_view& a, std::string_view& b) {
   const std::string_view all = a;
@@ -247,12 +231,16 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
     }
     if (found) return *found;
   }
+  constexpr size_t kCompared = 2000;  // bytes: the work grows with their square
+  const std::string_view compared = std::string_view(mine).substr(0, kCompared);
   size_t nearest_distance = SIZE_MAX;
   std::string_view nearest;
   std::string nearest_pattern;
   for (size_t i = 0; i < table.size(); ++i) {
     std::string pattern = Describe(table[i]);
-    if (const size_t distance = EditDistance(mine, pattern); distance < nearest_distance) {
+    if (const size_t distance =
+            EditDistance(compared, std::string_view(pattern).substr(0, kCompared));
+        distance < nearest_distance) {
       nearest_distance = distance;
       nearest = PreTokenizerTable()[i].name;
       nearest_pattern = std::move(pattern);
