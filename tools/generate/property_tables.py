@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes lib/text/property_tables.inc: the sets of \\p{NAME} and [[:name:]] as the `tokenizers` library (0.23.3) has them.
+"""Writes lib/text/regex/property_tables.inc: the sets of \\p{NAME} and [[:name:]] as the `tokenizers` library (0.23.3) has them.
 
     pip install tokenizers==0.23.3 regex
-    tools/generate/property_tables.py > lib/text/property_tables.inc
+    tools/generate/property_tables.py > lib/text/regex/property_tables.inc
 
 The `regex` package only lends the names of scripts and categories; what belongs to them is asked of the library, which
 is shown every code point (of the stretches without assigned characters only the first). Names that it refuses are left

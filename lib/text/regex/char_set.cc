@@ -1,5 +1,7 @@
 #include "lib/text/regex/char_set.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <iterator>
 #include <string>
@@ -16,7 +18,42 @@ struct NamedProperty {
   std::string_view name;
   uint32_t offset, count;
 };
-#include "lib/text/property_tables.inc"
+#include "lib/text/regex/property_tables.inc"
+
+// The character that stands for all of the same letter in any case.
+char32_t CaseKey(char32_t c) {
+  if (c == 0x130 || c == 0x131) return c;  // Turkish: letters of their own
+  return static_cast<char32_t>(utf8proc_tolower(utf8proc_toupper(static_cast<int32_t>(c))));
+}
+
+struct CasedChar {
+  char32_t c, key;
+};
+
+// Every character that has another letter case, ordered by itself and by its key.
+struct CasedChars {
+  CasedChars() {
+    CharSet cased = Union(RangesOfFlags(kUnicodeLu | kUnicodeLl | kUnicodeLt),
+                          {{0x345, 0x345}, {0x2160, 0x217f}, {0x24b6, 0x24e9}});
+    for (const auto& [first, last] : cased) {
+      for (char32_t c = first; c <= last; ++c) by_char.push_back({c, CaseKey(c)});
+    }
+    by_key = by_char;
+    std::stable_sort(by_key.begin(), by_key.end(),
+                     [](const CasedChar& a, const CasedChar& b) { return a.key < b.key; });
+  }
+  std::vector<CasedChar> by_char, by_key;
+};
+
+// U+00DF and others whose full case folding in CaseFolding.txt has several characters (status F).
+constexpr PropertyRange kFoldToSeveral[] = {
+    {0x00df, 0x00df}, {0x0130, 0x0130}, {0x0149, 0x0149}, {0x01f0, 0x01f0}, {0x0390, 0x0390},
+    {0x03b0, 0x03b0}, {0x0587, 0x0587}, {0x1e96, 0x1e9a}, {0x1e9e, 0x1e9e}, {0x1f50, 0x1f50},
+    {0x1f52, 0x1f52}, {0x1f54, 0x1f54}, {0x1f56, 0x1f56}, {0x1f80, 0x1faf}, {0x1fb2, 0x1fb4},
+    {0x1fb6, 0x1fb7}, {0x1fbc, 0x1fbc}, {0x1fc2, 0x1fc4}, {0x1fc6, 0x1fc7}, {0x1fcc, 0x1fcc},
+    {0x1fd2, 0x1fd3}, {0x1fd6, 0x1fd7}, {0x1fe2, 0x1fe4}, {0x1fe6, 0x1fe7}, {0x1ff2, 0x1ff4},
+    {0x1ff6, 0x1ff7}, {0x1ffc, 0x1ffc}, {0xfb00, 0xfb06}, {0xfb13, 0xfb17},
+};
 
 }  // namespace
 
@@ -125,28 +162,30 @@ const CharSet& RustWordSet() {
   return set;
 }
 
-std::optional<CharSet> FoldAscii(const CharSet& set) {
-  CharSet extra;
-  const auto both = [&](char32_t lower) {
-    const bool special =
-        (lower == 's' && Contains(set, 0x17f)) || (lower == 'k' && Contains(set, 0x212a));
-    if (!Contains(set, lower) && !Contains(set, lower - 32) && !special) return;
-    extra = Union(extra, {{lower - 32, lower - 32}, {lower, lower}});
-    if (lower == 's') extra = Union(extra, {{0x17f, 0x17f}});
-    if (lower == 'k') extra = Union(extra, {{0x212a, 0x212a}});
-  };
-  for (char32_t c = 'a'; c <= 'z'; ++c) both(c);
-  if (!set.empty() && set.back().second >= 0x80) {
-    // Beyond ASCII only sets without cased letters, or with all of them, are closed under case.
-    const CharSet cased = RangesOfFlags(kUnicodeLu | kUnicodeLl | kUnicodeLt);
-    size_t in = 0, out = 0;
-    for (const auto& [first, last] : cased) {
-      for (char32_t c = std::max<char32_t>(first, 0x80); c <= last; ++c)
-        (Contains(set, c) ? in : out) += 1;
+CharSet FoldCase(const CharSet& set) {
+  static const CasedChars cased;
+  CharSet all = set;
+  for (const auto& [first, last] : set) {
+    auto at = std::lower_bound(cased.by_char.begin(), cased.by_char.end(), first,
+                               [](const CasedChar& a, char32_t c) { return a.c < c; });
+    for (; at != cased.by_char.end() && at->c <= last; ++at) {
+      auto same = std::lower_bound(cased.by_key.begin(), cased.by_key.end(), at->key,
+                                   [](const CasedChar& a, char32_t key) { return a.key < key; });
+      for (; same != cased.by_key.end() && same->key == at->key; ++same)
+        all.emplace_back(same->c, same->c);
     }
-    if (in != 0 && out != 0) return std::nullopt;
   }
-  return Union(set, extra);
+  return Union(all, {});
+}
+
+bool FoldsToSeveral(char32_t c) {
+  return std::any_of(std::begin(kFoldToSeveral), std::end(kFoldToSeveral),
+                     [&](const PropertyRange& r) { return r.first <= c && c <= r.last; });
+}
+
+bool FoldTogether(char32_t first, char32_t second) {
+  const char32_t a = CaseKey(first), b = CaseKey(second);
+  return (a == 's' && (b == 's' || b == 't')) || (a == 'f' && (b == 'f' || b == 'i' || b == 'l'));
 }
 
 }  // namespace smelt

@@ -23,8 +23,12 @@ CharSet EscapeSet(char letter);
 /// \w as Rust's regex crate has it, which the library uses in its Whitespace step and around added
 /// tokens: alphabetic, marks, decimal digits, connectors, joiners.
 const CharSet& RustWordSet();
-/// Both letter cases of every ASCII letter, and what else folds to them (U+017F to s, U+212A to k).
-/// nullopt when the set has cased letters beyond ASCII, unless it is closed under case anyway.
-std::optional<CharSet> FoldAscii(const CharSet& set);
+/// The set and the other letter cases of its characters, one character for one (Unicode's simple
+/// case folding): k, K and U+212A.
+CharSet FoldCase(const CharSet& set);
+/// Whether a character is the same as several others when letter case does not count (U+00DF and
+/// ss), and whether two are the beginning of such several.
+bool FoldsToSeveral(char32_t c);
+bool FoldTogether(char32_t first, char32_t second);
 
 }  // namespace smelt

@@ -1,7 +1,8 @@
-// Regular expressions of pre-tokenizers, as the `tokenizers` library (Oniguruma) understands them.
+// Regular expressions of pre-tokenizers, as the `tokenizers` library (Oniguruma) understands them:
+// text -> tree (ParseRegex) -> table (RegexDfa), or PCRE2's text (RegexPcre) where the tree has no
+// table.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,31 +11,29 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "lib/text/regex/regex_dfa.h"
+#include "lib/text/regex/regex_pcre.h"
 
 namespace smelt {
 
 enum class RegexEngine {
-  kAny,      ///< the compiled table where the pattern has one, else PCRE2
-  kPcreOnly  ///< PCRE2: slower, and a second opinion
+  kAny,      ///< the table where the expression has one, else PCRE2
+  kPcreOnly  ///< PCRE2: slower, and a second opinion for tests
 };
 
+/// A compiled expression. Copies share it.
 class Regex {
  public:
+  /// Compiled once while it is in use, and kept for a while after. The most recent ones are shared
+  /// by the whole process, from any thread.
   static absl::StatusOr<Regex> Compile(std::string_view pattern,
                                        RegexEngine engine = RegexEngine::kAny);
   static Regex Literal(std::string_view text);
-  Regex(Regex&&) noexcept;
-  Regex& operator=(Regex&&) noexcept;
-  ~Regex();
 
-  struct Match {
-    size_t begin, end;
-  };
+  using Match = RegexMatch;
   /// What finding one match after the other in a text has learned about it, and has cost.
-  struct Memo : RegexDfa::Memo {
-    uint64_t steps = 0;                   ///< of PCRE2, beyond the few that every place may take
-    uint64_t calls = 0;                   ///< of PCRE2
-    std::chrono::nanoseconds started{0};  ///< processor time; 0: not looked at yet
+  struct Memo {
+    RegexDfa::Memo table;
+    RegexPcre::Effort pcre;
   };
   /// The first match at or after `from`; nothing when there is none. An error when PCRE2 has taken
   /// more steps on the whole text than its length allows. `memo` belongs to this text.
@@ -50,15 +49,15 @@ class Regex {
                             absl::FunctionRef<absl::Status(Match)> visit) const;
 
   /// How the pattern was written.
-  const std::string& pattern() const { return pattern_; }
+  const std::string& pattern() const;
 
  private:
-  struct Pcre;
-  Regex();
-  std::string pattern_;
-  std::optional<std::string> literal_;
-  std::optional<RegexDfa> dfa_;
-  std::unique_ptr<Pcre> pcre_;
+  struct Compiled;
+  class Cache;
+  static absl::StatusOr<std::shared_ptr<const Compiled>> CompileAnew(std::string_view pattern,
+                                                                     RegexEngine engine);
+  explicit Regex(std::shared_ptr<const Compiled> compiled) : compiled_(std::move(compiled)) {}
+  std::shared_ptr<const Compiled> compiled_;
 };
 
 }  // namespace smelt

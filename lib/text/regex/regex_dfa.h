@@ -9,13 +9,17 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/text/regex/regex_parser.h"
+#include "lib/text/regex/regex_node.h"
 
 namespace smelt {
 
+struct RegexAlphabet;
+class RegexStepper;
+
 class RegexDfa {
  public:
-  /// kUnsupported when the table would become too large.
+  /// kUnsupported when the table would become too large, and for looks behind, looks over more than
+  /// one character and atomic groups of more than a repeated character.
   static absl::StatusOr<RegexDfa> Compile(const RegexNode& node);
 
   /// What attempts on one text have learned: places and states from which no match ends any more.
@@ -48,17 +52,35 @@ class RegexDfa {
 
   static constexpr size_t npos = SIZE_MAX;
 
+  /// Of the tables.
+  size_t memory() const { return next_.size() * sizeof(uint32_t) + class_of_.memory(); }
+
  private:
+  // The class of every code point, in pages of which many are the same.
+  class Classes {
+   public:
+    Classes() = default;
+    explicit Classes(const RegexAlphabet& alphabet);
+    uint32_t operator[](char32_t c) const { return pages_[page_of_[c >> 8] * 256u + (c & 255)]; }
+    size_t memory() const { return page_of_.size() * sizeof(uint16_t) + pages_.size(); }
+
+   private:
+    std::vector<uint16_t> page_of_;  // of each 256 code points
+    std::vector<uint8_t> pages_;
+  };
+
   static absl::StatusOr<RegexDfa> Compile(const RegexNode& node,
                                           const std::vector<CharSet>& more_sets);
-  uint32_t ClassOf(char32_t c) const { return pages_[page_of_[c >> 8] * 256u + (c & 255)]; }
+  absl::Status AddStates(RegexStepper& stepper);
+  uint32_t states() const { return static_cast<uint32_t>(next_.size() / stride_); }
+  uint32_t Row(uint32_t state, uint32_t cls) const { return next_[state * stride_ + cls]; }
+  std::vector<bool> LiveStates() const;
 
+  Classes class_of_;
   uint32_t classes_ = 0;  ///< of characters; the next one is the end of the text
   uint32_t stride_ = 0;
-  std::vector<uint16_t> page_of_;  ///< of each 256 code points
-  std::vector<uint8_t> pages_;
   std::vector<uint32_t> next_;  ///< [state][class]: next state * 2 + "a match ends before this
-                                ///< character"; state 0 is dead
+                                ///< character"; state 0 is dead, 1 the first
 };
 
 }  // namespace smelt

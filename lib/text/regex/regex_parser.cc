@@ -1,5 +1,7 @@
 #include "lib/text/regex/regex_parser.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -10,14 +12,8 @@ namespace {
 
 using Kind = RegexNode::Kind;
 constexpr int kMaxDepth = 50;
-constexpr int kMaxRepeat = 64;
-
-RegexNode SetNode(CharSet set) {
-  RegexNode node;
-  node.kind = Kind::kSet;
-  node.set = std::move(set);
-  return node;
-}
+constexpr int kMaxRepeat = 65535;             // PCRE2's limit; Oniguruma's is 100000
+constexpr size_t kMaxSize = size_t{1} << 18;  // nodes and ranges: some 10 MB
 
 // What groups switch on and off.
 struct Options {
@@ -25,34 +21,9 @@ struct Options {
   bool dot_all = false;  ///< the dot matches the end of a line too
 };
 
-// Takes as much as it can and gives nothing back: whatever follows, none of `set` does.
-RegexNode Possessive(RegexNode repeat) {
-  RegexNode look = SetNode(repeat.children.front().set);
-  look.kind = Kind::kLook;
-  look.negated = true;
-  RegexNode node;
-  if (repeat.max == 1) {
-    node.kind = Kind::kAlternative;
-    RegexNode once = std::move(repeat.children.front());
-    node.children.push_back(std::move(once));
-  } else {
-    node.children.push_back(std::move(repeat));
-  }
-  node.children.push_back(std::move(look));
-  return node;
-}
-
 class Parser {
  public:
   explicit Parser(std::string_view pattern) : all_(pattern), rest_(pattern) {}
-
-  /// The class that begins at `at`, behind its bracket; `at` moves behind it.
-  absl::StatusOr<CharSet> ClassAt(size_t& at) {
-    rest_.remove_prefix(at);
-    SMELT_ASSIGN_OR_RETURN(CharSet set, Class(0));
-    at = all_.size() - rest_.size();
-    return set;
-  }
 
   absl::StatusOr<RegexNode> Parse() {
     SMELT_ASSIGN_OR_RETURN(RegexNode node, Alternative(0));
@@ -73,35 +44,65 @@ class Parser {
     return true;
   }
 
+  // Of the memory that the tree takes.
+  absl::Status Spend(size_t size) {
+    size_ += size;
+    return size_ > kMaxSize ? Unsupported("too many classes and characters") : absl::OkStatus();
+  }
+
   absl::StatusOr<RegexNode> Alternative(int depth) {
     if (depth > kMaxDepth) return Unsupported("groups nested too deep");
-    RegexNode node;
-    node.kind = Kind::kAlternative;
-    // At the beginning it holds for all alternatives; elsewhere Oniguruma and PCRE2 differ.
-    const Options before = options_;
-    if (Take("(?i)")) options_.fold = true;
+    std::vector<RegexNode> branches;
     do {
       SMELT_ASSIGN_OR_RETURN(RegexNode branch, Sequence(depth));
-      node.children.push_back(std::move(branch));
+      branches.push_back(std::move(branch));
     } while (Take("|"));
-    options_ = before;
-    if (node.children.size() > 1) return node;
-    RegexNode only = std::move(node.children.front());
-    return only;
+    if (branches.size() > 1) return MakeNode(Kind::kAlternative, std::move(branches));
+    return std::move(branches.front());
   }
 
   absl::StatusOr<RegexNode> Sequence(int depth) {
-    RegexNode node;
-    while (!rest_.empty() && rest_.front() != '|' && rest_.front() != ')') {
-      SMELT_ASSIGN_OR_RETURN(RegexNode item, Item(depth));
+    std::vector<RegexNode> items;
+    char32_t previous = 0;  // the literal before this one, where letter case does not count
+    while (true) {
+      SMELT_RETURN_IF_ERROR(SkipComments());
+      if (rest_.empty() || rest_.front() == '|' || rest_.front() == ')') break;
+      SMELT_RETURN_IF_ERROR(Spend(1));
+      if (TakeOptions(')')) {
+        // They hold for the rest of the group, alternatives included: "a(?i)b|c" is "a(?i:b|c)".
+        options_ = next_;
+        SMELT_ASSIGN_OR_RETURN(RegexNode rest, Alternative(depth + 1));
+        items.push_back(std::move(rest));
+        break;
+      }
+      char32_t literal = 0;
+      SMELT_ASSIGN_OR_RETURN(RegexNode item, Item(depth, literal));
+      if (FoldTogether(previous, literal))
+        return Unsupported("(?i) with letters that have a form in one character, like ss");
+      const size_t left = rest_.size();
       SMELT_ASSIGN_OR_RETURN(item, Quantified(std::move(item)));
-      node.children.push_back(std::move(item));
+      previous = rest_.size() == left ? literal : 0;
+      items.push_back(std::move(item));
     }
-    return node;
+    if (items.size() == 1) return std::move(items.front());
+    return MakeNode(Kind::kConcat, std::move(items));
+  }
+
+  // "(?#...)", anywhere between items and their repeats.
+  absl::Status SkipComments() {
+    while (Take("(?#")) {
+      size_t end = 0;
+      while (end < rest_.size() && rest_[end] != ')') end += rest_[end] == '\\' ? 2 : 1;
+      if (end >= rest_.size()) return Invalid("an open comment");
+      rest_.remove_prefix(end + 1);
+    }
+    return absl::OkStatus();
   }
 
   absl::StatusOr<RegexNode> Quantified(RegexNode item) {
-    for (int level = 0; !rest_.empty(); ++level) {
+    for (int level = 0;; ++level) {
+      SMELT_RETURN_IF_ERROR(SkipComments());
+      if (rest_.empty()) break;
       int min = 0, max = -1;
       bool counted = false, exact = false;
       if (Take("*")) {
@@ -117,21 +118,15 @@ class Parser {
       if (level == kMaxDepth) return Invalid("repeats of repeats nested too deep");
       if (min > kMaxRepeat || max > kMaxRepeat) return Unsupported("long counted repeats");
       if (max >= 0 && min > max) return Invalid("a repeat whose bounds are reversed");
-      if (item.kind == Kind::kLook) return Unsupported("a repeated lookahead");
-      RegexNode repeat;
-      repeat.kind = Kind::kRepeat;
-      repeat.min = min;
-      repeat.max = max;
-      repeat.children.push_back(std::move(item));
+      item = MakeNode(Kind::kRepeat, NodeList(std::move(item)));
+      item.min = min;
+      item.max = max;
       // "a{2}?" is "(?:a{2})?", and "a{2}+" is "(?:a{2})+": repeats of their own.
       if (!exact && Take("?")) {
-        repeat.greedy = false;
+        item.greedy = false;
       } else if (!counted && Take("+")) {
-        if (repeat.children.front().kind != Kind::kSet)
-          return Unsupported("a possessive quantifier behind a group");
-        repeat = Possessive(std::move(repeat));
+        item = MakeNode(Kind::kAtomic, NodeList(std::move(item)));
       }
-      item = std::move(repeat);
     }
     return item;
   }
@@ -139,77 +134,125 @@ class Parser {
   // "{n}", "{n,}", "{,m}", "{n,m}"; anything else is a literal brace.
   bool Count(int& min, int& max, bool& exact) {
     size_t i = 1;
-    const auto number = [&](int fallback) {
+    const auto number = [&]() -> std::optional<int> {
       const size_t begin = i;
       int value = 0;
-      while (i < rest_.size() && rest_[i] >= '0' && rest_[i] <= '9' && i - begin < 6)
-        value = value * 10 + (rest_[i++] - '0');
-      return i == begin ? fallback : value;
+      for (; i < rest_.size() && rest_[i] >= '0' && rest_[i] <= '9'; ++i)
+        value = std::min(value * 10 + (rest_[i] - '0'), kMaxRepeat + 1);
+      return i == begin ? std::nullopt : std::optional(value);
     };
-    const int first = number(-1);
-    int low = first, high = first;
+    const std::optional<int> low = number();
+    std::optional<int> high = low;
     const bool comma = i < rest_.size() && rest_[i] == ',';
     if (comma) {
       ++i;
-      high = number(-1);
-      if (first < 0 && high < 0) return false;
-      if (first < 0) low = 0;
-    } else if (first < 0) {
-      return false;
+      high = number();
     }
-    if (i >= rest_.size() || rest_[i] != '}') return false;
-    min = low;
-    max = high;
+    if ((!low && !high) || i >= rest_.size() || rest_[i] != '}') return false;
+    min = low.value_or(0);
+    max = high.value_or(-1);
     exact = !comma;
     rest_.remove_prefix(i + 1);
     return true;
   }
 
-  absl::StatusOr<RegexNode> Item(int depth) {
-    if (TakeOptions()) return Group(depth, next_);
-    if (Take("(?=")) return Look(depth, false);
-    if (Take("(?!")) return Look(depth, true);
-    if (rest_.starts_with("(?")) return Unsupported("a kind of group that we do not know");
-    if (Take("(")) return Group(depth, options_);
+  // `literal`: set to the character of an item that is one and whose letter case does not count.
+  absl::StatusOr<RegexNode> Item(int depth, char32_t& literal) {
+    if (rest_.front() == '(') return Parenthesis(depth);
+    if (rest_.starts_with("\\")) {
+      if (rest_.starts_with("\\b") || rest_.starts_with("\\B"))
+        SMELT_RETURN_IF_ERROR(Spend(4 * EscapeSet('w').size()));
+      if (std::optional<RegexNode> anchor = TakeAnchor()) return *std::move(anchor);
+    }
     if (Take("[")) {
       SMELT_ASSIGN_OR_RETURN(CharSet set, Class(0));
-      return SetNode(std::move(set));
+      return OneOf(std::move(set));
     }
-    const CharSet line = Complement({{'\n', '\n'}});
-    if (Take(".")) return SetNode(options_.dot_all ? Complement({}) : line);
-    if (Take("$")) {  // the end of a line: no character of one follows
-      RegexNode node = SetNode(line);
-      node.kind = Kind::kLook;
-      node.negated = true;
-      return node;
-    }
+    if (Take(".")) return OneOf(options_.dot_all ? AnyCharacter() : NotLineEnd());
+    if (Take("^")) return LineBegin();
+    if (Take("$")) return LineEnd();
     const char c = rest_.front();
-    if (c == '^') return Unsupported("the anchor ^");
     if (c == '*' || c == '+' || c == '?') return Invalid("a repeat of nothing");
     // Classes of characters keep their letter case, unlike characters.
     const bool escape = rest_.size() > 1 && c == '\\' &&
                         std::string_view("pPsSdDwWhHNO").find(rest_[1]) != std::string_view::npos;
     SMELT_ASSIGN_OR_RETURN(CharSet set, Atom(false));
-    if (escape) return SetNode(std::move(set));
-    SMELT_ASSIGN_OR_RETURN(set, Folded(std::move(set)));
+    if (!escape && options_.fold) {
+      literal = set.front().first;
+      if (FoldsToSeveral(literal))
+        return Unsupported("(?i) with a letter whose other form is several characters");
+      set = FoldCase(set);
+    }
+    return OneOf(std::move(set));
+  }
+
+  absl::StatusOr<RegexNode> OneOf(CharSet set) {
+    SMELT_RETURN_IF_ERROR(Spend(set.size()));
     return SetNode(std::move(set));
   }
 
-  absl::StatusOr<CharSet> Folded(CharSet set) {
-    if (!options_.fold) return set;
-    std::optional<CharSet> folded = FoldAscii(set);
-    if (!folded) return Unsupported("letter case beyond ASCII");
-    return *std::move(folded);
+  std::optional<RegexNode> TakeAnchor() {
+    if (Take("\\b")) return WordBoundary(true);
+    if (Take("\\B")) return WordBoundary(false);
+    if (Take("\\A")) return TextBegin();
+    if (Take("\\z")) return TextEnd();
+    if (Take("\\Z")) return TextOrLastLineEnd();
+    return std::nullopt;
   }
 
-  // "(?:", "(?i:", "(?m-i:" and so on; m lets the dot match line ends (Ruby's meaning).
-  bool TakeOptions() {
+  // Every kind of group.
+  absl::StatusOr<RegexNode> Parenthesis(int depth) {
+    if (TakeOptions(':')) return Group(depth, next_);
+    struct LookSyntax {
+      std::string_view text;
+      bool behind, negated;
+    };
+    for (const LookSyntax& look :
+         {LookSyntax{"(?=", false, false}, LookSyntax{"(?!", false, true},
+          LookSyntax{"(?<=", true, false}, LookSyntax{"(?<!", true, true}}) {
+      if (!Take(look.text)) continue;
+      SMELT_ASSIGN_OR_RETURN(RegexNode inner, Group(depth, options_));
+      return Look(std::move(inner), look.behind, look.negated);
+    }
+    if (Take("(?>")) {
+      SMELT_ASSIGN_OR_RETURN(RegexNode inner, Group(depth, options_));
+      return MakeNode(Kind::kAtomic, NodeList(std::move(inner)));
+    }
+    if (rest_.starts_with("(*")) return Unsupported("a group that begins with *");
+    if (rest_.starts_with("(?<") || rest_.starts_with("(?'")) {
+      SMELT_RETURN_IF_ERROR(SkipGroupName());
+      return Group(depth, options_);
+    }
+    if (rest_.starts_with("(?")) return Unsupported("a kind of group that we do not know");
+    Take("(");
+    return Group(depth, options_);
+  }
+
+  // "(?<name>" and "(?'name'": a name matters to back references only.
+  absl::Status SkipGroupName() {
+    const char close = rest_[2] == '<' ? '>' : '\'';
+    const size_t end = rest_.find(close, 3);
+    if (end == std::string_view::npos) return Invalid("an open name of a group");
+    std::string_view name = rest_.substr(3, end - 3);
+    rest_.remove_prefix(end + 1);
+    bool good = !name.empty() && !(name.front() >= '0' && name.front() <= '9');
+    while (good && !name.empty()) {
+      const Utf8Char c = DecodeUtf8(name);
+      good = c.valid && Contains(EscapeSet('w'), c.code_point);
+      name.remove_prefix(c.length);
+    }
+    return good ? absl::OkStatus() : Invalid("a bad name of a group");
+  }
+
+  // "(?:", "(?i:", "(?m-i:" and so on where `end` is a colon, "(?i)" where it is a parenthesis; m
+  // lets the dot match line ends (Ruby's meaning).
+  bool TakeOptions(char end) {
     if (!rest_.starts_with("(?")) return false;
     next_ = options_;
     bool on = true;
     for (size_t i = 2; i < rest_.size(); ++i) {
       const char c = rest_[i];
-      if (c == ':') {
+      if (c == end && (end == ':' || i > 2)) {
         rest_.remove_prefix(i + 1);
         return true;
       }
@@ -226,24 +269,13 @@ class Parser {
     return false;
   }
 
+  // Behind what opens it.
   absl::StatusOr<RegexNode> Group(int depth, Options options) {
     const Options before = std::exchange(options_, options);
     SMELT_ASSIGN_OR_RETURN(RegexNode node, Alternative(depth + 1));
     options_ = before;
     if (!Take(")")) return Invalid("an open parenthesis");
     return node;
-  }
-
-  absl::StatusOr<RegexNode> Look(int depth, bool negated) {
-    SMELT_ASSIGN_OR_RETURN(RegexNode inner, Group(depth, options_));
-    while (inner.kind == Kind::kConcat && inner.children.size() == 1) {
-      RegexNode only = std::move(inner.children.front());
-      inner = std::move(only);
-    }
-    if (inner.kind != Kind::kSet) return Unsupported("a lookahead over more than one character");
-    inner.kind = Kind::kLook;
-    inner.negated = negated;
-    return inner;
   }
 
   // A single character or an escape.
@@ -278,6 +310,10 @@ class Parser {
         return CharSet{{'\f', '\f'}};
       case 'v':
         return CharSet{{'\v', '\v'}};
+      case 'a':
+        return CharSet{{'\a', '\a'}};
+      case 'e':
+        return CharSet{{0x1b, 0x1b}};
       case 'h':
       case 'H': {
         const CharSet digits = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
@@ -286,7 +322,7 @@ class Parser {
       case 'N':
       case 'O':
         if (in_class) break;
-        return c == 'N' ? Complement({{'\n', '\n'}}) : Complement({});
+        return c == 'N' ? NotLineEnd() : AnyCharacter();
       case 'x':
       case 'u':
         return Hex(c == 'u' ? 4 : 2);
@@ -315,6 +351,8 @@ class Parser {
     rest_.remove_prefix(n);
     if (n == 0 || value > 0x10ffff || (braces && !Take("}")))
       return Invalid("a bad hexadecimal escape");
+    if (digits == 2 && !braces && value >= 0x80)
+      return Unsupported("a byte beyond ASCII (\\x{...} is a character)");
     return CharSet{{value, value}};
   }
 
@@ -358,9 +396,11 @@ class Parser {
     if (depth > kMaxDepth) return Unsupported("classes nested too deep");
     const bool negated = Take("^");
     std::optional<CharSet> meet;  // of the operands of && before this one
-    CharSet set;
-    const auto intersect = [](const CharSet& a, const CharSet& b) {
-      return Complement(Union(Complement(a), Complement(b)));
+    CharSet set;                  // in the order of the text until Finish
+    const auto finish = [&] {
+      set = Union(set, {});
+      if (!meet) return;
+      set = Complement(Union(Complement(*meet), Complement(set)));
     };
     // A bracket at the beginning is a character where another one closes the class.
     if (rest_.starts_with("]")) {
@@ -372,55 +412,49 @@ class Parser {
     while (!Take("]")) {
       if (rest_.empty()) return Invalid("an open bracket");
       if (Take("&&")) {
-        meet = meet ? intersect(*meet, set) : set;
-        set.clear();
+        finish();
+        meet = std::exchange(set, {});
         continue;
       }
-      if (Take("[")) {
-        SMELT_ASSIGN_OR_RETURN(std::optional<CharSet> inner, Posix());
-        const bool posix = inner.has_value();
-        if (!posix) {
-          SMELT_ASSIGN_OR_RETURN(inner, Class(depth + 1));
-        }
-        set = Union(set, *inner);
-        if (posix && rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']')
-          return Invalid("a range from a class");
-        continue;
-      }
-      SMELT_ASSIGN_OR_RETURN(CharSet low, Atom(true));
-      const bool range = rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']';
-      if (!range) {
-        set = Union(set, low);
-        continue;
-      }
-      rest_.remove_prefix(1);
-      if (rest_.front() == '[' || rest_.starts_with("&&"))
-        return Unsupported("a range between classes");
-      SMELT_ASSIGN_OR_RETURN(CharSet high, Atom(true));
-      const auto single = [](const CharSet& s) {
-        return s.size() == 1 && s[0].first == s[0].second;
-      };
-      if (!single(low) || !single(high)) return Invalid("a range between classes");
-      if (low[0].first > high[0].first) return Invalid("a range whose ends are reversed");
-      set = Union(set, {{low[0].first, high[0].first}});
+      SMELT_ASSIGN_OR_RETURN(const CharSet part, Take("[") ? NestedClass(depth) : RangeOrAtom());
+      SMELT_RETURN_IF_ERROR(Spend(part.size()));
+      set.insert(set.end(), part.begin(), part.end());
     }
-    if (meet) set = intersect(*meet, set);
-    if (depth == 0) {
-      SMELT_ASSIGN_OR_RETURN(set, Folded(std::move(set)));
-    }
+    finish();
+    if (depth == 0 && options_.fold) set = FoldCase(set);
     return negated ? Complement(set) : set;
+  }
+
+  // "[:alpha:]" or "[...]", behind the bracket.
+  absl::StatusOr<CharSet> NestedClass(int depth) {
+    SMELT_ASSIGN_OR_RETURN(std::optional<CharSet> posix, Posix());
+    if (!posix) return Class(depth + 1);
+    if (rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']')
+      return Invalid("a range from a class");
+    return *std::move(posix);
+  }
+
+  absl::StatusOr<CharSet> RangeOrAtom() {
+    SMELT_ASSIGN_OR_RETURN(CharSet low, Atom(true));
+    const bool range = rest_.size() >= 2 && rest_[0] == '-' && rest_[1] != ']';
+    if (!range) return low;
+    rest_.remove_prefix(1);
+    if (rest_.front() == '[' || rest_.starts_with("&&"))
+      return Unsupported("a range between classes");
+    SMELT_ASSIGN_OR_RETURN(const CharSet high, Atom(true));
+    const auto single = [](const CharSet& s) { return s.size() == 1 && s[0].first == s[0].second; };
+    if (!single(low) || !single(high)) return Invalid("a range between classes");
+    if (low[0].first > high[0].first) return Invalid("a range whose ends are reversed");
+    return CharSet{{low[0].first, high[0].first}};
   }
 
   std::string_view all_, rest_;
   Options options_, next_;
+  size_t size_ = 0;
 };
 
 }  // namespace
 
 absl::StatusOr<RegexNode> ParseRegex(std::string_view pattern) { return Parser(pattern).Parse(); }
-
-absl::StatusOr<CharSet> ParseRegexClass(std::string_view pattern, size_t& at) {
-  return Parser(pattern).ClassAt(at);
-}
 
 }  // namespace smelt
