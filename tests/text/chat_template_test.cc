@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "lib/base/cat.h"
 #include "lib/base/json.h"
 #include "tests/testing/testing.h"
 
@@ -38,6 +39,23 @@ absl::StatusOr<std::string> RenderText(std::string_view text, ChatInputs inputs 
 std::string TextOf(const JsonValue& json, std::string_view key) {
   const JsonValue* value = json.FindNonNull(key);
   return value == nullptr ? "" : *value->as_string();
+}
+
+// What is left over keeps its outer spaces; Python's answers.
+TEST(ChatTemplateTest, SplitsFromBothEnds) {
+  constexpr const char* kCases[][2] = {
+      {"split(none, 1)", "[a][b c ]"},      {"rsplit(none, 1)", "[  a b][c]"},
+      {"split(none, 0)", "[a b c ]"},       {"rsplit(none, 0)", "[  a b c]"},
+      {"split(none, 9)", "[a][b][c]"},      {"rsplit(none, 9)", "[a][b][c]"},
+      {"split(' b ', 1)", "[  a][c ]"},     {"rsplit(' ', 2)", "[  a b][c][]"},
+      {"partition(' ')", "[][ ][ a b c ]"}, {"rpartition(' ')", "[  a b c][ ][]"},
+  };
+  for (const auto& [call, wanted] : kCases) {
+    const absl::StatusOr<std::string> result =
+        RenderText(Cat("{% for part in '  a b c '.", call, " %}[{{ part }}]{% endfor %}"));
+    SMELT_ASSERT_OK(result);
+    EXPECT_EQ(*result, wanted) << call;
+  }
 }
 
 TEST(ChatTemplateTest, RendersLikeJinja) {

@@ -11,6 +11,9 @@
 
 namespace smelt::jinja {
 
+/// Texts that filters and methods build are at most this long, in bytes.
+inline constexpr size_t kLongestText = size_t{64} << 20;
+
 /// Arguments by the names of a function's parameters. Throws for too many, unknown, or repeated
 /// ones, and for missing ones among the first `required`.
 class Parameters {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "lib/text/chat/syntax.h"
 
 namespace smelt::jinja {
@@ -55,12 +56,28 @@ class Renderer {
 
  private:
   enum class Flow { kNext, kBreak, kContinue };
-  class Deeper;
+  /// Counts evaluations inside each other: a macro may call itself.
+  class Deeper {
+   public:
+    explicit Deeper(Renderer& renderer);
+    ~Deeper() { --renderer_.depth_; }
+    Deeper(const Deeper&) = delete;
+    Deeper& operator=(const Deeper&) = delete;
+
+   private:
+    Renderer& renderer_;
+  };
 
   Flow Run(const Block& block, const ScopePtr& scope);
   Flow RunStatement(const Statement& statement, const ScopePtr& scope);
   void RunFor(const Statement& statement, const ScopePtr& scope, const Value& iterable, int level);
   std::string Capture(const Block& block, const ScopePtr& scope);
+  /// What `body` puts out.
+  std::string Captured(absl::FunctionRef<void()> body);
+  void BindArguments(const MacroBody& macro, const Arguments& arguments, const ScopePtr& scope);
+  /// Marks the parameters that are `given`, and returns what is for none of them.
+  std::vector<std::pair<Value, Value>> BindNamed(const MacroBody& macro, const Arguments& arguments,
+                                                 const ScopePtr& scope, std::vector<bool>& given);
   void Assign(const Target& target, const Value& value, const ScopePtr& scope);
   void Output(std::string_view text);
 
