@@ -54,7 +54,7 @@ struct Side {
 
 absl::StatusOr<Side> Read(const Metadata& metadata) {
   SMELT_ASSIGN_OR_RETURN(GgufVocabulary vocabulary, ReadGgufVocabulary(metadata));
-  Side side{metadata, std::move(vocabulary), {}, 0};
+  Side side{.metadata = metadata, .vocabulary = std::move(vocabulary), .types = {}};
   side.types = TypesOf(metadata, side.vocabulary.size());
   side.used = UsedOf(side.types);
   return side;
@@ -111,7 +111,10 @@ Difference CompareSettings(const std::vector<Setting>& settings, const Side& a, 
       continue;
     std::string one = setting.value(a), other = setting.value(b);
     if (one != other)
-      return VocabularyDifference{std::string(setting.name), std::move(one), std::move(other), ids};
+      return VocabularyDifference{.what = std::string(setting.name),
+                                  .one = std::move(one),
+                                  .other = std::move(other),
+                                  .ids = ids};
   }
   return std::nullopt;
 }
@@ -140,7 +143,7 @@ Difference CompareOwnKeys(const Side& a, const Side& b) {
     if (other == nullptr || *other == entry.value) continue;
     std::string one = Shown(entry.value), two = Shown(*other);
     if (one == two) two = "another one";
-    return VocabularyDifference{entry.key, std::move(one), std::move(two)};
+    return VocabularyDifference{.what = entry.key, .one = std::move(one), .other = std::move(two)};
   }
   return std::nullopt;
 }
@@ -154,12 +157,12 @@ Difference CompareTokens(const Side& a, const Side& b) {
       return id < tokens.size() ? Quoted(tokens[id]) : std::string("not there");
     };
     if (id >= x.size() || id >= y.size() || x[id] != y[id])
-      return VocabularyDifference{Cat("token ", id), text(x), text(y)};
+      return VocabularyDifference{.what = Cat("token ", id), .one = text(x), .other = text(y)};
     const TokenType one = a.types[id], other = b.types[id];
     if (one == other) continue;
-    return VocabularyDifference{Cat("the type of token ", id, " (", text(x), ")"),
-                                std::string(kTypes[static_cast<size_t>(one)]),
-                                std::string(kTypes[static_cast<size_t>(other)])};
+    return VocabularyDifference{.what = Cat("the type of token ", id, " (", text(x), ")"),
+                                .one = std::string(kTypes[static_cast<size_t>(one)]),
+                                .other = std::string(kTypes[static_cast<size_t>(other)])};
   }
   return std::nullopt;
 }
@@ -174,8 +177,9 @@ Difference CompareMerges(const Side& a, const Side& b) {
   const std::vector<std::string>&x = merges(a), &y = merges(b);
   const auto [p, q] = std::mismatch(x.begin(), x.end(), y.begin(), y.end());
   if (p == x.end() && q == y.end()) return std::nullopt;
-  return VocabularyDifference{Cat("merge ", p - x.begin()), p == x.end() ? "not there" : Quoted(*p),
-                              q == y.end() ? "not there" : Quoted(*q)};
+  return VocabularyDifference{.what = Cat("merge ", p - x.begin()),
+                              .one = p == x.end() ? "not there" : Quoted(*p),
+                              .other = q == y.end() ? "not there" : Quoted(*q)};
 }
 
 /// Scores of used tokens, from the key that both have.
@@ -202,8 +206,9 @@ Difference CompareScores(const Side& a, const Side& b) {
   };
   const auto difference = [&](size_t id) {
     return VocabularyDifference{
-        Cat("the score of token ", id, " (", Quoted((*a.vocabulary.tokens)[id]), ")"), Cat(x[id]),
-        Cat(y[id])};
+        .what = Cat("the score of token ", id, " (", Quoted((*a.vocabulary.tokens)[id]), ")"),
+        .one = Cat(x[id]),
+        .other = Cat(y[id])};
   };
   std::vector<size_t> ids;
   for (size_t id = 0; id < x.size(); ++id) {
@@ -229,8 +234,10 @@ Difference CompareSplitting(const Side& a, const Side& b) {
   const MetadataValue *own = a.metadata.Find(kPipeline), *other = b.metadata.Find(kPipeline);
   if (own != nullptr && other != nullptr) {
     if (*own == *other) return std::nullopt;
-    return VocabularyDifference{Cat("the pre-tokenizer (", std::string_view(kPipeline), ")"),
-                                Shown(*own), Shown(*other)};
+    return VocabularyDifference{
+        .what = Cat("the pre-tokenizer (", std::string_view(kPipeline), ")"),
+        .one = Shown(*own),
+        .other = Shown(*other)};
   }
   const std::string &x = a.vocabulary.pre, &y = b.vocabulary.pre;
   const auto meaning = [](const std::string& name) {
@@ -240,7 +247,8 @@ Difference CompareSplitting(const Side& a, const Side& b) {
   const bool known = p != nullptr && q != nullptr;
   if (known ? p->pipeline == q->pipeline && p->ignore_merges == q->ignore_merges : x == y)
     return std::nullopt;
-  return VocabularyDifference{"the pre-tokenizer (tokenizer.ggml.pre)", Quoted(x), Quoted(y)};
+  return VocabularyDifference{
+      .what = "the pre-tokenizer (tokenizer.ggml.pre)", .one = Quoted(x), .other = Quoted(y)};
 }
 
 }  // namespace
@@ -257,8 +265,9 @@ absl::StatusOr<std::optional<VocabularyDifference>> CompareVocabularies(const Me
   SMELT_ASSIGN_OR_RETURN(const Side b, Read(second));
   const std::string& model = a.vocabulary.model;
   if (model != b.vocabulary.model) {
-    return VocabularyDifference{"the kind of tokenizer (tokenizer.ggml.model)", Quoted(model),
-                                Quoted(b.vocabulary.model)};
+    return VocabularyDifference{.what = "the kind of tokenizer (tokenizer.ggml.model)",
+                                .one = Quoted(model),
+                                .other = Quoted(b.vocabulary.model)};
   }
   if (Difference found = CompareTokens(a, b)) return found;
   // Before the settings: what stands for a missing one may depend on the pre-tokenizer's name.
@@ -284,8 +293,9 @@ absl::StatusOr<std::optional<VocabularyDifference>> CompareOnProbes(const Tokeni
       return at < ids.size() ? Cat(ids[at], " (", Quoted(tokenizer.Piece(ids[at])), ")")
                              : std::string("not there");
     };
-    return VocabularyDifference{Cat("id ", at, " of the text ", Quoted(probe)), shown(a, x),
-                                shown(b, y)};
+    return VocabularyDifference{.what = Cat("id ", at, " of the text ", Quoted(probe)),
+                                .one = shown(a, x),
+                                .other = shown(b, y)};
   }
   return std::nullopt;
 }
