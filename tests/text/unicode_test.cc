@@ -2,6 +2,8 @@
 // (unicode_probe.json).
 #include "lib/base/unicode.h"
 
+#include <sstream>
+
 #include "lib/base/cat.h"
 #include "lib/base/utf8.h"
 #include "lib/text/regex/char_set.h"
@@ -18,6 +20,22 @@ CharSet Ranges(const JsonValue& list) {
                      static_cast<char32_t>(*(*pair.as_array())[1].as_int()));
   }
   return set;
+}
+
+TEST(Unicode, LettersInAnyCaseAreTheLibrarys) {
+  std::istringstream lines(ReadFile(TestdataPath("text/letter_case.txt")));
+  size_t count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    std::istringstream codes(line);
+    CharSet letter;
+    for (uint32_t c = 0; codes >> std::hex >> c;) letter = Union(letter, {{c, c}});
+    for (const auto& [first, last] : letter) {
+      for (char32_t c = first; c <= last; ++c) EXPECT_EQ(FoldCase({{c, c}}), letter) << line;
+    }
+  }
+  EXPECT_GT(count, 2000u);
+  const CharSet digits = {{'0', '9'}};
+  EXPECT_EQ(FoldCase(digits), digits);
 }
 
 TEST(Unicode, ClassesAreTheLibrarys) {
