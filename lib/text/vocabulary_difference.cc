@@ -245,7 +245,7 @@ Difference CompareSplitting(const Side& a, const Side& b) {
   };
   const PreTokenizerName *p = meaning(x), *q = meaning(y);
   const bool known = p != nullptr && q != nullptr;
-  if (known ? p->pipeline == q->pipeline && p->ignore_merges == q->ignore_merges : x == y)
+  if (known ? p->steps == q->steps && p->ignore_merges == q->ignore_merges : x == y)
     return std::nullopt;
   return VocabularyDifference{
       .what = "the pre-tokenizer (tokenizer.ggml.pre)", .one = Quoted(x), .other = Quoted(y)};

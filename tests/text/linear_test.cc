@@ -174,14 +174,14 @@ TEST(PreTokenizers, CutNastyTextsInLinearTimeAndAlike) {
   while (!names.empty()) {
     const std::string name = names.substr(0, names.find(", "));
     names.erase(0, name.size() + 2);
-    const auto json = ParseJsonValue(FindPreTokenizer(name)->pipeline, name);
+    const auto json = ParseJsonValue(PipelineOf(*FindPreTokenizer(name)), name);
     SMELT_ASSERT_OK(json);
     bool bytes = false;
     const auto compiled = MakePreTokenizer(&*json, RegexEngine::kAny, &bytes);
     const auto pcre = MakePreTokenizer(&*json, RegexEngine::kPcreOnly, &bytes);
     SMELT_ASSERT_OK(compiled);
     // PCRE2 goes back over every run of blanks for an expression that ends in $.
-    const bool twin = FindPreTokenizer(name)->pipeline.find("$\"}") == std::string_view::npos;
+    const bool twin = PipelineOf(*FindPreTokenizer(name)).find("$\"}") == std::string::npos;
     if (twin) {
       SMELT_ASSERT_OK(pcre);
     }

@@ -331,7 +331,8 @@ TEST(Regex, ClassesOptionsAndPossessiveQuantifiers) {
     std::string found;
     const std::string_view text = c.text;
     SMELT_EXPECT_OK(regex->ForEachMatch(text, [&](Regex::Match m) {
-      if (m.begin < m.end) found += Cat(found.empty() ? "" : "|", text.substr(m.begin, m.end - m.begin));
+      if (m.begin < m.end)
+        found += Cat(found.empty() ? "" : "|", text.substr(m.begin, m.end - m.begin));
       return absl::OkStatus();
     }));
     EXPECT_EQ(found, c.found) << c.pattern << " on " << Escape(text);
@@ -347,7 +348,7 @@ TEST(Regex, ClassesOptionsAndPossessiveQuantifiers) {
 
 TEST(PreTokenizerNames, EveryPipelineHasItsNameAndEveryNameItsPipeline) {
   for (const PreTokenizerName& entry : PreTokenizerTable()) {
-    const auto json = ParseJsonValue(entry.pipeline, entry.name);
+    const auto json = ParseJsonValue(PipelineOf(entry), entry.name);
     SMELT_ASSERT_OK(json);
     const auto match = NamePreTokenizer(*json, entry.ignore_merges);
     SMELT_ASSERT_OK(match);

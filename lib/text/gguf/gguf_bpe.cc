@@ -60,7 +60,7 @@ class GgufBpe : public GgufBase {
       return Error(ErrorCode::kUnsupported, "tokenizer.ggml.pre is \"", Escape(pre, 40),
                    "\", a pre-tokenizer that we do not know; known are ", KnownPreTokenizers());
     }
-    if (pipeline.empty()) pipeline = known->pipeline;
+    if (pipeline.empty()) pipeline = PipelineOf(*known);
     SMELT_ASSIGN_OR_RETURN(const JsonValue json,
                            ParseJsonValue(pipeline, "smelt.tokenizer.pre_tokenizer"));
     bool bytes_last = false;

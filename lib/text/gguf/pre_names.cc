@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "lib/base/status.h"
 #include "lib/text/components/normalizer.h"
 #include "lib/text/components/pre_tokenizer.h"
@@ -18,37 +19,56 @@ namespace {
 // A pipeline boiled down to what cuts the text.
 struct Cut {
   enum class Kind { kRegex, kDigits, kOther } kind = Kind::kRegex;
-  RegexNode regex;       // where it cuts: every match is a part of its own
-  std::string pattern;   // as written
-  std::string settings;  // of kOther
+  std::string regex = {};     // where it cuts: every match is a part of its own
+  std::string pattern = {};   // as written, for messages
+  std::string settings = {};  // of kOther: all of the step
 };
 
-absl::StatusOr<RegexNode> ParseAny(const JsonValue& step, std::string& pattern) {
-  const JsonValue* p = step.FindNonNull("pattern");
-  if (p != nullptr && p->FindNonNull("String") != nullptr) {
-    pattern = TextOf(*p, "String");
-    std::string escaped;
-    for (const char c : pattern) {
-      const bool special = std::string_view(R"(\^$.|?*+()[]{})").find(c) != std::string_view::npos;
-      if (special) escaped.push_back('\\');
-      escaped.push_back(c);
-    }
-    return ParseRegex(escaped);
+constexpr std::string_view kBytes = "ByteLevel";  // the settings of the step that only maps bytes
+
+std::string Escaped(std::string_view literal) {
+  std::string escaped;
+  for (const char c : literal) {
+    const bool special = std::string_view(R"(\^$.|?*+()[]{})").find(c) != std::string_view::npos;
+    if (special) escaped.push_back('\\');
+    escaped.push_back(c);
   }
-  pattern = p == nullptr ? std::string() : TextOf(*p, "Regex");
-  return ParseRegex(pattern);
+  return escaped;
 }
 
-void AddOther(const JsonValue& step, std::vector<Cut>& cuts) {
-  Cut cut;
-  cut.kind = Cut::Kind::kOther;
-  cut.settings = step.ToText();
-  // Just a pattern that cannot be compared: shown like the others.
-  const bool plain = TextOf(step, "type") == "Split" && TextOf(step, "behavior") == "Isolated";
-  const JsonValue* p = plain ? step.FindNonNull("pattern") : nullptr;
-  cut.pattern = p == nullptr ? std::string() : TextOf(*p, "Regex");
-  if (cut.pattern.empty()) cut.pattern = cut.settings;
-  cuts.push_back(std::move(cut));
+Cut RegexCut(std::string_view regex) {
+  return {.kind = Cut::Kind::kRegex, .regex = std::string(regex), .pattern = std::string(regex)};
+}
+
+Cut DigitsCut(bool single) {
+  Cut cut = RegexCut(single ? R"(\p{N})" : R"(\p{N}+)");
+  cut.kind = Cut::Kind::kDigits;
+  return cut;
+}
+
+Cut OtherCut(const JsonValue& step) {
+  Cut cut{.kind = Cut::Kind::kOther, .settings = step.ToText()};
+  cut.pattern = cut.settings;
+  return cut;
+}
+
+// "Remove what does not match" is "cut at matches" when everything matches.
+absl::StatusOr<Cut> SplitCut(const JsonValue& step) {
+  const std::string behavior = TextOf(step, "behavior");
+  const bool removes = behavior == "Removed" && FlagOf(step, "invert", false);
+  if (!behavior.empty() && behavior != "Isolated" && !removes) return OtherCut(step);
+  const JsonValue* p = step.FindNonNull("pattern");
+  const bool literal = p != nullptr && p->FindNonNull("String") != nullptr;
+  Cut cut = RegexCut(p == nullptr ? std::string() : TextOf(*p, literal ? "String" : "Regex"));
+  if (literal) cut.regex = Escaped(cut.pattern);
+  if (!removes) return cut;
+  const absl::StatusOr<RegexNode> tree = ParseRegex(cut.regex);
+  if (!tree.ok() && CodeOf(tree.status()) != ErrorCode::kUnsupported) return tree.status();
+  const bool total = tree.ok() && RegexDfa::MatchesEverywhere(*tree).value_or(false);
+  if (total) return cut;
+  Cut other = OtherCut(step);
+  other.pattern = std::move(cut.pattern);
+  return other;
 }
 
 // Recursive over Sequence. Steps that only map bytes to characters at the very end cut nothing.
@@ -58,82 +78,54 @@ absl::Status Collect(const JsonValue& step, std::vector<Cut>& cuts) {
     const JsonValue* list = step.FindNonNull("pretokenizers");
     if (list == nullptr || !list->is_array()) return absl::OkStatus();
     for (const JsonValue& item : *list->as_array()) SMELT_RETURN_IF_ERROR(Collect(item, cuts));
-    return absl::OkStatus();
-  }
-  if (type == "ByteLevel") {
-    if (FlagOf(step, "use_regex", true)) {
-      Cut cut;
-      SMELT_ASSIGN_OR_RETURN(cut.regex, ParseRegex(kGpt2Pattern));
-      cut.pattern = kGpt2Pattern;
-      cuts.push_back(std::move(cut));
-    }
-    Cut bytes;
-    bytes.kind = Cut::Kind::kOther;
-    bytes.settings = "ByteLevel";
-    cuts.push_back(std::move(bytes));
-    return absl::OkStatus();
-  }
-  if (type == "Digits") {
-    Cut cut;
-    cut.kind = Cut::Kind::kDigits;
-    cut.pattern = FlagOf(step, "individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)";
-    SMELT_ASSIGN_OR_RETURN(cut.regex, ParseRegex(cut.pattern));
+  } else if (type == "ByteLevel") {
+    if (FlagOf(step, "use_regex", true)) cuts.push_back(RegexCut(kGpt2Pattern));
+    cuts.push_back({.kind = Cut::Kind::kOther, .settings = std::string(kBytes)});
+  } else if (type == "Digits") {
+    cuts.push_back(DigitsCut(FlagOf(step, "individual_digits", false)));
+  } else if (type == "Split") {
+    SMELT_ASSIGN_OR_RETURN(Cut cut, SplitCut(step));
     cuts.push_back(std::move(cut));
-    return absl::OkStatus();
+  } else {
+    cuts.push_back(OtherCut(step));
   }
-  const std::string behavior = TextOf(step, "behavior");
-  const bool invert = FlagOf(step, "invert", false);
-  if (type == "Split" &&
-      (behavior == "Isolated" || behavior.empty() || (behavior == "Removed" && invert))) {
-    Cut cut;
-    absl::StatusOr<RegexNode> node = ParseAny(step, cut.pattern);
-    if (node.ok()) {
-      cut.regex = *std::move(node);
-      // "Remove what does not match" is "cut at matches" when everything matches.
-      if (behavior == "Removed") {
-        const absl::StatusOr<bool> total = RegexDfa::MatchesEverywhere(cut.regex);
-        if (!total.ok() || !*total) cut.kind = Cut::Kind::kOther, cut.settings = step.ToText();
-      }
-      cuts.push_back(std::move(cut));
-      return absl::OkStatus();
-    }
-    if (CodeOf(node.status()) != ErrorCode::kUnsupported) return node.status();
-  }
-  AddOther(step, cuts);
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<Cut>> CutsOf(const JsonValue& pre_tokenizer) {
   std::vector<Cut> cuts;
   SMELT_RETURN_IF_ERROR(Collect(pre_tokenizer, cuts));
-  while (!cuts.empty() && cuts.back().kind == Cut::Kind::kOther &&
-         cuts.back().settings == "ByteLevel")
-    cuts.pop_back();
+  while (!cuts.empty() && cuts.back().settings == kBytes) cuts.pop_back();
   return cuts;
 }
 
-// nullopt: different. `spelled`: expressions have to be written alike, which is quickly seen.
-std::optional<bool> SameExactly(const std::vector<Cut>& a, const std::vector<Cut>& b,
-                                bool spelled) {
+// How two pipelines compare; nothing where they differ, or may.
+struct Same {
+  bool exact = true;  ///< no digits of one stand for an expression of the other
+};
+
+std::optional<Same> Compare(
+    const std::vector<Cut>& a, const std::vector<Cut>& b,
+    absl::FunctionRef<bool(const std::string&, const std::string&)> same_regex) {
   if (a.size() != b.size()) return std::nullopt;
-  bool exact = true;
+  Same same;
   for (size_t i = 0; i < a.size(); ++i) {
-    const bool other_a = a[i].kind == Cut::Kind::kOther, other_b = b[i].kind == Cut::Kind::kOther;
-    if (other_a != other_b) return std::nullopt;
-    if (other_a) {
-      if (a[i].settings != b[i].settings) return std::nullopt;
-      continue;
-    }
-    if (a[i].regex == b[i].regex) {
-      exact = exact && a[i].kind == b[i].kind;
-      continue;
-    }
-    if (spelled) return std::nullopt;
-    const absl::StatusOr<bool> same = RegexDfa::Equivalent(a[i].regex, b[i].regex);
-    if (!same.ok() || !*same) return std::nullopt;
-    exact = exact && a[i].kind == b[i].kind;
+    const bool other = a[i].kind == Cut::Kind::kOther;
+    if (other != (b[i].kind == Cut::Kind::kOther)) return std::nullopt;
+    const bool alike = other ? a[i].settings == b[i].settings
+                             : a[i].regex == b[i].regex || same_regex(a[i].regex, b[i].regex);
+    if (!alike) return std::nullopt;
+    same.exact = same.exact && a[i].kind == b[i].kind;
   }
-  return exact;
+  return same;
+}
+
+bool SameMeaning(const std::string& a, const std::string& b) {
+  const absl::StatusOr<RegexNode> x = ParseRegex(a), y = ParseRegex(b);
+  if (!x.ok() || !y.ok()) return false;
+  if (*x == *y) return true;
+  const absl::StatusOr<bool> same = RegexDfa::Equivalent(*x, *y);
+  return same.ok() && *same;
 }
 
 std::string Describe(const std::vector<Cut>& cuts) {
@@ -209,28 +201,45 @@ std::string KnownPreTokenizers() {
   return out;
 }
 
-absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenizer,
-                                                   bool ignore_merges) {
-  SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> cuts, CutsOf(pre_tokenizer));
-  const std::string mine = Describe(cuts);
-  std::optional<PreTokenizerMatch> found;
-  bool found_flag = false;
-  std::vector<std::vector<Cut>> table;
-  for (const PreTokenizerName& entry : PreTokenizerTable()) {
-    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(entry.pipeline, entry.name));
-    SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(json));
-    table.push_back(std::move(known));
-  }
-  for (const bool spelled : {true, false}) {
-    for (size_t i = 0; i < table.size(); ++i) {
-      const PreTokenizerName& entry = PreTokenizerTable()[i];
-      const std::optional<bool> exact = SameExactly(cuts, table[i], spelled);
-      if (!exact || (found && (found_flag || entry.ignore_merges != ignore_merges))) continue;
-      found = PreTokenizerMatch{std::string(entry.name), *exact};
-      found_flag = entry.ignore_merges == ignore_merges;
+std::string PipelineOf(const PreTokenizerName& name) {
+  using Kind = NamedStep::Kind;
+  std::string list;
+  bool maps_bytes = false;
+  const auto add = [&](std::string_view json) { list += Cat(list.empty() ? "" : ",", json); };
+  for (const NamedStep& step : name.steps) {
+    switch (step.kind) {
+      case Kind::kNone:
+        break;
+      case Kind::kSplit:
+        add(Cat(R"({"type":"Split","pattern":{"Regex":)", JsonQuote(step.regex),
+                R"(},"behavior":"Isolated","invert":false})"));
+        break;
+      case Kind::kGpt2Words:
+        maps_bytes = true;
+        add(R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":true})");
+        break;
+      case Kind::kDigits:
+        add(R"({"type":"Digits","individual_digits":false})");
+        break;
+      case Kind::kSingleDigits:
+        add(R"({"type":"Digits","individual_digits":true})");
+        break;
+      case Kind::kPunctuation:
+        add(R"({"type":"Punctuation","behavior":"Contiguous"})");
+        break;
+      case Kind::kSinglePunctuation:
+        add(R"({"type":"Punctuation","behavior":"Isolated"})");
+        break;
     }
-    if (found) return *found;
   }
+  if (!maps_bytes) add(R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":false})");
+  return Cat(R"({"type":"Sequence","pretokenizers":[)", list, "]}");
+}
+
+namespace {
+
+// The sentence that no name fits.
+absl::Status NoName(const std::string& mine, const std::vector<std::vector<Cut>>& table) {
   constexpr size_t kCompared = 2000;  // bytes: the work grows with their square
   const std::string_view compared = std::string_view(mine).substr(0, kCompared);
   size_t nearest_distance = SIZE_MAX;
@@ -238,13 +247,11 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
   std::string nearest_pattern;
   for (size_t i = 0; i < table.size(); ++i) {
     std::string pattern = Describe(table[i]);
-    if (const size_t distance =
-            EditDistance(compared, std::string_view(pattern).substr(0, kCompared));
-        distance < nearest_distance) {
-      nearest_distance = distance;
-      nearest = PreTokenizerTable()[i].name;
-      nearest_pattern = std::move(pattern);
-    }
+    const size_t distance = EditDistance(compared, std::string_view(pattern).substr(0, kCompared));
+    if (distance >= nearest_distance) continue;
+    nearest_distance = distance;
+    nearest = PreTokenizerTable()[i].name;
+    nearest_pattern = std::move(pattern);
   }
   std::string_view here = mine, there = nearest_pattern;
   KeepDifference(here, there);
@@ -252,6 +259,41 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenize
   return Error(ErrorCode::kUnsupported, "the pre-tokenizer has no GGUF name: its pattern is ",
                Shown(mine, kWhole), "; nearest is ", nearest, ", with ", Shown(there, kPart),
                " where this has ", Shown(here, kPart), "; --pre NAME insists on one");
+}
+
+}  // namespace
+
+absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenizer,
+                                                   bool ignore_merges) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> cuts, CutsOf(pre_tokenizer));
+  std::vector<std::vector<Cut>> table;
+  for (const PreTokenizerName& entry : PreTokenizerTable()) {
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(PipelineOf(entry), entry.name));
+    SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(json));
+    table.push_back(std::move(known));
+  }
+  // Written alike, which is quickly seen; else alike in what they match.
+  const auto written_alike = [](const std::string&, const std::string&) { return false; };
+  for (const absl::FunctionRef<bool(const std::string&, const std::string&)> same_regex :
+       {absl::FunctionRef<bool(const std::string&, const std::string&)>(written_alike),
+        absl::FunctionRef<bool(const std::string&, const std::string&)>(SameMeaning)}) {
+    std::optional<PreTokenizerMatch> found;
+    for (size_t i = 0; i < table.size(); ++i) {
+      const PreTokenizerName& entry = PreTokenizerTable()[i];
+      const bool merges_too = entry.ignore_merges == ignore_merges;
+      if (found && !merges_too) continue;
+      const std::optional<Same> same = Compare(cuts, table[i], same_regex);
+      if (!same) continue;
+      found = PreTokenizerMatch{.name = std::string(entry.name), .exact = same->exact};
+      if (merges_too) return *found;
+    }
+    if (found) return *found;
+  }
+  for (const Cut& cut : cuts) {  // what is no expression at all
+    const absl::Status status = ParseRegex(cut.regex).status();
+    if (!status.ok() && CodeOf(status) != ErrorCode::kUnsupported) return status;
+  }
+  return NoName(Describe(cuts), table);
 }
 
 }  // namespace smelt

@@ -2,6 +2,8 @@
 // means.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,11 +14,29 @@
 
 namespace smelt {
 
+/// A step that cuts texts. Runs: neighbours stay together.
+struct NamedStep {
+  enum class Kind : uint8_t {
+    kNone,
+    kSplit,              ///< at the matches of `regex`, each a part of its own
+    kGpt2Words,          ///< ByteLevel with its expression
+    kDigits,             ///< runs of digits
+    kSingleDigits,       ///< every digit
+    kPunctuation,        ///< runs of punctuation
+    kSinglePunctuation,  ///< every punctuation character
+  };
+  Kind kind = Kind::kNone;
+  std::string_view regex = {};
+
+  friend bool operator==(const NamedStep&, const NamedStep&) = default;
+};
+
 struct PreTokenizerName {
   std::string_view name;
-  std::string_view same;      ///< further names with the same meaning, separated by spaces
-  bool ignore_merges;         ///< a word that is a token as a whole is that token
-  std::string_view pipeline;  ///< the "pre_tokenizer" of the original tokenizer.json
+  std::string_view same = {};  ///< further names with the same meaning, separated by spaces
+  bool ignore_merges = false;  ///< a word that is a token as a whole is that token
+  std::array<NamedStep, 6> steps = {};  ///< of the original tokenizer.json; bytes become characters
+                                        ///< at the end, or in kGpt2Words
 };
 
 /// Every name whose meaning we know.
@@ -24,6 +44,9 @@ std::span<const PreTokenizerName> PreTokenizerTable();
 
 /// nullptr for names that we do not know.
 const PreTokenizerName* FindPreTokenizer(std::string_view name);
+
+/// The steps as the "pre_tokenizer" of a tokenizer.json.
+std::string PipelineOf(const PreTokenizerName& name);
 
 /// Whether llama.cpp puts a beginning token before the texts of a byte-level vocabulary with this
 /// name that does not say whether it wants one.
