@@ -114,9 +114,7 @@ Simple::Function WordPieceDecoder(const JsonValue& json) {
   return [=](std::vector<std::string>& tokens) {
     for (size_t i = 0; i < tokens.size(); ++i) {
       std::string& token = tokens[i];
-      if (i != 0)
-        token = !prefix.empty() && token.starts_with(prefix) ? token.substr(prefix.size())
-                                                             : " " + token;
+      if (i != 0) token = token.starts_with(prefix) ? token.substr(prefix.size()) : " " + token;
       if (cleanup) CleanUpWord(token);
     }
   };
