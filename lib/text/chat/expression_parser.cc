@@ -318,18 +318,18 @@ std::vector<CallArgument> ExpressionParser::ParseArguments() {
     if (tokens_.IsOperator(")")) break;
     using Kind = CallArgument::Kind;
     if (tokens_.SkipOperator("**")) {
-      arguments.push_back({Kind::kDict, "", ParseExpression()});
+      arguments.push_back({.kind = Kind::kDict, .name = "", .value = ParseExpression()});
     } else if (tokens_.SkipOperator("*")) {
-      arguments.push_back({Kind::kList, "", ParseExpression()});
+      arguments.push_back({.kind = Kind::kList, .name = "", .value = ParseExpression()});
     } else if (tokens_.Current().kind == TokenKind::kName &&
                tokens_.Next().kind == TokenKind::kOperator && tokens_.Next().text == "=") {
       const std::string name = tokens_.Take().text;
       tokens_.Take();
-      arguments.push_back({Kind::kNamed, name, ParseExpression()});
+      arguments.push_back({.kind = Kind::kNamed, .name = name, .value = ParseExpression()});
     } else {
       if (!arguments.empty() && arguments.back().kind != Kind::kPositional)
         tokens_.Fail("an argument without a name stands behind one with a name");
-      arguments.push_back({Kind::kPositional, "", ParseExpression()});
+      arguments.push_back({.kind = Kind::kPositional, .name = "", .value = ParseExpression()});
     }
   }
   tokens_.Take();
@@ -373,7 +373,8 @@ ExpressionPtr ExpressionParser::ParseTest(ExpressionPtr value) {
   } else if (BeginsTestArgument()) {
     ExpressionPtr argument = ParsePostfix(ParsePrimary());
     CountDepth(*test, argument);
-    test->arguments.push_back({CallArgument::Kind::kPositional, "", std::move(argument)});
+    test->arguments.push_back(
+        {.kind = CallArgument::Kind::kPositional, .name = "", .value = std::move(argument)});
   }
   if (!negated) return test;
   return Make(ExpressionKind::kUnary, line, "not", std::move(test));

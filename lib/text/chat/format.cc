@@ -286,6 +286,107 @@ class BraceFormatter {
   bool inside_ = false;
 };
 
+// The values of a % format: a tuple's one after the other, a dictionary's by name, or a single one.
+class PercentValues {
+ public:
+  PercentValues(Budget& budget, const Value& values)
+      : budget_(budget),
+        values_(values),
+        tuple_(values.is_list() && values.list()->kind == ListKind::kTuple) {}
+
+  const Value& Next() {
+    if (!tuple_ && used_ == 0) return ++used_, values_;
+    if (!tuple_ || used_ >= values_.list()->items.size())
+      throw TemplateError{"not enough arguments for format string"};
+    return values_.list()->items[used_++];
+  }
+
+  /// Takes "(NAME)" from the text.
+  const Value& TakeNamed(std::string_view& text) {
+    const size_t end = text.find(')');
+    if (end == std::string_view::npos || !values_.is_dict())
+      throw TemplateError{"format requires a mapping"};
+    const std::string_view name = text.substr(1, end - 1);
+    const Value* found = values_.dict()->Find(budget_, name);
+    if (found == nullptr)
+      throw TemplateError{Cat("the format's key '", Escape(name, 40), "' is missing")};
+    named_ = true;
+    text.remove_prefix(end + 1);
+    return *found;
+  }
+
+  void RequireAllUsed() const {
+    const bool all =
+        named_ || (tuple_ ? used_ == values_.list()->items.size()
+                          : used_ == 1 || values_.is_dict() || IsSequenceList(values_));
+    if (!all) throw TemplateError{"not all arguments converted during string formatting"};
+  }
+
+ private:
+  Budget& budget_;
+  const Value& values_;
+  const bool tuple_;
+  size_t used_ = 0;
+  bool named_ = false;
+};
+
+// Takes flags, width, precision and type from the text.
+Format TakePercentFormat(std::string_view& text) {
+  Format format;
+  format.align = '>';
+  for (; !text.empty() && std::string_view("-+ #0").find(text[0]) != std::string_view::npos;
+       text.remove_prefix(1)) {
+    if (text[0] == '-') format.align = '<';
+    if (text[0] == '+' || (text[0] == ' ' && format.sign == '-')) format.sign = text[0];
+    if (text[0] == '#') format.alternate = true;
+    if (text[0] == '0' && format.align != '<') format.align = '=';
+  }
+  format.width = TakeNumber(text);
+  if (text.starts_with(".")) {
+    text.remove_prefix(1);
+    format.precision = static_cast<int>(std::min<int64_t>(TakeNumber(text), 300));
+  }
+  if (text.empty()) throw TemplateError{"incomplete format"};
+  format.type = text[0];
+  text.remove_prefix(1);
+  if (format.type == 'i' || format.type == 'u') format.type = 'd';
+  return format;
+}
+
+// The number as the type of the format wants it.
+Value NumberFor(const Format& format, const Value& value) {
+  if (!value.is_number()) {
+    RequireDefined(value);
+    throw TemplateError{
+        Cat("%", format.type, " format: a real number is required, not ", value.type_name())};
+  }
+  if (!value.is_float() || std::string_view("dxXoc").find(format.type) == std::string_view::npos)
+    return value;
+  if (!(std::fabs(value.real()) < 9e18))
+    throw TemplateError{"a number is too large for its format"};
+  return Value(static_cast<int64_t>(value.real()));
+}
+
+std::string FormatOne(Budget& budget, Format format, const Value& value) {
+  const char text_align = format.align == '=' ? '>' : format.align;
+  if (format.type == 's' || format.type == 'r') {
+    std::string piece = format.type == 's' ? ToText(budget, value) : Repr(budget, value);
+    if (format.precision) piece = std::string(Substring(piece, 0, *format.precision));
+    return Padded(format, "", piece, text_align);
+  }
+  if (std::string_view("dxXoeEfFgGc").find(format.type) == std::string_view::npos)
+    throw TemplateError{
+        Cat("unsupported format character '", Escape(std::string(1, format.type)), "'")};
+  if (format.type == 'c' && value.is_string() && CountCharacters(value.text()) == 1)
+    return Padded(format, "", value.text(), text_align);
+  const Value number = NumberFor(format, value);
+  if (format.align == '=') format.fill = "0";
+  if (format.type == 'c' && (number.integer() < 0 || number.integer() > 0x10ffff ||
+                             (number.integer() >= 0xd800 && number.integer() < 0xe000)))
+    throw TemplateError{"%c needs a character's number"};
+  return FormatNumber(format, number);
+}
+
 }  // namespace
 
 std::string FormatBraces(Renderer& renderer, std::string_view format, const Arguments& arguments) {
@@ -293,17 +394,9 @@ std::string FormatBraces(Renderer& renderer, std::string_view format, const Argu
 }
 
 std::string FormatPercent(Budget& budget, std::string_view text, const Value& values) {
-  const bool tuple = values.is_list() && values.list()->kind == ListKind::kTuple;
-  size_t used = 0;
-  const auto next = [&]() -> const Value& {
-    if (!tuple && used == 0) return ++used, values;
-    if (!tuple || used >= values.list()->items.size())
-      throw TemplateError{"not enough arguments for format string"};
-    return values.list()->items[used++];
-  };
+  PercentValues arguments(budget, values);
   std::string out;
-  bool named = false;
-  while (!text.empty()) {
+  while (true) {
     const size_t percent = std::min(text.find('%'), text.size());
     out += text.substr(0, percent);
     text.remove_prefix(percent);
@@ -314,72 +407,14 @@ std::string FormatPercent(Budget& budget, std::string_view text, const Value& va
       text.remove_prefix(1);
       continue;
     }
-    Value value;
-    bool has_value = false;
-    if (text.starts_with("(")) {
-      const size_t end = text.find(')');
-      if (end == std::string_view::npos || !values.is_dict())
-        throw TemplateError{"format requires a mapping"};
-      const Value* found = values.dict()->Find(budget, text.substr(1, end - 1));
-      if (found == nullptr)
-        throw TemplateError{
-            Cat("the format's key '", Escape(text.substr(1, end - 1), 40), "' is missing")};
-      value = *found;
-      has_value = named = true;
-      text.remove_prefix(end + 1);
-    }
-    Format format;
-    format.align = '>';
-    for (; !text.empty() && std::string_view("-+ #0").find(text[0]) != std::string_view::npos;
-         text.remove_prefix(1)) {
-      if (text[0] == '-') format.align = '<';
-      if (text[0] == '+' || (text[0] == ' ' && format.sign == '-')) format.sign = text[0];
-      if (text[0] == '#') format.alternate = true;
-      if (text[0] == '0' && format.align != '<') format.align = '=';
-    }
-    format.width = TakeNumber(text);
-    if (text.starts_with(".")) {
-      text.remove_prefix(1);
-      format.precision = static_cast<int>(std::min<int64_t>(TakeNumber(text), 300));
-    }
-    if (text.empty()) throw TemplateError{"incomplete format"};
-    format.type = text[0];
-    text.remove_prefix(1);
-    if (!has_value) value = next();
+    std::optional<Value> named;
+    if (text.starts_with("(")) named = arguments.TakeNamed(text);
+    const Format format = TakePercentFormat(text);
+    const Value value = named ? *named : arguments.Next();
     const Charge fits(budget, static_cast<size_t>(format.width) * 4 + out.size());
-    if (format.type == 's' || format.type == 'r') {
-      std::string piece = format.type == 's' ? ToText(budget, value) : Repr(budget, value);
-      if (format.precision) piece = std::string(Substring(piece, 0, *format.precision));
-      out += Padded(format, "", piece, format.align == '=' ? '>' : format.align);
-      continue;
-    }
-    if (format.type == 'i' || format.type == 'u') format.type = 'd';
-    if (std::string_view("dxXoeEfFgGc").find(format.type) == std::string_view::npos)
-      throw TemplateError{
-          Cat("unsupported format character '", Escape(std::string(1, format.type)), "'")};
-    if (format.type == 'c' && value.is_string() && CountCharacters(value.text()) == 1) {
-      out += Padded(format, "", value.text(), format.align == '=' ? '>' : format.align);
-      continue;
-    }
-    if (!value.is_number()) {
-      RequireDefined(value);
-      throw TemplateError{
-          Cat("%", format.type, " format: a real number is required, not ", value.type_name())};
-    }
-    if (value.is_float() && std::string_view("dxXoc").find(format.type) != std::string_view::npos) {
-      if (!(std::fabs(value.real()) < 9e18))
-        throw TemplateError{"a number is too large for its format"};
-      value = Value(static_cast<int64_t>(value.real()));
-    }
-    if (format.align == '=') format.fill = "0";
-    if (format.type == 'c' && (value.integer() < 0 || value.integer() > 0x10ffff ||
-                               (value.integer() >= 0xd800 && value.integer() < 0xe000)))
-      throw TemplateError{"%c needs a character's number"};
-    out += FormatNumber(format, value);
+    out += FormatOne(budget, format, value);
   }
-  const bool all_used = named || (tuple ? used == values.list()->items.size()
-                                        : used == 1 || values.is_dict() || IsSequenceList(values));
-  if (!all_used) throw TemplateError{"not all arguments converted during string formatting"};
+  arguments.RequireAllUsed();
   return out;
 }
 

@@ -252,8 +252,9 @@ Value MapFilter(Renderer& renderer, const Value& value, const Arguments& argumen
     const Filter filter = FindFilter(name);
     if (filter == nullptr)
       throw TemplateError{Cat("the filter '", Escape(name, 40), "' is not supported")};
-    const Arguments rest{{arguments.positional.begin() + 1, arguments.positional.end()},
-                         arguments.named};
+    const Arguments rest{
+        .positional = {arguments.positional.begin() + 1, arguments.positional.end()},
+        .named = arguments.named};
     for (const Value& item : Iterate(renderer.budget(), value))
       mapped.push_back(filter(renderer, item, rest));
   }

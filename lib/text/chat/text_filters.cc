@@ -48,7 +48,8 @@ Value ReplaceFilter(Renderer& renderer, const Value& value, const Arguments& arg
 
 Value CenterFilter(Renderer& renderer, const Value& value, const Arguments& arguments) {
   const Parameters parameters("center", arguments, {"width"});
-  return AsMethod<kCenter>(renderer, value, {{Value(parameters.Integer(0, 80))}, {}});
+  return AsMethod<kCenter>(renderer, value,
+                           {.positional = {Value(parameters.Integer(0, 80))}, .named = {}});
 }
 
 Value IndentFilter(Renderer& renderer, const Value& value, const Arguments& arguments) {
