@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "lib/base/cat.h"
+#include "tests/testing/own_keys.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -26,45 +27,9 @@ absl::Status Check(std::string_view name, const MetadataValue& value,
   return CheckOwnKey(*row, value, measures);
 }
 
-/// Values of every type but the row's.
-std::vector<MetadataValue> OtherTypes(const OwnKeyRow& row) {
-  std::vector<MetadataValue> out;
-  const MetadataValue all[] = {uint8_t{0},
-                               int8_t{0},
-                               uint16_t{0},
-                               int16_t{0},
-                               uint32_t{0},
-                               int32_t{0},
-                               uint64_t{0},
-                               int64_t{0},
-                               0.0f,
-                               0.0,
-                               false,
-                               std::string(),
-                               std::vector<uint8_t>{},
-                               std::vector<int8_t>{},
-                               std::vector<uint16_t>{},
-                               std::vector<int16_t>{},
-                               std::vector<uint32_t>{},
-                               std::vector<int32_t>{},
-                               std::vector<uint64_t>{},
-                               std::vector<int64_t>{},
-                               std::vector<float>{},
-                               std::vector<double>{},
-                               std::vector<std::string>{},
-                               MetadataValue::BoolArray({})};
-  for (const MetadataValue& value : all) {
-    const ValueType type = value.element_type();
-    const bool same = value.is_array() == (row.length != KeyLength::kOne) &&
-                      (type == row.type || type == row.or_type);
-    if (!same) out.push_back(value);
-  }
-  return out;
-}
-
 TEST(OwnKeys, EveryOtherTypeIsRefusedByName) {
   for (const OwnKeyRow& row : kOwnKeys) {
-    const std::vector<MetadataValue> others = OtherTypes(row);
+    const std::vector<MetadataValue> others = testing::OtherTypes(row);
     EXPECT_EQ(others.size(), row.type == row.or_type ? 23u : 22u) << row.name;
     for (const MetadataValue& value : others) {
       const absl::Status status = CheckOwnKey(row, value, {});

@@ -13,6 +13,7 @@
 #include "lib/model/token_ids.h"
 #include "lib/text/published/generation_ends.h"
 #include "lib/text/tokenizer.h"
+#include "tests/model/edited_source.h"
 #include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
 
@@ -265,30 +266,6 @@ TEST(SentenceModulesTest, ThePoolingTypeIsLlamaCppsNumber) {
   EXPECT_FALSE(outside.pooling_type);
 }
 
-/// A source under other metadata.
-class Edited : public ModelSource {
- public:
-  Edited(const ModelSource& source, Metadata metadata)
-      : source_(source), metadata_(std::move(metadata)) {
-    BuildIndex();
-  }
-  const Metadata& metadata() const override { return metadata_; }
-  const std::vector<TensorInfo>& tensors() const override { return source_.tensors(); }
-  const std::string& name() const override { return source_.name(); }
-  std::string identity() const override { return source_.identity(); }
-  absl::Status ReadRows(size_t t, uint64_t first, uint64_t n, float* out) const override {
-    return source_.ReadRows(t, first, n, out);
-  }
-  absl::Status ReadRawRows(size_t t, uint64_t first, uint64_t n, std::byte* out) const override {
-    return source_.ReadRawRows(t, first, n, out);
-  }
-  absl::StatusOr<MappedRows> MapRows(size_t t) const override { return source_.MapRows(t); }
-
- private:
-  const ModelSource& source_;
-  Metadata metadata_;
-};
-
 TEST(ExpertCountsTest, ContradictionsAreSentences) {
   FolderTensors t = LlamaTensors(2, true);
   std::erase_if(t, [](const auto& e) { return e.first.find(".mlp.") != std::string::npos; });
@@ -316,7 +293,8 @@ TEST(ExpertCountsTest, ContradictionsAreSentences) {
     Metadata metadata = opened->source->metadata();
     metadata.Set("llama.expert_count", c.count);
     metadata.Set("llama.expert_used_count", c.used);
-    const absl::StatusOr<ModelSpec> spec = ReadModelSpec(Edited(*opened->source, metadata));
+    const absl::StatusOr<ModelSpec> spec =
+        ReadModelSpec(testing::Edited(*opened->source, metadata));
     ASSERT_FALSE(spec.ok()) << c.said;
     EXPECT_NE(spec.status().message().find(c.said), std::string::npos) << spec.status().message();
   }
