@@ -28,6 +28,7 @@ PATTERNS = [
     GPT2, LLAMA3, LLAMA3.replace("{1,3}", ""), r"\s+", r"\d{1,3}", r"[0-9]{3}", r"\p{L}+", r"\w+|[^\w\s]+", r"[a-z]+", r" ", r"e", r"\p{P}", r"(?=[A-Z])",
     r"[^\S\n]+", r"\p{Lu}\p{Ll}*", r"(\p{N}|\p{S})+", r".{1,4}", r"\s*\p{L}+", r"[\p{Han}]", r"(?:a|e|i|o|u)+?", r"\n+|\r",
     r"(?<=\d)(?=\p{L})", r"(?<!\s)\s(?!\s)", r"[ \t]+\n", r"\b", r"\p{M}+", r"[^\x00-\x7f]+", r"ab|abc", r"(?i:the)", r"\A.", r"x?",
+    r"t(?i)he|an", r"(?>a|an)d", r"^.", r"\s\Z", r"(?:\p{L}\p{M}*)++", r"(?:|e)+", r"(?i:[éüж])", r"(?=th|an)", r"e(?#comment)+", r"(?<=^)\w", r"(?<!th|an)\B",
 ]
 BEHAVIORS = ["removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"]
 
