@@ -8,14 +8,6 @@
 namespace smelt {
 namespace {
 
-uint64_t Elements(const RawTensor& tensor) { return tensor.elements(); }
-
-std::string ShapeText(const std::vector<uint64_t>& shape) {
-  std::string text;
-  for (uint64_t extent : shape) text += text.empty() ? Cat(extent) : Cat(" x ", extent);
-  return text.empty() ? "scalar" : text;
-}
-
 bool HoldsWeights(RawType type) {
   return type == RawType::kF64 || type == RawType::kF32 || type == RawType::kF16 ||
          type == RawType::kBF16;
@@ -27,13 +19,6 @@ uint64_t StackedRows(const Recipe& recipe) {
   for (size_t i = 0; i < recipe.leaves.size(); i += recipe.across)
     rows += LeafRows(recipe.leaves[i]);
   return rows;
-}
-
-uint64_t StackedColumns(const Recipe& recipe) {
-  uint64_t columns = 0;
-  for (size_t i = 0; i < recipe.across && i < recipe.leaves.size(); ++i)
-    columns += LeafColumns(recipe.leaves[i]);
-  return columns;
 }
 
 std::string LeafText(const Leaf& leaf) {
@@ -53,7 +38,7 @@ absl::Status CheckLeaf(const TensorInfo& info, const Leaf& leaf) {
                  ") has elements of type ", Name(tensor.dtype),
                  ", which are no weights without their scales: expected F32, F16, BF16 or F64");
   }
-  const uint64_t n = Elements(tensor);
+  const uint64_t n = tensor.elements();
   if (raw->columns == 0 || n == 0 || n % raw->columns != 0) {
     return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor.name), " (", info.name,
                  ") of shape ", ShapeText(tensor.shape), " cannot be read as rows of ",
@@ -94,16 +79,25 @@ uint64_t LeafColumns(const Leaf& leaf) {
   return raw == nullptr ? std::get<ConstantLeaf>(leaf).values.size() : raw->columns;
 }
 
-uint64_t Recipe::matrix_rows() const {
-  uint64_t count = StackedRows(*this);
-  for (const RowMap& map : rows) {
-    if (const auto* slice = std::get_if<SliceRows>(&map)) count = slice->count;
-  }
-  return count;
+uint64_t Recipe::matrix_columns() const {
+  uint64_t columns = 0;
+  for (size_t i = 0; i < across && i < leaves.size(); ++i) columns += LeafColumns(leaves[i]);
+  return columns;
 }
 
-uint64_t Recipe::matrix_columns() const {
-  return columns != 0 ? columns : StackedColumns(*this) - first_column;
+uint64_t Recipe::SourceRow(uint64_t row) const {
+  for (auto map = rows.rbegin(); map != rows.rend(); ++map) {
+    if (const auto* slice = std::get_if<SliceRows>(&*map)) {
+      row = slice->first + row * slice->step;
+    } else {
+      const SwapRows& swap = std::get<SwapRows>(*map);
+      const uint64_t unit = row / swap.unit;  // (group, b, a) of the result
+      const uint64_t a = unit % swap.outer, b = unit / swap.outer % swap.inner,
+                     group = unit / swap.outer / swap.inner;
+      row = ((group * swap.outer + a) * swap.inner + b) * swap.unit + row % swap.unit;
+    }
+  }
+  return row;
 }
 
 bool Recipe::only_gathers() const {
@@ -127,10 +121,7 @@ std::string Recipe::ToText() const {
     if (const auto* add = std::get_if<AddConstant>(&op))
       text = Cat("add ", add->value, " to ", text);
     if (std::get_if<NegativeExp>(&op)) text = Cat("-exp of ", text);
-    if (const auto* scale = std::get_if<ScaleBy>(&op))
-      text = Cat("scale by ", scale->value, " ", text);
   }
-  if (columns != 0) text += Cat("columns ", first_column, "..", first_column + columns - 1, " of ");
   for (auto map = rows.rbegin(); map != rows.rend(); ++map) {
     if (const auto* slice = std::get_if<SliceRows>(&*map)) {
       text += Cat("rows ", slice->first, "..", slice->first + (slice->count - 1) * slice->step);
@@ -188,12 +179,10 @@ absl::Status CheckRecipe(TensorInfo& info) {
       if (!all || *all != rows) return bad("its rows cannot be grouped as asked");
     }
   }
-  const auto end = CheckedAdd(recipe.first_column, recipe.matrix_columns());
-  if (!end || *end > StackedColumns(recipe) || recipe.matrix_columns() == 0)
-    return bad("a column slice leaves its source");
-  const auto elements = CheckedMul(rows, recipe.matrix_columns());
   const uint64_t a = info.shape.columns(), b = recipe.matrix_columns();
-  if (!elements || *elements != info.shape.elements() || a == 0 || (a % b != 0 && b % a != 0)) {
+  const auto elements = CheckedMul(rows, b);
+  if (!elements || *elements != info.shape.elements() || a == 0 || b == 0 ||
+      (a % b != 0 && b % a != 0)) {
     return bad(
         Cat("source of ", rows, " rows of ", b, " does not make the shape ", info.shape.ToText()));
   }

@@ -33,10 +33,7 @@ struct AddConstant {
   double value;
 };
 struct NegativeExp {};  ///< -exp(x), computed in f64, rounded once
-struct ScaleBy {
-  double value;
-};
-using ElementOp = std::variant<AddConstant, NegativeExp, ScaleBy>;
+using ElementOp = std::variant<AddConstant, NegativeExp>;
 
 /// A raw tensor viewed as a matrix of `columns` columns; rows run over everything else. Transposed
 /// leaves (GPT-2's Conv1D: two dimensions, columns = shape[0]) are read in blocks.
@@ -52,16 +49,14 @@ struct ConstantLeaf {
 using Leaf = std::variant<RawLeaf, ConstantLeaf>;
 
 /// The leaves make a matrix: `across` of them side by side (their columns concatenated), and so on
-/// downwards (stacked experts, split tensors joined along rows). Row maps move its rows, the column
-/// slice cuts them, element operations change values. The result's shape may have other columns
-/// than the matrix has: it is then the same elements in the same order (a vector permuted as rows
-/// of one column, a vector split in groups).
+/// downwards (stacked experts, split tensors joined along rows). Row maps move its rows, element
+/// operations change values. The result's shape may have other columns than the matrix has: it is
+/// then the same elements in the same order (a vector permuted as rows of one column, a vector
+/// split in groups).
 struct Recipe {
   std::vector<Leaf> leaves;
   uint64_t across = 1;
   std::vector<RowMap> rows;
-  uint64_t first_column = 0;
-  uint64_t columns = 0;  ///< columns [first_column, first_column + columns) of the matrix; 0 = all
   std::vector<ElementOp> elements;
 
   /// One line: "rows swapped (8, 2, 16) of model.layers.0.self_attn.q_proj.weight [BF16 256 x
@@ -69,9 +64,9 @@ struct Recipe {
   std::string ToText() const;
   /// Only whole stored rows move: stored bytes can pass through untouched.
   bool only_gathers() const;
-  /// Rows and columns of the matrix after row maps and column slice.
-  uint64_t matrix_rows() const;
   uint64_t matrix_columns() const;
+  /// The row of the leaves, laid one after the other, that becomes row `row` of the matrix.
+  uint64_t SourceRow(uint64_t row) const;
 };
 
 /// Rows and columns of a leaf seen as a matrix.

@@ -35,40 +35,22 @@ absl::StatusOr<MappedRows> MapRecipeRows(const TensorInfo& info) {
     bases.push_back(base);
   }
   const uint64_t size = Info(info.type).block_bytes;
-  const bool whole = recipe.rows.empty() && recipe.columns == 0 && recipe.first_column == 0;
-  if (whole && bases.size() == 1) return MappedRows{bases[0], info.shape.columns() * size, {}};
+  if (recipe.rows.empty() && bases.size() == 1)
+    return MappedRows{bases[0], info.shape.columns() * size, {}};
   const uint64_t width = LeafColumns(recipe.leaves[0]);
   if (recipe.matrix_columns() != info.shape.columns())
     return NotMapped(info, "its rows are put together from parts");
 
+  // Leaves of one tensor may have different numbers of rows: those of all, one after the other.
+  std::vector<const std::byte*> rows;
+  for (size_t i = 0; i < bases.size(); ++i) {
+    for (uint64_t row = 0; row < LeafRows(recipe.leaves[i]); ++row)
+      rows.push_back(bases[i] + row * width * size);
+  }
   MappedRows mapped;
   mapped.pointers.reserve(info.shape.rows());
-  for (size_t i = 0; i < bases.size(); ++i) {
-    for (uint64_t row = 0; row < LeafRows(recipe.leaves[i]); ++row) {
-      mapped.pointers.push_back(bases[i] + (row * width + recipe.first_column) * size);
-    }
-  }
-  for (const RowMap& map : recipe.rows) {
-    std::vector<const std::byte*> next;
-    if (const auto* slice = std::get_if<SliceRows>(&map)) {
-      next.reserve(slice->count);
-      for (uint64_t i = 0; i < slice->count; ++i)
-        next.push_back(mapped.pointers[slice->first + i * slice->step]);
-    } else {
-      const SwapRows& swap = std::get<SwapRows>(map);
-      next.reserve(mapped.pointers.size());
-      for (uint64_t g = 0; g < swap.groups; ++g) {
-        for (uint64_t b = 0; b < swap.inner; ++b) {
-          for (uint64_t a = 0; a < swap.outer; ++a) {
-            const uint64_t from = ((g * swap.outer + a) * swap.inner + b) * swap.unit;
-            next.insert(next.end(), mapped.pointers.begin() + from,
-                        mapped.pointers.begin() + from + swap.unit);
-          }
-        }
-      }
-    }
-    mapped.pointers = std::move(next);
-  }
+  for (uint64_t row = 0; row < info.shape.rows(); ++row)
+    mapped.pointers.push_back(rows[recipe.SourceRow(row)]);
   return mapped;
 }
 

@@ -10,7 +10,7 @@
 #include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 #include "lib/model/recipe.h"
-#include "lib/model/weights.h"
+#include "lib/model/stored_values.h"
 
 namespace smelt {
 namespace {
@@ -108,7 +108,7 @@ class TileReader {
  public:
   TileReader(const TensorInfo& info, uint64_t first, uint64_t count)
       : info_(info), recipe_(*info.recipe), width_(recipe_.matrix_columns()), sources_(count) {
-    for (uint64_t i = 0; i < count; ++i) sources_[i] = SourceRow(first + i);
+    for (uint64_t i = 0; i < count; ++i) sources_[i] = recipe_.SourceRow(first + i);
   }
 
   uint64_t width() const { return width_; }
@@ -117,23 +117,6 @@ class TileReader {
   absl::Status ReadRaw(std::byte* out) { return ReadAll(nullptr, out); }
 
  private:
-  /// Row of the stacked leaves for a row of the result.
-  uint64_t SourceRow(uint64_t row) const {
-    for (auto map = recipe_.rows.rbegin(); map != recipe_.rows.rend(); ++map) {
-      if (const auto* slice = std::get_if<SliceRows>(&*map)) {
-        row = slice->first + row * slice->step;
-      } else {
-        const SwapRows& swap = std::get<SwapRows>(*map);
-        const uint64_t unit = row / swap.unit, group = unit / (swap.outer * swap.inner);
-        const uint64_t in_group = unit % (swap.outer * swap.inner);
-        const uint64_t b = in_group / swap.outer,
-                       a = in_group % swap.outer;  // result (group, b, a)
-        row = ((group * swap.outer + a) * swap.inner + b) * swap.unit + row % swap.unit;
-      }
-    }
-    return row;
-  }
-
   absl::Status ReadAll(float* out, std::byte* raw) {
     uint64_t first_row = 0;
     for (size_t group = 0; group < recipe_.leaves.size(); group += recipe_.across) {
@@ -149,21 +132,18 @@ class TileReader {
   }
 
   /// The part of the tile that one leaf gives: its rows [first_row, +rows) and columns
-  /// [first_column, ...) of the matrix.
-  absl::Status ReadLeaf(const Leaf& leaf, uint64_t first_row, uint64_t rows, uint64_t first_column,
+  /// [target, ...) of the matrix.
+  absl::Status ReadLeaf(const Leaf& leaf, uint64_t first_row, uint64_t rows, uint64_t target,
                         float* out, std::byte* raw) {
-    const uint64_t from = std::max(first_column, recipe_.first_column);
-    const uint64_t to = std::min(first_column + LeafColumns(leaf), recipe_.first_column + width_);
-    if (from >= to) return absl::OkStatus();
+    const uint64_t n = LeafColumns(leaf);
     std::vector<std::pair<uint64_t, uint64_t>> wanted;  // row of the leaf, row of the tile
     for (uint64_t i = 0; i < sources_.size(); ++i) {
       if (sources_[i] >= first_row && sources_[i] - first_row < rows)
         wanted.emplace_back(sources_[i] - first_row, i);
     }
     if (wanted.empty()) return absl::OkStatus();
-    const uint64_t skip = from - first_column, n = to - from, target = from - recipe_.first_column;
     if (const auto* constant = std::get_if<ConstantLeaf>(&leaf)) {
-      const float* values = constant->values.data() + skip;
+      const float* values = constant->values.data();
       for (const auto& [row, tile_row] : wanted) {
         if (out != nullptr) std::copy_n(values, n, out + tile_row * width_ + target);
         if (raw != nullptr) std::memcpy(raw + (tile_row * width_ + target) * 4, values, n * 4);
@@ -171,20 +151,18 @@ class TileReader {
       return absl::OkStatus();
     }
     SMELT_ASSIGN_OR_RETURN(const LeafView view, View(std::get<RawLeaf>(leaf)));
-    if (view.row_step < view.column_step) return ReadColumns(view, wanted, skip, n, target, out);
-    return ReadRowLines(view, wanted, skip, n, target, out, raw);
+    if (view.row_step < view.column_step) return ReadColumns(view, wanted, n, target, out);
+    return ReadRowLines(view, wanted, n, target, out, raw);
   }
 
   absl::Status ReadRowLines(const LeafView& view,
-                            const std::vector<std::pair<uint64_t, uint64_t>>& wanted, uint64_t skip,
-                            uint64_t n, uint64_t target, float* out, std::byte* raw) {
+                            const std::vector<std::pair<uint64_t, uint64_t>>& wanted, uint64_t n,
+                            uint64_t target, float* out, std::byte* raw) {
     const uint64_t size = view.element_bytes;
     std::vector<Line> lines;
     lines.reserve(wanted.size());
     for (const auto& [row, tile_row] : wanted) {
-      lines.push_back({row,
-                       view.tensor->offset + (row * view.row_step + skip * view.column_step) * size,
-                       tile_row});
+      lines.push_back({row, view.tensor->offset + row * view.row_step * size, tile_row});
     }
     std::sort(lines.begin(), lines.end(),
               [](const Line& a, const Line& b) { return a.position < b.position; });
@@ -201,7 +179,7 @@ class TileReader {
             }
             DecodeElements(view.tensor->dtype, in, view.column_step * size, n, out + at);
             if (const auto bad = FirstNotFinite(out + at, n)) {
-              return NotFinite(view, lines[i].index, skip + *bad, out[at + *bad]);
+              return NotFinite(view, lines[i].index, *bad, out[at + *bad]);
             }
           }
           return absl::OkStatus();
@@ -211,8 +189,8 @@ class TileReader {
   /// A transposed leaf: stored lines are columns of the matrix; blocks of them are decoded, then
   /// turned.
   absl::Status ReadColumns(const LeafView& view,
-                           const std::vector<std::pair<uint64_t, uint64_t>>& wanted, uint64_t skip,
-                           uint64_t n, uint64_t target, float* out) {
+                           const std::vector<std::pair<uint64_t, uint64_t>>& wanted, uint64_t n,
+                           uint64_t target, float* out) {
     const uint64_t size = view.element_bytes;
     uint64_t low = wanted[0].first, high = low;
     for (const auto& [row, tile_row] : wanted) {
@@ -223,8 +201,7 @@ class TileReader {
     lines.reserve(n);
     for (uint64_t c = 0; c < n; ++c) {
       lines.push_back(
-          {skip + c,
-           view.tensor->offset + ((skip + c) * view.column_step + low * view.row_step) * size, c});
+          {c, view.tensor->offset + (c * view.column_step + low * view.row_step) * size, c});
     }
     const uint64_t span = high - low + 1;
     const uint64_t bytes = ((span - 1) * view.row_step + 1) * size;
@@ -254,11 +231,7 @@ class TileReader {
     const bool overflow = view.tensor->dtype == RawType::kF64;
     return Error(
         ErrorCode::kInvalidInput, "tensor ", Escape(view.tensor->name), " (", info_.name,
-        ") has the value ",
-        std::isnan(value) ? "NaN"
-        : value > 0       ? "+Inf"
-                          : "-Inf",
-        " at ", SourcePlace(view, row, column),
+        ") has the value ", NotFiniteText(value), " at ", SourcePlace(view, row, column),
         overflow ? " (counted from 0; or a double beyond the range of f32)" : " (counted from 0)",
         ": weights must be finite");
   }
@@ -273,9 +246,6 @@ void Apply(const ElementOp& op, float* values, uint64_t n) {
   if (const auto* add = std::get_if<AddConstant>(&op)) {
     const float c = static_cast<float>(add->value);
     for (uint64_t i = 0; i < n; ++i) values[i] += c;
-  } else if (const auto* scale = std::get_if<ScaleBy>(&op)) {
-    const float c = static_cast<float>(scale->value);
-    for (uint64_t i = 0; i < n; ++i) values[i] *= c;
   } else {
     for (uint64_t i = 0; i < n; ++i)
       values[i] = static_cast<float>(-std::exp(static_cast<double>(values[i])));

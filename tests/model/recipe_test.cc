@@ -216,20 +216,19 @@ TEST(RecipeTest, StackedExpertsEveryOtherRow) {
   ExpectRows(*Source(Tensor("up", {columns, rows / 2, experts}, recipe)), expected);
 }
 
-TEST(RecipeTest, SideBySideAndCut) {
+TEST(RecipeTest, SideBySide) {
   const Matrix a = RandomMatrix(6, 4, 20), b = RandomMatrix(6, 4, 21);
   Recipe recipe;
   recipe.leaves.push_back(RawLeaf{Raw("a", RawType::kF32, {6, 4}, a.values), 4});
   recipe.leaves.push_back(RawLeaf{Raw("b", RawType::kF32, {6, 4}, b.values), 4});
   recipe.across = 2;
-  recipe.first_column = 3;
-  recipe.columns = 4;
   std::vector<float> expected;
   for (uint64_t r = 0; r < 6; ++r) {
-    expected.push_back(a.at(r, 3));
-    for (uint64_t c = 0; c < 3; ++c) expected.push_back(b.at(r, c));
+    for (const Matrix* m : {&a, &b}) {
+      for (uint64_t c = 0; c < 4; ++c) expected.push_back(m->at(r, c));
+    }
   }
-  ExpectRows(*Source(Tensor("w", {4, 6}, recipe)), expected);
+  ExpectRows(*Source(Tensor("w", {8, 6}, recipe)), expected);
 }
 
 TEST(RecipeTest, ElementOperationsInOrder) {
