@@ -36,8 +36,9 @@ std::string ToText(const std::vector<PublishedFamily>& families) {
 }
 
 int Run(Terminal& terminal) {
-  const std::vector<PublishedFamily> families = Families();
-  terminal.Print(terminal.json() ? ToJson(families) : ToText(families));
+  const absl::StatusOr<std::vector<PublishedFamily>> families = Families();
+  if (!families.ok()) return terminal.Fail(families.status());
+  terminal.Print(terminal.json() ? ToJson(*families) : ToText(*families));
   return kDone;
 }
 

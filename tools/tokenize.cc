@@ -26,11 +26,14 @@ struct Arguments {
 Arguments arguments;
 
 // "123  'piece'" lines for people.
-std::string ToText(const TextTokenizer& tokenizer, const std::vector<int32_t>& ids) {
+absl::StatusOr<std::string> ToText(const TextTokenizer& tokenizer,
+                                   const std::vector<int32_t>& ids) {
   std::string out;
   for (int32_t id : ids) {
-    const std::string quoted = nlohmann::json(tokenizer.Piece(id))
-                                   .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const absl::StatusOr<std::string> piece = tokenizer.Piece(id);
+    if (!piece.ok()) return piece.status();
+    const std::string quoted =
+        nlohmann::json(*piece).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     out += Right(std::to_string(id), 8) + "  " + OneLine(quoted, 400) + "\n";
   }
   return out;
@@ -60,7 +63,9 @@ absl::StatusOr<std::string> OneLineOf(const nlohmann::json& json, const TextToke
     if (!json.is_object() || !json.contains("ids") || !ReadIds(json["ids"], tokenizer, ids)) {
       return absl::InvalidArgumentError("is no {\"ids\": [...]} object with ids of the vocabulary");
     }
-    return TextToJson(tokenizer.Decode(ids, !arguments.hide_special));
+    const absl::StatusOr<std::string> text = tokenizer.Decode(ids, !arguments.hide_special);
+    if (!text.ok()) return text.status();
+    return TextToJson(*text);
   }
   if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) {
     return absl::InvalidArgumentError("is no {\"text\": ...} object");
@@ -128,8 +133,9 @@ int RunDecode(const TextTokenizer& tokenizer, const std::string& text, Terminal&
     ids.push_back(static_cast<int32_t>(id));
     at = end;
   }
-  const std::string out = tokenizer.Decode(ids, !arguments.hide_special);
-  terminal.Print(terminal.json() ? TextToJson(out) : out + "\n");
+  const absl::StatusOr<std::string> out = tokenizer.Decode(ids, !arguments.hide_special);
+  if (!out.ok()) return terminal.Fail(out.status());
+  terminal.Print(terminal.json() ? TextToJson(*out) : *out + "\n");
   return kDone;
 }
 
@@ -158,10 +164,12 @@ int RunCompare(const TextTokenizer& tokenizer, const TokenizeFlags& flags, const
     return ToText(one, std::vector<int32_t>(ids.begin() + static_cast<std::ptrdiff_t>(begin),
                                             ids.begin() + static_cast<std::ptrdiff_t>(end)));
   };
+  const absl::StatusOr<std::string> a = show(tokenizer, found->a), b = show(*other, found->b);
+  if (!a.ok() || !b.ok()) return terminal.Fail(a.ok() ? b.status() : a.status());
   terminal.Print("different from id " + std::to_string(found->index) + " on, near byte " +
                  std::to_string(found->offset) + " (" + std::to_string(found->a.size()) + " and " +
-                 std::to_string(found->b.size()) + " ids)\n" + arguments.model + ":\n" +
-                 show(tokenizer, found->a) + arguments.compare + ":\n" + show(*other, found->b));
+                 std::to_string(found->b.size()) + " ids)\n" + arguments.model + ":\n" + *a +
+                 arguments.compare + ":\n" + *b);
   return kFailed;
 }
 
@@ -191,7 +199,10 @@ int Run(Terminal& terminal) {
   if (!arguments.compare.empty()) return RunCompare(*tokenizer, flags, text, terminal);
   const absl::StatusOr<std::vector<int32_t>> ids = tokenizer->Encode(text, flags);
   if (!ids.ok()) return terminal.Fail(ids.status());
-  terminal.Print(terminal.json() ? IdsToJson(*ids) : ToText(*tokenizer, *ids));
+  const absl::StatusOr<std::string> out =
+      terminal.json() ? IdsToJson(*ids) : ToText(*tokenizer, *ids);
+  if (!out.ok()) return terminal.Fail(out.status());
+  terminal.Print(*out);
   return kDone;
 }
 

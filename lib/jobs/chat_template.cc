@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <ctime>
-#include <filesystem>
 
 #include "formats/gguf.h"
+#include "lib/base/folder.h"
+#include "lib/base/guard.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
@@ -18,7 +19,7 @@ namespace {
 constexpr uint64_t kLongestTemplate = 4 << 20;
 constexpr std::string_view kConversation = "the conversation";
 
-// "2025-01-15T10:30:00", also with a blank, without seconds or without a time.
+// "2025-01-15T10:30:00", a blank in the place of the T; seconds or the whole time may be left out.
 std::optional<std::tm> ParseLocalTime(std::string_view text) {
   constexpr std::string_view kPattern = "0000-00-00T00:00:00";
   if (text.size() != 10 && text.size() != 16 && text.size() < 19) return std::nullopt;
@@ -95,8 +96,7 @@ std::string TokenText(const Metadata& metadata, std::string_view key) {
 
 // A file that is no model: the template itself.
 absl::StatusOr<bool> IsTemplateFile(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return false;
+  if (!IsFile(path)) return false;
   if (path.ends_with(".jinja") || path.ends_with(".jinja2") || path.ends_with(".txt")) return true;
   SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(path));
   return !LooksLikeGguf(*file);
@@ -116,7 +116,7 @@ ChatRenderer::~ChatRenderer() = default;
 const std::string& ChatRenderer::text() const { return state_->text; }
 
 absl::StatusOr<ChatRenderer> ChatRenderer::Open(const ChatTemplateOptions& options,
-                                                const Observer& observer) {
+                                                const Observer& observer) try {
   auto state = std::make_unique<State>();
   SMELT_ASSIGN_OR_RETURN(const bool is_file, IsTemplateFile(options.source));
   if (is_file) {
@@ -140,13 +140,17 @@ absl::StatusOr<ChatRenderer> ChatRenderer::Open(const ChatTemplateOptions& optio
                          ChatTemplate::Parse(state->text, Escape(options.source)));
   state->parsed = std::move(parsed);
   return ChatRenderer(std::move(state));
+} catch (...) {
+  return CaughtError();
 }
 
-absl::StatusOr<std::string> ChatRenderer::Render(std::string_view conversation) const {
+absl::StatusOr<std::string> ChatRenderer::Render(std::string_view conversation) const try {
   SMELT_ASSIGN_OR_RETURN(ChatInputs inputs, ReadConversation(conversation));
   inputs.bos_token = state_->bos;
   inputs.eos_token = state_->eos;
   return state_->parsed->Render(inputs);
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

@@ -1,10 +1,11 @@
 #include "smelt/families.h"
 
+#include "lib/base/guard.h"
 #include "lib/model/choose_family.h"
 
 namespace smelt {
 
-std::vector<PublishedFamily> Families() {
+absl::StatusOr<std::vector<PublishedFamily>> Families() try {
   std::vector<PublishedFamily> all;
   for (const Family* family : KnownFamilies()) {
     all.push_back({{family->names.begin(), family->names.end()},
@@ -12,6 +13,8 @@ std::vector<PublishedFamily> Families() {
                    std::string(family->architecture.name)});
   }
   return all;
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

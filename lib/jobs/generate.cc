@@ -183,11 +183,9 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   } else {
     impl->no_tokenizer = tokenizer.status();
   }
-  SpecifiedModel model{.source = impl->source.get(), .spec = {}};
-  SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*impl->source));
   SMELT_ASSIGN_OR_RETURN(
       impl->session,
-      Session::Create(model, options.f32_activations ? Activations::kF32 : Activations::kQ8, 0));
+      Session::Create(*impl->source, options.f32_activations ? Precision::kF32 : Precision::kQ8));
   return std::unique_ptr<Generator>(new Generator(std::move(impl)));
 } catch (...) {
   return CaughtError();
@@ -224,7 +222,7 @@ absl::Status Generator::Feed(std::span<const int32_t> ids, const Observer& watch
   return CaughtError();
 }
 
-GeneratorState Generator::Save() const {
+absl::StatusOr<GeneratorState> Generator::Save() const try {
   auto data = std::make_shared<GeneratorState::Data>();
   data->session = impl_->session->Save();
   data->model = impl_->source->identity();
@@ -234,6 +232,8 @@ GeneratorState Generator::Save() const {
   GeneratorState state;
   state.data_ = std::move(data);
   return state;
+} catch (...) {
+  return CaughtError();
 }
 
 absl::Status Generator::Restore(const GeneratorState& state) try {

@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 
+#include "lib/base/guard.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/system_error.h"
 #include "lib/base/utf8.h"
 #include "smelt/text.h"
 
@@ -17,7 +18,8 @@ absl::StatusOr<std::string> ReadToEnd(std::FILE* stream, std::string_view name) 
   std::string text;
   char buffer[65536];
   while (size_t n = std::fread(buffer, 1, sizeof(buffer), stream)) text.append(buffer, n);
-  if (std::ferror(stream)) return Error(ErrorCode::kIo, name, ": ", std::strerror(errno));
+  if (std::ferror(stream))
+    return Error(ErrorCode::kIo, name, ": cannot be read: ", SystemReason(errno));
   return text;
 }
 
@@ -27,7 +29,7 @@ absl::StatusOr<std::string> ReadFileOrPipe(const std::string& path) {
   if (!std::filesystem::is_fifo(path, ignored)) return ReadTextFile(path);
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(std::fopen(path.c_str(), "re"),
                                                              std::fclose);
-  if (pipe == nullptr) return Error(ErrorCode::kIo, Escape(path), ": ", std::strerror(errno));
+  if (pipe == nullptr) return SystemError(path, "cannot be opened", errno);
   return ReadToEnd(pipe.get(), Escape(path));
 }
 
@@ -72,7 +74,7 @@ std::string_view OtherEncoding(std::string_view text) {
 }  // namespace
 
 absl::StatusOr<std::string> AcceptText(std::string text, std::string_view name,
-                                       const Observer& observer) {
+                                       const Observer& observer) try {
   if (const std::string_view encoding = OtherEncoding(text); !encoding.empty()) {
     return Error(ErrorCode::kUnsupported, name, " is ", encoding,
                  ", and texts are read as UTF-8: save it as that, or convert it with iconv -f ",
@@ -89,14 +91,18 @@ absl::StatusOr<std::string> AcceptText(std::string text, std::string_view name,
             "it to UTF-8 first"));
   }
   return text;
+} catch (...) {
+  return CaughtError();
 }
 
-absl::StatusOr<std::string> ReadText(const std::string& path, const Observer& observer) {
+absl::StatusOr<std::string> ReadText(const std::string& path, const Observer& observer) try {
   const bool standard_input = path == "-";
   const std::string name = standard_input ? "standard input" : Escape(path);
   SMELT_ASSIGN_OR_RETURN(std::string text,
                          standard_input ? ReadToEnd(stdin, name) : ReadFileOrPipe(path));
   return AcceptText(std::move(text), name, observer);
+} catch (...) {
+  return CaughtError();
 }
 
 }  // namespace smelt

@@ -1,11 +1,10 @@
 #include "smelt/tokenize.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "formats/gguf.h"
+#include "lib/base/folder.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
@@ -14,17 +13,6 @@
 #include "lib/text/vocabulary.h"
 
 namespace smelt {
-namespace {
-
-enum class Place { kNowhere, kFolder, kFile };
-
-Place PlaceOf(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return Place::kNowhere;
-  return S_ISDIR(info.st_mode) ? Place::kFolder : Place::kFile;
-}
-
-}  // namespace
 
 struct TextTokenizer::State {
   std::unique_ptr<Tokenizer> tokenizer;
@@ -40,13 +28,12 @@ absl::StatusOr<TextTokenizer> TextTokenizer::Open(const std::string& model,
   const JobScope job(observer);
   auto state = std::make_unique<State>();
   std::string path = model;
-  Place place = PlaceOf(path);
-  if (place != Place::kFile) {
+  const auto is_file = [&] { return Exists(path) && !IsFolder(path); };  // or a pipe, refused below
+  if (!is_file()) {
     SMELT_ASSIGN_OR_RETURN(path, ResolveVocabulary(model));
-    place = PlaceOf(path);
   }
   bool gguf = false;
-  if (place == Place::kFile) {
+  if (is_file()) {
     SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
     gguf = LooksLikeGguf(*storage);
   }
@@ -71,11 +58,18 @@ absl::StatusOr<std::vector<int32_t>> TextTokenizer::Encode(std::string_view text
   return CaughtError();
 }
 
-std::string TextTokenizer::Decode(const std::vector<int32_t>& ids, bool show_special) const {
+absl::StatusOr<std::string> TextTokenizer::Decode(const std::vector<int32_t>& ids,
+                                                  bool show_special) const try {
   return state_->tokenizer->Decode(ids, {.show_special = show_special});
+} catch (...) {
+  return CaughtError();
 }
 
-std::string TextTokenizer::Piece(int32_t id) const { return state_->tokenizer->Piece(id); }
+absl::StatusOr<std::string> TextTokenizer::Piece(int32_t id) const try {
+  return state_->tokenizer->Piece(id);
+} catch (...) {
+  return CaughtError();
+}
 
 size_t TextTokenizer::size() const { return state_->tokenizer->size(); }
 
@@ -88,8 +82,8 @@ absl::StatusOr<TokenizeDifference> CompareTokenizers(const TextTokenizer& a, con
   const auto [x, y] = std::mismatch(out.a.begin(), out.a.end(), out.b.begin(), out.b.end());
   out.different = x != out.a.end() || y != out.b.end();
   out.index = static_cast<size_t>(x - out.a.begin());
-  const std::vector<int32_t> common(out.a.begin(), x);
-  out.offset = std::min(text.size(), a.Decode(common, false).size());
+  SMELT_ASSIGN_OR_RETURN(const std::string common, a.Decode({out.a.begin(), x}, false));
+  out.offset = std::min(text.size(), common.size());
   return out;
 } catch (...) {
   return CaughtError();

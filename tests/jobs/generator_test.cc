@@ -8,6 +8,7 @@
 #include "smelt/convert.h"
 #include "smelt/generate.h"
 #include "smelt/inspect.h"
+#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -22,6 +23,23 @@ std::unique_ptr<Generator> Open(const std::string& model) {
   absl::StatusOr<std::unique_ptr<Generator>> generator = Generator::Open(options);
   SMELT_EXPECT_OK(generator);
   return generator.ok() ? *std::move(generator) : nullptr;
+}
+
+/// A test's own copy of where a generator stands.
+GeneratorState Saved(const Generator& generator) {
+  const absl::StatusOr<GeneratorState> state = generator.Save();
+  SMELT_EXPECT_OK(state);
+  return state.ok() ? *state : GeneratorState();
+}
+
+/// Llama that has read the beginning of a text.
+std::unique_ptr<Generator> LlamaBehindText() {
+  std::unique_ptr<Generator> llama = Open("llama");
+  if (llama == nullptr) return nullptr;
+  const auto prompt = llama->Encode("It was");
+  SMELT_EXPECT_OK(prompt);
+  SMELT_EXPECT_OK(llama->Feed(*prompt));
+  return llama;
 }
 
 ContinueOptions Greedy(int64_t tokens) {
@@ -50,7 +68,7 @@ TEST_P(GeneratorTest, APromptProcessedOnceIsContinuedManyTimes) {
   const auto prompt = generator->Encode("It was the best of times, it was the worst of times");
   SMELT_ASSERT_OK(prompt);
   SMELT_ASSERT_OK(generator->Feed(*prompt));
-  const GeneratorState after = generator->Save();
+  const GeneratorState after = Saved(*generator);
   EXPECT_EQ(after.positions(), prompt->size());
 
   const auto greedy = generator->Continue(Greedy(40));
@@ -100,7 +118,7 @@ TEST(Generator, RefusesStatesOfOtherModelsAndIdsThatAreNone) {
   EXPECT_EQ(CodeOf(llama->Continue(Greedy(1)).status()), ErrorCode::kUsage);
   const std::vector<int32_t> ids = {1, 2, 3}, bad = {1, 1 << 20};
   SMELT_ASSERT_OK(llama->Feed(ids));
-  EXPECT_EQ(CodeOf(mamba->Restore(llama->Save())), ErrorCode::kUsage);
+  EXPECT_EQ(CodeOf(mamba->Restore(Saved(*llama))), ErrorCode::kUsage);
   EXPECT_EQ(CodeOf(llama->Feed(bad)), ErrorCode::kInvalidInput);
   EXPECT_EQ(llama->positions(), 3u);
 }
@@ -126,7 +144,7 @@ TEST(Generator, AFeedThatFailsLeavesTheSequenceAsItWasOrSaysThatItCannot) {
     EXPECT_EQ(broken->positions(), 0u);
     SMELT_ASSERT_OK(broken->Feed(first));
     EXPECT_EQ(broken->logits(), whole->logits()) << model;
-    const GeneratorState after = broken->Save();
+    const GeneratorState after = Saved(*broken);
 
     EXPECT_EQ(CodeOf(broken->Feed(second, Canceller().observer)), ErrorCode::kCancelled);
     EXPECT_EQ(broken->positions(), first.size());
@@ -134,7 +152,7 @@ TEST(Generator, AFeedThatFailsLeavesTheSequenceAsItWasOrSaysThatItCannot) {
     if (model == "mamba" || model == "jamba") {
       EXPECT_EQ(CodeOf(broken->Feed(second)), ErrorCode::kUsage);
       EXPECT_EQ(CodeOf(broken->Continue(Greedy(1)).status()), ErrorCode::kUsage);
-      EXPECT_EQ(CodeOf(broken->Restore(broken->Save())), ErrorCode::kUsage);
+      EXPECT_EQ(CodeOf(broken->Restore(Saved(*broken))), ErrorCode::kUsage);
       SMELT_ASSERT_OK(broken->Restore(after));
     }
     SMELT_ASSERT_OK(whole->Feed(second));
@@ -144,12 +162,9 @@ TEST(Generator, AFeedThatFailsLeavesTheSequenceAsItWasOrSaysThatItCannot) {
 }
 
 TEST(Generator, SaysWhyATextEnds) {
-  const std::unique_ptr<Generator> llama = Open("llama");
+  const std::unique_ptr<Generator> llama = LlamaBehindText();
   ASSERT_NE(llama, nullptr);
-  const auto prompt = llama->Encode("It was");
-  SMELT_ASSERT_OK(prompt);
-  SMELT_ASSERT_OK(llama->Feed(*prompt));
-  const GeneratorState after = llama->Save();
+  const GeneratorState after = Saved(*llama);
   const auto length = llama->Continue(Greedy(12));
   SMELT_ASSERT_OK(length);
   EXPECT_EQ(FinishReasonName(length->finish_reason), "length");
@@ -175,12 +190,9 @@ TEST(Generator, SaysWhyATextEnds) {
 }
 
 TEST(Generator, ATextEndsBeforeAStopTextAlsoAcrossTokens) {
-  const std::unique_ptr<Generator> llama = Open("llama");
+  const std::unique_ptr<Generator> llama = LlamaBehindText();
   ASSERT_NE(llama, nullptr);
-  const auto prompt = llama->Encode("It was");
-  SMELT_ASSERT_OK(prompt);
-  SMELT_ASSERT_OK(llama->Feed(*prompt));
-  const GeneratorState after = llama->Save();
+  const GeneratorState after = Saved(*llama);
   // Tokens drawn evenly give broken characters too: stop texts of several bytes a character.
   ContinueOptions hot = Greedy(60);
   hot.temperature = 50, hot.top_k = 0, hot.top_p = 1, hot.min_p = 0, hot.seed = 3;
@@ -210,11 +222,9 @@ TEST(Generator, ATextEndsBeforeAStopTextAlsoAcrossTokens) {
 }
 
 TEST(Generator, SeedsAreRandomUnlessGiven) {
-  const std::unique_ptr<Generator> llama = Open("llama");
+  const std::unique_ptr<Generator> llama = LlamaBehindText();
   ASSERT_NE(llama, nullptr);
-  const std::vector<int32_t> prompt = {5, 9};
-  SMELT_ASSERT_OK(llama->Feed(prompt));
-  const GeneratorState after = llama->Save();
+  const GeneratorState after = Saved(*llama);
   ContinueOptions options = Greedy(30);
   options.temperature = 2;
   const auto a = llama->Continue(options);
@@ -230,10 +240,8 @@ TEST(Generator, SeedsAreRandomUnlessGiven) {
 }
 
 TEST(Generator, RefusesValuesOutOfRange) {
-  const std::unique_ptr<Generator> llama = Open("llama");
+  const std::unique_ptr<Generator> llama = LlamaBehindText();
   ASSERT_NE(llama, nullptr);
-  const std::vector<int32_t> prompt = {5, 9};
-  SMELT_ASSERT_OK(llama->Feed(prompt));
   const auto refused = [&](const auto& change, std::string_view option) {
     ContinueOptions options;
     change(options);
@@ -273,11 +281,8 @@ TEST(Generator, TheTrainedContextExceededIsOneWarning) {
 
 TEST(Generator, LogitsThatAreNotFiniteAreAnError) {
   const testing::TempDir dir;
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.output = dir / "broken.gguf";
-  options.type = "f32";
-  options.validate = Validate::kOff;
+  ConvertOptions options =
+      testing::UncheckedConversion(TestdataPath("models/llama"), dir / "broken.gguf", "f32");
   uint64_t offset = 0;
   options.on_plan = [&](const PlanSummary& plan) {
     for (const PlannedTensorInfo& t : plan.tensors) {

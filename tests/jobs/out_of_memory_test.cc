@@ -20,12 +20,14 @@
 #include "lib/base/status.h"
 #include "smelt/convert.h"
 #include "smelt/evaluate.h"
+#include "smelt/families.h"
 #include "smelt/generate.h"
 #include "smelt/import.h"
 #include "smelt/inspect.h"
 #include "smelt/runtime.h"
 #include "smelt/tokenize.h"
 #include "smelt/vocabulary.h"
+#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace {
@@ -131,10 +133,7 @@ absl::StatusOr<std::string> Told(const Call& call, const Tell& tell) {
 std::string TinyGguf() { return TestdataPath("ollama/gguf/tiny-f16.gguf"); }
 
 ConvertOptions ToOut(const std::string& source, const std::string& folder, const char* type) {
-  ConvertOptions options;
-  options.source = source;
-  options.output = folder + "/out.gguf";
-  options.type = type;
+  ConvertOptions options = testing::Conversion(source, folder + "/out.gguf", type);
   options.force = true;
   return options;
 }
@@ -142,6 +141,33 @@ ConvertOptions ToOut(const std::string& source, const std::string& folder, const
 absl::StatusOr<std::string> RunConvert(const ConvertOptions& options) {
   return Told([&] { return Convert(options); },
               [&](const ConvertResult&) { return std::string("written"); });
+}
+
+/// Texts of ids and of one id, by a tokenizer that is open already.
+absl::StatusOr<std::string> RunDecode() {
+  static const absl::StatusOr<TextTokenizer> tokenizer =
+      TextTokenizer::Open(TestdataPath("models/llama"));
+  if (!tokenizer.ok()) return tokenizer.status();
+  static const auto ids = tokenizer->Encode("a text that is longer than what a string holds alone");
+  if (!ids.ok()) return ids.status();
+  const auto itself = [](const std::string& text) { return text; };
+  const auto text = Told([&] { return tokenizer->Decode(*ids); }, itself);
+  if (!text.ok()) return text;
+  const auto piece = Told([&] { return tokenizer->Piece((*ids)[1]); }, itself);
+  if (!piece.ok()) return piece;
+  return *text + "|" + *piece;
+}
+
+/// The state of a generator that is open already.
+absl::StatusOr<std::string> RunSave() {
+  static const auto generator = Generator::Open({.model = TestdataPath("models/jamba")});
+  if (!generator.ok()) return generator.status();
+  if ((*generator)->positions() == 0) {
+    const absl::Status fed = (*generator)->Feed(std::vector<int32_t>{5, 9, 31});
+    if (!fed.ok()) return fed;
+  }
+  return Told([&] { return (*generator)->Save(); },
+              [](const GeneratorState& state) { return std::to_string(state.positions()); });
 }
 
 std::vector<Job> Jobs() {
@@ -219,6 +245,15 @@ std::vector<Job> Jobs() {
                     return Told(encode, [](const std::vector<int32_t>& ids) {
                       std::string text;
                       for (const int32_t id : ids) text += std::to_string(id) + " ";
+                      return text;
+                    });
+                  }});
+  jobs.push_back({"Decode", [](const std::string&) { return RunDecode(); }});
+  jobs.push_back({"SaveState", [](const std::string&) { return RunSave(); }});
+  jobs.push_back({"Families", [](const std::string&) {
+                    return Told(Families, [](const std::vector<PublishedFamily>& families) {
+                      std::string text;
+                      for (const PublishedFamily& f : families) text += f.model_type + " ";
                       return text;
                     });
                   }});

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "smelt/export.h"
 
 namespace smelt {
@@ -15,6 +16,6 @@ struct PublishedFamily {
 };
 
 /// Every family whose folders with a config.json are read, in the order of their kinship.
-SMELT_EXPORT std::vector<PublishedFamily> Families();
+SMELT_EXPORT absl::StatusOr<std::vector<PublishedFamily>> Families();
 
 }  // namespace smelt

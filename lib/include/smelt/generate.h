@@ -84,7 +84,7 @@ struct GeneratorOptions {
 /// A model kept open, and one sequence of tokens that grows. With Save and Restore a long prompt is
 /// processed once and continued many times:
 ///
-///     generator->Feed(prompt); const GeneratorState after = generator->Save();
+///     generator->Feed(prompt); const GeneratorState after = generator->Save().value();
 ///     for (...) { generator->Restore(after); generator->Continue(options); }
 class SMELT_EXPORT Generator {
  public:
@@ -109,7 +109,7 @@ class SMELT_EXPORT Generator {
   const std::vector<float>& logits() const;
   uint64_t positions() const;
 
-  GeneratorState Save() const;
+  absl::StatusOr<GeneratorState> Save() const;
   /// kUsage when the state is of another model or of none.
   absl::Status Restore(const GeneratorState& state);
 

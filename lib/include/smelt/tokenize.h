@@ -33,9 +33,10 @@ class SMELT_EXPORT TextTokenizer {
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text,
                                               const TokenizeFlags& flags = {}) const;
   /// Unknown ids are left out; broken bytes become U+FFFD.
-  std::string Decode(const std::vector<int32_t>& ids, bool show_special = true) const;
+  absl::StatusOr<std::string> Decode(const std::vector<int32_t>& ids,
+                                     bool show_special = true) const;
   /// The vocabulary's own text of an id.
-  std::string Piece(int32_t id) const;
+  absl::StatusOr<std::string> Piece(int32_t id) const;
   /// Number of ids.
   size_t size() const;
 
