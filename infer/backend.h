@@ -81,8 +81,7 @@ class Backend {
 
   virtual absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
                                                WeightUse use) = 0;
-  virtual absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph,
-                                                           Activations activations) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, Precision precision) = 0;
 
   /// `length`: positions of the sequence in use, for Rope::long_from.
   virtual absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences,
@@ -96,18 +95,17 @@ class Backend {
                              float scale, std::span<const int32_t> ids, Buffer& x) = 0;
 
   /// Records the program's operations for this batch, submits them and waits. `x` is buffer 0.
-  /// `long_rope`: the sequence in use is beyond Rope::long_from.
   virtual absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x) = 0;
 
   /// Losses of `targets` by tiles of the vocabulary; `reference` and `reference_x` both or neither.
   virtual absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x,
                             const Head* reference, const Buffer* reference_x,
-                            std::span<const Target> targets, Activations activations,
+                            std::span<const Target> targets, Precision precision,
                             std::span<TokenLoss> losses) = 0;
 
   /// Logits of some tokens, [token][vocabulary], to host memory.
   virtual absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x,
-                              std::span<const uint32_t> tokens, Activations activations,
+                              std::span<const uint32_t> tokens, Precision precision,
                               std::span<float> logits) = 0;
 };
 

@@ -85,7 +85,6 @@ struct ExpertsOp {
   Activation activation = Activation::kSilu;
   Matrix gate = {}, up = {}, down = {};  ///< rows and columns of one expert
   bool clamped = false;
-  uint32_t shared_hidden = 0;
   Activation shared_activation = Activation::kSilu;
   Matrix shared_gate_proj = {}, shared_up = {}, shared_down = {};
   Matrix shared_gate = {};  ///< one row

@@ -8,9 +8,9 @@
 namespace smelt {
 
 absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& source,
-                                                           ModelSpec model, Activations activations,
+                                                           ModelSpec model, Precision precision,
                                                            Backend& backend) {
-  std::unique_ptr<ModelRun> run(new ModelRun(source, activations, backend));
+  std::unique_ptr<ModelRun> run(new ModelRun(source, precision, backend));
   run->spec_ = std::move(model);
   const ModelSpec& spec = run->spec_;
   SMELT_ASSIGN_OR_RETURN(run->embedding_,
@@ -21,7 +21,7 @@ absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& so
   }
   SMELT_ASSIGN_OR_RETURN(run->head_, LowerHead(spec, source, WeightUse::kStream, backend));
   SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec, source, backend));
-  SMELT_ASSIGN_OR_RETURN(run->final_norm_, backend.Compile(std::move(final_norm), activations));
+  SMELT_ASSIGN_OR_RETURN(run->final_norm_, backend.Compile(std::move(final_norm), precision));
   for (const LayerSpec& layer : spec.layers) {
     SMELT_RETURN_IF_ERROR(GoOn());
     SMELT_ASSIGN_OR_RETURN(const Graph graph,
@@ -49,7 +49,7 @@ absl::Status ModelRun::RunLayer(size_t layer, Batch& batch) {
   SMELT_ASSIGN_OR_RETURN(Graph graph, LowerLayer(spec_.layers[layer], spec_.width, source_,
                                                  WeightUse::kStream, backend_));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Program> program,
-                         backend_.Compile(std::move(graph), activations_));
+                         backend_.Compile(std::move(graph), precision_));
   state_->Clear();
   return backend_.Run(*program, batch, *state_, *x_);
 }

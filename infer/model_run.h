@@ -16,8 +16,7 @@ namespace smelt {
 class ModelRun {
  public:
   static absl::StatusOr<std::unique_ptr<ModelRun>> Create(const ModelSource& source, ModelSpec spec,
-                                                          Activations activations,
-                                                          Backend& backend);
+                                                          Precision precision, Backend& backend);
 
   const ModelSpec& spec() const { return spec_; }
   const Head& head() const { return head_; }
@@ -34,11 +33,11 @@ class ModelRun {
   absl::Status RunFinalNorm(Batch& batch);
 
  private:
-  ModelRun(const ModelSource& source, Activations activations, Backend& backend)
-      : source_(source), activations_(activations), backend_(backend) {}
+  ModelRun(const ModelSource& source, Precision precision, Backend& backend)
+      : source_(source), precision_(precision), backend_(backend) {}
 
   const ModelSource& source_;
-  const Activations activations_;
+  const Precision precision_;
   Backend& backend_;
   ModelSpec spec_;
   Head head_;

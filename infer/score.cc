@@ -38,9 +38,8 @@ class Scorer {
     SMELT_RETURN_IF_ERROR(CutTexts());
     for (const SpecifiedModel* m : {&model, reference}) {
       if (m == nullptr) continue;
-      SMELT_ASSIGN_OR_RETURN(
-          std::unique_ptr<ModelRun> run,
-          ModelRun::Create(*m->source, m->spec, options_.activations, *backend_));
+      SMELT_ASSIGN_OR_RETURN(std::unique_ptr<ModelRun> run,
+                             ModelRun::Create(*m->source, m->spec, options_.precision, *backend_));
       for (const Window& w : windows_)
         SMELT_RETURN_IF_ERROR(CheckIds({w.ids, w.length}, run->spec().vocabulary));
       if (options_.add_bos)
@@ -94,11 +93,11 @@ class Scorer {
       streams += run->spec().width * sizeof(float) * 3 / 2;  // and the scored half once more
     }
     // The 8-bit form of a product's input is a third of it, at most a third of the scratch memory.
-    if (options_.activations == Activations::kQ8) scratch += scratch / 3;
+    if (options_.precision == Precision::kQ8) scratch += scratch / 3;
     batch_tokens_ = std::min(options_.batch_tokens, kActivationBudget / (scratch + streams + 1));
   }
 
-  /// As many as go through a layer together; never none.
+  /// How many go through a layer together, at least one.
   size_t WindowsInBatch(size_t first) const {
     size_t count = 1;
     uint64_t tokens = windows_[first].length;
@@ -166,7 +165,7 @@ class Scorer {
     SMELT_RETURN_IF_ERROR(backend_->Loss(*batch_, runs_[0]->head(), runs_[0]->x(),
                                          pair ? &runs_[1]->head() : nullptr,
                                          pair ? &runs_[1]->x() : nullptr, targets,
-                                         options_.activations, std::span(losses_).subspan(before)));
+                                         options_.precision, std::span(losses_).subspan(before)));
     for (size_t i = before; i < losses_.size(); ++i) nll_sum_ += losses_[i].nll;
     return absl::OkStatus();
   }
@@ -243,23 +242,23 @@ absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* r
 }
 
 absl::Status ComputeLogits(
-    const ModelSource& model, std::span<const int32_t> ids, Activations activations,
+    const ModelSource& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t, std::span<const float>)>& sink,
     const Observer& observer) {
   SpecifiedModel specified{.source = &model, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(specified.spec, ReadModelSpec(model));
-  return ComputeLogits(specified, ids, activations, sink, observer);
+  return ComputeLogits(specified, ids, precision, sink, observer);
 }
 
 absl::Status ComputeLogits(
-    const SpecifiedModel& model, std::span<const int32_t> ids, Activations activations,
+    const SpecifiedModel& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t, std::span<const float>)>& sink,
     const Observer& observer) {
   if (ids.empty()) return Error(ErrorCode::kInvalidInput, "there are no ids to compute logits for");
   const JobScope job(observer);
   const std::unique_ptr<Backend> backend = NewCpuBackend();
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelRun> run,
-                         ModelRun::Create(*model.source, model.spec, activations, *backend));
+                         ModelRun::Create(*model.source, model.spec, precision, *backend));
   SMELT_RETURN_IF_ERROR(CheckIds(ids, run->spec().vocabulary));
   const Sequence sequence{ids.size(), 0};
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Batch> batch,
@@ -286,7 +285,7 @@ absl::Status ComputeLogits(
     const size_t vocabulary = run->head().output.rows;
     logits.resize(tokens.size() * vocabulary);
     SMELT_RETURN_IF_ERROR(
-        backend->Logits(*batch, run->head(), run->x(), tokens, activations, logits));
+        backend->Logits(*batch, run->head(), run->x(), tokens, precision, logits));
     for (size_t i = 0; i < tokens.size(); ++i) {
       SMELT_RETURN_IF_ERROR(
           sink(tokens[i], std::span<const float>(logits).subspan(i * vocabulary, vocabulary)));

@@ -19,14 +19,14 @@ namespace smelt {
 
 /// Arithmetic of matrix products. kF32 is the truth; kQ8 rounds the activations of products with
 /// block formats to 8 bits per 32, as llama.cpp does.
-enum class Activations { kF32, kQ8 };
+enum class Precision { kF32, kQ8 };
 
 struct ScoreOptions {
   uint64_t context = 512;
   uint64_t chunks = 0;   ///< of each text, at most; 0 = all complete ones
   bool add_bos = false;  ///< replace each chunk's first id by `bos`
   int32_t bos = -1;
-  Activations activations = Activations::kF32;
+  Precision precision = Precision::kF32;
   uint64_t batch_tokens = 2048;  ///< positions that go through a layer together
 };
 
@@ -86,12 +86,12 @@ absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedMo
 /// One sequence from position 0, any number of ids; logits are handed over row by row, in order of
 /// position.
 absl::Status ComputeLogits(
-    const ModelSource& model, std::span<const int32_t> ids, Activations activations,
+    const ModelSource& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t position, std::span<const float> logits)>& sink,
     const Observer& observer);
 
 absl::Status ComputeLogits(
-    const SpecifiedModel& model, std::span<const int32_t> ids, Activations activations,
+    const SpecifiedModel& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t position, std::span<const float> logits)>& sink,
     const Observer& observer);
 

@@ -37,9 +37,9 @@ class EngineState : public SessionState {
 
 class EngineSession : public Session {
  public:
-  EngineSession(const SpecifiedModel& model, Activations activations)
+  EngineSession(const SpecifiedModel& model, Precision precision)
       : source_(*model.source),
-        activations_(activations),
+        precision_(precision),
         backend_(NewCpuBackend()),
         spec_(model.spec) {}
 
@@ -57,14 +57,14 @@ class EngineSession : public Session {
           Graph graph, LowerLayer(layer, spec_.width, source_, WeightUse::kResident, *backend_));
       features = std::max(features, spec_.width + graph.scratch_features);
       SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program,
-                             backend_->Compile(std::move(graph), activations_));
+                             backend_->Compile(std::move(graph), precision_));
       programs_.push_back(std::move(program));
       state_.layers.push_back(backend_->NewState(1));
       const Attention* a = std::get_if<Attention>(&layer.mixer);
       if (a != nullptr && a->rope.style != RopeStyle::kNone) ropes_.push_back(a->rope);
     }
     SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec_, source_, *backend_));
-    SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), activations_));
+    SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), precision_));
     SMELT_ASSIGN_OR_RETURN(head_, LowerHead(spec_, source_, WeightUse::kResident, *backend_));
     batch_tokens_ =
         std::clamp<uint64_t>(kActivationBudget / (features * sizeof(float)), 1, kBatchTokens);
@@ -167,13 +167,13 @@ class EngineSession : public Session {
       SMELT_RETURN_IF_ERROR(backend_->Run(*final_norm_, *batch, *state_.layers[0], *x));
       logits_.resize(head_.output.rows);
       const uint32_t last = static_cast<uint32_t>(part.size() - 1);
-      SMELT_RETURN_IF_ERROR(backend_->Logits(*batch, head_, *x, {&last, 1}, activations_, logits_));
+      SMELT_RETURN_IF_ERROR(backend_->Logits(*batch, head_, *x, {&last, 1}, precision_, logits_));
     }
     return absl::OkStatus();
   }
 
   const ModelSource& source_;
-  const Activations activations_;
+  const Precision precision_;
   std::unique_ptr<Backend> backend_;
   ModelSpec spec_;
   WeightPtr embedding_, positions_;
@@ -189,17 +189,15 @@ class EngineSession : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const ModelSource& source,
-                                                         Activations activations,
-                                                         uint64_t max_positions) {
+                                                         Precision precision) {
   SpecifiedModel model{.source = &source, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
-  return Create(model, activations, max_positions);
+  return Create(model, precision);
 }
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SpecifiedModel& model,
-                                                         Activations activations,
-                                                         uint64_t max_positions) {
-  auto session = std::make_unique<EngineSession>(model, activations);
+                                                         Precision precision) {
+  auto session = std::make_unique<EngineSession>(model, precision);
   SMELT_RETURN_IF_ERROR(session->Open());
   return std::unique_ptr<Session>(std::move(session));
 }

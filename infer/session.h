@@ -25,14 +25,11 @@ class SessionState {
 class Session {
  public:
   virtual ~Session() = default;
-  /// `source` outlives the session. `max_positions`: room to reserve; the cache grows with the
-  /// sequence.
+  /// `source` outlives the session; the cache grows with the sequence.
   static absl::StatusOr<std::unique_ptr<Session>> Create(const ModelSource& source,
-                                                         Activations activations,
-                                                         uint64_t max_positions);
+                                                         Precision precision);
   static absl::StatusOr<std::unique_ptr<Session>> Create(const SpecifiedModel& model,
-                                                         Activations activations,
-                                                         uint64_t max_positions);
+                                                         Precision precision);
   virtual uint32_t vocabulary() const = 0;
   /// Appends ids to the sequence; on return `logits` holds those of the last one. `observer` sees
   /// how far it is and may cancel it. After an error the sequence and `logits` are what they were.

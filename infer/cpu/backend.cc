@@ -21,11 +21,7 @@ namespace {
 class Executor {
  public:
   Executor(const CpuProgram& program, CpuBatch& batch, CpuState& state, CpuBuffer& x)
-      : graph_(program.graph),
-        activations_(program.activations),
-        batch_(batch),
-        state_(state),
-        x_(x) {}
+      : graph_(program.graph), precision_(program.precision), batch_(batch), state_(state), x_(x) {}
 
   absl::Status RunAll() {
     const Layout& layout = batch_.layout;
@@ -90,7 +86,7 @@ class Executor {
   }
 
   absl::Status Do(const MatMulOp& op) {
-    SMELT_RETURN_IF_ERROR(MatMul(op.matrix, op.store, op.activation, activations_,
+    SMELT_RETURN_IF_ERROR(MatMul(op.matrix, op.store, op.activation, precision_,
                                  InputOf(op.in, op.matrix.columns), At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
@@ -126,7 +122,7 @@ class Executor {
 
   absl::Status Do(const ExpertsOp& op) {
     SMELT_RETURN_IF_ERROR(
-        RunExperts(op, batch_.layout, activations_, InputOf(op.in, op.width), At(op.out)));
+        RunExperts(op, batch_.layout, precision_, InputOf(op.in, op.width), At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -161,7 +157,7 @@ class Executor {
   }
 
   const Graph& graph_;
-  const Activations activations_;
+  const Precision precision_;
   CpuBatch& batch_;
   CpuState& state_;
   CpuBuffer& x_;
@@ -177,10 +173,10 @@ class CpuBackend : public Backend {
     return WeightPtr(std::move(weight));
   }
 
-  absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, Activations activations) override {
+  absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, Precision precision) override {
     auto program = std::make_unique<CpuProgram>();
     program->graph = std::move(graph);
-    program->activations = activations;
+    program->precision = precision;
     return std::unique_ptr<Program>(std::move(program));
   }
 
@@ -245,21 +241,21 @@ class CpuBackend : public Backend {
   }
 
   absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x, const Head* reference,
-                    const Buffer* reference_x, std::span<const Target> targets,
-                    Activations activations, std::span<TokenLoss> losses) override {
+                    const Buffer* reference_x, std::span<const Target> targets, Precision precision,
+                    std::span<TokenLoss> losses) override {
     const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
     const LossSide model{&head, &static_cast<const CpuBuffer&>(x).values};
     if (reference == nullptr)
-      return ComputeLoss(layout, model, nullptr, targets, activations, losses);
+      return ComputeLoss(layout, model, nullptr, targets, precision, losses);
     const LossSide other{reference, &static_cast<const CpuBuffer*>(reference_x)->values};
-    return ComputeLoss(layout, model, &other, targets, activations, losses);
+    return ComputeLoss(layout, model, &other, targets, precision, losses);
   }
 
   absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x,
-                      std::span<const uint32_t> tokens, Activations activations,
+                      std::span<const uint32_t> tokens, Precision precision,
                       std::span<float> logits) override {
     return TokenLogits(static_cast<const CpuBatch&>(batch).layout,
-                       {&head, &static_cast<const CpuBuffer&>(x).values}, tokens, activations,
+                       {&head, &static_cast<const CpuBuffer&>(x).values}, tokens, precision,
                        logits);
   }
 };

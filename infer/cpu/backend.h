@@ -41,7 +41,7 @@ class CpuBuffer : public Buffer {
 class CpuProgram : public Program {
  public:
   Graph graph;
-  Activations activations = Activations::kF32;
+  Precision precision = Precision::kF32;
 };
 
 }  // namespace smelt::cpu

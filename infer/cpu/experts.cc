@@ -60,9 +60,9 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
 
 class ExpertRunner {
  public:
-  ExpertRunner(const ExpertsOp& op, const Layout& layout, Activations activations, Input& in,
+  ExpertRunner(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
                float* out)
-      : op_(op), layout_(layout), activations_(activations), in_(in), out_(out) {}
+      : op_(op), layout_(layout), precision_(precision), in_(in), out_(out) {}
 
   absl::Status Run() {
     if (!op_.add) std::fill_n(out_, layout_.Floats(op_.width), 0.0f);
@@ -78,7 +78,7 @@ class ExpertRunner {
     // The router decides; rounding its inputs would move tokens to other experts.
     Array<float> logits(layout_.Floats(op_.count));
     SMELT_RETURN_IF_ERROR(
-        MatMul(op_.router, Store::kSet, Activation::kSilu, Activations::kF32, in_, logits.data()));
+        MatMul(op_.router, Store::kSet, Activation::kSilu, Precision::kF32, in_, logits.data()));
     routes_.resize(op_.count);
     std::vector<float> score(op_.count), weights;
     std::vector<uint32_t> chosen;
@@ -116,22 +116,22 @@ class ExpertRunner {
     if (op_.clamped) {
       float* up = up_.Reserve(slots * op_.hidden);
       SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
+          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, precision_, input_, hidden));
       SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.up, e), Store::kSet, op_.activation, activations_, input_, up));
+          MatMul(Of(op_.up, e), Store::kSet, op_.activation, precision_, input_, up));
       ClampedGate(up, slots * op_.hidden, hidden);
     } else if (op_.gate.present()) {
       SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, activations_, input_, hidden));
+          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, precision_, input_, hidden));
       SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.up, e), Store::kMultiplyAct, op_.activation, activations_, input_, hidden));
+          MatMul(Of(op_.up, e), Store::kMultiplyAct, op_.activation, precision_, input_, hidden));
     } else {
       SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.up, e), Store::kActivate, op_.activation, activations_, input_, hidden));
+          MatMul(Of(op_.up, e), Store::kActivate, op_.activation, precision_, input_, hidden));
     }
     hidden_input_.Set(hidden, op_.hidden, panels, lanes);
     SMELT_RETURN_IF_ERROR(
-        MatMul(Of(op_.down, e), Store::kSet, op_.activation, activations_, hidden_input_, result));
+        MatMul(Of(op_.down, e), Store::kSet, op_.activation, precision_, hidden_input_, result));
     return Scatter(route, lanes, result);
   }
 
@@ -153,22 +153,21 @@ class ExpertRunner {
     const Activation act = op_.shared_activation;
     if (op_.shared_gate_proj.present()) {
       SMELT_RETURN_IF_ERROR(
-          MatMul(op_.shared_gate_proj, Store::kSet, act, activations_, in_, hidden));
+          MatMul(op_.shared_gate_proj, Store::kSet, act, precision_, in_, hidden));
       SMELT_RETURN_IF_ERROR(
-          MatMul(op_.shared_up, Store::kMultiplyAct, act, activations_, in_, hidden));
+          MatMul(op_.shared_up, Store::kMultiplyAct, act, precision_, in_, hidden));
     } else {
-      SMELT_RETURN_IF_ERROR(
-          MatMul(op_.shared_up, Store::kActivate, act, activations_, in_, hidden));
+      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_up, Store::kActivate, act, precision_, in_, hidden));
     }
     hidden_input_.Set(hidden, hidden_size, panels, lanes);
     if (!op_.shared_gate.present())
-      return MatMul(op_.shared_down, Store::kAdd, act, activations_, hidden_input_, out_);
+      return MatMul(op_.shared_down, Store::kAdd, act, precision_, hidden_input_, out_);
     Array<float> gate(layout_.Floats(1));
     float* result = result_.Reserve(layout_.Floats(op_.width));
     SMELT_RETURN_IF_ERROR(
-        MatMul(op_.shared_gate, Store::kSet, act, Activations::kF32, in_, gate.data()));
+        MatMul(op_.shared_gate, Store::kSet, act, Precision::kF32, in_, gate.data()));
     SMELT_RETURN_IF_ERROR(
-        MatMul(op_.shared_down, Store::kSet, act, activations_, hidden_input_, result));
+        MatMul(op_.shared_down, Store::kSet, act, precision_, hidden_input_, result));
     for (size_t i = 0; i < layout_.Floats(1); ++i) gate[i] = SigmoidOf(gate[i]);
     return ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) {
@@ -184,7 +183,7 @@ class ExpertRunner {
 
   const ExpertsOp& op_;
   const Layout& layout_;
-  const Activations activations_;
+  const Precision precision_;
   Input& in_;
   float* out_;
   std::vector<Route> routes_;
@@ -194,9 +193,9 @@ class ExpertRunner {
 
 }  // namespace
 
-absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Activations activations,
-                        Input& in, float* out) {
-  return ExpertRunner(op, layout, activations, in, out).Run();
+absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
+                        float* out) {
+  return ExpertRunner(op, layout, precision, in, out).Run();
 }
 
 }  // namespace smelt::cpu

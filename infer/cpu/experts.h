@@ -10,7 +10,7 @@ namespace smelt::cpu {
 
 /// Routes every token, then takes expert after expert: its tokens are gathered, so that its weights
 /// are decoded once per batch.
-absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Activations activations,
-                        Input& in, float* out);
+absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
+                        float* out);
 
 }  // namespace smelt::cpu

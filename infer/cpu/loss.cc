@@ -31,7 +31,7 @@ struct Side {
 };
 
 absl::Status Prepare(const Layout& layout, const LossSide& from, std::span<const uint32_t> tokens,
-                     uint32_t lanes, Activations activations, Side& side) {
+                     uint32_t lanes, Precision precision, Side& side) {
   const Matrix& m = from.head->output;
   const uint32_t panels = static_cast<uint32_t>((tokens.size() + lanes - 1) / lanes);
   side.head = from.head;
@@ -39,7 +39,7 @@ absl::Status Prepare(const Layout& layout, const LossSide& from, std::span<const
   SMELT_RETURN_IF_ERROR(
       GatherTokens(layout, from.x->data(), m.columns, tokens, lanes, side.x.data()));
   side.input.Set(side.x.data(), m.columns, panels, lanes);
-  side.q8 = UsesQ8(AsCpu(m.weight), activations);
+  side.q8 = UsesQ8(AsCpu(m.weight), precision);
   return side.q8 ? side.input.Quantize() : absl::OkStatus();
 }
 
@@ -167,14 +167,14 @@ absl::StatusOr<std::vector<PanelStats>> StatsOf(const Side& model, const Side* r
 }  // namespace
 
 absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const LossSide* reference,
-                         std::span<const Target> targets, Activations activations,
+                         std::span<const Target> targets, Precision precision,
                          std::span<TokenLoss> losses) {
   std::vector<uint32_t> tokens(targets.size());
   for (size_t i = 0; i < targets.size(); ++i) tokens[i] = targets[i].token;
   Side sides[2];
-  SMELT_RETURN_IF_ERROR(Prepare(layout, model, tokens, kPanel, activations, sides[0]));
+  SMELT_RETURN_IF_ERROR(Prepare(layout, model, tokens, kPanel, precision, sides[0]));
   if (reference != nullptr)
-    SMELT_RETURN_IF_ERROR(Prepare(layout, *reference, tokens, kPanel, activations, sides[1]));
+    SMELT_RETURN_IF_ERROR(Prepare(layout, *reference, tokens, kPanel, precision, sides[1]));
   const Side* other = reference == nullptr ? nullptr : &sides[1];
 
   const uint64_t rows = model.head->output.rows;
@@ -198,15 +198,15 @@ absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const Loss
 }
 
 absl::Status TokenLogits(const Layout& layout, const LossSide& from,
-                         std::span<const uint32_t> tokens, Activations activations,
+                         std::span<const uint32_t> tokens, Precision precision,
                          std::span<float> logits) {
   Side side;
   const uint32_t lanes = tokens.size() <= kFewTokens ? 1 : kPanel;
-  SMELT_RETURN_IF_ERROR(Prepare(layout, from, tokens, lanes, activations, side));
+  SMELT_RETURN_IF_ERROR(Prepare(layout, from, tokens, lanes, precision, side));
   const Matrix& m = from.head->output;
   if (lanes == 1) {
     SMELT_RETURN_IF_ERROR(
-        MatMul(m, Store::kSet, Activation::kSilu, activations, side.input, logits.data()));
+        MatMul(m, Store::kSet, Activation::kSilu, precision, side.input, logits.data()));
     for (float& v : logits) {
       v *= side.head->scale;
       if (side.head->softcap > 0) v = side.head->softcap * std::tanh(v / side.head->softcap);

@@ -17,11 +17,11 @@ struct LossSide {
 };
 
 absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const LossSide* reference,
-                         std::span<const Target> targets, Activations activations,
+                         std::span<const Target> targets, Precision precision,
                          std::span<TokenLoss> losses);
 
 absl::Status TokenLogits(const Layout& layout, const LossSide& side,
-                         std::span<const uint32_t> tokens, Activations activations,
+                         std::span<const uint32_t> tokens, Precision precision,
                          std::span<float> logits);
 
 }  // namespace smelt::cpu

@@ -105,8 +105,8 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
 
 }  // namespace
 
-bool UsesQ8(const CpuWeight& weight, Activations activations) {
-  return activations == Activations::kQ8 && weight.mapped() && weight.codec().unpack_group() != 0;
+bool UsesQ8(const CpuWeight& weight, Precision precision) {
+  return precision == Precision::kQ8 && weight.mapped() && weight.codec().unpack_group() != 0;
 }
 
 uint32_t TileRows(uint64_t rows, uint32_t limit) {
@@ -115,10 +115,10 @@ uint32_t TileRows(uint64_t rows, uint32_t limit) {
   return static_cast<uint32_t>(std::clamp<uint64_t>(rounded, std::min<uint32_t>(24, limit), limit));
 }
 
-absl::Status MatMul(const Matrix& matrix, Store store, Activation activation,
-                    Activations activations, Input& in, float* out) {
+absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Precision precision,
+                    Input& in, float* out) {
   const CpuWeight& w = AsCpu(matrix.weight);
-  const bool q8 = UsesQ8(w, activations);
+  const bool q8 = UsesQ8(w, precision);
   if (q8) SMELT_RETURN_IF_ERROR(in.Quantize());
   if (in.lanes == 1) {
     const uint64_t grain = std::max<uint64_t>(8, (1u << 16) / matrix.columns);

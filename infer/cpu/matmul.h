@@ -48,11 +48,11 @@ class WeightTile {
 };
 
 /// True when products with this weight round their inputs to 8 bits.
-bool UsesQ8(const CpuWeight& weight, Activations activations);
+bool UsesQ8(const CpuWeight& weight, Precision precision);
 
 /// out = store(matrix in + bias) for all panels of the input.
-absl::Status MatMul(const Matrix& matrix, Store store, Activation activation,
-                    Activations activations, Input& in, float* out);
+absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Precision precision,
+                    Input& in, float* out);
 
 /// Rows of a tile so that every thread gets several tiles: a multiple of 12, at most `limit`.
 uint32_t TileRows(uint64_t rows, uint32_t limit);

@@ -20,8 +20,8 @@
 namespace smelt {
 namespace {
 
-Activations ActivationsOf(const EvaluateOptions& options) {
-  return options.q8_activations ? Activations::kQ8 : Activations::kF32;
+Precision PrecisionOf(const EvaluateOptions& options) {
+  return options.q8_activations ? Precision::kQ8 : Precision::kF32;
 }
 
 /// The texts' ids by the model's tokenizer; with a reference, only if that reads the same.
@@ -111,7 +111,7 @@ absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const Evalu
   const auto start = std::chrono::steady_clock::now();
   double sum = 0, squares = 0;
   SMELT_RETURN_IF_ERROR(ComputeLogits(
-      model, ids, ActivationsOf(options),
+      model, ids, PrecisionOf(options),
       [&](uint64_t position, std::span<const float> logits) -> absl::Status {
         if (writer == nullptr) {
           SMELT_ASSIGN_OR_RETURN(writer,
@@ -192,7 +192,7 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options,
   SMELT_ASSIGN_OR_RETURN(const EvaluationTexts texts,
                          TextsFor(*model, reference.get(), options, observer));
   ScoreOptions score_options{
-      .context = options.context, .chunks = options.chunks, .activations = ActivationsOf(options)};
+      .context = options.context, .chunks = options.chunks, .precision = PrecisionOf(options)};
   texts.SetBos(score_options);
   SMELT_RETURN_IF_ERROR(DescribeShortTexts(texts, score_options, observer));
   WarnBeyondContext(*model, reference.get(), texts, score_options, observer);

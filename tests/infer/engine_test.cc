@@ -24,9 +24,9 @@ using testing::ReferenceLogits;
 using Logits = std::vector<std::vector<double>>;
 
 Logits EngineLogits(const RandomModel& m, const std::vector<int32_t>& ids,
-                    Activations activations = Activations::kF32) {
+                    Precision precision = Precision::kF32) {
   Logits logits;
-  SMELT_EXPECT_OK(ComputeLogits(m.specified(), ids, activations,
+  SMELT_EXPECT_OK(ComputeLogits(m.specified(), ids, precision,
                                 [&](uint64_t position, std::span<const float> row) {
                                   EXPECT_EQ(position, logits.size());
                                   logits.emplace_back(row.begin(), row.end());
@@ -76,7 +76,7 @@ TEST_P(Engine, GenerationEqualsRecomputationAtEveryBoundary) {
   std::vector<float> logits;
   for (size_t boundary = 1; boundary < ids.size(); ++boundary) {
     absl::StatusOr<std::unique_ptr<Session>> session =
-        Session::Create(m.specified(), Activations::kF32, 256);
+        Session::Create(m.specified(), Precision::kF32);
     SMELT_ASSERT_OK(session);
     SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(boundary), logits));
     // The rest in one batch, or token by token.
@@ -96,7 +96,7 @@ TEST_P(Engine, StateCanBeCopiedAndRestored) {
   const RandomModel m = MakeRandomModel(GetParam());
   const std::vector<int32_t> ids = RandomIds(3, 50, m.spec.vocabulary);
   absl::StatusOr<std::unique_ptr<Session>> session =
-      Session::Create(m.specified(), Activations::kF32, 256);
+      Session::Create(m.specified(), Precision::kF32);
   SMELT_ASSERT_OK(session);
   std::vector<float> logits, first, second;
   SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(37), logits));

@@ -83,7 +83,7 @@ TEST(Experts, WeightsOfIdleExpertsAreNotRead) {
   const CountingSource source(*m.source);
   const SpecifiedModel counted{&source, m.spec};
   const std::vector<int32_t> ids = {7};
-  SMELT_ASSERT_OK(ComputeLogits(counted, ids, Activations::kF32,
+  SMELT_ASSERT_OK(ComputeLogits(counted, ids, Precision::kF32,
                                 [](uint64_t, std::span<const float>) { return absl::OkStatus(); },
                                 {}));
   for (const LayerSpec& layer : m.spec.layers) {

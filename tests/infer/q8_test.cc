@@ -205,7 +205,7 @@ TEST(Q8Models, NoNumberInActivationsIsHiddenFromTheLogits) {
           const std::string what = name + " tensor " + std::to_string(norm) + " on " + target;
           for (const size_t count : {size_t{45}, size_t{3}}) {
             SMELT_ASSERT_OK(ComputeLogits(
-                m.specified(), std::span(ids).first(count), Activations::kQ8,
+                m.specified(), std::span(ids).first(count), Precision::kQ8,
                 [&](uint64_t t, std::span<const float> row) {
                   const bool finite =
                       std::all_of(row.begin(), row.end(), [](float v) { return std::isfinite(v); });
@@ -216,7 +216,7 @@ TEST(Q8Models, NoNumberInActivationsIsHiddenFromTheLogits) {
           }
           ScoreOptions options;
           options.context = 48;
-          options.activations = Activations::kQ8;
+          options.precision = Precision::kQ8;
           const auto score = Score(m.specified(), nullptr, {ids}, options, {});
           SMELT_ASSERT_OK(score);
           EXPECT_FALSE(score->finite) << what;
@@ -238,7 +238,7 @@ TEST_P(Q8Model, LogitsStayClose) {
   const auto reference = testing::ReferenceLogits(m.spec, *m.source, ids);
   for (const size_t count : {size_t{45}, size_t{3}}) {
     double error = 0, size = 0;
-    SMELT_ASSERT_OK(ComputeLogits(m.specified(), std::span(ids).first(count), Activations::kQ8,
+    SMELT_ASSERT_OK(ComputeLogits(m.specified(), std::span(ids).first(count), Precision::kQ8,
                                   [&](uint64_t t, std::span<const float> row) {
                                     for (size_t i = 0; i < row.size(); ++i) {
                                       error +=
