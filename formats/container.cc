@@ -2,6 +2,8 @@
 
 #include <iterator>
 
+#include "lib/base/cat.h"
+
 namespace smelt {
 namespace {
 
@@ -35,6 +37,12 @@ std::optional<RawType> ParseRawType(std::string_view name) {
     if (kRawTypes[i].name == name) return static_cast<RawType>(i);
   }
   return std::nullopt;
+}
+
+std::string ShapeText(std::span<const uint64_t> extents) {
+  std::string text;
+  for (uint64_t extent : extents) text += Cat(text.empty() ? "" : " x ", extent);
+  return text.empty() ? "scalar" : text;
 }
 
 std::vector<int64_t> ContiguousStrides(const std::vector<uint64_t>& shape) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,6 +42,9 @@ uint32_t BitsOf(RawType type);        ///< per element; 4 for kF4
 /// The tensor type with the same bytes, where there is one (F64 F32 F16 BF16 I64 I32 I16 I8).
 std::optional<TensorType> SameTensorType(RawType type);
 std::optional<RawType> ParseRawType(std::string_view name);  ///< exact spelling only
+
+/// "256 x 606"; "scalar" without extents.
+std::string ShapeText(std::span<const uint64_t> extents);
 
 /// Row-major strides of a shape whose element count does not overflow.
 std::vector<int64_t> ContiguousStrides(const std::vector<uint64_t>& shape);

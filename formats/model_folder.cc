@@ -12,6 +12,7 @@
 #include "formats/weight_index.h"
 #include "formats/weight_sets.h"
 #include "formats/what_is_there.h"
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 
@@ -21,11 +22,6 @@ namespace {
 /// hub/models--org--name/snapshots/revision is the deepest chain.
 constexpr int kMaxSteps = 3;
 constexpr uint64_t kMaxRefBytes = 4096;
-
-bool IsFolder(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-}
 
 std::string Join(const std::string& folder, std::string_view name) {
   return Cat(folder, folder.ends_with('/') ? "" : "/", name);
@@ -51,7 +47,7 @@ std::vector<std::string> FilesWith(const std::vector<std::string>& entries,
 }
 
 bool HasConfiguration(const std::string& folder) {
-  return FileExists(Join(folder, "config.json")) || FileExists(Join(folder, "params.json"));
+  return NameExists(Join(folder, "config.json")) || NameExists(Join(folder, "params.json"));
 }
 
 bool HasWeights(const std::vector<std::string>& entries) {
@@ -83,7 +79,7 @@ absl::StatusOr<std::string> SnapshotOf(const std::string& path) {
   const std::string snapshots = Join(path, "snapshots");
   const std::vector<std::string> revisions = Folders(ListEntries(snapshots));
   const std::string ref = Join(path, "refs/main");
-  if (FileExists(ref)) {
+  if (NameExists(ref)) {
     SMELT_ASSIGN_OR_RETURN(std::string revision, ReadTextFile(ref, kMaxRefBytes));
     while (!revision.empty() &&
            std::string_view(" \r\n\t").find(revision.back()) != std::string_view::npos) {
@@ -114,7 +110,7 @@ bool IsSnapshots(const std::string& path, const std::string& model) {
   struct stat a, b;
   if (stat(snapshots.c_str(), &a) != 0 || !S_ISDIR(a.st_mode)) return false;
   if (path == model) return true;
-  return FileExists(Join(model, "refs")) && stat(path.c_str(), &b) == 0 && a.st_ino == b.st_ino &&
+  return NameExists(Join(model, "refs")) && stat(path.c_str(), &b) == 0 && a.st_ino == b.st_ino &&
          a.st_dev == b.st_dev;
 }
 

@@ -182,54 +182,56 @@ class HeaderReader : public JsonHandler {
   PendingKey key_;
 };
 
-/// All trust in a file's tensor list is established here: every tensor has a known dtype, a shape
-/// whose size does not overflow and equals its bytes, and the tensors tile the data section
-/// exactly: no overlap, no hole, nothing left over. On success `tensors` is the list; offsets are
-/// absolute.
-absl::Status Validate(std::string_view file, const Header& header, uint64_t data_start,
-                      uint64_t file_size, std::vector<RawTensor>& tensors) {
-  const auto bad = [file](ErrorCode code, const HeaderEntry& entry, const auto&... what) {
-    return Error(code, file, ": tensor \"", Escape(entry.name), "\" ", what...);
-  };
-  constexpr ErrorCode kInvalid = ErrorCode::kInvalidInput;
-  const uint64_t data_size = file_size - data_start;
+constexpr ErrorCode kInvalid = ErrorCode::kInvalidInput;
 
-  for (const HeaderEntry& entry : header.entries) {
-    if (!entry.dtype) return bad(kInvalid, entry, "has no dtype");
-    if (!entry.shape) return bad(kInvalid, entry, "has no shape");
-    if (!entry.offsets) return bad(kInvalid, entry, "has no data_offsets");
-    const std::optional<RawType> dtype = ParseRawType(*entry.dtype);
-    if (!dtype) {
-      return bad(ErrorCode::kUnsupported, entry, "has the unknown dtype \"",
-                 Escape(*entry.dtype, 40), "\"");
-    }
-    if (entry.offsets->size() != 2) {
-      return bad(kInvalid, entry, "has ", entry.offsets->size(),
-                 " data_offsets; a begin and an end are expected");
-    }
-    const uint64_t begin = (*entry.offsets)[0], end = (*entry.offsets)[1];
-    if (end < begin) {
-      return bad(kInvalid, entry, "has data_offsets that end (", end, ") before they begin (",
-                 begin, ")");
-    }
+template <typename... Parts>
+absl::Status Bad(ErrorCode code, std::string_view file, const HeaderEntry& entry,
+                 const Parts&... what) {
+  return Error(code, file, ": tensor \"", Escape(entry.name), "\" ", what...);
+}
 
-    std::optional<uint64_t> bits = BitsOf(*dtype);
-    for (uint64_t extent : *entry.shape) {
-      bits = bits ? CheckedMul(*bits, extent) : std::nullopt;
-    }
-    if (!bits) return bad(kInvalid, entry, "has a shape whose size in bits overflows 64 bits");
-    if (*bits % 8 != 0) return bad(kInvalid, entry, "does not fill whole bytes");
-    if (end - begin != *bits / 8) {
-      return bad(kInvalid, entry, "needs ", *bits / 8, " bytes by its shape and dtype, but its ",
-                 "data_offsets give ", end - begin);
-    }
-    if (end > data_size) {
-      return bad(kInvalid, entry, "ends at byte ", end, " of the data, past the end of the file (",
-                 data_size, " bytes of data): the file is truncated; download it again");
-    }
+/// A tensor by itself: a known dtype, a shape whose size does not overflow and equals its bytes,
+/// all of them inside of the data.
+absl::Status CheckEntry(std::string_view file, const HeaderEntry& entry, uint64_t data_size) {
+  if (!entry.dtype) return Bad(kInvalid, file, entry, "has no dtype");
+  if (!entry.shape) return Bad(kInvalid, file, entry, "has no shape");
+  if (!entry.offsets) return Bad(kInvalid, file, entry, "has no data_offsets");
+  const std::optional<RawType> dtype = ParseRawType(*entry.dtype);
+  if (!dtype) {
+    return Bad(ErrorCode::kUnsupported, file, entry, "has the unknown dtype \"",
+               Escape(*entry.dtype, 40), "\"");
+  }
+  if (entry.offsets->size() != 2) {
+    return Bad(kInvalid, file, entry, "has ", entry.offsets->size(),
+               " data_offsets; a begin and an end are expected");
+  }
+  const uint64_t begin = (*entry.offsets)[0], end = (*entry.offsets)[1];
+  if (end < begin) {
+    return Bad(kInvalid, file, entry, "has data_offsets that end (", end, ") before they begin (",
+               begin, ")");
   }
 
-  // Sorted by place, each must begin where the one before it ended.
+  std::optional<uint64_t> bits = BitsOf(*dtype);
+  for (uint64_t extent : *entry.shape) {
+    bits = bits ? CheckedMul(*bits, extent) : std::nullopt;
+  }
+  if (!bits) return Bad(kInvalid, file, entry, "has a shape whose size in bits overflows 64 bits");
+  if (*bits % 8 != 0) return Bad(kInvalid, file, entry, "does not fill whole bytes");
+  if (end - begin != *bits / 8) {
+    return Bad(kInvalid, file, entry, "needs ", *bits / 8, " bytes by its shape and dtype, but ",
+               "its data_offsets give ", end - begin);
+  }
+  if (end > data_size) {
+    return Bad(kInvalid, file, entry, "ends at byte ", end,
+               " of the data, past the end of the file (", data_size,
+               " bytes of data): the file is truncated; download it again");
+  }
+  return absl::OkStatus();
+}
+
+/// Tensors that are right by themselves tile the data exactly: sorted by place, each begins where
+/// the one before it ended.
+absl::Status CheckTiling(std::string_view file, const Header& header, uint64_t data_size) {
   std::vector<size_t> order(header.entries.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -241,11 +243,11 @@ absl::Status Validate(std::string_view file, const Header& header, uint64_t data
     const HeaderEntry& entry = header.entries[i];
     const uint64_t begin = (*entry.offsets)[0];
     if (begin < expected) {
-      return bad(kInvalid, entry, "overlaps tensor \"", Escape(before->name),
+      return Bad(kInvalid, file, entry, "overlaps tensor \"", Escape(before->name),
                  "\": its data_offsets begin at ", begin, ", the other's end at ", expected);
     }
     if (begin > expected) {
-      return bad(kInvalid, entry, "begins at data offset ", begin, " after a hole of ",
+      return Bad(kInvalid, file, entry, "begins at data offset ", begin, " after a hole of ",
                  begin - expected, " unused bytes");
     }
     expected = (*entry.offsets)[1];
@@ -255,7 +257,17 @@ absl::Status Validate(std::string_view file, const Header& header, uint64_t data
     return Error(kInvalid, file, ": ", data_size - expected,
                  " bytes after the last tensor belong to no tensor");
   }
+  return absl::OkStatus();
+}
 
+/// All trust in a file's tensor list is established here. On success `tensors` is the list; offsets
+/// are absolute.
+absl::Status Validate(std::string_view file, const Header& header, uint64_t data_start,
+                      uint64_t file_size, std::vector<RawTensor>& tensors) {
+  const uint64_t data_size = file_size - data_start;
+  for (const HeaderEntry& entry : header.entries)
+    SMELT_RETURN_IF_ERROR(CheckEntry(file, entry, data_size));
+  SMELT_RETURN_IF_ERROR(CheckTiling(file, header, data_size));
   tensors.reserve(header.entries.size());
   for (const HeaderEntry& entry : header.entries) {
     RawTensor tensor;

@@ -1,7 +1,5 @@
 #include "formats/weight_files.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -16,11 +14,9 @@ namespace {
 constexpr std::string_view kWayOut =
     "; put the one that is meant into a folder of its own with config.json, and name that";
 
-/// "U32 [576, 16]"
+/// "U32 576 x 16"
 std::string Describe(const RawTensor& tensor) {
-  std::string out = Cat(Name(tensor.dtype), " [");
-  for (size_t i = 0; i < tensor.shape.size(); ++i) out += Cat(i == 0 ? "" : ", ", tensor.shape[i]);
-  return out + "]";
+  return Cat(Name(tensor.dtype), " ", ShapeText(tensor.shape));
 }
 
 /// How the tensors of two containers compare, by names, types and shapes.
@@ -94,7 +90,7 @@ class Opener {
     const std::string path = Path(files_.index);
     SMELT_ASSIGN_OR_RETURN(const WeightIndex index, ReadWeightIndex(path));
     const std::vector<std::string> shards = index.Shards();
-    if (std::ranges::any_of(shards, [&](const auto& file) { return FileExists(Path(file)); })) {
+    if (std::ranges::any_of(shards, [&](const auto& file) { return NameExists(Path(file)); })) {
       return OpenShards(directory_, path, index, format_);
     }
     return OpenInPlaceOf(index, shards);
@@ -170,10 +166,8 @@ std::string WeightFiles::Describe() const {
 
 absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& directory) {
   SMELT_ASSIGN_OR_RETURN(std::vector<std::string> names, ListFolder(directory));
-  std::erase_if(names, [&](const std::string& name) {
-    struct stat info;
-    return stat(Cat(directory, "/", name).c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-  });
+  std::erase_if(names,
+                [&](const std::string& name) { return IsFolder(Cat(directory, "/", name)); });
   return names;
 }
 

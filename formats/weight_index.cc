@@ -1,7 +1,5 @@
 #include "formats/weight_index.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <iterator>
 #include <map>
@@ -83,8 +81,7 @@ class IndexReader : public JsonHandler {
     return absl::OkStatus();
   }
 
-  /// A value that is neither the weight map nor a shard name: fine outside of them, an error in
-  /// their place.
+  /// Any other value: skipped elsewhere, an error in the place of the weight map or a shard's name.
   absl::Status Value(std::string_view found) const {
     if (depth_ == 1 && section_ == "weight_map") {
       return Error(ErrorCode::kInvalidInput, file_,
@@ -117,9 +114,9 @@ absl::Status CheckShardName(std::string_view file, const std::string& tensor,
       "\"; only a file name is allowed there, no path that could lead outside the directory");
 }
 
-/// What an index may list though no shard has it, or leave out though one does, without a doubt
-/// about the model: an output head, which is the embedding where the model says that they are tied
-/// and is missed by its name where it is not, and buffers that are computed.
+/// Tensors on which an index and its shards may disagree while the model is clear: buffers that are
+/// computed, and an output head. A tied head is the embedding; an untied one that is missing is
+/// refused by name when the model is described.
 bool MayDisagree(std::string_view tensor) {
   const auto ends = [tensor](std::string_view name) {
     return tensor == name ||
@@ -289,11 +286,6 @@ absl::StatusOr<Container> OpenParts(const std::string& directory, const WeightSe
     all.notes.push_back(Cat(Escape(directory), ": reading ", set.Describe(), " without an index"));
   }
   return all;
-}
-
-bool FileExists(const std::string& path) {
-  struct stat info;
-  return lstat(path.c_str(), &info) == 0;
 }
 
 }  // namespace smelt

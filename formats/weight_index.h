@@ -27,8 +27,8 @@ struct WeightIndex {
   std::optional<uint64_t> total_size;
 
   std::vector<std::string> Shards() const;  ///< sorted, each once
-  /// Whether it lists every tensor of these, wherever they lie, and how many it lists besides;
-  /// heads and computed buffers do not count. nullopt: not every one.
+  /// How many tensors it lists besides those of `container`, if it lists all of these (in whatever
+  /// shard); else nullopt. Heads and computed buffers are left out of account on both sides.
   std::optional<size_t> ListsBesides(const Container& container) const;
 };
 
@@ -45,8 +45,5 @@ absl::StatusOr<Container> OpenShards(const std::string& directory, const std::st
 /// kInvalidInput when two of its files hold the same tensor.
 absl::StatusOr<Container> OpenParts(const std::string& directory, const WeightSet& set,
                                     const ShardFormat& format);
-
-/// Whether something of this name is there, a broken symbolic link included.
-bool FileExists(const std::string& path);
 
 }  // namespace smelt

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "lib/base/ascii.h"
 #include "lib/base/cat.h"
 
 namespace smelt {
@@ -21,16 +22,13 @@ constexpr std::string_view kOtherEndings[] = {"_model_states.pt", "_optim_states
                                               "_optim_states.bin"};
 constexpr uint64_t kMaxNumber = 1'000'000;
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 /// A run of digits in a name.
 struct Number {
   size_t begin = 0, length = 0;
   uint64_t value = 0;
 };
 
-/// The numbers of a name; none when one of them numbers no parts by its size.
+/// The numbers of a name; empty where one of them is too large to count parts.
 std::vector<Number> NumbersOf(std::string_view name) {
   std::vector<Number> numbers;
   for (size_t i = 0; i < name.size(); ++i) {
@@ -137,9 +135,7 @@ std::string WeightSet::Describe() const {
 
 bool HasEnding(std::string_view name, std::string_view ending) {
   return name.size() > ending.size() &&
-         std::equal(ending.begin(), ending.end(),
-                    name.end() - static_cast<ptrdiff_t>(ending.size()),
-                    [](char a, char b) { return a == Lower(b); });
+         SameWithoutCase(name.substr(name.size() - ending.size()), ending);
 }
 
 bool IsNoWeights(std::string_view name) {

@@ -10,6 +10,7 @@
 #include "formats/torch/torch.h"
 #include "formats/torch/zip.h"
 #include "formats/what_is_there.h"
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -134,7 +135,7 @@ class Forms {
   void AddOthers(const WeightFiles& files, const std::vector<std::string>& chosen) {
     const std::vector<std::string> shards = ShardsOf(files);
     const bool stale = !shards.empty() && std::ranges::none_of(shards, [&](const auto& shard) {
-      return FileExists(Cat(directory_, "/", shard));
+      return NameExists(Cat(directory_, "/", shard));
     });
     if (stale && files.single.empty()) return;
     for (const WeightSet& set : files.sets) {

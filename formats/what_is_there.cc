@@ -1,7 +1,5 @@
 #include "formats/what_is_there.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -79,8 +77,7 @@ std::vector<std::string> ListEntries(const std::string& directory) {
   absl::StatusOr<std::vector<std::string>> names = ListFolder(directory);
   if (!names.ok()) return {};
   for (std::string& name : *names) {
-    struct stat info;
-    if (stat(Cat(directory, "/", name).c_str(), &info) == 0 && S_ISDIR(info.st_mode)) name += '/';
+    if (IsFolder(Cat(directory, "/", name))) name += '/';
   }
   std::ranges::sort(*names);
   return *std::move(names);

@@ -10,8 +10,8 @@
 namespace smelt {
 namespace {
 
-/// Half the value of the byte. Bit 7 is ignored; 127 is no number and stands for 0, but 255 is not
-/// caught by that.
+/// Half the value of the byte, as ggml reads it: bit 7 is ignored, but 127 (a NaN) is 0 while 255
+/// is read as 480.
 float HalfE4M3(uint8_t byte) {
   if (byte == 127) return 0;
   const int e = (byte >> 3) & 15;

@@ -1,5 +1,5 @@
 // The presets' rules as tables: which tensors of which presets get another type than the base, and
-// why. Source: facts about llama-quantize, https://github.com/ggml-org/llama.cpp (tools/quantize).
+// why. Source: llama-quantize, https://github.com/ggml-org/llama.cpp (tools/quantize).
 #pragma once
 
 #include <cstdint>

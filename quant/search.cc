@@ -114,45 +114,84 @@ HWY_INLINE void FitSymmetric(const BlockFormat& f, SearchBatch& b, size_t lane) 
     attempt(factors, std::integral_constant<int, kTogether>());
   }
   const M found = hn::Ne(best_xq, Zero());
-  // Lanes without a candidate must not win with a scale of infinity.
+  // A factor of zero keeps lanes without a candidate from winning with an infinite scale.
   const V again[1] = {hn::IfThenElseZero(found, hn::Div(best_qq, best_xq))};
   attempt(again, std::integral_constant<int, 1>());
   const V scale = hn::Mul(largest, hn::Div(best_xq, best_qq));
   Store(hn::IfThenElseZero(enough, scale), b.scale + lane);
 }
 
-/// Scale and minimum of codes from zero on for the lanes from `lane` on.
+/// A group's values y in units of its own range, from zero to one, and where they came from:
+/// x = low + range y.
+struct Ranged {
+  V low, range;
+  V bound;         ///< of the minimum, in the same units
+  V sum_w, sum_y;  ///< weighted
+};
+
+/// Fills `y` for the lanes from `lane` on.
 template <bool kWeighted>
-HWY_INLINE void FitWithMinimum(const BlockFormat& f, SearchBatch& b, size_t lane) {
-  const uint32_t group = f.group;
-  V low = Load(b.x[0] + lane), high_x = low;
-  for (uint32_t j = 1; j < group; ++j) {
+HWY_INLINE Ranged TakeRange(const BlockFormat& f, const SearchBatch& b, size_t lane, Row* y) {
+  V low = Load(b.x[0] + lane), high = low;
+  for (uint32_t j = 1; j < f.group; ++j) {
     const V x = Load(b.x[j] + lane);
     low = hn::Min(low, x);
-    high_x = hn::Max(high_x, x);
+    high = hn::Max(high, x);
   }
   if (f.super_block()) low = hn::Min(low, Zero());
-  const V range = hn::Sub(high_x, low);
-  const M enough = hn::Gt(range, Set(kTiny));
+  const V range = hn::Sub(high, low);
   const V inverse = hn::Div(Set(1.0f), range);
   const V bound = f.super_block() ? hn::Mul(hn::Neg(low), inverse) : Set(kHuge);
-  alignas(64) Row y[32];
   V sum_w = Zero(), sum_y = Zero();
-  for (uint32_t j = 0; j < group; ++j) {
+  for (uint32_t j = 0; j < f.group; ++j) {
     const V yj = hn::Mul(hn::Sub(Load(b.x[j] + lane), low), inverse);
     Store(yj, y[j]);
     sum_w = hn::Add(sum_w, Weigh<kWeighted>(b.w[j] + lane, Set(1.0f)));
     sum_y = hn::Add(sum_y, Weigh<kWeighted>(b.w[j] + lane, yj));
   }
+  return {low, range, bound, sum_w, sum_y};
+}
 
+/// y ~ d q + m: the best d and m, and their weighted squared error less what all have in common.
+struct Line {
+  V d, m, error;
+};
+
+/// For codes q with the weighted sums `q1` of q, `qq` of q q, `yq` of y q. Where the codes hardly
+/// differ, the minimum is `given`.
+HWY_INLINE Line FitLine(const Ranged& r, V q1, V qq, V yq, V given) {
+  const V two = Set(2.0f);
+  const V wqq = hn::Mul(r.sum_w, qq);
+  const V determinant = hn::Sub(wqq, hn::Mul(q1, q1));
+  // With the minimum given.
+  V m = given;
+  V d = hn::Div(hn::Sub(yq, hn::Mul(m, q1)), qq);
+  // With both free.
+  const V free_d = hn::Div(hn::Sub(hn::Mul(r.sum_w, yq), hn::Mul(q1, r.sum_y)), determinant);
+  const V free_m = hn::Div(hn::Sub(hn::Mul(qq, r.sum_y), hn::Mul(q1, yq)), determinant);
+  // With the minimum at its bound.
+  const V bound_d = hn::Div(hn::Sub(yq, hn::Mul(r.bound, q1)), qq);
+  const M regular = hn::Gt(determinant, hn::Mul(Set(kSingular), wqq));
+  const M beyond = hn::Gt(free_m, r.bound);
+  d = hn::IfThenElse(regular, hn::IfThenElse(beyond, bound_d, free_d), d);
+  m = hn::IfThenElse(regular, hn::IfThenElse(beyond, r.bound, free_m), m);
+  const V by_d = hn::Add(hn::Sub(hn::Mul(d, qq), hn::Mul(two, yq)), hn::Mul(two, hn::Mul(m, q1)));
+  const V by_m = hn::Sub(hn::Mul(m, r.sum_w), hn::Mul(two, r.sum_y));
+  return {d, m, hn::Add(hn::Mul(d, by_d), hn::Mul(m, by_m))};
+}
+
+/// Scale and minimum of codes from zero on for the lanes from `lane` on.
+template <bool kWeighted>
+HWY_INLINE void FitWithMinimum(const BlockFormat& f, SearchBatch& b, size_t lane) {
+  alignas(64) Row y[32];
+  const Ranged ranged = TakeRange<kWeighted>(f, b, lane, y);
   const V high = Set(static_cast<float>(f.code_max));
-  const V singular = Set(kSingular), two = Set(2.0f);
-  V best_error = Set(kHuge), best_d = Zero(), best_m = Zero();
+  Line best = {Zero(), Zero(), Set(kHuge)};
   auto attempt = [&](const auto& factors, V offset, auto count) HWY_ATTR {
     constexpr int kCount = decltype(count)::value;
     V q1[kCount], qq[kCount], yq[kCount];
     for (int c = 0; c < kCount; ++c) q1[c] = qq[c] = yq[c] = Zero();
-    for (uint32_t j = 0; j < group; ++j) {
+    for (uint32_t j = 0; j < f.group; ++j) {
       const V yj = Load(y[j]);
       const V shifted = hn::Sub(yj, offset);
       for (int c = 0; c < kCount; ++c) {
@@ -164,28 +203,11 @@ HWY_INLINE void FitWithMinimum(const BlockFormat& f, SearchBatch& b, size_t lane
       }
     }
     for (int c = 0; c < kCount; ++c) {
-      const V wqq = hn::Mul(sum_w, qq[c]);
-      const V determinant = hn::Sub(wqq, hn::Mul(q1[c], q1[c]));
-      // With the minimum given.
-      V m = offset;
-      V d = hn::Div(hn::Sub(yq[c], hn::Mul(m, q1[c])), qq[c]);
-      // With both free.
-      const V free_d = hn::Div(hn::Sub(hn::Mul(sum_w, yq[c]), hn::Mul(q1[c], sum_y)), determinant);
-      const V free_m = hn::Div(hn::Sub(hn::Mul(qq[c], sum_y), hn::Mul(q1[c], yq[c])), determinant);
-      // With the minimum at its bound.
-      const V bound_d = hn::Div(hn::Sub(yq[c], hn::Mul(bound, q1[c])), qq[c]);
-      const M regular = hn::Gt(determinant, hn::Mul(singular, wqq));
-      const M beyond = hn::Gt(free_m, bound);
-      d = hn::IfThenElse(regular, hn::IfThenElse(beyond, bound_d, free_d), d);
-      m = hn::IfThenElse(regular, hn::IfThenElse(beyond, bound, free_m), m);
-      const V by_d =
-          hn::Add(hn::Sub(hn::Mul(d, qq[c]), hn::Mul(two, yq[c])), hn::Mul(two, hn::Mul(m, q1[c])));
-      const V by_m = hn::Sub(hn::Mul(m, sum_w), hn::Mul(two, sum_y));
-      const V error = hn::Add(hn::Mul(d, by_d), hn::Mul(m, by_m));
-      const M better = hn::And(hn::Lt(error, best_error), hn::Gt(qq[c], Zero()));
-      best_error = hn::IfThenElse(better, error, best_error);
-      best_d = hn::IfThenElse(better, d, best_d);
-      best_m = hn::IfThenElse(better, m, best_m);
+      const Line line = FitLine(ranged, q1[c], qq[c], yq[c], offset);
+      const M better = hn::And(hn::Lt(line.error, best.error), hn::Gt(qq[c], Zero()));
+      best.error = hn::IfThenElse(better, line.error, best.error);
+      best.d = hn::IfThenElse(better, line.d, best.d);
+      best.m = hn::IfThenElse(better, line.m, best.m);
     }
   };
   for (int c = 0; c < kCandidates; c += kTogether) {
@@ -195,13 +217,14 @@ HWY_INLINE void FitWithMinimum(const BlockFormat& f, SearchBatch& b, size_t lane
     }
     attempt(factors, Zero(), std::integral_constant<int, kTogether>());
   }
-  const M found = hn::Gt(best_d, Zero());
+  const M found = hn::Gt(best.d, Zero());
   // A factor of zero gives codes of zero, which never win.
-  const V again[1] = {hn::IfThenElseZero(found, hn::Div(Set(1.0f), best_d))};
-  attempt(again, best_m, std::integral_constant<int, 1>());
-  const V scale = hn::Mul(range, best_d);
-  const V minimum = hn::Neg(hn::Add(low, hn::Mul(range, best_m)));
-  const M beyond_all = hn::Gt(range, Set(kBeyondAll));
+  const V again[1] = {hn::IfThenElseZero(found, hn::Div(Set(1.0f), best.d))};
+  attempt(again, best.m, std::integral_constant<int, 1>());
+  const V low = ranged.low, range = ranged.range;
+  const V scale = hn::Mul(range, best.d);
+  const V minimum = hn::Neg(hn::Add(low, hn::Mul(range, best.m)));
+  const M enough = hn::Gt(range, Set(kTiny)), beyond_all = hn::Gt(range, Set(kBeyondAll));
   Store(hn::IfThenElse(beyond_all, Set(kBeyondAll), hn::IfThenElseZero(enough, scale)),
         b.scale + lane);
   Store(hn::IfThenZeroElse(beyond_all, hn::IfThenElse(enough, minimum, hn::Neg(low))),

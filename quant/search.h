@@ -65,7 +65,7 @@ SuperScale FirstSuperScale(const BlockFormat& format, const float* scales, const
 bool FitSuperScale(const BlockFormat& format, const GroupSums* sums, const int8_t* scales,
                    const int8_t* minimums, SuperScale* out);
 
-/// Encodes one block. `w` are the weights of its elements, none of them negative, not all zero.
+/// Encodes one block. `w` are the weights of its elements: zero or more, at least one above zero.
 void EncodeBlockReference(const BlockFormat& format, const float* x, const float* w,
                           BlockNumbers* numbers);
 

@@ -28,9 +28,9 @@ struct TypeOptions {
 /// Which tensors each option names. kUsage for a bad regex.
 absl::StatusOr<TypeOptions> MatchTypeOptions(const ModelShape& shape, const PresetOptions& options);
 
-/// One sentence for each option that names no tensor, or one that never changes its type, or one
-/// whose rows its blocks do not divide, or only tensors that an option before it decides. `choices`
-/// are those of the shape's tensors.
+/// One sentence for each option without effect: it names no tensor; a tensor whose type is fixed;
+/// one whose rows its blocks do not divide; or only tensors that an earlier option decides.
+/// `choices` are those of the shape's tensors.
 std::vector<std::string> TypeOptionWarnings(const ModelShape& shape, const TypeOptions& options,
                                             const std::vector<TypeChoice>& choices);
 

@@ -74,10 +74,8 @@ void PrintPlan(const PlanSummary& plan, Terminal& terminal) {
   std::string text = Left("offset", 14) + Left("bytes", 13) + Left("type", 7) + Left("from", 6) +
                      Left("shape", 20) + Left("tensor", 30) + " why\n";
   for (const PlannedTensorInfo& t : plan.tensors) {
-    std::string shape;
-    for (uint64_t n : t.shape) shape += (shape.empty() ? "" : " x ") + std::to_string(n);
     text += Left(std::to_string(t.offset), 14) + Left(std::to_string(t.bytes), 13) +
-            Left(Lower(t.type), 7) + Left(Lower(t.source_type), 6) + Left(shape, 20) +
+            Left(Lower(t.type), 7) + Left(Lower(t.source_type), 6) + Left(ShapeText(t.shape), 20) +
             Left(OneLine(t.name, 80), 30) + " " + OneLine(t.why, 200) + "\n";
   }
   text += "\n" + OneLine(plan.output, 300) + ": " + std::to_string(plan.tensors.size()) +

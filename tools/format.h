@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,7 @@ std::string Count(uint64_t n);          ///< "1.24 B", "135 M"
 std::string Duration(double seconds);   ///< "0.4 s", "31 s", "2 m 5 s"
 std::string Fixed(double value, int decimals);
 std::string Significant(double value, int digits);  ///< never an exponent for ordinary figures
+std::string ShapeText(std::span<const uint64_t> extents);  ///< "256 x 606"; "scalar" without any
 
 /// Columns that a terminal shows it in: two for East Asian characters and emoji, none for marks.
 size_t Columns(std::string_view text);

@@ -12,19 +12,13 @@ namespace {
 
 InspectOptions options;
 
-std::string ShapeText(const std::vector<uint64_t>& shape) {
-  std::string text;
-  for (uint64_t n : shape) text += (text.empty() ? "" : " x ") + std::to_string(n);
-  return text.empty() ? "scalar" : text;
-}
-
 /// "  in data/3 + 1024, strides 1 x 64"
 std::string PlaceText(const InspectTensor& t) {
   if (t.storage.empty()) return "";
   std::string text = "  in " + OneLine(t.storage, 200);
   if (t.offset > 0) text += " + " + std::to_string(t.offset);
   if (t.strides.empty()) return text;
-  return text + ", strides " + ShapeText({t.strides.begin(), t.strides.end()});
+  return text + ", strides " + ShapeText(std::vector<uint64_t>(t.strides.begin(), t.strides.end()));
 }
 
 /// Storages and refused names of a PyTorch archive.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "lib/base/ascii.h"
 #include "lib/base/status.h"
 
 namespace smelt::ollama {
@@ -11,10 +12,9 @@ namespace {
 constexpr std::string_view kDefaultHost = "registry.ollama.ai";
 constexpr std::string_view kDefaultSpace = "library";
 constexpr std::string_view kDefaultTag = "latest";
-/// What a separator promised and did not get; no part may begin with '!'.
+/// Stands for the empty part beside a separator. It makes the name invalid: parts begin with a
+/// letter, a digit or '_'.
 constexpr std::string_view kMissing = "!MISSING!";
-
-char LowerAscii(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 /// Cuts `text` at the last `separator`: right of it goes to `right`, what is left of it stays.
 /// False without a separator.
@@ -53,11 +53,6 @@ std::string Decimal(const char* format, double value) {
 
 }  // namespace
 
-bool SameWithoutCase(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return LowerAscii(x) == LowerAscii(y); });
-}
-
 Name SplitName(std::string_view text) {
   Name name;
   const size_t colon = text.rfind(':'), slash = text.rfind('/');
@@ -87,8 +82,6 @@ bool Name::valid() const {
   return ValidPart(Part::kHost, host) && ValidPart(Part::kNamespace, space) &&
          ValidPart(Part::kModel, model) && ValidPart(Part::kTag, tag);
 }
-
-std::string Name::Full() const { return Cat(host, "/", space, "/", model, ":", tag); }
 
 std::string Name::Short() const {
   std::string out;
@@ -146,17 +139,6 @@ std::string ParameterText(uint64_t parameters) {
   }
   if (parameters >= kThousand) return Decimal("%.0fK", value / 1e3);
   return Cat(parameters);
-}
-
-std::string SizeText(uint64_t bytes) {
-  static constexpr std::string_view kUnits[] = {"KB", "MB", "GB", "TB"};
-  if (bytes < 1000) return Cat(bytes, " B");
-  uint64_t unit = 1000;
-  size_t i = 0;
-  while (i + 1 < std::size(kUnits) && bytes / unit >= 1000) unit *= 1000, ++i;
-  if (bytes / unit >= 10 || bytes % unit == 0) return Cat(bytes / unit, " ", kUnits[i]);
-  return Cat(Decimal("%.1f", static_cast<double>(bytes) / static_cast<double>(unit)), " ",
-             kUnits[i]);
 }
 
 }  // namespace smelt::ollama

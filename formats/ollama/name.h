@@ -17,8 +17,6 @@ struct Name {
   /// All parts present and made of the characters and lengths that Ollama allows. Such a name
   /// cannot leave the store.
   bool valid() const;
-  /// "registry.ollama.ai/library/llama3:latest"
-  std::string Full() const;
   /// As lists show it: host and namespace left out when they are the defaults.
   std::string Short() const;
   /// Below `manifests/`: "registry.ollama.ai/library/llama3/latest".
@@ -27,8 +25,8 @@ struct Name {
   friend bool operator==(const Name&, const Name&) = default;
 };
 
-/// Splits a text into parts without judging them. A separator with nothing on one side gives a part
-/// that is never valid.
+/// Splits a text into parts; valid() judges them. The empty part beside a separator makes the name
+/// invalid.
 Name SplitName(std::string_view text);
 
 /// A valid name with all parts, or kUsage with what is wrong.
@@ -37,12 +35,7 @@ absl::StatusOr<Name> ParseName(std::string_view text);
 /// The name of a file below `manifests/`; not valid() unless there are exactly four valid levels.
 Name NameOfManifest(std::string_view relative_path);
 
-/// Letters compared without case (names are ASCII).
-bool SameWithoutCase(std::string_view a, std::string_view b);
-
 /// model_type of a configuration: a number of parameters as "134.52M", "8.0B", "19K".
 std::string ParameterText(uint64_t parameters);
-/// The size column of `ollama list`: "43 KB", "1.2 MB".
-std::string SizeText(uint64_t bytes);
 
 }  // namespace smelt::ollama

@@ -14,10 +14,12 @@
 #include <system_error>
 
 #include "formats/gguf.h"
+#include "lib/base/ascii.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/system_error.h"
 
 namespace smelt::ollama {
 namespace {
@@ -37,11 +39,6 @@ std::string Environment(const char* name) {
   return std::string(value.substr(first, value.find_last_not_of(kTrimmed) - first + 1));
 }
 
-bool IsFolder(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 /// Sorted names of a folder's entries; none when it cannot be read.
 std::vector<std::string> Entries(const fs::path& folder) {
   absl::StatusOr<std::vector<std::string>> names = ListFolder(folder.string());
@@ -52,11 +49,9 @@ void ListBelow(const fs::path& folder, const std::string& relative, int level,
                std::vector<Name>& out) {
   for (const std::string& entry : Entries(folder)) {
     const std::string path = relative.empty() ? entry : Cat(relative, "/", entry);
-    struct stat info;
-    if (stat((folder / entry).c_str(), &info) != 0) continue;  // also a dangling link
-    if (level < 3 && S_ISDIR(info.st_mode)) {
+    if (level < 3 && IsFolder(folder / entry)) {
       ListBelow(folder / entry, path, level + 1, out);
-    } else if (level == 3 && S_ISREG(info.st_mode)) {
+    } else if (level == 3 && IsFile(folder / entry)) {
       const Name name = NameOfManifest(path);
       if (name.valid()) out.push_back(name);
     }
@@ -195,15 +190,14 @@ absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::s
 }
 
 absl::StatusOr<std::string> ResolveModelArgument(const std::string& text) {
-  struct stat info;
-  if (lstat(text.c_str(), &info) == 0) return text;
+  if (NameExists(text)) return text;
   std::string looked, unreadable;
   const Name name = SplitName(text).WithDefaults();
   if (name.valid()) {
     for (const std::string& store : StoreCandidates()) {
       const absl::Status found = LoadManifest(store, InSpellingOf(store, name)).status();
       if (CodeOf(found) == ErrorCode::kIo && access(ManifestFile(store, name).c_str(), R_OK) != 0) {
-        const std::string reason = std::strerror(errno);
+        const std::string reason = SystemReason(errno);
         unreadable += Cat("; the Ollama store ", Escape(store), " cannot be read (", reason, ", ",
                           OwnerOf(store), ")");
         continue;

@@ -17,7 +17,7 @@ namespace smelt::ollama {
 std::vector<std::string> StoreCandidates();
 
 /// The store to write to: OLLAMA_MODELS, else the candidate that exists, else the user's own.
-/// kNotFound without HOME; kIo when only the service's store exists and this user may not write to
+/// kNotFound without HOME; kIo when the only store is the service's and this user may not write to
 /// it.
 absl::StatusOr<std::string> StoreForWriting();
 

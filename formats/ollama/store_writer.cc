@@ -27,6 +27,7 @@
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/system_error.h"
 
 namespace smelt::ollama {
 namespace {
@@ -38,31 +39,23 @@ constexpr size_t kChunk = 4 << 20;
 /// Files in the staging folder that nobody has locked and that are older than this are left-overs.
 constexpr time_t kStaleSeconds = 3600;
 
-absl::Status SystemError(const std::string& path, std::string_view what, int error) {
-  const bool full = error == ENOSPC || error == EDQUOT;
-  const std::string reason = Cat(Escape(path), ": ", what, ": ", SystemReason(error));
-  if (error == EACCES || error == EPERM || error == EROFS) {
-    return Error(ErrorCode::kIo, reason, "; ", OwnerOf(path),
-                 ": run as that user, or choose another store with --store or OLLAMA_MODELS");
-  }
-  return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, reason,
-               full ? "; free some space or choose another store" : "");
+absl::Status StoreError(const std::string& path, std::string_view what, int error) {
+  const absl::Status status =
+      SystemError(path, what, error, "; free some space or choose another store");
+  if (error != EACCES && error != EPERM && error != EROFS) return status;
+  return Error(ErrorCode::kIo, std::string(status.message()), "; ", OwnerOf(path),
+               ": run as that user, or choose another store with --store or OLLAMA_MODELS");
 }
 
 absl::StatusOr<Fd> OpenForReading(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return SystemError(path, "cannot be opened", errno);
+  if (fd < 0) return StoreError(path, "cannot be opened", errno);
   return Fd(fd);
 }
 
-absl::Status WriteAll(int fd, const std::string& path, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SystemError(path, "writing failed", errno);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
+absl::Status Write(int fd, const std::string& path, std::span<const std::byte> bytes) {
+  const int error = WriteAll(fd, bytes).error;
+  return error == 0 ? absl::OkStatus() : StoreError(path, "writing failed", error);
 }
 
 /// SHA-256 of the first `size` bytes of `fd`; they are also written to `copy` when that is not
@@ -77,11 +70,11 @@ absl::StatusOr<std::string> HashFile(int fd, const std::string& path, uint64_t s
     const size_t want = std::min<uint64_t>(buffer.size(), size - done);
     const ssize_t n = pread(fd, buffer.data(), want, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SystemError(path, "reading failed", errno);
+    if (n < 0) return StoreError(path, "reading failed", errno);
     if (n == 0) return Error(ErrorCode::kIo, Escape(path), ": became shorter while it was read");
     const std::span<const std::byte> bytes(buffer.data(), static_cast<size_t>(n));
     sha.Update(bytes);
-    if (copy >= 0) SMELT_RETURN_IF_ERROR(WriteAll(copy, path, bytes));
+    if (copy >= 0) SMELT_RETURN_IF_ERROR(Write(copy, path, bytes));
     done += bytes.size();
     if (progress) SMELT_RETURN_IF_ERROR(progress(done, size));
   }
@@ -118,9 +111,9 @@ class StoreWriter::Staged {
 
   /// Synced and renamed; replaces what is at `to`.
   absl::Status MoveTo(const std::string& to) {
-    if (fsync(fd()) != 0) return SystemError(path_, "syncing to the disk failed", errno);
+    if (fsync(fd()) != 0) return StoreError(path_, "syncing to the disk failed", errno);
     if (rename(path_.c_str(), to.c_str()) != 0) {
-      return SystemError(to, "the finished file cannot get its name", errno);
+      return StoreError(to, "the finished file cannot get its name", errno);
     }
     path_.clear();
     return SyncDirectory(DirectoryOf(to));
@@ -165,7 +158,7 @@ absl::Status StoreWriter::MakeFolders(const std::string& path) {
   if (errno == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
     return absl::OkStatus();
   }
-  return SystemError(path, "this folder of the Ollama store cannot be made", errno);
+  return StoreError(path, "this folder of the Ollama store cannot be made", errno);
 }
 
 /// Root imports into the service's store: its user must be able to remove what we made.
@@ -201,17 +194,17 @@ absl::StatusOr<StoreWriter::Staged> StoreWriter::Stage(uint64_t size) {
     fd = mkostemp(path.data(), O_CLOEXEC);
     // Another import that just ended may have removed the empty folder.
     if (fd < 0 && (errno != ENOENT || attempt == 3)) {
-      return SystemError(folder, "no file can be made in this folder", errno);
+      return StoreError(folder, "no file can be made in this folder", errno);
     }
   }
   Staged staged(Fd(fd), std::move(path), std::move(folder));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-    return SystemError(staged.path(), "cannot be locked", errno);
-  if (fchmod(fd, 0644) != 0) return SystemError(staged.path(), "its mode cannot be set", errno);
+    return StoreError(staged.path(), "cannot be locked", errno);
+  if (fchmod(fd, 0644) != 0) return StoreError(staged.path(), "its mode cannot be set", errno);
   GiveToOwner(fd, staged.path());
   if (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0 &&
       errno != EOPNOTSUPP && errno != ENOSYS) {
-    return SystemError(store_, Cat("no space for a model of ", size, " bytes"), errno);
+    return StoreError(store_, Cat("no space for a model of ", size, " bytes"), errno);
   }
   return staged;
 }
@@ -241,8 +234,7 @@ bool StoreWriter::HasBlobOfSize(uint64_t size) const {
 absl::StatusOr<AddedBlob> StoreWriter::Place(Staged& staged, const std::string& hex,
                                              std::string_view how) {
   struct stat info;
-  if (fstat(staged.fd(), &info) != 0)
-    return SystemError(staged.path(), "cannot be examined", errno);
+  if (fstat(staged.fd(), &info) != 0) return StoreError(staged.path(), "cannot be examined", errno);
   AddedBlob blob{.digest = Cat("sha256:", hex),
                  .path = Cat(store_, "/blobs/sha256-", hex),
                  .how = std::string(how),
@@ -259,7 +251,7 @@ absl::StatusOr<AddedBlob> StoreWriter::Place(Staged& staged, const std::string& 
 absl::StatusOr<AddedBlob> StoreWriter::AddText(std::string_view content) {
   SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(content.size()));
   const auto bytes = std::as_bytes(std::span(content));
-  SMELT_RETURN_IF_ERROR(WriteAll(staged.fd(), staged.path(), bytes));
+  SMELT_RETURN_IF_ERROR(Write(staged.fd(), staged.path(), bytes));
   return Place(staged, Sha256Hex(bytes), "copy");
 }
 
@@ -342,7 +334,7 @@ absl::Status StoreWriter::PutManifest(const Name& name, const Manifest& manifest
   const std::string path = ManifestFile(store_, name);
   const std::string text = WriteManifest(manifest);
   SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(0));
-  SMELT_RETURN_IF_ERROR(WriteAll(staged.fd(), staged.path(), std::as_bytes(std::span(text))));
+  SMELT_RETURN_IF_ERROR(Write(staged.fd(), staged.path(), std::as_bytes(std::span(text))));
   SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));
   SMELT_RETURN_IF_ERROR(staged.MoveTo(path));
   rmdir(Cat(store_, "/", kStaging).c_str());  // stays while another import uses it

@@ -43,8 +43,8 @@ class StoreWriter {
   /// Replaces the manifest of `name` in one step. The name is used as it is (see InSpellingOf).
   absl::Status PutManifest(const Name& name, const Manifest& manifest);
 
-  /// Removes the blobs of `old` that no manifest of the store names any more. Removes nothing when
-  /// any manifest cannot be read.
+  /// Removes the blobs of `old` that no manifest of the store names any more. Where a manifest
+  /// cannot be read, all blobs stay.
   void RemoveUnused(const Manifest& old);
 
   const std::string& store() const { return store_; }

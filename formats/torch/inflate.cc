@@ -19,6 +19,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
+#include "lib/base/system_error.h"
 
 namespace smelt {
 namespace {
@@ -41,18 +42,10 @@ class TemporaryStorage : public Storage {
       return Error(ErrorCode::kInvalidInput, Escape(name_), ": ", out.size(), " bytes at offset ",
                    offset, " lie past the end of the member (", size_, " bytes)");
     }
-    size_t done = 0;
-    while (done < out.size()) {
-      const ssize_t n =
-          pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) {
-        return Error(ErrorCode::kIo, Escape(name_),
-                     ": reading its temporary copy failed: ", std::strerror(n < 0 ? errno : EIO));
-      }
-      done += static_cast<size_t>(n);
-    }
-    return absl::OkStatus();
+    const Transfer read = smelt::ReadAt(fd_.get(), offset, out);
+    if (read.bytes == out.size()) return absl::OkStatus();
+    return SystemError(name_, "reading its temporary copy failed",
+                       read.error != 0 ? read.error : EIO);
   }
 
   absl::StatusOr<std::span<const std::byte>> Map() const override {
@@ -90,19 +83,11 @@ absl::StatusOr<Fd> OpenTemporary(std::string_view member) {
                "); set TMPDIR to a folder with space");
 }
 
-absl::Status WriteAll(int fd, std::string_view member, std::span<const unsigned char> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const bool full = errno == ENOSPC || errno == EDQUOT;
-      return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(member),
-                   ": cannot be inflated into a temporary file: ", SystemReason(errno),
-                   full ? "; set TMPDIR to a folder with space" : "");
-    }
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
+absl::Status Write(int fd, std::string_view member, std::span<const unsigned char> bytes) {
+  const int error = WriteAll(fd, std::as_bytes(bytes)).error;
+  if (error == 0) return absl::OkStatus();
+  return SystemError(member, "cannot be inflated into a temporary file", error,
+                     "; set TMPDIR to a folder with space");
 }
 
 using Sink = std::function<absl::Status(std::span<const unsigned char>)>;
@@ -188,7 +173,7 @@ absl::StatusOr<std::shared_ptr<Storage>> InflateToTemporary(const Storage& archi
       std::move(file), member.name, Cat(archive.identity(), "+", member.offset, ":", member.size),
       member.size);
   SMELT_RETURN_IF_ERROR(InflateTo(archive, member, [&](std::span<const unsigned char> bytes) {
-    return WriteAll(fd, member.name, bytes);
+    return Write(fd, member.name, bytes);
   }));
   return storage;
 }

@@ -12,9 +12,10 @@
 #include <limits>
 #include <utility>
 
+#include "lib/base/fd.h"
 #include "lib/base/guard.h"
 #include "lib/base/status.h"
-#include "lib/base/storage.h"
+#include "lib/base/system_error.h"
 
 namespace smelt {
 namespace {
@@ -24,10 +25,8 @@ constexpr size_t kMaxInFlight = 8;
 /// Smaller writes are left to the system.
 constexpr size_t kMinWriteBack = 256 << 10;
 
-absl::Status SystemError(const std::string& path, std::string_view what, int error) {
-  const bool full = error == ENOSPC || error == EDQUOT;
-  return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(path), ": ", what, ": ",
-               SystemReason(error), full ? "; free some space or choose another place" : "");
+absl::Status WriteError(const std::string& path, std::string_view what, int error) {
+  return SystemError(path, what, error, "; free some space or choose another place");
 }
 
 /// Free bytes for this user on the file system of `fd`.
@@ -75,7 +74,7 @@ absl::Status CheckFolder(const std::string& folder) {
   }
   if (access(folder.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
   return Error(ErrorCode::kIo, Escape(folder),
-               ": no file can be made in this folder: ", std::strerror(errno),
+               ": no file can be made in this folder: ", SystemReason(errno),
                "; choose another one for the output");
 }
 
@@ -89,12 +88,12 @@ std::string DirectoryOf(const std::string& path) {
 
 absl::Status SyncDirectory(const std::string& directory) {
   const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return SystemError(directory, "the folder cannot be opened", errno);
+  if (fd < 0) return WriteError(directory, "the folder cannot be opened", errno);
   const int error = fsync(fd) == 0 ? 0 : errno;
   close(fd);
   // Some file systems cannot sync folders; there is nothing else to be done about it then.
   if (error != 0 && error != EINVAL)
-    return SystemError(directory, "syncing the folder failed", error);
+    return WriteError(directory, "syncing the folder failed", error);
   return absl::OkStatus();
 }
 
@@ -146,17 +145,17 @@ absl::Status AtomicFile::OpenPart(Existing existing) {
         return Error(ErrorCode::kNotFound, Escape(DirectoryOf(path_)),
                      ": no such folder for the output");
       }
-      return SystemError(part_path_, "cannot be opened for writing", errno);
+      return WriteError(part_path_, "cannot be opened for writing", errno);
     }
     if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK) return SystemError(part_path_, "cannot be locked", errno);
+      if (errno != EWOULDBLOCK) return WriteError(part_path_, "cannot be locked", errno);
       return Error(ErrorCode::kAlreadyExists, Escape(part_path_),
                    " is being written by another run; wait for it or choose another output name");
     }
     // Between open and lock another run may have renamed or removed the file: then this is not
     // NAME.part any more.
     struct stat ours, there;
-    if (fstat(fd_, &ours) != 0) return SystemError(part_path_, "cannot be examined", errno);
+    if (fstat(fd_, &ours) != 0) return WriteError(part_path_, "cannot be examined", errno);
     if (lstat(part_path_.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
         ours.st_dev == there.st_dev) {
       if (!S_ISREG(ours.st_mode)) {
@@ -181,7 +180,7 @@ absl::Status AtomicFile::Reserve(bool fresh) {
   if (size_ > static_cast<uint64_t>(std::numeric_limits<off_t>::max())) {
     return Error(ErrorCode::kNoSpace, Escape(path_), ": an output of ", size_, " bytes is too big");
   }
-  if (fresh && ftruncate(fd_, 0) != 0) return SystemError(part_path_, "cannot be emptied", errno);
+  if (fresh && ftruncate(fd_, 0) != 0) return WriteError(part_path_, "cannot be emptied", errno);
   struct stat info;
   const uint64_t have = fstat(fd_, &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * 512 : 0;
   const uint64_t free_bytes = FreeBytes(fd_);
@@ -201,7 +200,7 @@ absl::Status AtomicFile::Reserve(bool fresh) {
     return Error(ErrorCode::kNoSpace, Escape(path_), ": no space for an output of ", size_,
                  " bytes, only ", free_bytes, " are free; free some space or choose another place");
   }
-  return SystemError(part_path_, Cat("reserving ", size_, " bytes failed"), error);
+  return WriteError(part_path_, Cat("reserving ", size_, " bytes failed"), error);
 }
 
 absl::Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> bytes) {
@@ -215,7 +214,7 @@ absl::Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> byt
         pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0)
-      return SystemError(part_path_, Cat("writing at offset ", offset + done, " failed"), errno);
+      return WriteError(part_path_, Cat("writing at offset ", offset + done, " failed"), errno);
     done += static_cast<size_t>(n);
   }
   if (bytes.size() < kMinWriteBack) return absl::OkStatus();
@@ -243,23 +242,17 @@ absl::Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> byt
 }
 
 absl::Status AtomicFile::ReadAt(uint64_t offset, std::span<std::byte> out) const {
-  size_t done = 0;
-  while (done < out.size()) {
-    const ssize_t n =
-        pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0)
-      return SystemError(part_path_, Cat("reading at offset ", offset + done, " failed"), errno);
-    if (n == 0) {
-      return Error(ErrorCode::kIo, Escape(part_path_), ": ends before offset ", offset + done);
-    }
-    done += static_cast<size_t>(n);
-  }
+  const Transfer read = smelt::ReadAt(fd_, offset, out);
+  const uint64_t at = offset + read.bytes;
+  if (read.error != 0)
+    return SystemError(part_path_, Cat("reading at offset ", at, " failed"), read.error);
+  if (read.bytes < out.size())
+    return Error(ErrorCode::kIo, Escape(part_path_), ": ends before offset ", at);
   return absl::OkStatus();
 }
 
 absl::Status AtomicFile::Sync() {
-  if (fsync(fd_) != 0) return SystemError(part_path_, "syncing to the disk failed", errno);
+  if (fsync(fd_) != 0) return WriteError(part_path_, "syncing to the disk failed", errno);
   return absl::OkStatus();
 }
 
@@ -269,7 +262,7 @@ absl::Status AtomicFile::Commit() {
   const int error = force_ ? (rename(part_path_.c_str(), path_.c_str()) == 0 ? 0 : errno)
                            : RenameNoReplace(part_path_.c_str(), path_.c_str());
   if (error == EEXIST) return OutputExists(path_);
-  if (error != 0) return SystemError(path_, "the finished file cannot get its name", error);
+  if (error != 0) return WriteError(path_, "the finished file cannot get its name", error);
   close(std::exchange(fd_, -1));
   return SyncDirectory(DirectoryOf(path_));
 }

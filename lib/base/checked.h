@@ -36,7 +36,7 @@ std::optional<T> CheckedInteger(double value) {
   return static_cast<T>(value);
 }
 
-/// The nearest f32; nullopt where that is not finite, or 0 for a number that is not.
+/// The nearest f32; nullopt where f32 overflows, or underflows to 0.
 inline std::optional<float> CheckedFloat(double value) {
   if (!(std::abs(value) <= std::numeric_limits<float>::max())) return std::nullopt;
   const float nearest = static_cast<float>(value);

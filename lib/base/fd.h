@@ -1,8 +1,11 @@
-// An open file that somebody owns.
+// An open file that somebody owns, read and written past interruptions.
 #pragma once
 
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <utility>
 
 namespace smelt {
@@ -24,5 +27,15 @@ class Fd {
  private:
   int fd_;
 };
+
+/// How far a read or write came, and the errno that ended it (0: none).
+struct Transfer {
+  size_t bytes = 0;
+  int error = 0;
+};
+/// Fills `out` from `offset` on; fewer bytes without an error: the file ends there.
+Transfer ReadAt(int fd, uint64_t offset, std::span<std::byte> out);
+/// Writes all of `bytes` where the file stands.
+Transfer WriteAll(int fd, std::span<const std::byte> bytes);
 
 }  // namespace smelt

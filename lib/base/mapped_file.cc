@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "lib/base/status.h"
+#include "lib/base/system_error.h"
 
 namespace smelt {
 
@@ -125,7 +126,7 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Map(int fd, uint64_t siz
   void* mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
   if (mapping == MAP_FAILED) {
     return Error(errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kIo, Escape(name),
-                 ": cannot be mapped into memory: ", std::strerror(errno));
+                 ": cannot be mapped into memory: ", SystemReason(errno));
   }
   file->bytes_ = std::span(static_cast<const std::byte*>(mapping), size);
   places.Add(*file, fd, name, by_name);

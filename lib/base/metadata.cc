@@ -98,10 +98,6 @@ size_t MetadataValue::size() const {
       storage_);
 }
 
-std::optional<int64_t> MetadataValue::AsInt() const {
-  return std::visit([](const auto& v) { return ToInt(v); }, storage_);
-}
-
 std::optional<uint64_t> MetadataValue::AsUint() const {
   return std::visit(
       [](const auto& v) -> std::optional<uint64_t> {

@@ -71,7 +71,6 @@ class MetadataValue {
   }
 
   /// Any integer type whose value fits; nothing else (no float, no bool).
-  std::optional<int64_t> AsInt() const;
   std::optional<uint64_t> AsUint() const;
   /// f32 or f64, or an integer.
   std::optional<double> AsFloat() const;

@@ -5,18 +5,14 @@
 #include <string>
 #include <utility>
 
+#include "lib/base/ascii.h"
+
 namespace smelt {
 namespace {
 
 constexpr size_t kLongest = 256;  // bytes of a text that are compared
 
-std::string Lowered(std::string_view text) {
-  std::string lowered(text.substr(0, kLongest));
-  for (char& c : lowered) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lowered;
-}
+std::string Lowered(std::string_view text) { return LowerAscii(text.substr(0, kLongest)); }
 
 }  // namespace
 

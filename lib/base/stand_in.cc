@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/ascii.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -25,13 +26,6 @@ constexpr Beginning kPages[] = {
     {"{\"error\"", "a server's error text"},
     {"version https://hawser", "a pointer of a server of large files"},
 };
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool BeginsWith(std::string_view text, std::string_view lower) {
-  return text.size() >= lower.size() && std::equal(lower.begin(), lower.end(), text.begin(),
-                                                   [](char a, char b) { return a == Lower(b); });
-}
 
 /// Text behind a byte order mark and blanks.
 std::string_view Content(std::string_view text) {
@@ -61,7 +55,7 @@ absl::Status RefuseStandIn(std::string_view file, std::string_view start) {
   SMELT_RETURN_IF_ERROR(RefusePointer(file, start));
   const std::string_view text = Content(start);
   for (const Beginning& page : kPages) {
-    if (!BeginsWith(text, page.text)) continue;
+    if (!SameWithoutCase(text.substr(0, page.text.size()), page.text)) continue;
     return Error(ErrorCode::kInvalidInput, Escape(file), ": is ", page.what,
                  " in the place of the file; download it again (a gated model needs a login)");
   }

@@ -15,6 +15,7 @@
 #include "lib/base/mapped_file.h"
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
+#include "lib/base/system_error.h"
 
 namespace smelt {
 namespace {
@@ -84,20 +85,14 @@ class FileStorage : public Storage {
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     SMELT_RETURN_IF_ERROR(CheckRange(*this, offset, out.size()));
     SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Fd> fd, Acquire());
-    size_t done = 0;
-    while (done < out.size()) {
-      const ssize_t n =
-          pread(fd->get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) {
-        return Error(ErrorCode::kIo, Escape(name_), ": reading at offset ", offset + done,
-                     " failed: ", SystemReason(errno));
-      }
-      if (n == 0) {
-        return Error(ErrorCode::kIo, Escape(name_), ": the file became shorter while it was read (",
-                     offset + done, " of ", size_, " bytes left)");
-      }
-      done += static_cast<size_t>(n);
+    const Transfer read = smelt::ReadAt(fd->get(), offset, out);
+    if (read.error != 0) {
+      return SystemError(name_, Cat("reading at offset ", offset + read.bytes, " failed"),
+                         read.error);
+    }
+    if (read.bytes < out.size()) {
+      return Error(ErrorCode::kIo, Escape(name_), ": the file became shorter while it was read (",
+                   offset + read.bytes, " of ", size_, " bytes left)");
     }
     return absl::OkStatus();
   }
@@ -110,13 +105,6 @@ class FileStorage : public Storage {
       SMELT_ASSIGN_OR_RETURN(mapping_, MappedFile::Map(fd->get(), size_, name_, true));
     }
     return mapping_->bytes();
-  }
-
-  void WillNeed(uint64_t offset, uint64_t length) const override {
-    Advise(offset, length, POSIX_FADV_WILLNEED);
-  }
-  void DontNeed(uint64_t offset, uint64_t length) const override {
-    Advise(offset, length, POSIX_FADV_DONTNEED);
   }
 
   /// Closes the file as soon as nobody reads from it; the next read opens it again.
@@ -133,8 +121,7 @@ class FileStorage : public Storage {
     }
     auto opened = std::make_shared<Fd>(open(name_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (opened->get() < 0) {
-      return Error(ErrorCode::kIo, Escape(name_),
-                   ": cannot be opened again: ", SystemReason(errno));
+      return SystemError(name_, "cannot be opened again", errno);
     }
     struct stat info {};
     if (fstat(opened->get(), &info) != 0 || IdentityOf(info) != identity_) {
@@ -147,12 +134,6 @@ class FileStorage : public Storage {
     }
     OpenFiles::Get().Add(this);
     return opened;
-  }
-
-  void Advise(uint64_t offset, uint64_t length, int advice) const {
-    const std::lock_guard lock(mutex_);
-    if (fd_ == nullptr) return;
-    posix_fadvise(fd_->get(), static_cast<off_t>(offset), static_cast<off_t>(length), advice);
   }
 
   const std::string name_;
@@ -211,12 +192,6 @@ class WindowStorage : public Storage {
     SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> all, whole_->Map());
     return all.subspan(offset_, size_);
   }
-  void WillNeed(uint64_t offset, uint64_t length) const override {
-    whole_->WillNeed(offset_ + offset, length);
-  }
-  void DontNeed(uint64_t offset, uint64_t length) const override {
-    whole_->DontNeed(offset_ + offset, length);
-  }
 
  private:
   std::shared_ptr<Storage> whole_;
@@ -225,11 +200,6 @@ class WindowStorage : public Storage {
 };
 
 }  // namespace
-
-std::string SystemReason(int error) {
-  const std::string reason = std::strerror(error);
-  return error == EMFILE ? reason + "; allow more with `ulimit -n 4096`" : reason;
-}
 
 absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a fifo must not wait for a writer before we can refuse it.

@@ -31,16 +31,9 @@ class Storage {
   /// that is impossible.
   virtual absl::StatusOr<std::span<const std::byte>> Map() const = 0;
 
-  /// Hints; default: nothing. WillNeed starts reading ahead, DontNeed lets the page cache forget.
-  virtual void WillNeed(uint64_t offset, uint64_t length) const {}
-  virtual void DontNeed(uint64_t offset, uint64_t length) const {}
-
   /// Size, modification time and inode of the file underneath, as text: changes when the file does.
   virtual std::string identity() const = 0;
 };
-
-/// A failed system call's cause, with the cure where there is one ("Too many open files; ...").
-std::string SystemReason(int error);
 
 /// A regular file. Refuses folders, fifos and devices by name. Follows symbolic links. Of many
 /// storages only some keep their files open: one that was closed is opened again by its name and

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "lib/base/ascii.h"
 #include "lib/base/checked.h"
 
 namespace smelt {
@@ -69,8 +70,6 @@ constexpr std::array kRemoved = {RemovedType{4, "Q4_2"},        RemovedType{5, "
                                  RemovedType{33, "Q4_0_8_8"},   RemovedType{36, "IQ4_NL_4_4"},
                                  RemovedType{37, "IQ4_NL_4_8"}, RemovedType{38, "IQ4_NL_8_8"}};
 
-char Upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
-
 }  // namespace
 
 std::span<const TensorTypeInfo> AllTensorTypes() { return kTypes; }
@@ -83,8 +82,7 @@ const TensorTypeInfo& Info(TensorType type) { return kTypes[kIndex[static_cast<u
 
 std::optional<TensorType> ParseTensorType(std::string_view name) {
   for (const TensorTypeInfo& info : kTypes) {
-    if (std::ranges::equal(info.name, name, [](char a, char b) { return a == Upper(b); }))
-      return info.type;
+    if (SameWithoutCase(info.name, name)) return info.type;
   }
   return std::nullopt;
 }

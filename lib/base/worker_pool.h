@@ -10,16 +10,17 @@
 namespace smelt {
 
 /// The process's worker threads, started when first needed and never stopped. The caller of Run
-/// waits only for threads that took part, so that a busy machine costs no more than its share; a
-/// thread that the system refuses is done without; and posting work allocates nothing. Why this
-/// and not OpenMP: docs/architecture.md.
+/// waits only for threads that took part, so that a busy machine costs no more than its share;
+/// where the system refuses a thread, the others do its work; and posting work allocates nothing.
+/// Why this and not OpenMP: docs/architecture.md.
 class WorkerPool {
  public:
   static WorkerPool& Get();
 
   /// Calls body(0) on this thread and body(1) ... body(workers - 1) on such others as come in time,
-  /// each at most once; returns when no call is running. `body` must do all the work whichever of
-  /// them are made, and not throw. Several threads may call this at the same time; `body` must not.
+  /// each at most once; returns when all calls have ended. `body` does all the work, whichever of
+  /// the calls are made; it throws nothing and does not call Run. Several threads may call Run at
+  /// the same time.
   void Run(int workers, const std::function<void(int)>& body);
 
   /// Threads that were wanted and could not be started.

@@ -1,8 +1,6 @@
 // `convert` and `quantize`: open, plan, fill, check, commit.
 #include "smelt/convert.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -11,6 +9,7 @@
 #include <map>
 #include <memory>
 
+#include "lib/base/folder.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
@@ -42,16 +41,6 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .allow_requantize = o.allow_requantize,
           .pre = o.pre,
           .allow_tokenizer_mismatch = o.allow_tokenizer_mismatch};
-}
-
-bool IsFile(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
-}
-
-bool Exists(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0;
 }
 
 /// What is being converted, and how: everything before the first byte.
@@ -97,8 +86,7 @@ absl::StatusOr<std::string> OutputPath(const ConvertOptions& options, const Mode
   SMELT_RETURN_IF_ERROR(RefuseStandardOutput(path, "-o"));
   SMELT_RETURN_IF_ERROR(RefuseStandardOutput(options.plan_file, "--plan"));
   if (path.empty()) return DefaultOutputName(source, plan);
-  struct stat info;
-  if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+  if (IsFolder(path)) {
     if (!path.ends_with('/')) path += '/';
     path += DefaultOutputName(source, plan);
   }

@@ -33,7 +33,8 @@ Fallbacks CountFallbacks(const ModelSource& source, const std::vector<TypeChoice
 /// One sentence, for people.
 std::string FallbackNote(const Fallbacks& fallbacks, double bits_per_weight);
 
-/// kUnsupported with the first tensor whose rows its type does not fit, asked for or not.
+/// kUnsupported with the first tensor whose rows the blocks of its type do not divide, whether the
+/// type is the preset's or an option's.
 absl::Status RefuseFallbacks(const ModelSource& source, const std::vector<TypeChoice>& choices);
 
 }  // namespace smelt

@@ -10,8 +10,8 @@
 
 #include "absl/status/statusor.h"
 #include "lib/base/atomic_file.h"
+#include "lib/jobs/anonymous_memory.h"
 #include "lib/jobs/journal.h"
-#include "lib/jobs/memory.h"
 #include "lib/jobs/plan.h"
 #include "lib/model/model_source.h"
 #include "smelt/observer.h"

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/jobs/anonymous_memory.h"
 #include "lib/jobs/evaluation_texts.h"
-#include "lib/jobs/memory.h"
 #include "lib/jobs/plan.h"
 #include "lib/model/model_source.h"
 #include "smelt/convert.h"

@@ -1,8 +1,6 @@
 // A GGUF into an Ollama store, so that the real Ollama runs it.
 #include "smelt/import.h"
 
-#include <sys/stat.h>
-
 #include <string>
 #include <utility>
 
@@ -12,6 +10,7 @@
 #include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
 #include "formats/ollama/store_writer.h"
+#include "lib/base/folder.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
@@ -24,8 +23,7 @@ namespace {
 constexpr int kAttempts = 3;
 
 absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& observer) {
-  struct stat info;
-  if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+  if (IsFolder(path)) {
     return Error(ErrorCode::kUnsupported, Escape(path),
                  " is a directory; make a GGUF of it first with `smelt convert`");
   }
@@ -53,11 +51,6 @@ absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& obs
     }
   }
   return file;
-}
-
-bool Exists(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0;
 }
 
 }  // namespace

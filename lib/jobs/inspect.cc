@@ -1,8 +1,6 @@
 // What a file, directory or store name holds.
 #include "smelt/inspect.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -16,6 +14,7 @@
 #include "formats/torch/legacy.h"
 #include "formats/torch/torch.h"
 #include "formats/weights_directory.h"
+#include "lib/base/folder.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/json.h"
@@ -192,16 +191,6 @@ absl::Status FromDirectory(const std::string& path, bool recipes, const Observer
   return absl::OkStatus();
 }
 
-bool IsFolder(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-bool Exists(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0;
-}
-
 /// The weights of a folder without a configuration that says what they mean.
 absl::Status FromWeights(const std::string& path, const Observer& observer, InspectResult& result) {
   SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path));
@@ -222,10 +211,10 @@ FileFormat FormatOf(const Storage& file, const std::string& path) {
   for (std::string_view ending : {".bin", ".pt", ".pth", ".ckpt"}) {
     if (path.ends_with(ending)) return FileFormat::kTorch;
   }
-  std::string start(std::min<uint64_t>(file.size(), 4), '\0');
-  const bool read = file.ReadAt(0, std::as_writable_bytes(std::span(start))).ok();
-  return read && (start == "PK\x03\x04" || LooksLikePickle(start)) ? FileFormat::kTorch
-                                                                   : FileFormat::kSafetensors;
+  const absl::StatusOr<std::string> start = ReadStart(file, 4);
+  return start.ok() && (*start == "PK\x03\x04" || LooksLikePickle(*start))
+             ? FileFormat::kTorch
+             : FileFormat::kSafetensors;
 }
 
 absl::Status FromPath(const std::string& path, const InspectOptions& options,

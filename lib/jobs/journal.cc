@@ -1,7 +1,6 @@
 #include "lib/jobs/journal.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,9 +9,11 @@
 #include <cstring>
 #include <string_view>
 
+#include "lib/base/folder.h"
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/system_error.h"
 
 namespace smelt {
 namespace {
@@ -23,21 +24,9 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 constexpr std::string_view kMagic = "SMELTJNL";
 constexpr size_t kHeaderBytes = 16;
 
-absl::Status SystemError(const std::string& path, std::string_view what) {
-  const bool full = errno == ENOSPC || errno == EDQUOT;
-  return Error(full ? ErrorCode::kNoSpace : ErrorCode::kIo, Escape(path), ": ", what, ": ",
-               SystemReason(errno));
-}
-
-absl::Status WriteAll(int fd, const std::string& path, const void* bytes, size_t count) {
-  const char* at = static_cast<const char*>(bytes);
-  while (count > 0) {
-    const ssize_t n = write(fd, at, count);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SystemError(path, "cannot be written");
-    at += n;
-    count -= static_cast<size_t>(n);
-  }
+absl::Status Write(int fd, const std::string& path, std::span<const std::byte> bytes) {
+  const int error = WriteAll(fd, bytes).error;
+  if (error != 0) return SystemError(path, "cannot be written", error);
   return absl::OkStatus();
 }
 
@@ -48,8 +37,7 @@ uint64_t TileHash(uint64_t fingerprint, std::span<const std::byte> bytes) {
 }
 
 absl::StatusOr<std::optional<Journal::Content>> Journal::Read(const std::string& path) {
-  struct stat info;
-  if (lstat(path.c_str(), &info) != 0) return std::optional<Content>();
+  if (!NameExists(path)) return std::optional<Content>();
   SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
   Content content;
   // A run killed while it created its journal leaves the beginning of one, or an empty file.
@@ -74,22 +62,23 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& path
   journal->fd_ = Fd(
       open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0666));
   const int fd = journal->fd_.get();
-  if (fd < 0) return SystemError(path, "cannot be created");
+  if (fd < 0) return SystemError(path, "cannot be created", errno);
   std::string text(kMagic);
   text.append(reinterpret_cast<const char*>(&fingerprint), sizeof(fingerprint));
   text.append(reinterpret_cast<const char*>(records.data()), records.size() * sizeof(Record));
-  SMELT_RETURN_IF_ERROR(WriteAll(fd, path, text.data(), text.size()));
+  SMELT_RETURN_IF_ERROR(Write(fd, path, std::as_bytes(std::span(text))));
   return journal;
 }
 
 absl::Status Journal::Add(uint64_t tile, uint64_t hash) {
   const Record record{tile, hash};
   const std::lock_guard lock(mutex_);
-  return WriteAll(fd_.get(), path_, &record, sizeof(record));
+  return Write(fd_.get(), path_, std::as_bytes(std::span(&record, 1)));
 }
 
 absl::Status Journal::MoveTo(const std::string& path) {
-  if (rename(path_.c_str(), path.c_str()) != 0) return SystemError(path, "cannot be replaced");
+  if (rename(path_.c_str(), path.c_str()) != 0)
+    return SystemError(path, "cannot be replaced", errno);
   path_ = path;
   return absl::OkStatus();
 }

@@ -27,7 +27,7 @@ bool HasTokenizer(const std::string& folder) {
   return std::ranges::any_of(
       std::initializer_list<std::string_view>{"tokenizer.json", "tokenizer.model", "tekken.json",
                                               "vocab.json"},
-      [&](std::string_view file) { return FileExists(Cat(folder, "/", file)); });
+      [&](std::string_view file) { return NameExists(Cat(folder, "/", file)); });
 }
 
 }  // namespace
@@ -48,7 +48,7 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& 
   SMELT_ASSIGN_OR_RETURN(const ModelPlace place, PlaceOfModel(name));
   if (!place.note.empty()) observer.Note(place.note);
   absl::StatusOr<OpenedModel> model = OpenModel(place.path, options);
-  if (!model.ok() && CodeOf(model.status()) == ErrorCode::kInvalidInput && !FileExists(name)) {
+  if (!model.ok() && CodeOf(model.status()) == ErrorCode::kInvalidInput && !NameExists(name)) {
     return Error(ErrorCode::kInvalidInput, std::string(model.status().message()),
                  "; if the store's copy is damaged, pull or import ", Escape(name, 60), " again");
   }
@@ -62,7 +62,7 @@ bool IsPartOfSource(const std::string& output, const std::string& source) {
   namespace fs = std::filesystem;
   std::error_code error;
   if (fs::equivalent(output, source, error)) return true;
-  const bool folder = fs::is_directory(source, error);
+  const bool folder = IsFolder(source);
   const std::string beside = folder ? source : DirectoryOf(source);
   // Parts of a split GGUF lie beside its first one; nothing else beside a file belongs to it.
   const std::string file_name = source.substr(source.find_last_of('/') + 1);

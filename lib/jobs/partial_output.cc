@@ -1,9 +1,8 @@
 // Opening NAME.part: continued where an earlier run of the same plan stopped, or started anew.
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <mutex>
 
+#include "lib/base/folder.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
@@ -11,11 +10,6 @@
 
 namespace smelt {
 namespace {
-
-bool Exists(const std::string& path) {
-  struct stat info;
-  return lstat(path.c_str(), &info) == 0;
-}
 
 // Records whose tiles are in the part with the right checksum.
 absl::StatusOr<std::vector<Journal::Record>> VerifiedTiles(
@@ -76,7 +70,7 @@ absl::StatusOr<PartialOutput> OpenPartialOutput(const std::string& path, const P
                          Journal::Read(journal_path));
   PartialOutput output;
   output.done.resize(plan.tiles);
-  const bool part_exists = Exists(path + ".part");
+  const bool part_exists = NameExists(path + ".part");
   if (earlier && part_exists) {
     if (earlier->fingerprint == plan.Fingerprint()) {
       auto file = AtomicFile::Open(path, plan.file_bytes, force, AtomicFile::Existing::kResume);
@@ -91,7 +85,7 @@ absl::StatusOr<PartialOutput> OpenPartialOutput(const std::string& path, const P
       output.restarted = "the source, the options or the program's version changed";
     }
   }
-  // The journal comes first, so that a part without one is never ours.
+  // The journal is made before the part: a part that stands alone is somebody else's.
   const bool ours = earlier.has_value();
   if (!ours && !part_exists) {
     SMELT_ASSIGN_OR_RETURN(output.journal, Journal::Create(journal_path, plan.Fingerprint()));

@@ -9,7 +9,7 @@
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
-#include "lib/jobs/types.h"
+#include "lib/jobs/output_types.h"
 #include "quant/codec.h"
 
 namespace smelt {

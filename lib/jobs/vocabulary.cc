@@ -46,8 +46,7 @@ struct FromConfig {
 absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
   FromConfig out;
   const std::string path = (fs::path(folder) / "config.json").string();
-  std::error_code error;
-  if (!fs::is_regular_file(path, error)) return out;
+  if (!IsFile(path)) return out;
   SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
   SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
   if (const absl::StatusOr<const Family*> family = ChooseFamily(whole); family.ok())
@@ -60,7 +59,7 @@ absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
   out.rows = rows.value_or(0);
   std::optional<JsonValue> generation;
   const std::string beside = (fs::path(folder) / "generation_config.json").string();
-  if (fs::is_regular_file(beside, error)) {
+  if (IsFile(beside)) {
     SMELT_ASSIGN_OR_RETURN(const std::string json, ReadTextFile(beside));
     SMELT_ASSIGN_OR_RETURN(generation, ParseJsonValue(json, "generation_config.json"));
   }
@@ -69,7 +68,7 @@ absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
 }
 
 std::string NameOf(const std::string& source) {
-  const std::string name = fs::is_directory(source)
+  const std::string name = IsFolder(source)
                                ? ModelFolderName(source)
                                : fs::path(fs::absolute(source)).parent_path().filename().string();
   return name.substr(name.find_last_of('/') + 1);
@@ -77,7 +76,7 @@ std::string NameOf(const std::string& source) {
 
 absl::StatusOr<Metadata> FromTokenizerFiles(const VocabularyRequest& request,
                                             const Observer& observer) {
-  const bool folder = fs::is_directory(request.source);
+  const bool folder = IsFolder(request.source);
   FromConfig config;
   if (folder) {
     SMELT_ASSIGN_OR_RETURN(config, ReadConfig(request.source));
@@ -112,8 +111,7 @@ absl::StatusOr<Metadata> FromGguf(const std::string& path) {
 
 absl::StatusOr<Metadata> VocabularyOf(const VocabularyRequest& request, const std::string& path,
                                       const Observer& observer) {
-  std::error_code error;
-  if (fs::is_regular_file(path, error)) {
+  if (IsFile(path)) {
     SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
     if (LooksLikeGguf(*storage)) return FromGguf(path);
   }
@@ -124,10 +122,10 @@ absl::StatusOr<Metadata> VocabularyOf(const VocabularyRequest& request, const st
 
 // An output over one of the files that it is made of, however it is spelled.
 bool IsInput(const std::string& output, const std::string& source) {
+  if (!Exists(output)) return false;
   std::error_code error;
-  if (!fs::exists(output, error)) return false;
   if (fs::equivalent(output, source, error)) return true;
-  if (!fs::is_directory(source, error) || output.ends_with(".gguf")) return false;
+  if (!IsFolder(source) || output.ends_with(".gguf")) return false;
   const absl::StatusOr<std::vector<std::string>> names = ListFolder(source);
   return names.ok() && std::any_of(names->begin(), names->end(), [&](const std::string& name) {
            std::error_code ignored;
@@ -144,13 +142,12 @@ absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& requ
   SMELT_ASSIGN_OR_RETURN(const std::string path, ResolveVocabulary(request.source));
   VocabularyResult result;
   result.output = request.output;
-  std::error_code error;
   const std::string name = NameOf(path);
   const std::string file_name = Cat(SafeFileName(name), "-vocab.gguf");
   SMELT_RETURN_IF_ERROR(RefuseStandardOutput(request.output, "-o"));
   if (result.output.empty()) {
     result.output = file_name;
-  } else if (fs::is_directory(result.output, error)) {
+  } else if (IsFolder(result.output)) {
     result.output = (fs::path(result.output) / file_name).string();
   }
   if (IsInput(result.output, path)) {

@@ -4,6 +4,8 @@
 #include <filesystem>
 
 #include "formats/weights_directory.h"
+#include "lib/base/ascii.h"
+#include "lib/base/folder.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
@@ -29,9 +31,7 @@ std::string Text(const JsonValue& config, std::initializer_list<std::string_view
 }
 
 std::string KindOf(const std::string& type) {
-  std::string upper = type;
-  std::ranges::transform(upper, upper.begin(),
-                         [](char c) { return c >= 'a' && c <= 'z' ? char(c - 'a' + 'A') : c; });
+  const std::string upper = UpperAscii(type);
   if (upper.empty() || upper == "LORA") return "LoRA";
   return upper == "DORA" ? "LoRA (DoRA)" : Escape(type, 40);
 }
@@ -39,10 +39,7 @@ std::string KindOf(const std::string& type) {
 }  // namespace
 
 absl::Status CheckNoAdapter(const std::string& folder, std::vector<std::string>& notes) {
-  const auto exists = [&](std::string_view name) {
-    std::error_code error;
-    return fs::exists(fs::path(folder) / name, error);
-  };
+  const auto exists = [&](std::string_view name) { return Exists(fs::path(folder) / name); };
   const auto* const weights = std::ranges::find_if(kWeights, exists);
   if (weights == std::end(kWeights) && !exists(kConfig)) return absl::OkStatus();
 

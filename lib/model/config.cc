@@ -1,23 +1,14 @@
 #include "lib/model/config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
+#include "lib/model/alternatives.h"
 
 namespace smelt {
 namespace {
-
-/// The names of "a|b|c", one after the other.
-std::vector<std::string> Split(std::string_view names) {
-  std::vector<std::string> parts;
-  while (true) {
-    const size_t bar = names.find('|');
-    parts.emplace_back(names.substr(0, bar));
-    if (bar == std::string_view::npos) return parts;
-    names.remove_prefix(bar + 1);
-  }
-}
 
 /// An integer, also one written as 4096.0.
 std::optional<int64_t> WholeNumber(const JsonValue& value) {
@@ -62,8 +53,8 @@ absl::StatusOr<Config> Config::Nested(std::string_view key,
 
 const JsonValue* Config::Find(std::string_view names) const {
   const JsonValue* found = nullptr;
-  for (const std::string& name : Split(names)) {
-    read_->insert(name);
+  for (const std::string_view name : Alternatives(names)) {
+    read_->emplace(name);
     if (found == nullptr) found = value_.FindNonNull(name);
   }
   return found;
@@ -71,7 +62,7 @@ const JsonValue* Config::Find(std::string_view names) const {
 
 bool Config::IsNull(std::string_view names) const {
   bool null = false;
-  for (const std::string& name : Split(names)) {
+  for (const std::string_view name : Alternatives(names)) {
     const JsonValue* value = value_.Find(name);
     if (value != nullptr && !value->is_null()) return false;
     null = null || value != nullptr;
@@ -80,11 +71,10 @@ bool Config::IsNull(std::string_view names) const {
 }
 
 std::string Config::KeyOf(std::string_view names) const {
-  const std::vector<std::string> parts = Split(names);
-  for (const std::string& name : parts) {
-    if (value_.FindNonNull(name) != nullptr) return name;
-  }
-  return parts[0];
+  const std::vector<std::string_view> keys = Alternatives(names);
+  const auto there = std::ranges::find_if(
+      keys, [&](std::string_view key) { return value_.FindNonNull(key) != nullptr; });
+  return std::string(there == keys.end() ? keys[0] : *there);
 }
 
 absl::Status Config::Bad(std::string_view names, std::string_view what) const {

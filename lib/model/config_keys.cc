@@ -5,6 +5,8 @@
 namespace smelt {
 namespace {
 
+// Without influence on a forward pass; then such as stand beside the key that counts, or are judged
+// where they count: by quantized.cc, by the families that have them.
 constexpr std::string_view kHarmless[] = {
     "architectures",
     "model_type",
@@ -86,6 +88,7 @@ constexpr std::string_view kHarmless[] = {
     "language",
     "unsloth_version",
     "unsloth_fixed",
+
     "hidden_activation",
     "hidden_act",
     "_sliding_window_pattern",

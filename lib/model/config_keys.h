@@ -6,7 +6,7 @@
 
 namespace smelt {
 
-/// Keys of config.json without influence on any forward pass.
+/// Keys of config.json that mean nothing to a family that does not read them.
 bool IsHarmlessKey(std::string_view key);
 
 /// What a key is to the classes that do not read it.

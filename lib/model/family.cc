@@ -28,14 +28,13 @@ absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& conf
                                         const SlicedTensors* sliced) {
   DescribedModel model;
   SMELT_RETURN_IF_ERROR(CheckNotQuantized(config, container, model.notes));
-  SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container));
-  context.sliced = sliced;
+  SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container, sliced));
   if (vocabulary_size != 0 && family.rows_by_vocabulary) {
     context.hyper.Set("vocabulary_rows", static_cast<double>(vocabulary_size));
   }
   SMELT_RETURN_IF_ERROR(WriteKeys(context, model.keys));
   SMELT_RETURN_IF_ERROR(CheckForeignKeys(context));
-  SMELT_ASSIGN_OR_RETURN(model.tensors, MakeTensors(context, container));
+  SMELT_ASSIGN_OR_RETURN(model.tensors, MakeTensors(context));
   for (const RecipeTensor& tensor : model.tensors) {
     if (tensor.name == "token_embd.weight") model.vocabulary_rows = tensor.shape.ne[1];
   }

@@ -83,19 +83,19 @@ using SlicedTensors = std::map<std::string, SlicedTensor, std::less<>>;
 struct FamilyContext {
   const Family& family;
   const Config& config;
-  Hyper hyper;
-  RopeConfigs rope;
-  std::vector<int32_t> kv_heads;  ///< by layer, 0 = no attention (hybrids)
-  std::vector<bool> sparse;       ///< layers with experts; empty = all of a family that has experts
-  std::vector<bool> windowed;     ///< layers with the window; empty = no layer
-  std::string activation;         ///< "silu", "gelu_tanh", ... as smelt.activation spells it
-  Metadata extra;                 ///< keys of hooks, written after the table's
-  std::vector<RecipeTensor> generated;   ///< tensors of hooks
-  std::vector<std::string> differences;  ///< what llama.cpp does differently, half a sentence each
-  std::vector<std::string> notes, warnings;
-  const Container* container =
-      nullptr;  ///< what the files hold: where a layout's rest follows from shapes
+  const Container& container;  ///< what the files hold: where a layout's rest follows from shapes
   const SlicedTensors* sliced = nullptr;  ///< may be null
+  Hyper hyper = {};
+  RopeConfigs rope = {};
+  std::vector<int32_t> kv_heads = {};  ///< by layer, 0 = no attention (hybrids)
+  std::vector<bool> sparse = {};  ///< layers with experts; empty = all of a family that has experts
+  std::vector<bool> windowed = {};  ///< layers with the window; empty = no layer
+  std::string activation = {};      ///< "silu", "gelu_tanh", ... as smelt.activation spells it
+  Metadata extra = {};              ///< keys of hooks, written after the table's
+  std::vector<RecipeTensor> generated = {};  ///< tensors of hooks
+  /// What llama.cpp does differently, half a sentence each.
+  std::vector<std::string> differences = {};
+  std::vector<std::string> notes = {}, warnings = {};
 };
 
 /// One GGUF key. `key` has no architecture in front unless it begins with "general.".
@@ -145,7 +145,6 @@ struct TensorRule {
   TensorOp op = TensorOp::kCopy;
   std::string_view bias = "";  ///< flag that promises a bias of `rows` values; "" = never
   bool (*when)(const FamilyContext&, uint64_t layer) = nullptr;
-  bool optional = false;
   /// Where the files have this tensor of all experts in place of `source`, with what happens to it.
   std::string_view fused = "";
   TensorOp fused_op = TensorOp::kStackedExperts;
@@ -211,9 +210,9 @@ const Family* FindFamily(std::string_view architecture_name);
 /// family's.
 absl::StatusOr<Config> TextPart(const Family& family, const Config& whole);
 
-/// The family of a vendor's params.json, by its content and the kind of its weights (`meta`:
-/// consolidated.NN.pth).
-const Family& VendorFamily(const Config& params, bool meta);
+/// The family of a params.json (Meta's and Mistral's own layouts), by its content and the kind of
+/// its weights (`meta`: consolidated.NN.pth).
+const Family& FamilyOfParams(const Config& params, bool meta);
 
 /// A model described: what a GGUF of it holds, besides general.* and tokenizer.*.
 struct DescribedModel {
@@ -237,9 +236,8 @@ absl::Status AddLongRopeFactors(FamilyContext& context);
 
 /// The tables' steps, one file each.
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
-                                        const Container& container);
+                                        const Container& container, const SlicedTensors* sliced);
 absl::Status WriteKeys(FamilyContext& context, Metadata& keys);
-absl::StatusOr<std::vector<RecipeTensor>> MakeTensors(FamilyContext& context,
-                                                      const Container& container);
+absl::StatusOr<std::vector<RecipeTensor>> MakeTensors(FamilyContext& context);
 
 }  // namespace smelt

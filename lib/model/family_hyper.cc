@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "lib/base/status.h"
+#include "lib/model/alternatives.h"
 #include "lib/model/family.h"
 
 namespace smelt {
@@ -74,8 +75,7 @@ absl::Status CheckFixed(const FixedRule& rule, const Config& config) {
   const JsonValue* value = config.Find(rule.config);
   if (value == nullptr) return absl::OkStatus();
   const std::string text = value->ToText();
-  const std::string padded = Cat("|", rule.allowed, "|");
-  if (padded.find(Cat("|", text, "|")) != std::string::npos) return absl::OkStatus();
+  if (IsAlternative(rule.allowed, text)) return absl::OkStatus();
   return Error(ErrorCode::kUnsupported, config.name(), ": ", rule.config, " is ", Escape(text, 40),
                ", which changes the result and is not supported; expected ", rule.allowed);
 }
@@ -212,9 +212,9 @@ double Hyper::real(std::string_view name) const {
 }
 
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
-                                        const Container& container) {
-  FamilyContext context{family, config, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
-  context.container = &container;
+                                        const Container& container, const SlicedTensors* sliced) {
+  FamilyContext context{
+      .family = family, .config = config, .container = container, .sliced = sliced};
   context.hyper.Set("always", 1);  // biases that every model has
   context.hyper.Set("one", 1);
   for (const HyperRule& rule : family.hypers) SMELT_RETURN_IF_ERROR(ReadRule(rule, context));

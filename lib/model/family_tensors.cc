@@ -4,6 +4,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
+#include "lib/model/alternatives.h"
 #include "lib/model/family.h"
 #include "lib/model/published_tensors.h"
 #include "lib/model/same_values.h"
@@ -11,16 +12,10 @@
 namespace smelt {
 namespace {
 
-std::string ShapeText(const std::vector<uint64_t>& shape) {
-  std::string text;
-  for (uint64_t extent : shape) text += text.empty() ? Cat(extent) : Cat(" x ", extent);
-  return text.empty() ? "scalar" : text;
-}
-
 class TensorMaker {
  public:
-  TensorMaker(FamilyContext& context, const Container& container)
-      : context_(context), family_(context.family), container_(container) {}
+  explicit TensorMaker(FamilyContext& context)
+      : context_(context), family_(context.family), container_(context.container) {}
 
   absl::StatusOr<std::vector<RecipeTensor>> Make() {
     SMELT_ASSIGN_OR_RETURN(published_, PublishedTensors::Make(family_, container_, context_.notes));
@@ -92,7 +87,7 @@ class TensorMaker {
 
   std::string MissingHint(std::string_view sources, std::string_view name) const {
     std::string hint;
-    if (IsHead(family_, sources.substr(0, sources.find('|'))))
+    if (IsHead(family_, Alternatives(sources)[0]))
       hint = "; tie_word_embeddings is false, so the output matrix must be stored";
     const std::string nearest = published_->Nearest(name);
     return nearest.empty() ? hint
@@ -120,7 +115,6 @@ class TensorMaker {
   absl::Status Apply(const TensorRule& rule, uint64_t layer) {
     if (rule.when != nullptr && !rule.when(context_, layer)) return absl::OkStatus();
     const std::string target = FilledName(rule.target, layer);
-    if (rule.optional && published_->Find(rule.source, layer) == nullptr) return absl::OkStatus();
     if (!rule.fused.empty() && published_->Find(rule.fused, layer) != nullptr &&
         published_->Find(rule.source, layer) == nullptr) {
       TensorRule fused = rule;
@@ -218,14 +212,8 @@ class TensorMaker {
 
   absl::Status MakeBias(const TensorRule& rule, uint64_t layer) {
     std::string sources;  // every alternative with .bias
-    std::string_view rest = rule.source;
-    while (true) {
-      const size_t bar = rest.find('|');
-      sources += BiasOf(rest.substr(0, bar));
-      if (bar == std::string_view::npos) break;
-      sources += '|';
-      rest.remove_prefix(bar + 1);
-    }
+    for (const std::string_view source : Alternatives(rule.source))
+      sources += Cat(sources.empty() ? "" : "|", BiasOf(source));
     const std::string target = BiasOf(FilledName(rule.target, layer));
     const uint64_t rows = context_.hyper(rule.rows);
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(sources, layer, 0, target));
@@ -328,9 +316,8 @@ class TensorMaker {
 
 }  // namespace
 
-absl::StatusOr<std::vector<RecipeTensor>> MakeTensors(FamilyContext& context,
-                                                      const Container& container) {
-  return TensorMaker(context, container).Make();
+absl::StatusOr<std::vector<RecipeTensor>> MakeTensors(FamilyContext& context) {
+  return TensorMaker(context).Make();
 }
 
 }  // namespace smelt

@@ -212,31 +212,6 @@ void WriteGeneral(const GeneralInputs& inputs, Metadata& out, std::vector<std::s
   GeneralWriter(inputs, out, warnings).Write();
 }
 
-void SetFileType(Metadata& metadata, uint32_t file_type) {
-  metadata.Set("general.file_type", file_type);
-}
-
-TensorType AutoType(const ModelSource& source) {
-  for (const TensorInfo& tensor : source.tensors()) {
-    if (tensor.shape.dims >= 2)
-      return tensor.type == TensorType::kBF16 ? TensorType::kBF16 : TensorType::kF16;
-  }
-  return TensorType::kF16;
-}
-
-TensorType PlainType(const TensorInfo& tensor, TensorType type) {
-  static constexpr std::string_view kKept[] = {"ffn_gate_inp.",  "ffn_gate_inp_shexp.",
-                                               "position_embd.", "token_types.",
-                                               "ssm_conv1d.",    "shortconv.conv."};
-  const std::string& name = tensor.name;
-  if (tensor.shape.dims <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight"))
-    return TensorType::kF32;
-  for (std::string_view part : kKept) {
-    if (name.find(part) != std::string::npos) return TensorType::kF32;
-  }
-  return type;
-}
-
 std::string ModelFolderName(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code error;

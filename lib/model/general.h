@@ -8,7 +8,6 @@
 
 #include "lib/base/json.h"
 #include "lib/base/metadata.h"
-#include "lib/base/tensor_type.h"
 #include "lib/model/names.h"
 
 namespace smelt {
@@ -25,17 +24,6 @@ struct GeneralInputs {
 /// architecture, type, sampling, authorship, in the order of llama.cpp's converter. Values of a
 /// wrong kind are skipped with a warning.
 void WriteGeneral(const GeneralInputs& inputs, Metadata& out, std::vector<std::string>& warnings);
-
-/// general.file_type, at its place when it is there already.
-void SetFileType(Metadata& metadata, uint32_t file_type);
-
-/// What `--type auto` means for a source: that of its first tensor of two or more dimensions if it
-/// is BF16 or F16, else F16.
-TensorType AutoType(const ModelSource& source);
-
-/// Type of a tensor in a file of type F32, F16 or BF16: vectors, norms, routers, convolutions and
-/// position tables stay F32.
-TensorType PlainType(const TensorInfo& tensor, TensorType type);
 
 /// "ORG/NAME" when `path` is a snapshot of a hub cache (models--ORG--NAME/snapshots/COMMIT), else
 /// the folder's own name.

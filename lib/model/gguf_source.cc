@@ -1,12 +1,11 @@
 #include "lib/model/gguf_source.h"
 
-#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "lib/base/per_thread.h"
 #include "lib/base/status.h"
-#include "lib/model/weights.h"
+#include "lib/model/stored_values.h"
 #include "quant/codec.h"
 
 namespace smelt {
@@ -89,10 +88,8 @@ class GgufSource : public ModelSource {
   static absl::Status NotFinite(const TensorInfo& info, uint64_t row, uint64_t column,
                                 float value) {
     return Error(ErrorCode::kInvalidInput, "tensor ", Escape(info.name), " has the value ",
-                 std::isnan(value) ? "NaN"
-                 : value > 0       ? "+Inf"
-                                   : "-Inf",
-                 " at row ", row, ", column ", column, " (counted from 0): weights must be finite");
+                 NotFiniteText(value), " at row ", row, ", column ", column,
+                 " (counted from 0): weights must be finite");
   }
 
   std::string name_;
@@ -104,11 +101,6 @@ class GgufSource : public ModelSource {
 
 std::unique_ptr<ModelSource> MakeGgufSource(std::string name, GgufFile file) {
   return std::make_unique<GgufSource>(std::move(name), std::move(file));
-}
-
-absl::StatusOr<std::unique_ptr<ModelSource>> OpenGgufSource(const std::string& path) {
-  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
-  return MakeGgufSource(path, std::move(file));
 }
 
 }  // namespace smelt

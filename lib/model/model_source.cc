@@ -1,14 +1,11 @@
 #include "lib/model/model_source.h"
 
-#include "lib/base/cat.h"
+#include "formats/container.h"
 
 namespace smelt {
 
 std::string Shape::ToText() const {
-  if (dims == 0) return "scalar";
-  std::string text = Cat(ne[0]);
-  for (int i = 1; i < dims; ++i) text += Cat(" x ", ne[i]);
-  return text;
+  return ShapeText(std::span(ne).first(static_cast<size_t>(dims)));
 }
 
 int ModelSource::Find(std::string_view tensor_name) const {

@@ -7,23 +7,13 @@
 #include <set>
 #include <vector>
 
+#include "lib/base/ascii.h"
 #include "lib/base/cat.h"
 
 namespace smelt {
 namespace {
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-bool IsAlpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
-bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
-char Lower(char c) { return IsUpper(c) ? static_cast<char>(c + 32) : c; }
-char Upper(char c) { return IsLower(c) ? static_cast<char>(c - 32) : c; }
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = Lower(c);
-  return out;
-}
+bool IsAlpha(char c) { return IsLowerAscii(c) || IsUpperAscii(c); }
 
 /// Digits at the front of `text`, removed; false when there are none.
 bool TakeDigits(std::string_view& text) {
@@ -100,7 +90,7 @@ std::string NormalSize(std::string part) {
     const char letter = part[part.size() - 2];
     part = Cat(part.substr(0, part.size() - 2), ".", part.substr(part.size() - 1), letter);
   }
-  part.back() = Upper(part.back());
+  part.back() = UpperAscii(part.back());
   return part;
 }
 
@@ -119,12 +109,12 @@ struct Part {
 };
 
 void MarkPart(Part& part, bool first, uint64_t parameters) {
-  const std::string lower = Lower(part.text);
+  const std::string lower = LowerAscii(part.text);
   if (IsVersion(lower)) {
     part.version = true;
   } else if (IsType(lower)) {
     part.type = true;
-    for (char& c : part.text) c = Upper(c);
+    part.text = UpperAscii(part.text);
   } else if (!first && IsSizeWord(lower)) {
     part.size = true;
   } else if (!first && IsSizeNumber(lower)) {
@@ -135,7 +125,7 @@ void MarkPart(Part& part, bool first, uint64_t parameters) {
     if (parameters != 0 && label >= 0 &&
         std::abs(label - static_cast<double>(parameters)) > limit) {
       part.finetune = true;
-      part.text.back() = Lower(part.text.back());
+      part.text.back() = LowerAscii(part.text.back());
     } else {
       part.size = true;
     }
@@ -185,14 +175,14 @@ std::string_view Trimmed(std::string_view text) {
 
 /// Python's str.title of a word without capitals.
 std::string TitleWord(std::string_view word) {
-  const bool lower = std::any_of(word.begin(), word.end(), IsLower) &&
-                     std::none_of(word.begin(), word.end(), IsUpper);
+  const bool lower = std::any_of(word.begin(), word.end(), IsLowerAscii) &&
+                     std::none_of(word.begin(), word.end(), IsUpperAscii);
   if (!lower || (word[0] == 'v' && IsDottedNumber(word.substr(1))) || IsDigit(word[0]))
     return std::string(word);
   std::string title(word);
   bool after_letter = false;
   for (char& c : title) {
-    if (!after_letter) c = Upper(c);
+    if (!after_letter) c = UpperAscii(c);
     after_letter = IsAlpha(c) || static_cast<unsigned char>(c) >= 0x80;
   }
   return title;
@@ -294,29 +284,6 @@ std::string Rounded(uint64_t count) {
 std::string SizeLabel(const SizeCounts& counts) {
   if (counts.experts == 0) return Rounded(counts.total);
   return Cat(counts.experts, "x", Rounded(counts.shared + counts.per_expert));
-}
-
-std::string DefaultFileName(const Metadata& metadata, std::string_view type) {
-  const auto text = [&metadata](std::string_view key) {
-    const MetadataValue* value = metadata.Find(key);
-    return value != nullptr && value->AsString() != nullptr ? *value->AsString() : std::string();
-  };
-  std::string name = text("general.basename");
-  if (name.empty()) name = text("general.name");
-  if (name.empty()) name = "model";
-  std::string file;
-  for (const std::string& part :
-       {name, text("general.size_label"), text("general.finetune"), text("general.version")}) {
-    if (!part.empty()) file += Cat(file.empty() ? "" : "-", part);
-  }
-  file += '-';
-  for (char c : type) file += Upper(c);
-  for (char& c : file) {
-    if (c == ' ') c = '-';
-    if (c == '/' || c == '\\' || static_cast<unsigned char>(c) < 32) c = '_';
-  }
-  if (file.starts_with('.')) file[0] = '_';
-  return file + ".gguf";
 }
 
 }  // namespace smelt

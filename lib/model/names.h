@@ -1,5 +1,5 @@
-// Names: what a model's id says about it, titles, size labels, file names. The rules are those of
-// llama.cpp's converter.
+// Names: what a model's id says about it, titles, size labels. The rules are those of llama.cpp's
+// converter.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 
-#include "lib/base/metadata.h"
 #include "lib/model/recipe_source.h"
 
 namespace smelt {
@@ -30,8 +29,5 @@ struct SizeCounts {
 SizeCounts CountSizes(std::span<const RecipeTensor> tensors);
 /// "1.2B"; "8x7.2B" when there are experts.
 std::string SizeLabel(const SizeCounts& counts);
-
-/// BASENAME-SIZE-FINETUNE-VERSION-TYPE.gguf from general.* keys; `type` is written in capitals.
-std::string DefaultFileName(const Metadata& metadata, std::string_view type);
 
 }  // namespace smelt

@@ -7,6 +7,7 @@
 #include "formats/safetensors.h"
 #include "formats/weights_directory.h"
 #include "formats/what_is_there.h"
+#include "lib/base/folder.h"
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/model/adapter.h"
@@ -14,9 +15,9 @@
 #include "lib/model/family.h"
 #include "lib/model/general.h"
 #include "lib/model/gguf_source.h"
+#include "lib/model/meta_parts.h"
 #include "lib/model/sentence_modules.h"
 #include "lib/model/token_ids.h"
-#include "lib/model/vendor_parts.h"
 #include "lib/text/published/generation_ends.h"
 #include "lib/text/vocabulary.h"
 
@@ -35,7 +36,7 @@ class DirectoryReader {
 
   absl::StatusOr<OpenedModel> Read() {
     SMELT_RETURN_IF_ERROR(CheckNoAdapter(path_, opened_.notes));
-    if (IsVendorLayout()) return ReadVendor();
+    if (HasParams()) return ReadParams();
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("config.json"));
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
     SMELT_ASSIGN_OR_RETURN(const Family* family, ChooseFamily(whole));
@@ -51,17 +52,16 @@ class DirectoryReader {
 
   /// params.json speaks for the weights: there is no config.json, or the only weights are the
   /// maker's own.
-  bool IsVendorLayout() const {
-    std::error_code error;
-    if (!fs::exists(File("params.json"), error)) return false;
-    if (!fs::exists(File("config.json"), error)) return true;
+  bool HasParams() const {
+    if (!Exists(File("params.json"))) return false;
+    if (!Exists(File("config.json"))) return true;
     const absl::StatusOr<WeightsForm> form = FindWeights(path_);
     return form.ok() && (form->kind == WeightsKind::kConsolidatedSafetensors ||
                          form->kind == WeightsKind::kConsolidatedTorch);
   }
 
   /// Meta's and Mistral's own layouts.
-  absl::StatusOr<OpenedModel> ReadVendor() {
+  absl::StatusOr<OpenedModel> ReadParams() {
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("params.json"));
     SMELT_ASSIGN_OR_RETURN(const Config params, Config::Parse(text, "params.json"));
     SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path_));
@@ -75,7 +75,8 @@ class DirectoryReader {
     } else {
       SMELT_ASSIGN_OR_RETURN(merged.container, OpenWeights(path_, form));
     }
-    return Finish(VendorFamily(params, meta), params, std::move(merged.container), &merged.sliced);
+    return Finish(FamilyOfParams(params, meta), params, std::move(merged.container),
+                  &merged.sliced);
   }
 
   absl::StatusOr<OpenedModel> Finish(const Family& family, const Config& config,
@@ -98,8 +99,7 @@ class DirectoryReader {
   }
 
   absl::StatusOr<std::string> ReadConfigText(std::string_view name) {
-    std::error_code error;
-    if (!fs::exists(fs::symlink_status(File(name), error))) {
+    if (!NameExists(File(name))) {
       const std::vector<std::string> entries = ListEntries(path_);
       return Error(ErrorCode::kNotFound, "no config.json in ", Escape(path_),
                    ": expected a model directory with config.json and its weights",
@@ -123,8 +123,7 @@ class DirectoryReader {
 
   /// A side file that may be absent; unreadable ones are left out with a warning.
   std::optional<std::string> SideFile(std::string_view name, uint64_t limit) {
-    std::error_code error;
-    if (!fs::exists(fs::symlink_status(File(name), error))) return std::nullopt;
+    if (!NameExists(File(name))) return std::nullopt;
     absl::StatusOr<std::string> text = ReadTextFile(File(name), limit);
     if (!text.ok()) {
       opened_.warnings.push_back(Cat(name, " is left out: ", std::string(text.status().message())));
@@ -231,10 +230,8 @@ absl::Status NotAModel(const Storage& file) {
 }  // namespace
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) return Error(ErrorCode::kNotFound, Escape(path), " does not exist");
-  if (fs::is_directory(status)) return DirectoryReader(path, options).Read();
+  if (!Exists(path)) return Error(ErrorCode::kNotFound, Escape(path), " does not exist");
+  if (IsFolder(path)) return DirectoryReader(path, options).Read();
   SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
   if (!LooksLikeGguf(*storage)) return NotAModel(*storage);
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/cat.h"
+#include "lib/model/alternatives.h"
 
 namespace smelt {
 namespace {
@@ -24,15 +25,7 @@ constexpr std::string_view kWrappers[] = {
 
 constexpr std::string_view kSaved = "modules_to_save", kOriginal = "original_module";
 
-std::vector<std::string_view> Components(std::string_view name) {
-  std::vector<std::string_view> components;
-  while (true) {
-    const size_t dot = name.find('.');
-    components.push_back(name.substr(0, dot));
-    if (dot == std::string_view::npos) return components;
-    name.remove_prefix(dot + 1);
-  }
-}
+std::vector<std::string_view> Components(std::string_view name) { return Split(name, '.'); }
 
 bool IsNumber(std::string_view component) {
   return !component.empty() && component.find_first_not_of("0123456789") == std::string_view::npos;
@@ -64,14 +57,14 @@ PublishedNames::PublishedNames(const Family& family) {
     Want(rule.source);
     if (!rule.fused.empty()) Want(rule.fused);
     if (rule.bias.empty()) continue;
-    ForEachName(rule.source, [&](std::string_view name) { Want(BiasOf(name)); });
+    for (const std::string_view name : Alternatives(rule.source)) Want(BiasOf(name));
   }
   Want(family.head);
 }
 
 void PublishedNames::Want(std::string_view sources) {
-  ForEachName(sources,
-              [&](std::string_view name) { wanted_.insert(WithoutNumbers(Bare(name).text)); });
+  for (const std::string_view name : Alternatives(sources))
+    wanted_.insert(WithoutNumbers(Bare(name).text));
 }
 
 bool PublishedNames::IsWrapper(std::string_view component) const {

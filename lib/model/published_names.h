@@ -31,8 +31,8 @@ class PublishedNames {
   /// Whether the tables have it; `bare` is without wrappers, layers and experts are numbers.
   bool IsWanted(std::string_view bare) const;
 
-  /// The number of leading components that all names have in common and that must be an unknown
-  /// wrapper's: without them names are wanted, with them none is.
+  /// The number of leading components that belong to a wrapper of an unknown kind: all names have
+  /// them in common, and the tables know the names only behind them.
   size_t OutermostWrappers(const std::vector<std::string_view>& names) const;
 
  private:
@@ -42,17 +42,6 @@ class PublishedNames {
   std::vector<std::string_view> own_;  ///< components of the family's prefixes
   TextSet<std::string> wanted_;        ///< bare, with '*' for numbers
 };
-
-/// Calls `use(name)` for each of "a|b".
-template <typename Use>
-void ForEachName(std::string_view names, const Use& use) {
-  while (true) {
-    const size_t bar = names.find('|');
-    use(names.substr(0, bar));
-    if (bar == std::string_view::npos) return;
-    names.remove_prefix(bar + 1);
-  }
-}
 
 /// The name of a weight's bias.
 std::string BiasOf(std::string_view name);

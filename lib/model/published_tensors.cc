@@ -1,10 +1,10 @@
 #include "lib/model/published_tensors.h"
 
 #include <algorithm>
-#include <ranges>
 
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
+#include "lib/model/alternatives.h"
 #include "smelt/nearest.h"
 
 namespace smelt {
@@ -64,13 +64,11 @@ absl::Status RefuseTwice(const RawTensor& a, const RawTensor& b, std::string_vie
 }  // namespace
 
 std::string FilledName(std::string_view sources, uint64_t layer, uint64_t expert) {
-  return Filled(Filled(sources.substr(0, sources.find('|')), '*', layer), '#', expert);
+  return Filled(Filled(Alternatives(sources)[0], '*', layer), '#', expert);
 }
 
 bool IsHead(const Family& family, std::string_view name) {
-  return std::ranges::any_of(std::views::split(family.head, '|'), [name](auto part) {
-    return name == std::string_view(part.begin(), part.end());
-  });
+  return IsAlternative(family.head, name);
 }
 
 absl::StatusOr<PublishedTensors> PublishedTensors::Make(const Family& family,
@@ -123,14 +121,13 @@ absl::Status PublishedTensors::Index(std::vector<std::string>& notes) {
 }
 
 const RawTensor* PublishedTensors::Find(std::string_view sources, uint64_t layer, uint64_t expert) {
-  const RawTensor* found = nullptr;
-  ForEachName(sources, [&](std::string_view source) {
-    if (found != nullptr) return;
+  for (const std::string_view source : Alternatives(sources)) {
     const auto it = index_.find(names_.Bare(FilledName(source, layer, expert)).text);
-    if (it != index_.end()) found = it->second;
-  });
-  if (found != nullptr) used_.insert(found);
-  return found;
+    if (it == index_.end()) continue;
+    used_.insert(it->second);
+    return it->second;
+  }
+  return nullptr;
 }
 
 std::string PublishedTensors::Nearest(std::string_view name) const {

@@ -29,8 +29,8 @@ class PublishedTensors {
   void AddName(std::string_view name, const RawTensor& tensor) {
     index_.emplace(names_.Bare(name).text, &tensor);
   }
-  /// The stored name that is most like one that is missing, of those that stand for nothing here,
-  /// or of all where there are none; empty where nothing is stored.
+  /// The stored name most like `name`, which is missing: of the tensors that the tables do not
+  /// know, or of all where they know every one. Empty for an empty container.
   std::string Nearest(std::string_view name) const;
 
   /// An error names a tensor that nobody used although it may matter; parts of other modalities and

@@ -32,8 +32,8 @@ constexpr Mark kMarks[] = {
     {".weight._data", "quanto"},
 };
 
-/// Values of quant_method whose leftovers say nothing of plain weights. BitNet is none of them: its
-/// layers compute otherwise, whatever the weights are stored as.
+/// Values of quant_method that say how weights were stored and leave the mathematics alone: beside
+/// plain weights they are left-overs. BitNet's layers compute in another way, so it is not here.
 constexpr std::string_view kMethods[] = {"bitsandbytes",
                                          "gptq",
                                          "awq",

@@ -48,7 +48,7 @@ class RopeReader {
   }
 
  private:
-  /// A sentence about keys that say something which the type does not ask for; or nothing.
+  /// A sentence that names keys whose values the type does not use; empty where there are none.
   std::string WithoutEffect() const {
     std::string keys;
     for (const std::string& key : dictionary_.Unread()) {
@@ -231,9 +231,9 @@ bool IsKind(std::string_view key) {
 /// The members of `base` with those of `over` on top.
 JsonValue Merged(const JsonValue& base, const JsonValue& over) {
   JsonValue::Object members = *base.as_object();
-  for (const auto& [key, value] : *over.as_object()) {
-    std::erase_if(members, [&](const auto& member) { return member.first == key; });
-    members.emplace_back(key, value);
+  for (const auto& added : *over.as_object()) {
+    std::erase_if(members, [&](const auto& member) { return member.first == added.first; });
+    members.push_back(added);
   }
   return JsonValue(std::move(members));
 }

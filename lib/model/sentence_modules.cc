@@ -24,7 +24,8 @@ constexpr Mode kModes[] = {
     {"weightedmean", "pooling_mode_weightedmean_tokens", -1},
 };
 
-/// Modules that change nothing here: the model itself, and what readers do anyway or never.
+/// Modules that need no key: the model itself, the normalization that every reader of embeddings
+/// does, and dropout, which is of training.
 constexpr std::string_view kPlain[] = {"Transformer", "Normalize", "Dropout"};
 
 std::string Member(const JsonValue& object, std::string_view key) {

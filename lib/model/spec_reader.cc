@@ -140,11 +140,6 @@ absl::StatusOr<std::vector<float>> SpecReader::Values(TensorRef tensor) const {
   return values;
 }
 
-void SpecReader::IgnoreTensor(std::string_view name) {
-  const int index = source_.Find(name);
-  if (index >= 0) read_tensors_[index] = true;
-}
-
 absl::Status SpecReader::Finish() const {
   for (size_t i = 0; i < read_tensors_.size(); ++i) {
     if (!read_tensors_[i]) {

@@ -68,7 +68,6 @@ class SpecReader {
                                      std::string_view why);
   /// All values of a small tensor that was found.
   absl::StatusOr<std::vector<float>> Values(TensorRef tensor) const;
-  void IgnoreTensor(std::string_view name);
 
   /// Unread tensors and unread keys of this architecture are errors that name the first.
   absl::Status Finish() const;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "lib/base/status.h"
+#include "lib/model/alternatives.h"
 #include "lib/model/choose_family.h"
 #include "lib/model/config_keys.h"
 
@@ -20,12 +21,9 @@ std::optional<double> Number(std::string_view text) {
 bool IsOneOf(const JsonValue& value, std::string_view texts) {
   const std::string text = value.ToText();
   const std::optional<double> number = value.as_double();
-  while (!texts.empty()) {
-    const std::string_view one = texts.substr(0, texts.find('|'));
-    if (one == text || (number && Number(one) == number)) return true;
-    texts.remove_prefix(std::min(texts.size(), one.size() + 1));
-  }
-  return false;
+  return std::ranges::any_of(Alternatives(texts), [&](std::string_view one) {
+    return one == text || (number && Number(one) == number);
+  });
 }
 
 /// Absent for every reader: null, false, 0 and what is empty.
@@ -37,10 +35,6 @@ bool IsNothing(const JsonValue& value) {
          });
 }
 
-bool Names(std::string_view keys, std::string_view key) {
-  return Cat("|", keys, "|").find(Cat("|", key, "|")) != std::string::npos;
-}
-
 /// How another family reads the key, and whether it takes this value for its class's default.
 struct Reader {
   const Family* family = nullptr;
@@ -50,7 +44,7 @@ Reader FindReader(std::string_view key, const JsonValue& value) {
   Reader reader;
   for (const Family* family : KnownFamilies()) {
     for (const HyperRule& rule : family->hypers) {
-      if (!Names(rule.config, key)) continue;
+      if (!IsAlternative(rule.config, key)) continue;
       if (reader.family == nullptr) reader.family = family;
       const std::optional<double> number = value.as_bool() != nullptr
                                                ? std::optional<double>(*value.as_bool() ? 1 : 0)
@@ -59,7 +53,7 @@ Reader FindReader(std::string_view key, const JsonValue& value) {
                         *number == rule.fallback.number;
     }
     for (const FixedRule& rule : family->fixed) {
-      if (!Names(rule.config, key)) continue;
+      if (!IsAlternative(rule.config, key)) continue;
       if (reader.family == nullptr) reader.family = family;
       reader.neutral |= IsOneOf(value, rule.allowed);
     }

@@ -14,7 +14,7 @@ namespace smelt {
 /// the context.
 absl::Status CheckForeignKeys(FamilyContext& context);
 
-/// A sentence that names the keys that are left, and that nobody knows; empty where there are none.
+/// A sentence that names the keys that are left and of no table; empty where there are none.
 std::string UnknownKeysNote(const Config& config);
 
 }  // namespace smelt

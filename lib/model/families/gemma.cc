@@ -92,7 +92,7 @@ constexpr HyperRule kGemma3Hypers[] = {
     {"period", "sliding_window_pattern", HyperKind::kCount, Default(6)},
     kSoftcap("final_cap", "final_logit_softcapping", kAbsent),
 };
-/// The class with a vision part has no cap of its logits, so that its text part's has no effect.
+/// The class with a vision part computes its logits without a cap, whatever its text part says.
 constexpr std::span kGemma3ConditionalHypers =
     std::span(kGemma3Hypers).first<std::size(kGemma3Hypers) - 1>();
 

@@ -1,6 +1,4 @@
 // From a folder or a file to a published tokenizer: which files there are, and which of them count.
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
@@ -19,11 +17,6 @@
 
 namespace smelt {
 namespace {
-
-bool IsFile(const std::string& path) {
-  struct stat info {};
-  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
-}
 
 // The bytes of a file, mapped: a tokenizer.json can have 30 MB.
 struct MappedText {

@@ -1,7 +1,5 @@
 #include "lib/text/published/side_files.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -116,15 +114,6 @@ absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
   for (auto& [id, token] : by_id) out.declared.push_back(std::move(token));
   return absl::OkStatus();
 }
-
-}  // namespace
-
-bool NameExists(const std::string& path) {
-  struct stat info {};
-  return ::lstat(path.c_str(), &info) == 0;
-}
-
-namespace {
 
 absl::StatusOr<std::string> ReadTemplate(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));

@@ -12,10 +12,6 @@
 
 namespace smelt {
 
-/// Whether the folder has this name, whatever stands behind it: a file that is there must not be
-/// passed over because it cannot be read, as the ids could then be others.
-bool NameExists(const std::string& path);
-
 absl::StatusOr<JsonValue> ReadJsonFile(const std::string& path);
 
 /// tokenizer_config.json, special_tokens_map.json, added_tokens.json and the chat templates. As in

@@ -1,22 +1,16 @@
-#include "lib/jobs/types.h"
+#include "lib/jobs/output_types.h"
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <map>
 #include <string_view>
 
+#include "lib/base/ascii.h"
 #include "lib/base/status.h"
 #include "lib/jobs/fallbacks.h"
 
 namespace smelt {
 namespace {
-
-std::string Upper(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return out;
-}
 
 bool IsPublished(const ModelSource& source) {
   return std::any_of(source.tensors().begin(), source.tensors().end(),
@@ -177,7 +171,7 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
                                               const PlanOptions& options) {
   const bool published = IsPublished(source);
   const TensorType automatic = AutomaticType(source);
-  std::string name = Upper(options.type);
+  std::string name = UpperAscii(options.type);
   if (name == "AUTO") name = std::string(Info(automatic).name);
   const std::optional<TensorType> as_type = ParseTensorType(name);
   const bool plain = as_type && IsPlain(*as_type);

@@ -15,7 +15,7 @@ constexpr std::string_view kMistralNames[] = {"Mistral's params.json"};
 constexpr std::string_view kCodestralNames[] = {"Codestral-Mamba's params.json"};
 
 const RawTensor* FindTensor(const FamilyContext& context, std::string_view name) {
-  return context.container->Find(name);
+  return context.container.Find(name);
 }
 
 // llama.model.ModelArgs of Meta's repositories.
@@ -287,7 +287,7 @@ const Family kCodestralMamba = {
     .derive = DeriveCodestral,
 };
 
-const Family& VendorFamily(const Config& params, bool meta) {
+const Family& FamilyOfParams(const Config& params, bool meta) {
   const JsonValue* type = params.Find("model_type");
   if (type != nullptr && type->as_string() != nullptr && *type->as_string() == "mamba")
     return kCodestralMamba;

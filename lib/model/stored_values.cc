@@ -1,7 +1,8 @@
-#include "lib/model/weights.h"
+#include "lib/model/stored_values.h"
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -46,6 +47,11 @@ void CopyElements(const std::byte* in, uint64_t step, uint64_t n, uint64_t size,
     return;
   }
   for (uint64_t i = 0; i < n; ++i) std::memcpy(out + i * size, in + i * step, size);
+}
+
+std::string_view NotFiniteText(float value) {
+  if (std::isnan(value)) return "NaN";
+  return value > 0 ? "+Inf" : "-Inf";
 }
 
 std::optional<uint64_t> FirstNotFinite(const float* values, uint64_t n) {

@@ -19,8 +19,7 @@ struct OutputTypes {
 };
 
 /// Presets choose as llama-quantize does; f32, f16, bf16 and auto on published tensors as
-/// llama.cpp's converter does (facts: GGUF types of norms, biases and other small tensors stay
-/// F32).
+/// llama.cpp's converter does (norms, biases and other small tensors stay F32).
 absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
                                               const PlanOptions& options);
 

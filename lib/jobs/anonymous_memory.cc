@@ -1,4 +1,4 @@
-#include "lib/jobs/memory.h"
+#include "lib/jobs/anonymous_memory.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
@@ -16,6 +17,9 @@ void DecodeElements(RawType type, const std::byte* in, uint64_t step, uint64_t n
 
 /// `n` elements of `size` bytes, `step` bytes apart, laid together.
 void CopyElements(const std::byte* in, uint64_t step, uint64_t n, uint64_t size, std::byte* out);
+
+/// "NaN", "+Inf" or "-Inf", of a value that is one of them.
+std::string_view NotFiniteText(float value);
 
 /// Index of the first NaN or infinity.
 std::optional<uint64_t> FirstNotFinite(const float* values, uint64_t n);

@@ -1,4 +1,4 @@
-#include "lib/model/vendor_parts.h"
+#include "lib/model/meta_parts.h"
 
 #include <algorithm>
 #include <span>
