@@ -1,18 +1,23 @@
 // Foundations: messages, JSON, storage, metadata, tensor types, threads.
 #include <atomic>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 
+#include "lib/base/ascii.h"
 #include "lib/base/cat.h"
 #include "lib/base/checked.h"
 #include "lib/base/float16.h"
+#include "lib/base/folder.h"
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
 #include "lib/base/metadata.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/system_error.h"
 #include "lib/base/tensor_type.h"
 #include "lib/base/utf8.h"
 #include "smelt/nearest.h"
@@ -220,6 +225,48 @@ TEST(NearestTest, NamesByHowMuchDiffers) {
   EXPECT_EQ(NearestNames("Head.Weights", names, 2),
             (std::vector<std::string_view>{"head.weight", "lm_head.weight"}));
   EXPECT_TRUE(NearestNames("x", {}, 3).empty());
+}
+
+TEST(Folder, WhatStandsAtAPath) {
+  const TempDir dir;
+  WriteFile(dir / "file", "x");
+  std::filesystem::create_symlink("file", dir / "link");
+  std::filesystem::create_symlink("nowhere", dir / "broken");
+  struct Case {
+    const char* name;
+    bool exists, file, folder, named;
+  };
+  for (const Case& c :
+       {Case{.name = "file", .exists = true, .file = true, .named = true},
+        Case{.name = "link", .exists = true, .file = true, .named = true},
+        Case{.name = ".", .exists = true, .folder = true, .named = true},
+        Case{.name = "broken", .named = true}, Case{.name = "none"}, Case{.name = "file/below"}}) {
+    const std::string path = dir / c.name;
+    EXPECT_EQ(Exists(path), c.exists) << c.name;
+    EXPECT_EQ(IsFile(path), c.file) << c.name;
+    EXPECT_EQ(IsFolder(path), c.folder) << c.name;
+    EXPECT_EQ(NameExists(path), c.named) << c.name;
+  }
+}
+
+TEST(SystemErrors, NameThePlaceTheCauseAndTheWayOut) {
+  const absl::Status full = SystemError("a\nb", "writing failed", ENOSPC, "; make room");
+  EXPECT_EQ(CodeOf(full), ErrorCode::kNoSpace);
+  EXPECT_EQ(std::string(full.message()),
+            Cat("a\\nb: writing failed: ", std::strerror(ENOSPC), "; make room"));
+  const absl::Status denied = SystemError("a", "cannot be opened", EACCES, "; make room");
+  EXPECT_EQ(CodeOf(denied), ErrorCode::kIo);
+  EXPECT_EQ(std::string(denied.message()), Cat("a: cannot be opened: ", std::strerror(EACCES)));
+  EXPECT_NE(SystemReason(EMFILE).find("ulimit -n"), std::string::npos);
+}
+
+TEST(Ascii, PartsAndCase) {
+  EXPECT_EQ(Split("a||b", '|'), (std::vector<std::string_view>{"a", "", "b"}));
+  EXPECT_EQ(Split("", '|'), (std::vector<std::string_view>{""}));
+  EXPECT_EQ(LowerAscii("Q4_K \xc3\x84"), "q4_k \xc3\x84");
+  EXPECT_TRUE(SameWithoutCase("Llama", "lLAMA"));
+  EXPECT_FALSE(SameWithoutCase("Llama", "Llama2"));
+  EXPECT_FALSE(SameWithoutCase("\x40", "\x60"));  // a bit apart as letters are
 }
 
 }  // namespace

@@ -3,7 +3,12 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/testing/testing.h"
 
@@ -12,68 +17,74 @@ namespace {
 
 using testing::TempDir;
 
-/// A file under a made-up root, its folders with it.
-void Put(const TempDir& root, const std::string& path, std::string_view content) {
-  std::filesystem::create_directories(std::filesystem::path(root / path).parent_path());
-  testing::WriteFile(root / path, content);
+/// Files below a made-up root.
+using Tree = std::vector<std::pair<std::string, std::string>>;
+
+void Put(const TempDir& root, const Tree& tree) {
+  for (const auto& [path, content] : tree) {
+    std::filesystem::create_directories(std::filesystem::path(root / path).parent_path());
+    testing::WriteFile(root / path, content);
+  }
 }
 
-TEST(CpuQuota, NoneWhereNothingLimits) {
+std::optional<double> QuotaOf(const Tree& tree) {
   const TempDir root;
-  EXPECT_EQ(CpuQuota(root.path()), std::nullopt);  // no /proc/self/cgroup
-  Put(root, "proc/self/cgroup", "0::/user.slice\n");
-  EXPECT_EQ(CpuQuota(root.path()), std::nullopt);  // no cpu.max
-  Put(root, "sys/fs/cgroup/user.slice/cpu.max", "max 100000\n");
-  EXPECT_EQ(CpuQuota(root.path()), std::nullopt);
-  Put(root, "sys/fs/cgroup/user.slice/cpu.max", "nonsense\n");
-  EXPECT_EQ(CpuQuota(root.path()), std::nullopt);
-  Put(root, "sys/fs/cgroup/user.slice/cpu.max", "100000 0\n");
-  EXPECT_EQ(CpuQuota(root.path()), std::nullopt);
+  Put(root, tree);
+  return CpuQuota(root.path());
+}
+
+const std::string kOwn = "proc/self/cgroup", kGroups = "sys/fs/cgroup/";
+
+TEST(CpuQuota, NoneWhereNothingLimits) {
+  EXPECT_EQ(QuotaOf({}), std::nullopt);
+  EXPECT_EQ(QuotaOf({{kOwn, "0::/user.slice\n"}}), std::nullopt);
+  for (const char* limit : {"max 100000\n", "nonsense\n", "100000 0\n"}) {
+    EXPECT_EQ(QuotaOf({{kOwn, "0::/user.slice\n"}, {kGroups + "user.slice/cpu.max", limit}}),
+              std::nullopt)
+        << limit;
+  }
 }
 
 TEST(CpuQuota, Version2TheSmallestUpTheHierarchy) {
-  const TempDir root;
-  Put(root, "proc/self/cgroup", "0::/a/b/c\n");
-  Put(root, "sys/fs/cgroup/a/b/c/cpu.max", "max 100000\n");
-  Put(root, "sys/fs/cgroup/a/b/cpu.max", "150000 100000\n");
-  Put(root, "sys/fs/cgroup/a/cpu.max", "800000 100000\n");
-  EXPECT_EQ(CpuQuota(root.path()), 1.5);
-  Put(root, "sys/fs/cgroup/a/cpu.max", "50000 100000\n");
-  EXPECT_EQ(CpuQuota(root.path()), 0.5);
+  for (const auto& [outermost, quota] :
+       {std::pair("800000 100000\n", 1.5), std::pair("50000 100000\n", 0.5)}) {
+    EXPECT_EQ(QuotaOf({{kOwn, "0::/a/b/c\n"},
+                       {kGroups + "a/b/c/cpu.max", "max 100000\n"},
+                       {kGroups + "a/b/cpu.max", "150000 100000\n"},
+                       {kGroups + "a/cpu.max", outermost}}),
+              quota);
+  }
 }
 
 // A container sees its own group at the root of the mount; /proc/self/cgroup says "/", or the path
 // that the host knows.
 TEST(CpuQuota, Version2InsideAContainer) {
-  const TempDir root;
-  Put(root, "proc/self/cgroup", "0::/\n");
-  Put(root, "sys/fs/cgroup/cpu.max", "300000 100000\n");
-  EXPECT_EQ(CpuQuota(root.path()), 3.0);
-  Put(root, "proc/self/cgroup", "0::/docker/0123456789abcdef\n");
-  EXPECT_EQ(CpuQuota(root.path()), 3.0);
+  for (const char* own : {"0::/\n", "0::/docker/0123456789abcdef\n"})
+    EXPECT_EQ(QuotaOf({{kOwn, own}, {kGroups + "cpu.max", "300000 100000\n"}}), 3.0) << own;
 }
 
 TEST(CpuQuota, Version1) {
-  const TempDir root;
-  Put(root, "proc/self/cgroup", "9:memory:/m\n4:cpu,cpuacct:/docker/x\n1:name=systemd:/\n");
-  Put(root, "sys/fs/cgroup/cpu,cpuacct/docker/x/cpu.cfs_quota_us", "-1\n");
-  Put(root, "sys/fs/cgroup/cpu,cpuacct/docker/x/cpu.cfs_period_us", "100000\n");
-  EXPECT_EQ(CpuQuota(root.path()), std::nullopt);
-  Put(root, "sys/fs/cgroup/cpu,cpuacct/docker/x/cpu.cfs_quota_us", "250000\n");
-  EXPECT_EQ(CpuQuota(root.path()), 2.5);
+  const std::string own = "9:memory:/m\n4:cpu,cpuacct:/docker/x\n1:name=systemd:/\n";
+  for (const auto& [limit, quota] :
+       {std::pair("-1\n", std::optional<double>()), std::pair("250000\n", std::optional(2.5))}) {
+    EXPECT_EQ(QuotaOf({{kOwn, own},
+                       {kGroups + "cpu,cpuacct/docker/x/cpu.cfs_quota_us", limit},
+                       {kGroups + "cpu,cpuacct/docker/x/cpu.cfs_period_us", "100000\n"}}),
+              quota);
+  }
   // The same controller where systems link it by its name alone.
-  Put(root, "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "100000\n");
-  Put(root, "sys/fs/cgroup/cpu/cpu.cfs_period_us", "50000\n");
-  EXPECT_EQ(CpuQuota(root.path()), 2.0);
+  EXPECT_EQ(QuotaOf({{kOwn, own},
+                     {kGroups + "cpu/cpu.cfs_quota_us", "100000\n"},
+                     {kGroups + "cpu/cpu.cfs_period_us", "50000\n"}}),
+            2.0);
 }
 
 TEST(CpuQuota, BothVersionsMounted) {
-  const TempDir root;
-  Put(root, "proc/self/cgroup", "3:cpu:/one\n0::/two\n");
-  Put(root, "sys/fs/cgroup/cpu/one/cpu.cfs_quota_us", "400000\n");
-  Put(root, "sys/fs/cgroup/cpu/one/cpu.cfs_period_us", "100000\n");
-  Put(root, "sys/fs/cgroup/unified/two/cpu.max", "700000 100000\n");
-  EXPECT_EQ(CpuQuota(root.path()), 4.0);
+  EXPECT_EQ(QuotaOf({{kOwn, "3:cpu:/one\n0::/two\n"},
+                     {kGroups + "cpu/one/cpu.cfs_quota_us", "400000\n"},
+                     {kGroups + "cpu/one/cpu.cfs_period_us", "100000\n"},
+                     {kGroups + "unified/two/cpu.max", "700000 100000\n"}}),
+            4.0);
 }
 
 TEST(CpuQuota, UsableCoresAreAQuotaRoundedUp) {
@@ -82,13 +93,12 @@ TEST(CpuQuota, UsableCoresAreAQuotaRoundedUp) {
   const int allowed = CPU_COUNT(&set);
   const TempDir root;
   EXPECT_EQ(UsableCores(root.path()), allowed);
-  Put(root, "proc/self/cgroup", "0::/\n");
-  Put(root, "sys/fs/cgroup/cpu.max", "10000 100000\n");
-  EXPECT_EQ(UsableCores(root.path()), 1);
-  Put(root, "sys/fs/cgroup/cpu.max", "110000 100000\n");
-  EXPECT_EQ(UsableCores(root.path()), std::min(allowed, 2));
-  Put(root, "sys/fs/cgroup/cpu.max", "100000000 100000\n");
-  EXPECT_EQ(UsableCores(root.path()), allowed);
+  for (const auto& [limit, cores] :
+       {std::pair("10000 100000\n", 1), std::pair("110000 100000\n", std::min(allowed, 2)),
+        std::pair("100000000 100000\n", allowed)}) {
+    Put(root, {{kOwn, "0::/\n"}, {kGroups + "cpu.max", limit}});
+    EXPECT_EQ(UsableCores(root.path()), cores) << limit;
+  }
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ absl::Status Run(const char* path, uint64_t tokens, bool recurrent) {
   constexpr uint64_t kPiece = 512;
   absl::StatusOr<OpenedModel> model = OpenModel(path, {.vocabulary = false, .pre = {}});
   if (!model.ok()) return model.status();
-  const auto session = [&] { return Session::Create(*model->source, Activations::kF32, 0); };
+  const auto session = [&] { return Session::Create(*model->source, Precision::kF32); };
   absl::StatusOr<std::unique_ptr<Session>> chunks = session(), single = session();
   if (!chunks.ok() || !single.ok()) return chunks.status();
   std::mt19937 random(1);

@@ -11,6 +11,7 @@
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "tests/testing/faulty_storage.h"
+#include "tests/testing/safetensors.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -18,16 +19,10 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::SafetensorsFile;
 using testing::SharedPath;
 using testing::TempDir;
 using testing::TestdataPath;
-
-std::string File(std::string_view header, std::string_view data) {
-  std::string out(8, '\0');
-  const uint64_t length = header.size();
-  std::memcpy(out.data(), &length, 8);
-  return out.append(header).append(data);
-}
 
 std::shared_ptr<const Storage> InMemory(const std::string& content) {
   const auto bytes = std::as_bytes(std::span(content));
@@ -35,7 +30,7 @@ std::shared_ptr<const Storage> InMemory(const std::string& content) {
 }
 
 TEST(Safetensors, ReadsTensorsInHeaderOrder) {
-  const auto got = ReadSafetensors(InMemory(File(
+  const auto got = ReadSafetensors(InMemory(SafetensorsFile(
       R"({"b":{"dtype":"BF16","shape":[2,3],"data_offsets":[4,16]},"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}  )",
       std::string(16, 'x'))));
   SMELT_ASSERT_OK(got);
@@ -56,16 +51,17 @@ TEST(Safetensors, ReadsTensorsInHeaderOrder) {
 
 TEST(Safetensors, HalfByteTypesFillWholeBytes) {
   const auto with_shape = [](int n, int bytes) {
-    return ReadSafetensors(InMemory(
-        File(Cat(R"({"a":{"dtype":"F4","shape":[)", n, R"(],"data_offsets":[0,)", bytes, "]}}"),
-             std::string(bytes, 'x'))));
+    return ReadSafetensors(InMemory(SafetensorsFile(
+        Cat(R"({"a":{"dtype":"F4","shape":[)", n, R"(],"data_offsets":[0,)", bytes, "]}}"),
+        std::string(bytes, 'x'))));
   };
   SMELT_EXPECT_OK(with_shape(6, 3));
   EXPECT_FALSE(with_shape(5, 3).ok());
 }
 
 TEST(Safetensors, SystemErrorsAreReported) {
-  auto whole = InMemory(File(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"));
+  auto whole =
+      InMemory(SafetensorsFile(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"));
   SMELT_ASSERT_OK(ReadSafetensors(whole));
   for (int reads = 0; reads < 2; ++reads) {
     const auto got = ReadSafetensors(std::make_shared<testing::FaultyStorage>(whole, reads));
@@ -110,8 +106,9 @@ TEST(SafetensorsDirectory, ShardsGiveTheSameTensorsAsOneFile) {
 
 TEST(SafetensorsDirectory, OneFileWinsOverAnIndex) {
   const TempDir dir;
-  testing::WriteFile(dir / "model.safetensors",
-                     File(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"));
+  testing::WriteFile(
+      dir / "model.safetensors",
+      SafetensorsFile(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"));
   testing::WriteFile(dir / "model.safetensors.index.json", "not even JSON");
   const auto got = OpenWeights(dir.path());
   SMELT_ASSERT_OK(got);

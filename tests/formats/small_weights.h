@@ -1,13 +1,14 @@
 // Small files of weights for tests of which of them are read.
 #pragma once
 
-#include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/base/cat.h"
 #include "lib/base/json.h"
+#include "tests/testing/safetensors.h"
 
 namespace smelt::testing {
 
@@ -18,18 +19,14 @@ struct SmallTensor {
   char value = 'x';
 };
 inline std::string SmallSafetensors(const std::vector<SmallTensor>& tensors) {
-  std::string header, data;
+  std::vector<StoredTensor> stored;
   for (const SmallTensor& tensor : tensors) {
-    header += Cat(header.empty() ? "" : ",", JsonQuote(tensor.name), R"(:{"dtype":"U8","shape":[)",
-                  tensor.bytes, R"(],"data_offsets":[)", data.size(), ",",
-                  data.size() + tensor.bytes, "]}");
-    data.append(tensor.bytes, tensor.value);
+    stored.push_back({.name = std::string(tensor.name),
+                      .dtype = "U8",
+                      .shape = {tensor.bytes},
+                      .bytes = std::string(tensor.bytes, tensor.value)});
   }
-  header = Cat("{", header, "}");
-  std::string out(8, '\0');
-  const uint64_t length = header.size();
-  std::memcpy(out.data(), &length, 8);
-  return Cat(out, header, data);
+  return SafetensorsFile(stored);
 }
 
 /// An index: tensor, shard, tensor, shard ...

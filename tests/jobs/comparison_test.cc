@@ -13,6 +13,8 @@
 #include "smelt/evaluate.h"
 #include "smelt/vocabulary.h"
 #include "tests/jobs/fake_source.h"
+#include "tests/testing/conversions.h"
+#include "tests/testing/said.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -20,19 +22,10 @@ namespace {
 
 using testing::FakeSource;
 using testing::ReadFile;
+using testing::Said;
 using testing::TempDir;
 using testing::TestdataPath;
 using Strings = std::vector<std::string>;
-
-struct Said {
-  std::string notes, warnings;
-  Observer observer;
-  Said() {
-    observer.note = [this](NoteKind kind, const std::string& text) {
-      (kind == NoteKind::kWarning ? warnings : notes) += text + "\n";
-    };
-  }
-};
 
 /// Text: std::string, or the string_view of Abseil.
 template <typename Text>
@@ -167,10 +160,7 @@ TEST(Gate, TheWrittenVocabularyMustBeThePlannedOne) {
 std::string Converted(const TempDir& dir, const char* model, const char* name,
                       std::vector<std::pair<std::string, std::string>> metadata, Said* said,
                       Validate validate = Validate::kQuick) {
-  ConvertOptions options;
-  options.source = TestdataPath(model);
-  options.output = dir / name;
-  options.type = "f16";
+  ConvertOptions options = testing::Conversion(TestdataPath(model), dir / name, "f16");
   options.metadata = std::move(metadata);
   options.validate = validate;
   SMELT_EXPECT_OK(Convert(options, said == nullptr ? Observer() : said->observer).status());
@@ -202,10 +192,7 @@ TEST(Convert, EditsOfTheVocabularyAreWarnings) {
 
 TEST(Convert, AVocabularyThatCannotBeUsedIsRefusedBeforeAnythingIsWritten) {
   TempDir dir;
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.output = dir / "x.gguf";
-  options.type = "f16";
+  ConvertOptions options = testing::Conversion(TestdataPath("models/llama"), dir / "x.gguf", "f16");
   options.metadata = {{"tokenizer.ggml.tokens", R"(["a", "b"])"}};
   bool began = false;
   options.on_plan = [&](const PlanSummary&) { began = true; };
@@ -388,10 +375,8 @@ TEST(Convert, ATextThatCannotBeReadIsRefusedBeforeAnythingIsWritten) {
   Write(file, std::string_view("\xff\xfe"
                                "a\0b\0",
                                6));
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.type = "q8_0";
-  options.output = dir / "x.gguf";
+  ConvertOptions options =
+      testing::Conversion(TestdataPath("models/llama"), dir / "x.gguf", "q8_0");
   bool began = false;
   options.on_plan = [&](const PlanSummary&) { began = true; };
   options.text_files = {file};
@@ -407,10 +392,8 @@ TEST(Convert, TheCheckTakesShortTextsAndSeveral) {
   const std::string a = dir / "a.txt", b = dir / "b.txt";
   Write(a, std::string_view(text).substr(0, 400));
   Write(b, std::string_view(text).substr(400, 3000));
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.type = "q8_0";
-  options.output = dir / "x.gguf";
+  ConvertOptions options =
+      testing::Conversion(TestdataPath("models/llama"), dir / "x.gguf", "q8_0");
   options.text_files = {a, b};
   Said said;
   const auto both = Convert(options, said.observer);

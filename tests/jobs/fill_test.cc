@@ -1,10 +1,9 @@
 #include "lib/jobs/fill.h"
 
-#include <unistd.h>
-
 #include <cmath>
 #include <limits>
 
+#include "lib/base/folder.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "quant/codec.h"
@@ -19,14 +18,15 @@ using testing::ReadFile;
 using testing::TempDir;
 using testing::WriteFile;
 
-void AddTensors(FakeSource& source) {
-  source.Add("token_embd.weight", {256, 3000});
-  source.Add("blk.0.attn_norm.weight", {255});
-  source.Add("blk.0.ffn_up.weight", {512, 1500});
-  source.Add("blk.0.ffn_gate_exps.weight", {256, 1100, 3});
-}
-
-bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+/// A matrix, a vector, one of several tiles, experts.
+struct MixedSource : FakeSource {
+  MixedSource() {
+    Add("token_embd.weight", {256, 3000});
+    Add("blk.0.attn_norm.weight", {255});
+    Add("blk.0.ffn_up.weight", {512, 1500});
+    Add("blk.0.ffn_gate_exps.weight", {256, 1100, 3});
+  }
+};
 
 // One run as the convert job does it; the output is committed when all went well.
 absl::Status Convert(const FakeSource& source, const Plan& plan, const std::string& path,
@@ -61,8 +61,7 @@ std::string Expected(const FakeSource& source, const Plan& plan) {
 class Threads123 : public ::testing::TestWithParam<int> {};
 
 TEST_P(Threads123, TheFileIsTheSameForAnyNumberOfThreads) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   TempDir dir;
   SetThreads(GetParam());
   for (const char* type : {"f32", "f16", "bf16", "q8_0", "q4_0"}) {
@@ -79,8 +78,7 @@ TEST_P(Threads123, TheFileIsTheSameForAnyNumberOfThreads) {
 INSTANTIATE_TEST_SUITE_P(Fill, Threads123, ::testing::Values(1, 2, 5));
 
 TEST(Fill, ResumesAfterAReadErrorWithoutReadingAgain) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   const auto plan = MakePlan(source, {.type = "q8_0"});
   SMELT_ASSERT_OK(plan);
   TempDir dir;
@@ -102,8 +100,7 @@ TEST(Fill, ResumesAfterAReadErrorWithoutReadingAgain) {
 }
 
 TEST(Fill, ADamagedPartIsMendedAndAStrangersPartStaysAlone) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   const auto plan = MakePlan(source, {.type = "q8_0"});
   SMELT_ASSERT_OK(plan);
   TempDir dir;
@@ -126,8 +123,7 @@ TEST(Fill, ADamagedPartIsMendedAndAStrangersPartStaysAlone) {
 }
 
 TEST(Fill, AnotherPlanStartsOver) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   TempDir dir;
   const std::string path = dir / "x.gguf";
   const auto first = MakePlan(source, {.type = "q8_0"});
@@ -145,8 +141,7 @@ TEST(Fill, AnotherPlanStartsOver) {
 }
 
 TEST(Fill, TwoRunsWithOneOutputDoNotMix) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   const auto plan = MakePlan(source, {.type = "q8_0"});
   TempDir dir;
   const auto first = OpenPartialOutput(dir / "x.gguf", *plan, false, {});
@@ -156,8 +151,7 @@ TEST(Fill, TwoRunsWithOneOutputDoNotMix) {
 }
 
 TEST(Fill, AnExistingOutputIsRefusedBeforeTheWork) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   const auto plan = MakePlan(source, {.type = "q8_0"});
   TempDir dir;
   WriteFile(dir / "x.gguf", "precious");
@@ -167,8 +161,7 @@ TEST(Fill, AnExistingOutputIsRefusedBeforeTheWork) {
 }
 
 TEST(Fill, WeightsThatOverflowTheirTypeAreNamed) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   source.bad_tensor_ = 2;
   source.bad_row_ = 1234;
   source.bad_column_ = 345;
@@ -187,8 +180,7 @@ TEST(Fill, WeightsThatOverflowTheirTypeAreNamed) {
 }
 
 TEST(Fill, NanInBytesThatPassThroughIsNamed) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   source.bad_tensor_ = 3;
   source.bad_row_ = 2500;
   source.bad_column_ = 17;
@@ -200,8 +192,7 @@ TEST(Fill, NanInBytesThatPassThroughIsNamed) {
 }
 
 TEST(Fill, SeveralOutputsComeFromOneRead) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   TempDir dir;
   const Plan a = *MakePlan(source, {.type = "f16"}), b = *MakePlan(source, {.type = "q4_0"});
   auto out_a = OpenPartialOutput(dir / "a.gguf", a, false, {});
@@ -220,8 +211,7 @@ TEST(Fill, SeveralOutputsComeFromOneRead) {
 }
 
 TEST(Fill, CancellingKeepsWhatIsDone) {
-  FakeSource source;
-  AddTensors(source);
+  MixedSource source;
   const auto plan = MakePlan(source, {.type = "q8_0"});
   TempDir dir;
   int calls = 0;

@@ -1,16 +1,16 @@
 #include "lib/jobs/gate.h"
 
-#include <unistd.h>
-
 #include <cmath>
 #include <limits>
 
+#include "lib/base/folder.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/jobs/evaluation.h"
 #include "smelt/convert.h"
 #include "smelt/evaluate.h"
 #include "tests/jobs/fake_source.h"
+#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -20,8 +20,6 @@ using testing::FakeSource;
 using testing::ReadFile;
 using testing::TempDir;
 using testing::TestdataPath;
-
-bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
 TEST(BreakageLimit, FollowsTheCoarsestTypeThatMatters) {
   FakeSource source;
@@ -67,10 +65,8 @@ TEST(Judge, NanNeverPasses) {
 
 TEST(Convert, LimitsDecideAndNothingStaysOfARejectedOutput) {
   TempDir dir;
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.output = dir / "x.gguf";
-  options.type = "q4_0";
+  ConvertOptions options =
+      testing::Conversion(TestdataPath("models/llama"), dir / "x.gguf", "q4_0");
   options.max_kl = 1e-9;
   const auto missed = Convert(options);
   ASSERT_FALSE(missed.ok());
@@ -90,17 +86,11 @@ TEST(Convert, LimitsDecideAndNothingStaysOfARejectedOutput) {
 
 TEST(Convert, WithoutATokenizerItIsCheckedOnRandomIds) {
   TempDir dir;
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.output = dir / "a.gguf";
-  options.type = "f16";
-  options.validate = Validate::kOff;
+  ConvertOptions options =
+      testing::UncheckedConversion(TestdataPath("models/llama"), dir / "a.gguf", "f16");
   options.metadata = {{"tokenizer.ggml.model", "none"}};
   SMELT_ASSERT_OK(Convert(options));
-  ConvertOptions again;
-  again.source = dir / "a.gguf";
-  again.output = dir / "b.gguf";
-  again.type = "q8_0";
+  ConvertOptions again = testing::Conversion(dir / "a.gguf", dir / "b.gguf", "q8_0");
   std::string notes;
   Observer observer;
   observer.note = [&](NoteKind, const std::string& text) { notes += text + "\n"; };
@@ -112,20 +102,14 @@ TEST(Convert, WithoutATokenizerItIsCheckedOnRandomIds) {
 
 TEST(Convert, AModelOfAContextTooShortForTheCheckIsRefusedForThat) {
   TempDir dir;
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.output = dir / "x.gguf";
-  options.type = "f16";
+  ConvertOptions options = testing::Conversion(TestdataPath("models/llama"), dir / "x.gguf", "f16");
   for (const auto& [context, accepted] : {std::pair("7", false), std::pair("8", true)}) {
     options.metadata = {{"llama.context_length", context}};
     options.validate = Validate::kOff;
     options.output = dir / "short.gguf";
     options.force = true;
     SMELT_ASSERT_OK(Convert(options));
-    ConvertOptions checked;
-    checked.source = options.output;
-    checked.output = dir / "x.gguf";
-    checked.type = "q8_0";
+    ConvertOptions checked = testing::Conversion(options.output, dir / "x.gguf", "q8_0");
     const auto result = Convert(checked);
     EXPECT_EQ(result.ok(), accepted) << result.status();
     if (accepted) continue;
@@ -138,10 +122,8 @@ TEST(Convert, AModelOfAContextTooShortForTheCheckIsRefusedForThat) {
 
 TEST(Convert, CancelledInTheCheckResumesAtTheCheck) {
   TempDir dir;
-  ConvertOptions options;
-  options.source = TestdataPath("models/llama");
-  options.output = dir / "x.gguf";
-  options.type = "q8_0";
+  ConvertOptions options =
+      testing::Conversion(TestdataPath("models/llama"), dir / "x.gguf", "q8_0");
   bool checking = false;
   Observer observer;
   observer.progress = [&](const Progress& p) { checking = checking || p.phase == "checking"; };

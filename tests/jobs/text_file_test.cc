@@ -7,11 +7,13 @@
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
 #include "smelt/text.h"
+#include "tests/testing/said.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
 namespace {
 
+using testing::Said;
 using testing::TempDir;
 
 constexpr std::string_view kEnglish = "The quick brown fox jumps over the lazy dog.\n";
@@ -34,16 +36,6 @@ std::string Encoded(std::string_view utf8, size_t width, bool big_endian, bool m
   }
   return out;
 }
-
-struct Said {
-  std::string notes, warnings;
-  Observer observer;
-  Said() {
-    observer.note = [this](NoteKind kind, const std::string& text) {
-      (kind == NoteKind::kWarning ? warnings : notes) += text + "\n";
-    };
-  }
-};
 
 TEST(AcceptText, OtherEncodingsAreRefusedByName) {
   for (const std::string_view text : {kEnglish, kRussian}) {

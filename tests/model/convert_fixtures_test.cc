@@ -10,6 +10,7 @@
 #include "lib/model/layer_spec.h"
 #include "lib/model/open.h"
 #include "tests/model/expected_gguf.h"
+#include "tests/model/fixture_models.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -47,7 +48,7 @@ TEST_P(Layouts, TensorsEqualThoseOfTheOther) {
 
 // Of Meta's layout the converter's keys are known for the same model as a Hugging Face folder: what
 // a folder's card and generation_config.json say beside these is not in params.json.
-TEST(VendorKeys, HyperparametersAndVocabularyEqual) {
+TEST(ParamsJsonKeys, HyperparametersAndVocabularyEqual) {
   const std::string folder = testing::ModelPath("llama-meta3");
   if (folder.empty()) SMELT_REQUIRE_SHARED();
   auto opened = OpenModel(folder);
@@ -65,22 +66,10 @@ INSTANTIATE_TEST_SUITE_P(Archives, Layouts,
                                            Layout{"mistral-consolidated", "mistral"},
                                            Layout{"codestral-mamba", "codestral-mamba"}));
 
-std::string NameOf(const ::testing::TestParamInfo<std::string>& info) {
-  std::string name = info.param;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures,
-                         ::testing::Values("llama", "llama-spm", "mistral", "mixtral", "qwen2",
-                                           "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2",
-                                           "gemma3", "phi3", "gpt2", "gptneox", "starcoder2",
-                                           "olmo2"),
-                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures, ::testing::ValuesIn(testing::kAttentionModels),
+                         testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, ConvertFixtures,
-                         ::testing::Values("mamba", "mamba2", "codestral-mamba",
-                                           "codestral-mamba-hf", "jamba"),
-                         NameOf);
+                         ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);
 
 }  // namespace
 }  // namespace smelt

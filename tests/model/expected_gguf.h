@@ -17,8 +17,8 @@ std::string ModelPath(const std::string& name);
 /// says so.
 void CompareTensors(const ModelSource& source, const std::string& folder);
 
-/// Every expected key that begins with `prefix`, with type, value and order. Keys that the
-/// fixtures' README lists as today's converter's mistakes may be there in addition.
+/// Every expected key that begins with `prefix`, with type, value and order. More keys may be there
+/// where llama.cpp's converter leaves one out that its engine needs.
 void CompareKeys(const Metadata& metadata, const std::string& folder, std::string_view prefix = "");
 
 }  // namespace smelt::testing

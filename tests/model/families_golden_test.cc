@@ -4,25 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
+#include <memory>
 
-#include "formats/safetensors.h"
 #include "infer/score.h"
 #include "infer/session.h"
-#include "lib/base/json.h"
 #include "lib/model/open.h"
 #include "smelt/convert.h"
 #include "tests/model/expected_gguf.h"
-#include "tests/testing/golden.h"
+#include "tests/model/fixture_models.h"
+#include "tests/model/golden_model.h"
+#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
 namespace {
 
-constexpr double kLogitTolerance = 2e-3;
-
 using testing::Ids;
-using testing::Values;
 
 class FamiliesGolden : public ::testing::TestWithParam<std::string> {
  protected:
@@ -33,100 +30,15 @@ class FamiliesGolden : public ::testing::TestWithParam<std::string> {
     options.vocabulary = false;
     auto opened = OpenModel(folder_, options);
     SMELT_ASSERT_OK(opened);
-    model_ = *std::move(opened);
-    recorded_ = testing::GoldenFolder(folder_);
-    auto golden = ParseJsonValue(testing::ReadFile(recorded_ + "/golden.json"), "golden.json");
-    SMELT_ASSERT_OK(golden);
-    golden_ = *std::move(golden);
-  }
-
-  void CompareLogits(const std::string& file, int64_t first_row) {
-    auto recorded = OpenSafetensors(recorded_ + "/" + file);
-    SMELT_ASSERT_OK(recorded);
-    const std::vector<int64_t> tokens = Values<int64_t>(*recorded->Find("tokens"));
-    const RawTensor& logits = *recorded->Find("logits");
-    const std::vector<float> expected = Values<float>(logits);
-    const uint64_t width = logits.shape[1];
-    const std::vector<int32_t> ids(tokens.begin(), tokens.end());
-    double worst = 0;
-    uint64_t rows = 0;
-    SMELT_ASSERT_OK(ComputeLogits(
-        *model_.source, ids, Activations::kF32,
-        [&](uint64_t position, std::span<const float> row) {
-          if (static_cast<int64_t>(position) < first_row) return absl::OkStatus();
-          const float* want = expected.data() + (position - first_row) * width;
-          EXPECT_EQ(row.size(), width);
-          for (uint64_t i = 0; i < width; ++i)
-            worst = std::max(worst, std::abs(static_cast<double>(row[i]) - want[i]));
-          ++rows;
-          return absl::OkStatus();
-        },
-        Observer()));
-    EXPECT_EQ(rows, logits.shape[0]);
-    EXPECT_LE(worst, kLogitTolerance);
-    std::printf("%s %s: largest logit difference %.2g\n", GetParam().c_str(), file.c_str(), worst);
-  }
-
-  void ComparePerplexity(const JsonValue& protocol) {
-    ScoreOptions options;
-    options.context = static_cast<uint64_t>(*protocol.Find("context")->as_int());
-    options.add_bos = *golden_.Find("add_bos")->as_bool();
-    if (options.add_bos)
-      options.bos = static_cast<int32_t>(*golden_.Find("bos_token_id")->as_int());
-    const auto score =
-        Score(*model_.source, nullptr, {Ids(*golden_.Find("tokens"))}, options, Observer());
-    SMELT_ASSERT_OK(score);
-    const double expected = *protocol.Find("perplexity")->as_double();
-    EXPECT_NEAR(score->perplexity, expected, expected * 5e-4);
-    EXPECT_EQ(static_cast<int64_t>(score->tokens_scored), *protocol.Find("n_scored")->as_int());
-    std::printf("%s perplexity %.6f, transformers %.6f\n", GetParam().c_str(), score->perplexity,
-                expected);
-  }
-
-  void CompareGreedy(const JsonValue& greedy) {
-    std::vector<int32_t> ids = Ids(*greedy.Find("prompt"));
-    const std::vector<int32_t> expected = Ids(*greedy.Find("continuation"));
-    auto session = Session::Create(*model_.source, Activations::kF32, ids.size() + expected.size());
-    SMELT_ASSERT_OK(session);
-    std::vector<float> logits;
-    std::vector<int32_t> made;
-    for (size_t i = 0; i < expected.size(); ++i) {
-      SMELT_ASSERT_OK((*session)->Feed(ids, logits));
-      const int32_t next =
-          static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-      made.push_back(next);
-      ids = {next};
-    }
-    EXPECT_EQ(made, expected);
-  }
-
-  void ComparePerplexities() {
-    ComparePerplexity(golden_);
-    const JsonValue* more = golden_.Find("more_contexts");
-    if (more == nullptr) return;
-    if (more->is_array()) {
-      for (const JsonValue& protocol : *more->as_array()) ComparePerplexity(protocol);
-    } else {
-      for (const auto& [context, protocol] : *more->as_object()) ComparePerplexity(protocol);
-    }
-  }
-
-  void CompareAllLogits() {
-    CompareLogits("golden_logits.safetensors", 0);
-    if (std::filesystem::exists(recorded_ + "/golden_logits_long.safetensors"))
-      CompareLogits("golden_logits_long.safetensors", 240);
-  }
-
-  void CompareAllGreedy() {
-    CompareGreedy(*golden_.Find("greedy"));
-    if (const JsonValue* more = golden_.Find("greedy_long")) CompareGreedy(*more);
+    source_ = std::move(opened->source);
+    ASSERT_TRUE(recorded_.Find(folder_));
   }
 
   /// Logits of every position of one sequence, computed at once.
   std::vector<std::vector<float>> AllLogits(const std::vector<int32_t>& ids) {
     std::vector<std::vector<float>> rows;
     SMELT_EXPECT_OK(ComputeLogits(
-        *model_.source, ids, Activations::kF32,
+        *source_, ids, Precision::kF32,
         [&](uint64_t, std::span<const float> row) {
           rows.emplace_back(row.begin(), row.end());
           return absl::OkStatus();
@@ -142,29 +54,24 @@ class FamiliesGolden : public ::testing::TestWithParam<std::string> {
     return worst;
   }
 
-  std::string folder_, recorded_;
-  OpenedModel model_;
-  JsonValue golden_;
+  std::string folder_;
+  std::unique_ptr<ModelSource> source_;
+  testing::GoldenModel recorded_;
 };
 
-TEST_P(FamiliesGolden, Logits) { CompareAllLogits(); }
-TEST_P(FamiliesGolden, Perplexity) { ComparePerplexities(); }
-TEST_P(FamiliesGolden, Greedy) { CompareAllGreedy(); }
+TEST_P(FamiliesGolden, Logits) { recorded_.ExpectLogits(*source_); }
+TEST_P(FamiliesGolden, Perplexity) { recorded_.ExpectPerplexities(*source_); }
+TEST_P(FamiliesGolden, Greedy) { recorded_.ExpectGreedyTexts(*source_); }
 
 TEST_P(FamiliesGolden, ConvertedToF32) {
   const testing::TempDir dir;
-  ConvertOptions options;
-  options.source = folder_;
-  options.output = dir / "f32.gguf";
-  options.type = "f32";
-  options.validate = Validate::kOff;
+  const ConvertOptions options = testing::UncheckedConversion(folder_, dir / "f32.gguf", "f32");
   SMELT_ASSERT_OK(Convert(options));
-  auto opened = OpenModel(options.output, OpenOptions());
+  const auto opened = OpenModel(options.output, OpenOptions());
   SMELT_ASSERT_OK(opened);
-  model_ = *std::move(opened);
-  CompareAllLogits();
-  ComparePerplexities();
-  CompareAllGreedy();
+  recorded_.ExpectLogits(*opened->source);
+  recorded_.ExpectPerplexities(*opened->source);
+  recorded_.ExpectGreedyTexts(*opened->source);
 }
 
 // 256 tokens one by one, against the whole sequence at once: the cache holds what it should, also
@@ -172,9 +79,9 @@ TEST_P(FamiliesGolden, ConvertedToF32) {
 // sequence of 256.
 TEST_P(FamiliesGolden, GeneratingEqualsRecomputing) {
   constexpr size_t kTokens = 256;
-  std::vector<int32_t> ids = Ids(*golden_.Find("greedy")->Find("prompt"));
+  std::vector<int32_t> ids = Ids(*recorded_.golden().Find("greedy")->Find("prompt"));
   const size_t prompt = ids.size();
-  auto session = Session::Create(*model_.source, Activations::kF32, prompt + kTokens);
+  auto session = Session::Create(*source_, Precision::kF32);
   SMELT_ASSERT_OK(session);
   std::vector<std::vector<float>> made(1);
   SMELT_ASSERT_OK((*session)->Feed(ids, made[0]));
@@ -204,11 +111,11 @@ TEST_P(FamiliesGolden, GeneratingEqualsRecomputing) {
 
 // A prompt fed in two parts, cut at every position.
 TEST_P(FamiliesGolden, BatchBoundaryAtEveryPosition) {
-  std::vector<int32_t> ids = Ids(*golden_.Find("tokens"));
+  std::vector<int32_t> ids = Ids(*recorded_.golden().Find("tokens"));
   ids.resize(48);
   const auto whole = AllLogits(ids);
   for (size_t cut = 1; cut < ids.size(); ++cut) {
-    auto session = Session::Create(*model_.source, Activations::kF32, ids.size());
+    auto session = Session::Create(*source_, Precision::kF32);
     SMELT_ASSERT_OK(session);
     std::vector<float> logits;
     const std::span<const int32_t> all(ids);
@@ -219,22 +126,10 @@ TEST_P(FamiliesGolden, BatchBoundaryAtEveryPosition) {
   }
 }
 
-std::string NameOf(const ::testing::TestParamInfo<std::string>& info) {
-  std::string name = info.param;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden,
-                         ::testing::Values("llama", "llama-spm", "mistral", "mixtral", "qwen2",
-                                           "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2",
-                                           "gemma3", "phi3", "gpt2", "gptneox", "starcoder2",
-                                           "olmo2"),
-                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden, ::testing::ValuesIn(testing::kAttentionModels),
+                         testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, FamiliesGolden,
-                         ::testing::Values("mamba", "mamba2", "codestral-mamba",
-                                           "codestral-mamba-hf", "jamba"),
-                         NameOf);
+                         ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);
 
 }  // namespace
 }  // namespace smelt

@@ -50,17 +50,5 @@ TEST_F(NamesTest, SizeLabels) {
   }
 }
 
-TEST(DefaultFileNameTest, PartsThatAreThere) {
-  Metadata metadata;
-  metadata.Set("general.name", "Llama 3.2 1B Instruct");
-  EXPECT_EQ(DefaultFileName(metadata, "f16"), "Llama-3.2-1B-Instruct-F16.gguf");
-  metadata.Set("general.basename", "Llama-3.2");
-  metadata.Set("general.size_label", "1B");
-  metadata.Set("general.finetune", "Instruct");
-  EXPECT_EQ(DefaultFileName(metadata, "q4_k_m"), "Llama-3.2-1B-Instruct-Q4_K_M.gguf");
-  metadata.Set("general.version", "../v1");
-  EXPECT_EQ(DefaultFileName(metadata, "q4_k_m"), "Llama-3.2-1B-Instruct-.._v1-Q4_K_M.gguf");
-}
-
 }  // namespace
 }  // namespace smelt

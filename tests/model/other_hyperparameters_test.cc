@@ -55,7 +55,7 @@ double LargestDifference(const ModelSource& source, const std::vector<int32_t>& 
   double worst = 0;
   uint64_t rows = 0;
   SMELT_EXPECT_OK(ComputeLogits(
-      source, ids, Activations::kF32,
+      source, ids, Precision::kF32,
       [&](uint64_t position, std::span<const float> row) {
         EXPECT_EQ(row.size(), expected[position].size());
         for (size_t i = 0; i < row.size(); ++i)

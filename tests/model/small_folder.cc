@@ -2,11 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "lib/base/cat.h"
 #include "lib/base/float16.h"
-#include "lib/base/json.h"
+#include "tests/testing/safetensors.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -39,20 +37,12 @@ void AppendAs(std::string& data, float value, std::string_view dtype) {
 
 void WriteFolder(const std::string& folder, const std::string& config,
                  const FolderTensors& tensors) {
-  std::string header = "{", data;
+  std::vector<StoredTensor> stored;
   for (const auto& [name, tensor] : tensors) {
-    std::string shape;
-    for (uint64_t extent : tensor.shape) shape += Cat(shape.empty() ? "" : ",", extent);
-    const size_t begin = data.size();
-    for (float value : tensor.values) AppendAs(data, value, tensor.dtype);
-    header += Cat(header.size() > 1 ? "," : "", JsonQuote(name), ":{\"dtype\":\"", tensor.dtype,
-                  "\",\"shape\":[", shape, "],\"data_offsets\":[", begin, ",", data.size(), "]}");
+    StoredTensor& one = stored.emplace_back(StoredTensor{name, tensor.dtype, tensor.shape, {}});
+    for (float value : tensor.values) AppendAs(one.bytes, value, tensor.dtype);
   }
-  header += "}";
-  std::string file(8, '\0');
-  const uint64_t length = header.size();
-  std::memcpy(file.data(), &length, 8);
-  WriteFile(folder + "/model.safetensors", file + header + data);
+  WriteFile(folder + "/model.safetensors", SafetensorsFile(stored));
   WriteFile(folder + "/config.json", config);
 }
 

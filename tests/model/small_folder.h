@@ -24,7 +24,7 @@ FolderTensor Counting(std::vector<uint64_t> shape, float start);
 void WriteFolder(const std::string& folder, const std::string& config,
                  const FolderTensors& tensors);
 
-/// The folder without its tokenizer, which these have not.
+/// Opens the folder as one without a tokenizer.
 absl::StatusOr<OpenedModel> OpenFolder(const std::string& folder);
 
 /// All values of a tensor, which must be there.

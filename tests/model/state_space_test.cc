@@ -15,6 +15,8 @@
 #include "lib/model/open.h"
 #include "smelt/convert.h"
 #include "tests/model/plain_state_space.h"
+#include "tests/testing/conversions.h"
+#include "tests/testing/safetensors.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -247,21 +249,10 @@ class Directory {
 
   void Write() {
     testing::WriteFile(folder_ / "config.json", text_ + "}");
-    std::string header, data;
-    for (const auto& [name, t] : tensors_) {
-      std::string shape;
-      for (const uint64_t n : t.shape) shape += Cat(shape.empty() ? "" : ",", n);
-      const size_t bytes = t.values.size() * sizeof(float), at = data.size();
-      header += Cat(header.empty() ? "{" : ",", "\"", name, R"(":{"dtype":"F32","shape":[)", shape,
-                    R"(],"data_offsets":[)", at, ",", at + bytes, "]}");
-      data.append(reinterpret_cast<const char*>(t.values.data()), bytes);
-    }
-    header += "}";
-    header.append((8 - header.size() % 8) % 8, ' ');
-    const uint64_t length = header.size();
-    std::string file(sizeof(length), '\0');
-    std::memcpy(file.data(), &length, sizeof(length));
-    testing::WriteFile(folder_ / "model.safetensors", file + header + data);
+    std::vector<testing::StoredTensor> stored;
+    for (const auto& [name, t] : tensors_)
+      stored.push_back({name, "F32", t.shape, testing::BytesOf(t.values)});
+    testing::WriteFile(folder_ / "model.safetensors", testing::SafetensorsFile(stored));
     for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
       std::filesystem::copy_file(testing::TestdataPath(Cat("models/", config_.family, "/", name)),
                                  folder_ / name);
@@ -277,7 +268,7 @@ class Directory {
 
 Logits EngineLogits(const ModelSource& source, const std::vector<int32_t>& ids) {
   Logits logits;
-  SMELT_EXPECT_OK(ComputeLogits(source, ids, Activations::kF32,
+  SMELT_EXPECT_OK(ComputeLogits(source, ids, Precision::kF32,
                                 [&](uint64_t, std::span<const float> row) {
                                   logits.emplace_back(row.begin(), row.end());
                                   return absl::OkStatus();
@@ -327,11 +318,7 @@ TEST_P(StateSpace, LogitsOfDirectoryAndGgufEqualThePlainRecurrence) {
   for (size_t t = 0; t < kLength; ++t) EXPECT_LT(Worst(ours[t], expected_[t]), allowed_) << t;
 
   const testing::TempDir out;
-  ConvertOptions options;
-  options.source = directory_.path();
-  options.output = out / "f32.gguf";
-  options.type = "f32";
-  options.validate = Validate::kOff;
+  ConvertOptions options = testing::UncheckedConversion(directory_.path(), out / "f32.gguf", "f32");
   SMELT_ASSERT_OK(Convert(options));
   const absl::StatusOr<OpenedModel> file = OpenModel(options.output);
   SMELT_ASSERT_OK(file);
@@ -342,7 +329,7 @@ TEST_P(StateSpace, APromptCanEndAnywhere) {
   SCOPED_TRACE(directory_.text());
   const absl::StatusOr<OpenedModel> opened = OpenModel(directory_.path());
   SMELT_ASSERT_OK(opened);
-  auto session = Session::Create(*opened->source, Activations::kF32, kLength);
+  auto session = Session::Create(*opened->source, Precision::kF32);
   SMELT_ASSERT_OK(session);
   const std::unique_ptr<SessionState> empty = (*session)->Save();
   std::vector<float> logits;

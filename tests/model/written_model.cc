@@ -6,7 +6,6 @@
 
 #include "formats/gguf.h"
 #include "lib/base/cat.h"
-#include "lib/base/json.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -196,7 +195,7 @@ void Published::AddGptOss(const Model& model) {
     Add(p + "post_attention_layernorm", l.ffn_norm);
     Add(p + "mlp.router", l.experts.router);
     // (experts, inputs, outputs), a gate's output beside each of up.
-    Tensor both, down, both_bias, down_bias;
+    FolderTensor both, down, both_bias, down_bias;
     const size_t experts = l.experts.each.size(), ffn = l.experts.each[0].up.rows,
                  width = l.experts.each[0].up.columns;
     for (const Mlp& e : l.experts.each) {
@@ -225,23 +224,7 @@ void Published::AddGptOss(const Model& model) {
   }
 }
 
-void Published::Write(const std::string& folder) const {
-  std::string header = "{", data;
-  for (const auto& [name, tensor] : tensors_) {
-    std::string shape;
-    for (size_t extent : tensor.shape) shape += Cat(shape.empty() ? "" : ",", extent);
-    const size_t bytes = tensor.values.size() * sizeof(float);
-    header += Cat(header.size() > 1 ? "," : "", JsonQuote(name), R"(:{"dtype":"F32","shape":[)",
-                  shape, R"(],"data_offsets":[)", data.size(), ",", data.size() + bytes, "]}");
-    data.append(reinterpret_cast<const char*>(tensor.values.data()), bytes);
-  }
-  header += "}";
-  std::string length(8, '\0');
-  const uint64_t size = header.size();
-  std::memcpy(length.data(), &size, 8);
-  WriteFile(folder + "/model.safetensors", length + header + data);
-  WriteFile(folder + "/config.json", config_);
-}
+void Published::Write(const std::string& folder) const { WriteFolder(folder, config_, tensors_); }
 
 void WriteF32Gguf(const ModelSource& source, const std::string& path) {
   std::vector<GgufTensorSpec> specs;

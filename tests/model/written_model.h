@@ -1,12 +1,12 @@
 // Writes models of plain_model.h as their makers publish them, and GGUF files of any source.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
 #include "lib/model/model_source.h"
 #include "tests/model/plain_model.h"
+#include "tests/model/small_folder.h"
 
 namespace smelt::testing {
 
@@ -32,11 +32,6 @@ class Published {
   std::vector<std::string> notes;
 
  private:
-  struct Tensor {
-    std::vector<size_t> shape;
-    std::vector<float> values;
-  };
-
   void AddEnds(const plain::Model& model, const std::string& embedding, const std::string& norm,
                const std::string& head);
   void AddAttention(const plain::Layer& layer, const std::string& prefix);
@@ -46,7 +41,7 @@ class Published {
   void AddTransposed(const std::string& name, const plain::Matrix& matrix);
 
   std::string config_;
-  std::map<std::string, Tensor> tensors_;
+  FolderTensors tensors_;
 };
 
 /// All tensors of `source` as f32, with its keys.

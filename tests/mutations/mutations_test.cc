@@ -7,6 +7,7 @@
 #include "lib/base/json.h"
 #include "smelt/convert.h"
 #include "tests/mutations/subject.h"
+#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -162,11 +163,8 @@ TEST_F(Mutations, OfGgufKeys) {
   ASSERT_FALSE(record.empty());
   for (const char* model : {"llama", "llama-spm", "gemma2", "mamba2", "jamba"}) {
     const TempDir work;
-    ConvertOptions options;
-    options.source = TestdataPath(std::string("models/") + model);
-    options.output = work / "model.gguf";
-    options.type = "f16";
-    options.validate = Validate::kOff;
+    ConvertOptions options = testing::UncheckedConversion(
+        TestdataPath(std::string("models/") + model), work / "model.gguf", "f16");
     SMELT_ASSERT_OK(Convert(options));
     const auto of_file = record.find(std::string("models/") + model);
     Visit("gguf", std::string("models/") + model, options.output,

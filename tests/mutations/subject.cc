@@ -89,6 +89,11 @@ void Describe(const ModelSource& source, std::vector<std::string>& result) {
   }
 }
 
+void TakeNotes(const OpenedModel& opened, Outcome& outcome) {
+  for (const auto* said : {&opened.notes, &opened.warnings})
+    outcome.notes.insert(outcome.notes.end(), said->begin(), said->end());
+}
+
 /// Done, or refused with one good sentence.
 bool IsGood(const absl::Status& status) {
   if (status.ok()) return true;
@@ -110,12 +115,7 @@ class TokenizerSubject : public Subject {
   }
 
  private:
-  Outcome Open() const override {
-    Outcome outcome;
-    outcome.status = Use(outcome);
-    return outcome;
-  }
-  absl::Status Use(Outcome& outcome) const {
+  absl::Status Use(Outcome& outcome) const override {
     SMELT_ASSIGN_OR_RETURN(const auto tokenizer,
                            OpenPublishedTokenizer(fs::path(place_).parent_path().string()));
     SMELT_RETURN_IF_ERROR(EncodeProbes(*tokenizer, probes_, outcome));
@@ -145,16 +145,10 @@ class FolderSubject : public Subject {
   }
 
  private:
-  Outcome Open() const override {
-    Outcome outcome;
-    outcome.status = Use(outcome);
-    return outcome;
-  }
-  absl::Status Use(Outcome& outcome) const {
+  absl::Status Use(Outcome& outcome) const override {
     SMELT_ASSIGN_OR_RETURN(const OpenedModel opened,
                            OpenModel(fs::path(place_).parent_path().string()));
-    for (const auto* said : {&opened.notes, &opened.warnings})
-      outcome.notes.insert(outcome.notes.end(), said->begin(), said->end());
+    TakeNotes(opened, outcome);
     SMELT_RETURN_IF_ERROR(ReadModelSpec(*opened.source).status());
     Describe(*opened.source, outcome.result);
     return absl::OkStatus();
@@ -172,18 +166,12 @@ class GgufSubject : public Subject {
   }
 
  private:
-  Outcome Open() const override {
-    Outcome outcome;
-    outcome.status = Use(outcome);
-    return outcome;
-  }
-  absl::Status Use(Outcome& outcome) const {
+  absl::Status Use(Outcome& outcome) const override {
     SMELT_ASSIGN_OR_RETURN(const OpenedModel opened, OpenModel(place_));
-    for (const auto* said : {&opened.notes, &opened.warnings})
-      outcome.notes.insert(outcome.notes.end(), said->begin(), said->end());
+    TakeNotes(opened, outcome);
     const int32_t ids[] = {1, 5, 2, 7, 7, 3};
     SMELT_RETURN_IF_ERROR(ComputeLogits(
-        *opened.source, ids, Activations::kF32,
+        *opened.source, ids, Precision::kF32,
         [&](uint64_t, std::span<const float> logits) {
           std::string line = "logits";
           for (const float value : logits) line += Cat(" ", value);
@@ -230,7 +218,9 @@ absl::Status Subject::Start(std::string_view bytes) {
 
 Outcome Subject::Read(std::string_view bytes) const {
   WriteFile(place_, bytes);
-  return Open();
+  Outcome outcome;
+  outcome.status = Use(outcome);
+  return outcome;
 }
 
 Verdict Subject::Judge(const Outcome& outcome, const std::string& member) const {

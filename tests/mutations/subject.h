@@ -52,7 +52,8 @@ class Subject {
   const std::vector<std::string>& probes() const { return probes_; }
 
  protected:
-  virtual Outcome Open() const = 0;
+  /// Reads what stands at `place_`; what this returns is why it was refused.
+  virtual absl::Status Use(Outcome& outcome) const = 0;
   /// Reads the original; after it `place_`, `mutants_` are set.
   absl::Status Start(std::string_view bytes);
 

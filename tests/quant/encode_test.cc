@@ -216,7 +216,8 @@ std::vector<float> ColumnWeights(size_t columns) {
   return w;
 }
 
-/// True where no scale of the block comes near the largest f16: such values must not be refused.
+/// True where every scale of the block is at most half of the largest f16: such values must be
+/// encoded.
 bool FitsF16(const FormatSteps& f, const float* x) {
   double largest = 0;
   for (int first = 0; first < f.elements; first += f.group) {

@@ -43,7 +43,7 @@ void ExpectKey(const JsonValue& want, const Metadata& got, const std::string& mo
     EXPECT_EQ(value->AsBool(), *expected.as_bool()) << model << " " << key;
   } else if (expected.is_int()) {
     EXPECT_EQ(value->type(), ValueType::kU32) << model << " " << key;
-    EXPECT_EQ(value->AsInt(), *expected.as_int()) << model << " " << key;
+    EXPECT_EQ(value->IntAt(0), *expected.as_int()) << model << " " << key;
   } else if (expected.is_string()) {
     ASSERT_NE(value->AsString(), nullptr);
     EXPECT_EQ(*value->AsString(), *expected.as_string()) << model << " " << key;

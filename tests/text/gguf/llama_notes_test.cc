@@ -111,7 +111,7 @@ TEST(LlamaNotes, WordPieceNamesItsUnknownToken) {
   SMELT_ASSERT_OK((*published)->WriteVocabulary({}, metadata, notes));
   const MetadataValue* unknown = metadata.Find("tokenizer.ggml.unknown_token_id");
   ASSERT_NE(unknown, nullptr);
-  EXPECT_EQ(unknown->AsInt(), 1);
+  EXPECT_EQ(unknown->IntAt(0), 1);
 }
 
 // A byte-level tokenizer of all bytes (or of three) with one added token and one merge.

@@ -27,14 +27,14 @@ double Number(const OpenedModel& opened, std::string_view key) {
   return value == nullptr ? -1 : value->FloatAt(0).value_or(-1);
 }
 
-TEST(VendorLayout, AssumptionsAreSaid) {
+TEST(ParamsJson, AssumptionsAreSaid) {
   const auto opened = OpenModel(TestdataPath("models/llama-meta"));
   SMELT_ASSERT_OK(opened);
   EXPECT_THAT(opened->notes, Contains(HasSubstr("4096 is assumed")));
   EXPECT_EQ(Number(*opened, "llama.context_length"), 4096);
 }
 
-TEST(VendorLayout, PartsOfDifferentModelsAreRefused) {
+TEST(ParamsJson, PartsOfDifferentModelsAreRefused) {
   const TempDir dir;
   Copy("llama-meta", dir);
   // data/1 is the first layer's norm: offset 76304, see the member's local header.
@@ -48,14 +48,14 @@ TEST(VendorLayout, PartsOfDifferentModelsAreRefused) {
   EXPECT_THAT(OpenModel(dir.path()).status().message(), HasSubstr("differs between the parts"));
 }
 
-TEST(VendorLayout, AMissingPartIsNamed) {
+TEST(ParamsJson, AMissingPartIsNamed) {
   const TempDir dir;
   Copy("llama-meta", dir);
   fs::rename(dir / "consolidated.01.pth", dir / "consolidated.02.pth");
   EXPECT_THAT(OpenModel(dir.path()).status().message(), HasSubstr("consolidated.01.pth"));
 }
 
-TEST(VendorLayout, ParamsSpeaksForTheMakersWeights) {
+TEST(ParamsJson, ParamsSpeaksForTheMakersWeights) {
   const TempDir dir;
   Copy("mistral-consolidated", dir);
   testing::WriteFile(dir / "config.json", R"({"architectures": ["MistralForCausalLM"]})");
@@ -64,7 +64,7 @@ TEST(VendorLayout, ParamsSpeaksForTheMakersWeights) {
   EXPECT_EQ(Number(*opened, "llama.embedding_length"), 128);
 }
 
-TEST(VendorLayout, MistralsRopeBaseWhereParamsHasNone) {
+TEST(ParamsJson, MistralsRopeBaseWhereParamsHasNone) {
   const TempDir dir;
   Copy("mistral-consolidated", dir);
   const std::string start =
@@ -81,7 +81,7 @@ TEST(VendorLayout, MistralsRopeBaseWhereParamsHasNone) {
 }
 
 // Llama 3's code, where use_scaled_rope came from, has 500000 as its default, Llama 2's 10000.
-TEST(VendorLayout, MetasRopeBaseWhereParamsHasNone) {
+TEST(ParamsJson, MetasRopeBaseWhereParamsHasNone) {
   const TempDir dir;
   Copy("llama-meta", dir);
   const std::string start = testing::ReadFile(dir / "params.json");
@@ -96,7 +96,7 @@ TEST(VendorLayout, MetasRopeBaseWhereParamsHasNone) {
   EXPECT_EQ(Number(*opened, "llama.rope.freq_base"), 5e5);
 }
 
-TEST(VendorLayout, WhatWasLeftAsideIsSaid) {
+TEST(ParamsJson, WhatWasLeftAsideIsSaid) {
   const auto opened = OpenModel(TestdataPath("models/llama-pth"));
   SMELT_ASSERT_OK(opened);
   EXPECT_THAT(opened->notes, Contains(HasSubstr("left aside")));

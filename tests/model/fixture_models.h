@@ -1,0 +1,26 @@
+// The models that tests take from testdata or the shared ground truth.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+namespace smelt::testing {
+
+/// Of these there is the published folder, what transformers computes (golden.json), and what
+/// llama.cpp's converter makes of it (expected_gguf.json).
+inline constexpr const char* kAttentionModels[] = {
+    "llama", "llama-spm", "mistral", "mixtral", "qwen2", "qwen2moe", "qwen3",      "qwen3moe",
+    "gemma", "gemma2",    "gemma3",  "phi3",    "gpt2",  "gptneox",  "starcoder2", "olmo2"};
+inline constexpr const char* kStateSpaceModels[] = {"mamba", "mamba2", "codestral-mamba",
+                                                    "codestral-mamba-hf", "jamba"};
+
+/// A folder's name as the name of a test.
+inline std::string TestName(const ::testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+}  // namespace smelt::testing

@@ -1,0 +1,39 @@
+// What transformers recorded of a published model (golden.json and what lies beside it), and
+// whether a source gives the same.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/base/json.h"
+#include "lib/model/model_source.h"
+
+namespace smelt::testing {
+
+/// A list of token ids.
+std::vector<int32_t> Ids(const JsonValue& list);
+
+class GoldenModel {
+ public:
+  /// What was recorded of the model in `folder`, there or where its golden_ref.json points; false:
+  /// nothing is.
+  bool Find(const std::string& folder);
+
+  const JsonValue& golden() const { return golden_; }
+
+  /// Each of these fails where the source gives something else.
+  void ExpectLogits(const ModelSource& source) const;
+  void ExpectPerplexities(const ModelSource& source) const;
+  void ExpectGreedyTexts(const ModelSource& source) const;
+
+ private:
+  void ExpectLogits(const ModelSource& source, const std::string& file) const;
+  void ExpectPerplexity(const ModelSource& source, const JsonValue& protocol) const;
+  void ExpectGreedy(const ModelSource& source, const JsonValue& greedy) const;
+
+  std::string folder_;
+  JsonValue golden_;
+};
+
+}  // namespace smelt::testing
