@@ -260,11 +260,16 @@ TEST(OllamaStore, ListingSkipsWhatIsNoName) {
   EXPECT_THAT(names, ElementsAre("a:latest", "b:latest"));
 }
 
+/// A copy of the smallest model with this mode.
+std::string TinyModel(const std::string& path, mode_t mode) {
+  fs::copy_file(TestdataPath(kTiny), path);
+  chmod(path.c_str(), mode);
+  return path;
+}
+
 TEST(OllamaStore, BlobIsReadableByAllAndIndependentOfPrivateFiles) {
   const TempDir dir;
-  const std::string source = dir / "private.gguf";
-  fs::copy_file(TestdataPath(kTiny), source);
-  chmod(source.c_str(), 0600);
+  const std::string source = TinyModel(dir / "private.gguf", 0600);
   const auto added = AddModel(dir / "s", source, *ParseName("p"));
   SMELT_ASSERT_OK(added);
   EXPECT_NE(added->how, "hard link");
@@ -278,9 +283,7 @@ TEST(OllamaStore, BlobIsReadableByAllAndIndependentOfPrivateFiles) {
 
 TEST(OllamaStore, PlainFilesAreNotCopied) {
   const TempDir dir;
-  const std::string source = dir / "m.gguf";
-  fs::copy_file(TestdataPath(kTiny), source);
-  chmod(source.c_str(), 0644);
+  const std::string source = TinyModel(dir / "m.gguf", 0644);
   const auto added = AddModel(dir / "s", source, *ParseName("p"));
   SMELT_ASSERT_OK(added);
   EXPECT_TRUE(added->how == "hard link" || added->how == "reflink") << added->how;
@@ -293,9 +296,7 @@ TEST(OllamaStore, PlainFilesAreNotCopied) {
 
 TEST(OllamaStore, ReusedBlobsAreTouchedAndDamagedOnesReplaced) {
   const TempDir dir;
-  const std::string source = dir / "m.gguf";
-  fs::copy_file(TestdataPath(kTiny), source);
-  chmod(source.c_str(), 0600);
+  const std::string source = TinyModel(dir / "m.gguf", 0600);
   const auto added = AddModel(dir / "s", source, *ParseName("p"));
   SMELT_ASSERT_OK(added);
   const auto old = fs::file_time_type::clock::now() - std::chrono::hours(5);

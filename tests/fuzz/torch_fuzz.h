@@ -147,4 +147,19 @@ inline size_t Return(const std::string& file, uint8_t* data, size_t size, size_t
   return file.size();
 }
 
+/// A checkpoint with a part changed; empty where the bytes are none. Each target has its own.
+std::string Mutate(const uint8_t* data, size_t size, std::minstd_rand& random);
+
 }  // namespace smelt::fuzz
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned int seed) {
+  std::minstd_rand random(seed);
+  if (random() % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
+  return smelt::fuzz::Return(smelt::fuzz::Mutate(data, size, random), data, size, max_size);
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  smelt::fuzz::RunCheckpoint(data, size);
+  return 0;
+}

@@ -3,7 +3,6 @@
 #include "tests/fuzz/torch_fuzz.h"
 
 namespace smelt::fuzz {
-namespace {
 
 std::string Mutate(const uint8_t* data, size_t size, std::minstd_rand& random) {
   const std::shared_ptr<Storage> file = Checkpoint(data, size);
@@ -30,17 +29,4 @@ std::string Mutate(const uint8_t* data, size_t size, std::minstd_rand& random) {
   return out + rest;
 }
 
-}  // namespace
 }  // namespace smelt::fuzz
-
-extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
-                                          unsigned int seed) {
-  std::minstd_rand random(seed);
-  if (random() % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  return smelt::fuzz::Return(smelt::fuzz::Mutate(data, size, random), data, size, max_size);
-}
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  smelt::fuzz::RunCheckpoint(data, size);
-  return 0;
-}

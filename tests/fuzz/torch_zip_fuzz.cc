@@ -44,6 +44,8 @@ void MutateMember(std::vector<Member>& members, std::minstd_rand& random) {
   }
 }
 
+}  // namespace
+
 std::string Mutate(const uint8_t* data, size_t size, std::minstd_rand& random) {
   const auto archive = ZipArchive::Open(Checkpoint(data, size));
   if (!archive.ok()) return {};
@@ -64,17 +66,4 @@ std::string Mutate(const uint8_t* data, size_t size, std::minstd_rand& random) {
   return testing::Zip(members, {.end64 = random() % 4 == 0});
 }
 
-}  // namespace
 }  // namespace smelt::fuzz
-
-extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
-                                          unsigned int seed) {
-  std::minstd_rand random(seed);
-  if (random() % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  return smelt::fuzz::Return(smelt::fuzz::Mutate(data, size, random), data, size, max_size);
-}
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  smelt::fuzz::RunCheckpoint(data, size);
-  return 0;
-}
