@@ -42,7 +42,7 @@ absl::Status Convert(const FakeSource& source, const Plan& plan, const std::stri
 }
 
 // The file as a straight loop over the plan writes it.
-std::string Expected(const FakeSource& source, const Plan& plan) {
+std::string Expected(const Plan& plan) {
   std::string file(plan.file_bytes, '\0');
   std::copy(plan.header.begin(), plan.header.end(), reinterpret_cast<std::byte*>(file.data()));
   for (const PlannedTensor& t : plan.tensors) {
@@ -69,7 +69,7 @@ TEST_P(Threads123, TheFileIsTheSameForAnyNumberOfThreads) {
     SMELT_ASSERT_OK(plan);
     const std::string path = dir / Cat(type, ".gguf");
     SMELT_ASSERT_OK(Convert(source, *plan, path));
-    EXPECT_TRUE(ReadFile(path) == Expected(source, *plan)) << type;
+    EXPECT_TRUE(ReadFile(path) == Expected(*plan)) << type;
     EXPECT_FALSE(Exists(path + ".part"));
     EXPECT_FALSE(Exists(path + ".part.journal"));
   }
@@ -96,7 +96,7 @@ TEST(Fill, ResumesAfterAReadErrorWithoutReadingAgain) {
   SMELT_ASSERT_OK(Convert(source, *plan, path, &resumed));
   EXPECT_TRUE(resumed);
   EXPECT_LE(source.reads_, plan->tiles - 9);
-  EXPECT_TRUE(ReadFile(path) == Expected(source, *plan));
+  EXPECT_TRUE(ReadFile(path) == Expected(*plan));
 }
 
 TEST(Fill, ADamagedPartIsMendedAndAStrangersPartStaysAlone) {
@@ -113,7 +113,7 @@ TEST(Fill, ADamagedPartIsMendedAndAStrangersPartStaysAlone) {
     part[at] = static_cast<char>(part[at] ^ 0x55);
   WriteFile(path + ".part", part);
   SMELT_ASSERT_OK(Convert(source, *plan, path));
-  EXPECT_TRUE(ReadFile(path) == Expected(source, *plan));
+  EXPECT_TRUE(ReadFile(path) == Expected(*plan));
 
   const std::string other = dir / "y.gguf";
   WriteFile(other + ".part", "not ours");
@@ -204,8 +204,8 @@ TEST(Fill, SeveralOutputsComeFromOneRead) {
   SMELT_ASSERT_OK(Fill(targets, source, {}, peak));
   SMELT_ASSERT_OK(out_a->file->Commit());
   SMELT_ASSERT_OK(out_b->file->Commit());
-  EXPECT_TRUE(ReadFile(dir / "a.gguf") == Expected(source, a));
-  EXPECT_TRUE(ReadFile(dir / "b.gguf") == Expected(source, b));
+  EXPECT_TRUE(ReadFile(dir / "a.gguf") == Expected(a));
+  EXPECT_TRUE(ReadFile(dir / "b.gguf") == Expected(b));
   // The norm stays F32 in both and passes through, once per output; everything else is read once.
   EXPECT_EQ(source.reads_, a.tiles + 1);
 }
@@ -224,7 +224,7 @@ TEST(Fill, CancellingKeepsWhatIsDone) {
   SMELT_ASSERT_OK(Convert(source, *plan, dir / "x.gguf", &resumed));
   SetThreads(0);
   EXPECT_TRUE(resumed);
-  EXPECT_TRUE(ReadFile(dir / "x.gguf") == Expected(source, *plan));
+  EXPECT_TRUE(ReadFile(dir / "x.gguf") == Expected(*plan));
 }
 
 }  // namespace
