@@ -10,11 +10,11 @@ namespace smelt::testing {
 
 /// Of these there is the published folder, what transformers computes (golden.json), and what
 /// llama.cpp's converter makes of it (expected_gguf.json).
-inline constexpr const char* kAttentionModels[] = {
+inline const std::string kAttentionModels[] = {
     "llama", "llama-spm", "mistral", "mixtral", "qwen2", "qwen2moe", "qwen3",      "qwen3moe",
     "gemma", "gemma2",    "gemma3",  "phi3",    "gpt2",  "gptneox",  "starcoder2", "olmo2"};
-inline constexpr const char* kStateSpaceModels[] = {"mamba", "mamba2", "codestral-mamba",
-                                                    "codestral-mamba-hf", "jamba"};
+inline const std::string kStateSpaceModels[] = {"mamba", "mamba2", "codestral-mamba",
+                                                "codestral-mamba-hf", "jamba"};
 
 /// A folder's name as the name of a test.
 inline std::string TestName(const ::testing::TestParamInfo<std::string>& info) {
