@@ -116,6 +116,13 @@ std::string Significant(double value, int digits) {
   return Fixed(value, std::max(0, digits - 1 - magnitude));
 }
 
+std::string ShapeText(std::span<const uint64_t> extents) {
+  std::string text;
+  for (const uint64_t extent : extents)
+    text += (text.empty() ? "" : " x ") + std::to_string(extent);
+  return text.empty() ? "scalar" : text;
+}
+
 std::string Left(std::string_view text, size_t width) {
   std::string out(text);
   const size_t columns = Columns(text);
