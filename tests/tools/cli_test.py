@@ -203,7 +203,7 @@ class Convert(Case):
         snapshot = os.path.join(top, "snapshots", commit)
         os.makedirs(os.path.join(top, "blobs"))
         os.makedirs(snapshot)
-        for i, name in enumerate(sorted(os.listdir(LLAMA))):
+        for i, name in enumerate(sorted(x for x in os.listdir(LLAMA) if os.path.isfile(os.path.join(LLAMA, x)))):
             shutil.copyfile(os.path.join(LLAMA, name), os.path.join(top, "blobs", str(i)))
             os.symlink(os.path.join("..", "..", "blobs", str(i)), os.path.join(snapshot, name))
         for source, options in ((snapshot, {}), (".", {"cwd": snapshot})):
