@@ -7,7 +7,6 @@
 #include "lib/base/cat.h"
 #include "lib/text/components/byte_level.h"
 #include "lib/text/tokenizer.h"
-#include "tests/testing/golden.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
