@@ -1,7 +1,7 @@
 // tekken.json. The 256 single bytes, without which every file is refused, are put in for an empty
 // entry: "vocab":[{},
 #include "lib/base/status.h"
-#include "lib/text/published/sources.h"
+#include "lib/text/published/readers.h"
 #include "tests/fuzz/tokenizer_use.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -18,7 +18,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     file.replace(at, kMark.size(), bytes);
   }
   TokenizerFolder folder;
-  const auto core = fuzz::ValueOrNull(MakeTekkenCore(file, "input", folder));
-  if (core != nullptr) fuzz::UseCore(*core, input.text, "tekken");
+  fuzz::UseSpec(ReadTekken(file, "input", folder), input.text, "tekken");
   return 0;
 }

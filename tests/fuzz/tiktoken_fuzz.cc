@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/status.h"
-#include "lib/text/published/sources.h"
+#include "lib/text/published/readers.h"
 #include "tests/fuzz/tokenizer_use.h"
 
 namespace smelt::fuzz {
@@ -12,15 +12,10 @@ namespace {
 void VocabAndMerges(const FileAndText& input) {
   const size_t end = std::min(input.file.find('\0'), input.file.size());
   TokenizerFolder folder;
-  absl::StatusOr<TokenizerJson> json =
+  UseSpec(
       ReadVocabAndMerges(input.file.substr(0, end), "vocab",
-                         input.file.substr(std::min(end + 1, input.file.size())), "merges", folder);
-  if (!json.ok()) {
-    RequireGoodMessage(json.status());
-    return;
-  }
-  const auto core = ValueOrNull(MakePipelineCore(*std::move(json), "vocab", RegexEngine::kAny));
-  if (core != nullptr) UseCore(*core, input.text, "llama-bpe");
+                         input.file.substr(std::min(end + 1, input.file.size())), "merges", folder),
+      input.text, "llama-bpe");
 }
 
 }  // namespace
@@ -46,7 +41,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto lines = std::count(file.begin(), file.end(), '\n') + (file.ends_with('\n') ? 0 : 1);
   folder.model_config =
       JsonValue(JsonValue::Object{{"vocab_size", JsonValue(int64_t{lines} + 256)}});
-  const auto core = fuzz::ValueOrNull(MakeTiktokenCore(file, "input", folder));
-  if (core != nullptr) fuzz::UseCore(*core, input.text, "llama-bpe");
+  fuzz::UseSpec(ReadTiktoken(file, "input", folder), input.text, "llama-bpe");
   return 0;
 }

@@ -9,8 +9,9 @@
 #include <vector>
 
 #include "lib/text/components/decoder.h"
-#include "lib/text/core.h"
 #include "lib/text/gguf/self_check.h"
+#include "lib/text/gguf/spec_writer.h"
+#include "lib/text/pipeline.h"
 #include "lib/text/published/published.h"
 #include "lib/text/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
@@ -51,19 +52,27 @@ std::unique_ptr<T> ValueOrNull(absl::StatusOr<std::unique_ptr<T>> value) {
 
 /// Encodes, decodes, writes; the written vocabulary is read. Whatever fails must say why. `pre`:
 /// finding the name of an expression takes seconds in an instrumented program.
-inline void UseCore(const TokenizerCore& core, std::string_view text, const char* pre) {
+inline void UseSpec(absl::StatusOr<PipelineSpec> spec, std::string_view text, const char* pre) {
+  if (!spec.ok()) {
+    RequireGoodMessage(spec.status());
+    return;
+  }
+  const auto made = ValueOrNull(Pipeline::Make(*std::move(spec), "input"));
+  if (made == nullptr) return;
+  const Pipeline& pipeline = *made;
   std::vector<int32_t> ids;
-  if (const absl::Status status = core.EncodeText(text, true, ids); !status.ok()) {
+  if (const absl::Status status = pipeline.EncodeText(text, true, ids); !status.ok()) {
     RequireGoodMessage(status);
     return;
   }
   for (const int32_t id : ids)
-    Require(id >= 0 && static_cast<size_t>(id) < core.size(), "an id is in the vocabulary");
-  core.Decode(ids, true);
+    Require(id >= 0 && static_cast<size_t>(id) < pipeline.size(), "an id is in the vocabulary");
+  pipeline.Decode(ids, true);
   Metadata metadata, after;
-  CoreWriteOptions options;
+  SpecWriteOptions options;
   options.pre = pre;
-  if (const absl::Status written = core.WriteTokens(options, metadata, after); !written.ok()) {
+  if (const absl::Status written = WriteSpec(pipeline, options, metadata, after).status();
+      !written.ok()) {
     RequireGoodMessage(written);
     return;
   }

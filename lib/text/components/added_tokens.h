@@ -21,6 +21,7 @@ struct AddedToken {
   bool normalized = false;
   bool special = false;
   bool outside = false;  ///< the model itself does not have it
+  bool operator==(const AddedToken&) const = default;
 };
 
 /// Splits text at added tokens as the `tokenizers` library does: the leftmost, of those the

@@ -1,7 +1,7 @@
 #include "lib/text/components/decoder.h"
 
 #include <algorithm>
-#include <functional>
+#include <memory>
 #include <utility>
 
 #include "lib/base/status.h"
@@ -13,16 +13,6 @@ namespace smelt {
 namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
-
-class Simple : public Decoder {
- public:
-  using Function = std::function<void(std::vector<std::string>&)>;
-  explicit Simple(Function function) : function_(std::move(function)) {}
-  void Apply(std::vector<std::string>& tokens) const override { function_(tokens); }
-
- private:
-  Function function_;
-};
 
 void ReplaceText(std::string& text, std::string_view from, std::string_view to) {
   if (from.empty()) return;
@@ -43,12 +33,12 @@ void Join(std::vector<std::string>& tokens) {
   tokens.assign(1, std::move(all));
 }
 
-void DecodeByteLevel(std::vector<std::string>& tokens) {
+void DecodeByteLevel(std::vector<std::string>& tokens, bool raw) {
   std::string bytes;
   for (const std::string& token : tokens) {
     if (!AppendBytesOfLevel(bytes, token)) bytes += token;
   }
-  tokens.assign(1, RepairUtf8(bytes));
+  tokens.assign(1, raw ? std::move(bytes) : RepairUtf8(bytes));
 }
 
 // "<0x41>" -> 0x41; -1 otherwise.
@@ -66,12 +56,12 @@ int ByteOf(std::string_view token) {
   return value;
 }
 
-void DecodeByteFallback(std::vector<std::string>& tokens) {
+void DecodeByteFallback(std::vector<std::string>& tokens, bool raw) {
   std::vector<std::string> out;
   std::string bytes;
   const auto flush = [&] {
     if (bytes.empty()) return;
-    if (IsValidUtf8(bytes)) {
+    if (raw || IsValidUtf8(bytes)) {
       out.push_back(bytes);
     } else {
       for (size_t i = 0; i < bytes.size(); ++i) out.emplace_back(kReplacement);
@@ -99,7 +89,7 @@ void StripToken(std::string& token, std::string_view content, size_t start, size
   token = std::string(rest);
 }
 
-// English contractions and punctuation put together again, as BERT's decoder does.
+// One token's English contractions and punctuation put together again, as BERT's decoder does.
 void CleanUp(std::string& text) {
   static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
       {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
@@ -108,68 +98,67 @@ void CleanUp(std::string& text) {
   for (const auto& [from, to] : kRules) ReplaceText(text, from, to);
 }
 
-Simple::Function WordPieceDecoder(const JsonValue& json) {
-  const std::string prefix = TextOf(json, "prefix");
-  const bool cleanup = FlagOf(json, "cleanup", true);
-  return [=](std::vector<std::string>& tokens) {
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      std::string& token = tokens[i];
-      if (i != 0) token = token.starts_with(prefix) ? token.substr(prefix.size()) : " " + token;
-      if (cleanup) CleanUpWord(token);
-    }
-  };
-}
+using Function = std::function<void(std::vector<std::string>& tokens, bool raw)>;
 
-Simple::Function MetaspaceDecoder(const JsonValue& json) {
-  std::string mark = TextOf(json, "replacement");
-  if (mark.empty()) mark = "\xe2\x96\x81";
-  const std::string scheme = TextOf(json, "prepend_scheme");
-  const bool drop_first =
-      scheme.empty() ? FlagOf(json, "add_prefix_space", true) : scheme != "never";
-  return [=](std::vector<std::string>& tokens) {
-    for (size_t i = 0; i < tokens.size(); ++i)
-      ReplaceText(tokens[i], mark, i == 0 && drop_first ? "" : " ");
-  };
-}
-
-absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonValue& json) {
-  if (type == "ByteLevel") return DecodeByteLevel;
-  if (type == "ByteFallback") return DecodeByteFallback;
-  if (type == "Fuse") return Join;
-  if (type == "WordPiece") return WordPieceDecoder(json);
-  if (type == "Metaspace") return MetaspaceDecoder(json);
-  if (type == "Strip") {
-    const auto count = [&](std::string_view key) {
-      const JsonValue* value = json.FindNonNull(key);
-      return static_cast<size_t>(
-          std::max<int64_t>(0, value == nullptr ? 0 : value->as_int().value_or(0)));
-    };
-    return [content = TextOf(json, "content"), start = count("start"),
-            stop = count("stop")](std::vector<std::string>& tokens) {
-      for (std::string& token : tokens) StripToken(token, content, start, stop);
+// What runs a step of a spec.
+struct StepMaker {
+  absl::StatusOr<Function> operator()(const JoinWithSpaces&) const {
+    return [](std::vector<std::string>& tokens, bool) {
+      for (size_t i = 1; i < tokens.size(); ++i) tokens[i].insert(0, " ");
     };
   }
-  if (type == "BPEDecoder") {
-    return [suffix = TextOf(json, "suffix")](std::vector<std::string>& tokens) {
+  absl::StatusOr<Function> operator()(const ByteLevelDecoder&) const { return DecodeByteLevel; }
+  absl::StatusOr<Function> operator()(const ByteFallback&) const { return DecodeByteFallback; }
+  absl::StatusOr<Function> operator()(const Fuse&) const {
+    return [](std::vector<std::string>& tokens, bool) { Join(tokens); };
+  }
+  absl::StatusOr<Function> operator()(const WordPieceDecoder& step) const {
+    return [step](std::vector<std::string>& tokens, bool) {
+      for (size_t i = 0; i < tokens.size(); ++i) {
+        std::string& token = tokens[i];
+        const bool continues = token.starts_with(step.prefix);
+        if (i != 0) token = continues ? token.substr(step.prefix.size()) : " " + token;
+        if (step.cleanup) CleanUp(token);
+      }
+    };
+  }
+  absl::StatusOr<Function> operator()(const MetaspaceDecoder& step) const {
+    return [step](std::vector<std::string>& tokens, bool) {
+      for (size_t i = 0; i < tokens.size(); ++i)
+        ReplaceText(tokens[i], step.replacement, i == 0 && step.drops_first ? "" : " ");
+    };
+  }
+  absl::StatusOr<Function> operator()(const StripDecoder& step) const {
+    return [step](std::vector<std::string>& tokens, bool) {
+      for (std::string& token : tokens) StripToken(token, step.content, step.start, step.stop);
+    };
+  }
+  absl::StatusOr<Function> operator()(const BpeDecoder& step) const {
+    return [suffix = step.suffix](std::vector<std::string>& tokens, bool) {
       for (size_t i = 0; i < tokens.size(); ++i)
         ReplaceText(tokens[i], suffix, i + 1 == tokens.size() ? "" : " ");
     };
   }
-  if (type == "Replace") {
-    SMELT_ASSIGN_OR_RETURN(Regex pattern, PatternOf(json, RegexEngine::kAny));
+  absl::StatusOr<Function> operator()(const Replace& step) const {
+    if (!step.pattern.is_regex && !step.pattern.text.empty()) {
+      return [step](std::vector<std::string>& tokens, bool) {
+        for (std::string& token : tokens) ReplaceText(token, step.pattern.text, step.content);
+      };
+    }
+    SMELT_ASSIGN_OR_RETURN(Regex pattern, CompilePattern(step.pattern, RegexEngine::kAny));
     auto shared = std::make_shared<const Regex>(std::move(pattern));
-    return [shared, content = TextOf(json, "content")](std::vector<std::string>& tokens) {
+    return [shared, content = step.content](std::vector<std::string>& tokens, bool) {
       size_t start = 0;
       // A text on which the expression does not come to an end stays as it is.
       for (std::string& token : tokens) ReplaceAll(*shared, content, token, start).IgnoreError();
     };
   }
-  return Error(ErrorCode::kUnsupported, "the decoder \"", Escape(type), "\" is not known");
-}
+  absl::StatusOr<Function> operator()(const SentencePieceDecoder&) const {
+    return Error(ErrorCode::kInternal, "SentencePiece's decoder is no step among others");
+  }
+};
 
 }  // namespace
-
-void CleanUpWord(std::string& text) { CleanUp(text); }
 
 std::string RepairUtf8(std::string_view text) {
   if (IsValidUtf8(text)) return std::string(text);
@@ -204,25 +193,19 @@ std::string RepairUtf8(std::string_view text) {
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<Decoder>> MakeDecoder(const JsonValue* json) {
-  if (json == nullptr || json->is_null()) return std::unique_ptr<Decoder>();
-  const std::string type = TextOf(*json, "type");
-  if (type != "Sequence") {
-    SMELT_ASSIGN_OR_RETURN(Simple::Function function, MakeFunction(type, *json));
-    return std::unique_ptr<Decoder>(std::make_unique<Simple>(std::move(function)));
+absl::StatusOr<Decoder> Decoder::Make(std::span<const DecoderStep> steps) {
+  Decoder out;
+  for (const DecoderStep& step : steps) {
+    SMELT_ASSIGN_OR_RETURN(Step made, std::visit(StepMaker(), step));
+    out.steps_.push_back(std::move(made));
   }
-  const JsonValue* list = json->Find("decoders");
-  if (list == nullptr || !list->is_array())
-    return Error(ErrorCode::kInvalidInput, "the decoder Sequence has no list \"decoders\"");
-  auto parts = std::make_shared<std::vector<std::unique_ptr<Decoder>>>();
-  for (const JsonValue& item : *list->as_array()) {
-    SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Decoder> part, MakeDecoder(&item));
-    if (part != nullptr) parts->push_back(std::move(part));
-  }
-  return std::unique_ptr<Decoder>(
-      std::make_unique<Simple>([parts](std::vector<std::string>& tokens) {
-        for (const auto& part : *parts) part->Apply(tokens);
-      }));
+  return out;
+}
+
+std::string Decoder::Apply(std::vector<std::string> tokens, bool raw) const {
+  for (const Step& step : steps_) step(tokens, raw);
+  Join(tokens);
+  return std::move(tokens.front());
 }
 
 }  // namespace smelt

@@ -1,28 +1,29 @@
-// The "decoder" of a tokenizer.json: texts of tokens in, text out.
+// Decoders: texts of tokens in, text out.
 #pragma once
 
-#include <memory>
+#include <functional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/base/json.h"
-#include "lib/text/regex/regex.h"
+#include "lib/text/pipeline_spec.h"
 
 namespace smelt {
 
+/// The steps of a spec, made ready; SentencePiece's is the engine's own (spm_decoder.h).
 class Decoder {
  public:
-  virtual ~Decoder() = default;
-  virtual void Apply(std::vector<std::string>& tokens) const = 0;
+  static absl::StatusOr<Decoder> Make(std::span<const DecoderStep> steps);
+
+  /// `raw`: bytes that are no UTF-8 stay as they are, where they come from bytes.
+  std::string Apply(std::vector<std::string> tokens, bool raw = false) const;
+
+ private:
+  using Step = std::function<void(std::vector<std::string>& tokens, bool raw)>;
+  std::vector<Step> steps_;
 };
-
-/// From the component's JSON; nullptr for null: tokens are then joined with spaces.
-absl::StatusOr<std::unique_ptr<Decoder>> MakeDecoder(const JsonValue* json);
-
-/// WordPiece's clean-up of one token's text: English contractions and punctuation put together
-/// again.
-void CleanUpWord(std::string& text);
 
 /// Invalid bytes become U+FFFD, one for every maximal part of a character.
 std::string RepairUtf8(std::string_view text);

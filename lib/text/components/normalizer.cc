@@ -3,44 +3,18 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <functional>
+#include <memory>
 #include <utility>
-#include <vector>
 
 #include "lib/base/status.h"
 #include "lib/base/unicode.h"
 #include "lib/base/utf8.h"
 #include "lib/text/components/charsmap.h"
+#include "lib/text/components/spm_normalizer.h"
 #include "lib/text/components/text_start.h"
-#include "lib/text/published/base64.h"
 
 namespace smelt {
 namespace {
-
-// A component that is one function.
-class Simple : public Normalizer {
- public:
-  using Function = std::function<absl::Status(std::string& text, size_t& start)>;
-  explicit Simple(Function function) : function_(std::move(function)) {}
-  absl::Status Apply(std::string& text, size_t& start) const override {
-    return function_(text, start);
-  }
-
- private:
-  Function function_;
-};
-
-class Chain : public Normalizer {
- public:
-  explicit Chain(std::vector<std::unique_ptr<Normalizer>> parts) : parts_(std::move(parts)) {}
-  absl::Status Apply(std::string& text, size_t& start) const override {
-    for (const auto& part : parts_) SMELT_RETURN_IF_ERROR(part->Apply(text, start));
-    return absl::OkStatus();
-  }
-
- private:
-  std::vector<std::unique_ptr<Normalizer>> parts_;
-};
 
 template <typename F>  // F(code point, text of it, out)
 void ForEach(std::string& text, size_t& start, const F& append) {
@@ -68,7 +42,7 @@ void RemoveFlagged(std::string& text, size_t& start, uint32_t flags) {
   });
 }
 
-void Lowercase(std::string& text, size_t& start) {
+void ApplyLowercase(std::string& text, size_t& start) {
   ForEach(text, start,
           [](char32_t c, std::string_view, std::string& out) { AppendLowercase(out, c); });
 }
@@ -99,43 +73,36 @@ bool IsChinese(char32_t c) {
          (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
 
-Simple::Function Bert(const JsonValue& json) {
-  const bool clean = FlagOf(json, "clean_text", true);
-  const bool chinese = FlagOf(json, "handle_chinese_chars", true);
-  const bool lower = FlagOf(json, "lowercase", true);
-  const bool strip = FlagOf(json, "strip_accents", lower);
-  return [=](std::string& text, size_t& start) {
-    if (clean) {
-      ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
-        const uint32_t flags = CodePointFlags(c);
-        if (flags & kUnicodeBertRemoved) return;
-        if (flags & kUnicodeSpace) {
-          out.push_back(' ');
-        } else {
-          out.append(raw);
-        }
-      });
-    }
-    if (chinese) {
-      ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
-        const bool spaced = IsChinese(c);
-        if (spaced) out.push_back(' ');
+void ApplyBert(const BertNormalizer& rules, std::string& text, size_t& start) {
+  if (rules.clean_text) {
+    ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
+      const uint32_t flags = CodePointFlags(c);
+      if (flags & kUnicodeBertRemoved) return;
+      if (flags & kUnicodeSpace) {
+        out.push_back(' ');
+      } else {
         out.append(raw);
-        if (spaced) out.push_back(' ');
-      });
-    }
-    if (strip) {
-      ApplyForm(text, start, NormalForm::kNfd);
-      RemoveFlagged(text, start, kUnicodeBertMark);
-    }
-    if (lower) Lowercase(text, start);
-    return absl::OkStatus();
-  };
+      }
+    });
+  }
+  if (rules.handle_chinese_chars) {
+    ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
+      const bool spaced = IsChinese(c);
+      if (spaced) out.push_back(' ');
+      out.append(raw);
+      if (spaced) out.push_back(' ');
+    });
+  }
+  if (rules.strip_accents) {
+    ApplyForm(text, start, NormalForm::kNfd);
+    RemoveFlagged(text, start, kUnicodeBertMark);
+  }
+  if (rules.lowercase) ApplyLowercase(text, start);
 }
 
 // What SentencePiece calls nmt rules, without its normalization: some control characters vanish,
 // other blanks become spaces.
-void Nmt(std::string& text, size_t& start) {
+void ApplyNmt(std::string& text, size_t& start) {
   ForEach(text, start, [](char32_t c, std::string_view raw, std::string& out) {
     const bool removed = (c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f ||
                          c == 0x8f || c == 0x9f;
@@ -224,75 +191,74 @@ void ApplyCharsmap(const Charsmap& map, std::string& text, size_t& start) {
   text = std::move(out);
 }
 
-absl::StatusOr<std::unique_ptr<Normalizer>> MakeChain(const JsonValue& json, RegexEngine engine) {
-  const JsonValue* list = json.Find("normalizers");
-  if (list == nullptr || !list->is_array())
-    return Error(ErrorCode::kInvalidInput, "the normalizer Sequence has no list \"normalizers\"");
-  std::vector<std::unique_ptr<Normalizer>> parts;
-  for (const JsonValue& item : *list->as_array()) {
-    SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Normalizer> part, MakeNormalizer(&item, engine));
-    if (part != nullptr) parts.push_back(std::move(part));
-  }
-  return std::unique_ptr<Normalizer>(std::make_unique<Chain>(std::move(parts)));
+using Function = std::function<absl::Status(std::string& text, size_t& start)>;
+
+// A step that cannot fail.
+template <typename F>
+Function Always(F apply) {
+  return [apply = std::move(apply)](std::string& text, size_t& start) {
+    apply(text, start);
+    return absl::OkStatus();
+  };
 }
 
-absl::StatusOr<Simple::Function> MakeFunction(std::string_view type, const JsonValue& json,
-                                              RegexEngine engine) {
-  const auto form = [](NormalForm f) {
-    return [f](std::string& text, size_t& start) {
-      ApplyForm(text, start, f);
-      return absl::OkStatus();
-    };
-  };
-  const auto plain = [](void (*f)(std::string&, size_t&)) {
-    return [f](std::string& text, size_t& start) {
-      f(text, start);
-      return absl::OkStatus();
-    };
-  };
-  if (type == "NFC") return form(NormalForm::kNfc);
-  if (type == "NFD") return form(NormalForm::kNfd);
-  if (type == "NFKC") return form(NormalForm::kNfkc);
-  if (type == "NFKD") return form(NormalForm::kNfkd);
-  if (type == "Lowercase") return plain(Lowercase);
-  if (type == "Nmt") return plain(Nmt);
-  if (type == "StripAccents")
-    return plain(
-        [](std::string& text, size_t& start) { RemoveFlagged(text, start, kUnicodeStripAccents); });
-  if (type == "BertNormalizer") return Bert(json);
-  if (type == "Strip") {
-    const bool left = FlagOf(json, "strip_left", true), right = FlagOf(json, "strip_right", true);
-    return [=](std::string& text, size_t& start) {
-      StripSpaces(text, start, left, right);
-      return absl::OkStatus();
-    };
+// What runs a step of a spec.
+class StepMaker {
+ public:
+  StepMaker(RegexEngine engine, const ByteTrie& user_defined)
+      : engine_(engine), user_defined_(user_defined) {}
+
+  absl::StatusOr<Function> operator()(const UnicodeForm& step) const {
+    return Always([form = step.form](auto& text, auto& start) { ApplyForm(text, start, form); });
   }
-  if (type == "Prepend") {
-    return [prefix = TextOf(json, "prepend")](std::string& text, size_t& start) {
+  absl::StatusOr<Function> operator()(const Lowercase&) const { return Always(ApplyLowercase); }
+  absl::StatusOr<Function> operator()(const Nmt&) const { return Always(ApplyNmt); }
+  absl::StatusOr<Function> operator()(const StripAccents&) const {
+    return Always(
+        [](auto& text, auto& start) { RemoveFlagged(text, start, kUnicodeStripAccents); });
+  }
+  absl::StatusOr<Function> operator()(const BertNormalizer& step) const {
+    return Always([step](auto& text, auto& start) { ApplyBert(step, text, start); });
+  }
+  absl::StatusOr<Function> operator()(const Strip& step) const {
+    return Always(
+        [step](auto& text, auto& start) { StripSpaces(text, start, step.left, step.right); });
+  }
+  absl::StatusOr<Function> operator()(const Prepend& step) const {
+    return Always([prefix = step.text](auto& text, auto& start) {
       if (!text.empty()) text.insert(0, prefix);
       if (start > 0) start += prefix.size();
-      return absl::OkStatus();
-    };
+    });
   }
-  if (type == "Replace") {
-    SMELT_ASSIGN_OR_RETURN(Regex pattern, PatternOf(json, engine));
+  absl::StatusOr<Function> operator()(const Replace& step) const {
+    SMELT_ASSIGN_OR_RETURN(Regex pattern, CompilePattern(step.pattern, engine_));
     auto shared = std::make_shared<const Regex>(std::move(pattern));
-    return [shared, content = TextOf(json, "content")](std::string& text, size_t& start) {
+    return [shared, content = step.content](std::string& text, size_t& start) {
       return ReplaceAll(*shared, content, text, start);
     };
   }
-  if (type == "Precompiled") {
-    SMELT_ASSIGN_OR_RETURN(const std::string blob,
-                           DecodeBase64(TextOf(json, "precompiled_charsmap")));
-    SMELT_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(blob));
+  absl::StatusOr<Function> operator()(const Precompiled& step) const {
+    SMELT_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(step.charsmap));
     auto shared = std::make_shared<const Charsmap>(std::move(map));
-    return [shared](std::string& text, size_t& start) {
-      ApplyCharsmap(*shared, text, start);
-      return absl::OkStatus();
-    };
+    return Always([shared](auto& text, auto& start) { ApplyCharsmap(*shared, text, start); });
   }
-  return Error(ErrorCode::kUnsupported, "the normalizer \"", Escape(type), "\" is not known");
-}
+  absl::StatusOr<Function> operator()(const SentencePieceNormalizer& step) const {
+    SMELT_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(step.charsmap));
+    auto rules = std::make_shared<const SpmNormalizer>(SpmNormalizer{
+        std::move(map), step.dummy_prefix != PrependScheme::kNever, step.remove_extra_whitespaces,
+        step.escape_whitespaces, step.whitespace_as_suffix});
+    const bool first_only = step.dummy_prefix == PrependScheme::kFirst;
+    return Always([rules, first_only, pieces = &user_defined_](auto& text, auto& start) {
+      const bool prefix =
+          !first_only || (start > 0 && !text.starts_with(' ') && !text.starts_with(kMetaspace));
+      text = rules->Apply(text, *pieces, prefix);
+    });
+  }
+
+ private:
+  RegexEngine engine_;
+  const ByteTrie& user_defined_;
+};
 
 }  // namespace
 
@@ -317,36 +283,23 @@ absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::str
   return absl::OkStatus();
 }
 
-bool FlagOf(const JsonValue& component, std::string_view key, bool fallback) {
-  const JsonValue* value = component.FindNonNull(key);
-  return value != nullptr && value->as_bool() != nullptr ? *value->as_bool() : fallback;
+absl::StatusOr<Regex> CompilePattern(const Pattern& pattern, RegexEngine engine) {
+  return pattern.is_regex ? Regex::Compile(pattern.text, engine) : Regex::Literal(pattern.text);
 }
 
-std::string TextOf(const JsonValue& component, std::string_view key) {
-  const JsonValue* value = component.FindNonNull(key);
-  return value != nullptr && value->as_string() != nullptr ? *value->as_string() : std::string();
-}
-
-absl::StatusOr<Regex> PatternOf(const JsonValue& component, RegexEngine engine) {
-  if (const JsonValue* pattern = component.FindNonNull("pattern"); pattern != nullptr) {
-    if (const JsonValue* text = pattern->FindNonNull("String");
-        text != nullptr && text->is_string())
-      return Regex::Literal(*text->as_string());
-    if (const JsonValue* text = pattern->FindNonNull("Regex"); text != nullptr && text->is_string())
-      return Regex::Compile(*text->as_string(), engine);
-    if (pattern->is_string()) return Regex::Literal(*pattern->as_string());
+absl::StatusOr<Normalizer> Normalizer::Make(std::span<const NormalizerStep> steps,
+                                            RegexEngine engine, const ByteTrie& user_defined) {
+  Normalizer out;
+  for (const NormalizerStep& step : steps) {
+    SMELT_ASSIGN_OR_RETURN(Function function, std::visit(StepMaker(engine, user_defined), step));
+    out.steps_.push_back(std::move(function));
   }
-  return Error(ErrorCode::kInvalidInput, "a ", Escape(TextOf(component, "type")),
-               " step has no \"pattern\" with a String or a Regex");
+  return out;
 }
 
-absl::StatusOr<std::unique_ptr<Normalizer>> MakeNormalizer(const JsonValue* json,
-                                                           RegexEngine engine) {
-  if (json == nullptr || json->is_null()) return std::unique_ptr<Normalizer>();
-  const std::string type = TextOf(*json, "type");
-  if (type == "Sequence") return MakeChain(*json, engine);
-  SMELT_ASSIGN_OR_RETURN(Simple::Function function, MakeFunction(type, *json, engine));
-  return std::unique_ptr<Normalizer>(std::make_unique<Simple>(std::move(function)));
+absl::Status Normalizer::Apply(std::string& text, size_t& start) const {
+  for (const Step& step : steps_) SMELT_RETURN_IF_ERROR(step(text, start));
+  return absl::OkStatus();
 }
 
 }  // namespace smelt

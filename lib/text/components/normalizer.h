@@ -1,41 +1,43 @@
-// The "normalizer" of a tokenizer.json: text in, text out.
+// Normalizers: text in, text out, before it is cut.
 #pragma once
 
-#include <memory>
+#include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/base/json.h"
+#include "lib/text/models/byte_trie.h"
+#include "lib/text/pipeline_spec.h"
 #include "lib/text/regex/regex.h"
 
 namespace smelt {
 
+/// The steps of a spec, made ready. Without steps, a text stays as it is.
 class Normalizer {
  public:
-  virtual ~Normalizer() = default;
+  /// `user_defined`: pieces that SentencePiece's normalization passes unchanged; outlives this.
+  static absl::StatusOr<Normalizer> Make(std::span<const NormalizerStep> steps, RegexEngine engine,
+                                         const ByteTrie& user_defined);
+
+  bool empty() const { return steps_.empty(); }
   /// `text` is valid UTF-8 and stays so. `start`: how many bytes at its beginning stand for the
   /// beginning of the original text, as the library counts; none when a step removed that.
-  virtual absl::Status Apply(std::string& text, size_t& start) const = 0;
+  absl::Status Apply(std::string& text, size_t& start) const;
   absl::Status Apply(std::string& text) const {
     size_t start = 0;
     return Apply(text, start);
   }
+
+ private:
+  using Step = std::function<absl::Status(std::string& text, size_t& start)>;
+  std::vector<Step> steps_;
 };
 
-/// From the component's JSON; nullptr for null. Errors name the component.
-absl::StatusOr<std::unique_ptr<Normalizer>> MakeNormalizer(const JsonValue* json,
-                                                           RegexEngine engine);
-
-/// A member of a component as pattern: {"String": ...} or {"Regex": ...}.
-absl::StatusOr<Regex> PatternOf(const JsonValue& component, RegexEngine engine);
+absl::StatusOr<Regex> CompilePattern(const Pattern& pattern, RegexEngine engine);
 
 /// Replaces every match. `start` as in Normalizer::Apply.
 absl::Status ReplaceAll(const Regex& pattern, std::string_view content, std::string& text,
                         size_t& start);
-
-/// A boolean member, or the default when it is absent or null.
-bool FlagOf(const JsonValue& component, std::string_view key, bool fallback);
-/// A string member, or empty.
-std::string TextOf(const JsonValue& component, std::string_view key);
 
 }  // namespace smelt

@@ -1,10 +1,9 @@
 #include "lib/text/components/pre_tokenizer.h"
 
 #include <cstdio>
-#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "lib/base/status.h"
 #include "lib/base/unicode.h"
@@ -105,54 +104,15 @@ absl::Status SplitByFlags(uint32_t flags, SplitBehavior behavior, TextPiece piec
   return joiner.Finish();
 }
 
-// A step that is one function.
-class Step : public PreTokenizer {
- public:
-  using Function = std::function<absl::Status(TextPiece, EmitPiece)>;
-  explicit Step(Function function) : function_(std::move(function)) {}
-  absl::Status Split(TextPiece piece, EmitPiece emit) const override {
-    return function_(piece, emit);
-  }
+using Function = std::function<absl::Status(TextPiece, EmitPiece)>;
 
- private:
-  Function function_;
-};
-
-class Chain : public PreTokenizer {
- public:
-  explicit Chain(std::vector<std::unique_ptr<PreTokenizer>> steps) : steps_(std::move(steps)) {}
-  absl::Status Split(TextPiece piece, EmitPiece emit) const override {
-    return From(0, piece, emit);
-  }
-
- private:
-  absl::Status From(size_t i, TextPiece piece, EmitPiece emit) const {
-    if (i == steps_.size()) return emit(piece);
-    if (i + 1 == steps_.size()) return steps_[i]->Split(piece, emit);
-    return steps_[i]->Split(piece, [&](TextPiece part) { return From(i + 1, part, emit); });
-  }
-  std::vector<std::unique_ptr<PreTokenizer>> steps_;
-};
-
-absl::StatusOr<SplitBehavior> BehaviorOf(const JsonValue& json, SplitBehavior fallback) {
-  const std::string name = TextOf(json, "behavior");
-  if (name.empty()) return fallback;
-  if (name == "Removed") return SplitBehavior::kRemoved;
-  if (name == "Isolated") return SplitBehavior::kIsolated;
-  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
-  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
-  if (name == "Contiguous") return SplitBehavior::kContiguous;
-  return Error(ErrorCode::kUnsupported, "the split behavior \"", Escape(name), "\" is not known");
-}
-
-absl::StatusOr<Step::Function> MakeByteLevel(const JsonValue& json, RegexEngine engine,
-                                             bool map_bytes) {
-  const bool prefix = FlagOf(json, "add_prefix_space", true);
+absl::StatusOr<Function> MakeByteLevel(const ByteLevel& step, RegexEngine engine, bool map_bytes) {
   std::shared_ptr<const Regex> regex;
-  if (FlagOf(json, "use_regex", true)) {
+  if (step.use_regex) {
     SMELT_ASSIGN_OR_RETURN(Regex compiled, Regex::Compile(kGpt2Pattern, engine));
     regex = std::make_shared<const Regex>(std::move(compiled));
   }
+  const bool prefix = step.add_prefix_space;
   return [=](TextPiece piece, EmitPiece emit) {
     std::string prefixed;
     if (prefix && !piece.text.starts_with(' ')) {
@@ -190,17 +150,8 @@ std::string WhitespacePattern() {
   return Cat("[", word, "]+|[^", word, "\\s]+");
 }
 
-absl::StatusOr<Step::Function> MakeMetaspace(const JsonValue& json) {
-  std::string replacement = TextOf(json, "replacement");
-  if (replacement.empty()) replacement = "\xe2\x96\x81";
-  std::string scheme = TextOf(json, "prepend_scheme");
-  if (scheme.empty()) scheme = FlagOf(json, "add_prefix_space", true) ? "always" : "never";
-  if (scheme != "always" && scheme != "never" && scheme != "first") {
-    return Error(ErrorCode::kUnsupported, "Metaspace's prepend_scheme \"", Escape(scheme),
-                 "\" is not known");
-  }
-  const bool split = FlagOf(json, "split", true);
-  auto pattern = std::make_shared<const Regex>(Regex::Literal(replacement));
+Function MakeMetaspace(const Metaspace& step) {
+  auto pattern = std::make_shared<const Regex>(Regex::Literal(step.replacement));
   return [=](TextPiece piece, EmitPiece emit) {
     std::string text;
     text.reserve(piece.text.size() + piece.text.size() / 2);
@@ -208,105 +159,101 @@ absl::StatusOr<Step::Function> MakeMetaspace(const JsonValue& json) {
     for (size_t i = 0; i < piece.text.size(); ++i) {
       if (i == piece.start) start = text.size();
       if (piece.text[i] == ' ') {
-        text.append(replacement);
+        text.append(step.replacement);
       } else {
         text.push_back(piece.text[i]);
       }
     }
     if (piece.start == piece.text.size()) start = text.size();
-    const bool wanted = scheme == "always" || (scheme == "first" && start > 0);
-    if (wanted && !text.starts_with(replacement)) {
-      text.insert(0, replacement);
-      if (start > 0) start += replacement.size();
+    const bool wanted = step.scheme == PrependScheme::kAlways ||
+                        (step.scheme == PrependScheme::kFirst && start > 0);
+    if (wanted && !text.starts_with(step.replacement)) {
+      text.insert(0, step.replacement);
+      if (start > 0) start += step.replacement.size();
     }
     const TextPiece changed{text, start};
-    if (!split) return emit(changed);
+    if (!step.split) return emit(changed);
     return SplitByRegex(*pattern, false, SplitBehavior::kMergedWithNext, changed, emit);
   };
 }
 
-absl::StatusOr<Step::Function> MakeFunction(std::string_view type, const JsonValue& json,
-                                            RegexEngine engine, bool map_bytes) {
-  const auto by_flags = [](uint32_t flags, SplitBehavior behavior) {
-    return
-        [=](TextPiece piece, EmitPiece emit) { return SplitByFlags(flags, behavior, piece, emit); };
-  };
-  const auto by_regex = [](Regex regex, bool invert, SplitBehavior behavior) {
-    auto shared = std::make_shared<const Regex>(std::move(regex));
-    return [=](TextPiece piece, EmitPiece emit) {
-      return SplitByRegex(*shared, invert, behavior, piece, emit);
-    };
-  };
-  if (type == "ByteLevel") return MakeByteLevel(json, engine, map_bytes);
-  if (type == "Metaspace") return MakeMetaspace(json);
-  if (type == "Split") {
-    SMELT_ASSIGN_OR_RETURN(Regex regex, PatternOf(json, engine));
-    SMELT_ASSIGN_OR_RETURN(const SplitBehavior behavior,
-                           BehaviorOf(json, SplitBehavior::kIsolated));
-    return by_regex(std::move(regex), FlagOf(json, "invert", false), behavior);
+// What runs a step of a spec.
+class StepMaker {
+ public:
+  StepMaker(RegexEngine engine, bool map_bytes) : engine_(engine), map_bytes_(map_bytes) {}
+
+  absl::StatusOr<Function> operator()(const ByteLevel& step) const {
+    return MakeByteLevel(step, engine_, map_bytes_);
   }
-  if (type == "Digits") {
-    return by_flags(kUnicodeNumeric, FlagOf(json, "individual_digits", false)
-                                         ? SplitBehavior::kIsolated
-                                         : SplitBehavior::kContiguous);
+  absl::StatusOr<Function> operator()(const Split& step) const {
+    SMELT_ASSIGN_OR_RETURN(Regex regex, CompilePattern(step.pattern, engine_));
+    return ByRegex(std::move(regex), step.invert, step.behavior);
   }
-  if (type == "Punctuation") {
-    SMELT_ASSIGN_OR_RETURN(const SplitBehavior behavior,
-                           BehaviorOf(json, SplitBehavior::kIsolated));
-    return by_flags(kUnicodePunctuation, behavior);
+  absl::StatusOr<Function> operator()(const Metaspace& step) const { return MakeMetaspace(step); }
+  absl::StatusOr<Function> operator()(const Digits& step) const {
+    return ByFlags(kUnicodeNumeric,
+                   step.individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
   }
-  if (type == "WhitespaceSplit") return by_flags(kUnicodeSpace, SplitBehavior::kRemoved);
-  if (type == "Whitespace") {
-    SMELT_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(WhitespacePattern(), engine));
-    return by_regex(std::move(regex), true, SplitBehavior::kRemoved);
+  absl::StatusOr<Function> operator()(const Punctuation& step) const {
+    return ByFlags(kUnicodePunctuation, step.behavior);
   }
-  if (type == "CharDelimiterSplit")
-    return by_regex(Regex::Literal(TextOf(json, "delimiter")), false, SplitBehavior::kRemoved);
-  if (type == "BertPreTokenizer") {
+  absl::StatusOr<Function> operator()(const Whitespace&) const {
+    SMELT_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(WhitespacePattern(), engine_));
+    return ByRegex(std::move(regex), true, SplitBehavior::kRemoved);
+  }
+  absl::StatusOr<Function> operator()(const WhitespaceSplit&) const {
+    return ByFlags(kUnicodeSpace, SplitBehavior::kRemoved);
+  }
+  absl::StatusOr<Function> operator()(const CharDelimiterSplit& step) const {
+    return ByRegex(Regex::Literal(step.delimiter), false, SplitBehavior::kRemoved);
+  }
+  absl::StatusOr<Function> operator()(const BertPreTokenizer&) const {
     return [](TextPiece piece, EmitPiece emit) {
       return SplitByFlags(kUnicodeSpace, SplitBehavior::kRemoved, piece, [&](TextPiece word) {
         return SplitByFlags(kUnicodePunctuation, SplitBehavior::kIsolated, word, emit);
       });
     };
   }
-  return Error(ErrorCode::kUnsupported, "the pre-tokenizer \"", Escape(type), "\" is not known");
-}
 
-// The steps, nested sequences resolved.
-absl::Status Flatten(const JsonValue& json, std::vector<const JsonValue*>& steps) {
-  if (TextOf(json, "type") != "Sequence") {
-    if (!json.is_null()) steps.push_back(&json);
-    return absl::OkStatus();
+ private:
+  static Function ByFlags(uint32_t flags, SplitBehavior behavior) {
+    return
+        [=](TextPiece piece, EmitPiece emit) { return SplitByFlags(flags, behavior, piece, emit); };
   }
-  const JsonValue* list = json.Find("pretokenizers");
-  if (list == nullptr || !list->is_array())
-    return Error(ErrorCode::kInvalidInput,
-                 "the pre-tokenizer Sequence has no list \"pretokenizers\"");
-  for (const JsonValue& item : *list->as_array()) SMELT_RETURN_IF_ERROR(Flatten(item, steps));
-  return absl::OkStatus();
-}
+  static Function ByRegex(Regex regex, bool invert, SplitBehavior behavior) {
+    auto shared = std::make_shared<const Regex>(std::move(regex));
+    return [=](TextPiece piece, EmitPiece emit) {
+      return SplitByRegex(*shared, invert, behavior, piece, emit);
+    };
+  }
+  RegexEngine engine_;
+  bool map_bytes_;
+};
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PreTokenizer>> MakePreTokenizer(const JsonValue* json,
-                                                               RegexEngine engine,
-                                                               bool* byte_level_last) {
-  if (byte_level_last != nullptr) *byte_level_last = false;
-  if (json == nullptr || json->is_null()) return std::unique_ptr<PreTokenizer>();
-  std::vector<const JsonValue*> parts;
-  SMELT_RETURN_IF_ERROR(Flatten(*json, parts));
-  std::vector<std::unique_ptr<PreTokenizer>> steps;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const std::string type = TextOf(*parts[i], "type");
-    const bool last_bytes =
-        byte_level_last != nullptr && type == "ByteLevel" && i + 1 == parts.size();
-    if (last_bytes) *byte_level_last = true;
-    SMELT_ASSIGN_OR_RETURN(Step::Function function,
-                           MakeFunction(type, *parts[i], engine, !last_bytes));
-    steps.push_back(std::make_unique<Step>(std::move(function)));
+bool LeavesBytes(std::span<const PreTokenizerStep> steps) {
+  return !steps.empty() && std::holds_alternative<ByteLevel>(steps.back());
+}
+
+absl::StatusOr<PreTokenizer> PreTokenizer::Make(std::span<const PreTokenizerStep> steps,
+                                                RegexEngine engine) {
+  PreTokenizer out;
+  for (const PreTokenizerStep& step : steps) {
+    const bool last = &step == &steps.back();
+    const ByteLevel* bytes = std::get_if<ByteLevel>(&step);
+    if (last && bytes != nullptr && !bytes->use_regex && !bytes->add_prefix_space)
+      continue;  // no more than the mapping
+    SMELT_ASSIGN_OR_RETURN(Step made, std::visit(StepMaker(engine, !last), step));
+    out.steps_.push_back(std::move(made));
   }
-  if (steps.size() == 1) return std::move(steps.front());
-  return std::unique_ptr<PreTokenizer>(std::make_unique<Chain>(std::move(steps)));
+  return out;
+}
+
+absl::Status PreTokenizer::From(size_t step, TextPiece piece, EmitPiece emit) const {
+  if (step == steps_.size()) return emit(piece);
+  if (step + 1 == steps_.size()) return steps_[step](piece, emit);
+  return steps_[step](piece, [&](TextPiece part) { return From(step + 1, part, emit); });
 }
 
 }  // namespace smelt

@@ -1,14 +1,15 @@
-// The "pre_tokenizer" of a tokenizer.json: text cut into words, which the model then sees one by
-// one.
+// Pre-tokenizers: text cut into words, which the model then sees one by one.
 #pragma once
 
 #include <algorithm>
-#include <memory>
+#include <functional>
+#include <span>
 #include <string_view>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
-#include "lib/base/json.h"
+#include "lib/text/pipeline_spec.h"
 #include "lib/text/regex/regex.h"
 
 namespace smelt {
@@ -24,22 +25,26 @@ struct TextPiece {
 };
 using EmitPiece = absl::FunctionRef<absl::Status(TextPiece)>;
 
+/// The steps of a spec, made ready. Without steps, a text is one word.
 class PreTokenizer {
  public:
-  virtual ~PreTokenizer() = default;
+  /// A ByteLevel step that is the last one leaves the mapping of bytes to whoever takes the words
+  /// (LeavesBytes); others do it themselves.
+  static absl::StatusOr<PreTokenizer> Make(std::span<const PreTokenizerStep> steps,
+                                           RegexEngine engine);
+
   /// Calls `emit` with every part in order; empty parts are left out. What a part points at lives
   /// during the call.
-  virtual absl::Status Split(TextPiece piece, EmitPiece emit) const = 0;
+  absl::Status Split(TextPiece piece, EmitPiece emit) const { return From(0, piece, emit); }
+
+ private:
+  using Step = std::function<absl::Status(TextPiece, EmitPiece)>;
+  absl::Status From(size_t step, TextPiece piece, EmitPiece emit) const;
+  std::vector<Step> steps_;
 };
 
-/// What splits are, and what becomes of them (SplitDelimiterBehavior).
-enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
-
-/// From the component's JSON; nullptr for null. `byte_level_last`: set when the last step maps
-/// bytes to characters; that mapping is then left to the caller. Without it, the step does it.
-absl::StatusOr<std::unique_ptr<PreTokenizer>> MakePreTokenizer(const JsonValue* json,
-                                                               RegexEngine engine,
-                                                               bool* byte_level_last);
+/// Whether words are the text's own bytes, which stand for characters of the byte-level alphabet.
+bool LeavesBytes(std::span<const PreTokenizerStep> steps);
 
 /// GPT-2's expression, which ByteLevel uses when `use_regex` is set.
 extern const std::string_view kGpt2Pattern;

@@ -39,6 +39,22 @@ absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
   return absl::OkStatus();
 }
 
+// Where characters fall back to bytes, a token of that type says which byte it is.
+absl::Status CheckBytes(const GgufVocabulary& vocabulary) {
+  if (vocabulary.model != "llama" && vocabulary.model != "t5") return absl::OkStatus();
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  for (size_t i = 0; i < vocabulary.size(); ++i) {
+    if (vocabulary.types[i] != TokenType::kByte) continue;
+    const std::string& text = (*vocabulary.tokens)[i];
+    if (text.size() == 6 && text.starts_with("<0x") && text[5] == '>' &&
+        kHex.find(text[3]) != kHex.npos && kHex.find(text[4]) != kHex.npos)
+      continue;
+    return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type calls token ", i,
+                 " a byte, but its text is \"", Escape(text, 40), "\", not <0x00> to <0xFF>");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadIds(const Metadata& metadata, GgufVocabulary& out) {
   struct Id {
     std::string_view key;
@@ -99,18 +115,6 @@ absl::StatusOr<std::unordered_map<int32_t, std::string>> ReadExtraTokens(const M
   return extra;
 }
 
-std::string WithBlanks(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == ' ') {
-      out += "\xe2\x96\x81";
-    } else {
-      out.push_back(c);
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
@@ -123,6 +127,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
     return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.tokens is too long");
   SMELT_RETURN_IF_ERROR(CheckOwnTokenizerKeys(metadata, out.size()));
   SMELT_RETURN_IF_ERROR(ReadTypes(metadata, out));
+  SMELT_RETURN_IF_ERROR(CheckBytes(out));
   if (metadata.Has("tokenizer.ggml.scores")) {  // checked also where no score is used
     SMELT_RETURN_IF_ERROR(ReadScores(metadata, out.size()).status());
   }
@@ -155,7 +160,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
     const auto entry = flags.find(token.id);
     const int32_t bits = entry == flags.end() ? 0 : entry->second;
     if (bits & kAddedNever) continue;
-    if (bits & kAddedBlank) token.content = WithBlanks(token.content);
+    if (bits & kAddedBlank) token.content = WithMetaspaces(token.content);
     token.single_word = bits & kAddedSingleWord;
     token.lstrip = bits & kAddedLstrip;
     token.rstrip = bits & kAddedRstrip;
@@ -165,6 +170,43 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
     out.added.push_back(std::move(token));
   }
   return out;
+}
+
+bool LooksLikeEnd(std::string_view text) {
+  static constexpr std::string_view kEnds[] = {
+      "<|eot_id|>",
+      "<|im_end|>",
+      "<|end|>",
+      "<|return|>",
+      "<|call|>",
+      "<end_of_turn>",
+      "<|endoftext|>",
+      "<|eom_id|>",
+      "<EOT>",
+      "_<EOT>",
+      "[EOT]",
+      "[EOS]",
+      "<|end_of_text|>",
+      "<end_of_utterance>",
+      "<|END_OF_TURN_TOKEN|>",
+      "< EOT >",
+      "<\xef\xbd\x9c"
+      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
+  return std::find(std::begin(kEnds), std::end(kEnds), text) != std::end(kEnds);
+}
+
+std::unordered_set<int32_t> EndsOf(const GgufVocabulary& vocabulary) {
+  std::unordered_set<int32_t> ends(vocabulary.ends.begin(), vocabulary.ends.end());
+  ends.insert({vocabulary.eos, vocabulary.eot, vocabulary.eom});
+  ends.erase(-1);
+  for (size_t i = 0; i < vocabulary.size(); ++i) {
+    if (vocabulary.types[i] != TokenType::kNormal && LooksLikeEnd((*vocabulary.tokens)[i]))
+      ends.insert(static_cast<int32_t>(i));
+  }
+  for (const AddedToken& token : vocabulary.added) {
+    if (LooksLikeEnd(token.content)) ends.insert(token.id);
+  }
+  return ends;
 }
 
 absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t count) {

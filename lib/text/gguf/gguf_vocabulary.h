@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -29,6 +30,13 @@ struct GgufVocabulary {
 };
 
 absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata);
+
+/// Ids at which a generated text ends: those that keys name, and tokens of a type that look like
+/// it.
+std::unordered_set<int32_t> EndsOf(const GgufVocabulary& vocabulary);
+
+/// Texts at which generation ends whatever the keys say.
+bool LooksLikeEnd(std::string_view text);
 
 /// tokenizer.ggml.scores, one per token, finite.
 absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t count);

@@ -12,9 +12,9 @@
 #include "lib/base/json.h"
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
-#include "lib/text/gguf/core_writer.h"
 #include "lib/text/gguf/pre_names.h"
 #include "lib/text/gguf/token_types.h"
+#include "lib/text/published/component_json.h"
 
 namespace smelt {
 namespace {
@@ -75,33 +75,34 @@ const std::vector<T>& ListAt(const Metadata& written, std::string_view key) {
   return list == nullptr ? kNone : *list;
 }
 
-// The steps of a component that a key holds; empty when there is none.
-std::vector<JsonValue> StepsAt(const Metadata& written, OwnKey<std::string> key,
-                               std::string_view list) {
-  const std::string text = OwnTextAt(written, key);
-  std::vector<JsonValue> out;
-  if (text.empty()) return out;
-  const absl::StatusOr<JsonValue> json = ParseJsonValue(text, key);
-  if (!json.ok()) return out;
-  std::vector<const JsonValue*> steps;
-  Flatten(&*json, list, steps);
-  for (const JsonValue* step : steps) out.push_back(*step);
-  return out;
+// The component that a key holds; null when there is none.
+JsonValue ComponentAt(const Metadata& written, OwnKey<std::string> key) {
+  absl::StatusOr<JsonValue> json = ParseJsonValue(OwnTextAt(written, key), key);
+  return json.ok() ? *std::move(json) : JsonValue();
 }
 
 void AddNormalizer(const Metadata& written, std::vector<std::string>& causes) {
+  constexpr OwnKey<std::string> kKey = "smelt.tokenizer.normalizer";
+  const JsonValue json = ComponentAt(written, kKey);
+  const absl::StatusOr<std::vector<NormalizerStep>> steps =
+      ReadNormalizers(&json, kKey, Members::kAny);
+  if (!steps.ok() || steps->empty()) return;
   std::string names;
-  for (const JsonValue& step : StepsAt(written, "smelt.tokenizer.normalizer", "normalizers"))
-    names += Cat(names.empty() ? "" : ", ", Escape(TextOf(step, "type"), 30));
-  if (!names.empty()) causes.push_back(Cat("text that its normalizer (", names, ") changes"));
+  for (const NormalizerStep& step : *steps) names += Cat(names.empty() ? "" : ", ", TypeName(step));
+  causes.push_back(Cat("text that its normalizer (", names, ") changes"));
 }
 
 void AddPreTokenizer(const Metadata& written, std::vector<std::string>& causes) {
-  for (const JsonValue& step : StepsAt(written, "smelt.tokenizer.pre_tokenizer", "pretokenizers")) {
-    if (TextOf(step, "type") != "ByteLevel" || !FlagOf(step, "add_prefix_space", true)) continue;
+  constexpr OwnKey<std::string> kKey = "smelt.tokenizer.pre_tokenizer";
+  const JsonValue json = ComponentAt(written, kKey);
+  const absl::StatusOr<std::vector<PreTokenizerStep>> steps =
+      ReadPreTokenizers(&json, kKey, Members::kAny);
+  const auto prefixes = [](const PreTokenizerStep& step) {
+    const ByteLevel* bytes = std::get_if<ByteLevel>(&step);
+    return bytes != nullptr && bytes->add_prefix_space;
+  };
+  if (steps.ok() && std::any_of(steps->begin(), steps->end(), prefixes))
     causes.push_back("beginnings of texts (it puts a space there: add_prefix_space)");
-    break;
-  }
   const PreTokenizerName* pre = FindPreTokenizer(TextAt(written, "tokenizer.ggml.pre"));
   for (const NameCause& row : kNameCauses) {
     if (pre != nullptr && Has(row.names, pre->name)) causes.emplace_back(row.cause);

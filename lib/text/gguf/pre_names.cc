@@ -7,8 +7,8 @@
 
 #include "absl/functional/function_ref.h"
 #include "lib/base/status.h"
-#include "lib/text/components/normalizer.h"
 #include "lib/text/components/pre_tokenizer.h"
+#include "lib/text/published/component_json.h"
 #include "lib/text/regex/regex_dfa.h"
 #include "lib/text/regex/regex_parser.h"
 #include "smelt/nearest.h"
@@ -19,12 +19,13 @@ namespace {
 // A pipeline boiled down to what cuts the text.
 struct Cut {
   enum class Kind { kRegex, kDigits, kOther } kind = Kind::kRegex;
-  std::string regex = {};     // where it cuts: every match is a part of its own
-  std::string pattern = {};   // as written, for messages
-  std::string settings = {};  // of kOther: all of the step
+  std::string regex = {};       // where it cuts: every match is a part of its own
+  std::string pattern = {};     // as written, for messages
+  PreTokenizerStep whole = {};  // of kOther
 };
 
-constexpr std::string_view kBytes = "ByteLevel";  // the settings of the step that only maps bytes
+// The step that only maps bytes.
+const PreTokenizerStep kBytes = ByteLevel{.add_prefix_space = false, .use_regex = false};
 
 std::string Escaped(std::string_view literal) {
   std::string escaped;
@@ -46,21 +47,20 @@ Cut DigitsCut(bool single) {
   return cut;
 }
 
-Cut OtherCut(const JsonValue& step) {
-  Cut cut{.kind = Cut::Kind::kOther, .settings = step.ToText()};
-  cut.pattern = cut.settings;
+Cut OtherCut(const PreTokenizerStep& step) {
+  Cut cut;
+  cut.kind = Cut::Kind::kOther;
+  cut.pattern = ToJson(std::vector<PreTokenizerStep>{step});
+  cut.whole = step;
   return cut;
 }
 
 // "Remove what does not match" is "cut at matches" when everything matches.
-absl::StatusOr<Cut> SplitCut(const JsonValue& step) {
-  const std::string behavior = TextOf(step, "behavior");
-  const bool removes = behavior == "Removed" && FlagOf(step, "invert", false);
-  if (!behavior.empty() && behavior != "Isolated" && !removes) return OtherCut(step);
-  const JsonValue* p = step.FindNonNull("pattern");
-  const bool literal = p != nullptr && p->FindNonNull("String") != nullptr;
-  Cut cut = RegexCut(p == nullptr ? std::string() : TextOf(*p, literal ? "String" : "Regex"));
-  if (literal) cut.regex = Escaped(cut.pattern);
+absl::StatusOr<Cut> SplitCut(const Split& step) {
+  const bool removes = step.behavior == SplitBehavior::kRemoved && step.invert;
+  if (step.behavior != SplitBehavior::kIsolated && !removes) return OtherCut(step);
+  Cut cut = RegexCut(step.pattern.text);
+  if (!step.pattern.is_regex) cut.regex = Escaped(cut.pattern);
   if (!removes) return cut;
   const absl::StatusOr<RegexNode> tree = ParseRegex(cut.regex);
   if (!tree.ok() && CodeOf(tree.status()) != ErrorCode::kUnsupported) return tree.status();
@@ -71,31 +71,24 @@ absl::StatusOr<Cut> SplitCut(const JsonValue& step) {
   return other;
 }
 
-// Recursive over Sequence. Steps that only map bytes to characters at the very end cut nothing.
-absl::Status Collect(const JsonValue& step, std::vector<Cut>& cuts) {
-  const std::string type = TextOf(step, "type");
-  if (type == "Sequence") {
-    const JsonValue* list = step.FindNonNull("pretokenizers");
-    if (list == nullptr || !list->is_array()) return absl::OkStatus();
-    for (const JsonValue& item : *list->as_array()) SMELT_RETURN_IF_ERROR(Collect(item, cuts));
-  } else if (type == "ByteLevel") {
-    if (FlagOf(step, "use_regex", true)) cuts.push_back(RegexCut(kGpt2Pattern));
-    cuts.push_back({.kind = Cut::Kind::kOther, .settings = std::string(kBytes)});
-  } else if (type == "Digits") {
-    cuts.push_back(DigitsCut(FlagOf(step, "individual_digits", false)));
-  } else if (type == "Split") {
-    SMELT_ASSIGN_OR_RETURN(Cut cut, SplitCut(step));
-    cuts.push_back(std::move(cut));
-  } else {
-    cuts.push_back(OtherCut(step));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<Cut>> CutsOf(const JsonValue& pre_tokenizer) {
+// Steps that only map bytes to characters at the very end cut nothing.
+absl::StatusOr<std::vector<Cut>> CutsOf(std::span<const PreTokenizerStep> steps) {
   std::vector<Cut> cuts;
-  SMELT_RETURN_IF_ERROR(Collect(pre_tokenizer, cuts));
-  while (!cuts.empty() && cuts.back().settings == kBytes) cuts.pop_back();
+  for (const PreTokenizerStep& step : steps) {
+    if (const ByteLevel* bytes = std::get_if<ByteLevel>(&step); bytes != nullptr) {
+      if (bytes->use_regex) cuts.push_back(RegexCut(kGpt2Pattern));
+      cuts.push_back(OtherCut(kBytes));
+    } else if (const Digits* digits = std::get_if<Digits>(&step); digits != nullptr) {
+      cuts.push_back(DigitsCut(digits->individual));
+    } else if (const Split* split = std::get_if<Split>(&step); split != nullptr) {
+      SMELT_ASSIGN_OR_RETURN(Cut cut, SplitCut(*split));
+      cuts.push_back(std::move(cut));
+    } else {
+      cuts.push_back(OtherCut(step));
+    }
+  }
+  while (!cuts.empty() && cuts.back().kind == Cut::Kind::kOther && cuts.back().whole == kBytes)
+    cuts.pop_back();
   return cuts;
 }
 
@@ -112,7 +105,7 @@ std::optional<Same> Compare(
   for (size_t i = 0; i < a.size(); ++i) {
     const bool other = a[i].kind == Cut::Kind::kOther;
     if (other != (b[i].kind == Cut::Kind::kOther)) return std::nullopt;
-    const bool alike = other ? a[i].settings == b[i].settings
+    const bool alike = other ? a[i].whole == b[i].whole
                              : a[i].regex == b[i].regex || same_regex(a[i].regex, b[i].regex);
     if (!alike) return std::nullopt;
     same.exact = same.exact && a[i].kind == b[i].kind;
@@ -201,39 +194,52 @@ std::string KnownPreTokenizers() {
   return out;
 }
 
-std::string PipelineOf(const PreTokenizerName& name) {
+namespace {
+
+PreTokenizerStep StepOf(const NamedStep& step) {
   using Kind = NamedStep::Kind;
-  std::string list;
-  bool maps_bytes = false;
-  const auto add = [&](std::string_view json) { list += Cat(list.empty() ? "" : ",", json); };
-  for (const NamedStep& step : name.steps) {
-    switch (step.kind) {
-      case Kind::kNone:
-        break;
-      case Kind::kSplit:
-        add(Cat(R"({"type":"Split","pattern":{"Regex":)", JsonQuote(step.regex),
-                R"(},"behavior":"Isolated","invert":false})"));
-        break;
-      case Kind::kGpt2Words:
-        maps_bytes = true;
-        add(R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":true})");
-        break;
-      case Kind::kDigits:
-        add(R"({"type":"Digits","individual_digits":false})");
-        break;
-      case Kind::kSingleDigits:
-        add(R"({"type":"Digits","individual_digits":true})");
-        break;
-      case Kind::kPunctuation:
-        add(R"({"type":"Punctuation","behavior":"Contiguous"})");
-        break;
-      case Kind::kSinglePunctuation:
-        add(R"({"type":"Punctuation","behavior":"Isolated"})");
-        break;
-    }
+  switch (step.kind) {
+    case Kind::kGpt2Words:
+      return ByteLevel{.add_prefix_space = false, .use_regex = true};
+    case Kind::kDigits:
+      return Digits{.individual = false};
+    case Kind::kSingleDigits:
+      return Digits{.individual = true};
+    case Kind::kPunctuation:
+      return Punctuation{SplitBehavior::kContiguous};
+    case Kind::kSinglePunctuation:
+      return Punctuation{SplitBehavior::kIsolated};
+    case Kind::kSplit:
+    case Kind::kNone:
+      break;
   }
-  if (!maps_bytes) add(R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":false})");
-  return Cat(R"({"type":"Sequence","pretokenizers":[)", list, "]}");
+  Split split;
+  split.pattern.text = step.regex;
+  split.pattern.is_regex = true;
+  return split;
+}
+
+std::vector<PreTokenizerStep> MakeSteps(const PreTokenizerName& row) {
+  std::vector<PreTokenizerStep> out;
+  bool maps_bytes = false;
+  for (const NamedStep& step : row.steps) {
+    if (step.kind == NamedStep::Kind::kNone) continue;
+    out.push_back(StepOf(step));
+    maps_bytes = maps_bytes || step.kind == NamedStep::Kind::kGpt2Words;
+  }
+  if (!maps_bytes) out.push_back(kBytes);
+  return out;
+}
+
+}  // namespace
+
+const std::vector<PreTokenizerStep>& StepsOf(const PreTokenizerName& row) {
+  static const auto steps = [] {
+    std::vector<std::vector<PreTokenizerStep>> out;
+    for (const PreTokenizerName& entry : PreTokenizerTable()) out.push_back(MakeSteps(entry));
+    return out;
+  }();
+  return steps[static_cast<size_t>(&row - PreTokenizerTable().data())];
 }
 
 namespace {
@@ -263,13 +269,12 @@ absl::Status NoName(const std::string& mine, const std::vector<std::vector<Cut>>
 
 }  // namespace
 
-absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenizer,
+absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(std::span<const PreTokenizerStep> steps,
                                                    bool ignore_merges) {
-  SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> cuts, CutsOf(pre_tokenizer));
+  SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> cuts, CutsOf(steps));
   std::vector<std::vector<Cut>> table;
   for (const PreTokenizerName& entry : PreTokenizerTable()) {
-    SMELT_ASSIGN_OR_RETURN(const JsonValue json, ParseJsonValue(PipelineOf(entry), entry.name));
-    SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(json));
+    SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(StepsOf(entry)));
     table.push_back(std::move(known));
   }
   // Written alike, which is quickly seen; else alike in what they match.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/base/json.h"
+#include "lib/text/pipeline_spec.h"
 
 namespace smelt {
 
@@ -42,11 +42,11 @@ struct PreTokenizerName {
 /// Every name whose meaning we know.
 std::span<const PreTokenizerName> PreTokenizerTable();
 
+/// The steps of a row of the table.
+const std::vector<PreTokenizerStep>& StepsOf(const PreTokenizerName& row);
+
 /// nullptr for names that we do not know.
 const PreTokenizerName* FindPreTokenizer(std::string_view name);
-
-/// The steps as the "pre_tokenizer" of a tokenizer.json.
-std::string PipelineOf(const PreTokenizerName& name);
 
 /// Whether llama.cpp puts a beginning token before the texts of a byte-level vocabulary with this
 /// name that does not say whether it wants one.
@@ -66,7 +66,7 @@ struct PreTokenizerMatch {
 /// Compares structure and meaning: expressions are the same when they match the same on every text,
 /// however they are written. kUnsupported when nothing matches: the sentence shows the pattern, the
 /// nearest known names and what differs.
-absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(const JsonValue& pre_tokenizer,
+absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(std::span<const PreTokenizerStep> steps,
                                                    bool ignore_merges);
 
 /// All names, for messages.

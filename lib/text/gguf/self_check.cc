@@ -7,6 +7,9 @@
 #include "lib/base/status.h"
 #include "lib/base/unicode.h"
 #include "lib/base/utf8.h"
+#include "lib/text/gguf/gguf_tokenizer.h"
+#include "lib/text/gguf/spec_reader.h"
+#include "lib/text/spec_difference.h"
 
 namespace smelt {
 namespace {
@@ -111,10 +114,20 @@ std::vector<std::string> ProbeTexts() {
   return out;
 }
 
-absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata& metadata) {
-  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> written, GgufTokenizer(metadata));
+absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata& metadata,
+                             const PipelineSpec* written) {
+  SMELT_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(metadata));
+  SMELT_ASSIGN_OR_RETURN(PipelineSpec spec, ReadSpec(metadata, vocabulary));
+  const std::string difference = written == nullptr ? "" : FirstDifference(*written, spec);
+  if (!difference.empty()) {
+    return Error(ErrorCode::kInvalidInput, "in the GGUF vocabulary, ", difference,
+                 " is another than in the tokenizer; --allow-tokenizer-mismatch goes on all the "
+                 "same");
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> read,
+                         MakeGgufTokenizer(vocabulary, std::move(spec)));
   for (const std::string& probe : ProbeTexts())
-    SMELT_RETURN_IF_ERROR(CheckText(published, *written, probe));
+    SMELT_RETURN_IF_ERROR(CheckText(published, *read, probe));
   // Special and other added tokens inside text, and tokens of the vocabulary as texts.
   std::string special, pieces;
   const size_t size = published.size();
@@ -133,8 +146,8 @@ absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata
     if (id % (size / 512 + 1) == 0)
       pieces += Cat(published.Piece(static_cast<int32_t>(id)), id % 2 == 0 ? " " : "");
   }
-  SMELT_RETURN_IF_ERROR(CheckText(published, *written, special, /*parsed_only=*/true));
-  return CheckText(published, *written, pieces, /*parsed_only=*/true);
+  SMELT_RETURN_IF_ERROR(CheckText(published, *read, special, /*parsed_only=*/true));
+  return CheckText(published, *read, pieces, /*parsed_only=*/true);
 }
 
 }  // namespace smelt

@@ -8,6 +8,18 @@
 
 namespace smelt {
 
+std::string WithMetaspaces(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ' ') {
+      out += kMetaspace;
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out;
+}
+
 bool LooksSpecial(std::string_view text) {
   if (text == "<pad>" || text == "<mask>" || text == "<2mass>" || text == "[@BOS@]") return true;
   if (text.starts_with("<|") && text.ends_with("|>")) return true;
@@ -51,6 +63,24 @@ void VocabularyArrays::Write(bool with_scores, Metadata& out) && {
   out.Set("tokenizer.ggml.token_type", std::move(types_));
 }
 
+namespace {
+
+int32_t BitsOf(const AddedToken& token, AddedTo kind, int32_t unknown) {
+  const bool looks_special = LooksSpecial(token.content);
+  int32_t bits = 0;
+  if (token.single_word) bits |= kAddedSingleWord;
+  if (token.lstrip) bits |= kAddedLstrip;
+  if (token.rstrip) bits |= kAddedRstrip;
+  if (token.normalized && kind != AddedTo::kSentencePiece) bits |= kAddedNormalized;
+  if (!token.special && (looks_special || token.id == unknown)) bits |= kAddedOrdinary;
+  if (!token.special && !looks_special && token.content.find(kMetaspace) != std::string::npos)
+    bits |= kAddedBlank;
+  if (token.outside && (kind != AddedTo::kByteLevel || !token.special)) bits |= kAddedOutside;
+  return bits;
+}
+
+}  // namespace
+
 void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, int32_t unknown,
                      Metadata& out) {
   std::vector<int32_t> pairs;
@@ -58,20 +88,35 @@ void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, int32_t
                                  [&](const AddedToken& token) { return token.id == unknown; });
   if (unknown >= 0 && !known) pairs = {unknown, kAddedNever};
   for (const AddedToken& token : added) {
-    int32_t bits = 0;
-    if (token.single_word) bits |= kAddedSingleWord;
-    if (token.lstrip) bits |= kAddedLstrip;
-    if (token.rstrip) bits |= kAddedRstrip;
-    if (token.normalized && kind != AddedTo::kSentencePiece) bits |= kAddedNormalized;
-    if (!token.special && LooksSpecial(token.content)) bits |= kAddedOrdinary;
-    if (!token.special && !LooksSpecial(token.content) &&
-        token.content.find("\xe2\x96\x81") != std::string::npos)
-      bits |= kAddedBlank;
-    if (token.outside && (kind != AddedTo::kByteLevel || !token.special)) bits |= kAddedOutside;
+    const int32_t bits = BitsOf(token, kind, unknown);
     if (bits != 0) pairs.insert(pairs.end(), {token.id, bits});
   }
   if (!pairs.empty())
     WriteOwn<std::vector<int32_t>>(out, "smelt.tokenizer.added_flags", std::move(pairs));
+}
+
+std::vector<AddedToken> AddedAsWritten(const std::vector<AddedToken>& added, AddedTo kind,
+                                       int32_t unknown, const VocabularyArrays& arrays,
+                                       size_t extra) {
+  std::vector<AddedToken> out;
+  for (AddedToken token : added) {
+    const int32_t bits = BitsOf(token, kind, unknown);
+    if (static_cast<size_t>(token.id) < extra) {
+      const TokenType type = arrays.type(token.id);
+      if (type != TokenType::kControl && type != TokenType::kUserDefined &&
+          type != TokenType::kUnknown)
+        continue;
+      token.content = arrays.text(token.id);
+      token.special = type != TokenType::kUserDefined && (bits & kAddedOrdinary) == 0;
+    }
+    if ((bits & kAddedBlank) != 0) token.content = WithMetaspaces(token.content);
+    token.normalized = (bits & kAddedNormalized) != 0;
+    token.outside = (bits & kAddedOutside) != 0;
+    out.push_back(std::move(token));
+  }
+  std::sort(out.begin(), out.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  return out;
 }
 
 }  // namespace smelt

@@ -9,6 +9,7 @@
 #include "lib/base/metadata.h"
 #include "lib/base/own_key_table.h"
 #include "lib/text/components/added_tokens.h"
+#include "lib/text/pipeline_spec.h"
 
 namespace smelt {
 
@@ -20,6 +21,9 @@ enum class TokenType : int32_t {
   kUnused = 5,
   kByte = 6
 };
+
+/// Spaces as U+2581.
+std::string WithMetaspaces(std::string_view text);
 
 /// Texts that llama.cpp's converter takes for control tokens whatever their flags say.
 bool LooksSpecial(std::string_view text);
@@ -34,6 +38,7 @@ class VocabularyArrays {
   TokenType type(int32_t id) const {
     return static_cast<TokenType>(types_[static_cast<size_t>(id)]);
   }
+  const std::string& text(int32_t id) const { return tokens_[static_cast<size_t>(id)]; }
   float score(int32_t id) const { return scores_[static_cast<size_t>(id)]; }
   /// An added token: control or user defined; U+2581 of user-defined ones becomes a space.
   void SetAdded(const AddedToken& token, float score);
@@ -68,5 +73,11 @@ enum class AddedTo { kByteLevel, kPipeline, kSentencePiece };
 /// `unknown`: id of the token of that type; -1 when there is none.
 void WriteAddedFlags(const std::vector<AddedToken>& added, AddedTo kind, int32_t unknown,
                      Metadata& out);
+
+/// What reading these arrays and those flags gives. Tokens with the ids from `extra` on lie under
+/// keys of their own.
+std::vector<AddedToken> AddedAsWritten(const std::vector<AddedToken>& added, AddedTo kind,
+                                       int32_t unknown, const VocabularyArrays& arrays,
+                                       size_t extra = SIZE_MAX);
 
 }  // namespace smelt

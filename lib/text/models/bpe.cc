@@ -1,31 +1,39 @@
+// Byte-pair encoding by a list of merges.
 #include <algorithm>
+#include <array>
 #include <span>
 #include <utility>
 
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
+#include "lib/text/components/byte_level.h"
 #include "lib/text/models/model.h"
 
 namespace smelt {
-
-std::array<int32_t, 256> ByteTokens(const TokenTable& tokens) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::array<int32_t, 256> ids;
-  for (size_t b = 0; b < 256; ++b) {
-    const char text[] = {'<', '0', 'x', kHex[b >> 4], kHex[b & 15], '>'};
-    ids[b] = tokens.Find(std::string_view(text, 6));
-  }
-  return ids;
-}
-
 namespace {
 
 class Bpe : public Model {
  public:
-  Bpe(TokenTable tokens, BpeOptions options) : options_(std::move(options)) {
-    tokens_ = std::move(tokens);
-    bytes_ = ByteTokens(tokens_);
-    if (!options_.unk_token.empty()) unk_ = tokens_.Find(options_.unk_token);
+  Bpe(const BpeModel& spec, const ModelParts& parts)
+      : tokens_(parts.tokens),
+        bytes_(parts.tokens),
+        unk_token_(spec.unk_token),
+        prefix_(spec.continuing_subword_prefix),
+        suffix_(spec.end_of_word_suffix),
+        fuse_unk_(spec.fuse_unk),
+        byte_fallback_(spec.byte_fallback),
+        ignore_merges_(spec.ignore_merges),
+        on_bytes_(parts.on_bytes) {
+    if (!unk_token_.empty()) unk_ = tokens_.Find(unk_token_);
+    if (!on_bytes_) return;
+    every_byte_ = !dressed();
+    for (size_t b = 0; b < 256; ++b) {
+      const char c = static_cast<char>(b);
+      std::string text;
+      AppendByteLevel(text, std::string_view(&c, 1));
+      single_[b] = tokens_.Find(text);
+      every_byte_ = every_byte_ && single_[b] >= 0;
+    }
   }
 
   absl::Status AddMerges(const MergeList& merges) {
@@ -40,13 +48,13 @@ class Bpe : public Model {
       bytes.clear();
       for (size_t i = 0; i < count; ++i) {
         const std::string_view right = merges.Right(first + i);
-        if (right.size() < options_.prefix.size()) {
+        if (right.size() < prefix_.size()) {
           return Error(ErrorCode::kInvalidInput, "merge ", first + i, ": \"", Escape(right, 40),
-                       "\" has no place for the continuing_subword_prefix \"",
-                       Escape(options_.prefix, 40), "\"");
+                       "\" has no place for the continuing_subword_prefix \"", Escape(prefix_, 40),
+                       "\"");
         }
         bytes += merges.Left(first + i);
-        bytes += right.substr(options_.prefix.size());  // whatever it begins with: as the library
+        bytes += right.substr(prefix_.size());  // whatever it begins with: as the library
         ends[i + 1] = bytes.size();
       }
       for (size_t i = 0; i < count; ++i) {
@@ -71,25 +79,47 @@ class Bpe : public Model {
   }
 
   absl::Status Encode(std::string_view word, std::vector<int32_t>& out) const override {
-    if (options_.ignore_merges) {
-      if (const int32_t id = tokens_.Find(word); id >= 0) {
+    std::string mapped;
+    std::string_view text = word;
+    if (on_bytes_ && (ignore_merges_ || !every_byte_)) {
+      AppendByteLevel(mapped, word);
+      text = mapped;
+    }
+    if (ignore_merges_) {
+      if (const int32_t id = tokens_.Find(text); id >= 0) {
         out.push_back(id);
         return absl::OkStatus();
       }
     }
-    // As many symbols at most, unless affixes fall back to bytes too.
-    const bool affixes = !options_.prefix.empty() || !options_.suffix.empty();
-    if (word.size() <= MergeTable::kShort && !affixes) {
+    if (!every_byte_)
+      return Merge(text, out, [&](const auto& add) { return ForEachSymbol(text, add); });
+    return Merge(word, out, [&](const auto& add) {
+      for (const char c : word) add(single_[static_cast<unsigned char>(c)]);
+      return absl::OkStatus();
+    });
+  }
+
+  const MergeTable* merges() const override { return &merges_; }
+
+ private:
+  bool dressed() const { return !prefix_.empty() || !suffix_.empty(); }
+
+  // Merges the symbols that for_each(add) gives: at most as many as the text has bytes, unless
+  // affixes fall back to bytes too.
+  template <typename ForEach>
+  absl::Status Merge(std::string_view text, std::vector<int32_t>& out,
+                     const ForEach& for_each) const {
+    if (text.size() <= MergeTable::kShort && !dressed()) {
       std::array<int32_t, MergeTable::kShort> ids;
       size_t count = 0;
-      SMELT_RETURN_IF_ERROR(ForEachSymbol(word, [&](int32_t id) { ids[count++] = id; }));
+      SMELT_RETURN_IF_ERROR(for_each([&](int32_t id) { ids[count++] = id; }));
       count = merges_.MergeShort(ids.data(), count);
       out.insert(out.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
       return absl::OkStatus();
     }
     SymbolList symbols;
-    symbols.Reserve(word.size());
-    SMELT_RETURN_IF_ERROR(ForEachSymbol(word, [&](int32_t id) { symbols.Add(id); }));
+    symbols.Reserve(text.size());
+    SMELT_RETURN_IF_ERROR(for_each([&](int32_t id) { symbols.Add(id); }));
     MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
       return merges_.Find(symbols.id(left), symbols.id(right));
     });
@@ -97,9 +127,6 @@ class Bpe : public Model {
     return absl::OkStatus();
   }
 
-  const MergeTable* merges() const override { return &merges_; }
-
- private:
   // Calls add(id) for what a word is made of before any merge.
   template <typename Add>
   absl::Status ForEachSymbol(std::string_view word, const Add& add) const {
@@ -110,9 +137,9 @@ class Bpe : public Model {
       std::string_view c = word.substr(i, length);
       const bool first = i == 0, last = i + length == word.size();
       i += length;
-      if ((!first && !options_.prefix.empty()) || (last && !options_.suffix.empty())) {
-        dressed = Cat(first ? std::string_view() : std::string_view(options_.prefix), c,
-                      last ? std::string_view(options_.suffix) : std::string_view());
+      if ((!first && !prefix_.empty()) || (last && !suffix_.empty())) {
+        dressed = Cat(first ? std::string_view() : std::string_view(prefix_), c,
+                      last ? std::string_view(suffix_) : std::string_view());
         c = dressed;
       }
       if (const int32_t id = tokens_.Find(c); id >= 0) {
@@ -121,40 +148,36 @@ class Bpe : public Model {
         add(id);
         continue;
       }
-      if (options_.byte_fallback && HaveBytes(c)) {
-        for (const char b : c) add(bytes_[static_cast<unsigned char>(b)]);
+      if (byte_fallback_ && bytes_.HasAllOf(c)) {
+        bytes_.ForEach(c, add);
         continue;
       }
-      if (options_.unk_token.empty()) continue;  // dropped, as the library does
+      if (unk_token_.empty()) continue;  // dropped, as the library does
       if (unk_ < 0)
-        return Error(ErrorCode::kInvalidInput, "the unknown token \"", Escape(options_.unk_token),
+        return Error(ErrorCode::kInvalidInput, "the unknown token \"", Escape(unk_token_),
                      "\" is not in the vocabulary");
-      if (unknown_waits && !options_.fuse_unk) add(unk_);
+      if (unknown_waits && !fuse_unk_) add(unk_);
       unknown_waits = true;
     }
     if (unknown_waits) add(unk_);
     return absl::OkStatus();
   }
 
-  bool HaveBytes(std::string_view text) const {
-    for (const char b : text) {
-      if (bytes_[static_cast<unsigned char>(b)] < 0) return false;
-    }
-    return true;
-  }
-
-  BpeOptions options_;
+  const TokenTable& tokens_;
   MergeTable merges_;
-  std::array<int32_t, 256> bytes_;
+  ByteTokens bytes_;
+  std::string unk_token_, prefix_, suffix_;
+  bool fuse_unk_, byte_fallback_, ignore_merges_, on_bytes_;
+  bool every_byte_ = false;  ///< on_bytes_, and each has its token
+  std::array<int32_t, 256> single_{};
   int32_t unk_ = -1;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> MakeBpe(TokenTable tokens, const MergeList& merges,
-                                               BpeOptions options) {
-  auto model = std::make_unique<Bpe>(std::move(tokens), std::move(options));
-  SMELT_RETURN_IF_ERROR(model->AddMerges(merges));
+absl::StatusOr<std::unique_ptr<Model>> MakeBpe(const BpeModel& spec, const ModelParts& parts) {
+  auto model = std::make_unique<Bpe>(spec, parts);
+  SMELT_RETURN_IF_ERROR(model->AddMerges(spec.merges));
   return std::unique_ptr<Model>(std::move(model));
 }
 

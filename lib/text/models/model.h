@@ -1,10 +1,9 @@
-// The "model" of a tokenizer.json: one word in, ids out.
+// Models: one word in, ids out. Each kind of a spec has a file of its own.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "lib/text/models/byte_trie.h"
 #include "lib/text/models/merges.h"
 #include "lib/text/models/token_table.h"
+#include "lib/text/pipeline_spec.h"
 
 namespace smelt {
 
@@ -20,70 +20,55 @@ class Model {
   virtual ~Model() = default;
   /// Appends the ids of a word that is not empty.
   virtual absl::Status Encode(std::string_view word, std::vector<int32_t>& out) const = 0;
-  const TokenTable& tokens() const { return tokens_; }
-  /// nullptr for models that merge nothing.
+  /// nullptr for models without a list of merges.
   virtual const MergeTable* merges() const { return nullptr; }
-
- protected:
-  TokenTable tokens_;
 };
 
-/// Pairs of texts in a list, compactly.
-class MergeList {
- public:
-  void Add(std::string_view left, std::string_view right) {
-    spans_.push_back(
-        {bytes_.size(), static_cast<uint32_t>(left.size()), static_cast<uint32_t>(right.size())});
-    bytes_.append(left);
-    bytes_.append(right);
-  }
-  size_t size() const { return spans_.size(); }
-  std::string_view Left(size_t i) const {
-    return std::string_view(bytes_).substr(spans_[i].offset, spans_[i].left);
-  }
-  std::string_view Right(size_t i) const {
-    return std::string_view(bytes_).substr(spans_[i].offset + spans_[i].left, spans_[i].right);
-  }
-
- private:
-  struct Span {
-    uint64_t offset;
-    uint32_t left, right;
-  };
-  std::string bytes_;
-  std::vector<Span> spans_;
+/// What a model is made of besides its own part of the spec; outlives it.
+struct ModelParts {
+  const TokenTable& tokens;
+  const ByteTrie& user_defined;  ///< SentencePiece's pieces of that type
+  bool on_bytes =
+      false;  ///< words are bytes, each a character of the byte-level alphabet in tokens
 };
 
-struct BpeOptions {
-  std::string unk_token;  ///< empty: none
-  std::string prefix;     ///< continuing_subword_prefix
-  std::string suffix;     ///< end_of_word_suffix
-  bool fuse_unk = false;
-  bool byte_fallback = false;
-  bool ignore_merges = false;
-};
+absl::StatusOr<std::unique_ptr<Model>> MakeModel(const ModelSpec& spec, const ModelParts& parts);
 
 /// kInvalidInput names the merge whose parts or result are not in the vocabulary.
-absl::StatusOr<std::unique_ptr<Model>> MakeBpe(TokenTable tokens, const MergeList& merges,
-                                               BpeOptions options);
+absl::StatusOr<std::unique_ptr<Model>> MakeBpe(const BpeModel& spec, const ModelParts& parts);
+absl::StatusOr<std::unique_ptr<Model>> MakeUnigram(const UnigramModel& spec,
+                                                   const ModelParts& parts);
+absl::StatusOr<std::unique_ptr<Model>> MakeWordPiece(const WordPieceModel& spec,
+                                                     const ModelParts& parts);
+absl::StatusOr<std::unique_ptr<Model>> MakeWordLevel(const WordLevelModel& spec,
+                                                     const ModelParts& parts);
+absl::StatusOr<std::unique_ptr<Model>> MakePieceBpe(const PieceModel& spec,
+                                                    const ModelParts& parts);
+absl::StatusOr<std::unique_ptr<Model>> MakePieceUnigram(const PieceModel& spec,
+                                                        const ModelParts& parts);
 
-struct UnigramOptions {
-  int32_t unk_id = -1;
-  bool byte_fallback = false;
-  bool fuse_unk = true;
+/// Ids of <0x00> to <0xFF>.
+class ByteTokens {
+ public:
+  explicit ByteTokens(const TokenTable& tokens);
+  int32_t operator[](char byte) const { return ids_[static_cast<unsigned char>(byte)]; }  ///< or -1
+  bool HasAll() const;
+  bool HasAny() const;
+  bool HasAllOf(std::string_view text) const {
+    for (const char byte : text) {
+      if ((*this)[byte] < 0) return false;
+    }
+    return true;
+  }
+  /// Calls add(id) for the bytes of a text that HasAllOf.
+  template <typename Add>
+  void ForEach(std::string_view text, const Add& add) const {
+    for (const char byte : text) add((*this)[byte]);
+  }
+  const std::array<int32_t, 256>& ids() const { return ids_; }
+
+ private:
+  std::array<int32_t, 256> ids_;
 };
-absl::StatusOr<std::unique_ptr<Model>> MakeUnigram(TokenTable tokens, std::vector<double> scores,
-                                                   UnigramOptions options);
-
-struct WordPieceOptions {
-  std::string unk_token = "[UNK]";
-  std::string prefix = "##";
-  size_t max_chars = 100;
-};
-absl::StatusOr<std::unique_ptr<Model>> MakeWordPiece(TokenTable tokens, WordPieceOptions options);
-absl::StatusOr<std::unique_ptr<Model>> MakeWordLevel(TokenTable tokens, std::string_view unk_token);
-
-/// Ids of <0x00> to <0xFF>, -1 where the vocabulary has none.
-std::array<int32_t, 256> ByteTokens(const TokenTable& tokens);
 
 }  // namespace smelt

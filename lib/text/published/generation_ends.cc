@@ -5,19 +5,8 @@
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
-#include "lib/text/published/published.h"
 
 namespace smelt {
-namespace {
-
-bool Ends(const GgufVocabulary& vocabulary, int32_t id) {
-  if (id == vocabulary.eos || id == vocabulary.eot || id == vocabulary.eom) return true;
-  const auto at = static_cast<size_t>(id);
-  return vocabulary.types[at] != TokenType::kNormal && LooksLikeEnd((*vocabulary.tokens)[at]);
-}
-
-}  // namespace
-
 absl::Status WriteGenerationEnds(std::span<const int64_t> ids, Metadata& out,
                                  std::vector<std::string>& notes) {
   if (ids.empty()) return absl::OkStatus();
@@ -25,10 +14,11 @@ absl::Status WriteGenerationEnds(std::span<const int64_t> ids, Metadata& out,
   std::string names;
   {
     SMELT_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(out));
+    const std::unordered_set<int32_t> ends = EndsOf(vocabulary);
     for (const int64_t wide : ids) {
       if (wide < 0 || static_cast<uint64_t>(wide) >= vocabulary.size()) continue;
       const auto id = static_cast<int32_t>(wide);
-      if (!Ends(vocabulary, id) && std::ranges::find(further, id) == further.end())
+      if (!ends.contains(id) && std::ranges::find(further, id) == further.end())
         further.push_back(id);
     }
   }

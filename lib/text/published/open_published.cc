@@ -9,11 +9,10 @@
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/utf8.h"
-#include "lib/text/components/normalizer.h"
+#include "lib/text/published/json_members.h"
 #include "lib/text/published/published.h"
-#include "lib/text/published/sentencepiece_core.h"
+#include "lib/text/published/readers.h"
 #include "lib/text/published/side_files.h"
-#include "lib/text/published/sources.h"
 
 namespace smelt {
 namespace {
@@ -34,39 +33,60 @@ absl::StatusOr<MappedText> MapText(const std::string& path) {
   return mapped;
 }
 
-absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromJson(TokenizerJson json,
-                                                            const std::string& file,
-                                                            TokenizerFolder& folder) {
-  folder.has_tokenizer_json = true;
-  SMELT_RETURN_IF_ERROR(AddDeclared(folder, file, json));
-  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, json.tokens.size(), json.added));
-  folder.added = json.added;
-  if (const JsonValue* post = json.rest.FindNonNull("post_processor"); post != nullptr)
-    folder.post_processor = *post;
-  std::optional<SentencePieceModel> pieces;
+// The SentencePiece model beside a tokenizer.json whose pieces are its tokens: the written
+// vocabulary has its scores and types.
+std::optional<SentencePieceModel> PiecesBeside(const Pipeline& pipeline,
+                                               const TokenizerFolder& folder) {
   for (const std::string_view name : {"tokenizer.model", "spiece.model"}) {
-    const std::string model = Cat(folder.path, "/", name);
-    if (pieces || !NameExists(model)) continue;
+    const std::string file = Cat(folder.path, "/", name);
+    if (!NameExists(file)) continue;
     // tokenizer.json counts; a bad file beside it does not matter.
-    const absl::StatusOr<MappedText> mapped = MapText(model);
+    const absl::StatusOr<MappedText> mapped = MapText(file);
     if (!mapped.ok()) continue;
-    absl::StatusOr<SentencePieceModel> parsed = ParseSentencePiece(mapped->text, model);
-    if (parsed.ok()) pieces = *std::move(parsed);
+    absl::StatusOr<SentencePieceModel> model = ParseSentencePiece(mapped->text, file);
+    if (!model.ok()) continue;
+    for (size_t id = 0; id < model->pieces.size(); ++id) {
+      if (pipeline.Piece(static_cast<int32_t>(id)) != model->pieces[id].text) return std::nullopt;
+    }
+    return *std::move(model);
   }
-  return MakePipelineCore(std::move(json), file, RegexEngine::kAny, std::move(pieces));
+  return std::nullopt;
 }
 
-// The beginning or end token: the one that the folder names, else the model's own if it is a
-// control piece (SentencePiece's rule), else one of the usual names.
-int32_t EndOf(const SentencePieceCore& core, const JsonValue& config, std::string_view key,
+// A tokenizer.json, or what stands for one, with what its folder declares.
+absl::StatusOr<std::unique_ptr<Pipeline>> OfTokenizerJson(PipelineSpec spec,
+                                                          const std::string& file,
+                                                          TokenizerFolder& folder) {
+  folder.has_tokenizer_json = true;
+  SMELT_RETURN_IF_ERROR(AddDeclared(folder, file, spec));
+  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, spec.tokens.size(), spec.added));
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline, Pipeline::Make(std::move(spec), file));
+  folder.pieces = PiecesBeside(*pipeline, folder);
+  return pipeline;
+}
+
+int32_t FindToken(const PipelineSpec& spec, std::string_view text) {
+  for (const AddedToken& token : spec.added) {
+    if (token.content == text) return token.id;
+  }
+  return spec.tokens.Find(text);
+}
+
+// The beginning or end token of a SentencePiece model: the one that the folder names, else the
+// model's own if it is a control piece (SentencePiece's rule), else one of the usual names.
+int32_t EndOf(const PipelineSpec& spec, const JsonValue& config, std::string_view key,
               std::initializer_list<std::string_view> names) {
   if (const JsonValue* token = config.FindNonNull(key); token != nullptr) {
     const int32_t id =
-        core.Find(token->is_string() ? *token->as_string() : TextOf(*token, "content"));
+        FindToken(spec, token->is_string() ? *token->as_string() : TextOf(*token, "content"));
     if (id >= 0) return id;
   }
+  const int32_t unknown = std::get<PieceModel>(spec.model).unknown;
   for (const std::string_view name : names) {
-    if (const int32_t id = core.Find(name); id >= 0 && core.IsControl(id)) return id;
+    const auto control = std::find_if(spec.added.begin(), spec.added.end(), [&](const auto& token) {
+      return token.content == name && token.special && token.id != unknown;
+    });
+    if (control != spec.added.end()) return control->id;
   }
   return -1;
 }
@@ -90,49 +110,59 @@ absl::Status CheckNoPieceIsLost(const TokenizerFolder& folder, const SentencePie
 
 // A SentencePiece model adds a beginning token unless its folder says otherwise; T5's class an end
 // token.
-absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromSentencePiece(const std::string& file,
-                                                                     TokenizerFolder& folder) {
+absl::StatusOr<std::unique_ptr<Pipeline>> OfSentencePiece(const std::string& file,
+                                                          TokenizerFolder& folder) {
   SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file));
   SMELT_ASSIGN_OR_RETURN(SentencePieceModel model, ParseSentencePiece(mapped.text, file));
+  const bool bpe = model.type == SentencePieceModel::Type::kBpe;
   // Llama's class has a switch of its own for the dummy prefix.
-  if (model.type == SentencePieceModel::Type::kBpe)
+  if (bpe)
     model.normalizer.add_dummy_prefix =
         FlagOf(folder.config, "add_prefix_space", model.normalizer.add_dummy_prefix);
-  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceCore> core,
-                         SentencePieceCore::Make(std::move(model), file));
-  SMELT_RETURN_IF_ERROR(CheckNoPieceIsLost(folder, core->model(), file));
-  if (core->model().type == SentencePieceModel::Type::kBpe) {  // T5's class has an order of its own
-    auto next = static_cast<int32_t>(core->size());
+  SMELT_ASSIGN_OR_RETURN(PipelineSpec spec, ReadSentencePiece(model, file));
+  SMELT_RETURN_IF_ERROR(CheckNoPieceIsLost(folder, model, file));
+  if (bpe) {  // T5's class has an order of its own
+    auto next = static_cast<int32_t>(model.pieces.size());
     for (const AddedToken& token : folder.declared) next = std::max(next, token.id + 1);
     std::vector<AddedToken> added = NewNamedTokens(folder, next, [&](const std::string& text) {
-      return core->Find(text) >= 0 ||
+      return spec.tokens.Find(text) >= 0 ||
              std::any_of(folder.declared.begin(), folder.declared.end(),
                          [&](const AddedToken& token) { return token.content == text; });
     });
     std::move(added.begin(), added.end(), std::back_inserter(folder.declared));
   }
-  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, core->size(), folder.declared));
-  core->AddDeclared(folder.declared);
-  core->prefix_at_start_only = core->model().type == SentencePieceModel::Type::kBpe &&
-                               !FlagOf(folder.config, "legacy", true);
-  const SentencePieceModel& own = core->model();
-  const int32_t bos = EndOf(*core, folder.config, "bos_token", {own.bos_piece, "<s>", "<bos>"});
-  const int32_t eos = EndOf(*core, folder.config, "eos_token", {own.eos_piece, "</s>", "<eos>"});
+  SMELT_RETURN_IF_ERROR(LeaveOutRowless(folder, model.pieces.size(), folder.declared));
+  AddToSentencePiece(folder.declared, spec);
+  // "legacy" of Llama's class: false where the prefix stands only before a text's own beginning.
+  auto& rules = std::get<SentencePieceNormalizer>(spec.normalizers.front());
+  if (bpe && !FlagOf(folder.config, "legacy", true) && rules.dummy_prefix == PrependScheme::kAlways)
+    rules.dummy_prefix = PrependScheme::kFirst;
+  const int32_t bos = EndOf(spec, folder.config, "bos_token", {model.bos_piece, "<s>", "<bos>"});
+  const int32_t eos = EndOf(spec, folder.config, "eos_token", {model.eos_piece, "</s>", "<eos>"});
   const bool ends = TextOf(folder.config, "tokenizer_class").starts_with("T5Tokenizer");
-  if (FlagOf(folder.config, "add_bos_token", true) && bos >= 0) core->prefix = {bos};
-  if (FlagOf(folder.config, "add_eos_token", ends) && eos >= 0) core->suffix = {eos};
-  return std::unique_ptr<TokenizerCore>(std::move(core));
+  std::vector<int32_t> before, after;
+  if (FlagOf(folder.config, "add_bos_token", true) && bos >= 0) before = {bos};
+  if (FlagOf(folder.config, "add_eos_token", ends) && eos >= 0) after = {eos};
+  spec.post_processors = {TemplateAround(before, after)};
+  return Pipeline::Make(std::move(spec), file);
 }
 
 // A file in tiktoken's format, and the params.json of Meta's layout beside it.
-absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreFromTiktoken(std::string_view text,
-                                                                const std::string& file,
-                                                                TokenizerFolder& folder) {
+absl::StatusOr<std::unique_ptr<Pipeline>> OfTiktoken(std::string_view text, const std::string& file,
+                                                     TokenizerFolder& folder) {
   const std::string params = std::filesystem::path(file).replace_filename("params.json").string();
   if (NameExists(params)) {
     SMELT_ASSIGN_OR_RETURN(folder.model_config, ReadJsonFile(params));
   }
-  return MakeTiktokenCore(text, file, folder);
+  SMELT_ASSIGN_OR_RETURN(PipelineSpec spec, ReadTiktoken(text, file, folder));
+  return Pipeline::Make(std::move(spec), file);
+}
+
+absl::StatusOr<std::unique_ptr<Pipeline>> OfTekken(const std::string& file,
+                                                   TokenizerFolder& folder) {
+  SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file));
+  SMELT_ASSIGN_OR_RETURN(PipelineSpec spec, ReadTekken(mapped.text, file, folder));
+  return Pipeline::Make(std::move(spec), file);
 }
 
 constexpr std::string_view kTiktokenEnding = ".tiktoken";
@@ -147,26 +177,23 @@ std::string FindTiktoken(const std::string& folder) {
   return found == names->end() ? std::string() : Cat(folder, "/", *found);
 }
 
-// The core of a folder, by what it holds.
-absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& path,
-                                                            TokenizerFolder& folder) {
+// The tokenizer of a folder, by what it holds.
+absl::StatusOr<std::unique_ptr<Pipeline>> OfFolder(const std::string& path,
+                                                   TokenizerFolder& folder) {
   const auto file = [&](std::string_view name) { return Cat(path, "/", name); };
   if (NameExists(file("tokenizer.json"))) {
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tokenizer.json")));
-    SMELT_ASSIGN_OR_RETURN(TokenizerJson json,
-                           ParseTokenizerJson(mapped.text, file("tokenizer.json")));
-    return CoreFromJson(std::move(json), file("tokenizer.json"), folder);
+    SMELT_ASSIGN_OR_RETURN(PipelineSpec spec,
+                           ReadTokenizerJson(mapped.text, file("tokenizer.json")));
+    return OfTokenizerJson(std::move(spec), file("tokenizer.json"), folder);
   }
-  if (NameExists(file("tekken.json"))) {
-    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file("tekken.json")));
-    return MakeTekkenCore(mapped.text, file("tekken.json"), folder);
-  }
+  if (NameExists(file("tekken.json"))) return OfTekken(file("tekken.json"), folder);
   for (const std::string_view name :
        {"tokenizer.model", "spiece.model", "tokenizer.model.v3", "tiktoken.model"}) {
     if (!NameExists(file(name))) continue;
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file(name)));
-    if (LooksLikeTiktoken(mapped.text)) return CoreFromTiktoken(mapped.text, file(name), folder);
-    return CoreFromSentencePiece(file(name), folder);
+    if (LooksLikeTiktoken(mapped.text)) return OfTiktoken(mapped.text, file(name), folder);
+    return OfSentencePiece(file(name), folder);
   }
   if (NameExists(file("vocab.json"))) {
     if (!NameExists(file("merges.txt")))
@@ -176,18 +203,37 @@ absl::StatusOr<std::unique_ptr<TokenizerCore>> CoreOfFolder(const std::string& p
     if (NameExists(file("config.json"))) {
       SMELT_ASSIGN_OR_RETURN(folder.model_config, ReadJsonFile(file("config.json")));
     }
-    SMELT_ASSIGN_OR_RETURN(TokenizerJson json,
+    SMELT_ASSIGN_OR_RETURN(PipelineSpec spec,
                            ReadVocabAndMerges(vocab.text, file("vocab.json"), merges.text,
                                               file("merges.txt"), folder));
-    return CoreFromJson(std::move(json), file("vocab.json"), folder);
+    return OfTokenizerJson(std::move(spec), file("vocab.json"), folder);
   }
   if (const std::string name = FindTiktoken(path); !name.empty()) {
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(name));
-    return CoreFromTiktoken(mapped.text, name, folder);
+    return OfTiktoken(mapped.text, name, folder);
   }
   return Error(ErrorCode::kNotFound, path,
                " has no tokenizer (tokenizer.json, tokenizer.model, tekken.json, or vocab.json "
                "with merges.txt)");
+}
+
+// The tokenizer of one file.
+absl::StatusOr<std::unique_ptr<Pipeline>> OfFile(const std::string& path, TokenizerFolder& folder) {
+  SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(path));
+  const std::string name = std::filesystem::path(path).filename().string();
+  if (name == "vocab.json" || name == "merges.txt") {
+    return Error(ErrorCode::kUsage, Escape(path),
+                 " is half a tokenizer: give the folder that has vocab.json and merges.txt");
+  }
+  if (name.ends_with(".json") &&
+      mapped.text.substr(0, 4096).find("\"token_bytes\"") != std::string_view::npos)
+    return OfTekken(path, folder);
+  if (name.ends_with(".json")) {
+    SMELT_ASSIGN_OR_RETURN(PipelineSpec spec, ReadTokenizerJson(mapped.text, path));
+    return OfTokenizerJson(std::move(spec), path, folder);
+  }
+  return LooksLikeTiktoken(mapped.text) ? OfTiktoken(mapped.text, path, folder)
+                                        : OfSentencePiece(path, folder);
 }
 
 }  // namespace
@@ -197,31 +243,15 @@ absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(const
   TokenizerFolder folder;
   folder.rows = rows;
   folder.path = path;
-  std::unique_ptr<TokenizerCore> core;
+  std::unique_ptr<Pipeline> pipeline;
   if (IsFile(path)) {
-    SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(path));
-    const std::string name = std::filesystem::path(path).filename().string();
-    if (name == "vocab.json" || name == "merges.txt") {
-      return Error(ErrorCode::kUsage, Escape(path),
-                   " is half a tokenizer: give the folder that has vocab.json and merges.txt");
-    }
-    if (name.ends_with(".json") &&
-        mapped.text.substr(0, 4096).find("\"token_bytes\"") != std::string_view::npos) {
-      SMELT_ASSIGN_OR_RETURN(core, MakeTekkenCore(mapped.text, path, folder));
-    } else if (name.ends_with(".json")) {
-      SMELT_ASSIGN_OR_RETURN(TokenizerJson json, ParseTokenizerJson(mapped.text, path));
-      SMELT_ASSIGN_OR_RETURN(core, CoreFromJson(std::move(json), path, folder));
-    } else if (LooksLikeTiktoken(mapped.text)) {
-      SMELT_ASSIGN_OR_RETURN(core, CoreFromTiktoken(mapped.text, path, folder));
-    } else {
-      SMELT_ASSIGN_OR_RETURN(core, CoreFromSentencePiece(path, folder));
-    }
+    SMELT_ASSIGN_OR_RETURN(pipeline, OfFile(path, folder));
   } else {
     SMELT_RETURN_IF_ERROR(ReadSideFiles(path, folder));
-    SMELT_ASSIGN_OR_RETURN(core, CoreOfFolder(path, folder));
+    SMELT_ASSIGN_OR_RETURN(pipeline, OfFolder(path, folder));
   }
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<FolderTokenizer> tokenizer,
-                         FolderTokenizer::Make(std::move(core), std::move(folder)));
+                         FolderTokenizer::Make(std::move(pipeline), std::move(folder)));
   return std::unique_ptr<PublishedTokenizer>(std::move(tokenizer));
 }
 

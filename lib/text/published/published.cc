@@ -4,12 +4,10 @@
 #include <utility>
 
 #include "lib/base/status.h"
-#include "lib/base/utf8.h"
-#include "lib/text/components/decoder.h"
-#include "lib/text/components/normalizer.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/gguf/llama_notes.h"
 #include "lib/text/gguf/self_check.h"
+#include "lib/text/gguf/spec_writer.h"
 
 namespace smelt {
 namespace {
@@ -31,40 +29,17 @@ std::optional<int64_t> ConfigId(const ConfigTokenIds& ids, std::string_view kind
 
 }  // namespace
 
-bool LooksLikeEnd(std::string_view text) {
-  static constexpr std::string_view kEnds[] = {
-      "<|eot_id|>",
-      "<|im_end|>",
-      "<|end|>",
-      "<|return|>",
-      "<|call|>",
-      "<end_of_turn>",
-      "<|endoftext|>",
-      "<|eom_id|>",
-      "<EOT>",
-      "_<EOT>",
-      "[EOT]",
-      "[EOS]",
-      "<|end_of_text|>",
-      "<end_of_utterance>",
-      "<|END_OF_TURN_TOKEN|>",
-      "< EOT >",
-      "<\xef\xbd\x9c"
-      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
-  return std::find(std::begin(kEnds), std::end(kEnds), text) != std::end(kEnds);
-}
-
 absl::StatusOr<std::unique_ptr<FolderTokenizer>> FolderTokenizer::Make(
-    std::unique_ptr<TokenizerCore> core, TokenizerFolder folder) {
+    std::unique_ptr<Pipeline> pipeline, TokenizerFolder folder) {
   std::unique_ptr<FolderTokenizer> tokenizer(
-      new FolderTokenizer(std::move(core), std::move(folder)));
+      new FolderTokenizer(std::move(pipeline), std::move(folder)));
   SMELT_RETURN_IF_ERROR(tokenizer->Resolve());
   return tokenizer;
 }
 
 // The beginning and end tokens of the post-processor, corrected by what tokenizer_config.json says.
 absl::Status FolderTokenizer::Resolve() {
-  SMELT_ASSIGN_OR_RETURN(special_, ReadSpecialTokens(folder_));
+  special_ = ReadSpecialTokens(folder_, pipeline_->spec().post_processors);
   for (const auto& [kind, text] : special_.texts) {
     if (text.empty()) continue;
     const AddedToken* rowless = FindRowless(text);
@@ -74,44 +49,35 @@ absl::Status FolderTokenizer::Resolve() {
                    folder_.rows, " rows: give it one for this token, or name another ", kind,
                    "_token");
     }
-    if (kind == "bos") bos_ = core_->Find(text);
-    if (kind == "eos") eos_ = core_->Find(text);
+    if (kind == "bos") bos_ = pipeline_->Find(text);
+    if (kind == "eos") eos_ = pipeline_->Find(text);
   }
   for (const bool first : {true, false}) {
     const JsonValue* flag = folder_.config.FindNonNull(first ? "add_bos_token" : "add_eos_token");
     const int32_t id = first ? bos_ : eos_;
     if (flag == nullptr || !flag->is_bool() || id < 0) continue;
-    std::vector<int32_t>& ids = first ? core_->prefix : core_->suffix;
+    std::vector<int32_t>& ids = first ? pipeline_->prefix : pipeline_->suffix;
     const bool there = !ids.empty() && (first ? ids.front() : ids.back()) == id;
     const bool wanted = *flag->as_bool();
     if (wanted && !there) ids.insert(first ? ids.begin() : ids.end(), id);
     if (!wanted && there) ids.erase(first ? ids.begin() : ids.end() - 1);
   }
-  if (bos_ < 0 && !core_->prefix.empty()) bos_ = core_->prefix.front();
+  if (bos_ < 0 && !pipeline_->prefix.empty()) bos_ = pipeline_->prefix.front();
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<int32_t>> FolderTokenizer::Encode(std::string_view text,
                                                              const EncodeOptions& options) const {
-  std::vector<int32_t> ids;
-  if (options.add_special) ids = core_->prefix;
-  if (IsValidUtf8(text)) {
-    SMELT_RETURN_IF_ERROR(core_->EncodeText(text, options.parse_special, ids));
-  } else {
-    SMELT_RETURN_IF_ERROR(core_->EncodeText(RepairUtf8(text), options.parse_special, ids));
-  }
-  if (options.add_special && options.add_end)
-    ids.insert(ids.end(), core_->suffix.begin(), core_->suffix.end());
-  return ids;
+  return pipeline_->Encode(text, options);
 }
 
 std::string FolderTokenizer::Decode(const std::vector<int32_t>& ids,
                                     const DecodeOptions& options) const {
-  return core_->Decode(ids, options.show_special);
+  return pipeline_->Decode(ids, options.show_special);
 }
 
 bool FolderTokenizer::ends_generation(int32_t id) const {
-  return (id >= 0 && id == eos_) || LooksLikeEnd(core_->Piece(id));
+  return (id >= 0 && id == eos_) || LooksLikeEnd(pipeline_->Piece(id));
 }
 
 const AddedToken* FolderTokenizer::FindRowless(std::string_view text) const {
@@ -123,25 +89,26 @@ const AddedToken* FolderTokenizer::FindRowless(std::string_view text) const {
 // -1 when the folder does not say, or names a token without a row.
 absl::StatusOr<int32_t> FolderTokenizer::SpecialId(const std::string& kind,
                                                    const VocabularyOptions& options) const {
-  const size_t rows = options.rows != 0 ? options.rows : core_->size();
+  const size_t rows = options.rows != 0 ? options.rows : pipeline_->size();
   const auto entry = std::find_if(special_.texts.begin(), special_.texts.end(),
                                   [&](const auto& e) { return e.first == kind; });
   const std::string text = entry == special_.texts.end() ? std::string() : entry->second;
   if (FindRowless(text) != nullptr) return -1;
-  if (!text.empty() && (kind == "bos" || kind == "eos") && core_->Find(text) < 0) {
+  if (!text.empty() && (kind == "bos" || kind == "eos") && pipeline_->Find(text) < 0) {
     return Error(ErrorCode::kInvalidInput, Escape(folder_.path, 60), ": ", kind, "_token is \"",
                  Escape(text, 60), "\", which the vocabulary does not have");
   }
   if (!text.empty() && folder_.has_tokenizer_json) {
-    const auto token = std::find_if(folder_.added.begin(), folder_.added.end(),
+    const std::vector<AddedToken>& added = pipeline_->spec().added;
+    const auto token = std::find_if(added.begin(), added.end(),
                                     [&](const AddedToken& t) { return t.content == text; });
-    if (token != folder_.added.end() && static_cast<size_t>(token->id) < rows) return token->id;
+    if (token != added.end() && static_cast<size_t>(token->id) < rows) return token->id;
   }
   if (const std::optional<int64_t> id = ConfigId(options.config_ids, kind);
       id && *id >= 0 && static_cast<uint64_t>(*id) < rows)
     return static_cast<int32_t>(*id);
   if (text.empty()) return -1;
-  const int32_t id = core_->Find(text);
+  const int32_t id = pipeline_->Find(text);
   return id >= 0 && static_cast<size_t>(id) < rows ? id : -1;
 }
 
@@ -153,10 +120,14 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
       llama && flag != nullptr && flag->is_bool()) {
     out.Set("tokenizer.ggml.add_space_prefix", *flag->as_bool());
   }
-  CoreWriteOptions core_options{options.rows, options.architecture, options.pre, folder_.declared};
+  const SpecWriteOptions spec_options{.rows = options.rows,
+                                      .pre = options.pre,
+                                      .declared = folder_.declared,
+                                      .pieces = folder_.pieces ? &*folder_.pieces : nullptr,
+                                      .zero_scores = folder_.zero_scores};
   Metadata after;
-  absl::Status written = core_->WriteTokens(core_options, out, after);
-  if (!written.ok()) return Prefixed(Cat(Escape(folder_.path, 60), ": "), written);
+  absl::StatusOr<PipelineSpec> written = WriteSpec(*pipeline_, spec_options, out, after);
+  if (!written.ok()) return Prefixed(Cat(Escape(folder_.path, 60), ": "), written.status());
   for (const auto& [kind, text] : special_.texts) {
     const auto key =
         std::find_if(std::begin(kIdKeys), std::end(kIdKeys),
@@ -174,7 +145,8 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   if (llama && options.rows == 49152) out.Set("tokenizer.ggml.add_bos_token", false);
   // Ends of a turn that the converter knows by number: CodeLlama's and Gemma's.
   if (llama && options.rows == 32016) out.Set("tokenizer.ggml.eot_token_id", uint32_t{32010});
-  if (options.architecture == "gemma" && core_->size() > 107 && core_->Piece(107).starts_with('<'))
+  if (options.architecture == "gemma" && pipeline_->size() > 107 &&
+      pipeline_->Piece(107).starts_with('<'))
     out.Set("tokenizer.ggml.eot_token_id", uint32_t{107});
   for (const Metadata::Entry& entry : after.entries()) {
     if (!out.Has(entry.key)) out.Set(entry.key, entry.value);
@@ -183,38 +155,42 @@ absl::Status FolderTokenizer::WriteVocabulary(const VocabularyOptions& options, 
   SMELT_RETURN_IF_ERROR(WriteAroundText(out));
   if (std::string note = LlamaCppNote(out); !note.empty()) notes.push_back(std::move(note));
   if (options.allow_mismatch) return absl::OkStatus();
-  for (const std::vector<int32_t>* around : {&core_->prefix, &core_->suffix}) {
+  for (const std::vector<int32_t>* around : {&pipeline_->prefix, &pipeline_->suffix}) {
     if (around->size() <= 1) continue;
     return Error(ErrorCode::kUnsupported, Escape(folder_.path, 60),
                  ": the tokenizer has no GGUF form: its post-processor puts ", around->size(),
-                 " tokens ", around == &core_->prefix ? "before" : "after",
+                 " tokens ", around == &pipeline_->prefix ? "before" : "after",
                  " a text, where a GGUF vocabulary has one; --allow-tokenizer-mismatch goes on "
                  "without");
   }
   SMELT_ASSIGN_OR_RETURN(const GgufVocabulary read, ReadGgufVocabulary(out));
   for (const bool first : {true, false}) {
-    const std::vector<int32_t>& around = first ? core_->prefix : core_->suffix;
+    const std::vector<int32_t>& around = first ? pipeline_->prefix : pipeline_->suffix;
     const int32_t id = first ? read.bos : read.eos;
     if (around.empty() || around.front() == id) continue;
     return Error(ErrorCode::kUnsupported, Escape(folder_.path, 60),
                  ": the tokenizer has no GGUF form: its post-processor puts \"",
-                 Escape(core_->Piece(around.front()), 40), "\" ", first ? "before" : "after",
+                 Escape(pipeline_->Piece(around.front()), 40), "\" ", first ? "before" : "after",
                  " a text, but its ", first ? "bos" : "eos", "_token is \"",
-                 Escape(core_->Piece(id), 40), "\"");
+                 Escape(pipeline_->Piece(id), 40), "\"");
   }
-  const absl::Status same = CheckVocabulary(*this, out);
+  written->post_processors = {TemplateAround(pipeline_->prefix, pipeline_->suffix)};
+  if (PieceModel* pieces = std::get_if<PieceModel>(&written->model);
+      pieces != nullptr && folder_.has_tokenizer_json)
+    pieces->unknown = read.unknown;  // only a SentencePiece model says it itself
+  const absl::Status same = CheckVocabulary(*this, out, &*written);
   return same.ok() ? same : Prefixed(Cat(Escape(folder_.path, 60), ": "), same);
 }
 
 // What a reader takes when keys are missing must be what the tokenizer does.
 absl::Status FolderTokenizer::WriteAroundText(Metadata& out) const {
   SMELT_ASSIGN_OR_RETURN(const GgufVocabulary read, ReadGgufVocabulary(out));
-  const bool begins = !core_->prefix.empty(), ends = !core_->suffix.empty();
+  const bool begins = !pipeline_->prefix.empty(), ends = !pipeline_->suffix.empty();
   const auto set = [&](const std::string& key, int32_t id) {  // also over what absence would mean
     if (!out.Has(key)) out.Set(key, static_cast<uint32_t>(id));
   };
-  if (begins) set("tokenizer.ggml.bos_token_id", core_->prefix.front());
-  if (ends) set("tokenizer.ggml.eos_token_id", core_->suffix.back());
+  if (begins) set("tokenizer.ggml.bos_token_id", pipeline_->prefix.front());
+  if (ends) set("tokenizer.ggml.eos_token_id", pipeline_->suffix.back());
   if (begins != (read.add_bos && (read.bos >= 0 || begins)))
     out.Set("tokenizer.ggml.add_bos_token", begins);
   if (ends != (read.add_eos && (read.eos >= 0 || ends)))

@@ -9,7 +9,8 @@
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
-#include "lib/text/components/normalizer.h"
+#include "lib/text/published/component_json.h"
+#include "lib/text/published/json_members.h"
 
 namespace smelt {
 
@@ -106,7 +107,7 @@ absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
     for (const auto& [key, value] : *decoder->as_object()) {
       int64_t id = key.empty() || key.size() > 9 ? -1 : 0;
       for (const char c : key) id = id < 0 || c < '0' || c > '9' ? -1 : id * 10 + (c - '0');
-      SMELT_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(value, file));
+      SMELT_ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken(value, file, Members::kAny));
       token.special = token.special || IsIn(named, token.content);
       SMELT_RETURN_IF_ERROR(put(std::move(token), id, file));
     }
@@ -163,23 +164,23 @@ std::vector<AddedToken> NewNamedTokens(const TokenizerFolder& folder, int32_t ne
   return out;
 }
 
-absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, TokenizerJson& json) {
+absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, PipelineSpec& spec) {
   const auto find = [&](const std::string& text) {
-    return std::find_if(json.added.begin(), json.added.end(),
+    return std::find_if(spec.added.begin(), spec.added.end(),
                         [&](const AddedToken& t) { return t.content == text; });
   };
-  auto next = static_cast<int32_t>(json.tokens.count());
-  for (const AddedToken& token : json.added) next = std::max(next, token.id + 1);
+  auto next = static_cast<int32_t>(spec.tokens.count());
+  for (const AddedToken& token : spec.added) next = std::max(next, token.id + 1);
   for (AddedToken token : folder.declared) {
     const auto known = find(token.content);
-    if (known != json.added.end()) {
+    if (known != spec.added.end()) {
       token.id = known->id;
       if (folder.lists_added) *known = std::move(token);
       continue;
     }
-    if (const int32_t id = json.tokens.Find(token.content); id >= 0) {
+    if (const int32_t id = spec.tokens.Find(token.content); id >= 0) {
       token.id = id;
-    } else if (token.id != next || json.tokens.Has(next)) {
+    } else if (token.id != next || spec.tokens.Has(next)) {
       return Error(ErrorCode::kInvalidInput, file, " does not have the added token \"",
                    Escape(token.content, 60),
                    "\", which another file of its folder declares with id ", token.id,
@@ -187,22 +188,22 @@ absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, Token
     } else {
       ++next;
     }
-    json.added.push_back(std::move(token));
+    spec.added.push_back(std::move(token));
   }
   // Ordinary tokens that are named as special ones are special; those that nobody has are new.
   for (AddedToken& token : NamedTokens(folder)) {
-    token.id = json.tokens.Find(token.content);
-    if (token.id >= 0 && find(token.content) == json.added.end())
-      json.added.push_back(std::move(token));
+    token.id = spec.tokens.Find(token.content);
+    if (token.id >= 0 && find(token.content) == spec.added.end())
+      spec.added.push_back(std::move(token));
   }
   for (AddedToken& token : NewNamedTokens(
-           folder, next, [&](const std::string& text) { return find(text) != json.added.end(); })) {
-    if (json.tokens.Has(token.id)) {
+           folder, next, [&](const std::string& text) { return find(text) != spec.added.end(); })) {
+    if (spec.tokens.Has(token.id)) {
       return Error(ErrorCode::kInvalidInput, file, " does not have the special token \"",
                    Escape(token.content, 60), "\" of its folder, and the next id, ", token.id,
                    ", is another token's");
     }
-    json.added.push_back(std::move(token));
+    spec.added.push_back(std::move(token));
   }
   return absl::OkStatus();
 }

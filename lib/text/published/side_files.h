@@ -8,7 +8,6 @@
 #include "absl/status/statusor.h"
 #include "lib/base/json.h"
 #include "lib/text/published/published.h"
-#include "lib/text/published/tokenizer_json.h"
 
 namespace smelt {
 
@@ -27,7 +26,7 @@ std::vector<AddedToken> NewNamedTokens(const TokenizerFolder& folder, int32_t ne
 
 /// Tokens that the folder's other files declare or name and a tokenizer.json does not have, or has
 /// with other flags. `file` names the tokenizer.json.
-absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, TokenizerJson& json);
+absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, PipelineSpec& spec);
 
 /// Moves the added tokens whose ids go on behind the embedding's last row to `folder.rowless`, and
 /// notes them: the model can neither be given nor give them. `vocabulary`: ids that the model's own

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/status.h"
-#include "lib/text/components/normalizer.h"
+#include "lib/text/published/json_members.h"
 #include "lib/text/published/published.h"
 
 namespace smelt {
@@ -17,28 +17,19 @@ std::string TokenText(const JsonValue& config, std::string_view kind) {
   return value->is_string() ? *value->as_string() : TextOf(*value, "content");
 }
 
-// The id of the special token at one place of a template, or empty.
-std::string SpecialAt(const JsonValue& item) {
-  const JsonValue* token = item.FindNonNull("SpecialToken");
-  return token == nullptr ? std::string() : TextOf(*token, "id");
-}
-std::string SequenceAt(const JsonValue& item) {
-  const JsonValue* sequence = item.FindNonNull("Sequence");
-  return sequence == nullptr ? std::string() : TextOf(*sequence, "id");
-}
-
 class Resolver {
  public:
   explicit Resolver(const TokenizerFolder& folder)
       : folder_(folder), have_config_(folder.config.is_object()) {}
 
-  SpecialTokens Run() {
+  SpecialTokens Run(const std::vector<PostProcessorStep>& post_processors) {
     for (const std::string_view kind : {"bos", "eos", "unk", "sep", "pad", "cls", "mask"})
       out_.texts.emplace_back(kind, TokenText(folder_.config, kind));
     if (folder_.has_tokenizer_json) {
       if (Text("bos").empty()) Text("bos") = Text("cls");
       if (Text("eos").empty()) Text("eos") = Text("sep");
-      Visit(folder_.post_processor);
+      for (const PostProcessorStep& step : post_processors)
+        std::visit([&](const auto& row) { Visit(row); }, step);
     }
     for (const auto& [kind, text] : out_.texts) {
       const std::string key = Cat("add_", kind, "_token");
@@ -64,39 +55,28 @@ class Resolver {
     out_.add.emplace_back(kind, value);
   }
 
-  void Visit(const JsonValue& processor) {
-    const std::string type = TextOf(processor, "type");
-    if (type == "Sequence") {
-      const JsonValue* list = processor.FindNonNull("processors");
-      if (list == nullptr || !list->is_array()) return;
-      for (const JsonValue& item : *list->as_array()) Visit(item);
-    } else if (type == "RobertaProcessing") {
-      for (const std::string_view kind : {"bos", "eos", "sep"}) Set(kind, true);
-    } else if (type == "BertProcessing") {
-      Set("bos", true);
-      Set("eos", true);
-    } else if (type == "TemplateProcessing") {
-      Template(processor);
-    }
+  void Visit(const RobertaProcessing&) {
+    for (const std::string_view kind : {"bos", "eos", "sep"}) Set(kind, true);
   }
-
-  void Template(const JsonValue& processor) {
-    const JsonValue* single = processor.FindNonNull("single");
-    const JsonValue* pair = processor.FindNonNull("pair");
+  void Visit(const BertProcessing&) {
+    Set("bos", true);
+    Set("eos", true);
+  }
+  void Visit(const TemplateProcessing& step) {
     std::string first, last;
-    if (single != nullptr && single->is_array() && single->as_array()->size() > 1) {
-      first = SpecialAt(single->as_array()->front());
-      last = SpecialAt(single->as_array()->back());
-      if (!first.empty()) {
-        if (!have_config_) Text("bos") = first;
-        Set("bos", first == Text("bos") || first == Text("cls"));
-      }
-      if (!last.empty()) {
-        Trailing(last);
-        Set("eos", true);
-      }
+    if (step.single.size() > 1) {
+      first = step.single.front().token;
+      last = step.single.back().token;
     }
-    if (pair != nullptr && pair->is_array()) Separator(*pair->as_array(), first, last);
+    if (!first.empty()) {
+      if (!have_config_) Text("bos") = first;
+      Set("bos", first == Text("bos") || first == Text("cls"));
+    }
+    if (!last.empty()) {
+      Trailing(last);
+      Set("eos", true);
+    }
+    Separator(step.pair, first, last);
   }
 
   // A trailing token that is not the end token becomes it; the old one becomes the end of a turn.
@@ -113,19 +93,19 @@ class Resolver {
   }
 
   // "A sep B" or "A sep eos B" in the template for pairs.
-  void Separator(const JsonValue::Array& pair, const std::string& first, const std::string& last) {
+  void Separator(const std::vector<TemplateItem>& pair, const std::string& first,
+                 const std::string& last) {
     size_t begin = 0, end = pair.size();
-    if (!first.empty() && end > 0 && SpecialAt(pair[0]) == first) begin = 1;
-    if (!last.empty() && end > begin && SpecialAt(pair[end - 1]) == last) --end;
-    if (end - begin < 3 || SequenceAt(pair[begin]) != "A" || SequenceAt(pair[end - 1]) != "B")
-      return;
+    if (!first.empty() && end > 0 && pair[0].token == first) begin = 1;
+    if (!last.empty() && end > begin && pair[end - 1].token == last) --end;
+    if (end - begin < 3 || pair[begin].sequence != "A" || pair[end - 1].sequence != "B") return;
     ++begin;
     --end;
     const auto separates = [&](const std::string& text) {
       return !text.empty() && (text == Text("sep") || text == Text("eos"));
     };
-    bool add = separates(SpecialAt(pair[begin])) && last.empty();
-    if (end - begin == 2 && separates(SpecialAt(pair[begin + 1]))) add = true;
+    bool add = separates(pair[begin].token) && last.empty();
+    if (end - begin == 2 && separates(pair[begin + 1].token)) add = true;
     Set("sep", add);
     if (add && Text("sep").empty()) Text("sep") = Text("eos");
   }
@@ -141,8 +121,9 @@ bool NameChar(char c) {
 
 }  // namespace
 
-absl::StatusOr<SpecialTokens> ReadSpecialTokens(const TokenizerFolder& folder) {
-  return Resolver(folder).Run();
+SpecialTokens ReadSpecialTokens(const TokenizerFolder& folder,
+                                const std::vector<PostProcessorStep>& post_processors) {
+  return Resolver(folder).Run(post_processors);
 }
 
 absl::Status WriteChatTemplates(const TokenizerFolder& folder, Metadata& out) {

@@ -7,8 +7,8 @@
 
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
-#include "lib/text/components/normalizer.h"
 #include "lib/text/published/base64.h"
+#include "lib/text/published/json_members.h"
 
 namespace smelt {
 namespace {
@@ -21,7 +21,7 @@ constexpr std::string_view kO200k =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 void Add(std::vector<AddedToken>& out, size_t id, std::string text) {
-  out.push_back({static_cast<int32_t>(id), std::move(text), false, false, false, false, true});
+  out.push_back({.id = static_cast<int32_t>(id), .content = std::move(text), .special = true});
 }
 
 // In the order of Meta's reference code.
@@ -74,21 +74,32 @@ struct Row {
   std::string_view pattern;
   bool nfc, ignore_merges;
   std::vector<AddedToken> (*special)(size_t base);
-  bool shared;  ///< models have this vocabulary with special tokens of their own
-  std::string_view config;
+  bool shared;                ///< models have this vocabulary with special tokens of their own
+  std::string_view bos, eos;  ///< of a folder that names none
 };
 
 constexpr Row kRows[] = {
     {"82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55", kCl100k, false, true,
-     Llama3Special, false,
-     R"({"bos_token":"<|begin_of_text|>","eos_token":"<|eot_id|>","add_bos_token":true,"add_sep_token":false})"},
+     Llama3Special, false, "<|begin_of_text|>", "<|eot_id|>"},
     {"b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186", kQwen, true, false,
-     QwenSpecial, false, R"({"eos_token":"<|endoftext|>"})"},
+     QwenSpecial, false, "", "<|endoftext|>"},
     {"223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7", kCl100k, false, true,
-     Cl100kSpecial, true, R"({"eos_token":"<|endoftext|>"})"},
+     Cl100kSpecial, true, "", "<|endoftext|>"},
     {"446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", kO200k, false, false,
-     O200kSpecial, true, R"({"eos_token":"<|endoftext|>"})"},
+     O200kSpecial, true, "", "<|endoftext|>"},
 };
+
+// A tokenizer_config.json for a folder that has none.
+JsonValue ConfigOf(const Row& row) {
+  JsonValue::Object out;
+  if (!row.bos.empty()) out.emplace_back("bos_token", JsonValue(std::string(row.bos)));
+  out.emplace_back("eos_token", JsonValue(std::string(row.eos)));
+  if (!row.bos.empty()) {
+    out.emplace_back("add_bos_token", JsonValue(true));
+    out.emplace_back("add_sep_token", JsonValue(false));
+  }
+  return JsonValue(std::move(out));
+}
 
 // Of the file as tiktoken writes it, whatever its lines' ends and order were.
 std::string Digest(const TokenTable& ranks) {
@@ -127,7 +138,8 @@ absl::StatusOr<TiktokenVocabulary> FindTiktokenVocabulary(const TokenTable& rank
                  Escape(TextOf(folder.config, "tokenizer_class"), 60),
                  "\" adds to these ranks; save the tokenizer as tokenizer.json, which does");
   }
-  TiktokenVocabulary out{row->pattern, row->nfc, row->ignore_merges, folder.declared, row->config};
+  TiktokenVocabulary out{row->pattern, row->nfc, row->ignore_merges, folder.declared,
+                         ConfigOf(*row)};
   if (out.special.empty()) out.special = row->special(ranks.size());
   return out;
 }

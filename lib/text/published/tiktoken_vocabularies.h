@@ -17,7 +17,7 @@ struct TiktokenVocabulary {
   bool nfc = false;
   bool ignore_merges = false;  ///< for names of pre-tokenizers; every token is its merges' result
   std::vector<AddedToken> special;
-  std::string_view config;  ///< tokenizer_config.json of a folder that has none
+  JsonValue config;  ///< tokenizer_config.json of a folder that has none
 };
 
 /// By the ranks themselves; or, because Meta's reference code takes any ranks in this way, by a

@@ -1,5 +1,3 @@
-#include "lib/text/published/tokenizer_json.h"
-
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -7,49 +5,22 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lib/base/json_tree.h"
 #include "lib/base/status.h"
-#include "lib/text/components/normalizer.h"
+#include "lib/text/published/component_json.h"
+#include "lib/text/published/readers.h"
 
 namespace smelt {
 namespace {
 
-// Builds JsonValue trees from events.
-class TreeBuilder {
- public:
-  void Add(JsonValue value) {
-    if (stack_.empty()) {
-      root_ = std::move(value);
-      return;
-    }
-    Frame& top = stack_.back();
-    if (top.is_object) {
-      top.object.emplace_back(std::move(top.key), std::move(value));
-    } else {
-      top.array.push_back(std::move(value));
-    }
-  }
-  void Open(bool is_object) { stack_.emplace_back().is_object = is_object; }
-  void Key(std::string key) { stack_.back().key = std::move(key); }
-  void Close() {
-    Frame frame = std::move(stack_.back());
-    stack_.pop_back();
-    if (frame.is_object) {
-      Add(JsonValue(std::move(frame.object)));
-    } else {
-      Add(JsonValue(std::move(frame.array)));
-    }
-  }
-  JsonValue Take() { return std::move(root_); }
-
- private:
-  struct Frame {
-    bool is_object = false;
-    std::string key;
-    JsonValue::Object object;
-    JsonValue::Array array;
-  };
-  std::vector<Frame> stack_;
-  JsonValue root_;
+// What the events leave.
+struct Document {
+  JsonValue rest;              // everything but model.vocab, model.merges
+  TokenTable tokens;           // model.vocab
+  std::vector<double> scores;  // by id, where model.vocab is a list of [text, score] (Unigram)
+  MergeList merges;            // model.merges
+  bool has_vocab = false;
+  bool has_merges = false;  // model.merges is a list, of no merges perhaps
 };
 
 // {text: id}, or [[text, score], ...].
@@ -184,7 +155,7 @@ double ReadAsLibrary(std::string_view text) {
 
 class Handler : public JsonHandler {
  public:
-  Handler(TokenizerJson& out, std::string_view name, size_t size, bool vocab_only)
+  Handler(Document& out, std::string_view name, size_t size, bool vocab_only)
       : out_(out),
         name_(name),
         vocab_(out.tokens, out.scores, name, std::max<size_t>(size, 1 << 17)),
@@ -220,7 +191,7 @@ class Handler : public JsonHandler {
     key_ = std::move(key);
     if (place_ == Place::kTree) {
       if (depth_ <= 2) path_[depth_ - 1] = key_;
-      tree_.Key(key_);
+      return tree_.Key(std::string(key_));
     }
     return absl::OkStatus();
   }
@@ -229,8 +200,7 @@ class Handler : public JsonHandler {
     if (place_ != Place::kTree) return BadPlace();
     if (vocab_only_ || AtModel("vocab")) return Enter(Place::kVocabObject);
     if (AtModel("merges")) return BadPlace();
-    tree_.Open(true);
-    return absl::OkStatus();
+    return tree_.StartObject();
   }
   absl::Status StartArray() override {
     ++depth_;
@@ -247,10 +217,9 @@ class Handler : public JsonHandler {
                    ": the vocab is not an object of texts and ids");
     if (AtModel("vocab")) return Enter(Place::kVocabList);
     if (AtModel("merges")) return Enter(Place::kMerges);
-    tree_.Open(false);
-    return absl::OkStatus();
+    return tree_.StartArray();
   }
-  absl::Status EndObject() override { return End(); }
+  absl::Status EndObject() override { return End(/*object=*/true); }
   absl::Status EndArray() override {
     if (depth_ == place_depth_ + 1) {
       --depth_;
@@ -258,9 +227,9 @@ class Handler : public JsonHandler {
       if (!have_text_ || !have_score_) return vocab_.BadEntry();
       return vocab_.Scored(text_, score_);
     }
-    return End();
+    return End(/*object=*/false);
   }
-  JsonValue TakeTree() { return tree_.Take(); }
+  JsonValue TakeTree() { return tree_.TakeRoot(); }
 
  private:
   enum class Place { kTree, kVocabObject, kVocabList, kMerges };
@@ -274,16 +243,13 @@ class Handler : public JsonHandler {
     (place == Place::kMerges ? out_.has_merges : out_.has_vocab) = true;
     return absl::OkStatus();
   }
-  absl::Status End() {
-    if (place_ == Place::kTree) {
-      tree_.Close();
-    } else if (depth_ == place_depth_) {
-      place_ = Place::kTree;
-      place_depth_ = -2;
-      if (!vocab_only_) tree_.Add(JsonValue());  // its content lies in the tables
-    }
+  absl::Status End(bool object) {
     --depth_;
-    return absl::OkStatus();
+    if (place_ == Place::kTree) return object ? tree_.EndObject() : tree_.EndArray();
+    if (depth_ + 1 != place_depth_) return absl::OkStatus();
+    place_ = Place::kTree;
+    place_depth_ = -2;
+    return vocab_only_ ? absl::OkStatus() : tree_.Null();  // its content lies in the tables
   }
   absl::Status Score(double value) {
     if (!have_text_ || have_score_) return vocab_.BadEntry();
@@ -300,16 +266,15 @@ class Handler : public JsonHandler {
   }
   absl::Status Scalar(JsonValue value) {
     if (place_ != Place::kTree || vocab_only_) return BadPlace();
-    tree_.Add(std::move(value));
-    return absl::OkStatus();
+    return tree_.Add(std::move(value));
   }
 
-  TokenizerJson& out_;
+  Document& out_;
   std::string_view name_;
   VocabReader vocab_;
   MergeReader merges_;
   bool vocab_only_;
-  TreeBuilder tree_;
+  JsonTree tree_;
   Place place_ = Place::kTree;
   int depth_ = 0, place_depth_ = -2;
   std::string path_[2], key_, text_;
@@ -318,20 +283,20 @@ class Handler : public JsonHandler {
   double score_ = 0;
 };
 
-absl::Status ReadAdded(TokenizerJson& out, std::string_view name, size_t id_limit) {
-  const JsonValue* list = out.rest.FindNonNull("added_tokens");
+absl::Status ReadAddedTokens(const JsonValue& rest, std::string_view name, size_t id_limit,
+                             PipelineSpec& out) {
+  const JsonValue* list = rest.Find("added_tokens");
   if (list == nullptr) return absl::OkStatus();
+  if (!list->is_array())
+    return Error(ErrorCode::kInvalidInput, name, ": \"added_tokens\" is not a list of objects");
   std::unordered_map<int32_t, size_t> by_id;
   auto next = static_cast<int32_t>(out.tokens.count());
   for (const JsonValue& item : *list->as_array()) {
-    SMELT_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(item, name));
-    const JsonValue* id = item.FindNonNull("id");
-    const std::optional<int64_t> value = id == nullptr ? std::nullopt : id->as_int();
-    if (!value || *value < 0 || static_cast<uint64_t>(*value) >= id_limit) {
+    SMELT_ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken(item, name, Members::kAll));
+    if (static_cast<uint64_t>(token.id) >= id_limit) {
       return Error(ErrorCode::kInvalidInput, name, ": added token \"", Escape(token.content, 60),
                    "\" has no id in the range of a vocabulary");
     }
-    token.id = static_cast<int32_t>(*value);
     const int32_t known = out.tokens.Find(token.content);
     if (known >= 0 && known != token.id) {
       return Error(ErrorCode::kInvalidInput, name, ": added token \"", Escape(token.content, 60),
@@ -364,74 +329,93 @@ absl::Status ReadAdded(TokenizerJson& out, std::string_view name, size_t id_limi
   return absl::OkStatus();
 }
 
-// The type of the model; where the file does not say it, the library takes the first whose members
+// The kind of the model; where the file does not say it, the library takes the first whose members
 // are there.
-absl::StatusOr<ModelKind> KindOf(const TokenizerJson& json, std::string_view name) {
-  const JsonValue& model = *json.model();
+absl::StatusOr<ModelSpec> KindOf(const Document& document, const JsonValue& model,
+                                 std::string_view name) {
   const JsonValue* type = model.Find("type");
   if (type == nullptr) {
     const auto has = [&](std::string_view key) { return model.FindNonNull(key) != nullptr; };
-    if (!json.scores.empty()) return ModelKind::kUnigram;
-    if (json.has_merges) return ModelKind::kBpe;
+    if (!document.scores.empty()) return UnigramModel();
+    if (document.has_merges) return BpeModel();
     if (has("unk_token") && has("continuing_subword_prefix") && has("max_input_chars_per_word"))
-      return ModelKind::kWordPiece;
-    if (has("unk_token")) return ModelKind::kWordLevel;
+      return WordPieceModel();
+    if (has("unk_token")) return WordLevelModel();
     return Error(ErrorCode::kInvalidInput, name,
                  ": the model has no \"type\", and its members are those of no model");
   }
-  for (const ModelKind kind :
-       {ModelKind::kBpe, ModelKind::kUnigram, ModelKind::kWordPiece, ModelKind::kWordLevel}) {
-    if (type->is_string() && *type->as_string() == NameOf(kind)) return kind;
-  }
+  const std::string said = type->is_string() ? *type->as_string() : std::string();
+  if (said == "BPE") return BpeModel();
+  if (said == "Unigram") return UnigramModel();
+  if (said == "WordPiece") return WordPieceModel();
+  if (said == "WordLevel") return WordLevelModel();
   return Error(ErrorCode::kUnsupported, name, ": the model type ", Escape(type->ToText(), 40),
                " is not known (BPE, Unigram, WordPiece, WordLevel are)");
 }
 
-}  // namespace
-
-absl::StatusOr<AddedToken> ParseAddedToken(const JsonValue& json, std::string_view name) {
-  AddedToken token;
-  SMELT_RETURN_IF_ERROR(CheckAddedToken(json, name));
-  const JsonValue* content = json.Find("content");
-  if (content == nullptr)
-    return Error(ErrorCode::kInvalidInput, name, ": an added token has no text \"content\"");
-  token.content = *content->as_string();
-  token.single_word = FlagOf(json, "single_word", false);
-  token.lstrip = FlagOf(json, "lstrip", false);
-  token.rstrip = FlagOf(json, "rstrip", false);
-  token.special = FlagOf(json, "special", false);
-  token.normalized = FlagOf(json, "normalized", !token.special);
-  return token;
+// Puts what lies in the tables into the model.
+absl::Status FillModel(Document& document, std::string_view name, ModelSpec& model) {
+  if (document.tokens.count() == 0)
+    return Error(ErrorCode::kInvalidInput, name, ": the vocab of the model has no tokens");
+  if (BpeModel* bpe = std::get_if<BpeModel>(&model); bpe != nullptr) {
+    if (!document.has_merges) {
+      return Error(ErrorCode::kInvalidInput, name,
+                   ": model.merges is no list; a BPE model needs one, [] if it merges nothing");
+    }
+    bpe->merges = std::move(document.merges);
+  }
+  if (UnigramModel* unigram = std::get_if<UnigramModel>(&model); unigram != nullptr) {
+    if (document.scores.empty()) {
+      return Error(ErrorCode::kInvalidInput, name,
+                   ": the Unigram model's vocab is not a list of texts and scores");
+    }
+    constexpr double kUnknownPenalty = 10.0;
+    unigram->scores = std::move(document.scores);
+    unigram->unknown_score =
+        *std::min_element(unigram->scores.begin(), unigram->scores.end()) - kUnknownPenalty;
+  }
+  return absl::OkStatus();
 }
 
-absl::StatusOr<TokenizerJson> ParseTokenizerJson(std::string_view text, std::string_view name) {
-  TokenizerJson out;
-  Handler handler(out, name, text.size(), false);
+}  // namespace
+
+absl::StatusOr<PipelineSpec> ReadTokenizerJson(std::string_view text, std::string_view name) {
+  Document document;
+  Handler handler(document, name, text.size(), false);
   SMELT_RETURN_IF_ERROR(ParseJson(text, name, handler));
-  out.rest = handler.TakeTree();
-  if (!out.rest.is_object() || out.model() == nullptr || !out.model()->is_object()) {
+  const JsonValue rest = handler.TakeTree();
+  const JsonValue* model = rest.Find("model");
+  if (model == nullptr || !model->is_object()) {
     return Error(ErrorCode::kInvalidInput, name,
                  ": there is no object \"model\", so this is no tokenizer.json");
   }
-  if (!out.has_vocab) return Error(ErrorCode::kInvalidInput, name, ": the model has no vocab");
-  const JsonValue* version = out.rest.Find("version");
+  if (!document.has_vocab) return Error(ErrorCode::kInvalidInput, name, ": the model has no vocab");
+  const JsonValue* version = rest.Find("version");
   if (version != nullptr && (!version->is_string() || *version->as_string() != "1.0")) {
     return Error(ErrorCode::kUnsupported, name, ": \"version\" is ", Escape(version->ToText(), 40),
                  "; 1.0 is supported");
   }
-  SMELT_ASSIGN_OR_RETURN(out.kind, KindOf(out, name));
-  SMELT_RETURN_IF_ERROR(CheckMembers(out.rest, out.kind, name));
-  SMELT_RETURN_IF_ERROR(ReadAdded(out, name, std::max<size_t>(text.size(), 1 << 17)));
+  PipelineSpec out;
+  SMELT_ASSIGN_OR_RETURN(const ModelSpec kind, KindOf(document, *model, name));
+  SMELT_ASSIGN_OR_RETURN(out.normalizers, ReadNormalizers(rest.Find("normalizer"), name));
+  SMELT_ASSIGN_OR_RETURN(out.pre_tokenizers, ReadPreTokenizers(rest.Find("pre_tokenizer"), name));
+  SMELT_ASSIGN_OR_RETURN(out.post_processors,
+                         ReadPostProcessors(rest.Find("post_processor"), name));
+  SMELT_ASSIGN_OR_RETURN(out.decoders, ReadDecoders(rest.Find("decoder"), name));
+  SMELT_ASSIGN_OR_RETURN(out.model, ReadModelMembers(*model, kind, name));
+  SMELT_RETURN_IF_ERROR(FillModel(document, name, out.model));
+  out.tokens = std::move(document.tokens);
+  SMELT_RETURN_IF_ERROR(ReadAddedTokens(rest, name, std::max<size_t>(text.size(), 1 << 17), out));
   return out;
 }
 
-absl::StatusOr<TokenTable> ParseVocabJson(std::string_view text, std::string_view name) {
-  TokenizerJson out;
-  Handler handler(out, name, text.size(), true);
+absl::StatusOr<TokenTable> ReadVocabJson(std::string_view text, std::string_view name) {
+  Document document;
+  Handler handler(document, name, text.size(), true);
   SMELT_RETURN_IF_ERROR(ParseJson(text, name, handler));
-  if (out.tokens.count() == 0)
+  if (document.tokens.count() == 0)
     return Error(ErrorCode::kInvalidInput, name, ": the vocabulary is empty");
-  return std::move(out.tokens);
+  return std::move(document.tokens);
 }
 
 }  // namespace smelt

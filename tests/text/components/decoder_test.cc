@@ -2,6 +2,7 @@
 #include "lib/text/components/decoder.h"
 
 #include "lib/base/json.h"
+#include "lib/text/published/component_json.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -11,12 +12,11 @@ namespace {
 std::string Decoded(std::string_view json, std::vector<std::string> tokens) {
   const auto value = ParseJsonValue(json, "test");
   EXPECT_TRUE(value.ok()) << value.status();
-  const auto decoder = MakeDecoder(&*value);
+  const auto steps = ReadDecoders(&*value, "test");
+  EXPECT_TRUE(steps.ok()) << steps.status();
+  const auto decoder = Decoder::Make(*steps);
   EXPECT_TRUE(decoder.ok()) << decoder.status();
-  (*decoder)->Apply(tokens);
-  std::string out;
-  for (const std::string& token : tokens) out += token;
-  return out;
+  return decoder->Apply(std::move(tokens));
 }
 
 struct Case {
@@ -95,7 +95,7 @@ TEST(Decoder, EachIsThatOfTheLibrary) {
 TEST(Decoder, OneThatIsNotKnownIsRefusedByName) {
   const auto json = ParseJsonValue(R"({"type":"Sequence","decoders":[{"type":"Rot13"}]})", "test");
   SMELT_ASSERT_OK(json);
-  const auto made = MakeDecoder(&*json);
+  const auto made = ReadDecoders(&*json, "test");
   ASSERT_FALSE(made.ok());
   EXPECT_NE(std::string(made.status().message()).find("Rot13"), std::string::npos);
 }

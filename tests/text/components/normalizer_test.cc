@@ -3,6 +3,7 @@
 
 #include "lib/base/cat.h"
 #include "lib/base/json.h"
+#include "lib/text/published/component_json.h"
 #include "tests/testing/testing.h"
 #include "tests/text/components/small_charsmap.h"
 
@@ -13,10 +14,12 @@ namespace {
 std::string Normalized(std::string_view json, std::string_view text) {
   const auto value = ParseJsonValue(json, "test");
   EXPECT_TRUE(value.ok()) << value.status();
-  const auto normalizer = MakeNormalizer(&*value, RegexEngine::kAny);
+  const auto steps = ReadNormalizers(&*value, "test", Members::kAny);
+  EXPECT_TRUE(steps.ok()) << steps.status();
+  const auto normalizer = Normalizer::Make(*steps, RegexEngine::kAny, ByteTrie());
   EXPECT_TRUE(normalizer.ok()) << normalizer.status();
   std::string out(text);
-  SMELT_EXPECT_OK((*normalizer)->Apply(out));
+  SMELT_EXPECT_OK(normalizer->Apply(out));
   return out;
 }
 
@@ -276,7 +279,7 @@ TEST(Normalizer, OneThatIsNotKnownIsRefusedByName) {
   const auto json =
       ParseJsonValue(R"({"type":"Sequence","normalizers":[{"type":"Rot13"}]})", "test");
   SMELT_ASSERT_OK(json);
-  const auto made = MakeNormalizer(&*json, RegexEngine::kAny);
+  const auto made = ReadNormalizers(&*json, "test", Members::kAny);
   ASSERT_FALSE(made.ok());
   EXPECT_NE(std::string(made.status().message()).find("Rot13"), std::string::npos);
 }

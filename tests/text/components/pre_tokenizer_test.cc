@@ -3,7 +3,9 @@
 
 #include "lib/base/json.h"
 #include "lib/base/status.h"
+#include "lib/text/components/byte_level.h"
 #include "lib/text/components/text_start.h"
+#include "lib/text/published/component_json.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -11,9 +13,14 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-absl::StatusOr<std::unique_ptr<PreTokenizer>> Make(std::string_view json) {
+absl::StatusOr<std::vector<PreTokenizerStep>> Read(std::string_view json) {
   SMELT_ASSIGN_OR_RETURN(const JsonValue value, ParseJsonValue(json, "test"));
-  return MakePreTokenizer(&value, RegexEngine::kAny, nullptr);
+  return ReadPreTokenizers(&value, "test", Members::kAny);
+}
+
+absl::StatusOr<PreTokenizer> Make(std::string_view json) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<PreTokenizerStep> steps, Read(json));
+  return PreTokenizer::Make(steps, RegexEngine::kAny);
 }
 
 /// The words that the pre-tokenizer of a tokenizer.json makes of a text.
@@ -21,8 +28,12 @@ Words WordsOf(std::string_view json, std::string_view text) {
   const auto splits = Make(json);
   EXPECT_TRUE(splits.ok()) << splits.status();
   Words words;
-  SMELT_EXPECT_OK((*splits)->Split({text, StartOf(text)}, [&](TextPiece piece) {
-    words.emplace_back(piece.text);
+  SMELT_EXPECT_OK(splits->Split({text, StartOf(text)}, [&](TextPiece piece) {
+    if (LeavesBytes(*Read(json))) {
+      AppendByteLevel(words.emplace_back(), piece.text);
+    } else {
+      words.emplace_back(piece.text);
+    }
     return absl::OkStatus();
   }));
   return words;
@@ -165,7 +176,7 @@ TEST(PreTokenizer, APartThatDoesNotBeginTheTextGetsNoSpace) {
   SMELT_ASSERT_OK(splits);
   for (const size_t start : {0, 1}) {
     Words words;
-    SMELT_EXPECT_OK((*splits)->Split({"a b", start}, [&](TextPiece piece) {
+    SMELT_EXPECT_OK(splits->Split({"a b", start}, [&](TextPiece piece) {
       words.emplace_back(piece.text);
       return absl::OkStatus();
     }));
@@ -177,7 +188,7 @@ TEST(PreTokenizer, AnErrorEndsTheSplit) {
   const auto splits = Make(R"({"type":"WhitespaceSplit"})");
   SMELT_ASSERT_OK(splits);
   int calls = 0;
-  const absl::Status status = (*splits)->Split({"a b c", 1}, [&](TextPiece) {
+  const absl::Status status = splits->Split({"a b c", 1}, [&](TextPiece) {
     return ++calls == 2 ? Error(ErrorCode::kCancelled, "enough") : absl::OkStatus();
   });
   EXPECT_EQ(CodeOf(status), ErrorCode::kCancelled);

@@ -4,7 +4,7 @@
 #include "lib/base/status.h"
 #include "lib/text/components/byte_level.h"
 #include "lib/text/published/base64.h"
-#include "lib/text/published/sources.h"
+#include "lib/text/published/readers.h"
 #include "lib/text/vocabulary.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
@@ -25,7 +25,7 @@ absl::Status OpenTekken(int64_t size, int64_t special, std::string_view entry = 
   for (int b = 0; b < 256; ++b)
     text += Cat(b > 0 ? "," : "", R"({"rank":)", b, R"(,"token_bytes":")", Byte(b), R"("})");
   TokenizerFolder folder;
-  return MakeTekkenCore(Cat(text, entry, "]}"), "tekken.json", folder).status();
+  return ReadTekken(Cat(text, entry, "]}"), "tekken.json", folder).status();
 }
 
 TEST(RankedFiles, TekkenCountsAreBounded) {
@@ -44,15 +44,15 @@ TEST(RankedFiles, TokensAreNotTooLongToSplit) {
   for (int i = 0; i < 4000; ++i) base64 += "YWFh";
   TokenizerFolder folder;
   // Nobody knows these ranks, unless they are in Meta's layout.
-  const absl::Status unknown = MakeTiktokenCore(ranks, "ranks", folder).status();
+  const absl::Status unknown = ReadTiktoken(ranks, "ranks", folder).status();
   EXPECT_EQ(CodeOf(unknown), ErrorCode::kUnsupported);
   EXPECT_NE(unknown.message().find("tokenizer.json"), absl::string_view::npos) << unknown;
   folder.model_config = *ParseJsonValue(R"({"vocab_size":512})", "params.json");
-  SMELT_EXPECT_OK(MakeTiktokenCore(ranks, "ranks", folder).status());
+  SMELT_EXPECT_OK(ReadTiktoken(ranks, "ranks", folder).status());
   folder.model_config = *ParseJsonValue(R"({"vocab_size":513})", "params.json");
-  EXPECT_FALSE(MakeTiktokenCore(ranks, "ranks", folder).ok());
+  EXPECT_FALSE(ReadTiktoken(ranks, "ranks", folder).ok());
   folder.model_config = *ParseJsonValue(R"({"vocab_size":512})", "params.json");
-  EXPECT_FALSE(MakeTiktokenCore(Cat(ranks, base64, " 256\n"), "ranks", folder).ok());
+  EXPECT_FALSE(ReadTiktoken(Cat(ranks, base64, " 256\n"), "ranks", folder).ok());
   EXPECT_FALSE(OpenTekken(300, 40, Cat(R"(,{"rank":256,"token_bytes":")", base64, R"("})")).ok());
 }
 
@@ -65,7 +65,7 @@ TEST_P(KnownRanks, AreCutAsTheirOwnersDo) {
   const auto [name, count] = GetParam();
   const std::string folder = Cat(SMELT_PUBLISHED_TOKENIZERS, "/", name);
   const std::string published = testing::ReadFile(folder + "/tokenizer.json");
-  const auto json = ParseTokenizerJson(published, "tokenizer.json");
+  const auto json = ReadTokenizerJson(published, "tokenizer.json");
   SMELT_ASSERT_OK(json);
   std::string file;
   for (int32_t id = 0; id < count; ++id) {

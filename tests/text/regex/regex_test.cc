@@ -251,11 +251,9 @@ TEST(Regex, ALongTextEndsInTimeToo) {
 
 TEST(PreTokenizerNames, VariantsOfOneExpressionHaveOneName) {
   const auto name = [](const char* regex) -> std::string {
-    const std::string json = Cat(
-        R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)",
-        JsonQuote(regex),
-        R"(},"behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})");
-    const auto match = NamePreTokenizer(*ParseJsonValue(json, "test"), true);
+    const PreTokenizerStep steps[] = {Split{.pattern = {.text = regex, .is_regex = true}},
+                                      ByteLevel{.add_prefix_space = false, .use_regex = false}};
+    const auto match = NamePreTokenizer(steps, true);
     return match.ok() ? match->name : std::string(match.status().message());
   };
   EXPECT_EQ(
@@ -348,9 +346,7 @@ TEST(Regex, ClassesOptionsAndPossessiveQuantifiers) {
 
 TEST(PreTokenizerNames, EveryPipelineHasItsNameAndEveryNameItsPipeline) {
   for (const PreTokenizerName& entry : PreTokenizerTable()) {
-    const auto json = ParseJsonValue(PipelineOf(entry), entry.name);
-    SMELT_ASSERT_OK(json);
-    const auto match = NamePreTokenizer(*json, entry.ignore_merges);
+    const auto match = NamePreTokenizer(StepsOf(entry), entry.ignore_merges);
     SMELT_ASSERT_OK(match);
     EXPECT_EQ(match->name, entry.name);
     EXPECT_TRUE(match->exact) << entry.name;
@@ -363,11 +359,12 @@ TEST(PreTokenizerNames, EveryPipelineHasItsNameAndEveryNameItsPipeline) {
 }
 
 TEST(PreTokenizerNames, ARefusalShowsThePatternAndTheNearest) {
-  const auto match = NamePreTokenizer(
-      *ParseJsonValue(
-          R"({"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}{2}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated"})",
-          "test"),
-      false);
+  const PreTokenizerStep steps[] = {Split{
+      .pattern = {
+          .text =
+              R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}{2}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+          .is_regex = true}}};
+  const auto match = NamePreTokenizer(steps, false);
   const std::string text(match.status().message());
   EXPECT_NE(text.find(R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}{2}| ?[^\s\p{L}\p{M}\p{N}]+)"),
             std::string::npos)
