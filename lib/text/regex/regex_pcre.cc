@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <map>
 #include <new>
 #include <utility>
 
@@ -27,7 +28,7 @@ void AppendCharacter(std::string& out, char32_t c) {
 }
 
 // One character of the set. Surrogates are no characters to PCRE2, and in no text.
-void AppendSet(std::string& out, const CharSet& set) {
+std::string SetText(const CharSet& set) {
   std::string ranges;
   for (auto [first, last] : set) {
     if (first >= 0xd800 && first <= 0xdfff) first = 0xe000;
@@ -38,59 +39,98 @@ void AppendSet(std::string& out, const CharSet& set) {
     ranges += "-";
     AppendCharacter(ranges, last);
   }
+  if (ranges.empty()) return "(?!)";
   const bool one = set.size() == 1 && set[0].first == set[0].second;
-  out += ranges.empty() ? "(?!)" : one ? ranges : Cat("[", ranges, "]");
+  return one ? ranges : Cat("[", ranges, "]");
 }
 
-void AppendBranches(std::string& out, const RegexNode& node);
-
-void AppendRepeat(std::string& out, const RegexNode& node) {
-  const RegexNode& child = node.children.front();
-  if (child.kind == Kind::kSet) {
-    AppendSet(out, child.set);
-  } else {
-    out += "(?:";
-    AppendBranches(out, child);
-    out += ")";
+class Printer {
+ public:
+  std::string Print(const RegexNode& node) {
+    Branches(node);
+    return std::move(out_);
   }
-  out += Cat("{", node.min, ",", node.max < 0 ? std::string() : Cat(node.max), "}",
-             node.greedy ? "" : "?");
-}
 
-void AppendGroup(std::string& out, std::string_view open, const RegexNode& inner) {
-  out += open;
-  AppendBranches(out, inner);
-  out += ")";
-}
-
-// As a part of a sequence.
-void AppendPart(std::string& out, const RegexNode& node) {
-  switch (node.kind) {
-    case Kind::kSet:
-      return AppendSet(out, node.set);
-    case Kind::kConcat:
-      for (const RegexNode& child : node.children) AppendPart(out, child);
-      return;
-    case Kind::kAlternative:
-      return AppendGroup(out, "(?:", node);
-    case Kind::kRepeat:
-      return AppendRepeat(out, node);
-    case Kind::kLook:
-      return AppendGroup(out, Cat("(?", node.behind ? "<" : "", node.negated ? "!" : "="),
-                         node.children.front());
-    case Kind::kAtomic:
-      return AppendGroup(out, "(?>", node.children.front());
+  // Large sets that stand in several places are written once and called from there, which is
+  // slower, but PCRE2's programs are at most 64 KiB.
+  std::string PrintWithCalls(const RegexNode& node) {
+    Numbers uses(&Less);
+    CountUses(node, uses);
+    std::string definitions;
+    for (const auto& [set, count] : uses) {
+      if (count < 2) continue;
+      called_.emplace(set, static_cast<int>(called_.size()) + 1);
+      definitions += Cat("(", SetText(*set), ")");
+    }
+    out_ = definitions.empty() ? std::string() : Cat("(?(DEFINE)", definitions, ")");
+    Branches(node);
+    return std::move(out_);
   }
-}
 
-// As all of a group, whose parentheses hold alternatives together.
-void AppendBranches(std::string& out, const RegexNode& node) {
-  if (node.kind != Kind::kAlternative) return AppendPart(out, node);
-  for (size_t i = 0; i < node.children.size(); ++i) {
-    if (i > 0) out += "|";
-    AppendBranches(out, node.children[i]);
+ private:
+  static constexpr size_t kLarge = 32;  // ranges
+  static bool Less(const CharSet* a, const CharSet* b) { return *a < *b; }
+  using Numbers = std::map<const CharSet*, int, decltype(&Less)>;
+
+  static void CountUses(const RegexNode& node, Numbers& uses) {
+    if (node.kind == Kind::kSet && node.set.size() >= kLarge) ++uses[&node.set];
+    for (const RegexNode& child : node.children) CountUses(child, uses);
   }
-}
+
+  void Set(const CharSet& set) {
+    const auto called = called_.find(&set);
+    out_ += called == called_.end() ? SetText(set) : Cat("(?", called->second, ")");
+  }
+
+  void Group(std::string_view open, const RegexNode& inner) {
+    out_ += open;
+    Branches(inner);
+    out_ += ")";
+  }
+
+  void Repeat(const RegexNode& node) {
+    const RegexNode& child = node.children.front();
+    if (child.kind == Kind::kSet) {
+      Set(child.set);
+    } else {
+      Group("(?:", child);
+    }
+    out_ += Cat("{", node.min, ",", node.max < 0 ? std::string() : Cat(node.max), "}",
+                node.greedy ? "" : "?");
+  }
+
+  // As a part of a sequence.
+  void Part(const RegexNode& node) {
+    switch (node.kind) {
+      case Kind::kSet:
+        return Set(node.set);
+      case Kind::kConcat:
+        for (const RegexNode& child : node.children) Part(child);
+        return;
+      case Kind::kAlternative:
+        return Group("(?:", node);
+      case Kind::kRepeat:
+        return Repeat(node);
+      case Kind::kLook:
+        return Group(Cat("(?", node.behind ? "<" : "", node.negated ? "!" : "="),
+                     node.children.front());
+      case Kind::kAtomic:
+        return Group("(?>", node.children.front());
+    }
+  }
+
+  // As all of a group, whose parentheses hold alternatives together.
+  void Branches(const RegexNode& node) {
+    if (node.kind != Kind::kAlternative) return Part(node);
+    for (size_t i = 0; i < node.children.size(); ++i) {
+      if (i > 0) out_ += "|";
+      Branches(node.children[i]);
+    }
+  }
+
+  std::string out_;
+  Numbers called_{&Less};
+};
 
 constexpr uint32_t kHeapLimitKib = 256 * 1024;
 
@@ -143,21 +183,21 @@ struct RegexPcre::Code {
   ~Code() { pcre2_code_free(code); }
 };
 
-std::string PcreText(const RegexNode& node) {
-  std::string out;
-  AppendBranches(out, node);
-  return out;
-}
+std::string PcreText(const RegexNode& node) { return Printer().Print(node); }
 
 absl::StatusOr<RegexPcre> RegexPcre::Compile(const RegexNode& node, std::string_view pattern) {
-  const std::string text = PcreText(node);
   auto compiled = std::make_shared<Code>();
   compiled->pattern = pattern;
   int code = 0;
-  size_t offset = 0;
-  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                                 PCRE2_UTF | PCRE2_USE_OFFSET_LIMIT | PCRE2_NO_START_OPTIMIZE,
-                                 &code, &offset, nullptr);
+  const auto compile = [&](const std::string& text) {
+    size_t offset = 0;
+    compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                   PCRE2_UTF | PCRE2_USE_OFFSET_LIMIT | PCRE2_NO_START_OPTIMIZE,
+                                   &code, &offset, nullptr);
+  };
+  compile(PcreText(node));
+  if (compiled->code == nullptr && code == PCRE2_ERROR_PATTERN_TOO_LARGE)
+    compile(Printer().PrintWithCalls(node));
   if (compiled->code == nullptr) {
     if (code == PCRE2_ERROR_HEAP_FAILED) throw std::bad_alloc();
     char message[120] = "";

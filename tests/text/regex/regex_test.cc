@@ -312,6 +312,10 @@ TEST(Regex, ClassesOptionsAndPossessiveQuantifiers) {
       {"(?<!a|bc)x", "ax bcx cx", "x"},
       {"(?<=^)a", "aa", "a"},
       {R"((?<=\b)a)", "a ba", "a"},
+      // More word characters than PCRE2 holds when each \b writes them out.
+      {R"(\b\d+\b|\b[a-z]+\b|\b.\b|\B\s\B)", "ab 12 \u00e91 a1  b - \u00e9  !",
+       "ab| |12| | |b|\u00e9| "},
+      {R"((?:\b\w+\b\s?){2}|\b\w\B|\B\w\b)", "ab cd, e fg", "ab cd|e fg"},
       {"(?!a|bc).", "abcd", "c|d"},
       {"(?=ab)a", "ab ac", "a"},
       {"(?:ab)++a", "ababa", "ababa"},
