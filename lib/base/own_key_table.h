@@ -88,9 +88,9 @@ inline constexpr OwnKeyRow kOwnKeys[] = {
      "right, 8 in the normalized text, 16 a control token by its looks only, 32 its spaces stand "
      "for U+2581, 64 as an added token only, 128 never (an unknown token that is no added one)"},
     {"smelt.tokenizer.byte_fallback", ValueType::kBool, KeyLength::kOne, KeyValues::kAny,
-     "Unigram pipelines",
-     "characters that the vocabulary lacks become byte tokens; where the key is missing, if there "
-     "are all 256"},
+     "Unigram pipelines, SentencePiece models",
+     "characters that the vocabulary lacks become byte tokens; where the key is missing, as far as "
+     "there are such"},
     {"smelt.tokenizer.cleanup", ValueType::kBool, KeyLength::kOne, KeyValues::kAny, "WordPiece",
      "decoding removes spaces before punctuation; true where the key is missing"},
     {"smelt.tokenizer.continuations", ValueType::kI32, KeyLength::kAny, KeyValues::kTokenIds,

@@ -22,8 +22,8 @@ struct DecodeOptions {
   bool show_special = true;
 };
 
-/// Two independent implementations exist: the published pipeline (tokenizer.json, tokenizer.model,
-/// ...) and the GGUF vocabulary. Thread-safe after construction.
+/// A spec with its engine (pipeline.h): of published files, or of a GGUF's keys. Thread-safe after
+/// construction.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;

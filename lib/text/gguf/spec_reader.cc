@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <functional>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -28,22 +27,21 @@ constexpr double kUnknownPenalty = 10.0;
 struct Keys {
   const Metadata& metadata;
   const GgufVocabulary& vocabulary;
-  std::unordered_map<int32_t, const AddedToken*> added;
+  std::vector<const AddedToken*> added;  ///< by id; nullptr for other tokens
 
-  Keys(const Metadata& m, const GgufVocabulary& v) : metadata(m), vocabulary(v) {
-    for (const AddedToken& token : v.added) added.emplace(token.id, &token);
+  Keys(const Metadata& m, const GgufVocabulary& v)
+      : metadata(m), vocabulary(v), added(v.size(), nullptr) {
+    for (const AddedToken& token : v.added) added[static_cast<size_t>(token.id)] = &token;
   }
   size_t size() const { return vocabulary.size(); }
   TokenType type(size_t id) const { return vocabulary.types[id]; }
-  bool IsAdded(int32_t id) const { return added.contains(id); }
+  bool IsAdded(int32_t id) const { return added[static_cast<size_t>(id)] != nullptr; }
   bool IsOutside(int32_t id) const {
-    const auto token = added.find(id);
-    return token != added.end() && token->second->outside;
+    return IsAdded(id) && added[static_cast<size_t>(id)]->outside;
   }
   const std::string& Text(int32_t id) const {
-    const auto token = added.find(id);
-    return token != added.end() ? token->second->content
-                                : (*vocabulary.tokens)[static_cast<size_t>(id)];
+    const auto i = static_cast<size_t>(id);
+    return added[i] != nullptr ? added[i]->content : (*vocabulary.tokens)[i];
   }
   bool IsPadding(size_t id) const {
     return type(id) == TokenType::kUnused && (*vocabulary.tokens)[id] == Cat("[PAD", id, "]");
@@ -252,7 +250,8 @@ absl::Status ReadSentencePieceBpe(const Keys& keys, PipelineSpec& spec) {
     return BadOwnKey("smelt.tokenizer.source",
                      Cat("is \"", Escape(source, 40), "\", which no vocabulary of this kind has"));
   const bool native = !source.empty();
-  const bool listed = keys.vocabulary.model == kGemma4 || metadata.Has("smelt.tokenizer.merges");
+  const bool listed =
+      keys.vocabulary.model == kGemma4 || metadata.Has(OwnKeyName("smelt.tokenizer.merges"));
   SMELT_ASSIGN_OR_RETURN(spec.normalizers, NormalizersOf(metadata));
   SMELT_ASSIGN_OR_RETURN(const SpacePrefix prefix, ReadSpacePrefix(keys));
   if (native) {
