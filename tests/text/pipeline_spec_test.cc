@@ -127,11 +127,24 @@ TEST(GgufKeys, ListedMergesMakeWhatTheirPartsAre) {
   const auto tokenizer = GgufTokenizer(m);
   SMELT_ASSERT_OK(tokenizer);
   EXPECT_EQ(*(*tokenizer)->Encode("ab", {.add_special = false}), (std::vector<int32_t>{3, 6}));
-  for (const std::vector<int32_t> bad : {std::vector<int32_t>{5, 4, 6}, {4, 4, 6}, {4, 5, 3}}) {
+  for (const std::vector<int32_t>& bad : {std::vector<int32_t>{5, 4, 6}, {4, 4, 6}, {4, 5, 3}}) {
     m.Set("smelt.tokenizer.merges", bad);
     const absl::Status status = GgufTokenizer(m).status();
     EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput);
     EXPECT_NE(status.message().find("smelt.tokenizer.merges"), absl::string_view::npos) << status;
+  }
+}
+
+TEST(GgufKeys, OursAboutTypesNeedTypes) {
+  Metadata m = SentencePieceKeys();
+  m.Erase("tokenizer.ggml.token_type");
+  SMELT_EXPECT_OK(GgufTokenizer(m).status());
+  for (const std::string_view key : {"smelt.tokenizer.merges", "smelt.tokenizer.added_flags"}) {
+    Metadata ours = m;
+    ours.Set(key, std::vector<int32_t>());
+    const absl::Status status = GgufTokenizer(ours).status();
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput);
+    EXPECT_NE(status.message().find(std::string(key)), absl::string_view::npos) << status;
   }
 }
 

@@ -23,7 +23,15 @@ absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
   const size_t count = out.size();
   out.types.assign(count, TokenType::kNormal);
   const MetadataValue* value = metadata.Find("tokenizer.ggml.token_type");
-  if (value == nullptr) return absl::OkStatus();
+  if (value == nullptr) {
+    // What these say is about types that the file had.
+    for (const OwnKeyName key :
+         {OwnKeyName("smelt.tokenizer.added_flags"), OwnKeyName("smelt.tokenizer.merges")}) {
+      if (metadata.Has(key))
+        return BadOwnKey(key, "is there, but tokenizer.ggml.token_type is missing");
+    }
+    return absl::OkStatus();
+  }
   if (!value->is_array() || value->size() != count) {
     return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type has ",
                  value->is_array() ? value->size() : 0, " entries for ", count, " tokens");
