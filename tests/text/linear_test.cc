@@ -175,7 +175,7 @@ TEST(PreTokenizers, CutNastyTextsInLinearTimeAndAlike) {
   while (!names.empty()) {
     const std::string name = names.substr(0, names.find(", "));
     names.erase(0, name.size() + 2);
-    const std::vector<PreTokenizerStep>& steps = StepsOf(*FindPreTokenizer(name));
+    const std::vector<PreTokenizerStep>& steps = FindPreTokenizer(name)->steps;
     const auto compiled = PreTokenizer::Make(steps, RegexEngine::kAny);
     const auto pcre = PreTokenizer::Make(steps, RegexEngine::kPcreOnly);
     SMELT_ASSERT_OK(compiled);

@@ -5,14 +5,9 @@
 namespace smelt {
 namespace {
 
-using Kind = NamedStep::Kind;
-
-constexpr NamedStep Split(std::string_view regex) { return {.kind = Kind::kSplit, .regex = regex}; }
-constexpr NamedStep kGpt2Words = {.kind = Kind::kGpt2Words};
-constexpr NamedStep kDigits = {.kind = Kind::kDigits};
-constexpr NamedStep kSingleDigits = {.kind = Kind::kSingleDigits};
-constexpr NamedStep kPunctuation = {.kind = Kind::kPunctuation};
-constexpr NamedStep kSinglePunctuation = {.kind = Kind::kSinglePunctuation};
+PreTokenizerStep Cut(std::string_view regex) {
+  return Split{.pattern = {.text = std::string(regex), .is_regex = true}};
+}
 
 // Expressions of several names.
 constexpr char kLlama3[] = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
@@ -76,38 +71,46 @@ constexpr char kHanAndHangul[] = R"([\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+)"
 
 constexpr char kBloom[] = R"( ?[^(\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+)";
 
-constexpr PreTokenizerName kNames[] = {
-    {.name = "gpt-2",
-     .same = "mpt olmo jais trillion phi-2 jina-es jina-de jina-v1-en jina-v2-es "
-             "jina-v2-de jina-v2-code roberta-bpe gigachat a.x-4.0 mellum modern-bert "
-             "exaone4 granite-docling",
-     .steps = {kGpt2Words}},
-    {.name = "smollm",
-     .same = "starcoder refact command-r codeshell exaone minerva-7b mellum2",
-     .steps = {kSingleDigits, kGpt2Words}},
-    {.name = "llama-bpe",
-     .same = "llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano "
-             "glm4 glm5",
-     .ignore_merges = true,
-     .steps = {Split(kLlama3)}},
-    {.name = "dbrx", .same = "smaug-bpe chatglm-bpe", .steps = {Split(kLlama3)}},
-    {.name = "qwen2",
-     .same = "stablelm2 deepseek-r1-qwen megrez hunyuan kormo f2llmv2 grok-2 "
-             "solar-open",
-     .steps = {Split(kQwen2)}},
-    {.name = "qwen35",
-     .steps = {Split(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
+std::vector<PreTokenizerName> MakeTable() {
+  const PreTokenizerStep gpt2 = ByteLevel{.add_prefix_space = false, .use_regex = true};
+  const PreTokenizerStep bytes = ByteLevel{.add_prefix_space = false, .use_regex = false};
+  const PreTokenizerStep digits = Digits{.individual = false};
+  const PreTokenizerStep single_digits = Digits{.individual = true};
+  const PreTokenizerStep punctuation = Punctuation{.behavior = SplitBehavior::kContiguous};
+  const PreTokenizerStep single_punctuation = Punctuation{.behavior = SplitBehavior::kIsolated};
+  return {
+      {.name = "gpt-2",
+       .same = "mpt olmo jais trillion phi-2 jina-es jina-de jina-v1-en jina-v2-es "
+               "jina-v2-de jina-v2-code roberta-bpe gigachat a.x-4.0 mellum modern-bert "
+               "exaone4 granite-docling",
+       .steps = {gpt2}},
+      {.name = "smollm",
+       .same = "starcoder refact command-r codeshell exaone minerva-7b mellum2",
+       .steps = {single_digits, gpt2}},
+      {.name = "llama-bpe",
+       .same = "llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano "
+               "glm4 glm5",
+       .ignore_merges = true,
+       .steps = {Cut(kLlama3), bytes}},
+      {.name = "dbrx", .same = "smaug-bpe chatglm-bpe", .steps = {Cut(kLlama3), bytes}},
+      {.name = "qwen2",
+       .same = "stablelm2 deepseek-r1-qwen megrez hunyuan kormo f2llmv2 grok-2 "
+               "solar-open",
+       .steps = {Cut(kQwen2), bytes}},
+      {.name = "qwen35",
+       .steps = {Cut(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
                      R"([^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|)"
                      R"(\p{N}|)"
                      R"( ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|)"
                      R"(\s*[\r\n]+|)"
                      R"(\s+(?!\S)|)"
-                     R"(\s+)")}},
-    {.name = "gpt-4o", .same = "llama4 kanana2 talkie minimax-m2", .steps = {Split(kGpt4o)}},
-    {.name = "granite-embed-multi-97m", .ignore_merges = true, .steps = {Split(kGpt4o)}},
-    {.name = "tekken",
-     .ignore_merges = true,
-     .steps = {Split(R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "gpt-4o", .same = "llama4 kanana2 talkie minimax-m2", .steps = {Cut(kGpt4o), bytes}},
+      {.name = "granite-embed-multi-97m", .ignore_merges = true, .steps = {Cut(kGpt4o), bytes}},
+      {.name = "tekken",
+       .ignore_merges = true,
+       .steps = {Cut(R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*)"
                      R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
                      R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+)"
                      R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
@@ -115,115 +118,128 @@ constexpr PreTokenizerName kNames[] = {
                      R"( ?[^\s\p{L}\p{N}]+[\r\n/]*|)"
                      R"(\s*[\r\n]+|)"
                      R"(\s+(?!\S)|)"
-                     R"(\s+)")}},
-    {.name = "kimi-k2", .steps = {Split(kKimi)}},
-    {.name = "deepseek-v3",
-     .same = "hunyuan-dense joyai-llm hy_v4",
-     .steps = {Split(R"(\p{N}{1,3})"), Split(kHanAndKana),
-               Split(R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "kimi-k2", .steps = {Cut(kKimi), bytes}},
+      {.name = "deepseek-v3",
+       .same = "hunyuan-dense joyai-llm hy_v4",
+       .steps = {Cut(R"(\p{N}{1,3})"), Cut(kHanAndKana),
+                 Cut(R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|)"
                      R"([^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|)"
                      R"( ?[\p{P}\p{S}]+[\r\n]*|)"
                      R"(\s*[\r\n]+|)"
                      R"(\s+(?!\S)|)"
-                     R"(\s+)")}},
-    {.name = "spark2_5",
-     .steps = {Split(R"(\p{N}{1,3})"), Split(kHanAndKana),
-               Split(R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "spark2_5",
+       .steps = {Cut(R"(\p{N}{1,3})"), Cut(kHanAndKana),
+                 Cut(R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|)"
                      R"([^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|)"
                      R"( ?[\p{P}\p{S}]+|)"
                      R"([\r\n]|)"
                      R"(\s+(?!\S)|)"
                      R"(\s+)"),
-               Split(R"(\p{N})")}},
-    {.name = "deepseek-llm",
-     .steps = {Split(R"([\r\n])"), Split(kCasedLetters),
-               Split(R"(\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+)"),
-               Split(R"(\s+$)"), Split(kHanAndHangul), kSingleDigits}},
-    {.name = "deepseek-coder",
-     .steps = {Split(R"([\r\n])"), Split(R"(\s?\p{L}+)"), Split(R"(\s?\p{P}+)"),
-               Split(kHanAndHangul), kSingleDigits}},
-    {.name = "youtu",
-     .ignore_merges = true,
-     .steps = {Split(R"([\uac00-\ud7a3\u3131-\u318e]+|)"
-                     R"([\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f)"
-                     R"(\ufe30-\ufe4f]+|)"
-                     R"([\u3105-\u312f]+|)"
-                     R"([\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+)"),
-               Split(
-                   R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-                   R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
-                   R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-                   R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
-                   R"(\p{N}|)"
-                   R"( ?[^\s\p{L}\p{N}]+[\r\n/]*|)"
-                   R"(\s*[\r\n]+|)"
-                   R"(\s+(?!\S)|)"
-                   R"(\s+)")}},
-    {.name = "bailingmoe",
-     .same = "bailingmoe2 llada-moe",
-     .steps = {Split(R"('(?i:[sdmt]|ll|ve|re)|)"
+                 Cut(R"(\p{N})"), bytes}},
+      {.name = "deepseek-llm",
+       .steps = {Cut(R"([\r\n])"), Cut(kCasedLetters),
+                 Cut(R"(\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+)"),
+                 Cut(R"(\s+$)"), Cut(kHanAndHangul), single_digits, bytes}},
+      {.name = "deepseek-coder",
+       .steps = {Cut(R"([\r\n])"), Cut(R"(\s?\p{L}+)"), Cut(R"(\s?\p{P}+)"), Cut(kHanAndHangul),
+                 single_digits, bytes}},
+      {.name = "youtu",
+       .ignore_merges = true,
+       .steps =
+           {Cut(R"([\uac00-\ud7a3\u3131-\u318e]+|)"
+                R"([\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f)"
+                R"(\ufe30-\ufe4f]+|)"
+                R"([\u3105-\u312f]+|)"
+                R"([\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+)"),
+            Cut(R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+                R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+                R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+                R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+                R"(\p{N}|)"
+                R"( ?[^\s\p{L}\p{N}]+[\r\n/]*|)"
+                R"(\s*[\r\n]+|)"
+                R"(\s+(?!\S)|)"
+                R"(\s+)"),
+            bytes}},
+      {.name = "bailingmoe",
+       .same = "bailingmoe2 llada-moe",
+       .steps = {Cut(R"('(?i:[sdmt]|ll|ve|re)|)"
                      R"([^\r\n\p{L}\p{N}]?+\p{L}+|)"
                      R"(\p{N}|)"
                      R"( ?[^\s\p{L}\p{N}]++[\r\n]*|)"
                      R"(\s*[\r\n]|)"
                      R"(\s+(?!\S)|)"
-                     R"(\s+)")}},
-    {.name = "seed-coder",
-     .steps = {Split(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "seed-coder",
+       .steps = {Cut(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
                      R"([^\r\n\p{L}\p{N}]?\p{L}+|)"
                      R"(\p{N}{1}|)"
                      R"( ?[^\s\p{L}\p{N}\r\n]+|)"
                      R"(\s*[\r\n]+|)"
                      R"(\s+(?!\S)|)"
-                     R"(\s+)")}},
-    {.name = "ufakzeka",
-     .steps = {Split(R"([^\r\n\p{L}\p{N}]?\p{L}+|)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "ufakzeka",
+       .steps = {Cut(R"([^\r\n\p{L}\p{N}]?\p{L}+|)"
                      R"(\p{N}|)"
                      R"( ?[^\s\p{L}\p{N}]+[\r\n]*|)"
                      R"(\s*[\r\n]+|)"
                      R"(\s+(?!\S)|)"
-                     R"(\s+)")}},
-    {.name = "exaone-moe",
-     .steps = {Split(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "exaone-moe",
+       .steps = {Cut(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
                      R"([^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|)"
                      R"(\p{N}|)"
                      R"( ?[^\s\p{L}\p{N}]+[\r\n/]?|)"
                      R"(\s*[\r\n]|)"
                      R"(\s+(?!\S)|)"
-                     R"(\s+)")}},
-    {.name = "minicpm5",
-     .ignore_merges = true,
-     .steps = {Split(R"(\p{N}{1,3})"), Split(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
-                                             R"([^\r\n\p{L}\p{N}]?\p{L}+|)"
-                                             R"(\p{N}+|)"
-                                             R"( ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-                                             R"(\s*[\r\n]+|)"
-                                             R"(\s+(?!\S)|)"
-                                             R"(\s+)")}},
-    {.name = "laguna",
-     .steps = {Split(R"([^\n]+|)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "minicpm5",
+       .ignore_merges = true,
+       .steps = {Cut(R"(\p{N}{1,3})"),
+                 Cut(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)"
+                     R"([^\r\n\p{L}\p{N}]?\p{L}+|)"
+                     R"(\p{N}+|)"
+                     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|)"
+                     R"(\s*[\r\n]+|)"
+                     R"(\s+(?!\S)|)"
+                     R"(\s+)"),
+                 bytes}},
+      {.name = "laguna",
+       .steps = {Cut(R"([^\n]+|)"
                      R"([\n]+)"),
-               Split(kQwen2)}},
-    {.name = "bloom", .same = "poro-chat gpt3-finnish", .steps = {Split(kBloom)}},
-    {.name = "viking", .steps = {Split(kBloom), kSingleDigits}},
-    {.name = "chameleon",
-     .steps = {Split(R"(<sentinel:[0-9]+>)"), Split(R"((IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z)"),
-               Split(R"(([\t\n]|    |  ))"), kSingleDigits, kSinglePunctuation, kGpt2Words}},
-    {.name = "falcon", .steps = {kPunctuation, kGpt2Words, kDigits, Split(R"([0-9][0-9][0-9])")}},
-    // What llama.cpp takes where a file has no name: digits are looked for in the text itself.
-    {.name = "default",
-     .steps = {Split(R"([\p{P}$+<=>^~|]+)"),
-               Split(R"('s|'t|'re|'ve|'m|'ll|'d|)"
+                 Cut(kQwen2), bytes}},
+      {.name = "bloom", .same = "poro-chat gpt3-finnish", .steps = {Cut(kBloom), bytes}},
+      {.name = "viking", .steps = {Cut(kBloom), single_digits, bytes}},
+      {.name = "chameleon",
+       .steps = {Cut(R"(<sentinel:[0-9]+>)"), Cut(R"((IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z)"),
+                 Cut(R"(([\t\n]|    |  ))"), single_digits, single_punctuation, gpt2}},
+      {.name = "falcon", .steps = {punctuation, gpt2, digits, Cut(R"([0-9][0-9][0-9])")}},
+      // What llama.cpp takes where a file has no name: digits are looked for in the text itself.
+      {.name = "default",
+       .steps = {Cut(R"([\p{P}$+<=>^~|]+)"),
+                 Cut(R"('s|'t|'re|'ve|'m|'ll|'d|)"
                      R"( ?\p{L}+|)"
                      R"( ?\p{N}+|)"
                      R"( ?[^\s\p{L}\p{N}]+|)"
                      R"(\s+(?!\S)|)"
                      R"(\s+)"),
-               Split(R"(\p{N}+)"), Split(R"([0-9][0-9][0-9])")}},
-};
+                 Cut(R"(\p{N}+)"), Cut(R"([0-9][0-9][0-9])"), bytes}},
+  };
+}
 
 }  // namespace
 
-std::span<const PreTokenizerName> PreTokenizerTable() { return kNames; }
+std::span<const PreTokenizerName> PreTokenizerTable() {
+  static const std::vector<PreTokenizerName> table = MakeTable();
+  return table;
+}
 
 }  // namespace smelt

@@ -196,54 +196,6 @@ std::string KnownPreTokenizers() {
 
 namespace {
 
-PreTokenizerStep StepOf(const NamedStep& step) {
-  using Kind = NamedStep::Kind;
-  switch (step.kind) {
-    case Kind::kGpt2Words:
-      return ByteLevel{.add_prefix_space = false, .use_regex = true};
-    case Kind::kDigits:
-      return Digits{.individual = false};
-    case Kind::kSingleDigits:
-      return Digits{.individual = true};
-    case Kind::kPunctuation:
-      return Punctuation{SplitBehavior::kContiguous};
-    case Kind::kSinglePunctuation:
-      return Punctuation{SplitBehavior::kIsolated};
-    case Kind::kSplit:
-    case Kind::kNone:
-      break;
-  }
-  Split split;
-  split.pattern.text = step.regex;
-  split.pattern.is_regex = true;
-  return split;
-}
-
-std::vector<PreTokenizerStep> MakeSteps(const PreTokenizerName& row) {
-  std::vector<PreTokenizerStep> out;
-  bool maps_bytes = false;
-  for (const NamedStep& step : row.steps) {
-    if (step.kind == NamedStep::Kind::kNone) continue;
-    out.push_back(StepOf(step));
-    maps_bytes = maps_bytes || step.kind == NamedStep::Kind::kGpt2Words;
-  }
-  if (!maps_bytes) out.push_back(kBytes);
-  return out;
-}
-
-}  // namespace
-
-const std::vector<PreTokenizerStep>& StepsOf(const PreTokenizerName& row) {
-  static const auto steps = [] {
-    std::vector<std::vector<PreTokenizerStep>> out;
-    for (const PreTokenizerName& entry : PreTokenizerTable()) out.push_back(MakeSteps(entry));
-    return out;
-  }();
-  return steps[static_cast<size_t>(&row - PreTokenizerTable().data())];
-}
-
-namespace {
-
 // The sentence that no name fits.
 absl::Status NoName(const std::string& mine, const std::vector<std::vector<Cut>>& table) {
   constexpr size_t kCompared = 2000;  // bytes: the work grows with their square
@@ -274,7 +226,7 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(std::span<const PreTokenizerS
   SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> cuts, CutsOf(steps));
   std::vector<std::vector<Cut>> table;
   for (const PreTokenizerName& entry : PreTokenizerTable()) {
-    SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(StepsOf(entry)));
+    SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(entry.steps));
     table.push_back(std::move(known));
   }
   // Written alike, which is quickly seen; else alike in what they match.

@@ -2,8 +2,6 @@
 // means.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,36 +12,15 @@
 
 namespace smelt {
 
-/// A step that cuts texts. Runs: neighbours stay together.
-struct NamedStep {
-  enum class Kind : uint8_t {
-    kNone,
-    kSplit,              ///< at the matches of `regex`, each a part of its own
-    kGpt2Words,          ///< ByteLevel with its expression
-    kDigits,             ///< runs of digits
-    kSingleDigits,       ///< every digit
-    kPunctuation,        ///< runs of punctuation
-    kSinglePunctuation,  ///< every punctuation character
-  };
-  Kind kind = Kind::kNone;
-  std::string_view regex = {};
-
-  friend bool operator==(const NamedStep&, const NamedStep&) = default;
-};
-
 struct PreTokenizerName {
   std::string_view name;
   std::string_view same = {};  ///< further names with the same meaning, separated by spaces
   bool ignore_merges = false;  ///< a word that is a token as a whole is that token
-  std::array<NamedStep, 6> steps = {};  ///< of the original tokenizer.json; bytes become characters
-                                        ///< at the end, or in kGpt2Words
+  std::vector<PreTokenizerStep> steps = {};  ///< of the original tokenizer.json
 };
 
 /// Every name whose meaning we know.
 std::span<const PreTokenizerName> PreTokenizerTable();
-
-/// The steps of a row of the table.
-const std::vector<PreTokenizerStep>& StepsOf(const PreTokenizerName& row);
 
 /// nullptr for names that we do not know.
 const PreTokenizerName* FindPreTokenizer(std::string_view name);

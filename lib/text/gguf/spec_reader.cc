@@ -133,8 +133,7 @@ absl::Status ReadByteLevelBpe(const Keys& keys, PipelineSpec& spec) {
   SMELT_ASSIGN_OR_RETURN(spec.normalizers, NormalizersOf(metadata));
   SMELT_ASSIGN_OR_RETURN(
       spec.pre_tokenizers,
-      PreTokenizersOf(metadata,
-                      known == nullptr ? std::vector<PreTokenizerStep>() : StepsOf(*known)));
+      PreTokenizersOf(metadata, known == nullptr ? std::vector<PreTokenizerStep>() : known->steps));
   for (const bool added : {false, true}) {
     FillTokens(
         keys,

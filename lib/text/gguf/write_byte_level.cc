@@ -123,7 +123,7 @@ absl::StatusOr<PipelineSpec> WriteByteLevelBpe(const Pipeline& p, const SpecWrit
     kept.fuse_unk = model.fuse_unk && !model.unk_token.empty();
   }
   written.normalizers = spec.normalizers;
-  written.pre_tokenizers = naming.whole ? spec.pre_tokenizers : StepsOf(*known);
+  written.pre_tokenizers = naming.whole ? spec.pre_tokenizers : known->steps;
   written.tokens = spec.tokens;
   for (const AddedToken& token : spec.added) {
     if (token.outside && token.special) written.tokens.Add(token.id, token.content);

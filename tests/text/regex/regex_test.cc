@@ -350,7 +350,7 @@ TEST(Regex, ClassesOptionsAndPossessiveQuantifiers) {
 
 TEST(PreTokenizerNames, EveryPipelineHasItsNameAndEveryNameItsPipeline) {
   for (const PreTokenizerName& entry : PreTokenizerTable()) {
-    const auto match = NamePreTokenizer(StepsOf(entry), entry.ignore_merges);
+    const auto match = NamePreTokenizer(entry.steps, entry.ignore_merges);
     SMELT_ASSERT_OK(match);
     EXPECT_EQ(match->name, entry.name);
     EXPECT_TRUE(match->exact) << entry.name;
