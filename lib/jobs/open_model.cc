@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <initializer_list>
 #include <string_view>
 #include <utility>
 
@@ -12,6 +11,7 @@
 #include "lib/base/atomic_file.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
+#include "lib/text/vocabulary.h"
 #include "quant/simd.h"
 
 namespace smelt {
@@ -23,13 +23,6 @@ absl::StatusOr<ModelPlace> PlaceOfModel(const std::string& name) {
   return LocateModel(path);
 }
 
-bool HasTokenizer(const std::string& folder) {
-  return std::ranges::any_of(
-      std::initializer_list<std::string_view>{"tokenizer.json", "tokenizer.model", "tekken.json",
-                                              "vocab.json"},
-      [&](std::string_view file) { return NameExists(Cat(folder, "/", file)); });
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> ResolveModel(const std::string& name) {
@@ -38,7 +31,7 @@ absl::StatusOr<std::string> ResolveModel(const std::string& name) {
 }
 
 absl::StatusOr<std::string> ResolveVocabulary(const std::string& name) {
-  return HasTokenizer(name) ? name : ResolveModel(name);
+  return HasTokenizerFiles(name) ? name : ResolveModel(name);
 }
 
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& name,

@@ -178,7 +178,7 @@ struct PieceModel {
   bool operator==(const PieceModel&) const = default;
 };
 
-using ModelSpec = std::variant<BpeModel, UnigramModel, WordPieceModel, WordLevelModel, PieceModel>;
+using TokenizerModel = std::variant<BpeModel, UnigramModel, WordPieceModel, WordLevelModel, PieceModel>;
 
 // ---- post-processors: tokens put around a text
 
@@ -267,7 +267,7 @@ struct PipelineSpec {
   std::vector<NormalizerStep> normalizers;
   std::vector<PreTokenizerStep> pre_tokenizers;
   TokenTable tokens;  ///< what the model knows; added tokens may lie outside
-  ModelSpec model;
+  TokenizerModel model;
   std::vector<PostProcessorStep> post_processors;
   std::vector<DecoderStep> decoders;
 

@@ -57,7 +57,7 @@ std::string CompareLists(const Model&, const Model&) {
   return std::string();
 }
 
-std::string CompareModels(const ModelSpec& a, const ModelSpec& b) {
+std::string CompareModels(const TokenizerModel& a, const TokenizerModel& b) {
   if (a.index() != b.index()) return "the kind of the model";
   std::string lists = std::visit(
       [&](const auto& model) {

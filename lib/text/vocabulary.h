@@ -35,6 +35,9 @@ class PublishedTokenizer : public Tokenizer {
                                        std::vector<std::string>& notes) const = 0;
 };
 
+/// Whether a folder has a file that OpenPublishedTokenizer would read.
+bool HasTokenizerFiles(const std::string& folder);
+
 /// Reads the tokenizer files of a folder, or one tokenizer file. kNotFound when the folder has
 /// none. `rows` of the model's embedding, where they are known: special tokens that only a
 /// configuration names and that would lie beyond them are left out.

@@ -46,7 +46,8 @@ struct Maker {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> MakeModel(const ModelSpec& spec, const ModelParts& parts) {
+absl::StatusOr<std::unique_ptr<Model>> MakeModel(const TokenizerModel& spec,
+                                                 const ModelParts& parts) {
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, std::visit(Maker{parts}, spec));
   if (parts.on_bytes && !std::holds_alternative<BpeModel>(spec))
     model = std::make_unique<OnBytes>(std::move(model));

@@ -32,7 +32,8 @@ struct ModelParts {
       false;  ///< words are bytes, each a character of the byte-level alphabet in tokens
 };
 
-absl::StatusOr<std::unique_ptr<Model>> MakeModel(const ModelSpec& spec, const ModelParts& parts);
+absl::StatusOr<std::unique_ptr<Model>> MakeModel(const TokenizerModel& spec,
+                                                 const ModelParts& parts);
 
 /// kInvalidInput names the merge whose parts or result are not in the vocabulary.
 absl::StatusOr<std::unique_ptr<Model>> MakeBpe(const BpeModel& spec, const ModelParts& parts);

@@ -475,8 +475,8 @@ absl::StatusOr<std::vector<DecoderStep>> ReadDecoders(const JsonValue* json,
   return steps;
 }
 
-absl::StatusOr<ModelSpec> ReadModelMembers(const JsonValue& json, ModelSpec kind,
-                                           std::string_view place) {
+absl::StatusOr<TokenizerModel> ReadModelMembers(const JsonValue& json, TokenizerModel kind,
+                                                std::string_view place) {
   static constexpr std::string_view kNames[] = {"BPE", "Unigram", "WordPiece", "WordLevel"};
   MemberReader io(json, Cat(place, ": model ", kNames[kind.index()]), Members::kAll);
   std::visit([&](auto& row) { VisitMembers(io, row); }, kind);

@@ -177,6 +177,10 @@ std::string FindTiktoken(const std::string& folder) {
   return found == names->end() ? std::string() : Cat(folder, "/", *found);
 }
 
+// SentencePiece models and ranks, under the names that they are published with.
+constexpr std::string_view kModelFiles[] = {"tokenizer.model", "spiece.model", "tokenizer.model.v3",
+                                            "tiktoken.model"};
+
 // The tokenizer of a folder, by what it holds.
 absl::StatusOr<std::unique_ptr<Pipeline>> OfFolder(const std::string& path,
                                                    TokenizerFolder& folder) {
@@ -188,8 +192,7 @@ absl::StatusOr<std::unique_ptr<Pipeline>> OfFolder(const std::string& path,
     return OfTokenizerJson(std::move(spec), file("tokenizer.json"), folder);
   }
   if (NameExists(file("tekken.json"))) return OfTekken(file("tekken.json"), folder);
-  for (const std::string_view name :
-       {"tokenizer.model", "spiece.model", "tokenizer.model.v3", "tiktoken.model"}) {
+  for (const std::string_view name : kModelFiles) {
     if (!NameExists(file(name))) continue;
     SMELT_ASSIGN_OR_RETURN(const MappedText mapped, MapText(file(name)));
     if (LooksLikeTiktoken(mapped.text)) return OfTiktoken(mapped.text, file(name), folder);
@@ -237,6 +240,12 @@ absl::StatusOr<std::unique_ptr<Pipeline>> OfFile(const std::string& path, Tokeni
 }
 
 }  // namespace
+
+bool HasTokenizerFiles(const std::string& folder) {
+  const auto has = [&](std::string_view name) { return NameExists(Cat(folder, "/", name)); };
+  return has("tokenizer.json") || has("tekken.json") || has("vocab.json") ||
+         std::ranges::any_of(kModelFiles, has) || !FindTiktoken(folder).empty();
+}
 
 absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(const std::string& path,
                                                                            uint64_t rows) {

@@ -331,8 +331,8 @@ absl::Status ReadAddedTokens(const JsonValue& rest, std::string_view name, size_
 
 // The kind of the model; where the file does not say it, the library takes the first whose members
 // are there.
-absl::StatusOr<ModelSpec> KindOf(const Document& document, const JsonValue& model,
-                                 std::string_view name) {
+absl::StatusOr<TokenizerModel> KindOf(const Document& document, const JsonValue& model,
+                                      std::string_view name) {
   const JsonValue* type = model.Find("type");
   if (type == nullptr) {
     const auto has = [&](std::string_view key) { return model.FindNonNull(key) != nullptr; };
@@ -354,7 +354,7 @@ absl::StatusOr<ModelSpec> KindOf(const Document& document, const JsonValue& mode
 }
 
 // Puts what lies in the tables into the model.
-absl::Status FillModel(Document& document, std::string_view name, ModelSpec& model) {
+absl::Status FillModel(Document& document, std::string_view name, TokenizerModel& model) {
   if (document.tokens.count() == 0)
     return Error(ErrorCode::kInvalidInput, name, ": the vocab of the model has no tokens");
   if (BpeModel* bpe = std::get_if<BpeModel>(&model); bpe != nullptr) {
@@ -396,7 +396,7 @@ absl::StatusOr<PipelineSpec> ReadTokenizerJson(std::string_view text, std::strin
                  "; 1.0 is supported");
   }
   PipelineSpec out;
-  SMELT_ASSIGN_OR_RETURN(const ModelSpec kind, KindOf(document, *model, name));
+  SMELT_ASSIGN_OR_RETURN(const TokenizerModel kind, KindOf(document, *model, name));
   SMELT_ASSIGN_OR_RETURN(out.normalizers, ReadNormalizers(rest.Find("normalizer"), name));
   SMELT_ASSIGN_OR_RETURN(out.pre_tokenizers, ReadPreTokenizers(rest.Find("pre_tokenizer"), name));
   SMELT_ASSIGN_OR_RETURN(out.post_processors,

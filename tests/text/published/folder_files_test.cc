@@ -176,6 +176,20 @@ TEST_F(FolderFiles, SpecialTokensMapCountsUnlessTheConfigListsAddedTokens) {
   EXPECT_EQ(Id("tokenizer.ggml.eos_token_id"), 83u);
 }
 
+TEST(TokenizerFiles, EveryNameThatIsReadSaysThatAFolderHasATokenizer) {
+  for (const std::string_view name :
+       {"tokenizer.json", "tekken.json", "tokenizer.model", "spiece.model", "tokenizer.model.v3",
+        "tiktoken.model", "vocab.json", "qwen.tiktoken"}) {
+    const TempDir dir;
+    EXPECT_FALSE(HasTokenizerFiles(dir.path()));
+    WriteFile(Cat(dir.path(), "/", name), "{}");
+    EXPECT_TRUE(HasTokenizerFiles(dir.path())) << name;
+    if (name == "vocab.json") WriteFile(Cat(dir.path(), "/merges.txt"), "");
+    const auto opened = OpenPublishedTokenizer(dir.path());
+    EXPECT_NE(CodeOf(opened.status()), ErrorCode::kNotFound) << name << opened.status();
+  }
+}
+
 TEST_F(FolderFiles, TemplatesInFilesCountInsteadOfTheConfigs) {
   Put("tokenizer_config.json",
       R"({"chat_template":[{"name":"default","template":"c"},{"name":"rag","template":"r"}]})");
