@@ -178,7 +178,8 @@ struct PieceModel {
   bool operator==(const PieceModel&) const = default;
 };
 
-using TokenizerModel = std::variant<BpeModel, UnigramModel, WordPieceModel, WordLevelModel, PieceModel>;
+using TokenizerModel =
+    std::variant<BpeModel, UnigramModel, WordPieceModel, WordLevelModel, PieceModel>;
 
 // ---- post-processors: tokens put around a text
 

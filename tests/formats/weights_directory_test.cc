@@ -281,7 +281,7 @@ TEST(WeightsDirectory, WhatIsNotIsRefusedByName) {
        {{"model.safetensors", St({{"a", 2}, {"b"}})},
         {"s1.safetensors", St({{"a"}, {"b"}})},
         {kIndex, SmallIndex({{"a", "s1.safetensors"}, {"b", "s1.safetensors"}})}},
-       {"model.safetensors and model.safetensors.index.json", "tensor a as U8 [2] and U8 [4]"}},
+       {"model.safetensors and model.safetensors.index.json", "tensor a as U8 2 and U8 4"}},
       {"two halves in two forms",
        {{"model.safetensors", St({{"a"}})},
         {"s1.safetensors", St({{"b"}})},

@@ -33,7 +33,7 @@ absl::StatusOr<std::vector<DecoderStep>> ReadDecoders(const JsonValue* json,
 /// The member "model" of a tokenizer.json without its vocabulary and merges: `kind` is the row
 /// whose members are read.
 absl::StatusOr<TokenizerModel> ReadModelMembers(const JsonValue& json, TokenizerModel kind,
-                                           std::string_view place);
+                                                std::string_view place);
 
 /// One entry of added_tokens; or, kAny, of added_tokens_decoder, whose id is the key.
 absl::StatusOr<AddedToken> ReadAddedToken(const JsonValue& json, std::string_view place,
