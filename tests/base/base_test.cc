@@ -233,8 +233,8 @@ TEST(Folder, WhatStandsAtAPath) {
   std::filesystem::create_symlink("file", dir / "link");
   std::filesystem::create_symlink("nowhere", dir / "broken");
   struct Case {
-    const char* name;
-    bool exists, file, folder, named;
+    const char* name = "";
+    bool exists = false, file = false, folder = false, named = false;
   };
   for (const Case& c :
        {Case{.name = "file", .exists = true, .file = true, .named = true},
