@@ -1,11 +1,12 @@
 // smelt convert: a published model (or a GGUF) to a checked GGUF.
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <memory>
 #include <optional>
 
+#include "smelt/text.h"
 #include "tools/convert_command.h"
 #include "tools/format.h"
+#include "tools/numbers.h"
 #include "tools/results_json.h"
 
 namespace smelt::tools {
@@ -184,13 +185,6 @@ int Run(ConvertArguments& arguments, Terminal& terminal) {
 
 }  // namespace
 
-std::string IsLimit(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  if (!text.empty() && *end == 0 && std::isfinite(value) && value >= 0) return "";
-  return "\"" + OneLine(text, 40) + "\" is not a limit: write a number such as 0.05";
-}
-
 std::string IsShare(const std::string& text) {
   const absl::StatusOr<double> share = ParseShare(text, "");
   return share.ok() ? "" : "\"" + OneLine(text, 40) + "\" is not a share: write 2% or 0.02";
@@ -198,14 +192,13 @@ std::string IsShare(const std::string& text) {
 
 absl::StatusOr<double> ParseShare(std::string_view text, std::string_view option) {
   const bool percent = text.ends_with('%');
-  const std::string number(percent ? text.substr(0, text.size() - 1) : text);
-  char* end = nullptr;
-  const double value = std::strtod(number.c_str(), &end);
-  if (number.empty() || *end != 0 || !std::isfinite(value) || (!percent && std::fabs(value) >= 1)) {
+  const std::optional<double> number =
+      ParseNumber<double>(percent ? text.substr(0, text.size() - 1) : text);
+  if (!number || *number < 0 || (!percent && *number >= 1)) {
     return Usage(std::string(option) + " \"" + OneLine(text, 40) +
                  "\": write a share such as 2% or 0.02");
   }
-  return percent ? value / 100 : value;
+  return percent ? *number / 100 : *number;
 }
 
 void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invocation) {
@@ -256,9 +249,7 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
                   "Largest accepted increase of perplexity, e.g. 2%")
       ->type_name("X%")
       ->check(IsShare);
-  command.add_option("--max-kl", o.max_kl, "Largest accepted mean KL divergence")
-      ->type_name("X")
-      ->check(IsLimit);
+  AddNumber(command, "--max-kl", o.max_kl, "Largest accepted mean KL divergence", kLimit);
   command.add_flag("--keep-rejected", o.keep_rejected,
                    "Keep a result that missed the check as OUT.rejected");
   command.add_flag("-f,--force", o.force, "Replace an existing OUT");

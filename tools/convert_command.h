@@ -6,6 +6,7 @@
 
 #include "smelt/convert.h"
 #include "tools/commands.h"
+#include "tools/numbers.h"
 
 namespace smelt::tools {
 
@@ -19,10 +20,11 @@ struct ConvertArguments {
 
 void AddConvertOptions(CLI::App& command, ConvertArguments& arguments, Invocation& invocation);
 
-/// For the parser: what is wrong with a limit, a finite number that is not negative; empty when
-/// nothing is. An empty text (a script's unset variable) is not a limit.
-std::string IsLimit(const std::string& text);
-/// The same of a share, "2%" or "0.02".
+/// What a limit of the check may be.
+inline const Allowed<double> kLimit = {"limit: write a number such as 0.05", 0.0};
+
+/// For the parser: what is wrong with a share that is not negative, "2%" or "0.02"; empty when
+/// nothing is.
 std::string IsShare(const std::string& text);
 
 /// "2%" or "0.02" as 0.02.

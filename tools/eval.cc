@@ -155,26 +155,21 @@ void AddEval(CLI::App& app, Invocation& invocation) {
   command->add_option("--reference", o.reference, "Compare with this model")->type_name("MODEL2");
   command->add_flag("--allow-tokenizer-mismatch", o.allow_tokenizer_mismatch,
                     "Compare although the models' vocabularies differ: both get MODEL's ids");
-  command->add_option("-c,--context", o.context, "Tokens of a chunk (default 512)")
-      ->check(CLI::Range(4, 1 << 24));
-  command->add_option("--chunks", o.chunks, "Evaluate only the first N chunks of each text")
-      ->type_name("N")
-      ->check(CLI::Range(0, 1 << 30));
+  AddNumber(*command, "-c,--context", o.context, "Tokens of a chunk (default 512)",
+            {"number from 4 to 16777216", 4, 1 << 24});
+  AddNumber(*command, "--chunks", o.chunks, "Evaluate only the first N chunks of each text",
+            {"number from 0 on", 0, 1 << 30});
   command
       ->add_option("--activations", a.activations,
                    "f32 (exact), or q8: rounded to 8 bits as in llama.cpp")
       ->check(CLI::IsMember({"f32", "q8"}));
-  command->add_option("--max-ppl", o.max_ppl, "Exit 1 when the perplexity is larger")
-      ->type_name("X")
-      ->check(IsLimit);
+  AddNumber(*command, "--max-ppl", o.max_ppl, "Exit 1 when the perplexity is larger", kLimit);
   command
       ->add_option("--max-ppl-increase", a.max_ppl_increase,
                    "Exit 1 when it is larger than the reference's by more")
       ->type_name("X%")
       ->check(IsShare);
-  command->add_option("--max-kl", o.max_kl, "Exit 1 when the mean KL divergence is larger")
-      ->type_name("X")
-      ->check(IsLimit);
+  AddNumber(*command, "--max-kl", o.max_kl, "Exit 1 when the mean KL divergence is larger", kLimit);
   AddGlobals(*command, invocation);
   command->callback(
       [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });

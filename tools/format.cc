@@ -161,38 +161,4 @@ std::string OneLine(std::string_view text, size_t limit) {
   return out.substr(0, end) + "...";
 }
 
-std::string ShellQuoted(std::string_view path) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+,=@%:/-";
-  std::string name(path.starts_with('-') ? "./" : "");
-  name += path;
-  const auto safe = [&](size_t i, size_t bytes) {
-    return bytes > 1 || kPlain.find(name[i]) != std::string_view::npos;
-  };
-  bool plain = !name.empty(), unseen = false;
-  size_t bytes = 0;
-  for (size_t i = 0; i < name.size(); i += bytes) {
-    const char32_t c = First(std::string_view(name).substr(i), bytes);
-    plain = plain && safe(i, bytes);
-    unseen = unseen || c == 0xfffd || In(kUnsafe, c);
-  }
-  if (plain && !unseen) return name;
-  std::string out = unseen ? "$'" : "'";
-  for (size_t i = 0; i < name.size(); i += bytes) {
-    const char32_t c = First(std::string_view(name).substr(i), bytes);
-    if (unseen && (c == 0xfffd || In(kUnsafe, c))) {
-      for (size_t k = i; k < i + bytes; ++k) {
-        char hex[8];
-        std::snprintf(hex, sizeof(hex), "\\x%02x", static_cast<unsigned char>(name[k]));
-        out += hex;
-      }
-    } else if (c == '\'' || (unseen && c == '\\')) {
-      out += unseen ? std::string("\\") + name[i] : "'\\''";
-    } else {
-      out += name.substr(i, bytes);
-    }
-  }
-  return out + "'";
-}
-
 }  // namespace smelt::tools

@@ -29,7 +29,4 @@ bool Utf8Locale();
 /// follows, become '?'; cut to `limit` bytes.
 std::string OneLine(std::string_view text, size_t limit);
 
-/// A file's name as an argument that a shell reads as it is meant, and no program as an option.
-std::string ShellQuoted(std::string_view path);
-
 }  // namespace smelt::tools

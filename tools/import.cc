@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "smelt/text.h"
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/results_json.h"

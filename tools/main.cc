@@ -1,11 +1,15 @@
 // The `smelt` program: chooses a command; see the file of the same name.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <exception>
-#include <iostream>
 #include <map>
 #include <new>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,16 +18,16 @@
 #include "smelt/version.h"
 #include "tools/commands.h"
 #include "tools/format.h"
+#include "tools/numbers.h"
 #include "tools/signals.h"
 #include "tools/usage.h"
 
 namespace smelt::tools {
 
 void AddGlobals(CLI::App& command, Invocation& invocation) {
-  command
-      .add_option("--threads", invocation.globals.threads,
-                  "Worker threads (default: the cores that the process may use)")
-      ->check(CLI::Range(1, 4096));
+  AddNumber(command, "--threads", invocation.globals.threads,
+            "Worker threads (default: the cores that the process may use)",
+            {"number from 1 to 4096", 1, 4096});
   command.add_flag("-q,--quiet", invocation.globals.quiet,
                    "Say nothing but errors, warnings and what was asked for");
   command.add_flag("--json", invocation.globals.json, "Print the result (or the failure) as JSON");
@@ -46,15 +50,12 @@ constexpr char kExamples[] =
     "128 + its number, and a conversion resumes when it is started again.\n"
     "`smelt COMMAND --help` tells more.";
 
-// The parser's "Could not convert: --name = value" as a sentence.
+// What the parser says; its "--name: At Most 1 required but received 2" as a sentence.
 std::string Sentence(const CLI::ParseError& error) {
   const std::string text = error.what();
-  const size_t name = text.find("--"), equals = text.find(" = ");
-  if (dynamic_cast<const CLI::ConversionError*>(&error) == nullptr || equals == text.npos ||
-      name > equals)
-    return OneLine(text, 250);
-  return OneLine(text.substr(name, equals - name), 60) + " takes a number, not \"" +
-         OneLine(text.substr(equals + 3), 60) + "\"";
+  const size_t twice = text.find(": At Most 1 required");
+  return OneLine(twice == text.npos ? text : text.substr(0, twice) + " is given more than once",
+                 250);
 }
 
 // Which command's help answers a usage error.
@@ -82,9 +83,19 @@ constexpr std::string_view kPartsOfOne =
     "several parts of a split model: of a GGUF name the first part alone, whose other parts are "
     "found beside it; of weights in a folder name the folder";
 
+// A standard stream that is closed would leave its number to the next file that is opened, a
+// model's, which then takes what is printed.
+void KeepStandardFiles() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    [[maybe_unused]] const int taken = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 int Main(std::vector<std::string> words) {
   const auto options_end = std::find(words.begin(), words.end(), "--");
   const bool json = std::find(words.begin(), options_end, "--json") != options_end;
+  KeepStandardFiles();
   CatchSignals(json);
   SurviveShrinkingFiles();
   CLI::App app(kDescription, "smelt");
@@ -116,8 +127,11 @@ int Main(std::vector<std::string> words) {
     app.parse(std::move(line.words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {  // --help, --version
-      const int status = app.exit(error);
-      return std::cout.flush() ? status : kFailed;
+      std::ostringstream text;
+      app.exit(error, text);
+      Terminal terminal(invocation.globals);
+      terminal.Print(text.str());
+      return terminal.Finish(kDone);
     }
     invocation.globals.json = json;
     Terminal terminal(invocation.globals);

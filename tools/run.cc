@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +10,7 @@
 #include "smelt/generate.h"
 #include "tools/commands.h"
 #include "tools/format.h"
+#include "tools/numbers.h"
 #include "tools/results_json.h"
 
 namespace smelt::tools {
@@ -32,21 +32,7 @@ struct Arguments {
   std::string ids_file, activations = "q8";
 };
 
-// Decimal digits, below 10^12: larger ones are mistakes, and a 0 in front is octal to the parser.
-std::string IsCount(const std::string& text) {
-  const bool plain = text.find_first_not_of("0123456789") == std::string::npos && !text.empty() &&
-                     text.size() <= 12 && (text[0] != '0' || text.size() == 1);
-  return plain ? "" : "-n takes a number of tokens from 0 on, not " + OneLine(text, 40);
-}
-
-// For the parser, to which -1 is the largest number.
-std::string IsSeed(const std::string& text) {
-  uint64_t seed = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, seed);
-  if (error == std::errc() && stop == end) return "";
-  return "\"" + OneLine(text, 40) + "\" is no seed: write a number from 0 on, or leave it out";
-}
+constexpr int64_t kMostTokens = 1'000'000'000'000;  // more are a mistake
 
 // The ids of --prompt-ids; an empty string when all is well.
 std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
@@ -124,22 +110,21 @@ void AddRun(CLI::App& app, Invocation& invocation) {
       ->type_name("FILE");
   command->add_option("--prompt-ids", a.ids_file, "Ids (a JSON list) instead, taken as they are")
       ->type_name("FILE");
-  command->add_option("-n,--max-tokens", o.max_tokens, "Tokens to generate at most (default 128)")
-      ->type_name("N")
-      ->check(IsCount);
-  command->add_option("--temp", o.temperature,
-                      "Temperature (default 0.8); 0: always the most probable token");
-  command->add_option("--top-k", o.top_k, "Choose among the k most probable (default 40); 0: all");
-  command->add_option("--top-p", o.top_p,
-                      "Choose among those that make up this probability (default 0.95)");
-  command->add_option("--min-p", o.min_p,
-                      "Drop tokens below this share of the most probable (default 0.05)");
-  command->add_option("--repeat-penalty", o.repeat_penalty,
-                      "Penalty for the last 64 tokens (default 1: none)");
-  command
-      ->add_option("--seed", o.seed, "Same seed, same text (default: another one each time, shown)")
-      ->type_name("N")
-      ->check(IsSeed);
+  AddNumber(*command, "-n,--max-tokens", o.max_tokens, "Tokens to generate at most (default 128)",
+            {"number of tokens from 0 on", 0, kMostTokens});
+  AddNumber(*command, "--temp", o.temperature,
+            "Temperature (default 0.8); 0: always the most probable token", {"number"});
+  AddNumber(*command, "--top-k", o.top_k, "Choose among the k most probable (default 40); 0: all",
+            {"number"});
+  AddNumber(*command, "--top-p", o.top_p,
+            "Choose among those that make up this probability (default 0.95)", {"number"});
+  AddNumber(*command, "--min-p", o.min_p,
+            "Drop tokens below this share of the most probable (default 0.05)", {"number"});
+  AddNumber(*command, "--repeat-penalty", o.repeat_penalty,
+            "Penalty for the last 64 tokens (default 1: none)", {"number"});
+  AddNumber(*command, "--seed", o.seed,
+            "Same seed, same text (default: another one each time, shown)",
+            {"seed: write a number from 0 on, or leave it out"});
   command->add_option("--stop", o.stop, "End before this text, which is not printed (repeatable)")
       ->type_name("TEXT")
       ->allow_extra_args(false);

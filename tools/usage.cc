@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "smelt/nearest.h"
+#include "smelt/text.h"
 #include "tools/format.h"
 
 namespace smelt::tools {

@@ -11,6 +11,7 @@
 #include "lib/base/status.h"
 #include "lib/jobs/evaluation.h"
 #include "lib/jobs/evaluation_texts.h"
+#include "lib/jobs/gate.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/text_ids.h"
@@ -77,6 +78,9 @@ absl::Status CheckOptions(const EvaluateOptions& options) {
     return Error(ErrorCode::kUsage,
                  "--logits-out writes logits and nothing else; leave --reference and limits out");
   }
+  SMELT_RETURN_IF_ERROR(CheckLimit("--max-ppl", options.max_ppl));
+  SMELT_RETURN_IF_ERROR(CheckLimit("--max-ppl-increase", options.max_ppl_increase));
+  SMELT_RETURN_IF_ERROR(CheckLimit("--max-kl", options.max_kl));
   if (options.context < 4) return Error(ErrorCode::kUsage, "--context must be at least 4");
   return absl::OkStatus();
 }

@@ -157,6 +157,11 @@ uint64_t QuickPositions(const Plan& plan) {
   return 128;
 }
 
+absl::Status CheckLimit(std::string_view option, std::optional<double> limit) {
+  if (!limit || (*limit >= 0 && std::isfinite(*limit))) return absl::OkStatus();
+  return Error(ErrorCode::kUsage, option, " is ", *limit, "; a limit is a number from 0 on");
+}
+
 absl::Status CheckEvaluable(const ModelSource& source) {
   constexpr std::string_view kWithout = "; --validate off converts without checking the result";
   const absl::StatusOr<ModelSpec> spec = ReadModelSpec(source);

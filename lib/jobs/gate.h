@@ -11,6 +11,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -31,6 +32,9 @@ double BreakageLimit(const Plan& plan);
 /// Positions that a quick check runs through each model: 512 for small models, 128 for those of
 /// more than 320 million parameters, so that its cost stays in proportion to the fill's.
 uint64_t QuickPositions(const Plan& plan);
+
+/// kUsage for a limit that is no finite number from 0 on. `option` names it.
+absl::Status CheckLimit(std::string_view option, std::optional<double> limit);
 
 /// Whether `source` can be evaluated at all: the error says why not, and that --validate off
 /// converts without.

@@ -94,6 +94,8 @@ class Usage(Case):
         for argv in (["--text"], ["--text="], ["--text", ""]):
             self.refused(smelt("eval", LLAMA, *argv), 2, argv[0] + " needs a value")
         self.refused(smelt("--jsn", "run"), 2, '"--jsn"')
+        self.refused(smelt("convert", LLAMA, "-o", "a.gguf", "-o", "b.gguf"), 2, "--output is given more than once")
+        self.refused(smelt("run", "https://example.org/m.gguf", "hi"), 1, "is an address", "download")
         self.refused(smelt("inspect", LLAMA, "bb", "--json", "cc", "dd"), 2, "bb cc dd", "PATH")
 
     def test_standard_output_takes_no_gguf(self):
@@ -271,7 +273,7 @@ class Convert(Case):
 
     def test_limits_are_numbers_and_belong_to_a_check(self):
         for option in ("--max-kl", "--max-ppl-increase"):
-            for value in ("", "nan", "-1", "inf"):
+            for value in ("", "nan", "-1", "inf", "-1%", "-0.5", "1e999", "0x1", "nan%"):
                 self.assertEqual(smelt("eval", LLAMA, "--reference", LLAMA, "--text", TEXT, f"{option}={value}").status, 2, (option, value))
         self.refused(smelt("eval", LLAMA, "--text", TEXT, "--max-ppl", ""), 2, "--max-ppl")
         self.refused(smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--validate", "off", "--max-kl", "1"), 2, "--validate")
@@ -286,9 +288,27 @@ class Convert(Case):
             self.assertEqual(programs.read(target), before)
 
     def test_a_result_that_cannot_be_printed_is_a_failure(self):
-        with open("/dev/full", "w") as full:
-            p = subprocess.run([PROGRAM, "inspect", LLAMA], stdout=full, stderr=subprocess.PIPE, text=True)
-        self.assertEqual((p.returncode, "standard output" in p.stderr), (1, True))
+        texts = self.path("texts.jsonl")
+        with open(texts, "w") as f:
+            f.write('{"text": "a"}\n')
+        for argv in (["--help"], ["--version"], [], ["help", "run"], ["run", "--help"], ["inspect", LLAMA], ["inspect", LLAMA, "--json"],
+                     ["families"], ["families", "--json"], ["tokenize", LLAMA, "a"], ["tokenize", LLAMA, "--json", "a"],
+                     ["tokenize", LLAMA, "--jsonl"], ["tokenize", LLAMA, "5", "--decode"], ["template", texts, "--json"],
+                     ["eval", LLAMA, "--text", TEXT, "--chunks", "1", "--context", "8", "--json"], ["run", LLAMA, "a", "-n", "1", "--json"],
+                     ["convert", LLAMA, "--dry-run"], ["convert", LLAMA, "--dry-run", "--json"]):
+            for output in ("full", "closed"):
+                with open("/dev/full", "w") as full, open(texts) as lines:
+                    p = subprocess.run([PROGRAM, *argv], stdout=full, stdin=lines, stderr=subprocess.PIPE, text=True,
+                                       preexec_fn=(lambda: os.close(1)) if output == "closed" else None)
+                said = [x for x in p.stderr.splitlines() if not x.startswith("smelt: note: ")]
+                self.assertEqual((p.returncode, said), (1, ["smelt: standard output could not be written"]), (argv, output))
+
+    def test_what_is_printed_goes_into_no_file(self):
+        # With standard output closed, its number is the next file's that is opened.
+        out = self.path("x.gguf")
+        p = subprocess.run([PROGRAM, "convert", LLAMA, "--type", "f16", "-o", out], stderr=subprocess.PIPE, text=True, preexec_fn=lambda: os.close(1))
+        self.assertEqual(p.returncode, 1, p.stderr)
+        self.assertEqual(programs.read(out), programs.read(self.converted("y.gguf", "f16")))
 
     def test_a_vocabulary_broken_by_metadata_gets_no_name(self):
         p = smelt("convert", LLAMA, "--metadata", "tokenizer.ggml.bos_token_id=u32:999999", "-o", self.path("x.gguf"))
@@ -433,8 +453,18 @@ class RunAndTokenize(Case):
                                ("--repeat-penalty", ("0", "-1", "inf", "nan")), ("--stop", ("",))):
             for value in values:
                 p = smelt("run", LLAMA, "x", f"{option}={value}" if option[1] == "-" else f"{option}{value}")
-                self.refused(p, 2, "--max-tokens" if value == "x" else option)
+                self.refused(p, 2, "--max-tokens" if option == "-n" else option)
         self.refused(smelt("eval", LLAMA, "--text", ids, "--chunks", "-1"), 2, "--chunks")
+
+    def test_numbers_are_decimal(self):
+        r = smelt("run", LLAMA, "a", "-n", "010", "--temp", "00.5", "--top-k", "010", "--seed", "0010", "--ignore-eos", "--threads", "02", "--json").json()
+        self.assertEqual((len(r["ids"]), r["seed"]), (10, 10))
+        r = smelt("eval", LLAMA, "--text", TEXT, "--context", "0064", "--chunks", "08", "--json").json()
+        self.assertEqual((r["context"], r["chunks"]), (64, 8))
+        for argv in (["-n", "0x10"], ["-n", "1e3"], ["-n", " 5"], ["-n", "1_000"], ["-n", "99999999999999"], ["--top-k", "0b1"], ["--threads", "0"],
+                     ["--threads", "5000"], ["--threads", "0x2"], ["--temp", "0x1p-1"], ["--seed", "18446744073709551616"]):
+            self.refused(smelt("run", LLAMA, "a", *argv), 2, f'"{argv[1]}" is no')
+        self.assertEqual(smelt("run", LLAMA, "a", "-n", "+2", "--temp", "1e-1", "--json").status, 0)
 
     def test_quiet_evaluation_prints_what_was_asked_for(self):
         p = smelt("eval", LLAMA, "--text", os.path.join(MODELS, "eval.txt"), "--chunks", "1", "-q")

@@ -158,6 +158,39 @@ class Signals(Case):
             self.assertEqual(p.wait(timeout=PATIENCE), -signal.SIGTERM)
         p.communicate()
 
+    def test_inspect_of_a_long_header(self):
+        # Seconds of parsing, of names alone.
+        big = self.path("big.safetensors")
+        header = ",".join(f'"model.layers.{i}.self_attn.q_proj.weight":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for i in range(900000))
+        header = "{" + header + "}"
+        with open(big, "wb") as f:
+            f.write(struct.pack("<Q", len(header)) + header.encode())
+        for number in SIGNALS:
+            p = start("inspect", big)
+            working(p)
+            time.sleep(0.2)
+            if p.poll() is not None:
+                self.skipTest("this machine parses 900,000 tensors in 0.2 s")
+            self.ends(p, number)
+
+    def test_tokenize_of_a_long_text(self):
+        text = self.path("long.txt")
+        with open(TEXT) as f:
+            once = f.read()
+        with open(text, "w") as f:
+            for _ in range(200_000_000 // len(once)):
+                f.write(once)
+        for argv in (["--json"], ["--compare", LLAMA]):
+            for number in SIGNALS:
+                with open(text) as lines:
+                    p = start("tokenize", LLAMA, "-", *argv, stdin=lines)
+                    working(p)
+                    time.sleep(1)
+                    self.assertIsNone(p.poll())
+                    begin = time.monotonic()
+                    self.ends(p, number)
+                    self.assertLess(time.monotonic() - begin, 3)
+
     def test_a_second_signal_ends_at_once(self):
         p = start("tokenize", LLAMA, "-", stdin=subprocess.PIPE)
         working(p)

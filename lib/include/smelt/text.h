@@ -20,4 +20,8 @@ SMELT_EXPORT absl::StatusOr<std::string> ReadText(const std::string& path,
 SMELT_EXPORT absl::StatusOr<std::string> AcceptText(std::string text, std::string_view name,
                                                     const Observer& observer = {});
 
+/// A file's name as a word of a shell's command: read as it is meant, taken by no program for an
+/// option, safe to show at a terminal. Names without special characters stay as they are.
+SMELT_EXPORT std::string ShellQuoted(std::string_view path);
+
 }  // namespace smelt
