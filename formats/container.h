@@ -71,6 +71,8 @@ struct Container {
   std::vector<std::shared_ptr<const Storage>> files;  ///< what was opened, for identity and totals
   std::vector<std::string> warnings;                  ///< sentences for the user
   std::vector<std::string> notes = {};                ///< what was left aside, and why
+  /// The files, where nothing but their content says that they belong together; for messages.
+  std::string joined = "";
 
   const RawTensor* Find(
       std::string_view name) const;  ///< linear; build an index for more than a few

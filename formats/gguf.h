@@ -55,8 +55,8 @@ absl::StatusOr<GgufFile> OpenGguf(const std::string& path);
 /// One file, whether it is a part of a split or not; split.* keys are kept.
 absl::StatusOr<GgufFile> ReadGguf(std::shared_ptr<const Storage> storage);
 
-/// kUnsupported when the file is no model by itself: a LoRA adapter, a vision projector, an
-/// importance matrix.
+/// kUnsupported when the file is no model by itself: a LoRA adapter, a projector, an importance
+/// matrix, a control vector.
 absl::Status CheckIsModel(const GgufFile& file);
 
 /// True when the file begins with GGUF's magic. False on any error.

@@ -400,7 +400,7 @@ absl::Status CheckNothingJoined(const Cursor& cursor, const Storage& storage,
 
 absl::StatusOr<GgufFile> ReadGguf(std::shared_ptr<const Storage> storage) {
   SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*storage, kStandInBytes));
-  SMELT_RETURN_IF_ERROR(RefuseStandIn(storage->name(), start));
+  SMELT_RETURN_IF_ERROR(RefuseText(storage->name(), start));
   Cursor cursor(*storage);
   GgufFile file;
   SMELT_ASSIGN_OR_RETURN(const Counts counts, ReadPreamble(cursor, file.version));

@@ -1,5 +1,4 @@
 // Split GGUF files: PREFIX-00001-of-0000N.gguf, read as one.
-#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -8,6 +7,8 @@
 #include "formats/gguf.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
+#include "lib/base/unfinished.h"
+#include "smelt/text.h"
 
 namespace smelt {
 namespace {
@@ -74,12 +75,16 @@ absl::StatusOr<GgufFile> OpenOne(const std::string& path) {
   return ReadGguf(std::move(storage));
 }
 
+std::string_view LastName(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
+
 absl::Status AppendPart(const std::string& path, uint64_t number, uint64_t count, GgufFile& whole) {
   absl::StatusOr<GgufFile> part = OpenOne(path);
   if (!part.ok()) {
     if (CodeOf(part.status()) != ErrorCode::kNotFound) return part.status();
+    const std::string why = UnfinishedBeside(path, false);
     return Error(ErrorCode::kNotFound, Escape(path), ": part ", number + 1, " of ", count,
-                 " of a split GGUF is missing; put all parts into one folder");
+                 " of a split GGUF is missing", why.empty() ? "" : Cat(": ", why),
+                 "; put all parts into one folder");
   }
   SMELT_ASSIGN_OR_RETURN(const SplitKeys keys, ReadSplitKeys(*part));
   if (keys.number != number || keys.count != count) {
@@ -112,44 +117,21 @@ absl::Status CheckWhole(const GgufFile& whole, const SplitKeys& keys) {
 
 }  // namespace
 
-absl::Status CheckIsModel(const GgufFile& file) {
-  const auto text = [&file](std::string_view key) {
-    const MetadataValue* value = file.metadata.Find(key);
-    const std::string* string = value == nullptr ? nullptr : value->AsString();
-    return string == nullptr ? std::string() : *string;
-  };
-  const std::string name = Escape(file.files.front()->name());
-  const std::string type = text("general.type");
-  const bool lora = std::ranges::any_of(file.tensors, [](const GgufTensor& tensor) {
-    return tensor.name.ends_with(".lora_a") || tensor.name.ends_with(".loraA");
-  });
-  if (type == "adapter" || lora || file.metadata.Has("adapter.type")) {
-    const std::string base = text("general.base_model.0.name");
-    return Error(ErrorCode::kUnsupported, name, ": a LoRA adapter",
-                 base.empty() ? "" : Cat(" of ", Escape(base, 60)),
-                 ", not a model: name the model that it was trained on, or merge the two first");
-  }
-  if (type == "mmproj" || text("general.architecture") == "clip") {
-    return Error(ErrorCode::kUnsupported, name,
-                 ": a projector for images or sound (mmproj), not a model: name the model that it "
-                 "belongs to");
-  }
-  if (!type.empty() && type != "model") {
-    return Error(ErrorCode::kUnsupported, name, ": is no model but of the type \"",
-                 Escape(type, 40), "\" (general.type); name the model that it belongs to");
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<GgufFile> OpenGguf(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(GgufFile whole, OpenOne(path));
   SMELT_ASSIGN_OR_RETURN(const SplitKeys keys, ReadSplitKeys(whole));
   if (keys.count > 1) {
     SMELT_ASSIGN_OR_RETURN(const std::string prefix, SplitPrefix(path, keys));
-    if (keys.number != 0) {
-      return Error(ErrorCode::kUsage, Escape(path), ": part ", keys.number + 1, " of ", keys.count,
-                   " of a split GGUF; name the first part, ",
-                   Escape(prefix + PartSuffix(0, keys.count)));
+    if (const std::string first = prefix + PartSuffix(0, keys.count); keys.number != 0) {
+      const absl::StatusOr<GgufFile> opened = OpenOne(first);
+      const std::string what =
+          Cat(Escape(path), ": part ", keys.number + 1, " of ", keys.count, " of a split GGUF");
+      if (opened.ok())
+        return Error(ErrorCode::kUsage, what, "; name the first: ", ShellQuoted(first));
+      if (CodeOf(opened.status()) != ErrorCode::kNotFound) return opened.status();
+      return Error(ErrorCode::kNotFound, what,
+                   ", of which the first is missing: ", Escape(LastName(first)),
+                   "; put all parts into one folder");
     }
     for (uint64_t i = 1; i < keys.count; ++i) {
       SMELT_RETURN_IF_ERROR(AppendPart(prefix + PartSuffix(i, keys.count), i, keys.count, whole));

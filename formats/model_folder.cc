@@ -9,12 +9,17 @@
 #include <utility>
 #include <vector>
 
+#include "formats/gguf.h"
+#include "formats/pieces.h"
 #include "formats/weight_index.h"
 #include "formats/weight_sets.h"
+#include "formats/weights_directory.h"
 #include "formats/what_is_there.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/unfinished.h"
+#include "smelt/text.h"
 
 namespace smelt {
 namespace {
@@ -67,12 +72,27 @@ std::pair<std::string_view, uint64_t> ByNumber(std::string_view name) {
   return {name.substr(0, digits), number};
 }
 
-absl::Status Several(const std::string& path, std::string_view what,
-                     std::vector<std::string> names) {
-  std::ranges::sort(names, {}, [](const std::string& name) { return ByNumber(name); });
-  return Error(ErrorCode::kNotFound, Escape(path), ": holds ", names.size(), " ", what, " (",
-               ListOf(names), "); name one of them, such as ", Escape(Join(path, names.back())));
+/// "; name one of them, such as PATH", which a shell takes as it stands. A path that leaves no room
+/// for the rest of the sentence is left out.
+std::string NameOne(const std::string& path) {
+  constexpr size_t kLongest = 170;
+  const std::string word = path.empty() ? "" : ShellQuoted(path);
+  return Cat("; name one of them",
+             word.empty() || word.size() > kLongest ? "" : Cat(", such as ", word));
 }
+
+/// `opens`: whether what has this name can be suggested.
+template <typename Opens>
+absl::Status Several(const std::string& path, std::string_view what, std::vector<std::string> names,
+                     const Opens& opens) {
+  std::ranges::sort(names, {}, [](const std::string& name) { return ByNumber(name); });
+  const auto good = std::find_if(names.rbegin(), names.rend(), opens);
+  return Error(ErrorCode::kNotFound, Escape(path, 60), ": holds ", names.size(), " ", what, " (",
+               ListOf(names, 3), ")", NameOne(good == names.rend() ? "" : Join(path, *good)));
+}
+
+/// Whether a folder holds weights that can be chosen, by their names.
+bool HasAModel(const std::string& folder) { return FindWeights(folder).ok(); }
 
 /// A model's folder in a hub cache: its snapshot.
 absl::StatusOr<std::string> SnapshotOf(const std::string& path) {
@@ -88,19 +108,22 @@ absl::StatusOr<std::string> SnapshotOf(const std::string& path) {
     if (std::ranges::find(revisions, revision) != revisions.end()) {
       return Join(snapshots, revision);
     }
-    return Error(ErrorCode::kNotFound, Escape(ref), ": names the snapshot ", Escape(revision, 50),
-                 ", which is not there",
+    const auto good = std::ranges::find_if(
+        revisions, [&](const std::string& name) { return HasAModel(Join(snapshots, name)); });
+    return Error(ErrorCode::kNotFound, Escape(ref, 90), ": names the snapshot ",
+                 Escape(revision, 50), ", which is not there",
                  revisions.empty()
                      ? "; download the model again"
-                     : Cat("; there is ", ListOf(revisions, 2), ": name one, such as ",
-                           Escape(Join(snapshots, revisions[0]))));
+                     : Cat("; there is ", ListOf(revisions, 2),
+                           NameOne(good == revisions.end() ? "" : Join(snapshots, *good))));
   }
   if (revisions.size() == 1) return Join(snapshots, revisions[0]);
   if (revisions.empty()) {
     return Error(ErrorCode::kNotFound, Escape(snapshots),
                  ": holds no snapshot of the model; download it again");
   }
-  return Several(snapshots, "snapshots, and no refs/main says which is meant", revisions);
+  return Several(snapshots, "snapshots, and no refs/main says which is meant", revisions,
+                 [&](const std::string& name) { return HasAModel(Join(snapshots, name)); });
 }
 
 /// Whether `path` is a model's folder in a hub cache, or (`model` is the one above it) its folder
@@ -117,15 +140,19 @@ bool IsSnapshots(const std::string& path, const std::string& model) {
 /// The GGUF of a folder, a split one by its first part; projectors beside a model are not meant.
 absl::StatusOr<std::string> GgufOf(const std::string& path, std::vector<std::string> files) {
   if (files.size() > 1) {
-    std::erase_if(files, [](const std::string& name) {
+    const auto beside = [](const std::string& name) {
       return name.find("mmproj") != name.npos || name.find("imatrix") != name.npos;
-    });
+    };
+    if (!std::ranges::all_of(files, beside)) std::erase_if(files, beside);
   }
   const std::vector<WeightSet> sets = FindWeightSets(files);
   if (sets.size() == 1 && (sets[0].total > 0 || sets[0].files.size() == 1)) {
     return Join(path, sets[0].files[0]);  // a missing part is named when it is opened
   }
-  return Several(path, "GGUF files", std::move(files));
+  return Several(path, "GGUF files", std::move(files), [&](const std::string& name) {
+    const absl::StatusOr<GgufFile> file = OpenGguf(Join(path, name));
+    return file.ok() && CheckIsModel(*file).ok();
+  });
 }
 
 /// The one folder with a model is meant only if none beside it looks like another, as a newer
@@ -137,10 +164,9 @@ absl::Status RefuseUnreadSiblings(const std::string& path, const std::vector<std
                           ByNumber(name).first == ByNumber(model).first &&
                           ByNumber(name).first.size() < name.size();
     if (name == model || !(numbered || HasWeights(ListEntries(Join(path, name))))) continue;
-    return Error(ErrorCode::kNotFound, Escape(path), ": only ", Escape(model, 60),
+    return Error(ErrorCode::kNotFound, Escape(path, 60), ": only ", Escape(model, 60),
                  " holds a whole model, but ", Escape(name, 60),
-                 " is there too; name the one that is meant: ", Escape(Join(path, model)), " or ",
-                 Escape(Join(path, name)));
+                 " is there too, and may be the one that is meant", NameOne(Join(path, model)));
   }
   return absl::OkStatus();
 }
@@ -166,17 +192,35 @@ absl::StatusOr<std::optional<std::string>> StepInto(const std::string& path) {
     if (name.starts_with("models--")) hubs.push_back(name);
   }
   if (models.empty()) models = std::move(hubs);
-  if (models.empty()) return std::nullopt;
+  if (models.empty()) {
+    SMELT_RETURN_IF_ERROR(RefusePiecesIn(path));
+    return std::nullopt;
+  }
   if (models.size() == 1) {
     SMELT_RETURN_IF_ERROR(RefuseUnreadSiblings(path, entries, models[0]));
     return Join(path, models[0]);
   }
-  return Several(path, "folders with a model", std::move(models));
+  return Several(path, "folders with a model", std::move(models), [&](const std::string& name) {
+    return name.starts_with("models--") || HasAModel(Join(path, name));
+  });
+}
+
+/// A file that is only a part of one, by its name: a piece, or a download that is not finished.
+absl::Status RefusePartOfFile(const std::string& path) {
+  SMELT_RETURN_IF_ERROR(RefusePiece(path));
+  const std::string whole = NameWhenFinished(path);
+  if (whole.empty() || OpenGguf(path).ok()) return absl::OkStatus();
+  const bool ours = NameExists(Cat(path, ".journal"));
+  return Error(ErrorCode::kInvalidInput, Escape(path), ": a ", ours ? "conversion" : "download",
+               " that is not finished, by its name; ",
+               ours ? "run the same command again, then name " : "let it finish, then name ",
+               ShellQuoted(whole).substr(0, 170));
 }
 
 }  // namespace
 
 absl::StatusOr<ModelPlace> LocateModel(const std::string& path) {
+  if (!IsFolder(path)) SMELT_RETURN_IF_ERROR(RefusePartOfFile(path));
   ModelPlace place{path, ""};
   for (int step = 0; step < kMaxSteps && IsFolder(place.path); ++step) {
     SMELT_ASSIGN_OR_RETURN(std::optional<std::string> inner, StepInto(place.path));

@@ -283,7 +283,7 @@ absl::Status Validate(std::string_view file, const Header& header, uint64_t data
 
 absl::StatusOr<std::string> ReadHeaderText(const Storage& storage, std::string_view file) {
   SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(storage, kStandInBytes));
-  SMELT_RETURN_IF_ERROR(RefuseStandIn(storage.name(), start));
+  SMELT_RETURN_IF_ERROR(RefuseText(storage.name(), start));
   if (storage.size() < 8) {
     return Error(ErrorCode::kInvalidInput, file,
                  ": too short for a safetensors header: ", storage.size(),

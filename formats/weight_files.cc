@@ -91,9 +91,22 @@ class Opener {
     SMELT_ASSIGN_OR_RETURN(const WeightIndex index, ReadWeightIndex(path));
     const std::vector<std::string> shards = index.Shards();
     if (std::ranges::any_of(shards, [&](const auto& file) { return NameExists(Path(file)); })) {
-      return OpenShards(directory_, path, index, format_);
+      return OpenShards(directory_, path, index, format_, Omitted(shards));
     }
     return OpenInPlaceOf(index, shards);
+  }
+
+  /// Files that are numbered like shards that the index lists, which it does not.
+  std::vector<std::string> Omitted(const std::vector<std::string>& shards) const {
+    const auto listed = [&](const std::string& file) {
+      return std::ranges::binary_search(shards, file);
+    };
+    std::vector<std::string> omitted;
+    for (const WeightSet& set : files_.sets) {
+      if (std::ranges::none_of(set.files, listed)) continue;
+      std::ranges::remove_copy_if(set.files, std::back_inserter(omitted), listed);
+    }
+    return omitted;
   }
 
   /// None of an index's shards is there: the parts that are, if they hold what it lists.
@@ -215,10 +228,28 @@ absl::Status CheckDecidable(const std::string& directory, const WeightFiles& fil
   for (size_t i = 0; i < std::min(named.size(), kShown); ++i) {
     list += Cat(i == 0 ? "" : ", ", Escape(named[i], 50));
   }
-  return Error(ErrorCode::kInvalidInput, Escape(directory), ": ", named.size(), " checkpoints (",
-               list, named.size() > kShown ? ", ..." : "", ") and no ",
-               single.empty() ? "" : Cat(single, " or "), "index to tell which is the model",
+  return Error(ErrorCode::kInvalidInput, Escape(directory), ": ", named.size(),
+               " files of weights (", list, named.size() > kShown ? ", ..." : "", ") and no ",
+               single.empty() ? "" : Cat(single, " or "), "index to tell which are the model",
                kWayOut);
+}
+
+void JoinByContent(const std::string& directory, const ShardFormat& format, WeightFiles& files) {
+  if (!files.single.empty() || !files.index.empty() || TheModel(files.sets) != nullptr) return;
+  WeightSet all{{}, 0, false, "", true};
+  TextSet<std::string> seen;
+  for (const WeightSet& set : files.sets) {
+    if (!set.complete()) return;
+    for (const std::string& file : set.files) {
+      const absl::StatusOr<Container> part = format.open(Cat(directory, "/", file));
+      if (!part.ok() || part->tensors.empty()) return;
+      for (const RawTensor& tensor : part->tensors) {
+        if (!seen.insert(tensor.name).second) return;
+      }
+      all.files.push_back(file);
+    }
+  }
+  if (all.files.size() > 1) files.sets = {std::move(all)};
 }
 
 absl::StatusOr<Container> OpenWeightFiles(const std::string& directory, const WeightFiles& files,

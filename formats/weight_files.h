@@ -39,6 +39,10 @@ WeightFiles FindWeightFiles(const std::vector<std::string>& names, const WeightN
 absl::Status CheckDecidable(const std::string& directory, const WeightFiles& files,
                             std::string_view single);
 
+/// Several files that nothing in their names joins: made one set where each can be read and no
+/// tensor is in two of them. Reads their headers.
+void JoinByContent(const std::string& directory, const ShardFormat& format, WeightFiles& files);
+
 /// The model of these files (one of them, not empty). A single file wins over shards of the same
 /// tensors, and whichever holds more over a part of it; an index whose shards are absent gives way
 /// to complete parts of the same tensors. Whatever contradicts itself otherwise is refused with the

@@ -12,6 +12,7 @@
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
+#include "lib/base/unfinished.h"
 
 namespace smelt {
 namespace {
@@ -166,6 +167,37 @@ void Append(Container&& part, Container& all) {
   std::ranges::move(part.notes, std::back_inserter(all.notes));
 }
 
+/// "a, b and 3 more"
+std::string NamesOf(const std::vector<RawTensor>& tensors) {
+  constexpr size_t kShown = 2;
+  std::string names;
+  for (size_t i = 0; i < std::min(kShown, tensors.size()); ++i)
+    names += Cat(i == 0 ? "" : ", ", Escape(tensors[i].name, 60));
+  return tensors.size() > kShown ? Cat(names, " and ", tensors.size() - kShown, " more") : names;
+}
+
+/// A shard that the index omits, behind what is in `all`, unless others hold some of it already.
+void AddOmitted(const std::string& omitted, const std::string& shard, Container&& part,
+                TextMap<std::string, std::string>& found_in, Container& all) {
+  const auto known = std::ranges::find_if(
+      part.tensors, [&](const RawTensor& tensor) { return found_in.contains(tensor.name); });
+  if (known != part.tensors.end()) {
+    all.notes.push_back(Cat(omitted, ", which holds ", Escape(known->name, 60), " as ",
+                            Escape(found_in.find(known->name)->second, 60),
+                            " does: it is left aside"));
+    return;
+  }
+  all.notes.push_back(Cat(omitted, ", which holds ", NamesOf(part.tensors), ": it is read"));
+  for (const RawTensor& tensor : part.tensors) found_in.emplace(tensor.name, shard);
+  Append(std::move(part), all);
+}
+
+/// What to do about a shard that is missing.
+std::string HowToGet(const std::string& directory) {
+  const std::string unfinished = UnfinishedIn(directory);
+  return unfinished.empty() ? "download the missing file" : unfinished;
+}
+
 }  // namespace
 
 std::vector<std::string> WeightIndex::Shards() const {
@@ -207,7 +239,8 @@ absl::StatusOr<WeightIndex> ReadWeightIndex(const std::string& path) {
 }
 
 absl::StatusOr<Container> OpenShards(const std::string& directory, const std::string& index_path,
-                                     const WeightIndex& index, const ShardFormat& format) {
+                                     const WeightIndex& index, const ShardFormat& format,
+                                     const std::vector<std::string>& beside) {
   const std::string file = Escape(index_path);
   TextMap<std::string, const std::string*> location;
   std::map<std::string, uint64_t>
@@ -226,7 +259,7 @@ absl::StatusOr<Container> OpenShards(const std::string& directory, const std::st
     if (!part.ok()) {
       if (CodeOf(part.status()) != ErrorCode::kNotFound) return part.status();
       return Error(ErrorCode::kNotFound, file, ": lists ", count, " tensors in ", Escape(shard, 80),
-                   ", but there is no such file in the directory; download the missing shard");
+                   ", but there is no such file in the directory; ", HowToGet(directory));
     }
     SMELT_RETURN_IF_ERROR(CheckShard(file, shard, *part, path, location, found_in, all.notes));
     for (const RawTensor& tensor : part->tensors) {
@@ -253,6 +286,16 @@ absl::StatusOr<Container> OpenShards(const std::string& directory, const std::st
     all.warnings.push_back(Cat(file, ": total_size is ", *index.total_size,
                                ", but the tensors have ", total, " bytes"));
   }
+  for (const std::string& other : beside) {
+    const std::string omitted = Cat(file, ": does not list the shard ", Escape(other, 60));
+    absl::StatusOr<Container> part = format.open(directory + "/" + other);
+    if (!part.ok()) {
+      all.notes.push_back(
+          Cat(omitted, ", which cannot be read: ", std::string(part.status().message())));
+      continue;
+    }
+    AddOmitted(omitted, other, *std::move(part), found_in, all);
+  }
   return all;
 }
 
@@ -260,8 +303,8 @@ absl::StatusOr<Container> OpenParts(const std::string& directory, const WeightSe
                                     const ShardFormat& format) {
   if (!set.complete()) {
     return Error(ErrorCode::kNotFound, Escape(directory), ": ", set.Describe(),
-                 set.files.size() > 1 ? " are" : " is", " there, but not ", set.missing,
-                 "; download it");
+                 set.files.size() > 1 ? " are" : " is", " there, but not ", set.missing, "; ",
+                 HowToGet(directory));
   }
   Container all;
   TextMap<std::string, const std::string*> found_in;
@@ -283,8 +326,11 @@ absl::StatusOr<Container> OpenParts(const std::string& directory, const WeightSe
     Append(std::move(part), all);
   }
   if (set.files.size() > 1) {
-    all.notes.push_back(Cat(Escape(directory), ": reading ", set.Describe(), " without an index"));
+    all.notes.push_back(
+        Cat(Escape(directory), ": reading ", set.Describe(),
+            set.joined ? ", which hold different tensors, as one model" : " without an index"));
   }
+  if (set.joined) all.joined = set.Describe();
   return all;
 }
 

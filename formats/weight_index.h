@@ -37,9 +37,12 @@ absl::StatusOr<WeightIndex> ReadWeightIndex(const std::string& path);
 
 /// The shards of an index, checked against it both ways: every listed tensor is in its shard, every
 /// tensor of a shard is listed for it; an output head and computed buffers may be in one only (a
-/// note). Shards may be symbolic links (a hub cache).
+/// note). Shards may be symbolic links (a hub cache). `beside`: files that by their names belong to
+/// the shards and that the index does not list; what they hold is read where no shard has it (a
+/// note says which they are either way).
 absl::StatusOr<Container> OpenShards(const std::string& directory, const std::string& index_path,
-                                     const WeightIndex& index, const ShardFormat& format);
+                                     const WeightIndex& index, const ShardFormat& format,
+                                     const std::vector<std::string>& beside = {});
 
 /// The files of a set without an index as one container. kNotFound when the set misses parts,
 /// kInvalidInput when two of its files hold the same tensor.

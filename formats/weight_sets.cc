@@ -117,7 +117,7 @@ void AddUncounted(const std::vector<std::string>& names, std::vector<WeightSet>&
   const bool counts = !parts.empty() && parts.size() == names.size() && parts.begin()->first <= 1 &&
                       parts.rbegin()->first - parts.begin()->first + 1 == parts.size();
   if (!counts) {
-    for (const std::string& name : names) sets.push_back({{name}, 0, false, ""});
+    for (const std::string& name : names) sets.push_back({{name}, 0, false, "", false});
     return;
   }
   WeightSet& set = sets.emplace_back();
@@ -129,6 +129,13 @@ void AddUncounted(const std::vector<std::string>& names, std::vector<WeightSet>&
 
 std::string WeightSet::Describe() const {
   if (files.size() == 1) return Escape(files[0], 60);
+  if (joined) {
+    constexpr size_t kShown = 3;
+    std::string list;
+    for (size_t i = 0; i < std::min(kShown, files.size()); ++i)
+      list += Cat(i == 0 ? "" : ", ", Escape(files[i], 40));
+    return files.size() > kShown ? Cat(list, " and ", files.size() - kShown, " more") : list;
+  }
   return Cat("the ", files.size(), " parts ", Escape(files.front(), 60), " to ",
              Escape(files.back(), 60));
 }

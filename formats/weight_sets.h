@@ -15,6 +15,7 @@ struct WeightSet {
   uint64_t total = 0;              ///< of the parts, where the names say it; else 0
   bool ranks = false;              ///< numbered as ranks: each may hold a slice of every tensor
   std::string missing;             ///< what the names promise and is not there; empty: complete
+  bool joined = false;             ///< of names that have nothing in common, by their content
 
   bool complete() const { return missing.empty(); }
   /// "model.pt", "the 3 parts model-00001-of-00003.safetensors to model-00003-...", escaped.

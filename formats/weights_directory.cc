@@ -81,8 +81,11 @@ class Forms {
  public:
   explicit Forms(const std::string& directory) : directory_(directory) {}
 
-  void Add(WeightsKind kind, WeightFiles files, std::string_view single) {
+  void Add(WeightsKind kind, WeightFiles files, const WeightNames& names,
+           const ShardFormat& format) {
     if (files.empty()) return;
+    const std::string_view single = names.single;
+    JoinByContent(directory_, format, files);
     if (const absl::Status status = CheckDecidable(directory_, files, single); !status.ok()) {
       if (first_error_.ok()) first_error_ = status;
       for (const WeightSet& set : files.sets) others_.push_back(set.Describe());
@@ -141,8 +144,10 @@ class Forms {
     for (const WeightSet& set : files.sets) {
       const bool counted = set.files.size() > 1 && set.complete();
       const bool rival = counted && (!files.single.empty() || !files.index.empty());
-      if (set.files == chosen || rival || std::ranges::binary_search(shards, set.files[0]))
-        continue;
+      const bool listed = std::ranges::any_of(set.files, [&](const std::string& file) {
+        return std::ranges::binary_search(shards, file);
+      });
+      if (set.files == chosen || rival || listed) continue;
       others_.push_back(set.Describe());
     }
   }
@@ -158,12 +163,12 @@ class Forms {
 absl::StatusOr<WeightsForm> FindWeights(const std::string& directory) {
   SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFiles(directory));
   Forms forms(directory);
-  forms.Add(WeightsKind::kSafetensors, FindWeightFiles(names, kSafetensorsNames),
-            kSafetensorsNames.single);
-  forms.Add(WeightsKind::kTorch, FindWeightFiles(names, kTorchNames), kTorchNames.single);
+  forms.Add(WeightsKind::kSafetensors, FindWeightFiles(names, kSafetensorsNames), kSafetensorsNames,
+            kSafetensorsFormat);
+  forms.Add(WeightsKind::kTorch, FindWeightFiles(names, kTorchNames), kTorchNames, kTorchFormat);
   if (std::ranges::binary_search(names, kParams) || !forms.have_usual()) {
     forms.Add(WeightsKind::kConsolidatedSafetensors, FindWeightFiles(names, kMistralNames),
-              kMistralNames.single);
+              kMistralNames, kSafetensorsFormat);
     forms.AddMeta(MetaParts(directory, names));
   }
   if (!forms.empty()) return forms.Take();

@@ -28,7 +28,8 @@ struct WeightsForm {
 };
 
 /// kNotFound when the directory has no weights that we read or misses parts of them; kInvalidInput
-/// when nothing tells which of several checkpoints is meant. Looks at names alone.
+/// when nothing tells which of several checkpoints is meant. Looks at names, and at headers only
+/// where the names do not say what belongs together.
 absl::StatusOr<WeightsForm> FindWeights(const std::string& directory);
 
 /// The tensors of every form but kConsolidatedTorch with several parts (see OpenMetaParts); see

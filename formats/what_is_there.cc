@@ -4,9 +4,11 @@
 #include <string_view>
 #include <utility>
 
+#include "formats/pieces.h"
 #include "formats/weight_sets.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
+#include "lib/base/unfinished.h"
 
 namespace smelt {
 namespace {
@@ -99,6 +101,9 @@ absl::Status NoWeights(const std::string& directory) {
     return Error(ErrorCode::kUnsupported, Escape(directory), ": no weights in one piece, but ",
                  evidence.what, " (", Escape(seen, 60), "): ", evidence.way_out);
   }
+  SMELT_RETURN_IF_ERROR(RefusePiecesIn(directory));
+  if (const std::string why = UnfinishedIn(directory); !why.empty())
+    return Error(ErrorCode::kNotFound, Escape(directory), ": no weights yet: ", why);
   return Error(
       ErrorCode::kNotFound, Escape(directory),
       ": no weights: none of model.safetensors, pytorch_model.bin (or an index of either), "

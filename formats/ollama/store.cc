@@ -14,12 +14,14 @@
 #include <system_error>
 
 #include "formats/gguf.h"
+#include "formats/pieces.h"
 #include "lib/base/ascii.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/system_error.h"
+#include "lib/base/unfinished.h"
 
 namespace smelt::ollama {
 namespace {
@@ -206,6 +208,12 @@ absl::StatusOr<std::string> ResolveModelArgument(const std::string& text) {
       looked += Cat(looked.empty() ? "" : " and ", Escape(store));
     }
   }
+  if (text.find("://") != text.npos)
+    return Error(ErrorCode::kNotFound, Escape(text),
+                 ": is an address, not a file; download the model first, and name what is on disk");
+  SMELT_RETURN_IF_ERROR(RefusePiece(text));
+  if (const std::string why = UnfinishedBeside(text, false); !why.empty())
+    return Error(ErrorCode::kNotFound, Escape(text), ": is not there yet: ", why);
   return Error(ErrorCode::kNotFound, Escape(text), ": no such file or directory",
                looked.empty() ? "" : Cat(", and no model of that name in ", looked), unreadable);
 }

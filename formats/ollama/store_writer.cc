@@ -142,17 +142,24 @@ absl::StatusOr<StoreWriter> StoreWriter::Open(const std::string& store) {
   return writer;
 }
 
+StoreWriter::~StoreWriter() {
+  for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) rmdir(folder->c_str());
+}
+
 absl::Status StoreWriter::MakeFolders(const std::string& path) {
-  if (mkdir(path.c_str(), 0755) == 0) {
-    GiveToOwner(-1, path);
-    return absl::OkStatus();
-  }
+  const auto make = [&] {
+    made_.push_back(path);  // first: what is made is known, whatever fails then
+    if (mkdir(path.c_str(), 0755) == 0) {
+      GiveToOwner(-1, path);
+      return true;
+    }
+    made_.pop_back();
+    return false;
+  };
+  if (make()) return absl::OkStatus();
   if (errno == ENOENT && path.find('/', 1) != std::string::npos) {
     SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));
-    if (mkdir(path.c_str(), 0755) == 0 || errno == EEXIST) {
-      GiveToOwner(-1, path);
-      return absl::OkStatus();
-    }
+    if (make() || errno == EEXIST) return absl::OkStatus();
   }
   struct stat info;
   if (errno == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
@@ -244,6 +251,7 @@ absl::StatusOr<AddedBlob> StoreWriter::Place(Staged& staged, const std::string& 
     return blob;
   }
   SMELT_RETURN_IF_ERROR(GoOn());
+  SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(blob.path)));  // another import may have ended
   SMELT_RETURN_IF_ERROR(staged.MoveTo(blob.path));
   return blob;
 }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "formats/ollama/manifest.h"
@@ -32,6 +33,9 @@ class StoreWriter {
  public:
   /// Makes the store's folders as needed.
   static absl::StatusOr<StoreWriter> Open(const std::string& store);
+  StoreWriter(StoreWriter&&) = default;
+  /// Of the folders that it has made, those that stayed empty go.
+  ~StoreWriter();
 
   /// A file as a blob, by reflink, else hard link, else copy. A hard link is only made of a file
   /// that everybody may read, only its owner may write, and whose owner is the store's: Ollama's
@@ -69,6 +73,7 @@ class StoreWriter {
   std::string store_;
   uid_t owner_ = 0;
   gid_t group_ = 0;
+  std::vector<std::string> made_;  ///< folders, outer ones first
 };
 
 }  // namespace smelt::ollama

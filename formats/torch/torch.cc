@@ -120,7 +120,7 @@ absl::Status NotTorch(std::string_view file, std::string_view start) {
 absl::StatusOr<Container> ReadAnyForm(std::shared_ptr<Storage> file,
                                       std::vector<PickleRefusal>* refused) {
   SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(*file, kStandInBytes));
-  SMELT_RETURN_IF_ERROR(RefuseStandIn(file->name(), start));
+  SMELT_RETURN_IF_ERROR(RefuseText(file->name(), start));
   if (LooksLikeZip(start)) return ReadArchive(std::move(file), refused);
   if (LooksLikePickle(start)) return ReadTorchLegacy(std::move(file), refused);
   return NotTorch(Escape(file->name()), start);

@@ -256,15 +256,15 @@ absl::Status AtomicFile::Sync() {
   return absl::OkStatus();
 }
 
-absl::Status AtomicFile::Commit() {
+absl::Status AtomicFile::CommitAs(const std::string& path) {
   SMELT_RETURN_IF_ERROR(Sync());
-  SMELT_RETURN_IF_ERROR(CheckOutput(path_, force_));
-  const int error = force_ ? (rename(part_path_.c_str(), path_.c_str()) == 0 ? 0 : errno)
-                           : RenameNoReplace(part_path_.c_str(), path_.c_str());
-  if (error == EEXIST) return OutputExists(path_);
-  if (error != 0) return WriteError(path_, "the finished file cannot get its name", error);
+  SMELT_RETURN_IF_ERROR(CheckOutput(path, force_));
+  const int error = force_ ? (rename(part_path_.c_str(), path.c_str()) == 0 ? 0 : errno)
+                           : RenameNoReplace(part_path_.c_str(), path.c_str());
+  if (error == EEXIST) return OutputExists(path);
+  if (error != 0) return WriteError(path, "the finished file cannot get its name", error);
   close(std::exchange(fd_, -1));
-  return SyncDirectory(DirectoryOf(path_));
+  return SyncDirectory(DirectoryOf(path));
 }
 
 void AtomicFile::Discard() {

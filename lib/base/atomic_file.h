@@ -58,7 +58,9 @@ class AtomicFile {
 
   /// Sync, rename to the final name, sync of the directory. With `force` false never replaces a
   /// file, even one that appeared a moment ago. After an error the part is still there.
-  absl::Status Commit();
+  absl::Status Commit() { return CommitAs(path_); }
+  /// The same under another name in the same folder.
+  absl::Status CommitAs(const std::string& path);
 
   /// Removes the part (a refused or rejected output).
   void Discard();

@@ -16,6 +16,10 @@ inline constexpr size_t kStandInBytes = 512;
 /// files asks it before it judges the content.
 absl::Status RefuseStandIn(std::string_view file, std::string_view start);
 
+/// The same where weights are expected, which never begin with a JSON object; and for archives that
+/// hold them packed.
+absl::Status RefuseText(std::string_view file, std::string_view start);
+
 /// The same for pointers alone: what may be any text is never one of those.
 absl::Status RefusePointer(std::string_view file, std::string_view start);
 

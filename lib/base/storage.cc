@@ -16,6 +16,7 @@
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/system_error.h"
+#include "lib/base/unfinished.h"
 
 namespace smelt {
 namespace {
@@ -210,6 +211,9 @@ absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
     struct stat link {};
     if (code == ErrorCode::kNotFound && lstat(path.c_str(), &link) == 0)
       return Error(code, Escape(path), ": is a symbolic link that leads to no file");
+    if (const std::string why = UnfinishedBeside(path, false);
+        code == ErrorCode::kNotFound && !why.empty())
+      return Error(code, Escape(path), ": is not there yet: ", why);
     return Error(code, Escape(path), ": cannot be opened: ", SystemReason(errno));
   }
   struct stat info {};
@@ -218,6 +222,8 @@ absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
     return Error(ErrorCode::kInvalidInput, Escape(path), ": is ",
                  folder ? "a folder" : "no regular file", ", expected a file");
   }
+  if (const std::string why = UnfinishedBeside(path, info.st_size > 0); !why.empty())
+    return Error(ErrorCode::kInvalidInput, Escape(path), ": ", why);
   return std::make_shared<FileStorage>(path, std::move(fd), info);
 }
 

@@ -30,6 +30,14 @@ TEST(StandIn, IsNamed) {
       {"Entry not found", "error text"},
       {"Invalid username or password.", "error text"},
       {std::string(64, '\0'), "zero bytes"},
+      {R"({"error":"Repository not found"})", R"(error text ("Repository not found"))"},
+      {"{\n  \"error\" : {\"code\": 401, \"message\": \"No access\"}}", R"(("No access"))"},
+      {R"({"detail":"Not Found"})", "Not Found"},
+      {R"({"statusCode":404,"message":"none"})", R"(("none"))"},
+      {R"({"code": 503})", "error text"},
+      {R"({"success":false,"msg":"expired"})", "expired"},
+      {R"({"status":"error"})", "error text"},
+      {R"({"Message":["a"]})", "error text"},
   };
   for (const auto& c : cases) {
     const absl::Status status = RefuseStandIn("f\n", c.start);
@@ -39,12 +47,25 @@ TEST(StandIn, IsNamed) {
 }
 
 TEST(StandIn, OtherContentIsNot) {
-  for (const std::string start : {"", "{}", "GGUF", "PK\3\4", "<unk> 0", "<|begin|>",
-                                  "version 2 of a text", "x<html>", "<s>\n</s>\n"}) {
+  for (const std::string start :
+       {"", "{}", "GGUF", "PK\3\4", "<unk> 0", "<|begin|>", "version 2 of a text", "x<html>",
+        "<s>\n</s>\n", R"({"error":0,"code":1})", R"({"code":12})", R"({"status":1})",
+        R"({"success":true})", R"({"model_type":"error"})"}) {
     SMELT_EXPECT_OK(RefuseStandIn("f", start));
   }
   SMELT_EXPECT_OK(RefuseStandIn("f", std::string(8, '\0') + "{}"));
   SMELT_EXPECT_OK(RefuseStandIn("f", std::string(8, '\0')));
+}
+
+TEST(StandIn, WeightsAreNoJson) {
+  EXPECT_THAT(RefuseText("f", R"({"id":"org/model"})").message(), HasSubstr("is a JSON text"));
+  EXPECT_THAT(RefuseText("f", R"({"error":"gone"})").message(), HasSubstr(R"(("gone"))"));
+  SMELT_EXPECT_OK(RefuseText("f", std::string("\x10\0\0\0\0\0\0\0{\"a\":1}", 15)));
+  SMELT_EXPECT_OK(RefuseText("f", "{}"));
+  EXPECT_THAT(RefuseText("f", "\x1f\x8b\x08\x08 and so on").message(), HasSubstr("gzip archive"));
+  EXPECT_THAT(RefuseText("f", "7z\xbc\xaf\x27\x1c").message(), HasSubstr("7z archive"));
+  // A header of 0x88b1f bytes.
+  SMELT_EXPECT_OK(RefuseText("f", std::string("\x1f\x8b\x08\0\0\0\0\0{\"a\":{}}", 16)));
 }
 
 TEST(StandIn, ReadersAskFirst) {

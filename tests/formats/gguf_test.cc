@@ -206,7 +206,12 @@ TEST(Gguf, WhatIsNoModelIsSaid) {
       {"general.name", "x", "blk.0.attn_q.weight.lora_a", "LoRA adapter"},
       {"general.type", "mmproj", "w", "projector"},
       {"general.architecture", "clip", "w", "projector"},
+      {"general.type", "imatrix", "w", "importance matrix"},
+      {"general.name", "x", "blk.0.attn_q.weight.in_sum2", "importance matrix"},
+      {"general.architecture", "controlvector", "direction.1", "control vector"},
+      {"controlvector.layer_count", "3", "direction.1", "control vector"},
       {"general.type", "vocab\n", "w", "vocab\\n"},
+      {"clip.has_vision_encoder", "true", "token_embd.weight", ""},
       {"general.type", "model", "w", ""},
       {"general.name", "x", "w", ""},
   };

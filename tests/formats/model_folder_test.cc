@@ -4,11 +4,15 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "formats/gguf.h"
 #include "lib/base/status.h"
+#include "smelt/text.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -16,7 +20,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TempDir;
 
 void Put(const TempDir& dir, const std::vector<std::string>& files) {
@@ -116,6 +122,76 @@ TEST(ModelFolder, SeveralAreNamed) {
       EXPECT_THAT(place.status().message(), HasSubstr(mention));
     }
   }
+}
+
+/// A GGUF without tensors; a part of a split one where there are several.
+std::string SmallGguf(uint16_t number = 0, uint16_t count = 1) {
+  Metadata keys;
+  if (count > 1) keys.Set("split.no", number), keys.Set("split.count", count);
+  const auto layout = SerializeGgufHeader(keys, {});
+  EXPECT_TRUE(layout.ok());
+  return {reinterpret_cast<const char*>(layout->header.data()), layout->header.size()};
+}
+
+/// The word behind "such as", as a shell reads it; empty: there is none.
+std::string Suggested(const std::string& sentence) {
+  const size_t at = sentence.find("such as ");
+  if (at == sentence.npos) return "";
+  const std::string command = Cat("printf %s ", sentence.substr(at + 8));
+  const std::unique_ptr<FILE, int (*)(FILE*)> shell(
+      popen(Cat("bash -c ", ShellQuoted(command)).c_str(), "r"), pclose);
+  std::string out(4096, '\0');
+  out.resize(std::fread(out.data(), 1, out.size(), shell.get()));
+  return out;
+}
+
+TEST(ModelFolder, WhatIsSuggestedOpens) {
+  const TempDir dir;
+  const std::string folder = dir / "a folder's $(name) which is somewhat longer than usual";
+  fs::create_directories(folder);
+  const auto put = [&](const std::string& name, const std::string& content) {
+    testing::WriteFile(Cat(folder, "/", name), content);
+  };
+  // Pointers, parts of a set that is not whole, projectors: none of them.
+  put("a.gguf", SmallGguf());
+  put("b.gguf", "version https://git-lfs.github.com/spec/v1\n");
+  put("z-00002-of-00003.gguf", SmallGguf(1, 3));
+  put("z-00003-of-00003.gguf", SmallGguf(2, 3));
+  std::string sentence(LocateModel(folder).status().message());
+  EXPECT_EQ(Suggested(sentence), Cat(folder, "/a.gguf")) << sentence;
+  EXPECT_LT(sentence.size(), 400u);
+  put("a.gguf", "x");
+  sentence = std::string(LocateModel(folder).status().message());
+  EXPECT_EQ(Suggested(sentence), "") << sentence;
+  // Folders: the last checkpoint whose weights are there.
+  const TempDir other;
+  Put(other, {"m/checkpoint-500/config.json", "m/checkpoint-500/model.safetensors",
+              "m/checkpoint-1000/config.json", "m/checkpoint-1000/model-1-of-2.safetensors"});
+  sentence = std::string(LocateModel(other / "m").status().message());
+  EXPECT_EQ(Suggested(sentence), other / "m/checkpoint-500") << sentence;
+  // A path for which there is no room.
+  const std::string deep = Cat(other.path(), "/", std::string(200, 'd'));
+  fs::create_directories(deep);
+  for (const char* name : {"a.gguf", "b.gguf"})
+    testing::WriteFile(Cat(deep, "/", name), SmallGguf());
+  sentence = std::string(LocateModel(deep).status().message());
+  EXPECT_EQ(Suggested(sentence), "") << sentence;
+  EXPECT_THAT(sentence, HasSubstr("name one of them"));
+  EXPECT_LT(sentence.size(), 400u);
+}
+
+TEST(ModelFolder, ASplitWithoutItsFirstPart) {
+  const TempDir dir;
+  const std::string second = dir / "m-00002-of-00002.gguf";
+  testing::WriteFile(second, SmallGguf(1, 2));
+  const absl::Status absent = OpenGguf(second).status();
+  EXPECT_EQ(CodeOf(absent), ErrorCode::kNotFound);
+  EXPECT_THAT(absent.message(),
+              AllOf(HasSubstr("the first is missing"), HasSubstr("m-00001-of-00002.gguf"),
+                    Not(HasSubstr("name the first"))));
+  testing::WriteFile(dir / "m-00001-of-00002.gguf", SmallGguf(0, 2));
+  EXPECT_THAT(OpenGguf(second).status().message(),
+              AllOf(HasSubstr("name the first: "), HasSubstr("m-00001-of-00002.gguf")));
 }
 
 }  // namespace

@@ -341,8 +341,7 @@ TEST(OllamaStore, UnusedBlobsGoAndSharedOnesStay) {
 
 TEST(OllamaStore, LeftOversOfKilledRunsGoAfterAWhile) {
   const TempDir dir;
-  SMELT_ASSERT_OK(StoreWriter::Open(dir / "s"));
-  fs::create_directory(dir / "s/smelt-staging");
+  fs::create_directories(dir / "s/smelt-staging");
   WriteFile(dir / "s/smelt-staging/part-old", "x");
   WriteFile(dir / "s/smelt-staging/part-new", "x");
   fs::last_write_time(dir / "s/smelt-staging/part-old",
