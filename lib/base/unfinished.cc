@@ -1,10 +1,9 @@
 #include "lib/base/unfinished.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <string_view>
 
+#include "lib/base/ascii.h"
 #include "lib/base/cat.h"
 #include "lib/base/folder.h"
 
@@ -19,17 +18,6 @@ constexpr std::string_view kEndings[] = {
     ".opdownload", ".filepart", ".unfinished", ".downloading", ".!qb",     ".!ut"};
 constexpr std::string_view kPart = ".part", kJournal = ".journal";  // of a conversion
 
-bool Exists(const std::string& path) {
-  struct stat info;
-  return lstat(path.c_str(), &info) == 0;
-}
-
-std::string LowerCase(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return lower;
-}
-
 std::string_view LastName(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
 
 std::string InFolder(const std::string& folder, std::string_view shown_as) {
@@ -37,7 +25,7 @@ std::string InFolder(const std::string& folder, std::string_view shown_as) {
   if (!names.ok()) return "";
   for (const std::string& name : *names) {
     if (NameWhenFinished(name).empty()) continue;
-    if (name.ends_with(kPart) && Exists(Cat(folder, "/", name, kJournal))) continue;
+    if (name.ends_with(kPart) && NameExists(Cat(folder, "/", name, kJournal))) continue;
     return Cat(Escape(Cat(shown_as, name), 90),
                " is a download that is not finished; let it finish");
   }
@@ -47,7 +35,7 @@ std::string InFolder(const std::string& folder, std::string_view shown_as) {
 }  // namespace
 
 std::string NameWhenFinished(const std::string& path) {
-  const std::string lower = LowerCase(path);
+  const std::string lower = LowerAscii(path);
   for (std::string_view ending : kEndings) {
     if (lower.size() > ending.size() && lower.ends_with(ending))
       return path.substr(0, path.size() - ending.size());
@@ -58,9 +46,9 @@ std::string NameWhenFinished(const std::string& path) {
 std::string UnfinishedBeside(const std::string& path, bool there) {
   for (std::string_view ending : kEndings) {
     const std::string beside = Cat(path, ending);
-    if ((there && ending != kControl) || !Exists(beside)) continue;
+    if ((there && ending != kControl) || !NameExists(beside)) continue;
     const std::string name = Escape(LastName(beside), 90);
-    if (Exists(Cat(beside, kJournal)))
+    if (NameExists(Cat(beside, kJournal)))
       return Cat("its conversion is not finished (", name,
                  " lies beside it); run the same command again");
     return Cat("its download is not finished (", name, " lies beside it); let it finish");
@@ -72,7 +60,7 @@ std::string UnfinishedIn(const std::string& folder) {
   std::string found = InFolder(folder, "");
   constexpr std::string_view kLocal = ".cache/huggingface/download/", kCache = "../../blobs/";
   if (found.empty()) found = InFolder(Cat(folder, "/", kLocal), kLocal);
-  if (found.empty() && Exists(Cat(folder, "/../../snapshots")))
+  if (found.empty() && NameExists(Cat(folder, "/../../snapshots")))
     found = InFolder(Cat(folder, "/", kCache), kCache);
   return found;
 }

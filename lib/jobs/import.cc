@@ -1,6 +1,7 @@
 // A GGUF into an Ollama store, so that the real Ollama runs it.
 #include "smelt/import.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -42,6 +43,14 @@ absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& obs
   }
   SMELT_ASSIGN_OR_RETURN(const std::string architecture,
                          file.metadata.String("general.architecture"));
+  if (std::ranges::none_of(file.tensors, [](const GgufTensor& tensor) {
+        return tensor.name == "token_embd.weight";
+      })) {
+    return Error(ErrorCode::kUnsupported, name, ": no language model (general.architecture is ",
+                 Escape(architecture, 60),
+                 "): it has no tensor token_embd.weight, the embedding of tokens, which every one "
+                 "has");
+  }
   for (const char* suffix : {".context_length", ".embedding_length"}) {
     const std::string key = architecture + suffix;
     const MetadataValue* value = file.metadata.Find(key);
@@ -53,34 +62,27 @@ absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& obs
   return file;
 }
 
-}  // namespace
-
-absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& watcher) try {
-  const JobScope job(watcher);
-  const Observer& observer = job.observer();
-  SMELT_ASSIGN_OR_RETURN(ollama::Name name, ollama::ParseName(options.name));
-  std::string store = options.store;
-  if (store.empty()) {
-    SMELT_ASSIGN_OR_RETURN(store, ollama::StoreForWriting());
-  }
-  SMELT_ASSIGN_OR_RETURN(const ModelPlace place, LocateModel(options.file));
-  if (!place.note.empty()) observer.Note(place.note);
-  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(place.path, observer));
-  SMELT_ASSIGN_OR_RETURN(ollama::Config config, ollama::ConfigOf(file));
-  SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
-  name = ollama::InSpellingOf(store, name);
+/// `added` receives the blobs that are new in the store.
+absl::StatusOr<ImportResult> Add(const std::string& file, const ollama::Name& name,
+                                 ollama::Config config, ollama::StoreWriter& writer,
+                                 const Observer& observer, ollama::Manifest& added) {
+  const std::string& store = writer.store();
   const absl::StatusOr<ollama::Manifest> old = ollama::LoadManifest(store, name);
   const ollama::BlobProgress progress = [&](uint64_t done, uint64_t total) {
     SMELT_RETURN_IF_ERROR(GoOn());
     observer.Report({.phase = "importing", .done = done, .total = total, .unit = "bytes"});
     return absl::OkStatus();
   };
-
+  const auto note = [&](const ollama::AddedBlob& blob) {
+    if (blob.how != "present") added.layers.push_back({"", blob.digest, blob.size, ""});
+  };
   for (int attempt = 1;; ++attempt) {
-    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob model, writer.AddFile(place.path, progress));
+    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob model, writer.AddFile(file, progress));
+    note(model);
     config.layers = {model.digest};
     SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob settings,
                            writer.AddText(ollama::WriteConfig(config)));
+    note(settings);
     ollama::Manifest manifest;
     manifest.config = {std::string(ollama::kConfigType), settings.digest, settings.size, ""};
     manifest.layers = {{std::string(ollama::kModelLayer), model.digest, model.size, ""}};
@@ -103,6 +105,33 @@ absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer
                    "are written; another program prunes it");
     }
   }
+}
+
+}  // namespace
+
+absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& watcher) try {
+  const JobScope job(watcher);
+  const Observer& observer = job.observer();
+  SMELT_ASSIGN_OR_RETURN(ollama::Name name, ollama::ParseName(options.name));
+  std::string store = options.store;
+  if (store.empty()) {
+    SMELT_ASSIGN_OR_RETURN(store, ollama::StoreForWriting());
+  }
+  SMELT_ASSIGN_OR_RETURN(const ModelPlace place, LocateModel(options.file));
+  if (!place.note.empty()) observer.Note(place.note);
+  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(place.path, observer));
+  SMELT_ASSIGN_OR_RETURN(ollama::Config config, ollama::ConfigOf(file));
+  SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
+  name = ollama::InSpellingOf(store, name);
+  ollama::Manifest added;
+  absl::StatusOr<ImportResult> result;
+  const absl::Status status = Guarded([&] {
+    result = Add(place.path, name, std::move(config), writer, observer, added);
+    return result.status();
+  });
+  if (status.ok()) return result;
+  writer.RemoveUnused(added);  // nothing of a failed import stays
+  return status;
 } catch (...) {
   return CaughtError();
 }

@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "formats/gguf.h"
 #include "formats/ollama/store.h"
 #include "lib/base/status.h"
 #include "tests/testing/testing.h"
@@ -87,6 +90,56 @@ TEST(Import, RefusesWhatOllamaCouldNotRun) {
   EXPECT_FALSE(fs::exists(dir / "store"));  // refused before anything was made
 }
 
+std::string SmallGguf(const char* type, const char* architecture, const char* tensor) {
+  Metadata keys;
+  keys.Set("general.architecture", architecture);
+  if (*type != 0) keys.Set("general.type", type);
+  const GgufTensorSpec spec = {tensor, {8, 1, 1, 1}, 1, TensorType::kF32};
+  const auto layout = SerializeGgufHeader(keys, std::span(&spec, 1));
+  EXPECT_TRUE(layout.ok());
+  std::string bytes(layout->file_size, '\0');
+  std::copy_n(reinterpret_cast<const char*>(layout->header.data()), layout->header.size(),
+              bytes.begin());
+  return bytes;
+}
+
+TEST(Import, WhatIsNoModelIsCalledByItsName) {
+  const TempDir dir;
+  const struct {
+    const char *type, *architecture, *tensor, *said;
+  } cases[] = {
+      {"", "controlvector", "direction.1", "control vector"},
+      {"imatrix", "imatrix", "blk.0.attn_q.weight.in_sum2", "importance matrix"},
+      {"mmproj", "clip", "v.patch_embd.weight", "projector"},
+      {"adapter", "llama", "blk.0.attn_q.weight.lora_a", "LoRA adapter"},
+      {"model", "flux", "double_blocks.0.img_attn.qkv.weight", "no language model"},
+      {"", "llama", "blk.0.attn_q.weight", "no language model"},
+  };
+  for (const auto& c : cases) {
+    testing::WriteFile(dir / "x.gguf", SmallGguf(c.type, c.architecture, c.tensor));
+    const auto result = ImportTo(dir, dir / "x.gguf", "m");
+    EXPECT_EQ(CodeOf(result.status()), ErrorCode::kUnsupported);
+    EXPECT_THAT(result.status().message(), HasSubstr(c.said));
+    EXPECT_FALSE(fs::exists(dir / "store"));
+  }
+}
+
+// A manifest that cannot take its place: the model was added, and goes again with the folders.
+TEST(Import, NothingStaysOfAFailedOne) {
+  const TempDir dir;
+  const std::string file = Copy(dir, "tiny-f16.gguf");
+  fs::create_directories(dir / "old/manifests/registry.ollama.ai/library/m/latest");
+  testing::WriteFile(dir / "old/manifests/registry.ollama.ai/library/m/latest/x", "x");
+  EXPECT_FALSE(Import({.file = file, .name = "m", .store = dir / "old"}).ok());
+  EXPECT_FALSE(fs::exists(dir / "old/blobs"));
+  EXPECT_FALSE(fs::exists(dir / "old/smelt-staging"));
+  EXPECT_TRUE(fs::exists(dir / "old/manifests/registry.ollama.ai/library/m/latest/x"));
+  // What was there before stays.
+  SMELT_ASSERT_OK(Import({.file = file, .name = "good", .store = dir / "old"}));
+  EXPECT_FALSE(Import({.file = file, .name = "m", .store = dir / "old"}).ok());
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir / "old/blobs"), fs::directory_iterator()), 2);
+}
+
 TEST(Import, ReportsProgressAndStopsWhenAsked) {
   const TempDir dir;
   uint64_t last = 0;
@@ -98,8 +151,7 @@ TEST(Import, ReportsProgressAndStopsWhenAsked) {
   observer.cancelled = [] { return true; };
   const auto stopped = Import({.file = file, .name = "m", .store = dir / "b"}, observer);
   EXPECT_EQ(CodeOf(stopped.status()), ErrorCode::kCancelled);
-  EXPECT_TRUE(fs::is_empty(dir / "b/blobs"));
-  EXPECT_FALSE(fs::exists(dir / "b/manifests"));
+  EXPECT_FALSE(fs::exists(dir / "b"));
 }
 
 }  // namespace
