@@ -39,8 +39,8 @@ constexpr std::string_view kAnyArchitecture = "llama";
 struct FromConfig {
   std::string architecture;  ///< empty: nothing says
   uint64_t rows = 0;
-  TokenIds ids;
-  std::vector<std::string> notes;
+  std::optional<Config> config;
+  std::optional<JsonValue> generation;  ///< generation_config.json
 };
 
 absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
@@ -49,21 +49,19 @@ absl::StatusOr<FromConfig> ReadConfig(const std::string& folder) {
   if (!IsFile(path)) return out;
   SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
   SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
-  if (const absl::StatusOr<const Family*> family = ChooseFamily(whole); family.ok())
-    out.architecture = (*family)->architecture.name;
-  Config config = whole;
+  if (const absl::StatusOr<ChosenFamily> chosen = ChooseFamily(whole); chosen.ok())
+    out.architecture = chosen->family->architecture.name;
+  out.config = whole;
   if (whole.Has("text_config")) {
-    SMELT_ASSIGN_OR_RETURN(config, whole.Nested("text_config"));
+    SMELT_ASSIGN_OR_RETURN(out.config, whole.Nested("text_config"));
   }
-  SMELT_ASSIGN_OR_RETURN(const auto rows, config.Count("vocab_size", 0, 1u << 24));
+  SMELT_ASSIGN_OR_RETURN(const auto rows, out.config->Count("vocab_size", 0, 1u << 24));
   out.rows = rows.value_or(0);
-  std::optional<JsonValue> generation;
   const std::string beside = (fs::path(folder) / "generation_config.json").string();
   if (IsFile(beside)) {
     SMELT_ASSIGN_OR_RETURN(const std::string json, ReadTextFile(beside));
-    SMELT_ASSIGN_OR_RETURN(generation, ParseJsonValue(json, "generation_config.json"));
+    SMELT_ASSIGN_OR_RETURN(out.generation, ParseJsonValue(json, "generation_config.json"));
   }
-  out.ids = ReadTokenIds(config, generation ? &*generation : nullptr, out.rows, out.notes);
   return out;
 }
 
@@ -88,15 +86,21 @@ absl::StatusOr<Metadata> FromTokenizerFiles(const VocabularyRequest& request,
           config.architecture.empty() ? std::string(kAnyArchitecture) : config.architecture);
   out.Set("general.type", "model");
   if (const std::string name = NameOf(request.source); !name.empty()) out.Set("general.name", name);
-  std::vector<std::string> notes = config.notes;
+  std::vector<std::string> notes;
+  TokenIds ids;
+  if (config.config) {
+    SMELT_ASSIGN_OR_RETURN(
+        ids, ReadTokenIds(*config.config, config.generation ? &*config.generation : nullptr,
+                          config.rows, tokenizer.get(), notes));
+  }
   VocabularyOptions options;
   options.rows = config.rows;
   options.architecture = config.architecture;
-  options.config_ids = config.ids.named;
+  options.config_ids = ids.named;
   options.pre = request.pre;
   options.allow_mismatch = request.allow_tokenizer_mismatch;
   SMELT_RETURN_IF_ERROR(tokenizer->WriteVocabulary(options, out, notes));
-  SMELT_RETURN_IF_ERROR(WriteGenerationEnds(config.ids.ends, out, notes));
+  SMELT_RETURN_IF_ERROR(WriteGenerationEnds(ids.ends, out, notes));
   for (const std::string& note : notes) observer.Note(note);
   return out;
 }

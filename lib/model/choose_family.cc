@@ -1,6 +1,8 @@
 #include "lib/model/choose_family.h"
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <vector>
 
 #include "lib/base/status.h"
@@ -37,6 +39,76 @@ absl::Status Unknown(const Config& config, std::string_view what, std::string_vi
                "; `smelt families` lists all");
 }
 
+/// Classes that wrap a model of any class, by the beginnings and endings of their names.
+constexpr std::string_view kWrappersBefore[] = {"FullyShardedDataParallel",
+                                                "DistributedDataParallel",
+                                                "DataParallel",
+                                                "DeepSpeed",
+                                                "FSDP2",
+                                                "FSDP",
+                                                "DDP",
+                                                "AutoPeft",
+                                                "Auto",
+                                                "Peft",
+                                                "PEFT",
+                                                "QLora",
+                                                "QLoRA",
+                                                "Lora",
+                                                "LoRA",
+                                                "Unsloth",
+                                                "FastLanguage",
+                                                "Fast",
+                                                "AutoLigerKernel",
+                                                "Liger",
+                                                "Optimized",
+                                                "Compiled",
+                                                "ORT"};
+constexpr std::string_view kWrappersBehind[] = {"WithValueHead", "WithHydraValueHead",
+                                                "WithRewardHead"};
+/// What is left of a name that says nothing of the model inside, or that it is a causal one.
+constexpr std::string_view kAnyModel[] = {
+    "",       "Model",  "ModelForCausalLM", "ForCausalLM",
+    "Module", "Engine", "PreTrainedModel",  "PreTrainedModelWrapper"};
+
+/// "LlamaForCausalLM" of "FSDPLlamaForCausalLM" and "LlamaForCausalLMWithValueHead", "Model" of
+/// "PeftModel"; the name itself where nothing is wrapped around it.
+std::string_view Unwrapped(std::string_view name) {
+  for (bool again = true; again;) {
+    again = false;
+    for (std::string_view wrapper : kWrappersBehind) {
+      if (!name.ends_with(wrapper)) continue;
+      name.remove_suffix(wrapper.size());
+      again = true;
+    }
+    for (std::string_view wrapper : kWrappersBefore) {
+      if (!name.starts_with(wrapper)) continue;
+      name.remove_prefix(wrapper.size());
+      again = true;
+      break;
+    }
+  }
+  return name;
+}
+
+const Family* FamilyOfType(std::string_view model_type) {
+  for (const Family* family : KnownFamilies()) {
+    if (family->model_type == model_type) return family;
+  }
+  return nullptr;
+}
+
+/// The family inside of a wrapper that `architectures` names; nullptr: it is none, or of what is
+/// not clear.
+const Family* InsideWrapper(std::string_view name, const std::optional<std::string>& model_type) {
+  const std::string_view inner = Unwrapped(name);
+  const bool any = std::ranges::find(kAnyModel, inner) != std::end(kAnyModel);
+  if (inner == name && !any) return nullptr;
+  const Family* by_type = model_type ? FamilyOfType(*model_type) : nullptr;
+  if (any) return by_type;
+  const Family* by_name = FindFamily(inner);
+  return by_name != nullptr && (by_type == by_name || !model_type) ? by_name : nullptr;
+}
+
 absl::StatusOr<const Family*> ByModelType(const Config& config) {
   SMELT_ASSIGN_OR_RETURN(const auto type, config.Text("model_type"));
   if (!type) {
@@ -44,21 +116,33 @@ absl::StatusOr<const Family*> ByModelType(const Config& config) {
                       "is missing, and so is model_type: nothing says what this model is; add its "
                       "class, as `smelt families` lists them");
   }
+  if (const Family* family = FamilyOfType(*type)) return family;
   std::vector<std::string_view> known;
-  for (const Family* family : KnownFamilies()) {
-    if (family->model_type == *type) return family;
-    known.push_back(family->model_type);
-  }
+  for (const Family* family : KnownFamilies()) known.push_back(family->model_type);
   return Unknown(config, "model_type", *type, known);
 }
 
 }  // namespace
 
-absl::StatusOr<const Family*> ChooseFamily(const Config& config) {
+absl::StatusOr<ChosenFamily> ChooseFamily(const Config& config) {
   SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, config.Texts("architectures"));
-  if (names.empty()) return ByModelType(config);
+  ChosenFamily chosen;
+  if (names.empty()) {
+    SMELT_ASSIGN_OR_RETURN(chosen.family, ByModelType(config));
+    return chosen;
+  }
   for (const std::string& name : names) {
-    if (const Family* family = FindFamily(name)) return family;
+    chosen.family = FindFamily(name);
+    if (chosen.family != nullptr) return chosen;
+  }
+  SMELT_ASSIGN_OR_RETURN(const auto type, config.Text("model_type"));
+  for (const std::string& name : names) {
+    chosen.family = InsideWrapper(name, type);
+    if (chosen.family == nullptr) continue;
+    chosen.note =
+        Cat(config.name(), ": architectures says ", Escape(name, 60), ", a wrapper: read as ",
+            chosen.family->names[0], type ? Cat(", as model_type says") : std::string());
+    return chosen;
   }
   std::vector<std::string_view> known;
   for (const Family* family : KnownFamilies()) known.push_back(family->names[0]);

@@ -137,6 +137,11 @@ constexpr ForeignKey kKeys[] = {
     {"routed_scaling_factor", Kind::kFactor, "1"},
     {"attn_scale", Kind::kFactor, "1"},
     {"softmax_scale", Kind::kFactor, "1"},
+    // Caps of Gemma 2 and its kin.
+    {"attn_logit_softcapping", Kind::kFactor},
+    {"attention_logits_soft_cap", Kind::kFactor},
+    {"final_logit_softcapping", Kind::kFactor},
+    {"logits_soft_cap", Kind::kFactor},
     // Attention.
     {"clip_qkv"},
     {"alibi"},
@@ -148,10 +153,6 @@ constexpr ForeignKey kKeys[] = {
     {"qk_norm"},
     {"use_sinks"},
     {"attention_sink"},
-    {"attn_logit_softcapping"},
-    {"attention_logits_soft_cap"},
-    {"final_logit_softcapping"},
-    {"logits_soft_cap"},
     {"attention_chunk_size"},
     {"attn_temperature_tuning"},
     {"no_rope_layers"},

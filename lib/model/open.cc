@@ -20,6 +20,7 @@
 #include "lib/model/token_ids.h"
 #include "lib/text/published/generation_ends.h"
 #include "lib/text/vocabulary.h"
+#include "smelt/text.h"
 
 namespace smelt {
 namespace {
@@ -39,12 +40,13 @@ class DirectoryReader {
     if (HasParams()) return ReadParams();
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("config.json"));
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
-    SMELT_ASSIGN_OR_RETURN(const Family* family, ChooseFamily(whole));
-    SMELT_ASSIGN_OR_RETURN(const Config config, TextPart(*family, whole));
+    SMELT_ASSIGN_OR_RETURN(const ChosenFamily chosen, ChooseFamily(whole));
+    if (!chosen.note.empty()) opened_.notes.push_back(chosen.note);
+    SMELT_ASSIGN_OR_RETURN(const Config config, TextPart(*chosen.family, whole));
     SMELT_ASSIGN_OR_RETURN(const WeightsForm form, FindWeights(path_));
     SMELT_ASSIGN_OR_RETURN(Container container, OpenWeights(path_, form));
     opened_.notes.insert(opened_.notes.end(), form.notes.begin(), form.notes.end());
-    return Finish(*family, config, std::move(container), nullptr);
+    return Finish(*chosen.family, config, std::move(container), nullptr);
   }
 
  private:
@@ -82,9 +84,14 @@ class DirectoryReader {
   absl::StatusOr<OpenedModel> Finish(const Family& family, const Config& config,
                                      Container container, const SlicedTensors* sliced) {
     SMELT_RETURN_IF_ERROR(OpenTokenizer(config));
-    SMELT_ASSIGN_OR_RETURN(DescribedModel model,
-                           Describe(family, config, container,
-                                    tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced));
+    absl::StatusOr<DescribedModel> described =
+        Describe(family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced);
+    if (!described.ok() && !container.joined.empty()) {
+      return Error(CodeOf(described.status()), std::string(described.status().message()),
+                   " (read together for want of an index: ", container.joined,
+                   "; put those of the model into a folder of their own)");
+    }
+    SMELT_ASSIGN_OR_RETURN(DescribedModel model, std::move(described));
     Metadata metadata;
     SMELT_RETURN_IF_ERROR(WriteMetadata(family, config, model, metadata));
     opened_.notes.insert(opened_.notes.begin(), model.notes.begin(), model.notes.end());
@@ -196,8 +203,10 @@ class DirectoryReader {
     options.architecture = family.architecture.name;
     options.pre = options_.pre;
     options.allow_mismatch = options_.allow_tokenizer_mismatch;
-    const TokenIds ids = ReadTokenIds(config, inputs.generation ? &*inputs.generation : nullptr,
-                                      model.vocabulary_rows, opened_.notes);
+    const JsonValue* generation = inputs.generation ? &*inputs.generation : nullptr;
+    SMELT_ASSIGN_OR_RETURN(
+        const TokenIds ids,
+        ReadTokenIds(config, generation, model.vocabulary_rows, tokenizer_.get(), opened_.notes));
     options.config_ids = ids.named;
     if (config.name() == "params.json") NameOwnIds(options.config_ids);
     SMELT_RETURN_IF_ERROR(tokenizer_->WriteVocabulary(options, out, opened_.notes));
@@ -218,11 +227,19 @@ absl::Status NotAModel(const Storage& file) {
   const std::string name = Escape(file.name());
   if (start.empty()) return Error(ErrorCode::kInvalidInput, name, ": the file is empty");
   const fs::path path(file.name());
+  if (path.extension() != ".json") SMELT_RETURN_IF_ERROR(RefuseText(file.name(), start));
   for (const std::string_view ending : {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json"}) {
     if (path.extension() != ending) continue;
+    const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
+    std::error_code error;
+    if (fs::exists(fs::path(folder) / "config.json", error)) {
+      return Error(ErrorCode::kUsage, name,
+                   ": one file of a model; name the folder that holds it with config.json: ",
+                   ShellQuoted(folder));
+    }
     return Error(ErrorCode::kUsage, name,
-                 ": one file of a model; name the folder that holds it with config.json: ",
-                 Escape(path.has_parent_path() ? path.parent_path().string() : "."));
+                 ": one file of a model, without the config.json that says which; download the "
+                 "whole folder and name that");
   }
   return Error(ErrorCode::kInvalidInput, name, " is neither a model directory nor a GGUF file");
 }

@@ -10,6 +10,13 @@ namespace smelt {
 namespace {
 
 constexpr std::string_view kGeneration = "generation_config.json";
+/// Of tokens that begin or end a text, or a turn of it.
+constexpr std::string_view kBoundaries[] = {"bos_token_id", "eos_token_id", "eot_token_id"};
+
+/// The elements of a list, or a value alone.
+std::span<const JsonValue> Elements(const JsonValue& value) {
+  return value.as_array() != nullptr ? std::span(*value.as_array()) : std::span(&value, 1);
+}
 
 class Reader {
  public:
@@ -20,9 +27,7 @@ class Reader {
   std::vector<int64_t> Read(std::string_view file, std::string_view key, const JsonValue* value) {
     std::vector<int64_t> ids;
     if (value == nullptr || value->is_null()) return ids;
-    const std::span<const JsonValue> all =
-        value->as_array() != nullptr ? std::span(*value->as_array()) : std::span(value, 1);
-    for (const JsonValue& one : all) {
+    for (const JsonValue& one : Elements(*value)) {
       const std::optional<int64_t> id = one.as_int();
       if (id && *id >= 0 && static_cast<uint64_t>(*id) < rows_) {
         ids.push_back(*id);
@@ -47,10 +52,34 @@ const JsonValue* FindInOrOutside(const Config& config, std::string_view key) {
   return value == nullptr && config.Outer() != nullptr ? config.Outer()->Find(key) : value;
 }
 
+absl::Status CheckHasRow(std::string_view file, std::string_view key, const JsonValue* value,
+                         uint64_t rows, const PublishedTokenizer& tokenizer) {
+  if (value == nullptr) return absl::OkStatus();
+  for (const JsonValue& one : Elements(*value)) {
+    const std::optional<int64_t> id = one.as_int();
+    const std::string text = id ? tokenizer.RowlessPiece(*id) : "";
+    if (text.empty()) continue;
+    return Error(ErrorCode::kInvalidInput, file, ": ", key, " is ", *id, " (\"", Escape(text, 60),
+                 "\"), but the embedding has only ", rows,
+                 " rows: give it one for this token, or name another");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-TokenIds ReadTokenIds(const Config& config, const JsonValue* generation, uint64_t rows,
-                      std::vector<std::string>& notes) {
+absl::StatusOr<TokenIds> ReadTokenIds(const Config& config, const JsonValue* generation,
+                                      uint64_t rows, const PublishedTokenizer* tokenizer,
+                                      std::vector<std::string>& notes) {
+  if (tokenizer != nullptr) {
+    for (std::string_view key : kBoundaries) {
+      const JsonValue* own = FindInOrOutside(config, key);
+      SMELT_RETURN_IF_ERROR(CheckHasRow(config.name(), key, own, rows, *tokenizer));
+      if (generation == nullptr) continue;
+      const JsonValue* other = generation->Find(key);
+      SMELT_RETURN_IF_ERROR(CheckHasRow(kGeneration, key, other, rows, *tokenizer));
+    }
+  }
   Reader reader(rows, notes);
   TokenIds out;
   const std::pair<std::string_view, std::optional<int64_t> ConfigTokenIds::*> kIds[] = {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "lib/model/config.h"
 #include "lib/text/vocabulary.h"
 
@@ -16,8 +17,11 @@ struct TokenIds {
 };
 
 /// `generation`: generation_config.json, or nullptr. `rows` of the embedding, 0 where unknown. What
-/// is no id of the vocabulary (text, fractions, out of range) is left out; `notes` name it.
-TokenIds ReadTokenIds(const Config& config, const JsonValue* generation, uint64_t rows,
-                      std::vector<std::string>& notes);
+/// is no id of the vocabulary (text, fractions, out of range) is left out; `notes` name it. An
+/// error where a token that begins or ends texts is one that `tokenizer` (may be null) has left out
+/// for want of a row.
+absl::StatusOr<TokenIds> ReadTokenIds(const Config& config, const JsonValue* generation,
+                                      uint64_t rows, const PublishedTokenizer* tokenizer,
+                                      std::vector<std::string>& notes);
 
 }  // namespace smelt

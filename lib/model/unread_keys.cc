@@ -35,10 +35,11 @@ bool IsNothing(const JsonValue& value) {
          });
 }
 
-/// How another family reads the key, and whether it takes this value for its class's default.
+/// How another family reads the key: whether the value changes nothing there, and whether it is its
+/// class's default, which configurations hold that were made from another's.
 struct Reader {
   const Family* family = nullptr;
-  bool neutral = false;
+  bool neutral = false, usual = false;
 };
 Reader FindReader(std::string_view key, const JsonValue& value) {
   Reader reader;
@@ -49,8 +50,9 @@ Reader FindReader(std::string_view key, const JsonValue& value) {
       const std::optional<double> number = value.as_bool() != nullptr
                                                ? std::optional<double>(*value.as_bool() ? 1 : 0)
                                                : value.as_double();
-      reader.neutral |= rule.fallback.kind == Fallback::Kind::kNumber && number &&
-                        *number == rule.fallback.number;
+      if (rule.fallback.kind != Fallback::Kind::kNumber || number != rule.fallback.number) continue;
+      reader.usual = true;
+      reader.neutral |= value.as_bool() == nullptr && *number == 1;
     }
     for (const FixedRule& rule : family->fixed) {
       if (!IsAlternative(rule.config, key)) continue;
@@ -87,8 +89,9 @@ absl::Status CheckForeignKeys(FamilyContext& context) {
     if (!listed && (reader.family == nullptr || IsHarmlessKey(key))) continue;
     config.Find(key);  // known, whatever it says
     if (IsNothing(value) || reader.neutral || (listed && IsOneOf(value, known->neutral))) continue;
-    if (listed && known->kind != ForeignKind::kChanges) {
-      std::string& list = known->kind == ForeignKind::kFactor ? factors : ignored;
+    const bool passed_over = listed && known->kind != ForeignKind::kChanges;
+    if (passed_over || reader.usual) {
+      std::string& list = passed_over && known->kind == ForeignKind::kFactor ? factors : ignored;
       list += Cat(list.empty() ? "" : ", ", key, " ", Escape(value.ToText(), 40));
       continue;
     }
@@ -100,7 +103,7 @@ absl::Status CheckForeignKeys(FamilyContext& context) {
   }
   if (!factors.empty()) {
     context.warnings.push_back(Cat(config.name(), ": ", factors.substr(0, 200),
-                                   " would scale what other classes compute; ", own,
+                                   " would change what other classes compute; ", own,
                                    " does not apply it, here as in transformers"));
   }
   if (!ignored.empty()) {

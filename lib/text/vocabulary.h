@@ -33,6 +33,10 @@ class PublishedTokenizer : public Tokenizer {
   /// to `out`. `notes` receives what the GGUF vocabulary cannot say.
   virtual absl::Status WriteVocabulary(const VocabularyOptions& options, Metadata& out,
                                        std::vector<std::string>& notes) const = 0;
+
+  /// The text of an added token that is left out because the embedding has no row for it; empty
+  /// when the id is none of those.
+  virtual std::string RowlessPiece(int64_t id) const = 0;
 };
 
 /// Whether a folder has a file that OpenPublishedTokenizer would read.

@@ -52,6 +52,34 @@ TEST(FamilyChoiceTest, ByModelTypeWhereArchitecturesAreMissing) {
   }
 }
 
+TEST(FamilyChoiceTest, WrappersAreLookedThrough) {
+  for (const char* name :
+       {"FSDPLlamaForCausalLM", "LlamaForCausalLMWithValueHead", "PeftModelForCausalLM",
+        "PeftModel", "AutoModelForCausalLM", "AutoModelForCausalLMWithValueHead",
+        "FullyShardedDataParallel", "DistributedDataParallel", "OptimizedModule",
+        "FSDPPeftModelForCausalLM", "DeepSpeedEngine", "PreTrainedModel"}) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(),
+                         Config(Cat(R"("model_type":"llama","architectures":[")", name, R"("],)")),
+                         LlamaTensors(2, true));
+    auto opened = testing::OpenFolder(dir.path());
+    SMELT_ASSERT_OK(opened);
+    EXPECT_TRUE(Says(opened->notes, name) && Says(opened->notes, "read as LlamaForCausalLM"));
+  }
+  // Another purpose, another model inside of the same type's, another type, no type.
+  for (const char* more :
+       {R"("model_type":"llama","architectures":["PeftModelForSequenceClassification"],)",
+        R"("model_type":"llama","architectures":["LlamaForCausalLMEagle3"],)",
+        R"("model_type":"llama","architectures":["SparseLlamaForCausalLM"],)",
+        R"("model_type":"llama","architectures":["FSDPQwen2ForCausalLM"],)",
+        R"("model_type":"xyz","architectures":["PeftModelForCausalLM"],)",
+        R"("architectures":["PeftModelForCausalLM"],)"}) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(), Config(more), LlamaTensors(2, true));
+    ExpectRefused(testing::OpenFolder(dir.path()), {"is not supported", "smelt families"});
+  }
+}
+
 TEST(FamilyChoiceTest, UnknownOnesAreNamedWithTheNearest) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"("architectures":["LlamaForSequenceClassification"],)", "LlamaForCausalLM"},
@@ -158,7 +186,9 @@ TEST(TokenIdsTest, WhatIsNoIdIsNamedAndNotUsed) {
       "config.json");
   SMELT_ASSERT_OK(config);
   std::vector<std::string> notes;
-  const TokenIds ids = ReadTokenIds(*config, nullptr, 10, notes);
+  const auto read = ReadTokenIds(*config, nullptr, 10, nullptr, notes);
+  SMELT_ASSERT_OK(read);
+  const TokenIds& ids = *read;
   EXPECT_FALSE(ids.named.bos || ids.named.padding || ids.named.unknown || ids.named.separator);
   EXPECT_EQ(ids.named.eos, 5);
   EXPECT_EQ(ids.named.mask, 9);
@@ -171,8 +201,48 @@ TEST(TokenIdsTest, WhatIsNoIdIsNamedAndNotUsed) {
   auto generation = ParseJsonValue(R"({"eos_token_id":[3,4,1000]})", "generation_config.json");
   SMELT_ASSERT_OK(generation);
   notes.clear();
-  EXPECT_EQ(ReadTokenIds(*config, &*generation, 10, notes).ends, (std::vector<int64_t>{3, 4}));
+  EXPECT_EQ(ReadTokenIds(*config, &*generation, 10, nullptr, notes)->ends,
+            (std::vector<int64_t>{3, 4}));
   EXPECT_TRUE(Says(notes, "generation_config.json: eos_token_id is 1000"));
+}
+
+// <new> has the id behind the embedding's last row.
+TEST(TokenIdsTest, ABoundaryWithoutARowIsRefused) {
+  const testing::TempDir dir;
+  fs::copy_file(testing::TestdataPath("tokenizers-small/bl-nfc-split/tokenizer.json"),
+                dir.path() + "/tokenizer.json");
+  const auto plain = OpenPublishedTokenizer(dir.path());
+  SMELT_ASSERT_OK(plain);
+  const uint64_t rows = (*plain)->size();
+  testing::WriteFile(dir.path() + "/added_tokens.json", Cat(R"({"<new>":)", rows, "}"));
+  const auto tokenizer = OpenPublishedTokenizer(dir.path(), rows);
+  SMELT_ASSERT_OK(tokenizer);
+  const auto parse = [](const std::string& text, const char* file) {
+    return smelt::Config::Parse(text, file);
+  };
+  for (const char* key : {"bos_token_id", "eos_token_id", "eot_token_id", "pad_token_id"}) {
+    const bool boundary = key[0] != 'p';
+    for (const std::string& value : {Cat(rows), Cat("[1,", rows, "]")}) {
+      const std::string text = Cat(R"({")", key, R"(":)", value, "}");
+      const auto config = parse(text, "config.json"), empty = parse("{}", "config.json");
+      SMELT_ASSERT_OK(config);
+      const auto generation = ParseJsonValue(text, "generation_config.json");
+      SMELT_ASSERT_OK(generation);
+      for (const bool by_config : {true, false}) {
+        std::vector<std::string> notes;
+        const auto ids =
+            ReadTokenIds(by_config ? *config : *empty, by_config ? nullptr : &*generation, rows,
+                         tokenizer->get(), notes);
+        ASSERT_EQ(ids.ok(), !boundary) << text << ids.status();
+        if (!boundary) continue;
+        const std::string sentence(ids.status().message());
+        for (std::string_view said :
+             {std::string_view(by_config ? "config.json" : "generation_config.json"),
+              std::string_view(key), std::string_view("<new>")})
+          EXPECT_NE(sentence.find(said), std::string::npos) << sentence;
+      }
+    }
+  }
 }
 
 /// A vocabulary of control tokens t0 to t7, end token 1.

@@ -231,8 +231,6 @@ TEST(NumbersTest, AProductThatNoKeyHoldsIsRefused) {
 INSTANTIATE_TEST_SUITE_P(
     Foreign, ConfigValues,
     ::testing::Values(
-        ConfigCase{"softcap", "LlamaForCausalLM", R"("final_logit_softcapping":30.5,)",
-                   "final_logit_softcapping is 30.5"},
         ConfigCase{"softcap_null", "LlamaForCausalLM", R"("final_logit_softcapping":null,)", ""},
         ConfigCase{"query_scalar", "Qwen2ForCausalLM", R"("query_pre_attn_scalar":100,)",
                    "query_pre_attn_scalar is 100"},
@@ -271,6 +269,41 @@ TEST(ForeignKeysTest, FactorsThatAreNotAppliedAreAWarning) {
   EXPECT_NE(opened->warnings[0].find("logit_scale 0.5, attention_multiplier 0.015625"),
             std::string::npos)
       << opened->warnings[0];
+}
+
+// As transformers does: its class does not look at them, whatever their value; the defaults of the
+// classes that do are no exception.
+TEST(ForeignKeysTest, CapsAndDefaultsOfOtherClassesAreNotSilent) {
+  const struct {
+    std::string key, said;
+    bool warned;
+  } cases[] = {
+      {R"("final_logit_softcapping":30.0,)", "final_logit_softcapping 30 ", true},
+      {R"("attn_logit_softcapping":50,)", "attn_logit_softcapping 50", true},
+      {R"("final_logit_softcapping":12.5,)", "final_logit_softcapping 12.5", true},
+      {R"("use_parallel_residual":true,)", "use_parallel_residual true has no effect", false},
+      {R"("query_pre_attn_scalar":256,)", "query_pre_attn_scalar 256 has no effect", false},
+      {R"("num_experts_per_tok":2,)", "num_experts_per_tok 2 has no effect", false},
+      {R"("final_logit_softcapping":null,"attn_logit_softcapping":null,)", "", false},
+  };
+  for (const auto& c : cases) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(),
+                         Cat(R"({"architectures":["LlamaForCausalLM"],)", c.key, kLlamaConfig, "}"),
+                         LlamaTensors(2, true));
+    auto opened = testing::OpenFolder(dir.path());
+    SMELT_ASSERT_OK(opened);
+    EXPECT_EQ(opened->warnings.size(), c.warned ? 1u : 0u) << c.key;
+    if (c.said.empty()) {
+      EXPECT_TRUE(opened->notes.empty()) << c.key << opened->notes[0];
+      continue;
+    }
+    std::string all;
+    for (const auto* list : {&opened->warnings, &opened->notes}) {
+      for (const std::string& sentence : *list) all += sentence + "\n";
+    }
+    EXPECT_NE(all.find(c.said), std::string::npos) << all;
+  }
 }
 
 TEST(ForeignKeysTest, ScalingWithoutATypeIsAWarning) {

@@ -109,6 +109,29 @@ TEST_P(RowlessTokens, ThatBeginOrEndTextsAreRefused) {
   }
 }
 
+// transformers heeds the map only where tokenizer_config.json does not list added tokens; it says
+// what the token is for in either case.
+TEST_P(RowlessTokens, ThatBeginOrEndTextsByTheMapAreRefused) {
+  for (const std::string_view kind : {"bos_token", "eos_token", "eot_token"}) {
+    Add(size_, size_ + 1);
+    WriteFile(dir_.path() + "/special_tokens_map.json",
+              Cat(R"({")", kind, R"(":{"content":"<other>"}})"));
+    const absl::Status status = Open(size_ + 1);
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput);
+    EXPECT_NE(status.message().find("<other>"), absl::string_view::npos) << status;
+    EXPECT_NE(std::string(status.message()).find(kind), std::string::npos) << status;
+    SMELT_EXPECT_OK(Open(size_ + 2));
+  }
+}
+
+TEST_P(RowlessTokens, AreKnownByTheirIds) {
+  Add(size_, size_ + 1);
+  SMELT_ASSERT_OK(Open(size_ + 1));
+  EXPECT_EQ(tokenizer_->RowlessPiece(static_cast<int64_t>(size_) + 1), "<other>");
+  for (const int64_t id : {int64_t{-1}, int64_t{0}, static_cast<int64_t>(size_), int64_t{1} << 40})
+    EXPECT_EQ(tokenizer_->RowlessPiece(id), "");
+}
+
 TEST_P(RowlessTokens, BehindAGapAreRefused) {
   Add(size_, size_ + 2);
   const absl::Status status = Open(size_ + 1);

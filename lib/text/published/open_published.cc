@@ -35,14 +35,17 @@ absl::StatusOr<MappedText> MapText(const std::string& path) {
 
 // The SentencePiece model beside a tokenizer.json whose pieces are its tokens: the written
 // vocabulary has its scores and types.
-std::optional<SentencePieceModel> PiecesBeside(const Pipeline& pipeline,
-                                               const TokenizerFolder& folder) {
+std::optional<SentencePieceModel> PiecesBeside(const Pipeline& pipeline, TokenizerFolder& folder) {
   for (const std::string_view name : {"tokenizer.model", "spiece.model"}) {
     const std::string file = Cat(folder.path, "/", name);
     if (!NameExists(file)) continue;
-    // tokenizer.json counts; a bad file beside it does not matter.
+    // tokenizer.json counts; a bad file beside it does not matter, but may be a surprise.
     const absl::StatusOr<MappedText> mapped = MapText(file);
-    if (!mapped.ok()) continue;
+    if (!mapped.ok()) {
+      folder.notes.push_back(
+          Cat(std::string(mapped.status().message()), "; tokenizer.json is read"));
+      continue;
+    }
     absl::StatusOr<SentencePieceModel> model = ParseSentencePiece(mapped->text, file);
     if (!model.ok()) continue;
     for (size_t id = 0; id < model->pieces.size(); ++id) {

@@ -40,15 +40,9 @@ absl::StatusOr<std::unique_ptr<FolderTokenizer>> FolderTokenizer::Make(
 // The beginning and end tokens of the post-processor, corrected by what tokenizer_config.json says.
 absl::Status FolderTokenizer::Resolve() {
   special_ = ReadSpecialTokens(folder_, pipeline_->spec().post_processors);
+  SMELT_RETURN_IF_ERROR(CheckBoundaryRows(folder_, special_));
   for (const auto& [kind, text] : special_.texts) {
     if (text.empty()) continue;
-    const AddedToken* rowless = FindRowless(text);
-    if (rowless != nullptr && (kind == "bos" || kind == "eos")) {
-      return Error(ErrorCode::kInvalidInput, Escape(folder_.path, 60), ": ", kind, "_token is \"",
-                   Escape(text, 60), "\" (", rowless->id, "), but the embedding has only ",
-                   folder_.rows, " rows: give it one for this token, or name another ", kind,
-                   "_token");
-    }
     if (kind == "bos") bos_ = pipeline_->Find(text);
     if (kind == "eos") eos_ = pipeline_->Find(text);
   }
@@ -84,6 +78,11 @@ const AddedToken* FolderTokenizer::FindRowless(std::string_view text) const {
   const auto found = std::find_if(folder_.rowless.begin(), folder_.rowless.end(),
                                   [&](const AddedToken& token) { return token.content == text; });
   return found == folder_.rowless.end() ? nullptr : &*found;
+}
+
+std::string FolderTokenizer::RowlessPiece(int64_t id) const {
+  const auto found = std::ranges::find(folder_.rowless, id, &AddedToken::id);
+  return found == folder_.rowless.end() ? std::string() : found->content;
 }
 
 // -1 when the folder does not say, or names a token without a row.

@@ -19,6 +19,7 @@ struct TokenizerFolder {
   uint64_t rows = 0;               ///< of the model's embedding; 0: not known
   std::vector<std::string> notes;  ///< for whoever writes the vocabulary
   JsonValue config;                ///< tokenizer_config.json; null when absent
+  JsonValue special_map;           ///< special_tokens_map.json; null when absent
   JsonValue model_config;  ///< config.json or params.json, where the tokenizer's own files leave
                            ///< open what they are
   bool has_tokenizer_json = false;
@@ -44,6 +45,10 @@ struct SpecialTokens {
 SpecialTokens ReadSpecialTokens(const TokenizerFolder& folder,
                                 const std::vector<PostProcessorStep>& post_processors);
 
+/// An error when a token that begins or ends texts, of a turn or the whole, by any of the folder's
+/// files, is one of those left out for want of a row.
+absl::Status CheckBoundaryRows(const TokenizerFolder& folder, const SpecialTokens& special);
+
 /// tokenizer.chat_template*, appended.
 absl::Status WriteChatTemplates(const TokenizerFolder& folder, Metadata& out);
 
@@ -61,6 +66,7 @@ class FolderTokenizer : public PublishedTokenizer {
     return bos_ >= 0 && !pipeline_->prefix.empty() && pipeline_->prefix.front() == bos_;
   }
   int32_t bos() const override { return bos_; }
+  std::string RowlessPiece(int64_t id) const override;
   bool ends_generation(int32_t id) const override;
   absl::Status WriteVocabulary(const VocabularyOptions& options, Metadata& out,
                                std::vector<std::string>& notes) const override;

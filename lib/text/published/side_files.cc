@@ -132,8 +132,9 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
   }
   out.lists_added = out.config.Find("added_tokens_decoder") != nullptr;
   if (const std::string file = folder + "/special_tokens_map.json"; NameExists(file)) {
-    SMELT_ASSIGN_OR_RETURN(const JsonValue map, ReadJsonFile(file));
-    if (!out.lists_added && map.is_object()) out.config = Over(out.config, map);
+    SMELT_ASSIGN_OR_RETURN(out.special_map, ReadJsonFile(file));
+    if (!out.lists_added && out.special_map.is_object())
+      out.config = Over(out.config, out.special_map);
   }
   if (const std::string file = folder + "/chat_template.jinja"; NameExists(file)) {
     SMELT_ASSIGN_OR_RETURN(out.chat_template_file, ReadTemplate(file));

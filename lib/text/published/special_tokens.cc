@@ -126,6 +126,23 @@ SpecialTokens ReadSpecialTokens(const TokenizerFolder& folder,
   return Resolver(folder).Run(post_processors);
 }
 
+absl::Status CheckBoundaryRows(const TokenizerFolder& folder, const SpecialTokens& special) {
+  std::vector<std::pair<std::string, std::string>> named = special.texts;
+  for (const JsonValue* file : {&folder.config, &folder.special_map}) {
+    for (const std::string_view kind : {"bos", "eos", "eot", "eom"})
+      named.emplace_back(kind, TokenText(*file, kind));
+  }
+  for (const auto& [kind, text] : named) {
+    if (kind != "bos" && kind != "eos" && kind != "eot" && kind != "eom") continue;
+    const auto found = std::ranges::find(folder.rowless, text, &AddedToken::content);
+    if (found == folder.rowless.end()) continue;
+    return Error(ErrorCode::kInvalidInput, Escape(folder.path, 60), ": ", kind, "_token is \"",
+                 Escape(text, 60), "\" (", found->id, "), but the embedding has only ", folder.rows,
+                 " rows: give it one for this token, or name another ", kind, "_token");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status WriteChatTemplates(const TokenizerFolder& folder, Metadata& out) {
   std::vector<std::pair<std::string, std::string>> named;
   // As in transformers: files of templates count instead of those in tokenizer_config.json.
