@@ -50,6 +50,8 @@ struct Job {
   std::string output;
 };
 
+std::string RejectedName(const Job& job) { return job.output + ".rejected"; }
+
 // A plain safetensors file is no model; its matrices can be quantized, but not evaluated.
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& options,
                                                         const PlanOptions& plan_options,
@@ -93,14 +95,20 @@ absl::StatusOr<std::string> OutputPath(const ConvertOptions& options, const Mode
   return path;
 }
 
+absl::Status CheckIsNotInput(const std::string& output, const ConvertOptions& options) {
+  if (!Exists(output)) return absl::OkStatus();
+  const absl::StatusOr<std::string> source = ResolveModel(options.source);
+  if (!source.ok() || !IsPartOfSource(output, *source)) return absl::OkStatus();
+  return Error(ErrorCode::kUsage, Escape(output),
+               " is the input itself; choose another output with -o");
+}
+
 absl::Status CheckOutputPath(const Job& job, const ConvertOptions& options) {
-  if (Exists(job.output)) {
-    const absl::StatusOr<std::string> source = ResolveModel(options.source);
-    if (source.ok() && IsPartOfSource(job.output, *source)) {
-      return Error(ErrorCode::kUsage, Escape(job.output),
-                   " is the input itself; choose another output with -o");
-    }
+  if (options.keep_rejected) {
+    SMELT_RETURN_IF_ERROR(CheckIsNotInput(RejectedName(job), options));
+    SMELT_RETURN_IF_ERROR(CheckOutput(RejectedName(job), options.force));
   }
+  SMELT_RETURN_IF_ERROR(CheckIsNotInput(job.output, options));
   std::vector<std::string> others = options.text_files;
   others.push_back(options.plan_file);
   for (const std::string& other : others) {
@@ -243,20 +251,22 @@ absl::Status GateMissed(const Job& job, const EvaluateResult& validation,
   if (what.empty()) what = "its logits are not finite";
   return Error(ErrorCode::kGateMissed, Escape(job.output),
                " was not written: the result differs too much from the source: ", what,
-               options.keep_rejected ? Cat("; it is kept as ", Escape(job.output), ".rejected")
-                                     : std::string(),
                "; try a finer --type, raise --max-kl or --max-ppl-increase",
                options.keep_rejected ? "" : ", or look at it with --keep-rejected");
 }
 
 // Nothing of a refused output stays; one that the gate rejected may be kept under another name.
-void Reject(const Job& job, ErrorCode code, const ConvertOptions& options, PartialOutput& output) {
-  if (code == ErrorCode::kGateMissed && options.keep_rejected &&
-      std::rename(output.file->part_path().c_str(), (job.output + ".rejected").c_str()) == 0) {
-    output.journal->Remove();
-    return;
+absl::Status Reject(const Job& job, const absl::Status& why, const ConvertOptions& options,
+                    PartialOutput& output) {
+  if (CodeOf(why) != ErrorCode::kGateMissed || !options.keep_rejected) {
+    output.Discard();
+    return why;
   }
+  const absl::Status kept = output.file->CommitAs(RejectedName(job));
   output.Discard();
+  return Error(ErrorCode::kGateMissed, std::string(why.message()),
+               kept.ok() ? Cat("; it is kept as ", Escape(RejectedName(job)))
+                         : Cat("; it could not be kept: ", std::string(kept.message())));
 }
 
 // The part read again as a GGUF: what a user will open.
@@ -301,6 +311,8 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   const JobScope scope(watcher);
   const Observer& observer = scope.observer();
   const Clock::time_point start = Clock::now();
+  SMELT_RETURN_IF_ERROR(CheckLimit("--max-kl", options.max_kl));
+  SMELT_RETURN_IF_ERROR(CheckLimit("--max-ppl-increase", options.max_ppl_increase));
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
   SMELT_RETURN_IF_ERROR(CheckOutputPath(job, options));
   std::vector<NamedText> texts;
@@ -319,7 +331,7 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   const absl::Status status = Guarded(
       [&] { return FillAndCheck(job, options, texts, observer, output, peak, result.validation); });
   if (!status.ok()) {
-    if (!KeepsPart(CodeOf(status))) Reject(job, CodeOf(status), options, output);
+    if (!KeepsPart(CodeOf(status))) return Reject(job, status, options, output);
     return CodeOf(status) == ErrorCode::kCancelled ? Interrupted(job) : status;
   }
   SMELT_RETURN_IF_ERROR(output.file->Commit());

@@ -1,11 +1,13 @@
 #include "lib/jobs/vocabulary_edits.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
 #include "lib/base/own_key_table.h"
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
+#include "lib/text/chat/chat_template.h"
 #include "lib/text/tokenizer.h"
 #include "lib/text/vocabulary_difference.h"
 
@@ -30,6 +32,49 @@ MetadataEdits EditsOfTokenizer(const MetadataEdits& edits) {
     if (OfTokenizer(edit.first)) out.push_back(edit);
   }
   return out;
+}
+
+bool NamesAnId(std::string_view key) {
+  return key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id");
+}
+bool SaysTheSize(std::string_view key) { return key.ends_with(".vocab_size"); }
+
+/// Ids that the edits set are ids of the vocabulary, and the size that they set is its own.
+/// `after`: the tokenizer's keys as edited.
+absl::Status CheckIdsAndSize(const Metadata& source, const MetadataEdits& edits,
+                             const Metadata& after) {
+  const MetadataValue* list = after.Find("tokenizer.ggml.tokens");
+  if (list == nullptr || !list->is_array()) return absl::OkStatus();
+  const uint64_t tokens = list->size();
+  for (const auto& edit : edits) {
+    const std::string& key = edit.first;
+    if (!NamesAnId(key) && !SaysTheSize(key)) continue;
+    Metadata one;
+    if (const MetadataValue* old = source.Find(key)) one.Set(key, *old);
+    SMELT_RETURN_IF_ERROR(EditMetadata({edit}, one));
+    const std::optional<uint64_t> value = one.Find(key)->AsUint();
+    const bool good = value && (NamesAnId(key) ? *value < tokens : *value == tokens);
+    if (good) continue;
+    return Error(ErrorCode::kInvalidInput, Escape(key, 60), " is ", Escape(edit.second, 40),
+                 ", but there are ", tokens, " tokens");
+  }
+  return absl::OkStatus();
+}
+
+/// Templates that the edits set are templates.
+void WarnOfTemplates(const MetadataEdits& edits, const Observer& observer) {
+  constexpr std::string_view kTemplate = "tokenizer.chat_template";
+  for (const auto& [key, text] : edits) {
+    if (key != kTemplate && !key.starts_with(Cat(kTemplate, "."))) continue;
+    std::string_view content = text;
+    for (std::string_view type : {"string:", "str:"}) {
+      if (content.starts_with(type)) content.remove_prefix(type.size());
+    }
+    const auto parsed = ChatTemplate::Parse(content, Escape(key, 60));
+    if (!parsed.ok())
+      observer.Warn(Cat("--metadata ", std::string(parsed.status().message()),
+                        "; conversations cannot be made with it"));
+  }
 }
 
 /// A key of the tokenizer that `written` lacks, has in addition, or has with another value than
@@ -68,15 +113,22 @@ absl::StatusOr<std::optional<VocabularyDifference>> Changed(const Metadata& befo
 absl::Status CheckVocabularyEdits(const Metadata& source, const MetadataEdits& edits,
                                   bool must_work, const Observer& observer) {
   const MetadataEdits ours = EditsOfTokenizer(edits);
-  if (ours.empty()) return absl::OkStatus();
+  const bool sized =
+      std::ranges::any_of(edits, [](const auto& edit) { return SaysTheSize(edit.first); });
+  if (ours.empty() && !sized) return absl::OkStatus();
   const Metadata before = TokenizerKeys(source);
   Metadata after = before;
   SMELT_RETURN_IF_ERROR(EditMetadata(ours, after));
-  const absl::StatusOr<std::optional<VocabularyDifference>> found = Changed(before, after);
+  WarnOfTemplates(ours, observer);
+  absl::StatusOr<std::optional<VocabularyDifference>> found = std::optional<VocabularyDifference>();
+  if (const absl::Status sane = CheckIdsAndSize(source, edits, after); !sane.ok()) {
+    found = sane;
+  } else if (!ours.empty()) {
+    found = Changed(before, after);
+  }
   if (!found.ok()) {
-    const std::string sentence =
-        Cat("--metadata ", Escape(ours[0].first, 60),
-            ": the result's vocabulary cannot be used: ", std::string(found.status().message()));
+    const std::string sentence = Cat("--metadata: the result's vocabulary cannot be used: ",
+                                     std::string(found.status().message()));
     if (must_work) return Error(ErrorCode::kInvalidInput, sentence);
     observer.Warn(sentence);
   } else if (*found) {

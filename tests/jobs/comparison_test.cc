@@ -1,6 +1,8 @@
 // Models compared: whether both read text alike, and what is scored of which text.
 #include <cmath>
+#include <filesystem>
 #include <fstream>
+#include <tuple>
 
 #include "lib/base/status.h"
 #include "lib/jobs/evaluation_texts.h"
@@ -19,6 +21,8 @@
 
 namespace smelt {
 namespace {
+
+namespace fs = std::filesystem;
 
 using testing::FakeSource;
 using testing::ReadFile;
@@ -204,6 +208,99 @@ TEST(Convert, AVocabularyThatCannotBeUsedIsRefusedBeforeAnythingIsWritten) {
   options.validate = Validate::kOff;
   SMELT_EXPECT_OK(Convert(options, said.observer).status());
   EXPECT_TRUE(Contains(said.warnings, "cannot be used")) << said.warnings;
+}
+
+TEST(Convert, EditedIdsAndSizesAreThoseOfTheVocabulary) {
+  TempDir dir;
+  const struct {
+    const char *key, *value, *said;
+  } cases[] = {
+      {"tokenizer.ggml.padding_token_id", "999999", "tokenizer.ggml.padding_token_id is 999999"},
+      {"tokenizer.ggml.fim_pre_token_id", "u32:999999", "fim_pre_token_id is u32:999999"},
+      {"tokenizer.ggml.mask_token_id", "-1", "mask_token_id is -1"},
+      {"llama.vocab_size", "7", "llama.vocab_size is 7, but there are"},
+  };
+  for (const auto& c : cases) {
+    ConvertOptions options;
+    options.source = TestdataPath("models/llama");
+    options.output = dir / "x.gguf";
+    options.type = "f16";
+    options.metadata = {{c.key, c.value}};
+    const absl::Status status = Convert(options).status();
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput) << status;
+    EXPECT_TRUE(Contains(status.message(), c.said)) << status;
+    EXPECT_TRUE(Contains(status.message(), "cannot be used")) << status;
+    Said said;
+    options.validate = Validate::kOff;
+    options.force = true;
+    SMELT_EXPECT_OK(Convert(options, said.observer).status());
+    EXPECT_TRUE(Contains(said.warnings, c.said)) << said.warnings;
+    fs::remove(options.output);
+  }
+  Said said;
+  Converted(dir, "models/llama", "y.gguf", {{"tokenizer.ggml.padding_token_id", "5"}}, &said);
+  EXPECT_FALSE(Contains(said.warnings, "cannot be used")) << said.warnings;
+}
+
+TEST(Convert, EditedTemplatesAreTemplates) {
+  TempDir dir;
+  int number = 0;
+  for (const auto& [key, value, warned] : std::vector<std::tuple<const char*, const char*, bool>>{
+           {"tokenizer.chat_template", "{% if x %}", true},
+           {"tokenizer.chat_template.tool_use", "{{ x", true},
+           {"tokenizer.chat_template", "{% for m in messages %}{{ m.content }}{% endfor %}", false},
+       }) {
+    Said said;
+    Converted(dir, "models/llama", Cat(++number, ".gguf").c_str(), {{key, value}}, &said);
+    EXPECT_EQ(Contains(said.warnings, key), warned) << said.warnings;
+  }
+}
+
+// What is not ours is not replaced, nor is the work done in vain.
+TEST(Convert, ARejectedOutputReplacesNobodysFile) {
+  TempDir dir;
+  ConvertOptions options;
+  options.source = TestdataPath("models/llama");
+  options.output = dir / "x.gguf";
+  options.type = "q2_k";
+  options.max_kl = 1e-9;
+  options.keep_rejected = true;
+  testing::WriteFile(dir / "x.gguf.rejected", "precious");
+  bool began = false;
+  options.on_plan = [&](const PlanSummary&) { began = true; };
+  EXPECT_EQ(CodeOf(Convert(options).status()), ErrorCode::kAlreadyExists);
+  EXPECT_FALSE(began);
+  EXPECT_EQ(testing::ReadFile(dir / "x.gguf.rejected"), "precious");
+  // One that appears meanwhile.
+  fs::remove(dir / "x.gguf.rejected");
+  options.on_plan = [&](const PlanSummary&) {
+    testing::WriteFile(dir / "x.gguf.rejected", "precious");
+  };
+  const absl::Status late = Convert(options).status();
+  EXPECT_EQ(CodeOf(late), ErrorCode::kGateMissed);
+  EXPECT_TRUE(Contains(late.message(), "could not be kept")) << late;
+  EXPECT_EQ(testing::ReadFile(dir / "x.gguf.rejected"), "precious");
+  options.force = true;
+  const absl::Status kept = Convert(options).status();
+  EXPECT_TRUE(Contains(kept.message(), "is kept as")) << kept;
+  EXPECT_NE(testing::ReadFile(dir / "x.gguf.rejected"), "precious");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()), 1);
+}
+
+TEST(Limits, AreNumbersFrom0On) {
+  TempDir dir;
+  for (const double limit : {-0.5, std::nan(""), HUGE_VAL}) {
+    ConvertOptions convert;
+    convert.source = TestdataPath("models/llama");
+    convert.output = dir / "x.gguf";
+    convert.max_ppl_increase = limit;
+    EXPECT_EQ(CodeOf(Convert(convert).status()), ErrorCode::kUsage) << limit;
+    EvaluateOptions evaluate;
+    evaluate.model = evaluate.reference = TestdataPath("models/llama");
+    evaluate.text_files = {TestdataPath("models/eval.txt")};
+    evaluate.max_ppl = limit;
+    EXPECT_EQ(CodeOf(Evaluate(evaluate).status()), ErrorCode::kUsage) << limit;
+  }
 }
 
 TEST(ConvertVocabulary, EditsAreWarningsToo) {
