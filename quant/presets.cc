@@ -122,11 +122,11 @@ class Chooser {
       return choice;
     }
     if (!Info(preset_.base).quantized) return {preset_.base, preset_prefix_ + "every weight"};
-    const auto direct = DirectOption(tensor);
+    const std::optional<TypeChoice> direct = DirectOption(tensor);
     TypeChoice choice = direct ? *direct : BeforeShape(i);
     if (tensor.ne[0] % Info(choice.type).block_elements != 0) {
       choice.misfit = choice.type;
-      direct ? FitDirect(tensor, choice) : Fit(tensor, choice);
+      Fit(tensor, choice);
     }
     return choice;
   }
@@ -206,13 +206,7 @@ class Chooser {
     return Cat("columns ", tensor.ne[0], " are no multiple of ", Info(type).block_elements);
   }
 
-  /// The reference aborts where such a type does not fit.
-  static void FitDirect(const ShapeTensor& tensor, TypeChoice& choice) {
-    choice.why = Cat(choice.why, ", but ", Misfit(tensor, choice.type), " as ",
-                     LowerName(choice.type), " needs: f16");
-    choice.type = kF16;
-  }
-
+  /// The reference aborts where a type that an option gives does not fit.
   static void Fit(const ShapeTensor& tensor, TypeChoice& choice) {
     for (const ShapeFallback& fallback : ShapeFallbacks()) {
       if (fallback.chosen != choice.type) continue;

@@ -300,15 +300,36 @@ TEST(Presets, OptionsForOutputAndEmbeddingAreWarnedOfLikePatterns) {
       << WarningsOf(both)[0];
 }
 
-TEST(Presets, AForcedTypeThatDoesNotFitBecomesF16) {
-  ModelShape shape{"llama", 1, 0, 4, 4, {{"output.weight", {48, 16, 1, 1}, 2, TensorType::kF32}}};
-  PresetOptions options;
-  options.output_tensor_type = TensorType::kQ4_K;
-  const auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options);
-  SMELT_ASSERT_OK(choices);
-  EXPECT_EQ(choices->front().type, TensorType::kF16);
-  EXPECT_EQ(choices->front().misfit, TensorType::kQ4_K);
-  EXPECT_NE(choices->front().why.find("48"), std::string::npos);
+TEST(Presets, AForcedTypeThatDoesNotFitGivesWayAsThePresetsOwnDoes) {
+  const struct {
+    std::string name;
+    uint64_t columns;
+    TensorType asked, got;
+  } cases[] = {
+      {"output.weight", 96, TensorType::kQ6_K, TensorType::kQ8_0},
+      {"output.weight", 96, TensorType::kQ4_K, TensorType::kQ5_0},
+      {"output.weight", 48, TensorType::kQ4_K, TensorType::kF16},
+      {"token_embd.weight", 96, TensorType::kQ6_K, TensorType::kQ8_0},
+      {"token_embd.weight", 48, TensorType::kQ8_0, TensorType::kF16},
+      {"blk.0.ffn_down.weight", 96, TensorType::kQ6_K, TensorType::kQ8_0},
+  };
+  for (const auto& c : cases) {
+    const ModelShape shape{"llama", 1, 0,
+                           4,       4, {{c.name, {c.columns, 16, 1, 1}, 2, TensorType::kF32}}};
+    PresetOptions options;
+    if (c.name.starts_with("output")) {
+      options.output_tensor_type = c.asked;
+    } else if (c.name.starts_with("token")) {
+      options.token_embedding_type = c.asked;
+    } else {
+      options.tensor_types.emplace_back(c.name, c.asked);
+    }
+    const auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options);
+    SMELT_ASSERT_OK(choices);
+    EXPECT_EQ(choices->front().type, c.got) << c.name;
+    EXPECT_EQ(choices->front().misfit, c.asked);
+    EXPECT_NE(choices->front().why.find(std::to_string(c.columns)), std::string::npos);
+  }
 }
 
 }  // namespace
