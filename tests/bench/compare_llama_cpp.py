@@ -3,8 +3,9 @@
 
     compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate|mamba2]...
 
-  --big DIR            model to convert, of a billion parameters (shared/tools/synth_model.py synth-1b)
-  --small DIR          model to evaluate (shared/tools/real_models.py smollm2)
+  --shared DIR         ground truth kept outside of this repository (SMELT_SHARED_DIR)
+  --big DIR            model folder to convert, of a billion parameters
+  --small DIR          model folder to evaluate, such as SmolLM2-135M
   --llama-python EXE   Python with llama-cpp-python built for this machine:  pip install llama-cpp-python==0.3.36 numpy gguf
   --llama-cpp TREE     llama.cpp's source, for its converter; the source archive of llama-cpp-python has it (vendor/llama.cpp):
                        pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36

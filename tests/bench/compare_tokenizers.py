@@ -4,8 +4,8 @@
     compare_tokenizers.py --bench PROGRAM --texts DIR --tokenizers DIR [options] [encode|open|check]...
 
   --bench PROGRAM        tokenizer_bench (cmake -DSMELT_BUILD_BENCHMARKS=ON)
-  --texts DIR            shared/fixtures/text: every *.txt is encoded whole
-  --tokenizers DIR       published tokenizers, expanded:  unpack_fixtures.sh shared/fixtures/tokenizers DIR
+  --texts DIR            a folder of texts: every *.txt is encoded whole
+  --tokenizers DIR       a folder of published tokenizers, each a folder with tokenizer.json
   --hf-python EXE        Python with  pip install tokenizers
   --llama-python EXE     Python with llama-cpp-python built for this machine:  pip install llama-cpp-python==0.3.36
   --vocabularies A,B     folders of --tokenizers (default llama3.1,qwen3)
