@@ -250,8 +250,9 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
       ->type_name("X%")
       ->check(IsShare);
   AddNumber(command, "--max-kl", o.max_kl, "Largest accepted mean KL divergence", kLimit);
-  command.add_flag("--keep-rejected", o.keep_rejected,
-                   "Keep a result that missed the check as OUT.rejected");
+  command.add_flag(
+      "--keep-rejected", o.keep_rejected,
+      "Keep a result that missed the check as OUT.rejected (a new file, unless --force)");
   command.add_flag("-f,--force", o.force, "Replace an existing OUT");
   AddGlobals(command, invocation);
   command.callback([&a, &invocation] {
