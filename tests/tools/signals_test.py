@@ -240,15 +240,15 @@ class Signals(Case):
             self.assertEqual((each.returncode, err), (1, b"smelt: standard output could not be written\n"))
 
 
-def at_terminal(argv, columns, env, seconds):
-    """What is shown at a terminal of so many columns (0: it does not say) in that time."""
+def at_terminal(argv, columns, env, seconds, wanted=None):
+    """What is shown at a terminal of so many columns (0: it does not say) in that time, or until the pattern `wanted` is there."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     p = subprocess.Popen([PROGRAM, *argv], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=dict(os.environ, LC_ALL="C.UTF-8", **env))
     os.close(slave)
     shown, end = b"", time.monotonic() + seconds
     os.set_blocking(master, False)
-    while p.poll() is None and time.monotonic() < end:
+    while p.poll() is None and time.monotonic() < end and not (wanted and re.search(wanted, shown)):
         try:
             shown += os.read(master, 65536)
         except BlockingIOError:
@@ -273,8 +273,9 @@ class Terminals(Case):
     def test_progress_fits_the_terminal(self):
         argv = self.prompt()
         for columns, env in ((80, {}), (40, {}), (20, {}), (10, {}), (4, {}), (1, {}), (0, {"COLUMNS": "25"}), (0, {"COLUMNS": "x"})):
-            shown = at_terminal(argv, columns, {"TERM": "xterm", **env}, 3)
             width = columns or (25 if env["COLUMNS"] == "25" else 80)
+            wanted = rb"\d%[^\r\n]*[\r\n]" if width >= 4 else None
+            shown = at_terminal(argv, columns, {"TERM": "xterm", **env}, 60 if wanted else 3, wanted)
             lines = self.drawn(shown)
             self.assertLess(max(map(len, lines)), max(width, 2), (columns, env))
             if width >= 4:

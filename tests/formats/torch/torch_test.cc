@@ -434,7 +434,7 @@ TEST(Weights, WhatCannotBeDecidedIsSaid) {
     std::string mentions;
   } cases[] = {
       {{}, "no weights"},
-      {{"a.pt", "b.pt"}, "2 checkpoints (a.pt, b.pt)"},
+      {{"a.pt", "b.pt"}, "2 files of weights (a.pt, b.pt)"},
       {{"consolidated.00.pth", "consolidated.02.pth", "params.json"}, "consolidated.01.pth"},
   };
   for (const auto& c : cases) {
