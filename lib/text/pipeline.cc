@@ -105,8 +105,14 @@ absl::Status Pipeline::ReadPostProcessors() {
       before = cls.ids;
       after = sep.ids;
     }
-    prefix.insert(prefix.begin(), before.begin(), before.end());
-    suffix.insert(suffix.end(), after.begin(), after.end());
+    if (before.empty() && after.empty()) continue;
+    if (!prefix.empty() || !suffix.empty()) {
+      // The library takes what the first one made for several texts: ids by no rule of a template.
+      return Error(ErrorCode::kUnsupported,
+                   "two post-processors add tokens to a text; leave the one that is meant");
+    }
+    prefix = std::move(before);
+    suffix = std::move(after);
   }
   return absl::OkStatus();
 }

@@ -1,8 +1,9 @@
-// mutations KIND FILE [--drawn NAME] [--keep FOLDER] [--documents FILE]: all mutants of a file
-// (those that the test draws of testdata/NAME; the documents, one JSON object {"id", "text"} a
-// line), each read in a process that may crash, run for 20 s or fill 2 GiB without an end of this
-// one. One JSON object a line: the original's, then one for every mutant. FOLDER gets the mutants
-// with another result, all of the drawn ones; a line names its "file".
+// mutations KIND FILE [--drawn NAME] [--keep FOLDER] [--documents FILE] [--probes FILE]: all
+// mutants of a file (those that the test draws of testdata/NAME; the documents, one JSON object
+// {"id", "text"} a line), each read in a process that may crash, run for 20 s or fill 2 GiB without
+// an end of this one. One JSON object a line: the original's, then one for every mutant. FOLDER
+// gets the mutants with another result, all of the drawn ones; a line names its "file". The probes,
+// a JSON list, are what a GGUF's tokenizer encodes.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -58,6 +59,7 @@ class Driver {
 
   absl::Status Set(std::string_view option, const char* value) {
     if (option == "--documents") return ReadDocuments(value);
+    if (option == "--probes") return ReadProbes(value);
     if (option != "--drawn" && option != "--keep")
       return Error(ErrorCode::kUsage, "unknown option ", option);
     (option == "--drawn" ? drawn_ : keep_) = value;
@@ -98,6 +100,12 @@ class Driver {
     return absl::OkStatus();
   }
 
+  absl::Status ReadProbes(const char* path) {
+    SMELT_ASSIGN_OR_RETURN(const JsonValue list, ParseJsonValue(ReadFile(path), path));
+    for (const JsonValue& probe : *list.as_array()) probes_.push_back(*probe.as_string());
+    return absl::OkStatus();
+  }
+
   int Child() {
 #if !defined(__SANITIZE_ADDRESS__)
     const rlimit limit = {kBytes, kBytes};
@@ -106,14 +114,15 @@ class Driver {
     const TempDir work;
     const std::string place = work / "model";  // the folder's name is the model's
     std::filesystem::create_directory(place);
-    auto subject = Subject::Make(kind_, file_, place);
+    auto subject = Subject::Make(kind_, file_, place, probes_);
     if (!subject.ok()) {
       std::fprintf(stderr, "%s: %s\n", file_.c_str(), subject.status().ToString().c_str());
       return 1;
     }
     if (*next_ == 0) {
-      std::printf("{\"original\":%s,\"probes\":%s}\n", List((*subject)->original().result).c_str(),
-                  List((*subject)->probes()).c_str());
+      const Outcome& original = (*subject)->original();
+      std::printf("{\"original\":%s,\"ids\":%s,\"probes\":%s}\n", List(original.result).c_str(),
+                  List(original.ids).c_str(), List((*subject)->probes()).c_str());
     }
     const Mutants& mutants = (*subject)->mutants();
     const size_t count = documents_ ? documents_->size() : mutants.size();
@@ -154,6 +163,7 @@ class Driver {
 
   std::string kind_, file_, drawn_, keep_;
   std::optional<std::vector<Document>> documents_;
+  std::vector<std::string> probes_;
   size_t* next_ = nullptr;
 };
 

@@ -157,9 +157,12 @@ class FolderSubject : public Subject {
 
 class GgufSubject : public Subject {
  public:
+  explicit GgufSubject(std::vector<std::string> probes) {
+    probes_ = std::move(probes);
+    if (probes_.empty()) probes_.assign(std::begin(kProbes), std::end(kProbes));
+  }
   absl::Status Prepare(const std::string& path, const std::string& work) {
     place_ = work + "/model.gguf";
-    probes_.assign(std::begin(kProbes), std::end(kProbes));
     SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
     mutants_ = std::make_unique<GgufMutants>(std::move(file));
     return Start(ReadFile(path));
@@ -190,8 +193,8 @@ class GgufSubject : public Subject {
 
 template <typename Kind>
 absl::StatusOr<std::unique_ptr<Subject>> MakeSubject(const std::string& path,
-                                                     const std::string& work) {
-  auto subject = std::make_unique<Kind>();
+                                                     const std::string& work, auto... arguments) {
+  auto subject = std::make_unique<Kind>(std::move(arguments)...);
   SMELT_RETURN_IF_ERROR(subject->Prepare(path, work));
   return std::unique_ptr<Subject>(std::move(subject));
 }
@@ -205,9 +208,10 @@ std::string_view Name(Verdict verdict) {
 
 absl::StatusOr<std::unique_ptr<Subject>> Subject::Make(std::string_view kind,
                                                        const std::string& path,
-                                                       const std::string& work) {
+                                                       const std::string& work,
+                                                       std::vector<std::string> probes) {
   if (kind == "tokenizer") return MakeSubject<TokenizerSubject>(path, work);
-  if (kind == "gguf") return MakeSubject<GgufSubject>(path, work);
+  if (kind == "gguf") return MakeSubject<GgufSubject>(path, work, std::move(probes));
   return MakeSubject<FolderSubject>(path, work);
 }
 

@@ -35,10 +35,12 @@ class Subject {
  public:
   /// "tokenizer": a tokenizer.json, alone in its folder. "config", "generation_config", "index":
   /// the file of that name in a model's folder, the others beside it. "gguf": a GGUF file. Mutants
-  /// are written below `work`.
+  /// are written below `work`. `probes`: the texts that a GGUF's tokenizer encodes, instead of
+  /// ours.
   static absl::StatusOr<std::unique_ptr<Subject>> Make(std::string_view kind,
                                                        const std::string& path,
-                                                       const std::string& work);
+                                                       const std::string& work,
+                                                       std::vector<std::string> probes = {});
   virtual ~Subject() = default;
 
   const Mutants& mutants() const { return *mutants_; }

@@ -80,6 +80,8 @@ def tokenizers_lines(path, probes):
     """Ids and texts of the probes as the tokenizers library has them."""
     import tokenizers
     tokenizer = tokenizers.Tokenizer.from_str(pathlib.Path(path).read_text())
+    tokenizer.no_padding()  # of batches and models with a fixed length
+    tokenizer.no_truncation()
     lines = []
     for probe in probes:
         ids = tokenizer.encode(probe).ids
@@ -190,6 +192,17 @@ def agreeing(kind, path, said, others):
         return {a["id"] for a in drive(kind, path, documents=documents.name)[1] if a["fingerprint"] == others[a["id"]]["fingerprint"]}
 
 
+def agreed_probes(original, path, keep):
+    """A file of those probes of a GGUF of which llama.cpp has our ids, or None where it has all."""
+    theirs = in_a_process(llama_ids, path, original["probes"])
+    if theirs is REFUSED or theirs == original["ids"]:
+        return None
+    agreed = [probe for probe, a, b in zip(original["probes"], theirs, original["ids"]) if a == b]
+    file = keep + "/probes.json"
+    pathlib.Path(file).write_text(json.dumps(agreed))
+    return file
+
+
 def judge(job):
     """(kind, counts, findings) of one file."""
     kind, name, path = job
@@ -200,6 +213,8 @@ def judge(job):
                 peers.run([ARGUMENTS.smelt, "convert", pathlib.Path(path).parent, "--type", "f16", "--validate", "off", "-o", keep + "/m.gguf", "--quiet"])
                 path = keep + "/m.gguf"
             original, mutants = drive(kind, path, keep=keep)
+            if kind == "gguf" and (agreed := agreed_probes(original, path, keep)):
+                original, mutants = drive(kind, path, keep=keep, probes=agreed)  # convert's note says why the others differ
         except peers.Failed as error:
             if "not supported" in str(error):  # a family or a quantization
                 counts["not supported"] += 1

@@ -147,6 +147,22 @@ TEST(PostProcessors, MoreThanAVocabularyCanSayIsRefused) {
       << status;
 }
 
+TEST(PostProcessors, OneOfASequenceAddsTokens) {
+  const TempDir dir;
+  const std::string adds = Template(Cat(kToken, ",", kText), "2"), plain = Template(kText, "2");
+  const auto sequence = [](const std::string& first, const std::string& second) {
+    return WithPostProcessor(Cat(R"({"type":"Sequence","processors":[)", first, ",", second, "]}"));
+  };
+  WriteFile(dir.path() + "/tokenizer.json", sequence(plain, adds));
+  const auto tokenizer = OpenPublishedTokenizer(dir.path());
+  SMELT_ASSERT_OK(tokenizer);
+  EXPECT_EQ(*(*tokenizer)->Encode("ab", {}), (std::vector<int32_t>{2, 0, 1}));
+  WriteFile(dir.path() + "/tokenizer.json", sequence(adds, adds));
+  const absl::Status status = OpenPublishedTokenizer(dir.path()).status();
+  EXPECT_EQ(CodeOf(status), ErrorCode::kUnsupported) << status;
+  EXPECT_NE(status.message().find("two post-processors"), absl::string_view::npos) << status;
+}
+
 TEST(Normalizers, AnAddedTokenOfWhichNothingIsLeftIsRefused) {
   const TempDir dir;
   std::string text = WithPostProcessor("null");
