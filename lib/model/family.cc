@@ -30,7 +30,7 @@ absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& conf
   SMELT_RETURN_IF_ERROR(CheckNotQuantized(config, container, model.notes));
   SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container, sliced));
   if (vocabulary_size != 0 && family.rows_by_vocabulary) {
-    context.hyper.Set("vocabulary_rows", static_cast<double>(vocabulary_size));
+    context.hyper.Set(Param::kVocabularyRows, static_cast<double>(vocabulary_size));
   }
   SMELT_RETURN_IF_ERROR(WriteKeys(context, model.keys));
   SMELT_RETURN_IF_ERROR(CheckForeignKeys(context));

@@ -2,6 +2,7 @@
 // how to add one.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "lib/base/metadata.h"
 #include "lib/model/architecture.h"
 #include "lib/model/config.h"
+#include "lib/model/param.h"
 #include "lib/model/recipe_source.h"
 #include "lib/model/rope_config.h"
 
@@ -27,17 +29,17 @@ enum class HyperKind { kCount, kReal, kFlag };
 struct Fallback {
   enum class Kind { kRequired, kNumber, kSameAs, kAbsent } kind = Kind::kRequired;
   double number = 0;
-  std::string_view other;
+  Param other = Param::kNone;
 };
 inline constexpr Fallback kRequired{};
-constexpr Fallback Default(double number) { return {Fallback::Kind::kNumber, number, {}}; }
-constexpr Fallback SameAs(std::string_view other) { return {Fallback::Kind::kSameAs, 0, other}; }
-inline constexpr Fallback kAbsent{Fallback::Kind::kAbsent, 0, {}};  ///< Hyper::Has is false then
+constexpr Fallback Default(double number) { return {Fallback::Kind::kNumber, number}; }
+constexpr Fallback SameAs(Param other) { return {Fallback::Kind::kSameAs, 0, other}; }
+inline constexpr Fallback kAbsent{Fallback::Kind::kAbsent};  ///< Hyper::Has is false then
 
 /// One hyperparameter. `fallback` is the default of transformers' configuration class (version 5.23
 /// unless a comment says otherwise).
 struct HyperRule {
-  std::string_view name;    ///< ours, used by the other tables
+  Param param = Param::kNone;
   std::string_view config;  ///< keys of config.json, "a|b": the first that is there
   HyperKind kind = HyperKind::kCount;
   Fallback fallback = kRequired;
@@ -56,18 +58,23 @@ struct FixedRule {
 /// Values of hyperparameters and of what was derived from them.
 class Hyper {
  public:
-  void Set(std::string_view name, double value) { values_[std::string(name)] = value; }
-  void Remove(std::string_view name) { values_.erase(std::string(name)); }
-  bool Has(std::string_view name) const { return values_.contains(name); }
-  double real(std::string_view name) const;
-  /// 0 where it is absent, or no count.
-  uint64_t operator()(std::string_view name) const {
-    return CheckedInteger<uint64_t>(real(name)).value_or(0);
+  void Set(Param param, double value) { At(param) = value; }
+  void Remove(Param param) { At(param).reset(); }
+  bool Has(Param param) const { return At(param).has_value(); }
+  /// 0 where it is absent, here and below.
+  double real(Param param) const { return At(param).value_or(0); }
+  /// 0 where it is no count, too.
+  uint64_t operator()(Param param) const {
+    return CheckedInteger<uint64_t>(real(param)).value_or(0);
   }
-  bool flag(std::string_view name) const { return Has(name) && real(name) != 0; }
+  bool flag(Param param) const { return real(param) != 0; }
 
  private:
-  std::map<std::string, double, std::less<>> values_;
+  using Value = std::optional<double>;
+  Value& At(Param param) { return values_[static_cast<size_t>(param)]; }
+  const Value& At(Param param) const { return values_[static_cast<size_t>(param)]; }
+
+  std::array<Value, kParamCount> values_;
 };
 
 struct Family;
@@ -102,14 +109,15 @@ struct FamilyContext {
 struct KeyRule {
   std::string_view key;
   ValueType type = ValueType::kU32;
-  std::string_view hyper;  ///< written only if the hyperparameter is there
+  Param param = Param::kNone;                     ///< written only if it is there
+  std::optional<double> constant = std::nullopt;  ///< written instead
 };
 /// Places of keys that are computed: rotary parameters, window, file type.
-inline constexpr KeyRule kRopeKeys{"@rope", ValueType::kU32, ""};
-inline constexpr KeyRule kWindowKeys{"@window", ValueType::kU32, ""};
-inline constexpr KeyRule kKvHeadsKey{"@kv_heads", ValueType::kArray,
-                                     ""};  ///< an array, one number a layer
-inline constexpr KeyRule kFileTypeKey{"@file_type", ValueType::kU32, ""};
+inline constexpr KeyRule kRopeKeys{"@rope"};
+inline constexpr KeyRule kWindowKeys{"@window"};
+inline constexpr KeyRule kKvHeadsKey{"@kv_heads",
+                                     ValueType::kArray};  ///< an array, one number a layer
+inline constexpr KeyRule kFileTypeKey{"@file_type"};
 
 /// What happens to a published tensor on its way.
 enum class TensorOp {
@@ -141,9 +149,9 @@ enum class TensorOp {
 struct TensorRule {
   std::string_view target;
   std::string_view source;  ///< "a|b": the first that is there
-  std::string_view rows, columns;
+  Param rows = Param::kNone, columns = Param::kNone;
   TensorOp op = TensorOp::kCopy;
-  std::string_view bias = "";  ///< flag that promises a bias of `rows` values; "" = never
+  Param bias = Param::kNone;  ///< flag that promises a bias of `rows` values
   bool (*when)(const FamilyContext&, uint64_t layer) = nullptr;
   /// Where the files have this tensor of all experts in place of `source`, with what happens to it.
   std::string_view fused = "";

@@ -67,7 +67,7 @@ absl::Status ReadRule(const HyperRule& rule, FamilyContext& context) {
         return absl::OkStatus();
     }
   }
-  context.hyper.Set(rule.name, *value);
+  context.hyper.Set(rule.param, *value);
   return absl::OkStatus();
 }
 
@@ -105,34 +105,36 @@ absl::Status ReadActivation(FamilyContext& context) {
 absl::Status DeriveAttention(FamilyContext& context) {
   Hyper& h = context.hyper;
   const Config& config = context.config;
-  if (!h.Has("heads")) return absl::OkStatus();
-  const uint64_t heads = h("heads"), kv_heads = h.Has("kv_heads") ? h("kv_heads") : heads;
-  if (h.Has("head_dim")) {
-    h.Set("given_head_dim", h.real("head_dim"));
+  if (!h.Has(Param::kHeads)) return absl::OkStatus();
+  const uint64_t heads = h(Param::kHeads),
+                 kv_heads = h.Has(Param::kKvHeads) ? h(Param::kKvHeads) : heads;
+  if (h.Has(Param::kHeadDim)) {
+    h.Set(Param::kGivenHeadDim, h.real(Param::kHeadDim));
   } else {
-    if (h("width") % heads != 0) {
-      return config.Bad("num_attention_heads|n_head",
-                        Cat("is ", heads, ", which does not divide hidden_size ", h("width")));
+    if (h(Param::kWidth) % heads != 0) {
+      return config.Bad(
+          "num_attention_heads|n_head",
+          Cat("is ", heads, ", which does not divide hidden_size ", h(Param::kWidth)));
     }
-    h.Set("head_dim", static_cast<double>(h("width") / heads));
+    h.Set(Param::kHeadDim, static_cast<double>(h(Param::kWidth) / heads));
   }
   if (heads % kv_heads != 0) {
     return config.Bad("num_key_value_heads",
                       Cat("is ", kv_heads, ", which does not divide the ", heads, " heads"));
   }
-  const uint64_t size = h("head_dim");
-  h.Set("q", static_cast<double>(heads * size));
-  h.Set("kv", static_cast<double>(kv_heads * size));
-  h.Set("qkv", static_cast<double>((heads + 2 * kv_heads) * size));
-  if (h.Has("ffn")) h.Set("two_ffn", 2.0 * static_cast<double>(h("ffn")));
+  const uint64_t size = h(Param::kHeadDim);
+  h.Set(Param::kQ, static_cast<double>(heads * size));
+  h.Set(Param::kKv, static_cast<double>(kv_heads * size));
+  h.Set(Param::kQkv, static_cast<double>((heads + 2 * kv_heads) * size));
+  if (h.Has(Param::kFfn)) h.Set(Param::kTwoFfn, 2.0 * static_cast<double>(h(Param::kFfn)));
   return absl::OkStatus();
 }
 
 absl::Status ReadRope(FamilyContext& context) {
   if (!context.family.rotary) return absl::OkStatus();
   Hyper& h = context.hyper;
-  SMELT_ASSIGN_OR_RETURN(context.rope,
-                         ReadRopeConfigs(context.config, context.family.rope, h.real("context")));
+  SMELT_ASSIGN_OR_RETURN(
+      context.rope, ReadRopeConfigs(context.config, context.family.rope, h.real(Param::kContext)));
   if (!context.rope.note.empty()) context.notes.push_back(context.rope.note);
   if (!context.rope.warning.empty()) context.warnings.push_back(context.rope.warning);
   if (context.rope.full.partial != 1 && !context.family.partial_rotary) {
@@ -140,12 +142,13 @@ absl::Status ReadRope(FamilyContext& context) {
         "partial_rotary_factor",
         Cat("is ", context.rope.full.partial, ", but this family rotates whole heads"));
   }
-  const double dims = std::floor(static_cast<double>(h("head_dim")) * context.rope.full.partial);
+  const double dims =
+      std::floor(static_cast<double>(h(Param::kHeadDim)) * context.rope.full.partial);
   if (dims < 2 || CheckedInteger<uint64_t>(dims / 2) == std::nullopt) {
     return context.config.Bad("head_dim",
                               Cat("gives ", dims, " rotary dimensions, expected an even number"));
   }
-  h.Set("rope_dims", dims);
+  h.Set(Param::kRopeDims, dims);
   return absl::OkStatus();
 }
 
@@ -154,10 +157,10 @@ absl::Status ReadRope(FamilyContext& context) {
 absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyContext& context) {
   if (!context.config.Has("layer_types")) return std::optional<std::vector<bool>>();
   SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> types, context.config.Texts("layer_types"));
-  if (types.size() != context.hyper("layers")) {
+  if (types.size() != context.hyper(Param::kLayers)) {
     return context.config.Bad("layer_types",
                               Cat("has ", types.size(), " entries, expected one for each of ",
-                                  context.hyper("layers"), " layers"));
+                                  context.hyper(Param::kLayers), " layers"));
   }
   std::vector<bool> windowed;
   for (const std::string& type : types) {
@@ -184,9 +187,9 @@ absl::Status ReadWindows(FamilyContext& context) {
     }
     return absl::OkStatus();
   }
-  if (h.Has("use_window") && !h.flag("use_window")) h.Remove("window");
+  if (h.Has(Param::kUseWindow) && !h.flag(Param::kUseWindow)) h.Remove(Param::kWindow);
   std::vector<bool>& windowed = context.windowed;
-  for (uint64_t i = 0; i < h("layers"); ++i) windowed.push_back(family.windowed(h, i));
+  for (uint64_t i = 0; i < h(Param::kLayers); ++i) windowed.push_back(family.windowed(h, i));
   if (types && family.layer_types == LayerTypes::kDecides) {
     windowed = *types;
   } else if (types && windowed != *types) {
@@ -195,10 +198,10 @@ absl::Status ReadWindows(FamilyContext& context) {
             ": sliding_window is of all layers or of none, here as in transformers"));
   }
   const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
-  if (any && h("window") == 0) {
+  if (any && h(Param::kWindow) == 0) {
     const std::string_view what = context.config.IsNull("sliding_window") ? "is null"
-                                  : h.Has("window")                       ? "is 0"
-                                                    : "is switched off by use_sliding_window";
+                                  : h.Has(Param::kWindow)                 ? "is 0"
+                                                          : "is switched off by use_sliding_window";
     return context.config.Bad("sliding_window", Cat(what, ", but layers with a window need one"));
   }
   return absl::OkStatus();
@@ -206,17 +209,12 @@ absl::Status ReadWindows(FamilyContext& context) {
 
 }  // namespace
 
-double Hyper::real(std::string_view name) const {
-  const auto it = values_.find(name);
-  return it == values_.end() ? 0 : it->second;
-}
-
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
                                         const Container& container, const SlicedTensors* sliced) {
   FamilyContext context{
       .family = family, .config = config, .container = container, .sliced = sliced};
-  context.hyper.Set("always", 1);  // biases that every model has
-  context.hyper.Set("one", 1);
+  context.hyper.Set(Param::kAlways, 1);  // biases that every model has
+  context.hyper.Set(Param::kOne, 1);
   for (const HyperRule& rule : family.hypers) SMELT_RETURN_IF_ERROR(ReadRule(rule, context));
   for (const FixedRule& rule : kFixedEverywhere) SMELT_RETURN_IF_ERROR(CheckFixed(rule, config));
   for (const FixedRule& rule : family.fixed) SMELT_RETURN_IF_ERROR(CheckFixed(rule, config));

@@ -21,7 +21,7 @@ void Generate(FamilyContext& context, std::string_view name, std::vector<float> 
 
 absl::Status CheckLongRopeFactors(const FamilyContext& context) {
   const RopeConfig& rope = context.rope.full;
-  const size_t pairs = context.hyper("rope_dims") / 2;
+  const size_t pairs = context.hyper(Param::kRopeDims) / 2;
   for (const auto& [key, list] : {std::pair("short_factor", &rope.short_factor),
                                   std::pair("long_factor", &rope.long_factor)}) {
     if (list->size() != pairs) {
@@ -50,7 +50,7 @@ class KeyWriter {
         Set("attention.head_count_kv", context_.kv_heads);
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
-      } else if (context_.hyper.Has(rule.hyper)) {
+      } else if (rule.constant || context_.hyper.Has(rule.param)) {
         SMELT_RETURN_IF_ERROR(WriteNumber(rule));
       }
     }
@@ -66,7 +66,7 @@ class KeyWriter {
   }
 
   absl::Status WriteNumber(const KeyRule& rule) {
-    const double value = context_.hyper.real(rule.hyper);
+    const double value = rule.constant.value_or(context_.hyper.real(rule.param));
     const std::optional<float> real = CheckedFloat(value);
     const std::optional<uint32_t> count = CheckedInteger<uint32_t>(value);
     if (rule.type == ValueType::kBool) {
@@ -76,7 +76,7 @@ class KeyWriter {
     } else if (rule.type == ValueType::kU32 && count) {
       Set(rule.key, *count);
     } else {
-      return Error(ErrorCode::kUnsupported, context_.config.name(), ": ", ConfigKeyOf(rule.hyper),
+      return Error(ErrorCode::kUnsupported, context_.config.name(), ": ", ConfigKeyOf(rule.param),
                    " gives ", value, ", which the GGUF key ", prefix_, rule.key, " cannot hold (",
                    rule.type == ValueType::kF32 ? "an f32" : "an integer up to 4294967295", ")");
     }
@@ -84,11 +84,11 @@ class KeyWriter {
   }
 
   /// What the configuration calls a hyperparameter; ours where it is computed.
-  std::string ConfigKeyOf(std::string_view hyper) const {
+  std::string ConfigKeyOf(Param param) const {
     for (const HyperRule& rule : family_.hypers) {
-      if (rule.name == hyper) return context_.config.KeyOf(rule.config);
+      if (rule.param == param) return context_.config.KeyOf(rule.config);
     }
-    return std::string(hyper);
+    return std::string(TextOf(param));
   }
 
   /// Architectures whose keys name a head size only where config.json does have llama.cpp compute
@@ -96,8 +96,8 @@ class KeyWriter {
   void NoteHeadSize() {
     const Hyper& h = context_.hyper;
     const bool assumed = std::ranges::any_of(
-        family_.keys, [](const KeyRule& rule) { return rule.hyper == "given_head_dim"; });
-    if (assumed && h("head_dim") * h("heads") != h("width")) {
+        family_.keys, [](const KeyRule& rule) { return rule.param == Param::kGivenHeadDim; });
+    if (assumed && h(Param::kHeadDim) * h(Param::kHeads) != h(Param::kWidth)) {
       context_.differences.push_back(
           "cannot load heads of a size other than hidden_size / num_attention_heads of this "
           "architecture");
@@ -135,11 +135,11 @@ class KeyWriter {
   }
 
   absl::Status WriteDynamic(const RopeConfig& rope) {
-    if (context_.hyper("rope_dims") < 4)
+    if (context_.hyper(Param::kRopeDims) < 4)
       return context_.config.Bad("head_dim", "leaves nothing for dynamic rope scaling to stretch");
     WriteOwn<float>(context_.extra, "smelt.rope.dynamic_factor", static_cast<float>(rope.factor));
     context_.differences.push_back(Cat("does not stretch the rotation (dynamic scaling) beyond ",
-                                       context_.hyper("context"), " positions"));
+                                       context_.hyper(Param::kContext), " positions"));
     return absl::OkStatus();
   }
 
@@ -153,7 +153,7 @@ class KeyWriter {
                                  "supported");
     }
     RopeParameters parameters;
-    parameters.dims = static_cast<uint32_t>(context_.hyper("rope_dims"));
+    parameters.dims = static_cast<uint32_t>(context_.hyper(Param::kRopeDims));
     parameters.base = window.theta;
     parameters.factor = window.factor;
     const std::vector<double> plain = MakeRope(parameters).frequency;
@@ -199,7 +199,7 @@ class KeyWriter {
   }
 
   std::vector<float> Factors(const RopeConfig& rope) const {
-    return Llama3Factors(static_cast<uint32_t>(context_.hyper("rope_dims")), rope.theta,
+    return Llama3Factors(static_cast<uint32_t>(context_.hyper(Param::kRopeDims)), rope.theta,
                          rope.factor, rope.low_freq_factor, rope.high_freq_factor,
                          rope.original_context);
   }
@@ -239,7 +239,7 @@ class KeyWriter {
 
   void WriteWindow() {
     const std::vector<bool>& windowed = context_.windowed;
-    const uint64_t window = context_.hyper("window");
+    const uint64_t window = context_.hyper(Param::kWindow);
     const uint32_t usual = family_.architecture.window_period;
     const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
     if (!any && usual == 0) return;

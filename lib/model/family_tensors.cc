@@ -20,7 +20,7 @@ class TensorMaker {
   absl::StatusOr<std::vector<RecipeTensor>> Make() {
     SMELT_ASSIGN_OR_RETURN(published_, PublishedTensors::Make(family_, container_, context_.notes));
     SMELT_RETURN_IF_ERROR(SettleTie());
-    const uint64_t layers = context_.hyper("layers");
+    const uint64_t layers = context_.hyper(Param::kLayers);
     if (layers > container_.tensors.size()) {  // before anything is done per layer
       return context_.config.Bad(
           "num_hidden_layers|n_layer|n_layers",
@@ -45,7 +45,7 @@ class TensorMaker {
   /// What the files hold outranks `tie_word_embeddings`: an output matrix with values of its own is
   /// used, and one that is stored alone is the embedding too.
   absl::Status SettleTie() {
-    if (!context_.hyper.flag("tied")) return absl::OkStatus();
+    if (!context_.hyper.flag(Param::kTied)) return absl::OkStatus();
     const auto of_target = [this](std::string_view target) {
       return std::ranges::find_if(family_.tensors, [&](const TensorRule& rule) {
         return rule.target == target && (rule.when == nullptr || rule.when(context_, 0));
@@ -63,7 +63,7 @@ class TensorMaker {
     if (alike) return absl::OkStatus();
     const std::string conflict = Cat("tie_word_embeddings is true, but ", Escape(head->name),
                                      " holds other values than ", Escape(table->name));
-    context_.hyper.Set("tied", 0);
+    context_.hyper.Set(Param::kTied, 0);
     if (of_target("output.weight") == family_.tensors.end()) {
       return Error(ErrorCode::kUnsupported, context_.config.name(), ": ", conflict,
                    ", and a GGUF of ", family_.architecture.name, " has no output matrix");
@@ -77,12 +77,12 @@ class TensorMaker {
     const RawTensor* tensor = published_->Find(sources, layer, expert);
     if (tensor != nullptr) return tensor;
     const bool per_layer = sources.find('*') != std::string_view::npos;
-    return Error(
-        ErrorCode::kInvalidInput, "tensor ", FilledName(sources, layer, expert), " (", target,
-        ") is missing",
-        per_layer ? Cat("; ", context_.config.name(), " says ", context_.hyper("layers"), " layers")
-                  : std::string(),
-        MissingHint(sources, FilledName(sources, layer, expert)));
+    return Error(ErrorCode::kInvalidInput, "tensor ", FilledName(sources, layer, expert), " (",
+                 target, ") is missing",
+                 per_layer ? Cat("; ", context_.config.name(), " says ",
+                                 context_.hyper(Param::kLayers), " layers")
+                           : std::string(),
+                 MissingHint(sources, FilledName(sources, layer, expert)));
   }
 
   std::string MissingHint(std::string_view sources, std::string_view name) const {
@@ -99,8 +99,8 @@ class TensorMaker {
     if (tensor.shape == shape) return absl::OkStatus();
     return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor.name), " (", target,
                  ") has shape ", ShapeText(tensor.shape), ", expected ", ShapeText(shape), " (",
-                 rule.rows, rule.columns.empty() ? "" : " x ", rule.columns, " of ",
-                 context_.config.name(), ")");
+                 TextOf(rule.rows), rule.columns == Param::kNone ? "" : " x ", TextOf(rule.columns),
+                 " of ", context_.config.name(), ")");
   }
 
   void Add(std::string name, std::vector<uint64_t> ne, Recipe recipe) {
@@ -159,8 +159,8 @@ class TensorMaker {
   absl::Status MakePlain(const TensorRule& rule, uint64_t layer, const std::string& target) {
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, target));
     const uint64_t rows = context_.hyper(rule.rows),
-                   columns = rule.columns.empty() ? 0 : context_.hyper(rule.columns);
-    const bool vector = rule.columns.empty();
+                   columns = rule.columns == Param::kNone ? 0 : context_.hyper(rule.columns);
+    const bool vector = rule.columns == Param::kNone;
     const bool flat = rule.op == TensorOp::kFlat || rule.op == TensorOp::kFlatNegativeExp;
     if (flat) {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows * columns}, target, rule));
@@ -174,9 +174,9 @@ class TensorMaker {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows, columns}, target, rule));
     }
     uint64_t kept = rows;
-    if (family_.rows_by_vocabulary && rule.rows == "vocab" &&
-        context_.hyper.Has("vocabulary_rows")) {
-      kept = std::min(rows, context_.hyper("vocabulary_rows"));
+    if (family_.rows_by_vocabulary && rule.rows == Param::kVocab &&
+        context_.hyper.Has(Param::kVocabularyRows)) {
+      kept = std::min(rows, context_.hyper(Param::kVocabularyRows));
     }
     Recipe recipe;
     const bool permuted = rule.op == TensorOp::kRotaryQ || rule.op == TensorOp::kRotaryK ||
@@ -188,20 +188,21 @@ class TensorMaker {
     const uint64_t result = kept;
     Add(target, vector ? std::vector<uint64_t>{result} : std::vector<uint64_t>{columns, result},
         std::move(recipe));
-    if (!rule.bias.empty() && context_.hyper.flag(rule.bias)) return MakeBias(rule, layer);
+    if (context_.hyper.flag(rule.bias)) return MakeBias(rule, layer);
     return absl::OkStatus();
   }
 
   absl::Status AddOperation(TensorOp op, uint64_t rows, Recipe& recipe) {
     const Hyper& h = context_.hyper;
     if (op == TensorOp::kRotaryQ || op == TensorOp::kRotaryK) {
-      const uint64_t heads =
-          op == TensorOp::kRotaryQ || !h.Has("kv_heads") ? h("heads") : h("kv_heads");
+      const uint64_t heads = op == TensorOp::kRotaryQ || !h.Has(Param::kKvHeads)
+                                 ? h(Param::kHeads)
+                                 : h(Param::kKvHeads);
       if (rows % (2 * heads) != 0)
         return context_.config.Bad("head_dim", "is odd, which half-split rotary rows cannot be");
       recipe.rows.push_back(SwapRows{heads, 2, rows / heads / 2});
     } else if (op == TensorOp::kHeadMajor) {
-      recipe.rows.push_back(SwapRows{1, h("heads"), 3, h("head_dim")});
+      recipe.rows.push_back(SwapRows{1, h(Param::kHeads), 3, h(Param::kHeadDim)});
     } else if (op == TensorOp::kAddOne) {
       recipe.elements.push_back(AddConstant{1});
     } else if (op == TensorOp::kNegativeExp || op == TensorOp::kFlatNegativeExp) {
@@ -228,10 +229,10 @@ class TensorMaker {
   }
 
   absl::StatusOr<uint64_t> Experts() const {
-    const uint64_t experts = context_.hyper("experts");
-    if (context_.hyper.Has("experts_used") && context_.hyper("experts_used") > experts) {
+    const uint64_t experts = context_.hyper(Param::kExperts);
+    if (context_.hyper.Has(Param::kExpertsUsed) && context_.hyper(Param::kExpertsUsed) > experts) {
       return context_.config.Bad("num_experts_per_tok|experts_per_token",
-                                 Cat("is ", context_.hyper("experts_used"),
+                                 Cat("is ", context_.hyper(Param::kExpertsUsed),
                                      ", but a layer has only ", experts, " experts"));
     }
     return experts;
@@ -295,7 +296,7 @@ class TensorMaker {
   }
 
   absl::Status MakeExpertBias(const TensorRule& rule, uint64_t layer, const std::string& target) {
-    const uint64_t rows = context_.hyper(rule.rows), experts = context_.hyper("experts");
+    const uint64_t rows = context_.hyper(rule.rows), experts = context_.hyper(Param::kExperts);
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, target));
     const bool whole = rule.op == TensorOp::kExpertBias;
     SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {experts, whole ? rows : 2 * rows}, target, rule));

@@ -56,7 +56,7 @@ PublishedNames::PublishedNames(const Family& family) {
   for (const TensorRule& rule : family.tensors) {
     Want(rule.source);
     if (!rule.fused.empty()) Want(rule.fused);
-    if (rule.bias.empty()) continue;
+    if (rule.bias == Param::kNone) continue;
     for (const std::string_view name : Alternatives(rule.source)) Want(BiasOf(name));
   }
   Want(family.head);

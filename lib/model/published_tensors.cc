@@ -35,7 +35,7 @@ bool IsDropped(const FamilyContext& context, const RawTensor& tensor, std::strin
   const auto ends = [&name](std::string_view ending) { return name.ends_with(ending); };
   if (std::ranges::any_of(kBuffers, ends)) return true;
   if (std::ranges::any_of(context.family.dropped, ends)) return true;
-  return context.hyper.flag("tied") && IsHead(context.family, bare);  // the embedding's values
+  return context.hyper.flag(Param::kTied) && IsHead(context.family, bare);  // the embedding's values
 }
 
 bool HasComponent(std::string_view name, std::span<const std::string_view> components) {
@@ -159,7 +159,7 @@ absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
   }
   if (unknown != nullptr) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(*unknown), " is not known to ",
-                 context.family.names[0], " with ", context.hyper("layers"), " layers (",
+                 context.family.names[0], " with ", context.hyper(Param::kLayers), " layers (",
                  context.config.name(), "): leaving it out would change the model");
   }
   if (value_head != nullptr) {

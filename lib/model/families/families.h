@@ -18,10 +18,10 @@ extern const Family kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, k
     kGptOss, kMamba, kMamba2, kJamba, kMeta, kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
-extern const std::span<const KeyRule> kMambaKeyRules, kLlamaKeyRules;
+extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;
 
 /// Layers with a window where one of all layers is given: all.
-inline bool IsWindowGiven(const Hyper& hyper, uint64_t) { return hyper.Has("window"); }
+inline bool IsWindowGiven(const Hyper& hyper, uint64_t) { return hyper.Has(Param::kWindow); }
 
 /// A `derive` of families whose attention biases, where there are any, llama.cpp does not load.
 absl::Status NoteAttentionBias(FamilyContext& context);

@@ -41,8 +41,8 @@ constexpr std::string_view kGemma2Names[] = {"Gemma2ForCausalLM", "Gemma2Model"}
 constexpr std::string_view kGemma3Names[] = {"Gemma3ForCausalLM", "Gemma3TextModel"};
 constexpr std::string_view kGemma3ConditionalNames[] = {"Gemma3ForConditionalGeneration"};
 
-constexpr HyperRule kSoftcap(std::string_view name, std::string_view config, Fallback absent) {
-  return {name, config, HyperKind::kReal, absent, 1e-6, 1e9, kAbsent};
+constexpr HyperRule Softcap(Param param, std::string_view config, Fallback absent) {
+  return {param, config, HyperKind::kReal, absent, 1e-6, 1e9, kAbsent};
 }
 
 constexpr HyperRule kGemmaHypers[] = {
@@ -56,7 +56,7 @@ constexpr HyperRule kGemmaHypers[] = {
     Context(8192),
     RmsEps(1e-6),
     Tied(true),
-    Flag("attention_bias", "attention_bias", false),
+    Flag(Param::kAttentionBias, "attention_bias", false),
 };
 constexpr HyperRule kGemma2Hypers[] = {
     kLayers,
@@ -69,10 +69,10 @@ constexpr HyperRule kGemma2Hypers[] = {
     Context(8192),
     RmsEps(1e-6),
     Tied(true),
-    Flag("attention_bias", "attention_bias", false),
-    {"query_scalar", "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
-    kSoftcap("attention_cap", "attn_logit_softcapping", Default(50)),
-    kSoftcap("final_cap", "final_logit_softcapping", Default(30)),
+    Flag(Param::kAttentionBias, "attention_bias", false),
+    {Param::kQueryScalar, "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
+    Softcap(Param::kAttentionCap, "attn_logit_softcapping", Default(50)),
+    Softcap(Param::kFinalCap, "final_logit_softcapping", Default(30)),
     Window(Default(4096)),
 };
 constexpr HyperRule kGemma3Hypers[] = {
@@ -86,11 +86,11 @@ constexpr HyperRule kGemma3Hypers[] = {
     Context(131072),
     RmsEps(1e-6),
     Tied(true),
-    Flag("attention_bias", "attention_bias", false),
-    {"query_scalar", "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
+    Flag(Param::kAttentionBias, "attention_bias", false),
+    {Param::kQueryScalar, "query_pre_attn_scalar", HyperKind::kReal, Default(256), 1e-6, 1e9},
     Window(Default(4096)),
-    {"period", "sliding_window_pattern", HyperKind::kCount, Default(6)},
-    kSoftcap("final_cap", "final_logit_softcapping", kAbsent),
+    {Param::kPeriod, "sliding_window_pattern", HyperKind::kCount, Default(6)},
+    Softcap(Param::kFinalCap, "final_logit_softcapping", kAbsent),
 };
 /// The class with a vision part computes its logits without a cap, whatever its text part says.
 constexpr std::span kGemma3ConditionalHypers =
@@ -109,33 +109,34 @@ constexpr FixedRule kFixed[] = {{"tie_word_embeddings", "true"},
 constexpr FixedRule kGemma3Fixed[] = {{"use_bidirectional_attention", "false"}};
 
 constexpr KeyRule kGemmaKeys[] = {
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"block_count", ValueType::kU32, "layers"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"attention.key_length", ValueType::kU32, "head_dim"},
-    {"attention.value_length", ValueType::kU32, "head_dim"},
+    {"context_length", ValueType::kU32, Param::kContext},
+    {"embedding_length", ValueType::kU32, Param::kWidth},
+    {"block_count", ValueType::kU32, Param::kLayers},
+    {"feed_forward_length", ValueType::kU32, Param::kFfn},
+    {"attention.head_count", ValueType::kU32, Param::kHeads},
+    {"attention.head_count_kv", ValueType::kU32, Param::kKvHeads},
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, Param::kEps},
+    {"attention.key_length", ValueType::kU32, Param::kHeadDim},
+    {"attention.value_length", ValueType::kU32, Param::kHeadDim},
     kFileTypeKey,
-    {"attn_logit_softcapping", ValueType::kF32, "attention_cap"},
-    {"final_logit_softcapping", ValueType::kF32, "final_cap"},
+    {"attn_logit_softcapping", ValueType::kF32, Param::kAttentionCap},
+    {"final_logit_softcapping", ValueType::kF32, Param::kFinalCap},
     kWindowKeys,
     kRopeKeys,
 };
-constexpr auto kGemma3Keys =
-    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys("head_dim"), kFileTypeKey,
-                   KeyRule{"final_logit_softcapping", ValueType::kF32, "final_cap"}, kWindowKeys);
+constexpr auto kGemma3Keys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
+    KeyRule{"final_logit_softcapping", ValueType::kF32, Param::kFinalCap}, kWindowKeys);
 
 constexpr auto kGemmaTensors = Table<TensorRule>(
-    TensorRule{"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    TensorRule{"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
-    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
+    TensorRule{"output_norm.weight", "model.norm.weight", Param::kWidth, Param::kNone,
                TensorOp::kAddOne},
-    AttentionTensors("attention_bias", "attention_bias"),
-    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
-               "", TensorOp::kAddOne},
+    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Param::kWidth,
+               Param::kNone, TensorOp::kAddOne},
+    AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight",
+               Param::kWidth, Param::kNone, TensorOp::kAddOne},
     GatedMlp());
 
 // What tells Gemma 3 from Gemma 2.
@@ -147,40 +148,44 @@ bool HasOutput(const FamilyContext& context, uint64_t layer) {
 }
 
 constexpr auto kGemma23Tensors = Table<TensorRule>(
-    TensorRule{"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    If(HasOutput, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    TensorRule{"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kAddOne},
-    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
+    If(HasOutput, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
+    TensorRule{"output_norm.weight", "model.norm.weight", Param::kWidth, Param::kNone,
                TensorOp::kAddOne},
-    AttentionTensors("attention_bias", "attention_bias"),
-    If(IsThird, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim",
-                 "", TensorOp::kAddOne}),
-    If(IsThird, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim",
-                 "", TensorOp::kAddOne}),
+    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Param::kWidth,
+               Param::kNone, TensorOp::kAddOne},
+    AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    If(IsThird, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight",
+                 Param::kHeadDim, Param::kNone, TensorOp::kAddOne}),
+    If(IsThird, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight",
+                 Param::kHeadDim, Param::kNone, TensorOp::kAddOne}),
     TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
-               "width", "", TensorOp::kAddOne},
-    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.pre_feedforward_layernorm.weight", "width",
-               "", TensorOp::kAddOne},
+               Param::kWidth, Param::kNone, TensorOp::kAddOne},
+    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.pre_feedforward_layernorm.weight",
+               Param::kWidth, Param::kNone, TensorOp::kAddOne},
     GatedMlp(),
     TensorRule{"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight",
-               "width", "", TensorOp::kAddOne});
+               Param::kWidth, Param::kNone, TensorOp::kAddOne});
 
 absl::Status DeriveLaterGemma(FamilyContext& context) {
-  WriteAttentionScale(context, 1 / std::sqrt(context.hyper.real("query_scalar")));
+  WriteAttentionScale(context, 1 / std::sqrt(context.hyper.real(Param::kQueryScalar)));
   return NoteAttentionBias(context);
 }
 
 absl::Status DeriveGemma2(FamilyContext& context) {
-  for (const auto& [name, usual] : {std::pair("attention_cap", 50), std::pair("final_cap", 30)}) {
-    if (context.hyper.Has(name)) continue;
-    const std::string_view what = name[0] == 'a' ? "attention" : "output";
+  for (const auto& [cap, usual] :
+       {std::pair(Param::kAttentionCap, 50), std::pair(Param::kFinalCap, 30)}) {
+    if (context.hyper.Has(cap)) continue;
+    const std::string_view what = cap == Param::kAttentionCap ? "attention" : "output";
     context.differences.push_back(Cat("caps the ", what, " logits at ", usual));
   }
   return DeriveLaterGemma(context);
 }
 
 bool IsGemma2Windowed(const Hyper&, uint64_t layer) { return layer % 2 == 0; }
-bool IsGemma3Windowed(const Hyper& h, uint64_t layer) { return (layer + 1) % h("period") != 0; }
+bool IsGemma3Windowed(const Hyper& h, uint64_t layer) {
+  return (layer + 1) % h(Param::kPeriod) != 0;
+}
 
 }  // namespace
 

@@ -21,54 +21,57 @@ namespace {
 constexpr std::string_view kNames[] = {"GPT2LMHeadModel", "GPT2Model"};
 
 constexpr HyperRule kHypers[] = {
-    {"layers", "n_layer|num_hidden_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
-    {"width", "n_embd|hidden_size"},
+    {Param::kLayers, "n_layer|num_hidden_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
+    {Param::kWidth, "n_embd|hidden_size"},
     Vocab(50257),
-    {"heads", "n_head|num_attention_heads", HyperKind::kCount, Default(12)},
-    {"context", "n_positions|n_ctx|max_position_embeddings", HyperKind::kCount, Default(1024), 1,
-     1 << 30},
-    {"ffn", "n_inner", HyperKind::kCount, kAbsent},
-    {"eps", "layer_norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    {Param::kHeads, "n_head|num_attention_heads", HyperKind::kCount, Default(12)},
+    {Param::kContext, "n_positions|n_ctx|max_position_embeddings", HyperKind::kCount, Default(1024),
+     1, 1 << 30},
+    {Param::kFfn, "n_inner", HyperKind::kCount, kAbsent},
+    {Param::kEps, "layer_norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
     Tied(true),
-    Flag("scaled", "scale_attn_weights", true),
-    Flag("scaled_by_layer", "scale_attn_by_inverse_layer_idx", false),
+    Flag(Param::kScaledRope, "scale_attn_weights", true),
+    Flag(Param::kScaledByLayer, "scale_attn_by_inverse_layer_idx", false),
 };
 
 constexpr FixedRule kFixed[] = {{"add_cross_attention", "false"}};
 
 constexpr KeyRule kKeys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.layer_norm_epsilon", ValueType::kF32, "eps"},
+    {"block_count", ValueType::kU32, Param::kLayers},
+    {"context_length", ValueType::kU32, Param::kContext},
+    {"embedding_length", ValueType::kU32, Param::kWidth},
+    {"feed_forward_length", ValueType::kU32, Param::kFfn},
+    {"attention.head_count", ValueType::kU32, Param::kHeads},
+    {"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps},
     kFileTypeKey,
 };
 
 constexpr TensorRule kTensors[] = {
-    {"token_embd.weight", "transformer.wte.weight", "vocab", "width"},
-    {"position_embd.weight", "transformer.wpe.weight", "context", "width"},
-    {"output_norm.weight", "transformer.ln_f.weight", "width", "", TensorOp::kCopy, "always"},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "transformer.h.*.ln_1.weight", "width", "", TensorOp::kCopy,
-     "always"},
-    {"blk.*.attn_qkv.weight", "transformer.h.*.attn.c_attn.weight", "qkv", "width",
-     TensorOp::kTranspose, "always"},
-    {"blk.*.attn_output.weight", "transformer.h.*.attn.c_proj.weight", "width", "q",
-     TensorOp::kTranspose, "always"},
-    {"blk.*.ffn_norm.weight", "transformer.h.*.ln_2.weight", "width", "", TensorOp::kCopy,
-     "always"},
-    {"blk.*.ffn_up.weight", "transformer.h.*.mlp.c_fc.weight", "ffn", "width", TensorOp::kTranspose,
-     "always"},
-    {"blk.*.ffn_down.weight", "transformer.h.*.mlp.c_proj.weight", "width", "ffn",
-     TensorOp::kTranspose, "always"},
+    {"token_embd.weight", "transformer.wte.weight", Param::kVocab, Param::kWidth},
+    {"position_embd.weight", "transformer.wpe.weight", Param::kContext, Param::kWidth},
+    {"output_norm.weight", "transformer.ln_f.weight", Param::kWidth, Param::kNone, TensorOp::kCopy,
+     Param::kAlways},
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
+    {"blk.*.attn_norm.weight", "transformer.h.*.ln_1.weight", Param::kWidth, Param::kNone,
+     TensorOp::kCopy, Param::kAlways},
+    {"blk.*.attn_qkv.weight", "transformer.h.*.attn.c_attn.weight", Param::kQkv, Param::kWidth,
+     TensorOp::kTranspose, Param::kAlways},
+    {"blk.*.attn_output.weight", "transformer.h.*.attn.c_proj.weight", Param::kWidth, Param::kQ,
+     TensorOp::kTranspose, Param::kAlways},
+    {"blk.*.ffn_norm.weight", "transformer.h.*.ln_2.weight", Param::kWidth, Param::kNone,
+     TensorOp::kCopy, Param::kAlways},
+    {"blk.*.ffn_up.weight", "transformer.h.*.mlp.c_fc.weight", Param::kFfn, Param::kWidth,
+     TensorOp::kTranspose, Param::kAlways},
+    {"blk.*.ffn_down.weight", "transformer.h.*.mlp.c_proj.weight", Param::kWidth, Param::kFfn,
+     TensorOp::kTranspose, Param::kAlways},
 };
 
 absl::Status Derive(FamilyContext& context) {
-  if (!context.hyper.Has("ffn")) context.hyper.Set("ffn", 4 * context.hyper.real("width"));
-  if (!context.hyper.flag("scaled")) WriteAttentionScale(context, 1);
-  if (context.hyper.flag("scaled_by_layer")) {
+  if (!context.hyper.Has(Param::kFfn)) {
+    context.hyper.Set(Param::kFfn, 4 * context.hyper.real(Param::kWidth));
+  }
+  if (!context.hyper.flag(Param::kScaledRope)) WriteAttentionScale(context, 1);
+  if (context.hyper.flag(Param::kScaledByLayer)) {
     WriteOwn<bool>(context.extra, "smelt.attention.scale_by_layer", true);
     context.differences.push_back("does not divide attention logits by the layer's number");
   }

@@ -30,7 +30,7 @@ constexpr HyperRule kHypers[] = {
     Context(131072),
     RmsEps(1e-5),
     Tied(false),
-    Flag("attention_bias", "attention_bias", true),
+    Flag(Param::kAttentionBias, "attention_bias", true),
     NumExperts(128),
     ExpertsUsed(4),
     Window(Default(128)),
@@ -39,32 +39,34 @@ constexpr HyperRule kHypers[] = {
 // Constants of the experts' activation, which the kernel has.
 constexpr FixedRule kFixed[] = {{"swiglu_alpha", "1.702"}, {"swiglu_limit", "7.0|7"}};
 
-constexpr auto kKeys =
-    Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("head_dim"), kFileTypeKey,
-                   kWindowKeys, KeyRule{"expert_feed_forward_length", ValueType::kU32, "ffn"});
+constexpr auto kKeys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey, kWindowKeys,
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kFfn});
 
 constexpr auto kTensors = Table<TensorRule>(
-    kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors("attention_bias", "attention_bias"),
-    TensorRule{"blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks", "heads", ""},
+    kEnds, kOutputOfTied, kAttentionNorm,
+    AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    TensorRule{"blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks", Param::kHeads,
+               Param::kNone},
     TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
-               "width", ""},
-    TensorRule{"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.router.weight", "experts", "width",
-               TensorOp::kCopy, "always"},
-    TensorRule{"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn",
-               "width", TensorOp::kEvenExperts},
-    TensorRule{"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", "ffn",
-               "width", TensorOp::kOddExperts},
-    TensorRule{"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.down_proj", "width", "ffn",
-               TensorOp::kTransposedExperts},
-    TensorRule{"blk.*.ffn_gate_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn",
-               "", TensorOp::kEvenBias},
-    TensorRule{"blk.*.ffn_up_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias", "ffn", "",
-               TensorOp::kOddBias},
-    TensorRule{"blk.*.ffn_down_exps.bias", "model.layers.*.mlp.experts.down_proj_bias", "width", "",
-               TensorOp::kExpertBias});
+               Param::kWidth, Param::kNone},
+    TensorRule{"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.router.weight", Param::kExperts,
+               Param::kWidth, TensorOp::kCopy, Param::kAlways},
+    TensorRule{"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", Param::kFfn,
+               Param::kWidth, TensorOp::kEvenExperts},
+    TensorRule{"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", Param::kFfn,
+               Param::kWidth, TensorOp::kOddExperts},
+    TensorRule{"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.down_proj", Param::kWidth,
+               Param::kFfn, TensorOp::kTransposedExperts},
+    TensorRule{"blk.*.ffn_gate_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias",
+               Param::kFfn, Param::kNone, TensorOp::kEvenBias},
+    TensorRule{"blk.*.ffn_up_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias",
+               Param::kFfn, Param::kNone, TensorOp::kOddBias},
+    TensorRule{"blk.*.ffn_down_exps.bias", "model.layers.*.mlp.experts.down_proj_bias",
+               Param::kWidth, Param::kNone, TensorOp::kExpertBias});
 
 absl::Status Derive(FamilyContext& context) {
-  if (!context.hyper.flag("attention_bias"))
+  if (!context.hyper.flag(Param::kAttentionBias))
     context.differences.push_back("cannot load this architecture without attention biases");
   return absl::OkStatus();
 }

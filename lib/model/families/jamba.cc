@@ -53,33 +53,33 @@ constexpr HyperRule kHypers[] = {
     Tied(false),
     NumExperts(16),
     ExpertsUsed(2),
-    {"conv", "mamba_d_conv", HyperKind::kCount, Default(4), 1, 1 << 10},
-    {"state", "mamba_d_state", HyperKind::kCount, Default(16), 1, 1 << 16},
-    {"expand", "mamba_expand", HyperKind::kCount, Default(2), 1, 1 << 10},
-    {"attention_period", "attn_layer_period", HyperKind::kCount, Default(8)},
-    {"attention_offset", "attn_layer_offset", HyperKind::kCount, Default(4), 0},
-    {"expert_period", "expert_layer_period", HyperKind::kCount, Default(2)},
-    {"expert_offset", "expert_layer_offset", HyperKind::kCount, Default(1), 0},
-    Flag("conv_bias", "mamba_conv_bias", true),
-    Flag("bias", "mamba_proj_bias", false),
+    {Param::kConv, "mamba_d_conv", HyperKind::kCount, Default(4), 1, 1 << 10},
+    {Param::kState, "mamba_d_state", HyperKind::kCount, Default(16), 1, 1 << 16},
+    {Param::kExpand, "mamba_expand", HyperKind::kCount, Default(2), 1, 1 << 10},
+    {Param::kAttentionPeriod, "attn_layer_period", HyperKind::kCount, Default(8)},
+    {Param::kAttentionOffset, "attn_layer_offset", HyperKind::kCount, Default(4), 0},
+    {Param::kExpertPeriod, "expert_layer_period", HyperKind::kCount, Default(2)},
+    {Param::kExpertOffset, "expert_layer_offset", HyperKind::kCount, Default(1), 0},
+    Flag(Param::kConvBias, "mamba_conv_bias", true),
+    Flag(Param::kBias, "mamba_proj_bias", false),
 };
 
 constexpr FixedRule kFixed[] = {{"hidden_act", "\"silu\"|\"swish\""}, {"sliding_window", "null"}};
 
 constexpr KeyRule kKeys[] = {
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
+    {"block_count", ValueType::kU32, Param::kLayers},
+    {"context_length", ValueType::kU32, Param::kContext},
+    {"embedding_length", ValueType::kU32, Param::kWidth},
+    {"feed_forward_length", ValueType::kU32, Param::kFfn},
+    {"attention.head_count", ValueType::kU32, Param::kHeads},
     kKvHeadsKey,
-    {"ssm.conv_kernel", ValueType::kU32, "conv"},
-    {"ssm.inner_size", ValueType::kU32, "inner"},
-    {"ssm.state_size", ValueType::kU32, "state"},
-    {"ssm.time_step_rank", ValueType::kU32, "rank"},
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"expert_count", ValueType::kU32, "experts"},
-    {"expert_used_count", ValueType::kU32, "experts_used"},
+    {"ssm.conv_kernel", ValueType::kU32, Param::kConv},
+    {"ssm.inner_size", ValueType::kU32, Param::kInner},
+    {"ssm.state_size", ValueType::kU32, Param::kState},
+    {"ssm.time_step_rank", ValueType::kU32, Param::kRank},
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, Param::kEps},
+    {"expert_count", ValueType::kU32, Param::kExperts},
+    {"expert_used_count", ValueType::kU32, Param::kExpertsUsed},
     kFileTypeKey,
 };
 
@@ -89,84 +89,88 @@ bool IsAttention(const FamilyContext& context, uint64_t layer) {
 bool IsMamba(const FamilyContext& context, uint64_t layer) { return context.kv_heads[layer] == 0; }
 
 constexpr TensorRule kTensors[] = {
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.final_layernorm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", ""},
+    {"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
+    {"output_norm.weight", "model.final_layernorm.weight", Param::kWidth, Param::kNone},
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
+    {"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Param::kWidth,
+     Param::kNone},
     If(IsAttention,
-       {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width"}),
-    If(IsAttention,
-       {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width"}),
-    If(IsAttention,
-       {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width"}),
-    If(IsAttention,
-       {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"}),
-    If(IsMamba, {"blk.*.ssm_in.weight", "model.layers.*.mamba.in_proj.weight", "two_inner", "width",
-                 TensorOp::kCopy, "bias"}),
-    If(IsMamba, {"blk.*.ssm_conv1d.weight", "model.layers.*.mamba.conv1d.weight", "inner", "conv",
-                 TensorOp::kConv, "conv_bias"}),
-    If(IsMamba, {"blk.*.ssm_x.weight", "model.layers.*.mamba.x_proj.weight", "x_rows", "inner"}),
+       {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", Param::kQ, Param::kWidth}),
+    If(IsAttention, {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", Param::kKv,
+                     Param::kWidth}),
+    If(IsAttention, {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", Param::kKv,
+                     Param::kWidth}),
+    If(IsAttention, {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight",
+                     Param::kWidth, Param::kQ}),
+    If(IsMamba, {"blk.*.ssm_in.weight", "model.layers.*.mamba.in_proj.weight", Param::kTwoInner,
+                 Param::kWidth, TensorOp::kCopy, Param::kBias}),
+    If(IsMamba, {"blk.*.ssm_conv1d.weight", "model.layers.*.mamba.conv1d.weight", Param::kInner,
+                 Param::kConv, TensorOp::kConv, Param::kConvBias}),
     If(IsMamba,
-       {"blk.*.ssm_dt_norm.weight", "model.layers.*.mamba.dt_layernorm.weight", "rank", ""}),
-    If(IsMamba,
-       {"blk.*.ssm_b_norm.weight", "model.layers.*.mamba.b_layernorm.weight", "state", ""}),
-    If(IsMamba,
-       {"blk.*.ssm_c_norm.weight", "model.layers.*.mamba.c_layernorm.weight", "state", ""}),
-    If(IsMamba, {"blk.*.ssm_dt.weight", "model.layers.*.mamba.dt_proj.weight", "inner", "rank",
-                 TensorOp::kCopy, "always"}),
-    If(IsMamba,
-       {"blk.*.ssm_a", "model.layers.*.mamba.A_log", "inner", "state", TensorOp::kNegativeExp}),
-    If(IsMamba, {"blk.*.ssm_d", "model.layers.*.mamba.D", "inner", ""}),
-    If(IsMamba, {"blk.*.ssm_out.weight", "model.layers.*.mamba.out_proj.weight", "width", "inner",
-                 TensorOp::kCopy, "bias"}),
-    {"blk.*.ffn_norm.weight", "model.layers.*.pre_ff_layernorm.weight", "width", ""},
-    If(IsDense,
-       {"blk.*.ffn_gate.weight", "model.layers.*.feed_forward.gate_proj.weight", "ffn", "width"}),
-    If(IsDense,
-       {"blk.*.ffn_up.weight", "model.layers.*.feed_forward.up_proj.weight", "ffn", "width"}),
-    If(IsDense,
-       {"blk.*.ffn_down.weight", "model.layers.*.feed_forward.down_proj.weight", "width", "ffn"}),
+       {"blk.*.ssm_x.weight", "model.layers.*.mamba.x_proj.weight", Param::kXRows, Param::kInner}),
+    If(IsMamba, {"blk.*.ssm_dt_norm.weight", "model.layers.*.mamba.dt_layernorm.weight",
+                 Param::kRank, Param::kNone}),
+    If(IsMamba, {"blk.*.ssm_b_norm.weight", "model.layers.*.mamba.b_layernorm.weight",
+                 Param::kState, Param::kNone}),
+    If(IsMamba, {"blk.*.ssm_c_norm.weight", "model.layers.*.mamba.c_layernorm.weight",
+                 Param::kState, Param::kNone}),
+    If(IsMamba, {"blk.*.ssm_dt.weight", "model.layers.*.mamba.dt_proj.weight", Param::kInner,
+                 Param::kRank, TensorOp::kCopy, Param::kAlways}),
+    If(IsMamba, {"blk.*.ssm_a", "model.layers.*.mamba.A_log", Param::kInner, Param::kState,
+                 TensorOp::kNegativeExp}),
+    If(IsMamba, {"blk.*.ssm_d", "model.layers.*.mamba.D", Param::kInner, Param::kNone}),
+    If(IsMamba, {"blk.*.ssm_out.weight", "model.layers.*.mamba.out_proj.weight", Param::kWidth,
+                 Param::kInner, TensorOp::kCopy, Param::kBias}),
+    {"blk.*.ffn_norm.weight", "model.layers.*.pre_ff_layernorm.weight", Param::kWidth,
+     Param::kNone},
+    If(IsDense, {"blk.*.ffn_gate.weight", "model.layers.*.feed_forward.gate_proj.weight",
+                 Param::kFfn, Param::kWidth}),
+    If(IsDense, {"blk.*.ffn_up.weight", "model.layers.*.feed_forward.up_proj.weight", Param::kFfn,
+                 Param::kWidth}),
+    If(IsDense, {"blk.*.ffn_down.weight", "model.layers.*.feed_forward.down_proj.weight",
+                 Param::kWidth, Param::kFfn}),
     If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.feed_forward.router.weight",
-                  "experts", "width"}),
+                  Param::kExperts, Param::kWidth}),
     If(IsSparse,
        OrFused(
            {"blk.*.ffn_gate_exps.weight", "model.layers.*.feed_forward.experts.#.gate_proj.weight",
-            "ffn", "width", TensorOp::kExperts},
+            Param::kFfn, Param::kWidth, TensorOp::kExperts},
            "model.layers.*.feed_forward.experts.gate_up_proj", TensorOp::kFusedExpertsFirst)),
     If(IsSparse,
        OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.feed_forward.experts.#.up_proj.weight",
-                "ffn", "width", TensorOp::kExperts},
+                Param::kFfn, Param::kWidth, TensorOp::kExperts},
                "model.layers.*.feed_forward.experts.gate_up_proj", TensorOp::kFusedExpertsSecond)),
     If(IsSparse,
        OrFused(
            {"blk.*.ffn_down_exps.weight", "model.layers.*.feed_forward.experts.#.down_proj.weight",
-            "width", "ffn", TensorOp::kExperts},
+            Param::kWidth, Param::kFfn, TensorOp::kExperts},
            "model.layers.*.feed_forward.experts.down_proj", TensorOp::kStackedExperts)),
 };
 
 absl::Status Derive(FamilyContext& context) {
   Hyper& h = context.hyper;
-  if (h("attention_offset") >= h("attention_period")) {
+  if (h(Param::kAttentionOffset) >= h(Param::kAttentionPeriod)) {
     return context.config.Bad("attn_layer_offset", "is not smaller than attn_layer_period");
   }
-  if (h("expert_offset") >= h("expert_period")) {
+  if (h(Param::kExpertOffset) >= h(Param::kExpertPeriod)) {
     return context.config.Bad("expert_layer_offset", "is not smaller than expert_layer_period");
   }
-  for (uint64_t i = 0; i < h("layers"); ++i) {
-    const bool attention = i % h("attention_period") == h("attention_offset");
-    context.kv_heads.push_back(attention ? static_cast<int32_t>(h("kv_heads")) : 0);
-    context.sparse.push_back(h("experts") > 1 && i % h("expert_period") == h("expert_offset"));
+  for (uint64_t i = 0; i < h(Param::kLayers); ++i) {
+    const bool attention = i % h(Param::kAttentionPeriod) == h(Param::kAttentionOffset);
+    context.kv_heads.push_back(attention ? static_cast<int32_t>(h(Param::kKvHeads)) : 0);
+    context.sparse.push_back(h(Param::kExperts) > 1 &&
+                             i % h(Param::kExpertPeriod) == h(Param::kExpertOffset));
   }
-  if (h("experts") == 1) h.Set("experts_used", 1);  // every layer is dense
+  if (h(Param::kExperts) == 1) h.Set(Param::kExpertsUsed, 1);  // every layer is dense
   SMELT_ASSIGN_OR_RETURN(const uint64_t rank, ReadTimeStepRank(context, "mamba_dt_rank"));
-  const uint64_t inner = h("expand") * h("width");
-  h.Set("inner", static_cast<double>(inner));
-  h.Set("two_inner", 2.0 * static_cast<double>(inner));
-  h.Set("rank", static_cast<double>(rank));
-  h.Set("x_rows", static_cast<double>(rank + 2 * h("state")));
-  if (h("expand") != 2)
+  const uint64_t inner = h(Param::kExpand) * h(Param::kWidth);
+  h.Set(Param::kInner, static_cast<double>(inner));
+  h.Set(Param::kTwoInner, 2.0 * static_cast<double>(inner));
+  h.Set(Param::kRank, static_cast<double>(rank));
+  h.Set(Param::kXRows, static_cast<double>(rank + 2 * h(Param::kState)));
+  if (h(Param::kExpand) != 2)
     context.differences.push_back("cannot load an inner size other than twice the width");
-  if (h.flag("bias")) context.differences.push_back("cannot load biases of the projections");
+  if (h.flag(Param::kBias)) context.differences.push_back("cannot load biases of the projections");
   return absl::OkStatus();
 }
 

@@ -22,13 +22,13 @@ constexpr HyperRule kLlamaHypers[] = {
     Vocab(32000),
     Ffn(11008),
     Heads(32),
-    KvHeads(SameAs("heads")),
+    KvHeads(SameAs(Param::kHeads)),
     HeadDim(),
     Context(2048),
     RmsEps(1e-6),
     Tied(false),
-    Flag("attention_bias", "attention_bias", false),
-    Flag("mlp_bias", "mlp_bias", false),
+    Flag(Param::kAttentionBias, "attention_bias", false),
+    Flag(Param::kMlpBias, "mlp_bias", false),
 };
 
 constexpr HyperRule kMistralHypers[] = {
@@ -57,29 +57,30 @@ constexpr FixedRule kMistralFixed[] = {
     {"attention_bias", "false"}, {"mlp_bias", "false"}, {"rope_interleaved", "false"}};
 
 constexpr auto kKeys =
-    Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("head_dim"), kFileTypeKey,
-                   KeyRule{"vocab_size", ValueType::kU32, "vocab"},
-                   KeyRule{"rope.dimension_count", ValueType::kU32, "rope_dims"}, kWindowKeys);
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
+                   KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
+                   KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims}, kWindowKeys);
 
-constexpr auto kDense = Table<TensorRule>(
-    kEnds, kAttentionNorm,
-    AttentionTensors("attention_bias", "attention_bias", TensorOp::kRotaryQ, TensorOp::kRotaryK),
-    kFfnNorm, GatedMlp("mlp_bias"));
+constexpr auto kDense =
+    Table<TensorRule>(kEnds, kAttentionNorm,
+                      AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
+                                       TensorOp::kRotaryQ, TensorOp::kRotaryK),
+                      kFfnNorm, GatedMlp(Param::kMlpBias));
 
 constexpr auto kSparse = Table<TensorRule>(
-    kEnds, kAttentionNorm, AttentionTensors("", "", TensorOp::kRotaryQ, TensorOp::kRotaryK),
-    kFfnNorm,
+    kEnds, kAttentionNorm,
+    AttentionTensors(Param::kNone, Param::kNone, TensorOp::kRotaryQ, TensorOp::kRotaryK), kFfnNorm,
     TensorRule{"blk.*.ffn_gate_inp.weight",
                "model.layers.*.block_sparse_moe.gate.weight|model.layers.*.mlp.gate.weight",
-               "experts", "width"},
+               Param::kExperts, Param::kWidth},
     OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight",
-             "ffn", "width", TensorOp::kExperts},
+             Param::kFfn, Param::kWidth, TensorOp::kExperts},
             "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsFirst),
     OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight",
-             "width", "ffn", TensorOp::kExperts},
+             Param::kWidth, Param::kFfn, TensorOp::kExperts},
             "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts),
     OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight",
-             "ffn", "width", TensorOp::kExperts},
+             Param::kFfn, Param::kWidth, TensorOp::kExperts},
             "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsSecond));
 
 }  // namespace

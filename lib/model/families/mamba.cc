@@ -44,10 +44,12 @@ constexpr std::string_view kMambaNames[] = {"MambaForCausalLM", "MambaLMHeadMode
 constexpr std::string_view kMamba2Names[] = {"Mamba2ForCausalLM", "Mamba2Model"};
 
 constexpr HyperRule kStateLayers{
-    "layers", "num_hidden_layers|n_layer", HyperKind::kCount, kRequired, 1, 1 << 16};
-constexpr HyperRule kStateWidth{"width", "hidden_size|d_model"};
-constexpr HyperRule kEps{"eps", "layer_norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3};
-constexpr HyperRule kConvKernel{"conv", "conv_kernel", HyperKind::kCount, Default(4), 1, 1 << 10};
+    Param::kLayers, "num_hidden_layers|n_layer", HyperKind::kCount, kRequired, 1, 1 << 16};
+constexpr HyperRule kStateWidth{Param::kWidth, "hidden_size|d_model"};
+constexpr HyperRule kEps{Param::kEps, "layer_norm_epsilon", HyperKind::kReal, Default(1e-5), 0,
+                         1e3};
+constexpr HyperRule kConvKernel{Param::kConv, "conv_kernel", HyperKind::kCount, Default(4), 1,
+                                1 << 10};
 
 constexpr HyperRule kMambaHypers[] = {
     kStateLayers,
@@ -55,12 +57,12 @@ constexpr HyperRule kMambaHypers[] = {
     Vocab(50280),
     kEps,
     kConvKernel,
-    {"state", "state_size", HyperKind::kCount, Default(16), 1, 1 << 16},
-    {"expand", "expand", HyperKind::kCount, kAbsent, 1, 1 << 10},
-    {"given_inner", "intermediate_size|d_inner", HyperKind::kCount, kAbsent},
+    {Param::kState, "state_size", HyperKind::kCount, Default(16), 1, 1 << 16},
+    {Param::kExpand, "expand", HyperKind::kCount, kAbsent, 1, 1 << 10},
+    {Param::kGivenInner, "intermediate_size|d_inner", HyperKind::kCount, kAbsent},
     Tied(true),
-    Flag("bias", "use_bias", false),
-    Flag("conv_bias", "use_conv_bias", true),
+    Flag(Param::kBias, "use_bias", false),
+    Flag(Param::kConvBias, "use_conv_bias", true),
 };
 
 constexpr HyperRule kMamba2Hypers[] = {
@@ -69,97 +71,100 @@ constexpr HyperRule kMamba2Hypers[] = {
     Vocab(32768),
     kEps,
     kConvKernel,
-    {"state", "state_size", HyperKind::kCount, Default(128), 1, 1 << 16},
-    {"heads_", "num_heads", HyperKind::kCount, Default(128), 1, 1 << 20},
-    {"head_size", "head_dim", HyperKind::kCount, Default(64), 1, 1 << 16},
-    {"groups", "n_groups", HyperKind::kCount, Default(8), 1, 1 << 16},
-    {"expand", "expand", HyperKind::kCount, Default(2), 1, 1 << 10},
+    {Param::kState, "state_size", HyperKind::kCount, Default(128), 1, 1 << 16},
+    {Param::kSsmHeads, "num_heads", HyperKind::kCount, Default(128), 1, 1 << 20},
+    {Param::kSsmHeadSize, "head_dim", HyperKind::kCount, Default(64), 1, 1 << 16},
+    {Param::kGroups, "n_groups", HyperKind::kCount, Default(8), 1, 1 << 16},
+    {Param::kExpand, "expand", HyperKind::kCount, Default(2), 1, 1 << 10},
     Tied(false),
-    Flag("bias", "use_bias", false),
-    Flag("conv_bias", "use_conv_bias", true),
+    Flag(Param::kBias, "use_bias", false),
+    Flag(Param::kConvBias, "use_conv_bias", true),
 };
 
 // The kernel's activation, and the norm that there is.
 constexpr FixedRule kFixed[] = {{"hidden_act", "\"silu\"|\"swish\""}, {"rms_norm", "true"}};
 
-constexpr KeyRule kKeys[] = {
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "zero"},
-    {"attention.head_count", ValueType::kU32, "zero"},
-    {"block_count", ValueType::kU32, "layers"},
-    {"ssm.conv_kernel", ValueType::kU32, "conv"},
-    {"ssm.inner_size", ValueType::kU32, "inner"},
-    {"ssm.state_size", ValueType::kU32, "state"},
-    {"ssm.time_step_rank", ValueType::kU32, "rank"},
-    {"ssm.group_count", ValueType::kU32, "groups"},
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"ssm.dt_b_c_rms", ValueType::kBool, "dt_b_c_rms"},
-    kFileTypeKey,
-};
+constexpr std::array<KeyRule, 11> kStateKeys = {{
+    {"context_length", ValueType::kU32, Param::kContext},
+    {"embedding_length", ValueType::kU32, Param::kWidth},
+    {"feed_forward_length", ValueType::kU32, Param::kNone, 0},
+    {"attention.head_count", ValueType::kU32, Param::kNone, 0},
+    {"block_count", ValueType::kU32, Param::kLayers},
+    {"ssm.conv_kernel", ValueType::kU32, Param::kConv},
+    {"ssm.inner_size", ValueType::kU32, Param::kInner},
+    {"ssm.state_size", ValueType::kU32, Param::kState},
+    {"ssm.time_step_rank", ValueType::kU32, Param::kRank},
+    {"ssm.group_count", ValueType::kU32, Param::kGroups},
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, Param::kEps},
+}};
+constexpr auto kMambaKeys = Table<KeyRule>(
+    kStateKeys, KeyRule{"ssm.dt_b_c_rms", ValueType::kBool, Param::kNone, 0}, kFileTypeKey);
+constexpr auto kMamba2Keys = Table<KeyRule>(kStateKeys, kFileTypeKey);
 
 constexpr TensorRule kMambaTensors[] = {
-    {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", "vocab", "width"},
-    {"output_norm.weight", "backbone.norm_f.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", "width", ""},
-    {"blk.*.ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight", "two_inner", "width",
-     TensorOp::kCopy, "bias"},
-    {"blk.*.ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight", "inner", "conv",
-     TensorOp::kConv, "conv_bias"},
-    {"blk.*.ssm_x.weight", "backbone.layers.*.mixer.x_proj.weight", "x_rows", "inner"},
-    {"blk.*.ssm_dt.weight", "backbone.layers.*.mixer.dt_proj.weight", "inner", "rank",
-     TensorOp::kCopy, "always"},
-    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log", "inner", "state", TensorOp::kNegativeExp},
-    {"blk.*.ssm_d", "backbone.layers.*.mixer.D", "inner", ""},
-    {"blk.*.ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight", "width", "inner",
-     TensorOp::kCopy, "bias"},
+    {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", Param::kVocab,
+     Param::kWidth},
+    {"output_norm.weight", "backbone.norm_f.weight", Param::kWidth, Param::kNone},
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
+    {"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", Param::kWidth, Param::kNone},
+    {"blk.*.ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight", Param::kTwoInner,
+     Param::kWidth, TensorOp::kCopy, Param::kBias},
+    {"blk.*.ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight", Param::kInner,
+     Param::kConv, TensorOp::kConv, Param::kConvBias},
+    {"blk.*.ssm_x.weight", "backbone.layers.*.mixer.x_proj.weight", Param::kXRows, Param::kInner},
+    {"blk.*.ssm_dt.weight", "backbone.layers.*.mixer.dt_proj.weight", Param::kInner, Param::kRank,
+     TensorOp::kCopy, Param::kAlways},
+    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log", Param::kInner, Param::kState,
+     TensorOp::kNegativeExp},
+    {"blk.*.ssm_d", "backbone.layers.*.mixer.D", Param::kInner, Param::kNone},
+    {"blk.*.ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight", Param::kWidth,
+     Param::kInner, TensorOp::kCopy, Param::kBias},
 };
 
 constexpr TensorRule kMamba2Tensors[] = {
-    {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", "vocab", "width"},
-    {"output_norm.weight", "backbone.norm_f.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", "width", ""},
-    {"blk.*.ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight", "in_rows", "width",
-     TensorOp::kCopy, "bias"},
-    {"blk.*.ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight", "channels", "conv",
-     TensorOp::kConv, "conv_bias"},
-    {"blk.*.ssm_dt.bias", "backbone.layers.*.mixer.dt_bias", "rank", ""},
-    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log", "rank", "one", TensorOp::kFlatNegativeExp},
-    {"blk.*.ssm_d", "backbone.layers.*.mixer.D", "rank", "one", TensorOp::kFlat},
-    {"blk.*.ssm_norm.weight", "backbone.layers.*.mixer.norm.weight", "groups", "group_size",
-     TensorOp::kFlat},
-    {"blk.*.ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight", "width", "inner",
-     TensorOp::kCopy, "bias"},
+    {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", Param::kVocab,
+     Param::kWidth},
+    {"output_norm.weight", "backbone.norm_f.weight", Param::kWidth, Param::kNone},
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
+    {"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", Param::kWidth, Param::kNone},
+    {"blk.*.ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight", Param::kInRows, Param::kWidth,
+     TensorOp::kCopy, Param::kBias},
+    {"blk.*.ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight", Param::kChannels,
+     Param::kConv, TensorOp::kConv, Param::kConvBias},
+    {"blk.*.ssm_dt.bias", "backbone.layers.*.mixer.dt_bias", Param::kRank, Param::kNone},
+    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log", Param::kRank, Param::kOne,
+     TensorOp::kFlatNegativeExp},
+    {"blk.*.ssm_d", "backbone.layers.*.mixer.D", Param::kRank, Param::kOne, TensorOp::kFlat},
+    {"blk.*.ssm_norm.weight", "backbone.layers.*.mixer.norm.weight", Param::kGroups,
+     Param::kGroupSize, TensorOp::kFlat},
+    {"blk.*.ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight", Param::kWidth,
+     Param::kInner, TensorOp::kCopy, Param::kBias},
 };
 
 void DeriveCommon(FamilyContext& context) {
   Hyper& h = context.hyper;
-  h.Set("context", 1048576);  // as llama.cpp's converter writes: there is no limit
-  h.Set("zero", 0);
-  if (h.flag("bias")) context.differences.push_back("cannot load biases of the projections");
-  if (h("inner") != 2 * h("width"))
+  h.Set(Param::kContext, 1048576);  // as llama.cpp's converter writes: there is no limit
+  if (h.flag(Param::kBias)) context.differences.push_back("cannot load biases of the projections");
+  if (h(Param::kInner) != 2 * h(Param::kWidth))
     context.differences.push_back("cannot load an inner size other than twice the width");
 }
 
 absl::Status DeriveMamba(FamilyContext& context) {
   Hyper& h = context.hyper;
-  uint64_t inner = h.Has("given_inner") ? h("given_inner") : 2 * h("width");
-  if (h.Has("expand")) {
-    inner = h("expand") * h("width");
-    if (h.Has("given_inner") && h("given_inner") != inner) {
+  uint64_t inner = h.Has(Param::kGivenInner) ? h(Param::kGivenInner) : 2 * h(Param::kWidth);
+  if (h.Has(Param::kExpand)) {
+    inner = h(Param::kExpand) * h(Param::kWidth);
+    if (h.Has(Param::kGivenInner) && h(Param::kGivenInner) != inner) {
       return context.config.Bad(
           "intermediate_size|d_inner",
-          Cat("is ", h("given_inner"), ", but expand x hidden_size is ", inner));
+          Cat("is ", h(Param::kGivenInner), ", but expand x hidden_size is ", inner));
     }
   }
   SMELT_ASSIGN_OR_RETURN(const uint64_t rank, ReadTimeStepRank(context, "time_step_rank"));
-  h.Set("inner", static_cast<double>(inner));
-  h.Set("two_inner", 2.0 * static_cast<double>(inner));
-  h.Set("rank", static_cast<double>(rank));
-  h.Set("x_rows", static_cast<double>(rank + 2 * h("state")));
-  h.Set("dt_b_c_rms", 0);
+  h.Set(Param::kInner, static_cast<double>(inner));
+  h.Set(Param::kTwoInner, 2.0 * static_cast<double>(inner));
+  h.Set(Param::kRank, static_cast<double>(rank));
+  h.Set(Param::kXRows, static_cast<double>(rank + 2 * h(Param::kState)));
   DeriveCommon(context);
   return absl::OkStatus();
 }
@@ -197,20 +202,21 @@ absl::Status ReadTimeStepLimit(FamilyContext& context) {
 
 absl::Status DeriveMamba2(FamilyContext& context) {
   Hyper& h = context.hyper;
-  const uint64_t inner = h("expand") * h("width"), heads = h("heads_"), groups = h("groups");
-  if (inner != heads * h("head_size")) {
-    return context.config.Bad("num_heads", Cat("x head_dim is ", heads * h("head_size"),
+  const uint64_t inner = h(Param::kExpand) * h(Param::kWidth), heads = h(Param::kSsmHeads),
+                 groups = h(Param::kGroups);
+  if (inner != heads * h(Param::kSsmHeadSize)) {
+    return context.config.Bad("num_heads", Cat("x head_dim is ", heads * h(Param::kSsmHeadSize),
                                                ", but expand x hidden_size is ", inner));
   }
   if (heads % groups != 0)
     return context.config.Bad("n_groups",
                               Cat("is ", groups, ", which does not divide the ", heads, " heads"));
-  const uint64_t channels = inner + 2 * groups * h("state");
-  h.Set("inner", static_cast<double>(inner));
-  h.Set("rank", static_cast<double>(heads));
-  h.Set("channels", static_cast<double>(channels));
-  h.Set("in_rows", static_cast<double>(inner + channels + heads));
-  h.Set("group_size", static_cast<double>(inner / groups));
+  const uint64_t channels = inner + 2 * groups * h(Param::kState);
+  h.Set(Param::kInner, static_cast<double>(inner));
+  h.Set(Param::kRank, static_cast<double>(heads));
+  h.Set(Param::kChannels, static_cast<double>(channels));
+  h.Set(Param::kInRows, static_cast<double>(inner + channels + heads));
+  h.Set(Param::kGroupSize, static_cast<double>(inner / groups));
   DeriveCommon(context);
   return ReadTimeStepLimit(context);
 }
@@ -218,7 +224,7 @@ absl::Status DeriveMamba2(FamilyContext& context) {
 }  // namespace
 
 const std::span<const TensorRule> kMamba2TensorRules = kMamba2Tensors;
-const std::span<const KeyRule> kMambaKeyRules = kKeys;
+const std::span<const KeyRule> kMamba2KeyRules = kMamba2Keys;
 
 const Family kMamba = {
     .names = kMambaNames,
@@ -226,7 +232,7 @@ const Family kMamba = {
     .architecture = kMambaArchitecture,
     .hypers = kMambaHypers,
     .fixed = kFixed,
-    .keys = kKeys,
+    .keys = kMambaKeys,
     .tensors = kMambaTensors,
     .body = "backbone.",
     .rotary = false,
@@ -240,7 +246,7 @@ const Family kMamba2 = {
     .architecture = kMamba2Architecture,
     .hypers = kMamba2Hypers,
     .fixed = kFixed,
-    .keys = kKeys,
+    .keys = kMamba2Keys,
     .tensors = kMamba2Tensors,
     .body = "backbone.",
     .rotary = false,

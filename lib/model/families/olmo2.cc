@@ -24,26 +24,28 @@ constexpr HyperRule kHypers[] = {
     Vocab(50304),
     Ffn(11008),
     Heads(32),
-    KvHeads(SameAs("heads")),
+    KvHeads(SameAs(Param::kHeads)),
     HeadDim(),
     Context(2048),
     RmsEps(1e-5),
     Tied(false),
-    Flag("attention_bias", "attention_bias", false),
+    Flag(Param::kAttentionBias, "attention_bias", false),
 };
 
 constexpr auto kKeys =
-    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys("given_head_dim"), kFileTypeKey);
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey);
 
 constexpr auto kTensors = Table<TensorRule>(
-    kEnds, kOutputOfTied, AttentionTensors("attention_bias", "attention_bias"),
-    TensorRule{"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "q", ""},
-    TensorRule{"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "kv", ""},
+    kEnds, kOutputOfTied, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    TensorRule{"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", Param::kQ,
+               Param::kNone},
+    TensorRule{"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", Param::kKv,
+               Param::kNone},
     TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
-               "width", ""},
+               Param::kWidth, Param::kNone},
     GatedMlp(),
     TensorRule{"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight",
-               "width", ""});
+               Param::kWidth, Param::kNone});
 
 }  // namespace
 

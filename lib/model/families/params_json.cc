@@ -20,40 +20,47 @@ const RawTensor* FindTensor(const FamilyContext& context, std::string_view name)
 
 // llama.model.ModelArgs of Meta's repositories.
 constexpr HyperRule kMetaHypers[] = {
-    {"layers", "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
-    {"width", "dim"},
-    {"heads", "n_heads", HyperKind::kCount},
-    {"kv_heads", "n_kv_heads", HyperKind::kCount, SameAs("heads")},
-    {"multiple_of", "multiple_of", HyperKind::kCount, Default(256)},
-    {"ffn_multiplier", "ffn_dim_multiplier", HyperKind::kReal, Default(1), 1e-3, 1e3, Default(1)},
-    {"eps", "norm_eps", HyperKind::kReal, Default(1e-5), 0, 1e3},
-    Flag("scaled", "use_scaled_rope", false),
-    {"rope_factor", "rope_scaling_factor", HyperKind::kReal, Default(8), 1e-3, 1e6, Default(8)},
-    {"low", "rope_low_freq_factor", HyperKind::kReal, Default(1), 1e-3, 1e6, Default(1)},
-    {"high", "rope_high_freq_factor", HyperKind::kReal, Default(4), 1e-3, 1e6, Default(4)},
+    {Param::kLayers, "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
+    {Param::kWidth, "dim"},
+    {Param::kHeads, "n_heads", HyperKind::kCount},
+    {Param::kKvHeads, "n_kv_heads", HyperKind::kCount, SameAs(Param::kHeads)},
+    {Param::kMultipleOf, "multiple_of", HyperKind::kCount, Default(256)},
+    {Param::kFfnMultiplier, "ffn_dim_multiplier", HyperKind::kReal, Default(1), 1e-3, 1e3,
+     Default(1)},
+    {Param::kEps, "norm_eps", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    Flag(Param::kScaledRope, "use_scaled_rope", false),
+    {Param::kRopeFactor, "rope_scaling_factor", HyperKind::kReal, Default(8), 1e-3, 1e6,
+     Default(8)},
+    {Param::kLowFreqFactor, "rope_low_freq_factor", HyperKind::kReal, Default(1), 1e-3, 1e6,
+     Default(1)},
+    {Param::kHighFreqFactor, "rope_high_freq_factor", HyperKind::kReal, Default(4), 1e-3, 1e6,
+     Default(4)},
 };
 
 constexpr TensorRule kNativeTensors[] = {
-    {"token_embd.weight", "tok_embeddings.weight", "vocab", "width"},
-    {"output_norm.weight", "norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "output.weight", "vocab", "width"}),
-    {"blk.*.attn_norm.weight", "layers.*.attention_norm.weight", "width", ""},
-    {"blk.*.attn_q.weight", "layers.*.attention.wq.weight", "q", "width"},
-    {"blk.*.attn_k.weight", "layers.*.attention.wk.weight", "kv", "width"},
-    {"blk.*.attn_v.weight", "layers.*.attention.wv.weight", "kv", "width"},
-    {"blk.*.attn_output.weight", "layers.*.attention.wo.weight", "width", "q"},
-    {"blk.*.ffn_norm.weight", "layers.*.ffn_norm.weight", "width", ""},
-    If(IsDense, {"blk.*.ffn_gate.weight", "layers.*.feed_forward.w1.weight", "ffn", "width"}),
-    If(IsDense, {"blk.*.ffn_up.weight", "layers.*.feed_forward.w3.weight", "ffn", "width"}),
-    If(IsDense, {"blk.*.ffn_down.weight", "layers.*.feed_forward.w2.weight", "width", "ffn"}),
-    If(IsSparse,
-       {"blk.*.ffn_gate_inp.weight", "layers.*.feed_forward.gate.weight", "experts", "width"}),
-    If(IsSparse, {"blk.*.ffn_gate_exps.weight", "layers.*.feed_forward.experts.#.w1.weight", "ffn",
-                  "width", TensorOp::kExperts}),
+    {"token_embd.weight", "tok_embeddings.weight", Param::kVocab, Param::kWidth},
+    {"output_norm.weight", "norm.weight", Param::kWidth, Param::kNone},
+    If(IsUntied, {"output.weight", "output.weight", Param::kVocab, Param::kWidth}),
+    {"blk.*.attn_norm.weight", "layers.*.attention_norm.weight", Param::kWidth, Param::kNone},
+    {"blk.*.attn_q.weight", "layers.*.attention.wq.weight", Param::kQ, Param::kWidth},
+    {"blk.*.attn_k.weight", "layers.*.attention.wk.weight", Param::kKv, Param::kWidth},
+    {"blk.*.attn_v.weight", "layers.*.attention.wv.weight", Param::kKv, Param::kWidth},
+    {"blk.*.attn_output.weight", "layers.*.attention.wo.weight", Param::kWidth, Param::kQ},
+    {"blk.*.ffn_norm.weight", "layers.*.ffn_norm.weight", Param::kWidth, Param::kNone},
+    If(IsDense,
+       {"blk.*.ffn_gate.weight", "layers.*.feed_forward.w1.weight", Param::kFfn, Param::kWidth}),
+    If(IsDense,
+       {"blk.*.ffn_up.weight", "layers.*.feed_forward.w3.weight", Param::kFfn, Param::kWidth}),
+    If(IsDense,
+       {"blk.*.ffn_down.weight", "layers.*.feed_forward.w2.weight", Param::kWidth, Param::kFfn}),
+    If(IsSparse, {"blk.*.ffn_gate_inp.weight", "layers.*.feed_forward.gate.weight", Param::kExperts,
+                  Param::kWidth}),
+    If(IsSparse, {"blk.*.ffn_gate_exps.weight", "layers.*.feed_forward.experts.#.w1.weight",
+                  Param::kFfn, Param::kWidth, TensorOp::kExperts}),
     If(IsSparse, {"blk.*.ffn_down_exps.weight", "layers.*.feed_forward.experts.#.w2.weight",
-                  "width", "ffn", TensorOp::kExperts}),
-    If(IsSparse, {"blk.*.ffn_up_exps.weight", "layers.*.feed_forward.experts.#.w3.weight", "ffn",
-                  "width", TensorOp::kExperts}),
+                  Param::kWidth, Param::kFfn, TensorOp::kExperts}),
+    If(IsSparse, {"blk.*.ffn_up_exps.weight", "layers.*.feed_forward.experts.#.w3.weight",
+                  Param::kFfn, Param::kWidth, TensorOp::kExperts}),
 };
 
 constexpr std::string_view kMetaDropped[] = {"rope.freqs"};
@@ -65,7 +72,7 @@ absl::Status VocabularyFromShape(FamilyContext& context) {
     return Error(ErrorCode::kInvalidInput,
                  "tensor tok_embeddings.weight (token_embd.weight) is missing or no matrix");
   }
-  context.hyper.Set("vocab", static_cast<double>(embedding->shape[0]));
+  context.hyper.Set(Param::kVocab, static_cast<double>(embedding->shape[0]));
   return absl::OkStatus();
 }
 
@@ -74,7 +81,7 @@ absl::Status DeriveMeta(FamilyContext& context) {
   const JsonValue* vocabulary = context.config.Find("vocab_size");
   if (vocabulary != nullptr && vocabulary->as_int() != -1) {
     SMELT_ASSIGN_OR_RETURN(const auto count, context.config.Count("vocab_size", 1, 1 << 24));
-    h.Set("vocab", static_cast<double>(*count));
+    h.Set(Param::kVocab, static_cast<double>(*count));
   } else {
     SMELT_RETURN_IF_ERROR(VocabularyFromShape(context));
   }
@@ -83,56 +90,57 @@ absl::Status DeriveMeta(FamilyContext& context) {
     context.rope.full.theta = context.rope.window.theta = 500000;
   // The feed-forward width as the model's code computes it: two thirds of 4 dim, multiplied,
   // rounded up.
-  const double base = std::floor(2.0 * 4 * h.real("width") / 3);
-  const double wide = std::floor(h.real("ffn_multiplier") * base), step = h.real("multiple_of");
+  const double base = std::floor(2.0 * 4 * h.real(Param::kWidth) / 3);
+  const double wide = std::floor(h.real(Param::kFfnMultiplier) * base),
+               step = h.real(Param::kMultipleOf);
   const double ffn = std::ceil(wide / step) * step;
   if (CheckedInteger<uint32_t>(ffn).value_or(0) == 0)
     return context.config.Bad("ffn_dim_multiplier|multiple_of",
                               Cat("gives a feed-forward part of ", ffn, " values"));
-  h.Set("ffn", ffn);
+  h.Set(Param::kFfn, ffn);
   RopeConfig& rope = context.rope.full;
-  if (h.flag("scaled")) {
+  if (h.flag(Param::kScaledRope)) {
     rope.type = RopeType::kLlama3;
-    rope.factor = h.real("rope_factor");
-    rope.low_freq_factor = h.real("low");
-    rope.high_freq_factor = h.real("high");
+    rope.factor = h.real(Param::kRopeFactor);
+    rope.low_freq_factor = h.real(Param::kLowFreqFactor);
+    rope.high_freq_factor = h.real(Param::kHighFreqFactor);
     rope.original_context = 8192;
     if (rope.high_freq_factor <= rope.low_freq_factor)
       return context.config.Bad("rope_high_freq_factor", "is too small");
   }
   // Nothing says how long the trained context is. Llama 3.1 is scaled; the bases of Llama 3 and
   // Code Llama, and the epsilon of Llama 1, are their own.
-  const uint64_t trained = h.flag("scaled")        ? 131072
-                           : rope.theta >= 1000000 ? 16384
-                           : rope.theta >= 500000  ? 8192
-                           : h.real("eps") < 5e-6  ? 2048
-                                                   : 4096;
-  h.Set("context", static_cast<double>(trained));
+  const uint64_t trained = h.flag(Param::kScaledRope)   ? 131072
+                           : rope.theta >= 1000000      ? 16384
+                           : rope.theta >= 500000       ? 8192
+                           : h.real(Param::kEps) < 5e-6 ? 2048
+                                                        : 4096;
+  h.Set(Param::kContext, static_cast<double>(trained));
   context.notes.push_back(Cat("params.json does not say how long the context is; ", trained,
                               " is assumed, --metadata llama.context_length=N changes it"));
-  const bool small = h("width") == 2048 || h("width") == 3072;
-  if (h.flag("scaled") && small && !context.config.Has("rope_scaling_factor")) {
+  const bool small = h(Param::kWidth) == 2048 || h(Param::kWidth) == 3072;
+  if (h.flag(Param::kScaledRope) && small && !context.config.Has("rope_scaling_factor")) {
     context.notes.push_back(
         "params.json has no rope_scaling_factor; 8 is assumed (Llama 3.1), but Llama 3.2's small "
         "models were trained with 32: for one of these, add it to params.json");
   }
-  context.sparse.assign(h("layers"), false);
+  context.sparse.assign(h(Param::kLayers), false);
   return absl::OkStatus();
 }
 
 // mistral_inference's TransformerArgs.
 constexpr HyperRule kMistralHypers[] = {
-    {"layers", "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
-    {"width", "dim"},
-    {"heads", "n_heads", HyperKind::kCount},
-    {"kv_heads", "n_kv_heads", HyperKind::kCount, SameAs("heads")},
-    {"head_dim", "head_dim", HyperKind::kCount, kAbsent, 1, 1 << 16},
-    {"ffn", "hidden_dim"},
-    {"vocab", "vocab_size"},
-    {"eps", "norm_eps", HyperKind::kReal, Default(1e-5), 0, 1e3},
-    {"context", "max_position_embeddings|max_seq_len", HyperKind::kCount, Default(131072), 1,
+    {Param::kLayers, "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
+    {Param::kWidth, "dim"},
+    {Param::kHeads, "n_heads", HyperKind::kCount},
+    {Param::kKvHeads, "n_kv_heads", HyperKind::kCount, SameAs(Param::kHeads)},
+    {Param::kHeadDim, "head_dim", HyperKind::kCount, kAbsent, 1, 1 << 16},
+    {Param::kFfn, "hidden_dim"},
+    {Param::kVocab, "vocab_size"},
+    {Param::kEps, "norm_eps", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    {Param::kContext, "max_position_embeddings|max_seq_len", HyperKind::kCount, Default(131072), 1,
      1 << 30},
-    Flag("tied", "tied_embeddings", false),
+    Flag(Param::kTied, "tied_embeddings", false),
     Window(kAbsent),
 };
 
@@ -171,34 +179,34 @@ absl::Status ReadMistralYarn(FamilyContext& context) {
 
 absl::Status DeriveMistral(FamilyContext& context) {
   Hyper& h = context.hyper;
-  context.sparse.assign(h("layers"), false);
+  context.sparse.assign(h(Param::kLayers), false);
   if (context.config.Has("moe")) {
     SMELT_ASSIGN_OR_RETURN(const Config moe, context.config.Nested("moe"));
     SMELT_ASSIGN_OR_RETURN(const auto experts, moe.Count("num_experts", 1, 1 << 16));
     SMELT_ASSIGN_OR_RETURN(const auto used, moe.Count("num_experts_per_tok", 1, 1 << 16));
     if (!experts || !used)
       return context.config.Bad("moe", "lacks num_experts or num_experts_per_tok");
-    h.Set("experts", static_cast<double>(*experts));
-    h.Set("experts_used", static_cast<double>(*used));
-    context.sparse.assign(h("layers"), true);
+    h.Set(Param::kExperts, static_cast<double>(*experts));
+    h.Set(Param::kExpertsUsed, static_cast<double>(*used));
+    context.sparse.assign(h(Param::kLayers), true);
   }
   if (context.config.Has("yarn")) SMELT_RETURN_IF_ERROR(ReadMistralYarn(context));
   // As mistral_inference takes it where params.json has none: the first models have a window.
   if (!context.config.Has("rope_theta")) {
-    context.rope.full.theta = h.Has("window") ? 10000 : 1000000;
+    context.rope.full.theta = h.Has(Param::kWindow) ? 10000 : 1000000;
     context.rope.window.theta = context.rope.full.theta;
   }
   return absl::OkStatus();
 }
 
 constexpr HyperRule kCodestralHypers[] = {
-    {"layers", "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
-    {"width", "dim"},
-    {"published_vocab", "vocab_size"},
-    {"vocab_multiple", "pad_vocab_size_multiple", HyperKind::kCount, Default(1)},
-    {"groups", "n_groups", HyperKind::kCount, Default(1), 1, 1 << 16},  // mamba_ssm's Mamba2
-    {"eps", "norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
-    Flag("tied", "tie_embeddings", false),
+    {Param::kLayers, "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
+    {Param::kWidth, "dim"},
+    {Param::kPublishedVocab, "vocab_size"},
+    {Param::kVocabMultiple, "pad_vocab_size_multiple", HyperKind::kCount, Default(1)},
+    {Param::kGroups, "n_groups", HyperKind::kCount, Default(1), 1, 1 << 16},  // mamba_ssm's Mamba2
+    {Param::kEps, "norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    Flag(Param::kTied, "tie_embeddings", false),
 };
 
 constexpr FixedRule kCodestralFixed[] = {{"rms_norm", "true"}};
@@ -220,7 +228,7 @@ absl::Status DeriveCodestral(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(const auto heads, shape("A_log", 1));
   SMELT_ASSIGN_OR_RETURN(const auto inner, shape("norm.weight", 1));
   SMELT_ASSIGN_OR_RETURN(const auto conv, shape("conv1d.weight", 3));
-  const uint64_t groups = h("groups"), rest = conv[0] < inner[0] ? 0 : conv[0] - inner[0];
+  const uint64_t groups = h(Param::kGroups), rest = conv[0] < inner[0] ? 0 : conv[0] - inner[0];
   if (heads[0] == 0 || heads[0] % groups != 0 || inner[0] % heads[0] != 0 || rest == 0 ||
       rest % (2 * groups) != 0) {
     return context.config.Bad(
@@ -228,18 +236,17 @@ absl::Status DeriveCodestral(FamilyContext& context) {
         Cat("is ", groups, ", which does not fit the shapes of the first layer's mixer"));
   }
   const uint64_t state = rest / (2 * groups);
-  const uint64_t multiple = h("vocab_multiple"), vocab = h("published_vocab");
-  h.Set("vocab", static_cast<double>((vocab + multiple - 1) / multiple * multiple));
-  h.Set("inner", static_cast<double>(inner[0]));
-  h.Set("rank", static_cast<double>(heads[0]));
-  h.Set("state", static_cast<double>(state));
-  h.Set("conv", static_cast<double>(conv[2]));
-  h.Set("channels", static_cast<double>(conv[0]));
-  h.Set("in_rows", static_cast<double>(inner[0] + conv[0] + heads[0]));
-  h.Set("group_size", static_cast<double>(inner[0] / groups));
-  h.Set("context", 1048576);
-  h.Set("zero", 0);
-  h.Set("conv_bias", 1);
+  const uint64_t multiple = h(Param::kVocabMultiple), vocab = h(Param::kPublishedVocab);
+  h.Set(Param::kVocab, static_cast<double>((vocab + multiple - 1) / multiple * multiple));
+  h.Set(Param::kInner, static_cast<double>(inner[0]));
+  h.Set(Param::kRank, static_cast<double>(heads[0]));
+  h.Set(Param::kState, static_cast<double>(state));
+  h.Set(Param::kConv, static_cast<double>(conv[2]));
+  h.Set(Param::kChannels, static_cast<double>(conv[0]));
+  h.Set(Param::kInRows, static_cast<double>(inner[0] + conv[0] + heads[0]));
+  h.Set(Param::kGroupSize, static_cast<double>(inner[0] / groups));
+  h.Set(Param::kContext, 1048576);
+  h.Set(Param::kConvBias, 1);
   return absl::OkStatus();
 }
 
@@ -278,7 +285,7 @@ const Family kCodestralMamba = {
     .architecture = kMamba2Architecture,
     .hypers = kCodestralHypers,
     .fixed = kCodestralFixed,
-    .keys = kMambaKeyRules,
+    .keys = kMamba2KeyRules,
     .tensors = kMamba2TensorRules,
     .body = "backbone.",
     .outer = "model.",

@@ -16,53 +16,59 @@ namespace {
 constexpr std::string_view kNames[] = {"Phi3ForCausalLM", "Phi3Model"};
 
 constexpr HyperRule kHypers[] = {
-    kLayers,   kWidth,        Vocab(32064), Ffn(8192),   Heads(32),       KvHeads(SameAs("heads")),
-    HeadDim(), Context(4096), RmsEps(1e-5), Tied(false), Window(kAbsent),
+    kLayers,     kWidth,          Vocab(32064),
+    Ffn(8192),   Heads(32),       KvHeads(SameAs(Param::kHeads)),
+    HeadDim(),   Context(4096),   RmsEps(1e-5),
+    Tied(false), Window(kAbsent),
 };
 
 constexpr KeyRule kKeys[] = {
-    {"rope.scaling.attn_factor", ValueType::kF32, "attn_factor"},
-    {"context_length", ValueType::kU32, "context"},
-    {"rope.scaling.original_context_length", ValueType::kU32, "original_context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"block_count", ValueType::kU32, "layers"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
-    {"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"},
-    {"rope.dimension_count", ValueType::kU32, "rope_dims"},
-    {"rope.freq_base", ValueType::kF32, "theta"},
+    {"rope.scaling.attn_factor", ValueType::kF32, Param::kAttnFactor},
+    {"context_length", ValueType::kU32, Param::kContext},
+    {"rope.scaling.original_context_length", ValueType::kU32, Param::kOriginalContext},
+    {"embedding_length", ValueType::kU32, Param::kWidth},
+    {"feed_forward_length", ValueType::kU32, Param::kFfn},
+    {"block_count", ValueType::kU32, Param::kLayers},
+    {"attention.head_count", ValueType::kU32, Param::kHeads},
+    {"attention.head_count_kv", ValueType::kU32, Param::kKvHeads},
+    {"attention.layer_norm_rms_epsilon", ValueType::kF32, Param::kEps},
+    {"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
+    {"rope.freq_base", ValueType::kF32, Param::kTheta},
     kFileTypeKey,
-    {"attention.sliding_window", ValueType::kU32, "window_or_zero"},
-    {"attention.key_length", ValueType::kU32, "given_head_dim"},
-    {"attention.value_length", ValueType::kU32, "given_head_dim"},
+    {"attention.sliding_window", ValueType::kU32, Param::kWindowOrZero},
+    {"attention.key_length", ValueType::kU32, Param::kGivenHeadDim},
+    {"attention.value_length", ValueType::kU32, Param::kGivenHeadDim},
 };
 
 constexpr auto kTensors = Table<TensorRule>(
     kEnds, kAttentionNorm,
-    TensorRule{"blk.*.attn_qkv.weight", "model.layers.*.self_attn.qkv_proj.weight", "qkv", "width"},
-    TensorRule{"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q"},
+    TensorRule{"blk.*.attn_qkv.weight", "model.layers.*.self_attn.qkv_proj.weight", Param::kQkv,
+               Param::kWidth},
+    TensorRule{"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", Param::kWidth,
+               Param::kQ},
     kFfnNorm,
-    TensorRule{"blk.*.ffn_up.weight", "model.layers.*.mlp.gate_up_proj.weight", "two_ffn", "width"},
-    TensorRule{"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn"});
+    TensorRule{"blk.*.ffn_up.weight", "model.layers.*.mlp.gate_up_proj.weight", Param::kTwoFfn,
+               Param::kWidth},
+    TensorRule{"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", Param::kWidth,
+               Param::kFfn});
 
 absl::Status Derive(FamilyContext& context) {
   const RopeConfig& rope = context.rope.full;
   Hyper& h = context.hyper;
-  h.Set("theta", rope.theta);
+  h.Set(Param::kTheta, rope.theta);
   SMELT_ASSIGN_OR_RETURN(const auto original,
                          context.config.Count("original_max_position_embeddings", 1, 1u << 30));
-  h.Set("original_context", static_cast<double>(original.value_or(4096)));
+  h.Set(Param::kOriginalContext, static_cast<double>(original.value_or(4096)));
   if (rope.type == RopeType::kLongRope) {
-    h.Set("attn_factor", *rope.attention_factor);
+    h.Set(Param::kAttnFactor, *rope.attention_factor);
     SMELT_RETURN_IF_ERROR(AddLongRopeFactors(context));
   } else if (rope.type != RopeType::kDefault) {
     return context.config.Bad("rope_scaling|rope_parameters",
                               "has a type other than longrope, which Phi-3 does not know");
   }
-  const uint64_t window = h("window");
-  h.Set("window_or_zero", h.real("window"));
-  if (window != 0 && window < h("context")) {
+  const uint64_t window = h(Param::kWindow);
+  h.Set(Param::kWindowOrZero, h.real(Param::kWindow));
+  if (window != 0 && window < h(Param::kContext)) {
     context.differences.push_back(Cat("switches the sliding window of ", window, " positions off"));
   }
   return absl::OkStatus();

@@ -19,9 +19,9 @@ constexpr std::string_view kQwen2MoeNames[] = {"Qwen2MoeForCausalLM", "Qwen2MoeM
 constexpr std::string_view kQwen3Names[] = {"Qwen3ForCausalLM", "Qwen3Model"};
 constexpr std::string_view kQwen3MoeNames[] = {"Qwen3MoeForCausalLM", "Qwen3MoeModel"};
 
-constexpr HyperRule kUseWindow = Flag("use_window", "use_sliding_window", false);
-constexpr HyperRule kMaxWindowLayers{"max_window_layers", "max_window_layers", HyperKind::kCount,
-                                     Default(28), 0};
+constexpr HyperRule kUseWindow = Flag(Param::kUseWindow, "use_sliding_window", false);
+constexpr HyperRule kMaxWindowLayers{Param::kMaxWindowLayers, "max_window_layers",
+                                     HyperKind::kCount, Default(28), 0};
 
 constexpr HyperRule kQwen2Hypers[] = {
     kLayers,
@@ -49,12 +49,12 @@ constexpr HyperRule kQwen2MoeHypers[] = {
     Context(32768),
     RmsEps(1e-6),
     Tied(false),
-    Flag("attention_bias", "qkv_bias", true),
-    {"experts", "num_experts|num_local_experts", HyperKind::kCount, Default(60), 1, 1 << 16},
+    Flag(Param::kAttentionBias, "qkv_bias", true),
+    {Param::kExperts, "num_experts|num_local_experts", HyperKind::kCount, Default(60), 1, 1 << 16},
     ExpertsUsed(4),
-    {"expert_ffn", "moe_intermediate_size", HyperKind::kCount, Default(1408)},
-    {"shared_ffn", "shared_expert_intermediate_size", HyperKind::kCount, Default(5632)},
-    Flag("norm_topk_prob", "norm_topk_prob", false),
+    {Param::kExpertFfn, "moe_intermediate_size", HyperKind::kCount, Default(1408)},
+    {Param::kSharedFfn, "shared_expert_intermediate_size", HyperKind::kCount, Default(5632)},
+    Flag(Param::kNormTopkProb, "norm_topk_prob", false),
     Window(Default(4096)),
     kUseWindow,
     kMaxWindowLayers,
@@ -70,7 +70,7 @@ constexpr HyperRule kQwen3Hypers[] = {
     Context(32768),
     RmsEps(1e-6),
     Tied(false),
-    Flag("attention_bias", "attention_bias", false),
+    Flag(Param::kAttentionBias, "attention_bias", false),
     Window(Default(4096)),
     kUseWindow,
     kMaxWindowLayers,
@@ -86,75 +86,79 @@ constexpr HyperRule kQwen3MoeHypers[] = {
     Context(32768),
     RmsEps(1e-6),
     Tied(false),
-    Flag("attention_bias", "attention_bias", false),
-    {"experts", "num_experts|num_local_experts", HyperKind::kCount, Default(128), 1, 1 << 16},
+    Flag(Param::kAttentionBias, "attention_bias", false),
+    {Param::kExperts, "num_experts|num_local_experts", HyperKind::kCount, Default(128), 1, 1 << 16},
     ExpertsUsed(8),
-    {"expert_ffn", "moe_intermediate_size", HyperKind::kCount, Default(768)},
-    Flag("norm_topk_prob", "norm_topk_prob", false),
+    {Param::kExpertFfn, "moe_intermediate_size", HyperKind::kCount, Default(768)},
+    Flag(Param::kNormTopkProb, "norm_topk_prob", false),
     Window(Default(4096)),
     kUseWindow,
 };
 
 constexpr auto kQwen2Keys = Table<KeyRule>(
-    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("given_head_dim"), kFileTypeKey,
-    KeyRule{"expert_feed_forward_length", ValueType::kU32, "expert_ffn"},
-    KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, "shared_ffn"}, kWindowKeys);
+    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
+    KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn}, kWindowKeys);
 // Qwen3: the head size is always its own.
 constexpr auto kQwen3Keys = Table<KeyRule>(
-    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys("head_dim"), kFileTypeKey,
-    KeyRule{"expert_feed_forward_length", ValueType::kU32, "expert_ffn"}, kWindowKeys);
+    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn}, kWindowKeys);
 
 constexpr std::array<TensorRule, 4> kExperts = {{
-    If(IsSparse,
-       {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", "experts", "width"}),
+    If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", Param::kExperts,
+                  Param::kWidth}),
     If(IsSparse,
        OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
-                "expert_ffn", "width", TensorOp::kExperts},
+                Param::kExpertFfn, Param::kWidth, TensorOp::kExperts},
                "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsFirst)),
     If(IsSparse, OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
-                          "expert_ffn", "width", TensorOp::kExperts},
+                          Param::kExpertFfn, Param::kWidth, TensorOp::kExperts},
                          "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsSecond)),
     If(IsSparse,
        OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
-                "width", "expert_ffn", TensorOp::kExperts},
+                Param::kWidth, Param::kExpertFfn, TensorOp::kExperts},
                "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts)),
 }};
 constexpr std::array<TensorRule, 4> kSharedExpert = {{
-    If(IsSparse, {"blk.*.ffn_gate_shexp.weight",
-                  "model.layers.*.mlp.shared_expert.gate_proj.weight", "shared_ffn", "width"}),
+    If(IsSparse,
+       {"blk.*.ffn_gate_shexp.weight", "model.layers.*.mlp.shared_expert.gate_proj.weight",
+        Param::kSharedFfn, Param::kWidth}),
     If(IsSparse, {"blk.*.ffn_up_shexp.weight", "model.layers.*.mlp.shared_expert.up_proj.weight",
-                  "shared_ffn", "width"}),
-    If(IsSparse, {"blk.*.ffn_down_shexp.weight",
-                  "model.layers.*.mlp.shared_expert.down_proj.weight", "width", "shared_ffn"}),
+                  Param::kSharedFfn, Param::kWidth}),
+    If(IsSparse,
+       {"blk.*.ffn_down_shexp.weight", "model.layers.*.mlp.shared_expert.down_proj.weight",
+        Param::kWidth, Param::kSharedFfn}),
     If(IsSparse, {"blk.*.ffn_gate_inp_shexp.weight", "model.layers.*.mlp.shared_expert_gate.weight",
-                  "one", "width"}),
+                  Param::kOne, Param::kWidth}),
 }};
 constexpr std::array<TensorRule, 2> kHeadNorms = {{
-    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", "head_dim", ""},
-    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", "head_dim", ""},
+    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", Param::kHeadDim,
+     Param::kNone},
+    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", Param::kHeadDim,
+     Param::kNone},
 }};
 
-constexpr auto kQwen2Tensors =
-    Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors("always", ""), kFfnNorm, GatedMlp());
+constexpr auto kQwen2Tensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAlways, Param::kNone), kFfnNorm, GatedMlp());
 
-constexpr auto kQwen2MoeTensors =
-    Table<TensorRule>(kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors("attention_bias", ""),
-                      kFfnNorm, GatedMlp("", IsDense), kExperts, kSharedExpert);
+constexpr auto kQwen2MoeTensors = Table<TensorRule>(
+    kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kNone),
+    kFfnNorm, GatedMlp(Param::kNone, IsDense), kExperts, kSharedExpert);
 
-constexpr auto kQwen3Tensors =
-    Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors("attention_bias", "attention_bias"),
-                      kHeadNorms, kFfnNorm, GatedMlp());
+constexpr auto kQwen3Tensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    kHeadNorms, kFfnNorm, GatedMlp());
 
-constexpr auto kQwen3MoeTensors =
-    Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors("attention_bias", "attention_bias"),
-                      kHeadNorms, kFfnNorm, GatedMlp("", IsDense), kExperts);
+constexpr auto kQwen3MoeTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    kHeadNorms, kFfnNorm, GatedMlp(Param::kNone, IsDense), kExperts);
 
 // Windows as the classes make them.
 bool IsQwen2Windowed(const Hyper& h, uint64_t layer) {
-  return h.Has("window") && layer >= h("max_window_layers");
+  return h.Has(Param::kWindow) && layer >= h(Param::kMaxWindowLayers);
 }
 bool IsQwen2MoeWindowed(const Hyper& h, uint64_t layer) {
-  return h.flag("use_window") && layer % 2 == 0 && layer < h("max_window_layers");
+  return h.flag(Param::kUseWindow) && layer % 2 == 0 && layer < h(Param::kMaxWindowLayers);
 }
 
 absl::Status DeriveQwen2Moe(FamilyContext& context) {

@@ -32,52 +32,57 @@ constexpr auto Table(const Parts&... parts) {
 }
 
 // Rows of hyperparameter tables that most families have; the argument is the class's default.
-inline constexpr HyperRule kLayers{"layers", "num_hidden_layers", HyperKind::kCount, kRequired, 1,
-                                   1 << 16};
-inline constexpr HyperRule kWidth{"width", "hidden_size"};
+inline constexpr HyperRule kLayers{
+    Param::kLayers, "num_hidden_layers", HyperKind::kCount, kRequired, 1, 1 << 16};
+inline constexpr HyperRule kWidth{Param::kWidth, "hidden_size"};
 constexpr HyperRule Vocab(double n) {
-  return {"vocab", "vocab_size", HyperKind::kCount, Default(n)};
+  return {Param::kVocab, "vocab_size", HyperKind::kCount, Default(n)};
 }
 constexpr HyperRule Ffn(double n) {
-  return {"ffn", "intermediate_size", HyperKind::kCount, Default(n)};
+  return {Param::kFfn, "intermediate_size", HyperKind::kCount, Default(n)};
 }
 constexpr HyperRule Heads(double n) {
-  return {"heads", "num_attention_heads", HyperKind::kCount, Default(n)};
+  return {Param::kHeads, "num_attention_heads", HyperKind::kCount, Default(n)};
 }
 /// null means as many as heads.
 constexpr HyperRule KvHeads(Fallback fallback) {
-  return {"kv_heads", "num_key_value_heads", HyperKind::kCount, fallback, 1,
-          1 << 24,    SameAs("heads")};
+  return {Param::kKvHeads, "num_key_value_heads", HyperKind::kCount, fallback, 1,
+          1 << 24,         SameAs(Param::kHeads)};
 }
 constexpr HyperRule HeadDim(Fallback fallback = kAbsent) {
-  return {"head_dim", "head_dim", HyperKind::kCount, fallback, 1, 1 << 16};
+  return {Param::kHeadDim, "head_dim", HyperKind::kCount, fallback, 1, 1 << 16};
 }
 constexpr HyperRule Context(double n) {
-  return {"context", "max_position_embeddings", HyperKind::kCount, Default(n), 1, 1 << 30};
+  return {Param::kContext, "max_position_embeddings", HyperKind::kCount, Default(n), 1, 1 << 30};
 }
 constexpr HyperRule RmsEps(double eps) {
-  return {"eps", "rms_norm_eps", HyperKind::kReal, Default(eps), 0, 1e3};
+  return {Param::kEps, "rms_norm_eps", HyperKind::kReal, Default(eps), 0, 1e3};
 }
 constexpr HyperRule Tied(bool tied) {
-  return {"tied", "tie_word_embeddings", HyperKind::kFlag, Default(tied ? 1 : 0)};
+  return {Param::kTied, "tie_word_embeddings", HyperKind::kFlag, Default(tied ? 1 : 0)};
 }
-constexpr HyperRule Flag(std::string_view name, std::string_view config, bool value) {
-  return {name, config, HyperKind::kFlag, Default(value ? 1 : 0)};
+constexpr HyperRule Flag(Param param, std::string_view config, bool value) {
+  return {param, config, HyperKind::kFlag, Default(value ? 1 : 0)};
 }
 /// Where it is null there is none.
 constexpr HyperRule Window(Fallback absent) {
-  return {"window", "sliding_window", HyperKind::kCount, absent, 0, 1 << 30, kAbsent};
+  return {Param::kWindow, "sliding_window", HyperKind::kCount, absent, 0, 1 << 30, kAbsent};
 }
 constexpr HyperRule NumExperts(double n) {
-  return {"experts", "num_local_experts|num_experts", HyperKind::kCount, Default(n), 1, 1 << 16};
+  return {Param::kExperts, "num_local_experts|num_experts", HyperKind::kCount, Default(n), 1,
+          1 << 16};
 }
 constexpr HyperRule ExpertsUsed(double n) {
-  return {"experts_used", "num_experts_per_tok", HyperKind::kCount, Default(n), 1, 1 << 16};
+  return {Param::kExpertsUsed, "num_experts_per_tok", HyperKind::kCount, Default(n), 1, 1 << 16};
 }
 
 // Conditions of tensors.
-inline bool IsUntied(const FamilyContext& context, uint64_t) { return !context.hyper.flag("tied"); }
-inline bool IsTied(const FamilyContext& context, uint64_t) { return context.hyper.flag("tied"); }
+inline bool IsUntied(const FamilyContext& context, uint64_t) {
+  return !context.hyper.flag(Param::kTied);
+}
+inline bool IsTied(const FamilyContext& context, uint64_t) {
+  return context.hyper.flag(Param::kTied);
+}
 inline bool IsSparse(const FamilyContext& context, uint64_t layer) {
   return context.sparse.empty() || context.sparse[layer];
 }
@@ -88,21 +93,22 @@ inline bool IsDense(const FamilyContext& context, uint64_t layer) {
 // Groups of GGUF keys.
 
 inline constexpr std::array<KeyRule, 7> kSizeKeys = {{
-    {"block_count", ValueType::kU32, "layers"},
-    {"context_length", ValueType::kU32, "context"},
-    {"embedding_length", ValueType::kU32, "width"},
-    {"feed_forward_length", ValueType::kU32, "ffn"},
-    {"attention.head_count", ValueType::kU32, "heads"},
-    {"attention.head_count_kv", ValueType::kU32, "kv_heads"},
+    {"block_count", ValueType::kU32, Param::kLayers},
+    {"context_length", ValueType::kU32, Param::kContext},
+    {"embedding_length", ValueType::kU32, Param::kWidth},
+    {"feed_forward_length", ValueType::kU32, Param::kFfn},
+    {"attention.head_count", ValueType::kU32, Param::kHeads},
+    {"attention.head_count_kv", ValueType::kU32, Param::kKvHeads},
     kRopeKeys,
 }};
-inline constexpr KeyRule kRmsEpsKey{"attention.layer_norm_rms_epsilon", ValueType::kF32, "eps"};
+inline constexpr KeyRule kRmsEpsKey{"attention.layer_norm_rms_epsilon", ValueType::kF32,
+                                    Param::kEps};
 inline constexpr std::array<KeyRule, 2> kExpertKeys = {{
-    {"expert_count", ValueType::kU32, "experts"},
-    {"expert_used_count", ValueType::kU32, "experts_used"},
+    {"expert_count", ValueType::kU32, Param::kExperts},
+    {"expert_used_count", ValueType::kU32, Param::kExpertsUsed},
 }};
 /// `size`: head_dim, or given_head_dim, which is there only where config.json has it.
-constexpr std::array<KeyRule, 2> HeadSizeKeys(std::string_view size) {
+constexpr std::array<KeyRule, 2> HeadSizeKeys(Param size) {
   return {{{"attention.key_length", ValueType::kU32, size},
            {"attention.value_length", ValueType::kU32, size}}};
 }
@@ -110,44 +116,44 @@ constexpr std::array<KeyRule, 2> HeadSizeKeys(std::string_view size) {
 // Groups of tensors under the names that most families publish. `bias`: the flag that promises one.
 
 inline constexpr std::array<TensorRule, 3> kEnds = {{
-    {"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    {"output_norm.weight", "model.norm.weight", "width", ""},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
+    {"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
+    {"output_norm.weight", "model.norm.weight", Param::kWidth, Param::kNone},
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
 }};
 /// For architectures of which llama.cpp wants an output matrix, tied or not.
 inline constexpr TensorRule kOutputOfTied =
-    If(IsTied, {"output.weight", "model.embed_tokens.weight", "vocab", "width"});
+    If(IsTied, {"output.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth});
 
-inline constexpr TensorRule kAttentionNorm{"blk.*.attn_norm.weight",
-                                           "model.layers.*.input_layernorm.weight", "width", ""};
+inline constexpr TensorRule kAttentionNorm{
+    "blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Param::kWidth, Param::kNone};
 /// `rotary_q`, `rotary_k`: where their rows are put in another order.
-constexpr std::array<TensorRule, 4> AttentionTensors(std::string_view bias,
-                                                     std::string_view output_bias,
+constexpr std::array<TensorRule, 4> AttentionTensors(Param bias, Param output_bias,
                                                      TensorOp rotary_q = TensorOp::kCopy,
                                                      TensorOp rotary_k = TensorOp::kCopy) {
   return {{
-      {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", "q", "width", rotary_q,
-       bias},
-      {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", "kv", "width", rotary_k,
-       bias},
-      {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", "kv", "width",
+      {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight", Param::kQ, Param::kWidth,
+       rotary_q, bias},
+      {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", Param::kKv, Param::kWidth,
+       rotary_k, bias},
+      {"blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight", Param::kKv, Param::kWidth,
        TensorOp::kCopy, bias},
-      {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", "width", "q",
-       TensorOp::kCopy, output_bias},
+      {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", Param::kWidth,
+       Param::kQ, TensorOp::kCopy, output_bias},
   }};
 }
 inline constexpr TensorRule kFfnNorm{"blk.*.ffn_norm.weight",
-                                     "model.layers.*.post_attention_layernorm.weight", "width", ""};
-constexpr std::array<TensorRule, 3> GatedMlp(std::string_view bias = "",
+                                     "model.layers.*.post_attention_layernorm.weight",
+                                     Param::kWidth, Param::kNone};
+constexpr std::array<TensorRule, 3> GatedMlp(Param bias = Param::kNone,
                                              bool (*when)(const FamilyContext&,
                                                           uint64_t) = nullptr) {
   return {{
-      If(when, {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", "ffn", "width",
-                TensorOp::kCopy, bias}),
-      If(when, {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", "ffn", "width",
-                TensorOp::kCopy, bias}),
-      If(when, {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", "width", "ffn",
-                TensorOp::kCopy, bias}),
+      If(when, {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", Param::kFfn,
+                Param::kWidth, TensorOp::kCopy, bias}),
+      If(when, {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", Param::kFfn,
+                Param::kWidth, TensorOp::kCopy, bias}),
+      If(when, {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", Param::kWidth,
+                Param::kFfn, TensorOp::kCopy, bias}),
   }};
 }
 

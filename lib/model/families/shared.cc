@@ -8,13 +8,13 @@
 namespace smelt {
 
 absl::Status NoteAttentionBias(FamilyContext& context) {
-  if (context.hyper.flag("attention_bias"))
+  if (context.hyper.flag(Param::kAttentionBias))
     context.differences.push_back("cannot load attention biases of this architecture");
   return absl::OkStatus();
 }
 
 void WriteExpertNormalization(FamilyContext& context) {
-  const bool normalize = context.hyper.flag("norm_topk_prob");
+  const bool normalize = context.hyper.flag(Param::kNormTopkProb);
   const Architecture& architecture = context.family.architecture;
   if (normalize == architecture.normalize_experts) return;
   context.extra.Set(Cat(architecture.name, ".expert_weights_norm"), normalize);
@@ -23,7 +23,7 @@ void WriteExpertNormalization(FamilyContext& context) {
 }
 
 absl::Status ReadSparseLayers(FamilyContext& context) {
-  const uint64_t layers = std::min<uint64_t>(context.hyper("layers"), 1 << 16);
+  const uint64_t layers = std::min<uint64_t>(context.hyper(Param::kLayers), 1 << 16);
   SMELT_ASSIGN_OR_RETURN(const std::vector<double> dense, context.config.Reals("mlp_only_layers"));
   SMELT_ASSIGN_OR_RETURN(const auto step, context.config.Count("decoder_sparse_step", 1));
   context.sparse.assign(layers, true);
@@ -39,7 +39,7 @@ absl::Status ReadSparseLayers(FamilyContext& context) {
 }
 
 absl::StatusOr<uint64_t> ReadTimeStepRank(const FamilyContext& context, std::string_view key) {
-  const uint64_t automatic = (context.hyper("width") + 15) / 16;
+  const uint64_t automatic = (context.hyper(Param::kWidth) + 15) / 16;
   const JsonValue* value = context.config.Find(key);
   if (value != nullptr && value->as_string() != nullptr && *value->as_string() == "auto")
     return automatic;
@@ -51,8 +51,9 @@ void WriteAttentionScale(FamilyContext& context, double scale) {
   const Hyper& h = context.hyper;
   const Architecture& architecture = context.family.architecture;
   const bool by_width = architecture.layers_scaled_by_width != 0 &&
-                        h("layers") == architecture.layers_scaled_by_width;
-  const double divisor = by_width ? h.real("width") / h.real("heads") : h.real("head_dim");
+                        h(Param::kLayers) == architecture.layers_scaled_by_width;
+  const double divisor =
+      by_width ? h.real(Param::kWidth) / h.real(Param::kHeads) : h.real(Param::kHeadDim);
   const double assumed = 1 / std::sqrt(divisor);
   if (std::abs(scale - assumed) <= 1e-9 * assumed) return;
   context.extra.Set(Cat(architecture.name, ".attention.scale"), static_cast<float>(scale));

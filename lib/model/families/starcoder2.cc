@@ -25,9 +25,9 @@ constexpr HyperRule kHypers[] = {
     KvHeads(Default(2)),
     HeadDim(),
     Context(4096),
-    {"eps", "norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
+    {Param::kEps, "norm_epsilon", HyperKind::kReal, Default(1e-5), 0, 1e3},
     Tied(true),
-    Flag("bias", "use_bias", true),
+    Flag(Param::kBias, "use_bias", true),
     Window(kAbsent),
 };
 
@@ -35,25 +35,26 @@ constexpr HyperRule kHypers[] = {
 constexpr FixedRule kFixed[] = {{"norm_type", "\"layer_norm\""}, {"mlp_type", "\"default\""}};
 
 constexpr auto kKeys =
-    Table<KeyRule>(kSizeKeys, KeyRule{"attention.layer_norm_epsilon", ValueType::kF32, "eps"},
-                   HeadSizeKeys("given_head_dim"), kFileTypeKey, kWindowKeys);
+    Table<KeyRule>(kSizeKeys, KeyRule{"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps},
+                   HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kWindowKeys);
 
 constexpr auto kTensors = Table<TensorRule>(
-    TensorRule{"token_embd.weight", "model.embed_tokens.weight", "vocab", "width"},
-    TensorRule{"output_norm.weight", "model.norm.weight", "width", "", TensorOp::kCopy, "always"},
-    If(IsUntied, {"output.weight", "lm_head.weight", "vocab", "width"}),
-    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", "width", "",
-               TensorOp::kCopy, "always"},
-    AttentionTensors("bias", "bias"),
-    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight", "width",
-               "", TensorOp::kCopy, "always"},
-    TensorRule{"blk.*.ffn_up.weight", "model.layers.*.mlp.c_fc.weight", "ffn", "width",
-               TensorOp::kCopy, "bias"},
-    TensorRule{"blk.*.ffn_down.weight", "model.layers.*.mlp.c_proj.weight", "width", "ffn",
-               TensorOp::kCopy, "bias"});
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
+    TensorRule{"output_norm.weight", "model.norm.weight", Param::kWidth, Param::kNone,
+               TensorOp::kCopy, Param::kAlways},
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
+    TensorRule{"blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight", Param::kWidth,
+               Param::kNone, TensorOp::kCopy, Param::kAlways},
+    AttentionTensors(Param::kBias, Param::kBias),
+    TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight",
+               Param::kWidth, Param::kNone, TensorOp::kCopy, Param::kAlways},
+    TensorRule{"blk.*.ffn_up.weight", "model.layers.*.mlp.c_fc.weight", Param::kFfn, Param::kWidth,
+               TensorOp::kCopy, Param::kBias},
+    TensorRule{"blk.*.ffn_down.weight", "model.layers.*.mlp.c_proj.weight", Param::kWidth,
+               Param::kFfn, TensorOp::kCopy, Param::kBias});
 
 absl::Status Derive(FamilyContext& context) {
-  if (!context.hyper.flag("bias"))
+  if (!context.hyper.flag(Param::kBias))
     context.differences.push_back("cannot load this architecture without biases");
   return absl::OkStatus();
 }

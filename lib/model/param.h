@@ -1,0 +1,66 @@
+// The names of hyperparameters and of what follows from them, as the families' tables use them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <string_view>
+
+namespace smelt {
+
+// clang-format off
+#define SMELT_PARAMS(X)                                                                             \
+  X(kNone, "")                  /* of a vector's columns, of a tensor that never has a bias */      \
+  X(kAlways, "always")          /* 1: of a bias that every model has */                             \
+  X(kOne, "1")                                                                                      \
+  X(kLayers, "layers")          X(kWidth, "width")              X(kVocab, "vocab")                  \
+  X(kContext, "context")        X(kEps, "eps")                  X(kTied, "tied")                    \
+  X(kHeads, "heads")            X(kKvHeads, "kv_heads")         X(kHeadDim, "head_dim")             \
+  X(kGivenHeadDim, "head_dim, where the configuration has it")                                      \
+  X(kQ, "rows of q")            X(kKv, "rows of k, of v")       X(kQkv, "rows of q, k and v")       \
+  X(kFfn, "ffn")                X(kTwoFfn, "2 ffn")                                                 \
+  X(kWindow, "window")          X(kWindowOrZero, "window, or 0")                                    \
+  X(kUseWindow, "use_window")   X(kMaxWindowLayers, "max_window_layers")                            \
+  X(kPeriod, "period")          /* of layers without a window */                                    \
+  X(kAttentionBias, "attention_bias")                           X(kMlpBias, "mlp_bias")             \
+  X(kBias, "bias")              X(kQueryScalar, "query_scalar")                                     \
+  X(kAttentionCap, "attention_cap")                             X(kFinalCap, "final_cap")           \
+  X(kParallel, "parallel")      X(kScaledByLayer, "scaled_by_layer")                                \
+  X(kRopeDims, "rotary dimensions")                             X(kTheta, "theta")                  \
+  X(kAttnFactor, "attn_factor") X(kOriginalContext, "original_context")                             \
+  X(kScaledRope, "scaled_rope") X(kRopeFactor, "rope_factor")                                       \
+  X(kLowFreqFactor, "low_freq_factor")                          X(kHighFreqFactor, "high_freq_factor") \
+  X(kExperts, "experts")        X(kExpertsUsed, "experts_used") X(kExpertFfn, "expert_ffn")         \
+  X(kSharedFfn, "shared_ffn")   X(kNormTopkProb, "norm_topk_prob")                                  \
+  X(kAttentionPeriod, "attention_period")                       X(kAttentionOffset, "attention_offset") \
+  X(kExpertPeriod, "expert_period")                             X(kExpertOffset, "expert_offset")   \
+  X(kInner, "inner")            X(kGivenInner, "inner, where the configuration has it")             \
+  X(kTwoInner, "2 inner")       X(kExpand, "expand")            X(kState, "state")                  \
+  X(kConv, "conv")              X(kConvBias, "conv_bias")       X(kRank, "rank")                    \
+  X(kXRows, "rank + 2 state")   X(kSsmHeads, "ssm_heads")       X(kSsmHeadSize, "ssm_head_size")    \
+  X(kGroups, "groups")          X(kGroupSize, "inner / groups") X(kChannels, "channels")            \
+  X(kInRows, "rows of in_proj")                                                                     \
+  X(kMultipleOf, "multiple_of") X(kFfnMultiplier, "ffn_multiplier")                                 \
+  X(kVocabularyRows, "rows of the vocabulary")                                                      \
+  X(kPublishedVocab, "vocab without padding")                   X(kVocabMultiple, "vocab_multiple")
+// clang-format on
+
+enum class Param : uint8_t {
+#define SMELT_NAME(name, text) name,
+  SMELT_PARAMS(SMELT_NAME)
+#undef SMELT_NAME
+};
+
+inline constexpr std::string_view kParamTexts[] = {
+#define SMELT_TEXT(name, text) text,
+    SMELT_PARAMS(SMELT_TEXT)
+#undef SMELT_TEXT
+};
+#undef SMELT_PARAMS
+
+inline constexpr size_t kParamCount = std::size(kParamTexts);
+
+/// For messages.
+constexpr std::string_view TextOf(Param param) { return kParamTexts[static_cast<size_t>(param)]; }
+
+}  // namespace smelt
