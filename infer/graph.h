@@ -49,6 +49,13 @@ enum class Store {
   kMultiplyAct,  ///< out = act(out) * y
 };
 
+/// out += scale * in.
+struct AddOp {
+  Slot in = 0, out = 0;
+  uint32_t features = 0;
+  float scale = 1;
+};
+
 struct MatMulOp {
   Slot in = 0, out = 0;
   Matrix matrix = {};
@@ -119,7 +126,7 @@ struct GateOp {
   uint32_t features = 0;
 };
 
-using Op = std::variant<NormOp, MatMulOp, RopeOp, AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op,
+using Op = std::variant<NormOp, AddOp, MatMulOp, RopeOp, AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op,
                         GateOp>;
 
 /// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are

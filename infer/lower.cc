@@ -19,15 +19,18 @@ class Lowerer {
   absl::Status Layer(const LayerSpec& layer) {
     Slot ffn_in = 0;
     const uint64_t start = top_;
+    residual_scale_ = static_cast<float>(layer.residual_scale);
     if (layer.parallel) {
-      if (!layer.ffn_norm.present())
-        return Error(ErrorCode::kUnsupported,
-                     "a parallel block without a norm before its feed-forward part");
       // Both halves read the block's input: this one must be taken before the other half changes
       // it.
       ffn_in = NewSlot(width_);
+      if (layer.ffn_norm.present()) {
+        parallel_ffn_ = &layer.ffn_norm;
+      } else {
+        SMELT_RETURN_IF_ERROR(AddNorm(layer.mixer_norm, 0, ffn_in, width_, false));
+        shared_in_ = ffn_in;
+      }
     }
-    parallel_ffn_ = layer.parallel ? &layer.ffn_norm : nullptr;
     parallel_in_ = ffn_in;
     const uint64_t mixer_start = top_;
     SMELT_RETURN_IF_ERROR(
@@ -120,15 +123,25 @@ class Lowerer {
       SMELT_RETURN_IF_ERROR(
           AddNorm(*std::exchange(parallel_ffn_, nullptr), 0, parallel_in_, width_, false));
     }
-    if (!post.present()) return Multiply(linear, in, 0, Store::kAdd);
+    if (!post.present() && residual_scale_ == 1) return Multiply(linear, in, 0, Store::kAdd);
     const Slot delta = NewSlot(width_);
     SMELT_RETURN_IF_ERROR(Multiply(linear, in, delta));
-    return AddNorm(post, delta, 0, width_, true);
+    return AddDelta(delta, post);
+  }
+
+  // x += scale delta, or x += scale norm(delta).
+  absl::Status AddDelta(Slot delta, const Norm& post) {
+    if (residual_scale_ == 1) return AddNorm(post, delta, 0, width_, true);
+    if (post.present()) SMELT_RETURN_IF_ERROR(AddNorm(post, delta, delta, width_, false));
+    graph_.ops.push_back(
+        AddOp{.in = delta, .out = 0, .features = width_, .scale = residual_scale_});
+    return absl::OkStatus();
   }
 
   // The mixer's input; `reuse` features are wanted there afterwards.
   absl::StatusOr<Slot> MixerInput(const LayerSpec& layer, uint32_t reuse, Slot& scratch) {
     scratch = NewSlot(std::max(width_, reuse));
+    if (shared_in_ != 0) return shared_in_;
     if (!layer.mixer_norm.present()) return Slot{0};
     SMELT_RETURN_IF_ERROR(AddNorm(layer.mixer_norm, 0, scratch, width_, false));
     return scratch;
@@ -143,8 +156,12 @@ class Lowerer {
     SMELT_RETURN_IF_ERROR(Multiply(a.q, in, q));
     SMELT_RETURN_IF_ERROR(Multiply(a.k, in, k));
     SMELT_RETURN_IF_ERROR(Multiply(a.v, in, v));
-    if (a.q_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.q_norm, q, q, q_features, false));
-    if (a.k_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.k_norm, k, k, k_features, false));
+    const auto normalize = [&]() -> absl::Status {
+      if (a.q_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.q_norm, q, q, q_features, false));
+      if (a.k_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.k_norm, k, k, k_features, false));
+      return absl::OkStatus();
+    };
+    if (!a.norm_after_rope) SMELT_RETURN_IF_ERROR(normalize());
     if (a.rope.style != RopeStyle::kNone) {
       graph_.ops.push_back(RopeOp{.q = q,
                                   .k = k,
@@ -153,6 +170,7 @@ class Lowerer {
                                   .kv_heads = a.kv_heads,
                                   .head_size = a.key_size});
     }
+    if (a.norm_after_rope) SMELT_RETURN_IF_ERROR(normalize());
     AttentionOp op{.q = q,
                    .k = k,
                    .v = v,
@@ -266,7 +284,7 @@ class Lowerer {
     SMELT_ASSIGN_OR_RETURN(op.shared_up, Lower(e.shared.up));
     SMELT_ASSIGN_OR_RETURN(op.shared_down, Lower(e.shared.down));
     SMELT_ASSIGN_OR_RETURN(op.shared_gate, Lower(e.shared_gate));
-    if (!layer.post_ffn_norm.present()) {
+    if (!layer.post_ffn_norm.present() && residual_scale_ == 1) {
       graph_.ops.push_back(std::move(op));
       return absl::OkStatus();
     }
@@ -274,7 +292,7 @@ class Lowerer {
     op.add = false;
     const Slot delta = op.out;
     graph_.ops.push_back(std::move(op));
-    return AddNorm(layer.post_ffn_norm, delta, 0, width_, true);
+    return AddDelta(delta, layer.post_ffn_norm);
   }
 
   const uint32_t width_;
@@ -285,6 +303,8 @@ class Lowerer {
   uint64_t top_ = 0;  // scratch features in use
   const Norm* parallel_ffn_ = nullptr;
   Slot parallel_in_ = 0;
+  Slot shared_in_ = 0;  // what the mixer reads where it shares its norm, 0 = its own
+  float residual_scale_ = 1;
 };
 
 }  // namespace

@@ -85,6 +85,16 @@ class Executor {
     return absl::OkStatus();
   }
 
+  absl::Status Do(const AddOp& op) {
+    const float* in = At(op.in);
+    float* out = At(op.out);
+    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
+    SMELT_RETURN_IF_ERROR(
+        ForPanels([&](uint64_t p) { AddScaled(in + p * size, op.scale, size, out + p * size); }));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
   absl::Status Do(const MatMulOp& op) {
     SMELT_RETURN_IF_ERROR(MatMul(op.matrix, op.store, op.activation, precision_,
                                  InputOf(op.in, op.matrix.columns), At(op.out)));

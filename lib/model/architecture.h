@@ -14,6 +14,8 @@ namespace smelt {
 class SpecReader;
 
 enum class QkNorm { kNone, kPerHead, kAllHeads };
+/// What the key logit_scale means; kNone: the architecture has no such key.
+enum class LogitScale { kNone, kMultiplies, kDivides };
 
 /// A decoder of attention (and feed-forward or expert) blocks. Biases are used wherever a file has
 /// them, a block has experts where it has `ffn_gate_inp`, the output is the embedding where
@@ -26,12 +28,17 @@ struct Architecture {
   std::string_view mixer_norm = "attn_norm", post_mixer_norm = "", ffn_norm = "ffn_norm",
                    post_ffn_norm = "";
   QkNorm qk_norm = QkNorm::kNone;
+  bool norm_after_rope = false;  ///< q and k are normalised after the rotation
 
   RopeStyle rope = RopeStyle::kHalves;
   double rope_base = 10000;  ///< where the file has no rope.freq_base
   double rope_base_window =
       0;  ///< of window layers where the file has no rope.freq_base_swa; 0 = as the others
   bool rope_scales_windows = true;  ///< rope.scaling.* applies to window layers too
+  bool rope_freqs = false;  ///< readers take llama3's and longrope's factors from tensors
+  /// Where the file does not say: layers i with (i + 1) % period == 0 do not rotate. 0 = all do.
+  uint32_t unrotated_period = 0;
+  bool rotates_windows_only = false;  ///< in models that have a window
 
   bool fused_qkv = false;
   bool fused_gate_up = false;  ///< ffn_up holds gate, then up
@@ -45,6 +52,8 @@ struct Architecture {
   uint32_t layers_scaled_by_width = 0;
 
   bool scaled_embedding = false;  ///< by sqrt(width)
+  bool residual_scale = false;    ///< reads embedding_scale and residual_scale
+  LogitScale logit_scale = LogitScale::kNone;
   bool learned_positions = false;
   bool parallel_residual = false;  ///< where the file has no use_parallel_residual
   bool sinks = false;

@@ -41,6 +41,7 @@ absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
   SMELT_ASSIGN_OR_RETURN(attention_softcap_, reader_.RealOr("attn_logit_softcapping", 0, 0));
   SMELT_ASSIGN_OR_RETURN(spec.logit_softcap, reader_.RealOr("final_logit_softcapping", 0, 0));
   SMELT_RETURN_IF_ERROR(ReadActivation());
+  SMELT_RETURN_IF_ERROR(ReadScales(spec));
   reader_.Ignore({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type"});
   SMELT_ASSIGN_OR_RETURN(const bool causal, reader_.FlagOr("attention.causal", true));
   if (!causal)
@@ -69,6 +70,18 @@ absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
   spec.width = static_cast<uint32_t>(width_);
   spec.vocabulary = static_cast<uint32_t>(vocabulary);
   if (architecture_.scaled_embedding) spec.embedding_scale = std::sqrt(static_cast<double>(width_));
+  return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadScales(ModelSpec& spec) {
+  constexpr double kLeast = 1e-30;
+  if (architecture_.residual_scale) {
+    SMELT_ASSIGN_OR_RETURN(spec.embedding_scale, reader_.RealOr("embedding_scale", 1, kLeast));
+    SMELT_ASSIGN_OR_RETURN(residual_scale_, reader_.RealOr("residual_scale", 1, kLeast));
+  }
+  if (architecture_.logit_scale == LogitScale::kNone) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(const double scale, reader_.RealOr("logit_scale", 1, kLeast));
+  spec.logit_scale = architecture_.logit_scale == LogitScale::kDivides ? 1 / scale : scale;
   return absl::OkStatus();
 }
 
@@ -153,7 +166,25 @@ absl::Status BlockReader::PrepareAttention() {
   SMELT_ASSIGN_OR_RETURN(scale_by_layer_,
                          reader_.Own<bool>("smelt.attention.scale_by_layer", false));
   SMELT_RETURN_IF_ERROR(ReadWindows());
+  SMELT_RETURN_IF_ERROR(ReadRotatedLayers());
   return ReadRope();
+}
+
+absl::Status BlockReader::ReadRotatedLayers() {
+  rotated_.assign(layers_, true);
+  for (uint64_t i = 0; i < layers_; ++i) {
+    if (architecture_.rotates_windows_only && window_ != 0) rotated_[i] = windowed_[i];
+    if (architecture_.unrotated_period != 0)
+      rotated_[i] = (i + 1) % architecture_.unrotated_period != 0;
+  }
+  constexpr std::string_view kKey = "smelt.attention.rotated_layers";
+  const MetadataValue* value = reader_.Value(kKey);
+  if (value == nullptr) return absl::OkStatus();
+  const auto* flags = value->get_if<std::vector<uint8_t>>();
+  if (flags == nullptr || flags->size() != layers_)
+    return reader_.Bad(kKey, Cat("is no list of one flag for each of ", layers_, " blocks"));
+  for (uint64_t i = 0; i < layers_; ++i) rotated_[i] = (*flags)[i] != 0;
+  return absl::OkStatus();
 }
 
 absl::Status BlockReader::ReadWindows() {
@@ -335,7 +366,8 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
   attention.scale = scale_by_layer_ ? scale_ / static_cast<double>(layer + 1) : scale_;
   attention.softcap = attention_softcap_;
   attention.window = windowed_[layer] ? window_ : 0;
-  attention.rope = windowed_[layer] ? rope_window_ : rope_;
+  if (rotated_[layer]) attention.rope = windowed_[layer] ? rope_window_ : rope_;
+  attention.norm_after_rope = architecture_.norm_after_rope;
   SMELT_RETURN_IF_ERROR(ReadQkv(layer, attention));
   if (architecture_.sinks) {
     SMELT_ASSIGN_OR_RETURN(

@@ -36,6 +36,7 @@ class BlockReader {
   /// Experts where the block has a router, else an MLP.
   absl::Status ReadFfn(uint64_t layer, LayerSpec& block);
   double epsilon() const { return epsilon_; }
+  double residual_scale() const { return residual_scale_; }
   uint64_t kv_heads(uint64_t layer) const { return kv_heads_[layer]; }
 
   std::string Block(uint64_t layer, std::string_view name) const;
@@ -50,6 +51,8 @@ class BlockReader {
   absl::Status ReadRopeFactors(RopeParameters& rope);
   absl::Status ReadWindows();
   absl::Status ReadActivation();
+  absl::Status ReadScales(ModelSpec& spec);
+  absl::Status ReadRotatedLayers();
   absl::StatusOr<Norm> ReadNormNamed(const std::string& prefix, uint64_t n, std::string_view why);
   absl::Status ReadQkv(uint64_t layer, Attention& attention);
   absl::Status ReadExpertCounts();
@@ -61,11 +64,12 @@ class BlockReader {
   const Architecture& architecture_;
   uint64_t layers_ = 0, width_ = 0, context_ = 0, experts_ = 0;
   double epsilon_ = 0, scale_ = 0, attention_softcap_ = 0;
+  double residual_scale_ = 1;
   bool scale_by_layer_ = false;
   Activation activation_ = Activation::kSilu;
   uint64_t key_size_ = 0, value_size_ = 0, window_ = 0;
   std::vector<uint64_t> heads_, kv_heads_, ffn_;
-  std::vector<bool> windowed_;
+  std::vector<bool> windowed_, rotated_;
   Rope rope_, rope_window_;
 };
 

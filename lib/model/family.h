@@ -97,8 +97,10 @@ struct FamilyContext {
   std::vector<int32_t> kv_heads = {};  ///< by layer, 0 = no attention (hybrids)
   std::vector<bool> sparse = {};  ///< layers with experts; empty = all of a family that has experts
   std::vector<bool> windowed = {};  ///< layers with the window; empty = no layer
-  std::string activation = {};      ///< "silu", "gelu_tanh", ... as smelt.activation spells it
-  Metadata extra = {};              ///< keys of hooks, written after the table's
+  std::vector<bool> rotated =
+      {};                       ///< layers whose q and k rotate; empty = as the architecture has it
+  std::string activation = {};  ///< "silu", "gelu_tanh", ... as smelt.activation spells it
+  Metadata extra = {};          ///< keys of hooks, written after the table's
   std::vector<RecipeTensor> generated = {};  ///< tensors of hooks
   /// What llama.cpp does differently, half a sentence each.
   std::vector<std::string> differences = {};
@@ -111,6 +113,7 @@ struct KeyRule {
   ValueType type = ValueType::kU32;
   Param param = Param::kNone;                     ///< written only if it is there
   std::optional<double> constant = std::nullopt;  ///< written instead
+  std::string_view text = "";                     ///< written instead, of kString
 };
 /// Places of keys that are computed: rotary parameters, window, file type.
 inline constexpr KeyRule kRopeKeys{"@rope"};
@@ -205,6 +208,7 @@ struct Family {
   bool (*windowed)(const Hyper& hyper, uint64_t layer) = nullptr;
   LayerTypes layer_types = LayerTypes::kDecides;
   bool llama_cpp_windows = false;  ///< llama.cpp honours windows of this architecture
+  bool lists_windows = false;  ///< the key that says which layers have the window is always written
   bool rows_by_vocabulary =
       false;  ///< embedding rows beyond the tokenizer's vocabulary are left out
   absl::Status (*derive)(FamilyContext&) =

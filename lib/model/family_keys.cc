@@ -50,12 +50,15 @@ class KeyWriter {
         Set("attention.head_count_kv", context_.kv_heads);
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
+      } else if (!rule.text.empty()) {
+        Set(rule.key, std::string(rule.text));
       } else if (rule.constant || context_.hyper.Has(rule.param)) {
         SMELT_RETURN_IF_ERROR(WriteNumber(rule));
       }
     }
     NoteHeadSize();
     WriteActivation();
+    WriteRotated();
     for (const Metadata::Entry& entry : context_.extra.entries()) out_.Set(entry.key, entry.value);
     return absl::OkStatus();
   }
@@ -205,7 +208,7 @@ class KeyWriter {
   }
 
   void WriteLlama3(const RopeConfig& rope) {
-    if (family_.architecture.name == "llama") {
+    if (family_.architecture.rope_freqs) {
       Generate(context_, "rope_freqs.weight", Factors(rope));
       return;
     }
@@ -218,7 +221,7 @@ class KeyWriter {
     Set("rope.scaling.attn_factor", static_cast<float>(*rope.attention_factor));
     Set("rope.scaling.original_context_length",
         CheckedInteger<uint32_t>(rope.original_context).value_or(0));
-    if (family_.architecture.name == "llama") return AddLongRopeFactors(context_);
+    if (family_.architecture.rope_freqs) return AddLongRopeFactors(context_);
     SMELT_RETURN_IF_ERROR(CheckLongRopeFactors(context_));
     const auto floats = [](const std::vector<double>& values) {
       return std::vector<float>(values.begin(), values.end());
@@ -251,7 +254,10 @@ class KeyWriter {
     const bool all =
         std::find(windowed.begin(), windowed.end(), false) == windowed.end() && !windowed.empty();
     const bool as_usual = usual == 0 ? all : IsPeriodic(windowed, usual);
-    if (!as_usual) {
+    if (family_.lists_windows && any) {
+      Set("attention.sliding_window_pattern",
+          MetadataValue::BoolArray(std::vector<uint8_t>(windowed.begin(), windowed.end())));
+    } else if (!as_usual) {
       uint64_t period = 1;
       while (period <= windowed.size() && !IsPeriodic(windowed, period)) ++period;
       if (period <= windowed.size() || all) {
@@ -269,6 +275,26 @@ class KeyWriter {
     if (any && !family_.llama_cpp_windows) {
       context_.differences.push_back(Cat("ignores the sliding window of ", window, " positions"));
     }
+  }
+
+  /// Layers without rotation, where readers of the architecture assume others.
+  void WriteRotated() {
+    const std::vector<bool>& rotated = context_.rotated;
+    const Architecture& architecture = family_.architecture;
+    if (rotated.empty()) return;
+    bool as_usual = true;
+    for (uint64_t i = 0; i < rotated.size(); ++i) {
+      const uint64_t period = architecture.unrotated_period;
+      as_usual &= rotated[i] == (period == 0 || (i + 1) % period != 0);
+    }
+    if (as_usual) return;
+    context_.extra.Set(
+        "smelt.attention.rotated_layers",
+        MetadataValue::BoolArray(std::vector<uint8_t>(rotated.begin(), rotated.end())));
+    context_.differences.push_back(
+        architecture.unrotated_period == 0
+            ? std::string("rotates every layer")
+            : Cat("rotates every layer but each ", architecture.unrotated_period, "th"));
   }
 
   void WriteActivation() {

@@ -24,6 +24,7 @@ absl::Status ReadAttentionBlocks(BlockReader& blocks, const Architecture& archit
     SMELT_ASSIGN_OR_RETURN(layer.post_ffn_norm,
                            blocks.ReadNorm(i, architecture.post_ffn_norm, blocks.width()));
     layer.parallel = parallel;
+    layer.residual_scale = blocks.residual_scale();
     spec.layers.push_back(std::move(layer));
   }
   return absl::OkStatus();

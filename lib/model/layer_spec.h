@@ -76,7 +76,8 @@ struct Attention {
   uint64_t window = 0;  ///< a query sees itself and the window - 1 positions before it; 0 = all
   Rope rope;
   Linear q, k, v, output;
-  Norm q_norm, k_norm;  ///< before the rotation; group = head size, or 0: over all heads at once
+  Norm q_norm, k_norm;  ///< group = head size, or 0: over all heads at once
+  bool norm_after_rope = false;  ///< q_norm and k_norm come after the rotation, not before
   TensorRef sinks = kNoTensor;  ///< [heads]: one more logit per head in the softmax, with no value
   bool causal = true;
 };
@@ -131,8 +132,9 @@ struct Experts {
   Linear shared_gate;  ///< one row: sigmoid(shared_gate x) scales the shared expert
 };
 
-/// One block: x += post_mixer_norm(mixer(mixer_norm(x))); x += post_ffn_norm(ffn(ffn_norm(x))).
-/// `parallel`: both parts read the block's input, x += mixer(mixer_norm(x)) + ffn(ffn_norm(x)).
+/// One block: x += s post_mixer_norm(mixer(mixer_norm(x))); x += s post_ffn_norm(ffn(ffn_norm(x))),
+/// s = residual_scale. `parallel`: both parts read the block's input, x += mixer(mixer_norm(x)) +
+/// ffn(ffn_norm(x)); where ffn_norm is not there, both read mixer_norm(x).
 struct LayerSpec {
   Norm mixer_norm;
   std::variant<Attention, Mamba1, Mamba2> mixer;
@@ -141,6 +143,7 @@ struct LayerSpec {
   std::variant<std::monostate, Mlp, Experts> ffn;
   Norm post_ffn_norm;
   bool parallel = false;
+  double residual_scale = 1;
 };
 
 /// The whole model.

@@ -28,6 +28,10 @@ namespace smelt {
   X(kParallel, "parallel")      X(kScaledByLayer, "scaled_by_layer")                                \
   X(kRopeDims, "rotary dimensions")                             X(kTheta, "theta")                  \
   X(kAttnFactor, "attn_factor") X(kOriginalContext, "original_context")                             \
+  X(kUnrotatedPeriod, "unrotated_period")                       X(kAlpha, "alpha")                  \
+  X(kEmbeddingScale, "embedding_scale")                         X(kResidualScale, "residual_scale") \
+  X(kAttentionScale, "attention_scale")                         X(kLogitScale, "logit_scale")       \
+  X(kMaxLength, "max_length")   X(kOutputBias, "output_bias")                                       \
   X(kScaledRope, "scaled_rope") X(kRopeFactor, "rope_factor")                                       \
   X(kLowFreqFactor, "low_freq_factor")                          X(kHighFreqFactor, "high_freq_factor") \
   X(kExperts, "experts")        X(kExpertsUsed, "experts_used") X(kExpertFfn, "expert_ffn")         \

@@ -35,7 +35,8 @@ bool IsDropped(const FamilyContext& context, const RawTensor& tensor, std::strin
   const auto ends = [&name](std::string_view ending) { return name.ends_with(ending); };
   if (std::ranges::any_of(kBuffers, ends)) return true;
   if (std::ranges::any_of(context.family.dropped, ends)) return true;
-  return context.hyper.flag(Param::kTied) && IsHead(context.family, bare);  // the embedding's values
+  return context.hyper.flag(Param::kTied) &&
+         IsHead(context.family, bare);  // the embedding's values
 }
 
 bool HasComponent(std::string_view name, std::span<const std::string_view> components) {

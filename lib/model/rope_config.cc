@@ -132,6 +132,11 @@ class RopeReader {
     rope.has_factor = dictionary_.Has("factor");
     if (rope.type != RopeType::kLongRope || rope.has_factor)
       SMELT_RETURN_IF_ERROR(Positive("factor", rope.factor));
+    if (rope.type == RopeType::kDynamic && defaults_.alpha_stretches && dictionary_.Has("alpha")) {
+      for (std::string_view key : {"factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow"})
+        dictionary_.Find(key);  // of no effect
+      return Positive("alpha", rope.alpha);
+    }
     if (rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic) return absl::OkStatus();
     // The configuration's own (Phi-3) counts before the dictionary's; else the trained context.
     if (defaults_.original_context != 0 && config_.IsNull("original_max_position_embeddings")) {

@@ -22,6 +22,7 @@ struct RopeConfig {
   std::optional<double> attention_factor;  ///< replaces the type's own magnitude
   std::optional<double> beta_fast, beta_slow;
   bool truncate = true;
+  double alpha = 0;  ///< stretches theta, of families that have it; 0 = none
   double low_freq_factor = 0, high_freq_factor = 0;
   std::vector<double> short_factor, long_factor;
 
@@ -37,6 +38,7 @@ struct RopeDefaults {
       0;  ///< the class's own original_max_position_embeddings; counts before the dictionary's
   std::string_view theta_key = "rope_theta";
   std::string_view partial_key = "partial_rotary_factor";
+  bool alpha_stretches = false;      ///< Hunyuan: rope_type dynamic has alpha
   bool yarn_means_longrope = false;  ///< Phi-3: "su" and "yarn" are old names of longrope
   /// rope_parameters when the configuration has neither style; JSON text.
   std::string_view parameters = "";

@@ -11,11 +11,16 @@ extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchi
     kQwen3Architecture, kQwen3MoeArchitecture, kGemmaArchitecture, kGemma2Architecture,
     kGemma3Architecture, kPhi3Architecture, kGpt2Architecture, kGptNeoxArchitecture,
     kStarcoder2Architecture, kOlmo2Architecture, kGptOssArchitecture, kMambaArchitecture,
-    kMamba2Architecture, kJambaArchitecture;
+    kMamba2Architecture, kJambaArchitecture, kSmolLm3Architecture, kGraniteArchitecture,
+    kCommandRArchitecture, kCohere2Architecture, kSeedOssArchitecture, kErnie45Architecture,
+    kExaone4Architecture, kArceeArchitecture, kNemotronArchitecture, kStableLmArchitecture,
+    kPhi2Architecture, kHunyuanDenseArchitecture, kOlmoeArchitecture;
 
 extern const Family kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe,
     kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2,
-    kGptOss, kMamba, kMamba2, kJamba, kMeta, kMistralNative, kCodestralMamba;
+    kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmoe, kSmolLm3, kGranite, kCohere, kCohere2,
+    kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense, kMeta,
+    kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
 extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;
@@ -36,6 +41,10 @@ absl::Status ReadSparseLayers(FamilyContext& context);
 /// Rank of the time step: a number, or "auto" (also where the key is absent): width / 16, rounded
 /// up.
 absl::StatusOr<uint64_t> ReadTimeStepRank(const FamilyContext& context, std::string_view key);
+
+/// A note where the base of the rotation is not the one that readers of an architecture without a
+/// key for it take.
+void NoteTheta(FamilyContext& context);
 
 /// Puts the scale of q.k into `attention.scale` where it is not what readers of the architecture
 /// assume.

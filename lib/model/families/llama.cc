@@ -7,6 +7,7 @@ namespace smelt {
 const Architecture kLlamaArchitecture = {
     .name = "llama",
     .rope = RopeStyle::kInterleaved,
+    .rope_freqs = true,
 };
 
 namespace {

@@ -1,5 +1,6 @@
-// OLMo 2: norms after the blocks, q and k normalised over all heads at once.
-// Defaults: transformers models/olmo2/configuration_olmo2.py.
+// OLMo 2 and 3: norms after the blocks, q and k normalised over all heads at once; OLMo 3 has a
+// window in most layers, and scales the rotation in the others only.
+// Defaults: transformers models/{olmo2,olmo3}/configuration_*.py.
 #include "lib/model/families/families.h"
 
 namespace smelt {
@@ -11,6 +12,7 @@ const Architecture kOlmo2Architecture = {
     .ffn_norm = "",
     .post_ffn_norm = "post_ffw_norm",
     .qk_norm = QkNorm::kAllHeads,
+    .rope_scales_windows = false,
     .window_period = 4,  // OLMo 3, which shares the architecture
 };
 
@@ -18,7 +20,7 @@ namespace {
 
 constexpr std::string_view kNames[] = {"Olmo2ForCausalLM", "Olmo2Model"};
 
-constexpr HyperRule kHypers[] = {
+constexpr std::array<HyperRule, 11> kHypers = {{
     kLayers,
     kWidth,
     Vocab(50304),
@@ -30,22 +32,21 @@ constexpr HyperRule kHypers[] = {
     RmsEps(1e-5),
     Tied(false),
     Flag(Param::kAttentionBias, "attention_bias", false),
-};
+}};
 
 constexpr auto kKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey);
 
 constexpr auto kTensors = Table<TensorRule>(
     kEnds, kOutputOfTied, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
-    TensorRule{"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", Param::kQ,
-               Param::kNone},
-    TensorRule{"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", Param::kKv,
-               Param::kNone},
-    TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
-               Param::kWidth, Param::kNone},
-    GatedMlp(),
-    TensorRule{"blk.*.post_ffw_norm.weight", "model.layers.*.post_feedforward_layernorm.weight",
-               Param::kWidth, Param::kNone});
+    kAllHeadNorms, kPostAttentionNorm, GatedMlp(), kPostFfnNorm);
+
+constexpr std::string_view kOlmo3Names[] = {"Olmo3ForCausalLM", "Olmo3Model"};
+
+constexpr auto kOlmo3Hypers = Table<HyperRule>(kHypers, Window(Default(4096)));
+constexpr auto kOlmo3Keys = Table<KeyRule>(kKeys, kWindowKeys);
+
+bool IsOlmo3Windowed(const Hyper&, uint64_t layer) { return (layer + 1) % 4 != 0; }
 
 }  // namespace
 
@@ -57,6 +58,21 @@ const Family kOlmo2 = {
     .fixed = {},
     .keys = kKeys,
     .tensors = kTensors,
+    .derive = NoteAttentionBias,
+};
+
+const Family kOlmo3 = {
+    .names = kOlmo3Names,
+    .model_type = "olmo3",
+    .architecture = kOlmo2Architecture,
+    .hypers = kOlmo3Hypers,
+    .fixed = {},
+    .keys = kOlmo3Keys,
+    .tensors = kTensors,
+    .rope = {.theta = 500000, .local_theta = 500000},
+    .windowed = IsOlmo3Windowed,
+    .llama_cpp_windows = true,
+    .lists_windows = true,
     .derive = NoteAttentionBias,
 };
 

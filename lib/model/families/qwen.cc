@@ -104,21 +104,7 @@ constexpr auto kQwen3Keys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
     KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn}, kWindowKeys);
 
-constexpr std::array<TensorRule, 4> kExperts = {{
-    If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", Param::kExperts,
-                  Param::kWidth}),
-    If(IsSparse,
-       OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
-                Param::kExpertFfn, Param::kWidth, TensorOp::kExperts},
-               "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsFirst)),
-    If(IsSparse, OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
-                          Param::kExpertFfn, Param::kWidth, TensorOp::kExperts},
-                         "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsSecond)),
-    If(IsSparse,
-       OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
-                Param::kWidth, Param::kExpertFfn, TensorOp::kExperts},
-               "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts)),
-}};
+constexpr auto kExperts = ExpertTensors(Param::kExpertFfn);
 constexpr std::array<TensorRule, 4> kSharedExpert = {{
     If(IsSparse,
        {"blk.*.ffn_gate_shexp.weight", "model.layers.*.mlp.shared_expert.gate_proj.weight",
@@ -130,12 +116,6 @@ constexpr std::array<TensorRule, 4> kSharedExpert = {{
         Param::kWidth, Param::kSharedFfn}),
     If(IsSparse, {"blk.*.ffn_gate_inp_shexp.weight", "model.layers.*.mlp.shared_expert_gate.weight",
                   Param::kOne, Param::kWidth}),
-}};
-constexpr std::array<TensorRule, 2> kHeadNorms = {{
-    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", Param::kHeadDim,
-     Param::kNone},
-    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", Param::kHeadDim,
-     Param::kNone},
 }};
 
 constexpr auto kQwen2Tensors = Table<TensorRule>(

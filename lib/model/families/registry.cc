@@ -6,18 +6,25 @@ namespace smelt {
 namespace {
 
 constexpr const Architecture* kArchitectures[] = {
-    &kLlamaArchitecture,    &kQwen2Architecture,  &kQwen2MoeArchitecture, &kQwen3Architecture,
-    &kQwen3MoeArchitecture, &kGemmaArchitecture,  &kGemma2Architecture,   &kGemma3Architecture,
-    &kPhi3Architecture,     &kGpt2Architecture,   &kGptNeoxArchitecture,  &kStarcoder2Architecture,
-    &kOlmo2Architecture,    &kGptOssArchitecture, &kMambaArchitecture,    &kMamba2Architecture,
-    &kJambaArchitecture,
+    &kLlamaArchitecture,   &kQwen2Architecture,        &kQwen2MoeArchitecture,
+    &kQwen3Architecture,   &kQwen3MoeArchitecture,     &kGemmaArchitecture,
+    &kGemma2Architecture,  &kGemma3Architecture,       &kPhi3Architecture,
+    &kGpt2Architecture,    &kGptNeoxArchitecture,      &kStarcoder2Architecture,
+    &kOlmo2Architecture,   &kGptOssArchitecture,       &kMambaArchitecture,
+    &kMamba2Architecture,  &kJambaArchitecture,        &kSmolLm3Architecture,
+    &kGraniteArchitecture, &kCommandRArchitecture,     &kCohere2Architecture,
+    &kSeedOssArchitecture, &kErnie45Architecture,      &kExaone4Architecture,
+    &kArceeArchitecture,   &kNemotronArchitecture,     &kStableLmArchitecture,
+    &kPhi2Architecture,    &kHunyuanDenseArchitecture, &kOlmoeArchitecture,
 };
 
 constexpr const Family* kFamilies[] = {
-    &kLlama, &kMistral,  &kMinistral, &kMixtral,    &kQwen2,  &kQwen2Moe,
-    &kQwen3, &kQwen3Moe, &kGemma,     &kGemma2,     &kGemma3, &kGemma3Conditional,
-    &kPhi3,  &kGpt2,     &kGptNeox,   &kStarcoder2, &kOlmo2,  &kGptOss,
-    &kMamba, &kMamba2,   &kJamba,
+    &kLlama,   &kMistral,  &kMinistral, &kMixtral,    &kQwen2,        &kQwen2Moe,
+    &kQwen3,   &kQwen3Moe, &kGemma,     &kGemma2,     &kGemma3,       &kGemma3Conditional,
+    &kPhi3,    &kGpt2,     &kGptNeox,   &kStarcoder2, &kOlmo2,        &kGptOss,
+    &kMamba,   &kMamba2,   &kJamba,     &kOlmo3,      &kOlmoe,        &kSmolLm3,
+    &kGranite, &kCohere,   &kCohere2,   &kSeedOss,    &kErnie45,      &kExaone4,
+    &kArcee,   &kNemotron, &kStableLm,  &kPhi,        &kHunyuanDense,
 };
 
 }  // namespace

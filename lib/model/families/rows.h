@@ -76,6 +76,27 @@ constexpr HyperRule ExpertsUsed(double n) {
   return {Param::kExpertsUsed, "num_experts_per_tok", HyperKind::kCount, Default(n), 1, 1 << 16};
 }
 
+/// What a class of decoders has where config.json does not say.
+struct DecoderDefaults {
+  double vocab = 0, ffn = 0, heads = 0;
+  Fallback kv_heads = SameAs(Param::kHeads), head_dim = kAbsent;
+  double context = 0;
+  HyperRule eps = RmsEps(1e-6);
+  bool tied = false;
+};
+/// The sizes of such a class.
+constexpr std::array<HyperRule, 10> DecoderHypers(const DecoderDefaults& d) {
+  return {{kLayers, kWidth, Vocab(d.vocab), Ffn(d.ffn), Heads(d.heads), KvHeads(d.kv_heads),
+           HeadDim(d.head_dim), Context(d.context), d.eps, Tied(d.tied)}};
+}
+constexpr HyperRule Eps(std::string_view config, double eps) {
+  return {Param::kEps, config, HyperKind::kReal, Default(eps), 0, 1e3};
+}
+/// Of multipliers; null is refused.
+constexpr HyperRule Factor(Param param, std::string_view config, double value) {
+  return {param, config, HyperKind::kReal, Default(value), 1e-9, 1e9};
+}
+
 // Conditions of tensors.
 inline bool IsUntied(const FamilyContext& context, uint64_t) {
   return !context.hyper.flag(Param::kTied);
@@ -154,6 +175,56 @@ constexpr std::array<TensorRule, 3> GatedMlp(Param bias = Param::kNone,
                 Param::kWidth, TensorOp::kCopy, bias}),
       If(when, {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", Param::kWidth,
                 Param::kFfn, TensorOp::kCopy, bias}),
+  }};
+}
+
+/// A feed-forward part without a gate.
+constexpr std::array<TensorRule, 2> PlainMlp(Param bias = Param::kNone) {
+  return {{
+      {"blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight", Param::kFfn, Param::kWidth,
+       TensorOp::kCopy, bias},
+      {"blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight", Param::kWidth, Param::kFfn,
+       TensorOp::kCopy, bias},
+  }};
+}
+/// A layer norm with a bias.
+constexpr TensorRule BiasedNorm(std::string_view target, std::string_view source) {
+  return {target, source, Param::kWidth, Param::kNone, TensorOp::kCopy, Param::kAlways};
+}
+// Norms of q and k: of each head, or over all at once.
+inline constexpr std::array<TensorRule, 2> kHeadNorms = {{
+    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", Param::kHeadDim},
+    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", Param::kHeadDim},
+}};
+inline constexpr std::array<TensorRule, 2> kAllHeadNorms = {{
+    {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight", Param::kQ},
+    {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", Param::kKv},
+}};
+// Norms after the halves of a block.
+inline constexpr TensorRule kPostAttentionNorm{"blk.*.post_attention_norm.weight",
+                                               "model.layers.*.post_attention_layernorm.weight",
+                                               Param::kWidth};
+inline constexpr TensorRule kPostFfnNorm{"blk.*.post_ffw_norm.weight",
+                                         "model.layers.*.post_feedforward_layernorm.weight",
+                                         Param::kWidth};
+/// A router and its experts of `ffn` rows, in layers that have them.
+constexpr std::array<TensorRule, 4> ExpertTensors(Param ffn) {
+  constexpr std::string_view kFused = "model.layers.*.mlp.experts.gate_up_proj";
+  return {{
+      If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", Param::kExperts,
+                    Param::kWidth}),
+      If(IsSparse,
+         OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
+                  ffn, Param::kWidth, TensorOp::kExperts},
+                 kFused, TensorOp::kFusedExpertsFirst)),
+      If(IsSparse,
+         OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight", ffn,
+                  Param::kWidth, TensorOp::kExperts},
+                 kFused, TensorOp::kFusedExpertsSecond)),
+      If(IsSparse,
+         OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
+                  Param::kWidth, ffn, TensorOp::kExperts},
+                 "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts)),
   }};
 }
 

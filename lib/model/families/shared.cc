@@ -38,6 +38,14 @@ absl::Status ReadSparseLayers(FamilyContext& context) {
   return absl::OkStatus();
 }
 
+void NoteTheta(FamilyContext& context) {
+  constexpr double kAssumed = 10000;
+  if (context.rope.full.theta != kAssumed) {
+    context.differences.push_back(
+        Cat("takes ", kAssumed, " for rope_theta ", context.rope.full.theta));
+  }
+}
+
 absl::StatusOr<uint64_t> ReadTimeStepRank(const FamilyContext& context, std::string_view key) {
   const uint64_t automatic = (context.hyper(Param::kWidth) + 15) / 16;
   const JsonValue* value = context.config.Find(key);

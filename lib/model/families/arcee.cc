@@ -1,0 +1,48 @@
+// Arcee (AFM): a Llama whose feed-forward part is relu squared without a gate.
+// Defaults: transformers models/arcee/configuration_arcee.py.
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kArceeArchitecture = {
+    .name = "arcee",
+    .rope = RopeStyle::kInterleaved,
+    .gated = false,
+    .activation = Activation::kRelu2,
+};
+
+namespace {
+
+constexpr std::string_view kNames[] = {"ArceeForCausalLM", "ArceeModel"};
+
+constexpr auto kHypers = Table<HyperRule>(
+    DecoderHypers(
+        {.vocab = 32000, .ffn = 18432, .heads = 32, .context = 4096, .eps = RmsEps(1e-5)}),
+    Flag(Param::kAttentionBias, "attention_bias", false), Flag(Param::kMlpBias, "mlp_bias", false));
+
+constexpr auto kKeys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
+                   KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
+                   KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims});
+
+constexpr auto kTensors =
+    Table<TensorRule>(kEnds, kAttentionNorm,
+                      AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
+                                       TensorOp::kRotaryQ, TensorOp::kRotaryK),
+                      kFfnNorm, PlainMlp(Param::kMlpBias));
+
+}  // namespace
+
+const Family kArcee = {
+    .names = kNames,
+    .model_type = "arcee",
+    .architecture = kArceeArchitecture,
+    .hypers = kHypers,
+    .fixed = {},
+    .keys = kKeys,
+    .tensors = kTensors,
+    .activation = "relu2",
+    .derive = NoteAttentionBias,
+};
+
+}  // namespace smelt

@@ -1,0 +1,74 @@
+// EXAONE 4: norms after the blocks, of q and k per head; the hybrid has a window and rotation in
+// some layers, neither in the others. Defaults: transformers
+// models/exaone4/configuration_exaone4.py.
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kExaone4Architecture = {
+    .name = "exaone4",
+    .mixer_norm = "",
+    .post_mixer_norm = "post_attention_norm",
+    .ffn_norm = "",
+    .post_ffn_norm = "post_ffw_norm",
+    .qk_norm = QkNorm::kPerHead,
+    .rope_freqs = true,
+    .rotates_windows_only = true,
+};
+
+namespace {
+
+constexpr std::string_view kNames[] = {"Exaone4ForCausalLM", "Exaone4Model"};
+
+constexpr auto kHypers = Table<HyperRule>(
+    DecoderHypers(
+        {.vocab = 102400, .ffn = 16384, .heads = 32, .context = 2048, .eps = RmsEps(1e-5)}),
+    Window(Default(4096)));
+
+constexpr auto kKeys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
+                   KeyRule{"vocab_size", ValueType::kU32, Param::kVocab}, kWindowKeys);
+
+constexpr auto kTensors =
+    Table<TensorRule>(kEnds, AttentionTensors(Param::kNone, Param::kNone), kHeadNorms,
+                      kPostAttentionNorm, GatedMlp(), kPostFfnNorm);
+
+/// Without layer_types: by sliding_window_pattern, which may be a text that only layer_types
+/// explains.
+absl::Status Derive(FamilyContext& context) {
+  const Hyper& h = context.hyper;
+  if (h(Param::kHeadDim) * h(Param::kHeads) != h(Param::kWidth)) {
+    context.differences.push_back(
+        "cannot load heads of a size other than hidden_size / num_attention_heads of this "
+        "architecture");
+  }
+  if (!h.Has(Param::kWindow)) return absl::OkStatus();
+  if (h(Param::kLayers) != 64) {
+    context.differences.push_back(
+        "knows layers with a window and layers without rotation only in models of 64 layers");
+  }
+  return absl::OkStatus();
+}
+
+bool IsWindowed(const Hyper& h, uint64_t layer) {
+  return h.Has(Param::kWindow) && (layer + 1) % 4 != 0;
+}
+
+}  // namespace
+
+const Family kExaone4 = {
+    .names = kNames,
+    .model_type = "exaone4",
+    .architecture = kExaone4Architecture,
+    .hypers = kHypers,
+    .fixed = {},
+    .keys = kKeys,
+    .tensors = kTensors,
+    .windowed = IsWindowed,
+    .llama_cpp_windows = true,
+    .lists_windows = true,
+    .derive = Derive,
+};
+
+}  // namespace smelt

@@ -1,0 +1,52 @@
+// Seed-OSS: biases of q, k and v.
+// Defaults: transformers models/seed_oss/configuration_seed_oss.py.
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kSeedOssArchitecture = {.name = "seed_oss", .ffn_norm = "post_attention_norm"};
+
+namespace {
+
+constexpr std::string_view kNames[] = {"SeedOssForCausalLM", "SeedOssModel"};
+
+constexpr auto kHypers = Table<HyperRule>(DecoderHypers({.vocab = 155136,
+                                                         .ffn = 27648,
+                                                         .heads = 80,
+                                                         .kv_heads = Default(8),
+                                                         .head_dim = Default(128),
+                                                         .context = 524288,
+                                                         .eps = RmsEps(1e-6)}),
+                                          Flag(Param::kAttentionBias, "attention_bias", true),
+                                          Flag(Param::kOutputBias, "attention_out_bias", false),
+                                          Flag(Param::kMlpBias, "mlp_bias", false));
+
+constexpr auto kKeys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey);
+
+constexpr auto kTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kOutputBias),
+    TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
+               Param::kWidth},
+    GatedMlp(Param::kMlpBias));
+
+absl::Status Derive(FamilyContext& context) {
+  if (context.hyper.flag(Param::kOutputBias) || context.hyper.flag(Param::kMlpBias))
+    context.differences.push_back("cannot load biases besides those of q, k and v");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Family kSeedOss = {
+    .names = kNames,
+    .model_type = "seed_oss",
+    .architecture = kSeedOssArchitecture,
+    .hypers = kHypers,
+    .fixed = {},
+    .keys = kKeys,
+    .tensors = kTensors,
+    .derive = Derive,
+};
+
+}  // namespace smelt

@@ -1,0 +1,69 @@
+// StableLM 2 and 3B: layer norms, a quarter of each head rotates.
+// Defaults: transformers models/stablelm/configuration_stablelm.py.
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kStableLmArchitecture = {.name = "stablelm", .norm = NormKind::kLayer};
+
+namespace {
+
+constexpr std::string_view kNames[] = {"StableLmForCausalLM", "StableLMEpochForCausalLM",
+                                       "StableLmModel"};
+
+constexpr auto kHypers = Table<HyperRule>(DecoderHypers({.vocab = 50304,
+                                                         .ffn = 6912,
+                                                         .heads = 32,
+                                                         .kv_heads = Default(32),
+                                                         .context = 4096,
+                                                         .eps = Eps("layer_norm_eps", 1e-5)}),
+                                          Flag(Param::kBias, "use_qkv_bias", false));
+
+// StableLM 2 12B has both: norms of q and k with weights of their own for each head.
+constexpr FixedRule kFixed[] = {{"qk_layernorm", "false"}, {"use_parallel_residual", "false"}};
+
+constexpr KeyRule kKeys[] = {
+    {"context_length", ValueType::kU32, Param::kContext},
+    {"embedding_length", ValueType::kU32, Param::kWidth},
+    {"block_count", ValueType::kU32, Param::kLayers},
+    {"feed_forward_length", ValueType::kU32, Param::kFfn},
+    {"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
+    {"attention.head_count", ValueType::kU32, Param::kHeads},
+    {"attention.head_count_kv", ValueType::kU32, Param::kKvHeads},
+    {"use_parallel_residual", ValueType::kBool, Param::kNone, 0},
+    {"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps},
+    kFileTypeKey,
+    kRopeKeys,
+};
+
+constexpr auto kTensors = Table<TensorRule>(
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
+    BiasedNorm("output_norm.weight", "model.norm.weight"),
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}), kOutputOfTied,
+    BiasedNorm("blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight"),
+    AttentionTensors(Param::kBias, Param::kNone),
+    BiasedNorm("blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight"),
+    GatedMlp());
+
+absl::Status Derive(FamilyContext& context) {
+  NoteTheta(context);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Family kStableLm = {
+    .names = kNames,
+    .model_type = "stablelm",
+    .architecture = kStableLmArchitecture,
+    .hypers = kHypers,
+    .fixed = kFixed,
+    .keys = kKeys,
+    .tensors = kTensors,
+    .rope = {.partial = 0.25},
+    .partial_rotary = true,
+    .derive = Derive,
+};
+
+}  // namespace smelt
