@@ -21,7 +21,9 @@ constexpr std::string_view kKnownKeys[] = {"rope_type",        "type",
                                            "mscale",           "mscale_all_dim",
                                            "truncate",         "low_freq_factor",
                                            "high_freq_factor", "short_factor",
-                                           "long_factor",      "finetuned"};
+                                           "long_factor",      "finetuned",
+                                           "alpha",            "mrope_section",
+                                           "mrope_interleaved", "llama_4_scaling_beta"};
 
 /// Reads one dictionary; `where` is its key in config.json.
 class RopeReader {
@@ -38,6 +40,7 @@ class RopeReader {
     SMELT_RETURN_IF_ERROR(ReadType(rope));
     SMELT_RETURN_IF_ERROR(ReadTheta(rope));
     SMELT_RETURN_IF_ERROR(ReadScaling(rope));
+    SMELT_RETURN_IF_ERROR(ReadExtras(rope));
     for (const auto& [key, value] : *dictionary_.value().as_object()) {
       if (std::find(std::begin(kKnownKeys), std::end(kKnownKeys), key) == std::end(kKnownKeys)) {
         return dictionary_.Bad(key, "is not known here: ignoring it could change the result");
@@ -69,7 +72,7 @@ class RopeReader {
   absl::Status ReadType(RopeConfig& rope) {
     SMELT_ASSIGN_OR_RETURN(const auto text, dictionary_.Text("rope_type|type"));
     const std::string type = text.value_or("default");
-    if (type == "default") {
+    if (type == "default" || (type == "mrope" && defaults_.sections)) {
       rope.type = RopeType::kDefault;
     } else if (type == "linear") {
       rope.type = RopeType::kLinear;
@@ -115,6 +118,20 @@ class RopeReader {
       return config_.Bad(defaults_.partial_key,
                          Cat("is ", rope.partial, ", expected more than 0 and at most 1"));
     }
+    return absl::OkStatus();
+  }
+
+  /// What only some families have; elsewhere a value is refused.
+  absl::Status ReadExtras(RopeConfig& rope) {
+    const auto refuse = [&](std::string_view key, bool known) -> absl::Status {
+      if (known || dictionary_.FindNonNull(key) == nullptr) return absl::OkStatus();
+      return dictionary_.Bad(key, "is there, which this family does not know");
+    };
+    SMELT_RETURN_IF_ERROR(refuse("mrope_section", defaults_.sections));
+    SMELT_RETURN_IF_ERROR(refuse("llama_4_scaling_beta", defaults_.temperature));
+    SMELT_RETURN_IF_ERROR(refuse("alpha", defaults_.alpha_stretches));
+    SMELT_ASSIGN_OR_RETURN(rope.sections, dictionary_.Reals("mrope_section"));
+    SMELT_ASSIGN_OR_RETURN(rope.temperature_scale, dictionary_.Real("llama_4_scaling_beta"));
     return absl::OkStatus();
   }
 
