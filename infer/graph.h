@@ -70,6 +70,14 @@ struct RopeOp {
   uint32_t heads = 0, kv_heads = 0, head_size = 0;
 };
 
+/// x *= 1 + temperature ln(1 + floor(position / length)).
+struct TemperatureOp {
+  Slot x = 0;
+  uint32_t features = 0;
+  double temperature = 0;
+  uint64_t length = 1;
+};
+
 /// Appends k and v to the state, then attends to all of it.
 struct AttentionOp {
   Slot q = 0, k = 0, v = 0, out = 0;
@@ -126,8 +134,8 @@ struct GateOp {
   uint32_t features = 0;
 };
 
-using Op = std::variant<NormOp, AddOp, MatMulOp, RopeOp, AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op,
-                        GateOp>;
+using Op = std::variant<NormOp, AddOp, MatMulOp, RopeOp, TemperatureOp, AttentionOp, ExpertsOp,
+                        ConvOp, Scan1Op, Scan2Op, GateOp>;
 
 /// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are
 /// never alive together overlap.

@@ -171,6 +171,12 @@ class Lowerer {
                                   .head_size = a.key_size});
     }
     if (a.norm_after_rope) SMELT_RETURN_IF_ERROR(normalize());
+    if (a.temperature != 0) {
+      graph_.ops.push_back(TemperatureOp{.x = q,
+                                         .features = q_features,
+                                         .temperature = a.temperature,
+                                         .length = a.temperature_length});
+    }
     AttentionOp op{.q = q,
                    .k = k,
                    .v = v,

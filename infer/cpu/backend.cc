@@ -123,6 +123,34 @@ class Executor {
     return absl::OkStatus();
   }
 
+  absl::Status Do(const TemperatureOp& op) {
+    const Layout& layout = batch_.layout;
+    float* x = At(op.x);
+    const size_t size = static_cast<size_t>(op.features) * layout.lanes;
+    const auto factor = [&](uint64_t position) {
+      return static_cast<float>(1 + op.temperature *
+                                        std::log(1 + static_cast<double>(position / op.length)));
+    };
+    for (const Layout::Segment& s : layout.segments) {
+      SMELT_RETURN_IF_ERROR(
+          ParallelForWorkers(s.panels, 1, [&](uint64_t first, uint64_t last, int) {
+            for (uint64_t p = first; p < last; ++p) {
+              float* panel = x + (s.first_panel + p) * size;
+              alignas(64) float factors[kPanel];
+              for (uint32_t lane = 0; lane < layout.lanes; ++lane)
+                factors[lane] = factor(s.position + p * layout.lanes + lane);
+              if (layout.lanes == 1) {
+                for (size_t i = 0; i < size; ++i) panel[i] *= factors[0];
+              } else {
+                ScalePanel(factors, op.features, panel);
+              }
+            }
+          }));
+    }
+    Wrote(op.x);
+    return absl::OkStatus();
+  }
+
   absl::Status Do(const AttentionOp& op) {
     SMELT_RETURN_IF_ERROR(
         Attend(op, batch_.layout, At(op.q), At(op.k), At(op.v), state_, At(op.out)));

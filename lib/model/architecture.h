@@ -35,7 +35,10 @@ struct Architecture {
   double rope_base_window =
       0;  ///< of window layers where the file has no rope.freq_base_swa; 0 = as the others
   bool rope_scales_windows = true;  ///< rope.scaling.* applies to window layers too
-  bool rope_freqs = false;  ///< readers take llama3's and longrope's factors from tensors
+  /// The key yarn_log_multiplier is so many times mscale_all_dim; 0: there is no such key.
+  double yarn_log_unit = 0;
+  bool temperature = false;  ///< reads attention.temperature_scale
+  bool rope_freqs = false;   ///< readers take llama3's and longrope's factors from tensors
   /// Where the file does not say: layers i with (i + 1) % period == 0 do not rotate. 0 = all do.
   uint32_t unrotated_period = 0;
   bool rotates_windows_only = false;  ///< in models that have a window

@@ -42,7 +42,8 @@ absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
   SMELT_ASSIGN_OR_RETURN(spec.logit_softcap, reader_.RealOr("final_logit_softcapping", 0, 0));
   SMELT_RETURN_IF_ERROR(ReadActivation());
   SMELT_RETURN_IF_ERROR(ReadScales(spec));
-  reader_.Ignore({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type"});
+  reader_.Ignore({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type",
+                  "rope.dimension_sections", "n_deepstack_layers"});  // of images
   SMELT_ASSIGN_OR_RETURN(const bool causal, reader_.FlagOr("attention.causal", true));
   if (!causal)
     return reader_.Bad("attention.causal", "is false: this engine only reads left to right");
@@ -224,8 +225,14 @@ absl::Status BlockReader::ReadYarn(RopeParameters& rope) {
   if (extrapolation != 1)
     return reader_.Bad("rope.scaling.yarn_ext_factor", "is not 1: only full YaRN is supported");
   if (rope.base == 1) return reader_.Bad("rope.freq_base", "is 1, for which YaRN is undefined");
+  // Where mscale_all_dim is given, the magnitude is that of mscale (1 here) over that of it.
+  if (architecture_.yarn_log_unit != 0) {
+    SMELT_ASSIGN_OR_RETURN(const double multiplier,
+                           reader_.RealOr("rope.scaling.yarn_log_multiplier", 0, 0));
+    yarn_log_ = multiplier / architecture_.yarn_log_unit;
+  }
   // The published attention factor replaces YaRN's own; rope.scaling.attn_factor multiplies it.
-  const double own = YarnMagnitude(rope.factor);
+  const double own = YarnMagnitude(rope.factor) / YarnMagnitude(rope.factor, yarn_log_);
   SMELT_ASSIGN_OR_RETURN(const double published,
                          reader_.RealOr("rope.scaling.yarn_attn_factor", own, 0));
   SMELT_ASSIGN_OR_RETURN(const double extra,
@@ -307,6 +314,14 @@ absl::Status BlockReader::ReadRope() {
   SMELT_ASSIGN_OR_RETURN(rope.dynamic_factor, reader_.Own<float>("smelt.rope.dynamic_factor", 0));
   if (rope.dynamic_factor != 0 && dims < 4)
     return BadOwnKey("smelt.rope.dynamic_factor", "needs 4 rotary dimensions at least");
+  if (architecture_.temperature) {
+    SMELT_ASSIGN_OR_RETURN(temperature_, reader_.RealOr("attention.temperature_scale", 0, 0));
+    temperature_length_ = static_cast<uint64_t>(rope.original_context);
+    if (temperature_ != 0 && temperature_length_ == 0) {
+      return reader_.Bad("attention.temperature_scale",
+                         "needs rope.scaling.original_context_length");
+    }
+  }
   rope.dynamic_from = context_;
   rope_ = MakeRope(rope);
   if (!architecture_.rope_scales_windows) {
@@ -367,6 +382,8 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
   attention.softcap = attention_softcap_;
   attention.window = windowed_[layer] ? window_ : 0;
   if (rotated_[layer]) attention.rope = windowed_[layer] ? rope_window_ : rope_;
+  attention.temperature = temperature_;
+  attention.temperature_length = std::max<uint64_t>(temperature_length_, 1);
   attention.norm_after_rope = architecture_.norm_after_rope;
   SMELT_RETURN_IF_ERROR(ReadQkv(layer, attention));
   if (architecture_.sinks) {

@@ -64,7 +64,8 @@ class BlockReader {
   const Architecture& architecture_;
   uint64_t layers_ = 0, width_ = 0, context_ = 0, experts_ = 0;
   double epsilon_ = 0, scale_ = 0, attention_softcap_ = 0;
-  double residual_scale_ = 1;
+  double residual_scale_ = 1, yarn_log_ = 0, temperature_ = 0;
+  uint64_t temperature_length_ = 0;
   bool scale_by_layer_ = false;
   Activation activation_ = Activation::kSilu;
   uint64_t key_size_ = 0, value_size_ = 0, window_ = 0;

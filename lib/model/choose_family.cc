@@ -90,22 +90,23 @@ std::string_view Unwrapped(std::string_view name) {
   return name;
 }
 
-const Family* FamilyOfType(std::string_view model_type) {
+const Family* FamilyOfType(std::string_view model_type, const Config& config) {
   for (const Family* family : KnownFamilies()) {
-    if (family->model_type == model_type) return family;
+    if (family->model_type == model_type && HasPartOf(*family, config)) return family;
   }
   return nullptr;
 }
 
 /// The family inside of a wrapper that `architectures` names; nullptr: it is none, or of what is
 /// not clear.
-const Family* InsideWrapper(std::string_view name, const std::optional<std::string>& model_type) {
+const Family* InsideWrapper(std::string_view name, const std::optional<std::string>& model_type,
+                            const Config& config) {
   const std::string_view inner = Unwrapped(name);
   const bool any = std::ranges::find(kAnyModel, inner) != std::end(kAnyModel);
   if (inner == name && !any) return nullptr;
-  const Family* by_type = model_type ? FamilyOfType(*model_type) : nullptr;
+  const Family* by_type = model_type ? FamilyOfType(*model_type, config) : nullptr;
   if (any) return by_type;
-  const Family* by_name = FindFamily(inner);
+  const Family* by_name = FindFamily(inner, config);
   return by_name != nullptr && (by_type == by_name || !model_type) ? by_name : nullptr;
 }
 
@@ -116,7 +117,7 @@ absl::StatusOr<const Family*> ByModelType(const Config& config) {
                       "is missing, and so is model_type: nothing says what this model is; add its "
                       "class, as `smelt families` lists them");
   }
-  if (const Family* family = FamilyOfType(*type)) return family;
+  if (const Family* family = FamilyOfType(*type, config)) return family;
   std::vector<std::string_view> known;
   for (const Family* family : KnownFamilies()) known.push_back(family->model_type);
   return Unknown(config, "model_type", *type, known);
@@ -132,12 +133,12 @@ absl::StatusOr<ChosenFamily> ChooseFamily(const Config& config) {
     return chosen;
   }
   for (const std::string& name : names) {
-    chosen.family = FindFamily(name);
+    chosen.family = FindFamily(name, config);
     if (chosen.family != nullptr) return chosen;
   }
   SMELT_ASSIGN_OR_RETURN(const auto type, config.Text("model_type"));
   for (const std::string& name : names) {
-    chosen.family = InsideWrapper(name, type);
+    chosen.family = InsideWrapper(name, type, config);
     if (chosen.family == nullptr) continue;
     chosen.note =
         Cat(config.name(), ": architectures says ", Escape(name, 60), ", a wrapper: read as ",

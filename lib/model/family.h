@@ -132,7 +132,11 @@ enum class TensorOp {
   kHeadMajor,          ///< rows (heads, 3, head size) to (3, heads, head size)
   kExperts,            ///< '#' in the source name is the expert
   kStackedExperts,     ///< one tensor (experts, outputs, inputs)
-  kTransposedExperts,  ///< one tensor (experts, inputs, outputs)
+  kTransposedExperts,  ///< one tensor (experts, inputs, outputs); where only the shape of
+                       ///< kStackedExperts is right, that
+  kTransposedExpertsFirst,
+  kTransposedExpertsSecond,  ///< halves of columns of one tensor (experts, inputs, 2 outputs); or
+                             ///< as kFusedExperts
   kFusedExpertsFirst,
   kFusedExpertsSecond,  ///< halves of rows of one tensor (experts, 2 outputs, inputs)
   kEvenExperts,
@@ -190,6 +194,7 @@ struct Family {
   std::span<const TensorRule> tensors;
   /// Key of the object in config.json that describes the text model; "": the whole does.
   std::string_view part = "";
+  std::string_view part_type = "";  ///< its model_type, where classes with other parts share a name
   std::span<const std::string_view> of_whole = {};  ///< keys that count outside of `part` only
   /// Keys of the class that change nothing in its results, which deserves a note.
   std::span<const std::string_view> without_effect = {};
@@ -215,8 +220,12 @@ struct Family {
       nullptr;  ///< after the hyperparameters, before keys and tensors
 };
 
-/// nullptr when unknown.
-const Family* FindFamily(std::string_view architecture_name);
+/// Whether the configuration's part is of the family's `part_type`, where it has one.
+bool HasPartOf(const Family& family, const Config& config);
+
+/// Of the families that answer to a class's name, the one whose `part_type` the configuration has;
+/// nullptr when there is none.
+const Family* FindFamily(std::string_view architecture_name, const Config& config);
 
 /// The configuration of the text model in a whole config.json, whose `model_type` must be the
 /// family's.

@@ -131,10 +131,20 @@ class KeyWriter {
         SMELT_RETURN_IF_ERROR(WriteLongRope(rope));
         break;
     }
+    if (!rope.sections.empty()) WriteSections(rope);
     Set("rope.freq_base", static_cast<float>(rope.theta));
     if (!tells_apart) return absl::OkStatus();
     Set("rope.freq_base_swa", static_cast<float>(window.theta));
     return WriteWindowScaling(window);
+  }
+
+  /// M-RoPE's, of which there are four.
+  void WriteSections(const RopeConfig& rope) {
+    std::vector<int32_t> sections;
+    for (double section : rope.sections)
+      sections.push_back(CheckedInteger<int32_t>(section).value_or(0));
+    sections.resize(4);
+    Set("rope.dimension_sections", std::move(sections));
   }
 
   absl::Status WriteDynamic(const RopeConfig& rope) {
@@ -187,7 +197,8 @@ class KeyWriter {
     Set("rope.scaling.factor", static_cast<float>(rope.factor));
     Set("rope.scaling.original_context_length",
         CheckedInteger<uint32_t>(rope.original_context).value_or(0));
-    if (rope.attention_factor) {
+    const bool by_key = rope.log_multiplier && family_.architecture.yarn_log_unit != 0;
+    if (rope.attention_factor && !by_key) {
       // llama.cpp multiplies YaRN's own magnitude by attn_factor.
       Set("rope.scaling.yarn_attn_factor", static_cast<float>(*rope.attention_factor));
       Set("rope.scaling.attn_factor",

@@ -127,6 +127,8 @@ class TensorMaker {
         return MakeExperts(rule, layer, target);
       case TensorOp::kStackedExperts:
       case TensorOp::kTransposedExperts:
+      case TensorOp::kTransposedExpertsFirst:
+      case TensorOp::kTransposedExpertsSecond:
       case TensorOp::kFusedExpertsFirst:
       case TensorOp::kFusedExpertsSecond:
       case TensorOp::kEvenExperts:
@@ -269,11 +271,20 @@ class TensorMaker {
     SMELT_ASSIGN_OR_RETURN(const uint64_t experts, Experts());
     const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns);
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, target));
-    const bool halves =
-        rule.op == TensorOp::kFusedExpertsFirst || rule.op == TensorOp::kFusedExpertsSecond;
+    const bool second =
+        rule.op == TensorOp::kFusedExpertsSecond || rule.op == TensorOp::kTransposedExpertsSecond;
+    const bool halves = second || rule.op == TensorOp::kFusedExpertsFirst ||
+                        rule.op == TensorOp::kTransposedExpertsFirst;
     const bool interleaved = rule.op == TensorOp::kEvenExperts || rule.op == TensorOp::kOddExperts;
-    const bool upright = halves || rule.op == TensorOp::kStackedExperts;  // outputs before inputs
     const uint64_t stored_rows = halves || interleaved ? 2 * rows : rows;
+    // Outputs before inputs. transformers' own saves of classes that publish them transposed are.
+    const bool either = rule.op == TensorOp::kTransposedExperts ||
+                        rule.op == TensorOp::kTransposedExpertsFirst ||
+                        rule.op == TensorOp::kTransposedExpertsSecond;
+    const bool upright =
+        either ? stored_rows != columns &&
+                     tensor->shape == std::vector<uint64_t>{experts, stored_rows, columns}
+               : halves || rule.op == TensorOp::kStackedExperts;
     SMELT_RETURN_IF_ERROR(ExpectShape(*tensor,
                                       upright
                                           ? std::vector<uint64_t>{experts, stored_rows, columns}
@@ -288,8 +299,7 @@ class TensorMaker {
     } else if (halves) {
       // (experts, 2, rows) with the halves outermost, then one of them.
       recipe.rows.push_back(SwapRows{1, experts, 2, rows});
-      recipe.rows.push_back(SliceRows{rule.op == TensorOp::kFusedExpertsSecond ? experts * rows : 0,
-                                      1, experts * rows});
+      recipe.rows.push_back(SliceRows{second ? experts * rows : 0, 1, experts * rows});
     }
     Add(target, {columns, rows, experts}, std::move(recipe));
     return absl::OkStatus();

@@ -77,8 +77,11 @@ struct Attention {
   Rope rope;
   Linear q, k, v, output;
   Norm q_norm, k_norm;  ///< group = head size, or 0: over all heads at once
+  /// q is multiplied by 1 + temperature ln(1 + floor(position / temperature_length)); 0 = not.
+  double temperature = 0;
+  uint64_t temperature_length = 1;
   bool norm_after_rope = false;  ///< q_norm and k_norm come after the rotation, not before
-  TensorRef sinks = kNoTensor;  ///< [heads]: one more logit per head in the softmax, with no value
+  TensorRef sinks = kNoTensor;   ///< [heads]: one more logit per head in the softmax, with no value
   bool causal = true;
 };
 

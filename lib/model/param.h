@@ -31,6 +31,8 @@ namespace smelt {
   X(kUnrotatedPeriod, "unrotated_period")                       X(kAlpha, "alpha")                  \
   X(kEmbeddingScale, "embedding_scale")                         X(kResidualScale, "residual_scale") \
   X(kAttentionScale, "attention_scale")                         X(kLogitScale, "logit_scale")       \
+  X(kYarnLog, "yarn_log_multiplier")                            X(kTemperature, "temperature_scale") \
+  X(kDeepstack, "deepstack layers")                                                                 \
   X(kMaxLength, "max_length")   X(kOutputBias, "output_bias")                                       \
   X(kScaledRope, "scaled_rope") X(kRopeFactor, "rope_factor")                                       \
   X(kLowFreqFactor, "low_freq_factor")                          X(kHighFreqFactor, "high_freq_factor") \

@@ -13,17 +13,28 @@ namespace {
 
 // Keys of a rope dictionary that we honour; any other is refused by name. "finetuned" has no
 // influence.
-constexpr std::string_view kKnownKeys[] = {"rope_type",        "type",
-                                           "rope_theta",       "partial_rotary_factor",
-                                           "factor",           "original_max_position_embeddings",
-                                           "attention_factor", "attn_factor",
-                                           "beta_fast",        "beta_slow",
-                                           "mscale",           "mscale_all_dim",
-                                           "truncate",         "low_freq_factor",
-                                           "high_freq_factor", "short_factor",
-                                           "long_factor",      "finetuned",
-                                           "alpha",            "mrope_section",
-                                           "mrope_interleaved", "llama_4_scaling_beta"};
+constexpr std::string_view kKnownKeys[] = {"rope_type",
+                                           "type",
+                                           "rope_theta",
+                                           "partial_rotary_factor",
+                                           "factor",
+                                           "original_max_position_embeddings",
+                                           "attention_factor",
+                                           "attn_factor",
+                                           "beta_fast",
+                                           "beta_slow",
+                                           "mscale",
+                                           "mscale_all_dim",
+                                           "truncate",
+                                           "low_freq_factor",
+                                           "high_freq_factor",
+                                           "short_factor",
+                                           "long_factor",
+                                           "finetuned",
+                                           "alpha",
+                                           "mrope_section",
+                                           "mrope_interleaved",
+                                           "llama_4_scaling_beta"};
 
 /// Reads one dictionary; `where` is its key in config.json.
 class RopeReader {
@@ -213,6 +224,7 @@ class RopeReader {
     if (!rope.attention_factor && mscale.value_or(0) != 0 && mscale_all.value_or(0) != 0) {
       rope.attention_factor =
           YarnMagnitude(rope.factor, *mscale) / YarnMagnitude(rope.factor, *mscale_all);
+      if (*mscale == 1) rope.log_multiplier = mscale_all;
     }
     return absl::OkStatus();
   }

@@ -22,7 +22,7 @@ struct RopeConfig {
   std::optional<double> attention_factor;  ///< replaces the type's own magnitude
   std::optional<double> beta_fast, beta_slow;
   bool truncate = true;
-  double alpha = 0;  ///< stretches theta, of families that have it; 0 = none
+  double alpha = 0;              ///< stretches theta, of families that have it; 0 = none
   std::vector<double> sections;  ///< of M-RoPE; for text all its position streams are the same
   std::optional<double> log_multiplier;     ///< YaRN's mscale_all_dim
   std::optional<double> temperature_scale;  ///< llama_4_scaling_beta
@@ -41,8 +41,8 @@ struct RopeDefaults {
       0;  ///< the class's own original_max_position_embeddings; counts before the dictionary's
   std::string_view theta_key = "rope_theta";
   std::string_view partial_key = "partial_rotary_factor";
-  bool sections = false;              ///< Qwen's vision models: M-RoPE
-  bool temperature = false;           ///< Ministral 3: q is scaled by its position
+  bool sections = false;             ///< Qwen's vision models: M-RoPE
+  bool temperature = false;          ///< Ministral 3: q is scaled by its position
   bool alpha_stretches = false;      ///< Hunyuan: rope_type dynamic has alpha
   bool yarn_means_longrope = false;  ///< Phi-3: "su" and "yarn" are old names of longrope
   /// rope_parameters when the configuration has neither style; JSON text.

@@ -14,13 +14,14 @@ extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchi
     kMamba2Architecture, kJambaArchitecture, kSmolLm3Architecture, kGraniteArchitecture,
     kCommandRArchitecture, kCohere2Architecture, kSeedOssArchitecture, kErnie45Architecture,
     kExaone4Architecture, kArceeArchitecture, kNemotronArchitecture, kStableLmArchitecture,
-    kPhi2Architecture, kHunyuanDenseArchitecture, kOlmoeArchitecture;
+    kPhi2Architecture, kHunyuanDenseArchitecture, kOlmoeArchitecture, kMistral3Architecture,
+    kQwen2VlArchitecture, kQwen3VlArchitecture, kQwen3VlMoeArchitecture;
 
 extern const Family kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe,
     kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2,
     kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmoe, kSmolLm3, kGranite, kCohere, kCohere2,
-    kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense, kMeta,
-    kMistralNative, kCodestralMamba;
+    kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense, kMistralSmall3,
+    kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kMeta, kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
 extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;

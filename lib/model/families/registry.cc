@@ -1,4 +1,6 @@
 // Every family and architecture by name. Adding one adds a line here.
+#include <algorithm>
+
 #include "lib/model/choose_family.h"
 #include "lib/model/families/families.h"
 
@@ -6,25 +8,28 @@ namespace smelt {
 namespace {
 
 constexpr const Architecture* kArchitectures[] = {
-    &kLlamaArchitecture,   &kQwen2Architecture,        &kQwen2MoeArchitecture,
-    &kQwen3Architecture,   &kQwen3MoeArchitecture,     &kGemmaArchitecture,
-    &kGemma2Architecture,  &kGemma3Architecture,       &kPhi3Architecture,
-    &kGpt2Architecture,    &kGptNeoxArchitecture,      &kStarcoder2Architecture,
-    &kOlmo2Architecture,   &kGptOssArchitecture,       &kMambaArchitecture,
-    &kMamba2Architecture,  &kJambaArchitecture,        &kSmolLm3Architecture,
-    &kGraniteArchitecture, &kCommandRArchitecture,     &kCohere2Architecture,
-    &kSeedOssArchitecture, &kErnie45Architecture,      &kExaone4Architecture,
-    &kArceeArchitecture,   &kNemotronArchitecture,     &kStableLmArchitecture,
-    &kPhi2Architecture,    &kHunyuanDenseArchitecture, &kOlmoeArchitecture,
+    &kLlamaArchitecture,      &kQwen2Architecture,        &kQwen2MoeArchitecture,
+    &kQwen3Architecture,      &kQwen3MoeArchitecture,     &kGemmaArchitecture,
+    &kGemma2Architecture,     &kGemma3Architecture,       &kPhi3Architecture,
+    &kGpt2Architecture,       &kGptNeoxArchitecture,      &kStarcoder2Architecture,
+    &kOlmo2Architecture,      &kGptOssArchitecture,       &kMambaArchitecture,
+    &kMamba2Architecture,     &kJambaArchitecture,        &kSmolLm3Architecture,
+    &kGraniteArchitecture,    &kCommandRArchitecture,     &kCohere2Architecture,
+    &kSeedOssArchitecture,    &kErnie45Architecture,      &kExaone4Architecture,
+    &kArceeArchitecture,      &kNemotronArchitecture,     &kStableLmArchitecture,
+    &kPhi2Architecture,       &kHunyuanDenseArchitecture, &kOlmoeArchitecture,
+    &kMistral3Architecture,   &kQwen2VlArchitecture,      &kQwen3VlArchitecture,
+    &kQwen3VlMoeArchitecture,
 };
 
 constexpr const Family* kFamilies[] = {
-    &kLlama,   &kMistral,  &kMinistral, &kMixtral,    &kQwen2,        &kQwen2Moe,
-    &kQwen3,   &kQwen3Moe, &kGemma,     &kGemma2,     &kGemma3,       &kGemma3Conditional,
-    &kPhi3,    &kGpt2,     &kGptNeox,   &kStarcoder2, &kOlmo2,        &kGptOss,
-    &kMamba,   &kMamba2,   &kJamba,     &kOlmo3,      &kOlmoe,        &kSmolLm3,
-    &kGranite, &kCohere,   &kCohere2,   &kSeedOss,    &kErnie45,      &kExaone4,
-    &kArcee,   &kNemotron, &kStableLm,  &kPhi,        &kHunyuanDense,
+    &kLlama,      &kMistral,  &kMinistral, &kMixtral,    &kQwen2,        &kQwen2Moe,
+    &kQwen3,      &kQwen3Moe, &kGemma,     &kGemma2,     &kGemma3,       &kGemma3Conditional,
+    &kPhi3,       &kGpt2,     &kGptNeox,   &kStarcoder2, &kOlmo2,        &kGptOss,
+    &kMamba,      &kMamba2,   &kJamba,     &kOlmo3,      &kOlmoe,        &kSmolLm3,
+    &kGranite,    &kCohere,   &kCohere2,   &kSeedOss,    &kErnie45,      &kExaone4,
+    &kArcee,      &kNemotron, &kStableLm,  &kPhi,        &kHunyuanDense, &kMistralSmall3,
+    &kMinistral3, &kQwen2Vl,  &kQwen25Vl,  &kQwen3Vl,    &kQwen3VlMoe,
 };
 
 }  // namespace
@@ -38,11 +43,18 @@ const Architecture* FindArchitecture(std::string_view name) {
 
 std::span<const Family* const> KnownFamilies() { return kFamilies; }
 
-const Family* FindFamily(std::string_view architecture_name) {
+bool HasPartOf(const Family& family, const Config& config) {
+  if (family.part_type.empty()) return true;
+  const JsonValue* part = config.Find(family.part);
+  const JsonValue* type = part == nullptr ? nullptr : part->Find("model_type");
+  return type != nullptr && type->is_string() && *type->as_string() == family.part_type;
+}
+
+const Family* FindFamily(std::string_view architecture_name, const Config& config) {
   for (const Family* family : kFamilies) {
-    for (std::string_view name : family->names) {
-      if (name == architecture_name) return family;
-    }
+    if (std::ranges::find(family->names, architecture_name) != family->names.end() &&
+        HasPartOf(*family, config))
+      return family;
   }
   return nullptr;
 }

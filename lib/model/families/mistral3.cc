@@ -1,0 +1,95 @@
+// Mistral Small 3.x and its kin, Ministral 3: the text part of a class with a vision part.
+// Defaults: transformers models/{mistral,ministral3}/configuration_*.py.
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kMistral3Architecture = {
+    .name = "mistral3",
+    .rope = RopeStyle::kInterleaved,
+    .yarn_log_unit = 1,
+    .temperature = true,
+};
+
+namespace {
+
+constexpr std::string_view kNames[] = {"Mistral3ForConditionalGeneration"};
+constexpr std::string_view kOfWhole[] = {"tie_word_embeddings"};
+
+constexpr auto kSmallHypers = Table<HyperRule>(DecoderHypers({.vocab = 32000,
+                                                              .ffn = 14336,
+                                                              .heads = 32,
+                                                              .kv_heads = Default(8),
+                                                              .context = 131072,
+                                                              .eps = RmsEps(1e-6)}),
+                                               Window(Default(4096)));
+constexpr auto kMinistral3Hypers = Table<HyperRule>(DecoderHypers({.vocab = 131072,
+                                                                   .ffn = 14336,
+                                                                   .heads = 32,
+                                                                   .kv_heads = Default(8),
+                                                                   .head_dim = Default(128),
+                                                                   .context = 262144,
+                                                                   .eps = RmsEps(1e-5)}),
+                                                    Window(kAbsent));
+
+constexpr FixedRule kFixed[] = {
+    {"attention_bias", "false"}, {"mlp_bias", "false"}, {"rope_interleaved", "false"}};
+
+constexpr auto kKeys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
+    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
+    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
+    KeyRule{"rope.scaling.yarn_log_multiplier", ValueType::kF32, Param::kYarnLog},
+    KeyRule{"attention.temperature_scale", ValueType::kF32, Param::kTemperature}, kWindowKeys);
+
+constexpr auto kTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm,
+    AttentionTensors(Param::kNone, Param::kNone, TensorOp::kRotaryQ, TensorOp::kRotaryK), kFfnNorm,
+    GatedMlp());
+
+absl::Status Derive(FamilyContext& context) {
+  const RopeConfig& rope = context.rope.full;
+  if (rope.log_multiplier) context.hyper.Set(Param::kYarnLog, *rope.log_multiplier);
+  if (rope.temperature_scale) context.hyper.Set(Param::kTemperature, *rope.temperature_scale);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Family kMistralSmall3 = {
+    .names = kNames,
+    .model_type = "mistral3",
+    .architecture = kMistral3Architecture,
+    .hypers = kSmallHypers,
+    .fixed = kFixed,
+    .keys = kKeys,
+    .tensors = kTensors,
+    .part = "text_config",
+    .part_type = "mistral",
+    .of_whole = kOfWhole,
+    .windowed = IsWindowGiven,
+    .derive = Derive,
+};
+
+const Family kMinistral3 = {
+    .names = kNames,
+    .model_type = "mistral3",
+    .architecture = kMistral3Architecture,
+    .hypers = kMinistral3Hypers,
+    .fixed = kFixed,
+    .keys = kKeys,
+    .tensors = kTensors,
+    .part = "text_config",
+    .part_type = "ministral3",
+    .of_whole = kOfWhole,
+    .rope = {.theta = 1000000,
+             .temperature = true,
+             .parameters = R"({"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0,
+                               "original_max_position_embeddings": 16384, "beta_fast": 32.0,
+                               "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0,
+                               "llama_4_scaling_beta": 0.1})"},
+    .windowed = IsWindowGiven,
+    .derive = Derive,
+};
+
+}  // namespace smelt

@@ -1,0 +1,167 @@
+// The text parts of Qwen2-VL, Qwen2.5-VL and Qwen3-VL: for text, the three position streams of
+// their rotation are the same. Defaults: transformers
+// models/{qwen2_vl,qwen2_5_vl,qwen3_vl,qwen3_vl_moe}/configuration_*.py.
+#include "lib/base/status.h"
+#include "lib/model/families/families.h"
+
+namespace smelt {
+
+const Architecture kQwen2VlArchitecture = {.name = "qwen2vl"};
+const Architecture kQwen3VlArchitecture = {.name = "qwen3vl", .qk_norm = QkNorm::kPerHead};
+const Architecture kQwen3VlMoeArchitecture = {.name = "qwen3vlmoe", .qk_norm = QkNorm::kPerHead};
+
+namespace {
+
+constexpr std::string_view kQwen2VlNames[] = {"Qwen2VLForConditionalGeneration"};
+constexpr std::string_view kQwen25VlNames[] = {"Qwen2_5_VLForConditionalGeneration"};
+constexpr std::string_view kQwen3VlNames[] = {"Qwen3VLForConditionalGeneration"};
+constexpr std::string_view kQwen3VlMoeNames[] = {"Qwen3VLMoeForConditionalGeneration"};
+constexpr std::string_view kOfWhole[] = {"tie_word_embeddings"};
+
+constexpr auto kQwen2VlHypers = Table<HyperRule>(
+    DecoderHypers({.vocab = 152064,
+                   .ffn = 29568,
+                   .heads = 64,
+                   .kv_heads = Default(8),
+                   .context = 32768,
+                   .eps = RmsEps(1e-5)}),
+    Window(Default(4096)), Flag(Param::kUseWindow, "use_sliding_window", false),
+    HyperRule{Param::kMaxWindowLayers, "max_window_layers", HyperKind::kCount, Default(80), 0});
+constexpr auto kQwen3VlHypers =
+    Table<HyperRule>(DecoderHypers({.vocab = 151936,
+                                    .ffn = 22016,
+                                    .heads = 32,
+                                    .kv_heads = Default(32),
+                                    .head_dim = Default(128),
+                                    .context = 128000,
+                                    .eps = RmsEps(1e-6)}),
+                     Flag(Param::kAttentionBias, "attention_bias", false));
+constexpr auto kQwen3VlMoeHypers = Table<HyperRule>(
+    DecoderHypers({.vocab = 151936,
+                   .ffn = 5632,
+                   .heads = 16,
+                   .kv_heads = Default(16),
+                   .head_dim = Default(128),
+                   .context = 128000,
+                   .eps = RmsEps(1e-6)}),
+    Flag(Param::kAttentionBias, "attention_bias", false), NumExperts(60), ExpertsUsed(4),
+    HyperRule{Param::kExpertFfn, "moe_intermediate_size", HyperKind::kCount, Default(1408)});
+
+constexpr auto kQwen2VlKeys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kWindowKeys);
+constexpr KeyRule kDeepstackKey{"n_deepstack_layers", ValueType::kU32, Param::kDeepstack};
+constexpr auto kQwen3VlKeys = Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim),
+                                             kFileTypeKey, kDeepstackKey);
+constexpr auto kQwen3VlMoeKeys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn}, kDeepstackKey);
+
+constexpr auto kQwen2VlTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAlways, Param::kNone), kFfnNorm, GatedMlp());
+constexpr auto kQwen3VlTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    kHeadNorms, kFfnNorm, GatedMlp());
+// Published with inputs before outputs.
+constexpr std::array<TensorRule, 3> kExperts = {{
+    If(IsSparse,
+       OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
+                Param::kExpertFfn, Param::kWidth, TensorOp::kExperts},
+               "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kTransposedExpertsFirst)),
+    If(IsSparse,
+       OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.#.up_proj.weight",
+                Param::kExpertFfn, Param::kWidth, TensorOp::kExperts},
+               "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kTransposedExpertsSecond)),
+    If(IsSparse,
+       OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.#.down_proj.weight",
+                Param::kWidth, Param::kExpertFfn, TensorOp::kExperts},
+               "model.layers.*.mlp.experts.down_proj", TensorOp::kTransposedExperts)),
+}};
+constexpr auto kQwen3VlMoeTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    kHeadNorms, kFfnNorm, GatedMlp(Param::kNone, IsDense),
+    If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", Param::kExperts,
+                  Param::kWidth}),
+    kExperts);
+
+bool IsQwen2VlWindowed(const Hyper& h, uint64_t layer) {
+  return h.Has(Param::kWindow) && layer >= h(Param::kMaxWindowLayers);
+}
+
+absl::Status DeriveQwen3Vl(FamilyContext& context) {
+  const Config* whole = context.config.Outer();
+  const JsonValue* vision = whole == nullptr ? nullptr : whole->Find("vision_config");
+  const JsonValue* indexes = vision == nullptr ? nullptr : vision->Find("deepstack_visual_indexes");
+  if (indexes != nullptr && indexes->is_array())
+    context.hyper.Set(Param::kDeepstack, static_cast<double>(indexes->as_array()->size()));
+  context.differences.push_back(
+      "leaves some pairs of the rotation still that turn in the text model");
+  return NoteAttentionBias(context);
+}
+
+absl::Status DeriveQwen3VlMoe(FamilyContext& context) {
+  SMELT_RETURN_IF_ERROR(DeriveQwen3Vl(context));
+  return ReadSparseLayers(context);
+}
+
+absl::Status DeriveQwen2Vl(FamilyContext& context) {
+  context.differences.push_back("takes 0 for rms_norm_eps");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Family kQwen2Vl = {
+    .names = kQwen2VlNames,
+    .model_type = "qwen2_vl",
+    .architecture = kQwen2VlArchitecture,
+    .hypers = kQwen2VlHypers,
+    .fixed = {},
+    .keys = kQwen2VlKeys,
+    .tensors = kQwen2VlTensors,
+    .rope = {.theta = 1000000, .sections = true},
+    .windowed = IsQwen2VlWindowed,
+    .derive = DeriveQwen2Vl,
+};
+
+const Family kQwen25Vl = {
+    .names = kQwen25VlNames,
+    .model_type = "qwen2_5_vl",
+    .architecture = kQwen2VlArchitecture,
+    .hypers = kQwen2VlHypers,
+    .fixed = {},
+    .keys = kQwen2VlKeys,
+    .tensors = kQwen2VlTensors,
+    .rope = {.theta = 1000000, .sections = true},
+    .windowed = IsQwen2VlWindowed,
+    .derive = DeriveQwen2Vl,
+};
+
+const Family kQwen3Vl = {
+    .names = kQwen3VlNames,
+    .model_type = "qwen3_vl",
+    .architecture = kQwen3VlArchitecture,
+    .hypers = kQwen3VlHypers,
+    .fixed = {},
+    .keys = kQwen3VlKeys,
+    .tensors = kQwen3VlTensors,
+    .part = "text_config",
+    .of_whole = kOfWhole,
+    .rope = {.theta = 500000, .sections = true},
+    .derive = DeriveQwen3Vl,
+};
+
+const Family kQwen3VlMoe = {
+    .names = kQwen3VlMoeNames,
+    .model_type = "qwen3_vl_moe",
+    .architecture = kQwen3VlMoeArchitecture,
+    .hypers = kQwen3VlMoeHypers,
+    .fixed = {},
+    .keys = kQwen3VlMoeKeys,
+    .tensors = kQwen3VlMoeTensors,
+    .part = "text_config",
+    .of_whole = kOfWhole,
+    .rope = {.theta = 500000, .sections = true},
+    .derive = DeriveQwen3VlMoe,
+};
+
+}  // namespace smelt
