@@ -95,7 +95,11 @@ struct ExpertsOp {
   uint32_t count = 0, used = 0, width = 0, hidden = 0;
   Matrix router = {};
   Experts::Gating gating = Experts::Gating::kSoftmax;
+  WeightPtr selection_bias = {};
+  uint32_t groups = 1, groups_used = 1;
+  bool group_by_two_best = false;
   bool normalize = false;
+  float sum_epsilon = 0;
   float scale = 1;
   Activation activation = Activation::kSilu;
   Matrix gate = {}, up = {}, down = {};  ///< rows and columns of one expert

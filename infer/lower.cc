@@ -276,10 +276,15 @@ class Lowerer {
                  .used = e.used,
                  .width = width_,
                  .gating = e.gating,
+                 .groups = e.groups,
+                 .groups_used = e.groups_used,
+                 .group_by_two_best = e.group_by_two_best,
                  .normalize = e.normalize,
+                 .sum_epsilon = static_cast<float>(e.sum_epsilon),
                  .scale = static_cast<float>(e.scale),
                  .activation = e.activation,
                  .clamped = e.clamped};
+    SMELT_ASSIGN_OR_RETURN(op.selection_bias, Values(e.selection_bias));
     SMELT_ASSIGN_OR_RETURN(op.router, Lower(e.router));
     SMELT_ASSIGN_OR_RETURN(op.gate, Lower(e.gate));
     SMELT_ASSIGN_OR_RETURN(op.up, Lower(e.up));

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "infer/cpu/kernels.h"
@@ -28,6 +31,24 @@ void Softmax(float* x, size_t count) {
   for (size_t i = 0; i < count; ++i) x[i] /= sum;
 }
 
+// Takes the groups with the lower scores out of the selection.
+void KeepGroups(const ExpertsOp& op, std::vector<float>& selection) {
+  const uint32_t size = op.count / op.groups;
+  std::vector<std::pair<float, uint32_t>> groups;  // minus the score, so that the best sort first
+  for (uint32_t g = 0; g < op.groups; ++g) {
+    const float* first = selection.data() + static_cast<size_t>(g) * size;
+    std::vector<float> sorted(first, first + size);
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    const float second = op.group_by_two_best && size > 1 ? sorted[1] : 0;
+    groups.emplace_back(-(sorted[0] + second), g);
+  }
+  std::sort(groups.begin(), groups.end());
+  for (uint32_t i = op.groups_used; i < op.groups; ++i) {
+    std::fill_n(selection.begin() + static_cast<std::ptrdiff_t>(groups[i].second * size), size,
+                -std::numeric_limits<float>::infinity());
+  }
+}
+
 // The experts of one token from its router logits: highest first, lower number of equals.
 void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<uint32_t>& chosen,
                    std::vector<float>& weights) {
@@ -43,9 +64,13 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
     weights.assign(op.used, NAN);
     return;
   }
+  std::vector<float> selection = score;
+  if (const float* bias = ValuesOf(op.selection_bias); bias != nullptr)
+    for (uint32_t e = 0; e < op.count; ++e) selection[e] += bias[e];
+  if (op.groups > 1) KeepGroups(op, selection);
   std::partial_sort(chosen.begin(), chosen.begin() + op.used, chosen.end(),
                     [&](uint32_t a, uint32_t b) {
-                      return score[a] > score[b] || (score[a] == score[b] && a < b);
+                      return selection[a] > selection[b] || (selection[a] == selection[b] && a < b);
                     });
   weights.resize(op.used);
   float sum = 0;
@@ -53,7 +78,7 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
   if (op.gating == Experts::Gating::kSoftmaxOfTopK) {
     Softmax(weights.data(), weights.size());
   } else if (op.normalize) {
-    for (float& w : weights) w /= sum;
+    for (float& w : weights) w /= sum + op.sum_epsilon;
   }
   for (float& w : weights) w *= op.scale;
 }

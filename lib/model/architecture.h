@@ -62,6 +62,7 @@ struct Architecture {
   bool sinks = false;
   bool clamped_experts = false;
   Experts::Gating gating = Experts::Gating::kSoftmax;
+  double expert_sum_epsilon = 0;  ///< added to the sum that the chosen experts' weights are divided by
   bool normalize_experts = true;  ///< where the file has no expert_weights_norm
 
   /// Replaces the reading of blocks altogether (state-space models and hybrids).

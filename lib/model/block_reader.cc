@@ -463,11 +463,12 @@ absl::StatusOr<Experts> BlockReader::ReadExperts(uint64_t layer) {
   SMELT_ASSIGN_OR_RETURN(experts.normalize,
                          reader_.FlagOr("expert_weights_norm", architecture_.normalize_experts));
   SMELT_ASSIGN_OR_RETURN(experts.scale, reader_.RealOr("expert_weights_scale", 1, 0));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t groups, reader_.CountOr("expert_group_count", 1));
-  if (groups > 1)
-    return reader_.Bad("expert_group_count",
-                       Cat("is ", groups, ": groups of experts are not supported"));
-  reader_.Ignore({"expert_group_used_count"});
+  SMELT_RETURN_IF_ERROR(ReadExpertGroups(experts));
+  SMELT_ASSIGN_OR_RETURN(experts.selection_bias,
+                         reader_.TensorIf(Block(layer, "exp_probs_b.bias"), {experts_},
+                                          Cat(reader_.Key("expert_count"), " is ", experts_)));
+  experts.sum_epsilon = architecture_.expert_sum_epsilon;
+  reader_.Ignore({"expert_shared_count", "leading_dense_block_count"});  // the tensors say it
 
   SMELT_ASSIGN_OR_RETURN(const uint64_t ffn,
                          reader_.CountOr("expert_feed_forward_length", ffn_[layer], 1, kMaxWidth));
@@ -478,6 +479,23 @@ absl::StatusOr<Experts> BlockReader::ReadExperts(uint64_t layer) {
   SMELT_ASSIGN_OR_RETURN(experts.down, ReadExpertLinear(layer, "ffn_down_exps", ffn, width_));
   SMELT_RETURN_IF_ERROR(ReadShared(layer, experts));
   return experts;
+}
+
+absl::Status BlockReader::ReadExpertGroups(Experts& experts) {
+  SMELT_ASSIGN_OR_RETURN(const uint64_t groups, reader_.CountOr("expert_group_count", 1));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t used,
+                         reader_.CountOr("expert_group_used_count", std::max<uint64_t>(groups, 1)));
+  if (groups <= 1) return absl::OkStatus();
+  if (experts_ % groups != 0 || used == 0 || used > groups ||
+      experts.used > experts_ / groups * used) {
+    return reader_.Bad("expert_group_count",
+                       Cat("is ", groups, ", of which ", used, " are used: that does not go with ",
+                           experts.used, " of ", experts_, " experts"));
+  }
+  experts.groups = static_cast<uint32_t>(groups);
+  experts.groups_used = static_cast<uint32_t>(used);
+  experts.group_by_two_best = experts.gating == Experts::Gating::kSigmoid;
+  return absl::OkStatus();
 }
 
 absl::Status BlockReader::ReadShared(uint64_t layer, Experts& experts) {

@@ -58,6 +58,7 @@ class BlockReader {
   absl::Status ReadExpertCounts();
   absl::StatusOr<Mlp> ReadMlp(uint64_t layer);
   absl::StatusOr<Experts> ReadExperts(uint64_t layer);
+  absl::Status ReadExpertGroups(Experts& experts);
   absl::Status ReadShared(uint64_t layer, Experts& experts);
 
   SpecReader& reader_;

@@ -125,7 +125,14 @@ struct Experts {
   uint32_t count = 0, used = 0;
   Linear router;
   Gating gating = Gating::kSoftmax;
+  /// [count], added to the scores when experts are chosen, not to their weights.
+  TensorRef selection_bias = kNoTensor;
+  /// Experts lie in groups of which so many are looked at: those whose best, or two best, scores (bias
+  /// included) sum to the most.
+  uint32_t groups = 1, groups_used = 1;
+  bool group_by_two_best = false;
   bool normalize = false;  ///< divide the chosen weights by their sum
+  double sum_epsilon = 0;  ///< added to that sum
   double scale = 1;
   Activation activation = Activation::kSilu;
   Linear gate, up, down;  ///< ne = (in, out, count); biases ne = (out, count)
