@@ -20,6 +20,7 @@ enum class KeyLength {
   kUpToTokens,     ///< at most one for each token of the vocabulary
   kPerExtraToken,  ///< one for each entry of smelt.tokenizer.extra_tokens
   kPerRotaryPair,  ///< one for each pair of rotary dimensions
+  kPerLayer,       ///< one for each block
 };
 
 /// Which values a key holds. Numbers are finite.
@@ -56,6 +57,9 @@ inline constexpr OwnKeyRow kOwnKeys[] = {
     {"smelt.activation", ValueType::kString, KeyLength::kOne, KeyValues::kWords,
      "families whose configuration names another activation than their architecture has",
      "the activation function of the feed-forward part", "silu gelu gelu_tanh relu relu2"},
+    {"smelt.attention.rotated_layers", ValueType::kU8, KeyLength::kPerLayer, KeyValues::kAny,
+     "families of which some layers do not rotate, where their architecture says other ones",
+     "1 for each block whose queries and keys are rotated, 0 for the others"},
     {"smelt.attention.scale_by_layer", ValueType::kBool, KeyLength::kOne, KeyValues::kAny,
      "GPT-2 (scale_attn_by_inverse_layer_idx)",
      "attention logits are divided by the layer's number, counted from 1"},

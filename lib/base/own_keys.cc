@@ -48,6 +48,8 @@ absl::Status CheckLength(const OwnKeyRow& row, size_t size, const KeyMeasures& m
     case KeyLength::kPerRotaryPair:
       return expected(size == measures.rotary_pairs, measures.rotary_pairs,
                       ", one for each pair of rotary dimensions");
+    case KeyLength::kPerLayer:
+      return expected(size == measures.layers, measures.layers, ", one for each block");
   }
   return absl::OkStatus();
 }

@@ -65,7 +65,7 @@ class OwnKey : public OwnKeyName {
 
 /// What lengths and ids are measured by; 0 where a caller's keys do not need it.
 struct KeyMeasures {
-  uint64_t tokens = 0, extra_tokens = 0, rotary_pairs = 0;
+  uint64_t tokens = 0, extra_tokens = 0, rotary_pairs = 0, layers = 0;
 };
 
 /// The row of a key; nullptr when there is none.

@@ -41,7 +41,13 @@ struct Architecture {
   bool rope_freqs = false;   ///< readers take llama3's and longrope's factors from tensors
   /// Where the file does not say: layers i with (i + 1) % period == 0 do not rotate. 0 = all do.
   uint32_t unrotated_period = 0;
-  bool rotates_windows_only = false;  ///< in models that have a window
+  bool rotates_windows_only = false;  ///< in models that have a window, where it does not either
+
+  /// Whether a layer rotates where the file does not say.
+  bool Rotates(uint64_t layer, bool model_has_window, bool windowed) const {
+    if (unrotated_period != 0) return (layer + 1) % unrotated_period != 0;
+    return !rotates_windows_only || !model_has_window || windowed;
+  }
 
   bool fused_qkv = false;
   bool fused_gate_up = false;  ///< ffn_up holds gate, then up
@@ -62,7 +68,8 @@ struct Architecture {
   bool sinks = false;
   bool clamped_experts = false;
   Experts::Gating gating = Experts::Gating::kSoftmax;
-  double expert_sum_epsilon = 0;  ///< added to the sum that the chosen experts' weights are divided by
+  double expert_sum_epsilon =
+      0;  ///< added to the sum that the chosen experts' weights are divided by
   bool normalize_experts = true;  ///< where the file has no expert_weights_norm
 
   /// Replaces the reading of blocks altogether (state-space models and hybrids).

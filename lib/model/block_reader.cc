@@ -43,7 +43,8 @@ absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
   SMELT_RETURN_IF_ERROR(ReadActivation());
   SMELT_RETURN_IF_ERROR(ReadScales(spec));
   reader_.Ignore({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type",
-                  "rope.dimension_sections", "n_deepstack_layers"});  // of images
+                  "rope.dimension_sections", "n_deepstack_layers",  // of images
+                  kRmsNorm, kLayerNorm});                           // the other kind's
   SMELT_ASSIGN_OR_RETURN(const bool causal, reader_.FlagOr("attention.causal", true));
   if (!causal)
     return reader_.Bad("attention.causal", "is false: this engine only reads left to right");
@@ -172,19 +173,12 @@ absl::Status BlockReader::PrepareAttention() {
 }
 
 absl::Status BlockReader::ReadRotatedLayers() {
-  rotated_.assign(layers_, true);
-  for (uint64_t i = 0; i < layers_; ++i) {
-    if (architecture_.rotates_windows_only && window_ != 0) rotated_[i] = windowed_[i];
-    if (architecture_.unrotated_period != 0)
-      rotated_[i] = (i + 1) % architecture_.unrotated_period != 0;
-  }
-  constexpr std::string_view kKey = "smelt.attention.rotated_layers";
-  const MetadataValue* value = reader_.Value(kKey);
-  if (value == nullptr) return absl::OkStatus();
-  const auto* flags = value->get_if<std::vector<uint8_t>>();
-  if (flags == nullptr || flags->size() != layers_)
-    return reader_.Bad(kKey, Cat("is no list of one flag for each of ", layers_, " blocks"));
-  for (uint64_t i = 0; i < layers_; ++i) rotated_[i] = (*flags)[i] != 0;
+  for (uint64_t i = 0; i < layers_; ++i)
+    rotated_.push_back(architecture_.Rotates(i, window_ != 0, windowed_[i]));
+  SMELT_ASSIGN_OR_RETURN(
+      const std::vector<uint8_t> flags,
+      reader_.OwnList<std::vector<uint8_t>>("smelt.attention.rotated_layers", {.layers = layers_}));
+  for (uint64_t i = 0; i < flags.size(); ++i) rotated_[i] = flags[i] != 0;
   return absl::OkStatus();
 }
 

@@ -113,7 +113,7 @@ struct KeyRule {
   ValueType type = ValueType::kU32;
   Param param = Param::kNone;                     ///< written only if it is there
   std::optional<double> constant = std::nullopt;  ///< written instead
-  std::string_view text = "";                     ///< written instead, of kString
+  std::string_view text = "";  ///< written instead, of kString, where no row before it has the key
 };
 /// Places of keys that are computed: rotary parameters, window, file type.
 inline constexpr KeyRule kRopeKeys{"@rope"};

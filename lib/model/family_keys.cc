@@ -51,7 +51,7 @@ class KeyWriter {
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
       } else if (!rule.text.empty()) {
-        Set(rule.key, std::string(rule.text));
+        if (out_.Find(Cat(prefix_, rule.key)) == nullptr) Set(rule.key, std::string(rule.text));
       } else if (rule.constant || context_.hyper.Has(rule.param)) {
         SMELT_RETURN_IF_ERROR(WriteNumber(rule));
       }
@@ -199,10 +199,10 @@ class KeyWriter {
         CheckedInteger<uint32_t>(rope.original_context).value_or(0));
     const bool by_key = rope.log_multiplier && family_.architecture.yarn_log_unit != 0;
     if (rope.attention_factor && !by_key) {
-      // llama.cpp multiplies YaRN's own magnitude by attn_factor.
       Set("rope.scaling.yarn_attn_factor", static_cast<float>(*rope.attention_factor));
-      Set("rope.scaling.attn_factor",
-          static_cast<float>(*rope.attention_factor / YarnMagnitude(rope.factor)));
+      // llama.cpp multiplies YaRN's own magnitude by attn_factor.
+      const auto more = static_cast<float>(*rope.attention_factor / YarnMagnitude(rope.factor));
+      if (more != 1) Set("rope.scaling.attn_factor", more);
     }
     if (rope.beta_fast) Set("rope.scaling.yarn_beta_fast", static_cast<float>(*rope.beta_fast));
     if (rope.beta_slow) Set("rope.scaling.yarn_beta_slow", static_cast<float>(*rope.beta_slow));
@@ -293,19 +293,19 @@ class KeyWriter {
     const std::vector<bool>& rotated = context_.rotated;
     const Architecture& architecture = family_.architecture;
     if (rotated.empty()) return;
+    const std::vector<bool>& windowed = context_.windowed;
+    const bool any = std::ranges::find(windowed, true) != windowed.end();
     bool as_usual = true;
-    for (uint64_t i = 0; i < rotated.size(); ++i) {
-      const uint64_t period = architecture.unrotated_period;
-      as_usual &= rotated[i] == (period == 0 || (i + 1) % period != 0);
-    }
+    for (uint64_t i = 0; i < rotated.size(); ++i)
+      as_usual &= rotated[i] == architecture.Rotates(i, any, any && windowed[i]);
     if (as_usual) return;
-    context_.extra.Set(
-        "smelt.attention.rotated_layers",
-        MetadataValue::BoolArray(std::vector<uint8_t>(rotated.begin(), rotated.end())));
+    WriteOwn<std::vector<uint8_t>>(context_.extra, "smelt.attention.rotated_layers",
+                                   std::vector<uint8_t>(rotated.begin(), rotated.end()));
     context_.differences.push_back(
-        architecture.unrotated_period == 0
-            ? std::string("rotates every layer")
-            : Cat("rotates every layer but each ", architecture.unrotated_period, "th"));
+        architecture.unrotated_period != 0
+            ? Cat("rotates every layer but each ", architecture.unrotated_period, "th")
+            : std::string(architecture.rotates_windows_only ? "rotates the layers with a window"
+                                                            : "rotates every layer"));
   }
 
   void WriteActivation() {

@@ -127,8 +127,8 @@ struct Experts {
   Gating gating = Gating::kSoftmax;
   /// [count], added to the scores when experts are chosen, not to their weights.
   TensorRef selection_bias = kNoTensor;
-  /// Experts lie in groups of which so many are looked at: those whose best, or two best, scores (bias
-  /// included) sum to the most.
+  /// Experts lie in groups of which so many are looked at: those whose best, or two best, scores
+  /// (bias included) sum to the most.
   uint32_t groups = 1, groups_used = 1;
   bool group_by_two_best = false;
   bool normalize = false;  ///< divide the chosen weights by their sum

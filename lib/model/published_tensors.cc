@@ -14,9 +14,15 @@ namespace {
 constexpr std::string_view kBuffers[] = {".rotary_emb.inv_freq", ".attention.masked_bias",
                                          ".attention.bias",      ".attn.masked_bias",
                                          ".attn.bias",           ".attention.rotary_emb.inv_freq"};
-constexpr std::string_view kOtherParts[] = {
-    "vision_tower.",   "multi_modal_projector.",   "vision_model.", "audio_tower.",
-    "vision_encoder.", "vision_language_adapter.", "patch_merger.", "pre_mm_projector_norm."};
+constexpr std::string_view kOtherParts[] = {"vision_tower.",
+                                            "multi_modal_projector.",
+                                            "vision_model.",
+                                            "audio_tower.",
+                                            "visual.",
+                                            "vision_encoder.",
+                                            "vision_language_adapter.",
+                                            "patch_merger.",
+                                            "pre_mm_projector_norm."};
 // Heads that give a text a value: of policies trained beside them, of reward models.
 constexpr std::string_view kValueHeads[] = {
     "v_head.",  "value_head.", "score.",   "reward_head.", "regression_head.", "critic_head.",

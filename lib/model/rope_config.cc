@@ -135,12 +135,13 @@ class RopeReader {
   /// What only some families have; elsewhere a value is refused.
   absl::Status ReadExtras(RopeConfig& rope) {
     const auto refuse = [&](std::string_view key, bool known) -> absl::Status {
-      if (known || dictionary_.FindNonNull(key) == nullptr) return absl::OkStatus();
+      if (known || !dictionary_.Has(key)) return absl::OkStatus();
       return dictionary_.Bad(key, "is there, which this family does not know");
     };
     SMELT_RETURN_IF_ERROR(refuse("mrope_section", defaults_.sections));
     SMELT_RETURN_IF_ERROR(refuse("llama_4_scaling_beta", defaults_.temperature));
     SMELT_RETURN_IF_ERROR(refuse("alpha", defaults_.alpha_stretches));
+    if (defaults_.sections) dictionary_.Find("mrope_interleaved");  // text has one position stream
     SMELT_ASSIGN_OR_RETURN(rope.sections, dictionary_.Reals("mrope_section"));
     SMELT_ASSIGN_OR_RETURN(rope.temperature_scale, dictionary_.Real("llama_4_scaling_beta"));
     return absl::OkStatus();

@@ -72,11 +72,13 @@ TEST(OwnKeys, EveryKindOfWrongValueIsOneSentence) {
       {"smelt.tokenizer.source", "sentencepiece pipeline", "expected one of"},
       {"smelt.rope.factors", std::vector<float>{1, 1, 1}, "has 3 values, expected 4, one for each"},
       {"smelt.rope.factors", std::vector<float>{1, 1, 0, 1}, "is 0 at entry 2"},
+      {"smelt.attention.rotated_layers", std::vector<uint8_t>{1, 0},
+       "has 2 values, expected 3, one for each block"},
       {"smelt.rope.dynamic_factor", -1.0f, "is -1, expected a finite number of at least 0"},
   };
   for (const auto& c : kCases) {
     const absl::Status status =
-        Check(c.key, c.value, {.tokens = 10, .extra_tokens = 2, .rotary_pairs = 4});
+        Check(c.key, c.value, {.tokens = 10, .extra_tokens = 2, .rotary_pairs = 4, .layers = 3});
     EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput) << c.key;
     EXPECT_TRUE(Sentence(status).starts_with(Cat("metadata key ", c.key, " "))) << Sentence(status);
     EXPECT_TRUE(Says(status, c.sentence)) << Sentence(status);
@@ -129,6 +131,8 @@ std::string HowMany(KeyLength length) {
       return "one for each of `smelt.tokenizer.extra_tokens`";
     case KeyLength::kPerRotaryPair:
       return "one for each pair of rotary dimensions";
+    case KeyLength::kPerLayer:
+      return "one for each block";
   }
   return "";
 }

@@ -83,7 +83,7 @@ TEST(FamilyChoiceTest, WrappersAreLookedThrough) {
 TEST(FamilyChoiceTest, UnknownOnesAreNamedWithTheNearest) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"("architectures":["LlamaForSequenceClassification"],)", "LlamaForCausalLM"},
-      {R"("architectures":["Qwen3VLForConditionalGeneration"],)", "Qwen3ForCausalLM"},
+      {R"("architectures":["Qwen3VLForConditionalGenerating"],)", "Qwen3VLForConditionalGeneration"},
       {R"("model_type":"mixtrel",)", "mixtral"}};
   for (const auto& [more, nearest] : cases) {
     const testing::TempDir dir;

@@ -55,7 +55,8 @@ void CompareScalar(const MetadataValue& value, size_t i, const JsonValue& expect
   } else if (value.AsString() != nullptr) {
     EXPECT_EQ(*value.AsString(), *expected.as_string());
   } else if (value.element_type() == ValueType::kBool) {
-    EXPECT_EQ(value.AsBool(), *expected.as_bool());
+    const auto* list = value.get_if<std::vector<uint8_t>>();
+    EXPECT_EQ(list != nullptr ? (*list)[i] != 0 : value.AsBool(), *expected.as_bool());
   } else {
     EXPECT_EQ(value.FloatAt(i), expected.as_double());
   }

@@ -128,6 +128,8 @@ TEST_P(FamiliesGolden, BatchBoundaryAtEveryPosition) {
 
 INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden, ::testing::ValuesIn(testing::kAttentionModels),
                          testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Of2026, FamiliesGolden, ::testing::ValuesIn(testing::kModelsOf2026),
+                         testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, FamiliesGolden,
                          ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);
 

@@ -47,6 +47,9 @@ constexpr auto kQwen3VlMoeHypers = Table<HyperRule>(
     Flag(Param::kAttentionBias, "attention_bias", false), NumExperts(60), ExpertsUsed(4),
     HyperRule{Param::kExpertFfn, "moe_intermediate_size", HyperKind::kCount, Default(1408)});
 
+// The class always does; published configurations say so.
+constexpr FixedRule kQwen3VlMoeFixed[] = {{"norm_topk_prob", "true"}};
+
 constexpr auto kQwen2VlKeys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kWindowKeys);
 constexpr KeyRule kDeepstackKey{"n_deepstack_layers", ValueType::kU32, Param::kDeepstack};
@@ -155,7 +158,7 @@ const Family kQwen3VlMoe = {
     .model_type = "qwen3_vl_moe",
     .architecture = kQwen3VlMoeArchitecture,
     .hypers = kQwen3VlMoeHypers,
-    .fixed = {},
+    .fixed = kQwen3VlMoeFixed,
     .keys = kQwen3VlMoeKeys,
     .tensors = kQwen3VlMoeTensors,
     .part = "text_config",
