@@ -50,9 +50,11 @@ class KeyWriter {
         Set("attention.head_count_kv", context_.kv_heads);
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
+      } else if (rule.param != Param::kNone && !context_.hyper.Has(rule.param)) {
+        continue;
       } else if (!rule.text.empty()) {
         if (out_.Find(Cat(prefix_, rule.key)) == nullptr) Set(rule.key, std::string(rule.text));
-      } else if (rule.constant || context_.hyper.Has(rule.param)) {
+      } else {
         SMELT_RETURN_IF_ERROR(WriteNumber(rule));
       }
     }

@@ -30,6 +30,10 @@ constexpr FixedRule kFixed[] = {{"use_qk_norm", "true"},  {"use_cla", "false"},
 
 constexpr auto kKeys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
+    KeyRule{.key = "rope.scaling.type",
+            .type = ValueType::kString,
+            .param = Param::kRopeFactor,
+            .text = "none"},
     KeyRule{"rope.scaling.factor", ValueType::kF32, Param::kRopeFactor},
     KeyRule{"rope.scaling.original_context_length", ValueType::kU32, Param::kOriginalContext});
 
@@ -55,7 +59,6 @@ absl::Status Derive(FamilyContext& context) {
     if (h(Param::kContext) == 32768) h.Set(Param::kContext, kTrained);
     h.Set(Param::kRopeFactor, 1);
     h.Set(Param::kOriginalContext, h.real(Param::kContext));
-    context.extra.Set("hunyuan-dense.rope.scaling.type", "none");
   }
   return NoteAttentionBias(context);
 }
