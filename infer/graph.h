@@ -78,9 +78,26 @@ struct TemperatureOp {
   uint64_t length = 1;
 };
 
-/// Appends k and v to the state, then attends to all of it.
+/// Of each of `groups` equal groups of features, `count` from in_first on go to out_first.
+struct CopyOp {
+  Slot in = 0, out = 0;
+  uint32_t groups = 1, in_stride = 0, in_first = 0, out_stride = 0, out_first = 0, count = 0;
+};
+
+/// A product for each head with a matrix of its own: the head's features of `in` from 0 on, those
+/// of `out` from out_first on. Inputs are never rounded.
+struct HeadMatMulOp {
+  Slot in = 0, out = 0;
+  uint32_t heads = 0, in_stride = 0, out_stride = 0, out_first = 0;
+  Matrix matrix = {};  ///< rows and columns of one head, expert_rows from head to head
+};
+
+/// Appends k and v to the state, then attends to all of it. Where values are a part of the keys,
+/// those from value_first on, v is not there.
 struct AttentionOp {
   Slot q = 0, k = 0, v = 0, out = 0;
+  bool values_in_keys = false;
+  uint32_t value_first = 0;
   uint32_t heads = 0, kv_heads = 0, key_size = 0, value_size = 0;
   float scale = 0, softcap = 0;
   uint64_t window = 0;
@@ -88,9 +105,10 @@ struct AttentionOp {
   bool causal = true;
 };
 
-/// out = (or +=) the sum of the chosen experts.
+/// out = (or +=) the sum of the experts that the router chooses by `in`; they read `expert_in`, of
+/// `width` features, as the result has.
 struct ExpertsOp {
-  Slot in = 0, out = 0;
+  Slot in = 0, expert_in = 0, out = 0;
   bool add = false;
   uint32_t count = 0, used = 0, width = 0, hidden = 0;
   Matrix router = {};
@@ -109,11 +127,13 @@ struct ExpertsOp {
   Matrix shared_gate = {};  ///< one row
 };
 
-/// Causal convolution per channel over time, then SiLU, in place. Its window is part of the state.
+/// Causal convolution per channel over time, then SiLU unless plain, in place. Its window is part
+/// of the state.
 struct ConvOp {
   Slot x = 0;
   WeightPtr weight = {}, bias = {};
   uint32_t channels = 0, taps = 0;
+  bool plain = false;
 };
 
 /// Mamba: h = exp(dt A) h + dt B x; out = (C h + D x) silu(z), dt = softplus(dt). Per channel.
@@ -132,14 +152,17 @@ struct Scan2Op {
   float dt_min = 0, dt_max = 0;
 };
 
-/// x *= silu(z).
+enum class Gate { kSilu, kNone };
+
+/// x *= gate(z).
 struct GateOp {
   Slot x = 0, z = 0;
   uint32_t features = 0;
+  Gate gate = Gate::kSilu;
 };
 
-using Op = std::variant<NormOp, AddOp, MatMulOp, RopeOp, TemperatureOp, AttentionOp, ExpertsOp,
-                        ConvOp, Scan1Op, Scan2Op, GateOp>;
+using Op = std::variant<NormOp, AddOp, MatMulOp, RopeOp, TemperatureOp, CopyOp, HeadMatMulOp,
+                        AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op, GateOp>;
 
 /// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are
 /// never alive together overlap.

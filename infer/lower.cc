@@ -32,9 +32,17 @@ class Lowerer {
       }
     }
     parallel_in_ = ffn_in;
+    const bool two = !std::holds_alternative<std::monostate>(layer.beside);
+    if (two && shared_in_ == 0) {
+      shared_in_ = NewSlot(width_);
+      SMELT_RETURN_IF_ERROR(AddNorm(layer.mixer_norm, 0, shared_in_, width_, false));
+    }
     const uint64_t mixer_start = top_;
-    SMELT_RETURN_IF_ERROR(
-        std::visit([&](const auto& mixer) { return Mixer(layer, mixer); }, layer.mixer));
+    for (const smelt::Mixer* mixer : {&layer.mixer, &layer.beside}) {
+      top_ = mixer_start;
+      SMELT_RETURN_IF_ERROR(
+          std::visit([&](const auto& kind) { return Mixer(layer, kind); }, *mixer));
+    }
     if (std::holds_alternative<std::monostate>(layer.ffn)) return absl::OkStatus();
     top_ = layer.parallel ? mixer_start : start;
     if (!layer.parallel && layer.ffn_norm.present()) {
@@ -147,6 +155,8 @@ class Lowerer {
     return scratch;
   }
 
+  absl::Status Mixer(const LayerSpec&, std::monostate) { return absl::OkStatus(); }
+
   absl::Status Mixer(const LayerSpec& layer, const Attention& a) {
     const uint32_t q_features = a.heads * a.key_size, k_features = a.kv_heads * a.key_size;
     const uint32_t v_features = a.kv_heads * a.value_size, out_features = a.heads * a.value_size;
@@ -171,12 +181,7 @@ class Lowerer {
                                   .head_size = a.key_size});
     }
     if (a.norm_after_rope) SMELT_RETURN_IF_ERROR(normalize());
-    if (a.temperature != 0) {
-      graph_.ops.push_back(TemperatureOp{.x = q,
-                                         .features = q_features,
-                                         .temperature = a.temperature,
-                                         .length = a.temperature_length});
-    }
+    AddTemperature(q, q_features, a.temperature, a.temperature_length);
     AttentionOp op{.q = q,
                    .k = k,
                    .v = v,
@@ -193,6 +198,108 @@ class Lowerer {
     graph_.ops.push_back(std::move(op));
     graph_.state_per_token = k_features + v_features;
     return AddToStream(a.output, mixed, layer.post_mixer_norm);
+  }
+
+  // The query of the first rotated, then latent values of a head, and the key likewise: rotated
+  // values come first, where RopeOp looks for them.
+  absl::Status Mixer(const LayerSpec& layer, const LatentAttention& a) {
+    const uint32_t head = a.plain_size + a.rope_size, key = a.rope_size + a.rank;
+    Slot mixed = 0;
+    SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, a.heads * a.value_size, mixed));
+    const Slot query = NewSlot(a.heads * key), k = NewSlot(key);
+    const uint64_t start = top_;
+    SMELT_RETURN_IF_ERROR(LatentKey(a, in, k));
+    top_ = start;
+    const Slot q = NewSlot(a.heads * head);
+    SMELT_RETURN_IF_ERROR(LatentQuery(a, in, q));
+    graph_.ops.push_back(CopyOp{.in = q,
+                                .out = query,
+                                .groups = a.heads,
+                                .in_stride = head,
+                                .in_first = a.plain_size,
+                                .out_stride = key,
+                                .count = a.rope_size});
+    HeadMatMulOp absorb{.in = q,
+                        .out = query,
+                        .heads = a.heads,
+                        .in_stride = head,
+                        .out_stride = key,
+                        .out_first = a.rope_size};
+    SMELT_ASSIGN_OR_RETURN(absorb.matrix, Lower(a.k_b));
+    graph_.ops.push_back(std::move(absorb));
+    graph_.ops.push_back(RopeOp{
+        .q = query, .k = k, .rope = a.rope, .heads = a.heads, .kv_heads = 1, .head_size = key});
+    AddTemperature(query, a.heads * key, a.temperature, a.temperature_length);
+    top_ = start;
+    const Slot latent = NewSlot(a.heads * a.rank);
+    graph_.ops.push_back(AttentionOp{.q = query,
+                                     .k = k,
+                                     .out = latent,
+                                     .values_in_keys = true,
+                                     .value_first = a.rope_size,
+                                     .heads = a.heads,
+                                     .kv_heads = 1,
+                                     .key_size = key,
+                                     .value_size = a.rank,
+                                     .scale = static_cast<float>(a.scale)});
+    HeadMatMulOp expand{.in = latent,
+                        .out = mixed,
+                        .heads = a.heads,
+                        .in_stride = a.rank,
+                        .out_stride = a.value_size};
+    SMELT_ASSIGN_OR_RETURN(expand.matrix, Lower(a.v_b));
+    graph_.ops.push_back(std::move(expand));
+    graph_.state_per_token = key;
+    return AddToStream(a.output, mixed, layer.post_mixer_norm);
+  }
+
+  absl::Status LatentKey(const LatentAttention& a, Slot in, Slot k) {
+    const uint32_t key = a.rope_size + a.rank;
+    const Slot latent = NewSlot(a.rank), rotated = NewSlot(a.rope_size);
+    SMELT_RETURN_IF_ERROR(Multiply(Part(a.kv_a, 0, a.rank), in, latent));
+    SMELT_RETURN_IF_ERROR(AddNorm(a.kv_a_norm, latent, latent, a.rank, false));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(a.kv_a, a.rank, a.rope_size), in, rotated));
+    graph_.ops.push_back(CopyOp{.in = rotated,
+                                .out = k,
+                                .in_stride = a.rope_size,
+                                .out_stride = key,
+                                .count = a.rope_size});
+    graph_.ops.push_back(CopyOp{.in = latent,
+                                .out = k,
+                                .in_stride = a.rank,
+                                .out_stride = key,
+                                .out_first = a.rope_size,
+                                .count = a.rank});
+    return absl::OkStatus();
+  }
+
+  absl::Status LatentQuery(const LatentAttention& a, Slot in, Slot q) {
+    if (!a.q_a.present()) return Multiply(a.q, in, q);
+    const uint32_t rank = static_cast<uint32_t>(Shape(a.q_a.weight).ne[1]);
+    const Slot low = NewSlot(rank);
+    SMELT_RETURN_IF_ERROR(Multiply(a.q_a, in, low));
+    SMELT_RETURN_IF_ERROR(AddNorm(a.q_a_norm, low, low, rank, false));
+    return Multiply(a.q, low, q);
+  }
+
+  void AddTemperature(Slot x, uint32_t features, double temperature, uint64_t length) {
+    if (temperature == 0) return;
+    graph_.ops.push_back(
+        TemperatureOp{.x = x, .features = features, .temperature = temperature, .length = length});
+  }
+
+  absl::Status Mixer(const LayerSpec& layer, const ShortConvolution& c) {
+    Slot normed = 0;
+    SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, 0, normed));
+    const Slot b = NewSlot(c.channels), gate = NewSlot(c.channels), x = NewSlot(c.channels);
+    SMELT_RETURN_IF_ERROR(Multiply(Part(c.in, 0, c.channels), in, b));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(c.in, c.channels, c.channels), in, gate));
+    SMELT_RETURN_IF_ERROR(Multiply(Part(c.in, 2ull * c.channels, c.channels), in, x));
+    graph_.ops.push_back(GateOp{.x = x, .z = b, .features = c.channels, .gate = Gate::kNone});
+    SMELT_RETURN_IF_ERROR(
+        AddConvolution(x, c.conv_weight, c.conv_bias, c.channels, c.conv, /*plain=*/true));
+    graph_.ops.push_back(GateOp{.x = x, .z = gate, .features = c.channels, .gate = Gate::kNone});
+    return AddToStream(c.out, x, layer.post_mixer_norm);
   }
 
   absl::Status Mixer(const LayerSpec& layer, const Mamba1& m) {
@@ -241,14 +348,16 @@ class Lowerer {
     SMELT_ASSIGN_OR_RETURN(op.a, Values(m.a));
     SMELT_ASSIGN_OR_RETURN(op.d, Values(m.d));
     graph_.ops.push_back(std::move(op));
-    graph_.ops.push_back(GateOp{.x = normed, .z = z, .features = m.inner});
+    const GateOp gate{.x = normed, .z = z, .features = m.inner};
+    if (!m.norm_before_gate) graph_.ops.push_back(gate);
     if (m.norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(m.norm, normed, normed, m.inner, false));
+    if (m.norm_before_gate) graph_.ops.push_back(gate);
     return AddToStream(m.out, normed, layer.post_mixer_norm);
   }
 
   absl::Status AddConvolution(Slot x, TensorRef weight, TensorRef bias, uint32_t channels,
-                              uint32_t taps) {
-    ConvOp op{.x = x, .channels = channels, .taps = taps};
+                              uint32_t taps, bool plain = false) {
+    ConvOp op{.x = x, .channels = channels, .taps = taps, .plain = plain};
     SMELT_ASSIGN_OR_RETURN(op.weight, Values(weight));
     SMELT_ASSIGN_OR_RETURN(op.bias, Values(bias));
     graph_.ops.push_back(std::move(op));
@@ -270,6 +379,7 @@ class Lowerer {
 
   absl::Status Feed(const LayerSpec& layer, const Experts& e, Slot in) {
     ExpertsOp op{.in = in,
+                 .expert_in = in,
                  .out = 0,
                  .add = true,
                  .count = e.count,
@@ -290,6 +400,7 @@ class Lowerer {
     SMELT_ASSIGN_OR_RETURN(op.up, Lower(e.up));
     SMELT_ASSIGN_OR_RETURN(op.down, Lower(e.down));
     op.hidden = op.up.rows;
+    if (e.latent_down.present()) return FeedLatent(layer, e, std::move(op));
     op.shared_activation = e.shared.activation;
     SMELT_ASSIGN_OR_RETURN(op.shared_gate_proj, Lower(e.shared.gate));
     SMELT_ASSIGN_OR_RETURN(op.shared_up, Lower(e.shared.up));
@@ -304,6 +415,21 @@ class Lowerer {
     const Slot delta = op.out;
     graph_.ops.push_back(std::move(op));
     return AddDelta(delta, layer.post_ffn_norm);
+  }
+
+  // Experts between two projections; the shared one is an MLP like any other.
+  absl::Status FeedLatent(const LayerSpec& layer, const Experts& e, ExpertsOp op) {
+    op.width = static_cast<uint32_t>(Shape(e.latent_down.weight).ne[1]);
+    op.expert_in = NewSlot(op.width);
+    op.out = NewSlot(op.width);
+    op.add = false;
+    const Slot sum = op.out;
+    SMELT_RETURN_IF_ERROR(Multiply(e.latent_down, op.in, op.expert_in));
+    const Slot in = op.in;
+    graph_.ops.push_back(std::move(op));
+    SMELT_RETURN_IF_ERROR(AddToStream(e.latent_up, sum, layer.post_ffn_norm));
+    if (!e.shared.up.present()) return absl::OkStatus();
+    return Feed(layer, e.shared, in);
   }
 
   const uint32_t width_;

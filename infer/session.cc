@@ -15,6 +15,16 @@ namespace {
 constexpr uint64_t kBatchTokens = 512;  // of a prompt, at most
 constexpr uint64_t kActivationBudget = 128ull << 20;
 
+/// The rotation of a mixer; nullptr where it has none.
+const Rope* RopeOf(const Mixer& mixer) {
+  return std::visit(
+      [](const auto& kind) -> const Rope* {
+        if constexpr (requires { kind.rope; }) return &kind.rope;
+        return nullptr;
+      },
+      mixer);
+}
+
 class EngineState : public SessionState {
  public:
   std::unique_ptr<SessionState> Copy() const override { return CopyState(); }
@@ -60,8 +70,10 @@ class EngineSession : public Session {
                              backend_->Compile(std::move(graph), precision_));
       programs_.push_back(std::move(program));
       state_.layers.push_back(backend_->NewState(1));
-      const Attention* a = std::get_if<Attention>(&layer.mixer);
-      if (a != nullptr && a->rope.style != RopeStyle::kNone) ropes_.push_back(a->rope);
+      for (const Mixer* mixer : {&layer.mixer, &layer.beside}) {
+        const Rope* rope = RopeOf(*mixer);
+        if (rope != nullptr && rope->style != RopeStyle::kNone) ropes_.push_back(*rope);
+      }
     }
     SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec_, source_, *backend_));
     SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), precision_));

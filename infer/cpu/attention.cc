@@ -101,7 +101,8 @@ void AttendRow(const AttentionOp& op, const Keys& cache, const float* q, const f
 absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q, const float* k,
                     const float* v, CpuState& state, float* out) {
   const size_t key_columns = static_cast<size_t>(op.kv_heads) * op.key_size;
-  const size_t value_columns = static_cast<size_t>(op.kv_heads) * op.value_size;
+  const size_t value_columns =
+      op.values_in_keys ? 0 : static_cast<size_t>(op.kv_heads) * op.value_size;
   std::vector<uint32_t> segment_of_panel(layout.panels);
   for (size_t i = 0; i < layout.segments.size(); ++i) {
     const Layout::Segment& s = layout.segments[i];
@@ -109,7 +110,8 @@ absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q,
     std::fill_n(segment_of_panel.begin() + s.first_panel, s.panels, static_cast<uint32_t>(i));
   }
   SMELT_RETURN_IF_ERROR(Append(layout, k, key_columns, state, &SequenceState::keys));
-  SMELT_RETURN_IF_ERROR(Append(layout, v, value_columns, state, &SequenceState::values));
+  if (!op.values_in_keys)
+    SMELT_RETURN_IF_ERROR(Append(layout, v, value_columns, state, &SequenceState::values));
   for (size_t i = 0; i < layout.segments.size(); ++i)
     state.sequences[i].positions += layout.segments[i].tokens;
 
@@ -126,10 +128,12 @@ absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q,
           const uint64_t last_query =
               s.position + std::min<uint64_t>(s.tokens, local + layout.lanes) - 1;
           const uint32_t kv_head = head / (op.heads / op.kv_heads);
-          Keys keys{cache.keys.data() + kv_head * op.key_size,
-                    cache.values.data() + kv_head * op.value_size,
+          const float* head_keys = cache.keys.data() + kv_head * op.key_size;
+          Keys keys{head_keys,
+                    op.values_in_keys ? head_keys + op.value_first
+                                      : cache.values.data() + kv_head * op.value_size,
                     key_columns,
-                    value_columns,
+                    op.values_in_keys ? key_columns : value_columns,
                     0,
                     op.causal ? last_query + 1 : cache.positions};
           if (op.window != 0 && query + 1 > op.window) keys.begin = query + 1 - op.window;

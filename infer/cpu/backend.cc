@@ -6,6 +6,7 @@
 
 #include "infer/cpu/attention.h"
 #include "infer/cpu/experts.h"
+#include "infer/cpu/head_matmul.h"
 #include "infer/cpu/kernels.h"
 #include "infer/cpu/loss.h"
 #include "infer/cpu/scan.h"
@@ -30,6 +31,7 @@ class Executor {
       if (MustStop()) return GoOn();
       SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
     }
+    state_.SetStarted();
     return absl::OkStatus();
   }
 
@@ -151,16 +153,38 @@ class Executor {
     return absl::OkStatus();
   }
 
+  absl::Status Do(const CopyOp& op) {
+    const float* in = At(op.in);
+    float* out = At(op.out);
+    const size_t lanes = batch_.layout.lanes;
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
+      for (uint64_t g = p * op.groups; g < (p + 1) * op.groups; ++g) {
+        std::copy_n(in + (g * op.in_stride + op.in_first) * lanes, op.count * lanes,
+                    out + (g * op.out_stride + op.out_first) * lanes);
+      }
+    }));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const HeadMatMulOp& op) {
+    SMELT_RETURN_IF_ERROR(HeadMatMul(op, batch_.layout, At(op.in), At(op.out)));
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
   absl::Status Do(const AttentionOp& op) {
+    const float* values = op.values_in_keys ? nullptr : At(op.v);
     SMELT_RETURN_IF_ERROR(
-        Attend(op, batch_.layout, At(op.q), At(op.k), At(op.v), state_, At(op.out)));
+        Attend(op, batch_.layout, At(op.q), At(op.k), values, state_, At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }
 
   absl::Status Do(const ExpertsOp& op) {
-    SMELT_RETURN_IF_ERROR(
-        RunExperts(op, batch_.layout, precision_, InputOf(op.in, op.width), At(op.out)));
+    SMELT_RETURN_IF_ERROR(RunExperts(op, batch_.layout, precision_,
+                                     InputOf(op.in, op.router.columns), At(op.expert_in),
+                                     At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -188,8 +212,13 @@ class Executor {
     float* x = At(op.x);
     const float* z = At(op.z);
     const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    SMELT_RETURN_IF_ERROR(
-        ForPanels([&](uint64_t p) { GateSilu(z + p * size, size, x + p * size); }));
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
+      if (op.gate == Gate::kSilu) {
+        GateSilu(z + p * size, size, x + p * size);
+      } else {
+        MultiplyBy(z + p * size, size, x + p * size);
+      }
+    }));
     Wrote(op.x);
     return absl::OkStatus();
   }

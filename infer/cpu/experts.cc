@@ -86,8 +86,13 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
 class ExpertRunner {
  public:
   ExpertRunner(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
-               float* out)
-      : op_(op), layout_(layout), precision_(precision), in_(in), out_(out) {}
+               const float* expert_in, float* out)
+      : op_(op),
+        layout_(layout),
+        precision_(precision),
+        in_(in),
+        expert_in_(expert_in),
+        out_(out) {}
 
   absl::Status Run() {
     if (!op_.add) std::fill_n(out_, layout_.Floats(op_.width), 0.0f);
@@ -136,7 +141,7 @@ class ExpertRunner {
     float* x = gathered_.Reserve(slots * op_.width);
     float* hidden = hidden_.Reserve(slots * op_.hidden);
     float* result = result_.Reserve(slots * op_.width);
-    SMELT_RETURN_IF_ERROR(GatherTokens(layout_, in_.x, op_.width, route.tokens, lanes, x));
+    SMELT_RETURN_IF_ERROR(GatherTokens(layout_, expert_in_, op_.width, route.tokens, lanes, x));
     input_.Set(x, op_.width, panels, lanes);
     if (op_.clamped) {
       float* up = up_.Reserve(slots * op_.hidden);
@@ -210,6 +215,7 @@ class ExpertRunner {
   const Layout& layout_;
   const Precision precision_;
   Input& in_;
+  const float* expert_in_;
   float* out_;
   std::vector<Route> routes_;
   Array<float> gathered_, hidden_, up_, result_;
@@ -219,8 +225,8 @@ class ExpertRunner {
 }  // namespace
 
 absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
-                        float* out) {
-  return ExpertRunner(op, layout, precision, in, out).Run();
+                        const float* expert_in, float* out) {
+  return ExpertRunner(op, layout, precision, in, expert_in, out).Run();
 }
 
 }  // namespace smelt::cpu

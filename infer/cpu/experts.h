@@ -8,9 +8,9 @@
 
 namespace smelt::cpu {
 
-/// Routes every token, then takes expert after expert: its tokens are gathered, so that its weights
-/// are decoded once per batch.
+/// Routes every token by `in`, then takes expert after expert: its tokens of `expert_in` are
+/// gathered, so that its weights are decoded once per batch.
 absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
-                        float* out);
+                        const float* expert_in, float* out);
 
 }  // namespace smelt::cpu

@@ -184,6 +184,12 @@ void GateSiluImpl(const float* z, size_t count, float* x) {
   });
 }
 
+void MultiplyByImpl(const float* z, size_t count, float* x) {
+  ForAll(count, [&](auto d, size_t i) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::LoadU(d, z + i)), d, x + i);
+  });
+}
+
 void ClampedGateImpl(const float* up, size_t count, float* gate) {
   const D full;
   ForAll(count, [&](auto d, size_t i) {
@@ -319,6 +325,7 @@ HWY_EXPORT(NormPanelImpl);
 HWY_EXPORT(NormRowImpl);
 HWY_EXPORT(StoreRowsImpl);
 HWY_EXPORT(GateSiluImpl);
+HWY_EXPORT(MultiplyByImpl);
 HWY_EXPORT(ClampedGateImpl);
 HWY_EXPORT(RotateHeadsImpl);
 HWY_EXPORT(AddScaledPanelImpl);
@@ -340,6 +347,9 @@ void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, S
 }
 void GateSilu(const float* z, size_t count, float* x) {
   HWY_DYNAMIC_DISPATCH(GateSiluImpl)(z, count, x);
+}
+void MultiplyBy(const float* z, size_t count, float* x) {
+  HWY_DYNAMIC_DISPATCH(MultiplyByImpl)(z, count, x);
 }
 void ClampedGate(const float* up, size_t count, float* gate) {
   HWY_DYNAMIC_DISPATCH(ClampedGateImpl)(up, count, gate);

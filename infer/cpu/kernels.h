@@ -30,6 +30,9 @@ void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, S
 /// x *= silu(z), `count` values, a multiple of 16 or anything.
 void GateSilu(const float* z, size_t count, float* x);
 
+/// x *= z.
+void MultiplyBy(const float* z, size_t count, float* x);
+
 /// gpt-oss: out = (clamp(up, -7, 7) + 1) g sigmoid(1.702 g), g = min(gate, 7); in place of gate.
 void ClampedGate(const float* up, size_t count, float* gate);
 

@@ -57,7 +57,7 @@ void ConvolveChannel(const ConvOp& op, const Layout& layout, const Layout::Segme
   for (uint32_t p = 0; p < s.panels; ++p) {
     float* lanes = x + (static_cast<size_t>(s.first_panel + p) * op.channels + channel) * kPanel;
     std::copy_n(lanes, kPanel, in + keep);
-    ConvolvePanel(in, op.taps, weight, bias, lanes);
+    ConvolvePanel(in, op.taps, weight, bias, !op.plain, lanes);
     // The last inputs of valid tokens move to the front.
     const uint32_t tokens = layout.TokensOf(s, p);
     for (size_t j = 0; j < keep; ++j) in[j] = in[tokens + j];
@@ -71,7 +71,8 @@ void ConvolveFew(const ConvOp& op, const Layout::Segment& s, float* window, floa
   float* tokens = x + s.first_panel * row;
   std::copy_n(window, keep * row, in);
   std::copy_n(tokens, s.tokens * row, in + keep * row);
-  ConvolveRows(in, row, s.tokens, row, op.taps, ValuesOf(op.weight), ValuesOf(op.bias), tokens);
+  ConvolveRows(in, row, s.tokens, row, op.taps, ValuesOf(op.weight), ValuesOf(op.bias), !op.plain,
+               tokens);
   std::copy_n(in + s.tokens * row, keep * row, window);
 }
 
@@ -150,7 +151,6 @@ absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, cons
         }
         return absl::OkStatus();
       }));
-  state.SetStarted();
   return absl::OkStatus();
 }
 

@@ -8,7 +8,7 @@
 
 namespace smelt::cpu {
 
-/// x = silu(causal convolution of x), in place; the state keeps the last inputs.
+/// x = silu(causal convolution of x), or without silu, in place; the state keeps the last inputs.
 absl::Status Convolve(const ConvOp& op, const Layout& layout, CpuState& state, float* x);
 
 absl::Status Scan1(const Scan1Op& op, const Layout& layout, const float* x, const float* z,

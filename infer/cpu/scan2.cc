@@ -208,10 +208,8 @@ absl::Status ScanTokens(const Scan2Op& op, const Layout& layout, const float* xb
 absl::Status Scan2(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt,
                    CpuState& state, float* out) {
   state.Prepare(&SequenceState::recurrent, op.heads * Sizes(op).head_state);
-  SMELT_RETURN_IF_ERROR(layout.lanes == 1 ? ScanTokens(op, layout, xbc, dt, state, out)
-                                          : ScanChunks(op, layout, xbc, dt, state, out));
-  state.SetStarted();
-  return absl::OkStatus();
+  return layout.lanes == 1 ? ScanTokens(op, layout, xbc, dt, state, out)
+                           : ScanChunks(op, layout, xbc, dt, state, out);
 }
 
 }  // namespace smelt::cpu

@@ -120,7 +120,7 @@ void ChunkWeightsImpl(const ChunkDecay& s, const float* products, float* weights
 }
 
 void ConvolveRowsImpl(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps,
-                      const float* weight, const float* bias, float* out) {
+                      const float* weight, const float* bias, bool silu, float* out) {
   const D d;
   const size_t n = hn::Lanes(d);
   alignas(64) float sum[kBlock];
@@ -133,20 +133,21 @@ void ConvolveRowsImpl(const float* in, size_t stride, size_t tokens, size_t chan
         const float* row = in + (t + j) * stride + f;
         for (size_t i = 0; i < count; ++i) sum[i] += weight[(f + i) * taps + j] * row[i];
       }
-      for (size_t i = 0; i < kBlock; i += n)
+      for (size_t i = 0; silu && i < kBlock; i += n)
         hn::Store(Activate<Activation::kSilu>(d, hn::Load(d, sum + i)), d, sum + i);
       std::copy_n(sum, count, out + t * stride + f);
     }
   }
 }
 
-void ConvolvePanelImpl(const float* in, size_t taps, const float* weight, float bias, float* out) {
+void ConvolvePanelImpl(const float* in, size_t taps, const float* weight, float bias, bool silu,
+                       float* out) {
   const D d;
   for (size_t lane = 0; lane < kPanel; lane += hn::Lanes(d)) {
     V sum = hn::Set(d, bias);
     for (size_t j = 0; j < taps; ++j)
       sum = hn::MulAdd(hn::Set(d, weight[j]), hn::LoadU(d, in + lane + j), sum);
-    hn::Store(Activate<Activation::kSilu>(d, sum), d, out + lane);
+    hn::Store(silu ? Activate<Activation::kSilu>(d, sum) : sum, d, out + lane);
   }
 }
 
@@ -175,11 +176,13 @@ void ChunkWeights(const ChunkDecay& decay, const float* products, float* weights
   HWY_DYNAMIC_DISPATCH(ChunkWeightsImpl)(decay, products, weights, carried, left);
 }
 void ConvolveRows(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps,
-                  const float* weight, const float* bias, float* out) {
-  HWY_DYNAMIC_DISPATCH(ConvolveRowsImpl)(in, stride, tokens, channels, taps, weight, bias, out);
+                  const float* weight, const float* bias, bool silu, float* out) {
+  HWY_DYNAMIC_DISPATCH(ConvolveRowsImpl)
+  (in, stride, tokens, channels, taps, weight, bias, silu, out);
 }
-void ConvolvePanel(const float* in, size_t taps, const float* weight, float bias, float* out) {
-  HWY_DYNAMIC_DISPATCH(ConvolvePanelImpl)(in, taps, weight, bias, out);
+void ConvolvePanel(const float* in, size_t taps, const float* weight, float bias, bool silu,
+                   float* out) {
+  HWY_DYNAMIC_DISPATCH(ConvolvePanelImpl)(in, taps, weight, bias, silu, out);
 }
 
 }  // namespace smelt::cpu

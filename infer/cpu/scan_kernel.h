@@ -51,12 +51,13 @@ struct ChunkDecay {
 void ChunkWeights(const ChunkDecay& decay, const float* products, float* weights, float* carried,
                   float* left);
 
-/// out[t][f] = silu(bias[f] + sum over j of weight[f][j] in[t + j][f]): `in` has taps - 1 rows
-/// more, in front. out has the same stride.
+/// out[t][f] = silu(bias[f] + sum over j of weight[f][j] in[t + j][f]), or without silu: `in` has
+/// taps - 1 rows more, in front. out has the same stride.
 void ConvolveRows(const float* in, size_t stride, size_t tokens, size_t channels, size_t taps,
-                  const float* weight, const float* bias, float* out);
+                  const float* weight, const float* bias, bool silu, float* out);
 
 /// The same for one channel and 32 tokens: `in` has taps - 1 + 32 values.
-void ConvolvePanel(const float* in, size_t taps, const float* weight, float bias, float* out);
+void ConvolvePanel(const float* in, size_t taps, const float* weight, float bias, bool silu,
+                   float* out);
 
 }  // namespace smelt::cpu

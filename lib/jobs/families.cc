@@ -1,6 +1,7 @@
 #include "smelt/families.h"
 
 #include "lib/base/guard.h"
+#include "lib/model/alternatives.h"
 #include "lib/model/choose_family.h"
 
 namespace smelt {
@@ -9,7 +10,7 @@ absl::StatusOr<std::vector<PublishedFamily>> Families() try {
   std::vector<PublishedFamily> all;
   for (const Family* family : KnownFamilies()) {
     all.push_back({{family->names.begin(), family->names.end()},
-                   std::string(family->model_type),
+                   std::string(Alternatives(family->model_type)[0]),
                    std::string(family->architecture.name)});
   }
   return all;

@@ -13,6 +13,15 @@ namespace smelt {
 
 class SpecReader;
 
+/// What blocks without attention mix positions with.
+enum class Recurrence { kNone, kMamba1, kMamba1WithNorms, kMamba2, kShortConvolution };
+/// What a block of a hybrid consists of.
+enum class BlockParts {
+  kMixerAndFfn,  ///< attention or the recurrence, then the feed-forward part
+  kBothMixers,   ///< attention and the recurrence side by side, then the feed-forward part
+  kOne,          ///< one of the three, after the one norm that a block has
+};
+
 enum class QkNorm { kNone, kPerHead, kAllHeads };
 /// What the key logit_scale means; kNone: the architecture has no such key.
 enum class LogitScale { kNone, kMultiplies, kDivides };
@@ -27,6 +36,7 @@ struct Architecture {
   // Tensor names after `blk.N.`; empty = the block has no such norm.
   std::string_view mixer_norm = "attn_norm", post_mixer_norm = "", ffn_norm = "ffn_norm",
                    post_ffn_norm = "";
+  std::string_view final_norm = "output_norm";
   QkNorm qk_norm = QkNorm::kNone;
   bool norm_after_rope = false;  ///< q and k are normalised after the rotation
 
@@ -37,11 +47,15 @@ struct Architecture {
   bool rope_scales_windows = true;  ///< rope.scaling.* applies to window layers too
   /// The key yarn_log_multiplier is so many times mscale_all_dim; 0: there is no such key.
   double yarn_log_unit = 0;
+  /// YaRN's magnitude of mscale_all_dim scales q.k, squared, and rotated vectors keep their length.
+  bool yarn_scales_scores = false;
   bool temperature = false;  ///< reads attention.temperature_scale
   bool rope_freqs = false;   ///< readers take llama3's and longrope's factors from tensors
   /// Where the file does not say: layers i with (i + 1) % period == 0 do not rotate. 0 = all do.
   uint32_t unrotated_period = 0;
   bool rotates_windows_only = false;  ///< in models that have a window, where it does not either
+  bool rope_switch = false;           ///< rope.scaling.finetuned false: no layer rotates
+  bool latent_attention = false;      ///< keys and values from one latent vector
 
   /// Whether a layer rotates where the file does not say.
   bool Rotates(uint64_t layer, bool model_has_window, bool windowed) const {
@@ -72,9 +86,17 @@ struct Architecture {
       0;  ///< added to the sum that the chosen experts' weights are divided by
   bool normalize_experts = true;  ///< where the file has no expert_weights_norm
 
+  Recurrence recurrence = Recurrence::kNone;
+  BlockParts parts = BlockParts::kMixerAndFfn;
   /// Replaces the reading of blocks altogether (state-space models and hybrids).
   absl::Status (*read_blocks)(SpecReader&, const Architecture&, ModelSpec&) = nullptr;
 };
+
+/// A `read_blocks` of architectures with a recurrence besides attention: which blocks have
+/// attention is where attention.head_count_kv is not 0, which have a feed-forward part in
+/// feed_forward_length.
+absl::Status ReadHybridBlocks(SpecReader& reader, const Architecture& architecture,
+                              ModelSpec& spec);
 
 /// nullptr when the engine does not know it.
 const Architecture* FindArchitecture(std::string_view name);

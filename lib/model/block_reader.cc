@@ -63,7 +63,8 @@ absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
         reader_.Tensor("position_embd.weight", {width_, context_},
                        Cat(why, ", ", reader_.Key("context_length"), " is ", context_)));
   }
-  SMELT_ASSIGN_OR_RETURN(spec.final_norm, ReadNormNamed("output_norm", width_, why));
+  SMELT_ASSIGN_OR_RETURN(spec.final_norm,
+                         ReadNormNamed(std::string(architecture_.final_norm), width_, why));
   SMELT_ASSIGN_OR_RETURN(spec.output.weight,
                          reader_.TensorIf("output.weight", {width_, vocabulary}, why));
   SMELT_ASSIGN_OR_RETURN(spec.output.bias, reader_.TensorIf("output.bias", {vocabulary}, why));
@@ -105,7 +106,8 @@ absl::StatusOr<Norm> BlockReader::ReadNormNamed(const std::string& prefix, uint6
   Norm norm;
   norm.kind = architecture_.norm;
   norm.epsilon = epsilon_;
-  SMELT_ASSIGN_OR_RETURN(norm.weight, reader_.Tensor(prefix + ".weight", {n}, why));
+  const std::string name = reader_.HasTensor(prefix) ? prefix : prefix + ".weight";
+  SMELT_ASSIGN_OR_RETURN(norm.weight, reader_.Tensor(name, {n}, why));
   SMELT_ASSIGN_OR_RETURN(norm.bias, reader_.TensorIf(prefix + ".bias", {n}, why));
   return norm;
 }
@@ -175,6 +177,13 @@ absl::Status BlockReader::PrepareAttention() {
 absl::Status BlockReader::ReadRotatedLayers() {
   for (uint64_t i = 0; i < layers_; ++i)
     rotated_.push_back(architecture_.Rotates(i, window_ != 0, windowed_[i]));
+  if (architecture_.rope_switch) {
+    SMELT_ASSIGN_OR_RETURN(const bool rotates, reader_.FlagOr("rope.scaling.finetuned", true));
+    if (!rotates) rotated_.assign(layers_, false);
+    // llama.cpp's converter writes these of a hybrid class even where no layer is a hybrid's.
+    reader_.Ignore({"ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.inner_size",
+                    "ssm.time_step_rank"});
+  }
   SMELT_ASSIGN_OR_RETURN(
       const std::vector<uint8_t> flags,
       reader_.OwnList<std::vector<uint8_t>>("smelt.attention.rotated_layers", {.layers = layers_}));
@@ -226,7 +235,9 @@ absl::Status BlockReader::ReadYarn(RopeParameters& rope) {
     yarn_log_ = multiplier / architecture_.yarn_log_unit;
   }
   // The published attention factor replaces YaRN's own; rope.scaling.attn_factor multiplies it.
-  const double own = YarnMagnitude(rope.factor) / YarnMagnitude(rope.factor, yarn_log_);
+  yarn_magnitude_ = YarnMagnitude(rope.factor, yarn_log_);
+  const bool keeps_length = architecture_.yarn_scales_scores && yarn_log_ != 0;
+  const double own = keeps_length ? 1 : YarnMagnitude(rope.factor) / yarn_magnitude_;
   SMELT_ASSIGN_OR_RETURN(const double published,
                          reader_.RealOr("rope.scaling.yarn_attn_factor", own, 0));
   SMELT_ASSIGN_OR_RETURN(const double extra,
@@ -266,7 +277,10 @@ absl::Status BlockReader::ReadRopeFactors(RopeParameters& rope) {
 }
 
 absl::Status BlockReader::ReadRope() {
-  if (architecture_.rope == RopeStyle::kNone) return absl::OkStatus();
+  if (architecture_.rope == RopeStyle::kNone) {
+    reader_.Ignore({"rope.dimension_count", "rope.freq_base"});
+    return absl::OkStatus();
+  }
   RopeParameters rope;
   rope.style = architecture_.rope;
   SMELT_ASSIGN_OR_RETURN(const uint64_t dims,
@@ -310,7 +324,9 @@ absl::Status BlockReader::ReadRope() {
     return BadOwnKey("smelt.rope.dynamic_factor", "needs 4 rotary dimensions at least");
   if (architecture_.temperature) {
     SMELT_ASSIGN_OR_RETURN(temperature_, reader_.RealOr("attention.temperature_scale", 0, 0));
-    temperature_length_ = static_cast<uint64_t>(rope.original_context);
+    SMELT_ASSIGN_OR_RETURN(temperature_length_,
+                           reader_.CountOr("attention.temperature_length",
+                                           static_cast<uint64_t>(rope.original_context)));
     if (temperature_ != 0 && temperature_length_ == 0) {
       return reader_.Bad("attention.temperature_scale",
                          "needs rope.scaling.original_context_length");
@@ -389,11 +405,19 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
   return attention;
 }
 
+absl::Status BlockReader::ReadFfnLengths() {
+  if (!ffn_.empty()) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(ffn_, reader_.PerLayer("feed_forward_length", layers_, 0, kMaxWidth));
+  return ReadExpertCounts();
+}
+
+absl::StatusOr<bool> BlockReader::HasFfn(uint64_t layer) {
+  SMELT_RETURN_IF_ERROR(ReadFfnLengths());
+  return ffn_[layer] != 0;
+}
+
 absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
-  if (ffn_.empty()) {
-    SMELT_ASSIGN_OR_RETURN(ffn_, reader_.PerLayer("feed_forward_length", layers_, 0, kMaxWidth));
-    SMELT_RETURN_IF_ERROR(ReadExpertCounts());
-  }
+  SMELT_RETURN_IF_ERROR(ReadFfnLengths());
   if (experts_ != 0 && reader_.HasTensor(Block(layer, "ffn_gate_inp.weight"))) {
     SMELT_ASSIGN_OR_RETURN(block.ffn, ReadExperts(layer));
   } else {
@@ -462,16 +486,28 @@ absl::StatusOr<Experts> BlockReader::ReadExperts(uint64_t layer) {
                          reader_.TensorIf(Block(layer, "exp_probs_b.bias"), {experts_},
                                           Cat(reader_.Key("expert_count"), " is ", experts_)));
   experts.sum_epsilon = architecture_.expert_sum_epsilon;
-  reader_.Ignore({"expert_shared_count", "leading_dense_block_count"});  // the tensors say it
+  reader_.Ignore({"leading_dense_block_count"});  // the tensors say it
 
   SMELT_ASSIGN_OR_RETURN(const uint64_t ffn,
                          reader_.CountOr("expert_feed_forward_length", ffn_[layer], 1, kMaxWidth));
   const std::string why = Cat(reader_.Key("expert_count"), " is ", experts_);
   SMELT_ASSIGN_OR_RETURN(experts.router, ReadLinear(layer, "ffn_gate_inp", width_, experts_, why));
-  SMELT_ASSIGN_OR_RETURN(experts.gate, ReadExpertLinear(layer, "ffn_gate_exps", width_, ffn));
-  SMELT_ASSIGN_OR_RETURN(experts.up, ReadExpertLinear(layer, "ffn_up_exps", width_, ffn));
-  SMELT_ASSIGN_OR_RETURN(experts.down, ReadExpertLinear(layer, "ffn_down_exps", ffn, width_));
-  SMELT_RETURN_IF_ERROR(ReadShared(layer, experts));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t latent,
+                         reader_.CountOr("moe_latent_size", 0, 0, kMaxWidth));
+  const uint64_t width = latent == 0 ? width_ : latent;
+  if (latent != 0) {
+    const std::string because = Cat(reader_.Key("moe_latent_size"), " is ", latent);
+    SMELT_ASSIGN_OR_RETURN(experts.latent_down,
+                           ReadLinear(layer, "ffn_latent_down", width_, latent, because));
+    SMELT_ASSIGN_OR_RETURN(experts.latent_up,
+                           ReadLinear(layer, "ffn_latent_up", latent, width_, because));
+  }
+  if (architecture_.gated) {
+    SMELT_ASSIGN_OR_RETURN(experts.gate, ReadExpertLinear(layer, "ffn_gate_exps", width, ffn));
+  }
+  SMELT_ASSIGN_OR_RETURN(experts.up, ReadExpertLinear(layer, "ffn_up_exps", width, ffn));
+  SMELT_ASSIGN_OR_RETURN(experts.down, ReadExpertLinear(layer, "ffn_down_exps", ffn, width));
+  SMELT_RETURN_IF_ERROR(ReadShared(layer, ffn, experts));
   return experts;
 }
 
@@ -492,14 +528,20 @@ absl::Status BlockReader::ReadExpertGroups(Experts& experts) {
   return absl::OkStatus();
 }
 
-absl::Status BlockReader::ReadShared(uint64_t layer, Experts& experts) {
+absl::Status BlockReader::ReadShared(uint64_t layer, uint64_t expert_ffn, Experts& experts) {
+  // Several shared experts are one of their common width.
+  SMELT_ASSIGN_OR_RETURN(const uint64_t count,
+                         reader_.CountOr("expert_shared_count", 0, 0, 1 << 16));
+  const uint64_t together = count == 0 ? ffn_[layer] : count * expert_ffn;
   SMELT_ASSIGN_OR_RETURN(const uint64_t ffn, reader_.CountOr("expert_shared_feed_forward_length",
-                                                             ffn_[layer], 0, kMaxWidth));
+                                                             together, 0, kMaxWidth));
   if (!reader_.HasTensor(Block(layer, "ffn_up_shexp.weight"))) return absl::OkStatus();
   const std::string why = Cat(reader_.Key("expert_shared_feed_forward_length"), " is ", ffn);
   experts.shared.activation = activation_;
-  SMELT_ASSIGN_OR_RETURN(experts.shared.gate,
-                         ReadLinear(layer, "ffn_gate_shexp", width_, ffn, why));
+  if (architecture_.gated) {
+    SMELT_ASSIGN_OR_RETURN(experts.shared.gate,
+                           ReadLinear(layer, "ffn_gate_shexp", width_, ffn, why));
+  }
   SMELT_ASSIGN_OR_RETURN(experts.shared.up, ReadLinear(layer, "ffn_up_shexp", width_, ffn, why));
   SMELT_ASSIGN_OR_RETURN(experts.shared.down,
                          ReadLinear(layer, "ffn_down_shexp", ffn, width_, why));

@@ -2,6 +2,7 @@
 // hybrids.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,7 +38,15 @@ class BlockReader {
   absl::Status ReadFfn(uint64_t layer, LayerSpec& block);
   double epsilon() const { return epsilon_; }
   double residual_scale() const { return residual_scale_; }
+  uint64_t heads(uint64_t layer) const { return heads_[layer]; }
   uint64_t kv_heads(uint64_t layer) const { return kv_heads_[layer]; }
+  /// Whether a block has a feed-forward part at all.
+  absl::StatusOr<bool> HasFfn(uint64_t layer);
+  const Rope& rope() const { return rope_; }
+  /// YaRN's magnitude of mscale_all_dim; 1 where there is none.
+  double yarn_magnitude() const { return yarn_magnitude_; }
+  double temperature() const { return temperature_; }
+  uint64_t temperature_length() const { return std::max<uint64_t>(temperature_length_, 1); }
 
   std::string Block(uint64_t layer, std::string_view name) const;
 
@@ -55,17 +64,18 @@ class BlockReader {
   absl::Status ReadRotatedLayers();
   absl::StatusOr<Norm> ReadNormNamed(const std::string& prefix, uint64_t n, std::string_view why);
   absl::Status ReadQkv(uint64_t layer, Attention& attention);
+  absl::Status ReadFfnLengths();
   absl::Status ReadExpertCounts();
   absl::StatusOr<Mlp> ReadMlp(uint64_t layer);
   absl::StatusOr<Experts> ReadExperts(uint64_t layer);
   absl::Status ReadExpertGroups(Experts& experts);
-  absl::Status ReadShared(uint64_t layer, Experts& experts);
+  absl::Status ReadShared(uint64_t layer, uint64_t expert_ffn, Experts& experts);
 
   SpecReader& reader_;
   const Architecture& architecture_;
   uint64_t layers_ = 0, width_ = 0, context_ = 0, experts_ = 0;
   double epsilon_ = 0, scale_ = 0, attention_softcap_ = 0;
-  double residual_scale_ = 1, yarn_log_ = 0, temperature_ = 0;
+  double residual_scale_ = 1, yarn_log_ = 0, yarn_magnitude_ = 1, temperature_ = 0;
   uint64_t temperature_length_ = 0;
   bool scale_by_layer_ = false;
   Activation activation_ = Activation::kSilu;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/model/alternatives.h"
 #include "smelt/nearest.h"
 
 namespace smelt {
@@ -92,7 +93,7 @@ std::string_view Unwrapped(std::string_view name) {
 
 const Family* FamilyOfType(std::string_view model_type, const Config& config) {
   for (const Family* family : KnownFamilies()) {
-    if (family->model_type == model_type && HasPartOf(*family, config)) return family;
+    if (IsAlternative(family->model_type, model_type) && HasPartOf(*family, config)) return family;
   }
   return nullptr;
 }

@@ -1,6 +1,7 @@
 #include "lib/model/family.h"
 
 #include "lib/base/status.h"
+#include "lib/model/alternatives.h"
 #include "lib/model/quantized.h"
 #include "lib/model/unread_keys.h"
 
@@ -8,10 +9,10 @@ namespace smelt {
 
 absl::StatusOr<Config> TextPart(const Family& family, const Config& whole) {
   SMELT_ASSIGN_OR_RETURN(const auto type, whole.Text("model_type"));
-  if (type && *type != family.model_type) {
+  if (type && !IsAlternative(family.model_type, *type)) {
     return Error(ErrorCode::kUnsupported, whole.name(), ": model_type is ", Escape(*type, 40),
                  ", but architectures says ", family.names[0], ", whose model_type is ",
-                 family.model_type,
+                 Alternatives(family.model_type)[0],
                  ": transformers builds what model_type says, llama.cpp what architectures says; "
                  "correct the wrong one");
   }

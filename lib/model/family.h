@@ -95,6 +95,9 @@ struct FamilyContext {
   Hyper hyper = {};
   RopeConfigs rope = {};
   std::vector<int32_t> kv_heads = {};  ///< by layer, 0 = no attention (hybrids)
+  std::vector<int32_t> ffn = {};       ///< by layer, 0 = no feed-forward part (one part a layer)
+  /// Rows of a matrix by section, from the first on, with the factor of each (TensorOp::kSections).
+  std::vector<RowFactor> sections = {};
   std::vector<bool> sparse = {};  ///< layers with experts; empty = all of a family that has experts
   std::vector<bool> windowed = {};  ///< layers with the window; empty = no layer
   std::vector<bool> rotated =
@@ -120,6 +123,7 @@ inline constexpr KeyRule kRopeKeys{"@rope"};
 inline constexpr KeyRule kWindowKeys{"@window"};
 inline constexpr KeyRule kKvHeadsKey{"@kv_heads",
                                      ValueType::kArray};  ///< an array, one number a layer
+inline constexpr KeyRule kFfnLengthsKey{"@ffn", ValueType::kArray};  ///< likewise
 inline constexpr KeyRule kFileTypeKey{"@file_type"};
 
 /// What happens to a published tensor on its way.
@@ -143,9 +147,14 @@ enum class TensorOp {
   kOddExperts,  ///< rows 0, 2, ... or 1, 3, ... of one tensor (experts, inputs, 2 outputs),
                 ///< transposed
   kEvenBias,
-  kOddBias,          ///< the same of its biases (experts, 2 outputs)
-  kExpertBias,       ///< (experts, outputs) as it is
-  kNegativeExp,      ///< -exp(x)
+  kOddBias,      ///< the same of its biases (experts, 2 outputs)
+  kExpertBias,   ///< (experts, outputs) as it is
+  kNegativeExp,  ///< -exp(x)
+  kFirstRows,
+  kSecondRows,       ///< the first half of twice so many rows, the second
+  kLatentKeys,       ///< of heads of (qk_nope_head_dim + v_head_dim) rows, the former, transposed
+  kLatentValues,     ///< the latter
+  kSections,         ///< each section of rows times its factor
   kFlat,             ///< stored as one vector of rows x columns values
   kFlatNegativeExp,  ///< the same, -exp(x)
   kConv,             ///< (channels, 1, width) to (channels, width)
@@ -163,7 +172,15 @@ struct TensorRule {
   /// Where the files have this tensor of all experts in place of `source`, with what happens to it.
   std::string_view fused = "";
   TensorOp fused_op = TensorOp::kStackedExperts;
+  Param factors[2] = {};  ///< what it is multiplied by, one after the other
 };
+
+/// A tensor that is multiplied on its way; its operation comes before.
+constexpr TensorRule Scaled(TensorRule rule, Param first, Param second = Param::kNone) {
+  rule.factors[0] = first;
+  rule.factors[1] = second;
+  return rule;
+}
 
 /// Experts that some files hold one by one and others as the class holds them in memory.
 constexpr TensorRule OrFused(TensorRule rule, std::string_view fused, TensorOp op) {
@@ -182,12 +199,15 @@ constexpr TensorRule If(bool (*when)(const FamilyContext&, uint64_t layer), Tens
 enum class LayerTypes {
   kDecides,   ///< it says which layers have the window
   kUnheeded,  ///< checked only: the class gives the window to all layers
+  kMixers,    ///< kinds of mixers, which `derive` reads
 };
 
 struct Family {
   std::span<const std::string_view> names;  ///< of config.json's "architectures"
-  std::string_view model_type = "";         ///< config.json's of that class; "": there is none
+  std::string_view model_type = "";  ///< config.json's of that class, "a|b"; "": there is none
   const Architecture& architecture;
+  /// Of a class of which several families are made: whether this one is meant. Before another.
+  bool (*meant)(const Config& config) = nullptr;
   std::span<const HyperRule> hypers;
   std::span<const FixedRule> fixed;
   std::span<const KeyRule> keys;
@@ -212,7 +232,8 @@ struct Family {
   /// Whether the class gives a layer the window of `window` positions; nullptr: it has no windows.
   bool (*windowed)(const Hyper& hyper, uint64_t layer) = nullptr;
   LayerTypes layer_types = LayerTypes::kDecides;
-  bool llama_cpp_windows = false;  ///< llama.cpp honours windows of this architecture
+  bool drops_draft_layers = false;  ///< tensors of layers behind the last are a draft head's
+  bool llama_cpp_windows = false;   ///< llama.cpp honours windows of this architecture
   bool lists_windows = false;  ///< the key that says which layers have the window is always written
   bool rows_by_vocabulary =
       false;  ///< embedding rows beyond the tokenizer's vocabulary are left out

@@ -178,6 +178,7 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReadLayerTypes(const FamilyCont
 /// Which layers have the window: as the class makes them, or as `layer_types` says.
 absl::Status ReadWindows(FamilyContext& context) {
   const Family& family = context.family;
+  if (family.layer_types == LayerTypes::kMixers) return absl::OkStatus();
   Hyper& h = context.hyper;
   SMELT_ASSIGN_OR_RETURN(const auto types, ReadLayerTypes(context));
   if (family.windowed == nullptr) {

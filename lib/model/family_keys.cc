@@ -48,6 +48,8 @@ class KeyWriter {
         WriteWindow();
       } else if (rule.key == kKvHeadsKey.key) {
         Set("attention.head_count_kv", context_.kv_heads);
+      } else if (rule.key == kFfnLengthsKey.key) {
+        Set("feed_forward_length", context_.ffn);
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
       } else if (rule.param != Param::kNone && !context_.hyper.Has(rule.param)) {
@@ -199,11 +201,16 @@ class KeyWriter {
     Set("rope.scaling.factor", static_cast<float>(rope.factor));
     Set("rope.scaling.original_context_length",
         CheckedInteger<uint32_t>(rope.original_context).value_or(0));
-    const bool by_key = rope.log_multiplier && family_.architecture.yarn_log_unit != 0;
+    const Architecture& architecture = family_.architecture;
+    const bool keeps_length = architecture.yarn_scales_scores && rope.mscale_all_dim;
+    const bool by_key = architecture.yarn_scales_scores
+                            ? keeps_length && rope.attention_factor == 1.0
+                            : rope.log_multiplier && architecture.yarn_log_unit != 0;
     if (rope.attention_factor && !by_key) {
       Set("rope.scaling.yarn_attn_factor", static_cast<float>(*rope.attention_factor));
       // llama.cpp multiplies YaRN's own magnitude by attn_factor.
-      const auto more = static_cast<float>(*rope.attention_factor / YarnMagnitude(rope.factor));
+      const double own = keeps_length ? 1 : YarnMagnitude(rope.factor);
+      const auto more = static_cast<float>(*rope.attention_factor / own);
       if (more != 1) Set("rope.scaling.attn_factor", more);
     }
     if (rope.beta_fast) Set("rope.scaling.yarn_beta_fast", static_cast<float>(*rope.beta_fast));

@@ -134,6 +134,9 @@ class TensorMaker {
       case TensorOp::kEvenExperts:
       case TensorOp::kOddExperts:
         return MakeFusedExperts(rule, layer, target);
+      case TensorOp::kLatentKeys:
+      case TensorOp::kLatentValues:
+        return MakeLatent(rule, layer, target);
       case TensorOp::kEvenBias:
       case TensorOp::kOddBias:
       case TensorOp::kExpertBias:
@@ -172,6 +175,8 @@ class TensorMaker {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows, 1, columns}, target, rule));
     } else if (rule.op == TensorOp::kTranspose) {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {columns, rows}, target, rule));
+    } else if (rule.op == TensorOp::kFirstRows || rule.op == TensorOp::kSecondRows) {
+      SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {2 * rows, columns}, target, rule));
     } else {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows, columns}, target, rule));
     }
@@ -187,6 +192,7 @@ class TensorMaker {
     AddLeaves(*tensor, view, rule.op == TensorOp::kTranspose, recipe);
     if (kept != rows) recipe.rows.push_back(SliceRows{0, 1, kept});
     SMELT_RETURN_IF_ERROR(AddOperation(rule.op, rows, recipe));
+    AddFactors(rule, recipe);
     const uint64_t result = kept;
     Add(target, vector ? std::vector<uint64_t>{result} : std::vector<uint64_t>{columns, result},
         std::move(recipe));
@@ -200,16 +206,56 @@ class TensorMaker {
       const uint64_t heads = op == TensorOp::kRotaryQ || !h.Has(Param::kKvHeads)
                                  ? h(Param::kHeads)
                                  : h(Param::kKvHeads);
-      if (rows % (2 * heads) != 0)
+      const uint64_t size = rows / heads,
+                     rotated = h.Has(Param::kRopeDims) ? h(Param::kRopeDims) : size;
+      if (rotated % 2 != 0 || rotated > size)
         return context_.config.Bad("head_dim", "is odd, which half-split rotary rows cannot be");
-      recipe.rows.push_back(SwapRows{heads, 2, rows / heads / 2});
+      recipe.rows.push_back(SwapRows{heads, 2, rotated / 2, 1, size - rotated});
     } else if (op == TensorOp::kHeadMajor) {
       recipe.rows.push_back(SwapRows{1, h(Param::kHeads), 3, h(Param::kHeadDim)});
+    } else if (op == TensorOp::kFirstRows || op == TensorOp::kSecondRows) {
+      recipe.rows.push_back(SliceRows{op == TensorOp::kFirstRows ? 0 : rows, 1, rows});
+    } else if (op == TensorOp::kSections) {
+      recipe.elements.push_back(ScaleRows{context_.sections});
     } else if (op == TensorOp::kAddOne) {
       recipe.elements.push_back(AddConstant{1});
     } else if (op == TensorOp::kNegativeExp || op == TensorOp::kFlatNegativeExp) {
       recipe.elements.push_back(NegativeExp{});
     }
+    return absl::OkStatus();
+  }
+
+  /// Factors come first, and those of 1 not at all.
+  void AddFactors(const TensorRule& rule, Recipe& recipe) const {
+    std::vector<ElementOp> factors;
+    for (Param param : rule.factors) {
+      if (param != Param::kNone && context_.hyper.real(param) != 1)
+        factors.push_back(ScaleRows{{{0, context_.hyper.real(param)}}});
+    }
+    recipe.elements.insert(recipe.elements.begin(), factors.begin(), factors.end());
+  }
+
+  /// kv_b_proj of multi-head latent attention: for each head rows of keys, then of values. Keys are
+  /// turned, so that they work on the query.
+  absl::Status MakeLatent(const TensorRule& rule, uint64_t layer, const std::string& target) {
+    const Hyper& h = context_.hyper;
+    const uint64_t heads = h(Param::kHeads), keys = h(Param::kPlainSize),
+                   values = h(Param::kValueSize), rank = h(Param::kKvRank);
+    SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, target));
+    SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {heads * (keys + values), rank}, target, rule));
+    const bool of_keys = rule.op == TensorOp::kLatentKeys;
+    Recipe recipe;
+    for (uint64_t head = 0; head < heads; ++head) {
+      RawTensor part = *tensor;
+      const uint64_t first = head * (keys + values) + (of_keys ? 0 : keys);
+      part.shape[0] = of_keys ? keys : values;
+      part.offset += first * static_cast<uint64_t>(tensor->strides[0]) * (BitsOf(part.dtype) / 8);
+      recipe.leaves.push_back(RawLeaf{std::move(part), of_keys ? keys : rank, of_keys});
+    }
+    Add(target,
+        of_keys ? std::vector<uint64_t>{keys, rank, heads}
+                : std::vector<uint64_t>{rank, values, heads},
+        std::move(recipe));
     return absl::OkStatus();
   }
 

@@ -1,21 +1,33 @@
 #include "lib/model/layer_spec.h"
 
+#include <optional>
+
 #include "lib/base/status.h"
 #include "lib/model/architecture.h"
 #include "lib/model/block_reader.h"
+#include "lib/model/latent_reader.h"
 #include "lib/model/spec_reader.h"
 
 namespace smelt {
 namespace {
 
-absl::Status ReadAttentionBlocks(BlockReader& blocks, const Architecture& architecture,
-                                 bool parallel, ModelSpec& spec) {
+absl::Status ReadAttentionBlocks(SpecReader& reader, BlockReader& blocks,
+                                 const Architecture& architecture, bool parallel, ModelSpec& spec) {
   SMELT_RETURN_IF_ERROR(blocks.PrepareAttention());
+  std::optional<LatentReader> latent;
+  if (architecture.latent_attention) {
+    SMELT_ASSIGN_OR_RETURN(LatentReader found, LatentReader::Create(reader, blocks, architecture));
+    latent.emplace(std::move(found));
+  }
   for (uint64_t i = 0; i < blocks.layers(); ++i) {
     LayerSpec layer;
     SMELT_ASSIGN_OR_RETURN(layer.mixer_norm,
                            blocks.ReadNorm(i, architecture.mixer_norm, blocks.width()));
-    SMELT_ASSIGN_OR_RETURN(layer.mixer, blocks.ReadAttention(i));
+    if (latent) {
+      SMELT_ASSIGN_OR_RETURN(layer.mixer, latent->Read(i));
+    } else {
+      SMELT_ASSIGN_OR_RETURN(layer.mixer, blocks.ReadAttention(i));
+    }
     SMELT_ASSIGN_OR_RETURN(layer.post_mixer_norm,
                            blocks.ReadNorm(i, architecture.post_mixer_norm, blocks.width()));
     SMELT_ASSIGN_OR_RETURN(layer.ffn_norm,
@@ -58,7 +70,7 @@ absl::StatusOr<ModelSpec> ReadModelSpec(const ModelSource& source) {
     SMELT_ASSIGN_OR_RETURN(BlockReader blocks, BlockReader::Create(reader, *architecture, spec));
     SMELT_ASSIGN_OR_RETURN(const bool parallel,
                            reader.FlagOr("use_parallel_residual", architecture->parallel_residual));
-    SMELT_RETURN_IF_ERROR(ReadAttentionBlocks(blocks, *architecture, parallel, spec));
+    SMELT_RETURN_IF_ERROR(ReadAttentionBlocks(reader, blocks, *architecture, parallel, spec));
   }
   SMELT_RETURN_IF_ERROR(CheckVocabulary(source.metadata(), spec));
   SMELT_RETURN_IF_ERROR(reader.Finish());

@@ -85,6 +85,28 @@ struct Attention {
   bool causal = true;
 };
 
+/// Multi-head latent attention in its absorbed form: keys and values of all heads come from one
+/// latent vector c of `rank` values. A head's query is first unrotated, then rotated; with
+/// q' = k_b^T (its unrotated part), the score is (q' . c + rotated q . rotated k) scale, and the
+/// head's result v_b (sum of weighted c).
+struct LatentAttention {
+  uint32_t heads = 0, rank = 0;
+  uint32_t plain_size = 0, rope_size = 0;  ///< of a head's query
+  uint32_t value_size = 0;                 ///< of a head's result
+  double scale = 0;
+  Rope rope;
+  Linear q_a;  ///< where the query has a latent vector of its own, which q then reads
+  Norm q_a_norm;
+  Linear q;        ///< heads (plain_size + rope_size) rows
+  Linear kv_a;     ///< rank + rope_size rows: c, then the rotated key that all heads share
+  Norm kv_a_norm;  ///< of c
+  Linear k_b;      ///< ne = (plain_size, rank, heads)
+  Linear v_b;      ///< ne = (rank, value_size, heads)
+  Linear output;
+  double temperature = 0;  ///< as Attention has it
+  uint64_t temperature_length = 1;
+};
+
 /// Mamba (selective scan, one A per channel and state).
 struct Mamba1 {
   uint32_t inner = 0, state = 0, conv = 0, rank = 0;
@@ -107,7 +129,16 @@ struct Mamba2 {
   TensorRef conv_weight = kNoTensor,
             conv_bias = kNoTensor;  ///< ne = (conv, inner + 2 groups state)
   TensorRef dt_bias = kNoTensor, a = kNoTensor, d = kNoTensor;  ///< [heads]
-  Norm norm;  ///< gated: norm(y * silu(z)), group = inner / groups
+  Norm norm;                      ///< gated: norm(y * silu(z)), group = inner / groups
+  bool norm_before_gate = false;  ///< norm(y) * silu(z) instead
+  Linear out;
+};
+
+/// Gated short convolution: out(C * conv(B * x)), a causal convolution per channel over time.
+struct ShortConvolution {
+  uint32_t channels = 0, conv = 0;
+  Linear in;                                                 ///< 3 channels rows: B, C, x
+  TensorRef conv_weight = kNoTensor, conv_bias = kNoTensor;  ///< ne = (conv, channels)
   Linear out;
 };
 
@@ -136,18 +167,26 @@ struct Experts {
   double scale = 1;
   Activation activation = Activation::kSilu;
   Linear gate, up, down;  ///< ne = (in, out, count); biases ne = (out, count)
+  /// Where they are there, the experts work between them, in a space of fewer features; router and
+  /// shared expert do not.
+  Linear latent_down, latent_up;
   bool clamped =
       false;   ///< gpt-oss: gate at most 7, up in [-7, 7], (up + 1) * gate * sigmoid(1.702 gate)
   Mlp shared;  ///< always on, if present
   Linear shared_gate;  ///< one row: sigmoid(shared_gate x) scales the shared expert
 };
 
+/// What mixes positions.
+using Mixer =
+    std::variant<std::monostate, Attention, LatentAttention, Mamba1, Mamba2, ShortConvolution>;
+
 /// One block: x += s post_mixer_norm(mixer(mixer_norm(x))); x += s post_ffn_norm(ffn(ffn_norm(x))),
 /// s = residual_scale. `parallel`: both parts read the block's input, x += mixer(mixer_norm(x)) +
-/// ffn(ffn_norm(x)); where ffn_norm is not there, both read mixer_norm(x).
+/// ffn(ffn_norm(x)); where ffn_norm is not there, both read mixer_norm(x). Either part may be
+/// missing. A mixer beside the first one reads the same and is added too.
 struct LayerSpec {
   Norm mixer_norm;
-  std::variant<Attention, Mamba1, Mamba2> mixer;
+  Mixer mixer, beside;
   Norm post_mixer_norm;
   Norm ffn_norm;
   std::variant<std::monostate, Mlp, Experts> ffn;

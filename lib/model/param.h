@@ -45,6 +45,27 @@ namespace smelt {
   X(kConv, "conv")              X(kConvBias, "conv_bias")       X(kRank, "rank")                    \
   X(kXRows, "rank + 2 state")   X(kSsmHeads, "ssm_heads")       X(kSsmHeadSize, "ssm_head_size")    \
   X(kGroups, "groups")          X(kGroupSize, "inner / groups") X(kChannels, "channels")            \
+  X(kThreeWidth, "3 hidden_size")                               X(kAdjustFfn, "adjust_ffn")       \
+  X(kSsmNorm, "ssm_norm")       X(kNormBeforeGate, "norm_before_gate")                              \
+  X(kTwoSharedFfn, "2 shared_ffn")                              X(kLatent, "moe_latent_size")       \
+  X(kExpertGroups, "expert_groups")                             X(kExpertGroupsUsed, "expert_groups_used") \
+  X(kExpertScale, "expert_scale")                               X(kDenseLayers, "dense_layers")     \
+  X(kSharedCount, "shared_experts")                             X(kExpertBias, "expert_bias")       \
+  X(kQRank, "q_lora_rank")      X(kKvRank, "kv_lora_rank")      X(kPlainSize, "qk_nope_head_dim")   \
+  X(kValueSize, "v_head_dim")   X(kLatentHead, "qk_nope_head_dim + qk_rope_head_dim")               \
+  X(kLatentQ, "heads x (qk_nope_head_dim + qk_rope_head_dim)")                                      \
+  X(kLatentOut, "heads x v_head_dim")                                                               \
+  X(kLatentKv, "kv_lora_rank + qk_rope_head_dim")                                                   \
+  X(kKeyMultiplier, "key_multiplier")                           X(kRotates, "rotates")            \
+  X(kStatedRopeDims, "hidden_size / num_attention_heads")                                           \
+  X(kMixerEps, "mixer_rms_eps")                                 X(kTemperatureLength, "temperature_length") \
+  X(kLatentKvB, "heads x (qk_nope_head_dim + v_head_dim)")                                          \
+  X(kTimeStepMin, "time_step_min")                              X(kExpertWidth, "width of experts") \
+  X(kAttentionIn, "attention_in_multiplier")                                                        \
+  X(kAttentionOut, "attention_out_multiplier")                                                      \
+  X(kSsmIn, "ssm_in_multiplier")                                X(kSsmOut, "ssm_out_multiplier")    \
+  X(kGateMultiplier, "mlp_multipliers[0]")                      X(kDownMultiplier, "mlp_multipliers[1]") \
+  X(kHeadMultiplier, "lm_head_multiplier")                                                          \
   X(kInRows, "rows of in_proj")                                                                     \
   X(kMultipleOf, "multiple_of") X(kFfnMultiplier, "ffn_multiplier")                                 \
   X(kVocabularyRows, "rows of the vocabulary")                                                      \

@@ -1,6 +1,7 @@
 #include "lib/model/published_tensors.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
@@ -54,6 +55,17 @@ bool HasComponent(std::string_view name, std::span<const std::string_view> compo
 bool StartsAs(std::string_view name, std::span<const std::string_view> components) {
   return std::ranges::any_of(
       components, [&](std::string_view component) { return name.starts_with(component); });
+}
+
+/// Whether a tensor is of a draft head: "layers.N." with N behind the last layer, or "mtp.".
+bool IsDraft(const FamilyContext& context, std::string_view bare) {
+  constexpr std::string_view kLayers = "layers.";
+  if (bare.starts_with("mtp.")) return true;
+  if (!bare.starts_with(kLayers)) return false;
+  uint64_t layer = 0;
+  const std::string_view rest = bare.substr(kLayers.size());
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
+  return error == std::errc() && end != rest.data() && layer >= context.hyper(Param::kLayers);
 }
 
 absl::Status RefuseAdapter(const RawTensor& tensor) {
@@ -151,14 +163,16 @@ std::string PublishedTensors::Nearest(std::string_view name) const {
 }
 
 absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
-  bool other_parts = false;
+  bool other_parts = false, draft_layers = false;
   const std::string* unknown = nullptr;  // the first in alphabetical order
   const std::string* value_head = nullptr;
   for (const RawTensor& tensor : container_->tensors) {
     const std::string bare = names_.Bare(tensor.name, outermost_).text;
     if (used_.contains(&tensor) || IsDropped(context, tensor, bare)) continue;
     const std::string** const first = StartsAs(bare, kValueHeads) ? &value_head : &unknown;
-    if (HasComponent(tensor.name, kOtherParts)) {
+    if (context.family.drops_draft_layers && IsDraft(context, bare)) {
+      draft_layers = true;
+    } else if (HasComponent(tensor.name, kOtherParts)) {
       other_parts = true;
     } else if (*first == nullptr || tensor.name < **first) {
       *first = &tensor.name;
@@ -173,6 +187,11 @@ absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
     context.notes.push_back(Cat(Escape(*value_head),
                                 " belongs to a head that gives texts a value; it is left out, "
                                 "since it has no part in writing them"));
+  }
+  if (draft_layers) {
+    context.notes.push_back(
+        "the layers behind the last one draft several tokens at once (multi-token prediction); "
+        "they are left out, since they have no part in ordinary text");
   }
   if (other_parts) {
     context.notes.push_back(

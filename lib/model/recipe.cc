@@ -29,6 +29,14 @@ std::string LeafText(const Leaf& leaf) {
              " ", ShapeText(raw.tensor.shape), "]");
 }
 
+/// "0.7 times", "0.7, 0.5 (rows by section) times".
+std::string ScaleText(const ScaleRows& scale) {
+  std::string text;
+  for (const RowFactor& section : scale.sections)
+    text += Cat(text.empty() ? "" : ", ", section.factor);
+  return Cat(text, scale.sections.size() > 1 ? " (rows by section) times" : " times");
+}
+
 absl::Status CheckLeaf(const TensorInfo& info, const Leaf& leaf) {
   const auto* raw = std::get_if<RawLeaf>(&leaf);
   if (raw == nullptr) return absl::OkStatus();
@@ -91,10 +99,11 @@ uint64_t Recipe::SourceRow(uint64_t row) const {
       row = slice->first + row * slice->step;
     } else {
       const SwapRows& swap = std::get<SwapRows>(*map);
-      const uint64_t unit = row / swap.unit;  // (group, b, a) of the result
-      const uint64_t a = unit % swap.outer, b = unit / swap.outer % swap.inner,
-                     group = unit / swap.outer / swap.inner;
-      row = ((group * swap.outer + a) * swap.inner + b) * swap.unit + row % swap.unit;
+      const uint64_t moved = swap.outer * swap.inner * swap.unit, size = moved + swap.rest;
+      const uint64_t at = row % size, unit = at / swap.unit;  // (b, a) of the result
+      if (at >= moved) continue;
+      const uint64_t a = unit % swap.outer, b = unit / swap.outer;
+      row = row - at + (a * swap.inner + b) * swap.unit + at % swap.unit;
     }
   }
   return row;
@@ -121,6 +130,7 @@ std::string Recipe::ToText() const {
     if (const auto* add = std::get_if<AddConstant>(&op))
       text = Cat("add ", add->value, " to ", text);
     if (std::get_if<NegativeExp>(&op)) text = Cat("-exp of ", text);
+    if (const auto* scale = std::get_if<ScaleRows>(&op)) text = Cat(ScaleText(*scale), " ", text);
   }
   for (auto map = rows.rbegin(); map != rows.rend(); ++map) {
     if (const auto* slice = std::get_if<SliceRows>(&*map)) {
@@ -130,7 +140,8 @@ std::string Recipe::ToText() const {
     } else {
       const SwapRows& swap = std::get<SwapRows>(*map);
       text += Cat("rows swapped (", swap.groups, ", ", swap.outer, ", ", swap.inner,
-                  swap.unit == 1 ? "" : Cat(", ", swap.unit, " rows each"), ") of ");
+                  swap.unit == 1 ? "" : Cat(", ", swap.unit, " rows each"),
+                  swap.rest == 0 ? "" : Cat(", then ", swap.rest, " as they are"), ") of ");
     }
   }
   if (leaves.size() > 1) {
@@ -175,7 +186,9 @@ absl::Status CheckRecipe(TensorInfo& info) {
       const SwapRows& swap = std::get<SwapRows>(map);
       const auto inner = CheckedMul(swap.outer, swap.inner);
       const auto units = inner ? CheckedMul(*inner, swap.groups) : std::nullopt;
-      const auto all = units ? CheckedMul(*units, swap.unit) : std::nullopt;
+      const auto moved = units ? CheckedMul(*units, swap.unit) : std::nullopt;
+      const auto kept = CheckedMul(swap.rest, swap.groups);
+      const auto all = moved && kept ? CheckedAdd(*moved, *kept) : std::nullopt;
       if (!all || *all != rows) return bad("its rows cannot be grouped as asked");
     }
   }

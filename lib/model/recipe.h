@@ -21,10 +21,12 @@ struct SliceRows {
   uint64_t first, step, count;
 };  ///< row i <- first + i * step
 /// Units of `unit` rows seen as (groups, outer, inner), the two inner axes swapped: unit (g, b, a)
-/// <- (g, a, b). Llama's rotary rows: groups = heads, outer = 2, inner = head size / 2.
+/// <- (g, a, b); `rest` rows behind each group stay. Llama's rotary rows: groups = heads, outer =
+/// 2, inner = rotary dimensions / 2.
 struct SwapRows {
   uint64_t groups, outer, inner;
   uint64_t unit = 1;
+  uint64_t rest = 0;
 };
 using RowMap = std::variant<SliceRows, SwapRows>;
 
@@ -33,7 +35,15 @@ struct AddConstant {
   double value;
 };
 struct NegativeExp {};  ///< -exp(x), computed in f64, rounded once
-using ElementOp = std::variant<AddConstant, NegativeExp>;
+struct RowFactor {
+  uint64_t rows;
+  double factor;
+};
+/// Rows of the result by sections, from the first on; the last section has all rows that remain.
+struct ScaleRows {
+  std::vector<RowFactor> sections;
+};
+using ElementOp = std::variant<AddConstant, NegativeExp, ScaleRows>;
 
 /// A raw tensor viewed as a matrix of `columns` columns; rows run over everything else. Transposed
 /// leaves (GPT-2's Conv1D: two dimensions, columns = shape[0]) are read in blocks.

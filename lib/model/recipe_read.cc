@@ -242,6 +242,18 @@ class TileReader {
   std::vector<uint64_t> sources_;
 };
 
+/// Rows [first, first + count) of the result, of `columns` each.
+void Scale(const ScaleRows& scale, uint64_t first, uint64_t count, uint64_t columns,
+           float* values) {
+  size_t section = 0;
+  uint64_t end = scale.sections[0].rows;
+  for (uint64_t row = first; row < first + count; ++row) {
+    while (section + 1 < scale.sections.size() && row >= end) end += scale.sections[++section].rows;
+    const float factor = static_cast<float>(scale.sections[section].factor);
+    for (uint64_t i = 0; i < columns; ++i) *values++ *= factor;
+  }
+}
+
 void Apply(const ElementOp& op, float* values, uint64_t n) {
   if (const auto* add = std::get_if<AddConstant>(&op)) {
     const float c = static_cast<float>(add->value);
@@ -279,7 +291,13 @@ absl::Status ReadRecipeRows(const TensorInfo& info, uint64_t first, uint64_t cou
     std::copy_n(rows.data() + range.skip, n, out);
   }
   if (info.recipe->elements.empty()) return absl::OkStatus();
-  for (const ElementOp& op : info.recipe->elements) Apply(op, out, n);
+  for (const ElementOp& op : info.recipe->elements) {
+    if (const auto* scale = std::get_if<ScaleRows>(&op)) {
+      Scale(*scale, first, count, info.shape.columns(), out);
+    } else {
+      Apply(op, out, n);
+    }
+  }
   if (const auto bad = FirstNotFinite(out, n)) {
     const uint64_t columns = info.shape.columns();
     return Error(ErrorCode::kInvalidInput, "tensor ", info.name, ": the value computed at row ",

@@ -222,6 +222,7 @@ class RopeReader {
     rope.truncate = truncate.value_or(true);
     SMELT_ASSIGN_OR_RETURN(const auto mscale, dictionary_.Real("mscale"));
     SMELT_ASSIGN_OR_RETURN(const auto mscale_all, dictionary_.Real("mscale_all_dim"));
+    if (mscale_all.value_or(0) != 0) rope.mscale_all_dim = mscale_all;
     if (!rope.attention_factor && mscale.value_or(0) != 0 && mscale_all.value_or(0) != 0) {
       rope.attention_factor =
           YarnMagnitude(rope.factor, *mscale) / YarnMagnitude(rope.factor, *mscale_all);

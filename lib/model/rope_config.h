@@ -24,7 +24,8 @@ struct RopeConfig {
   bool truncate = true;
   double alpha = 0;              ///< stretches theta, of families that have it; 0 = none
   std::vector<double> sections;  ///< of M-RoPE; for text all its position streams are the same
-  std::optional<double> log_multiplier;     ///< YaRN's mscale_all_dim
+  std::optional<double> log_multiplier;     ///< YaRN's mscale_all_dim where mscale is 1
+  std::optional<double> mscale_all_dim;     ///< the same whatever mscale is
   std::optional<double> temperature_scale;  ///< llama_4_scaling_beta
   double low_freq_factor = 0, high_freq_factor = 0;
   std::vector<double> short_factor, long_factor;

@@ -16,14 +16,18 @@ absl::StatusOr<SsmReader> SsmReader::Create(SpecReader& reader, BlockReader& blo
   constexpr float kNone = std::numeric_limits<float>::infinity();
   if (!grouped) {
     SMELT_ASSIGN_OR_RETURN(const bool normed, reader.FlagOr("ssm.dt_b_c_rms", false));
-    if (normed)
-      return reader.Bad("ssm.dt_b_c_rms",
-                        "is true: norms without weights on dt, B and C are not supported");
+    if (!normed) return ssm;
+    ssm.plain_norm_.kind = NormKind::kRms;
+    SMELT_ASSIGN_OR_RETURN(
+        ssm.plain_norm_.epsilon,
+        reader.Own<float>("smelt.ssm.dt_b_c_epsilon", static_cast<float>(blocks.epsilon())));
     return ssm;
   }
   SMELT_ASSIGN_OR_RETURN(ssm.groups_, reader.Count("ssm.group_count", 1, 1 << 16));
   SMELT_ASSIGN_OR_RETURN(ssm.dt_min_, reader.Own<float>("smelt.ssm.time_step_min", 0));
   SMELT_ASSIGN_OR_RETURN(ssm.dt_max_, reader.Own<float>("smelt.ssm.time_step_max", kNone));
+  SMELT_ASSIGN_OR_RETURN(ssm.norm_before_gate_,
+                         reader.Own<bool>("smelt.ssm.norm_before_gate", false));
   if (ssm.dt_max_ < ssm.dt_min_)
     return BadOwnKey("smelt.ssm.time_step_max",
                      Cat("is ", ssm.dt_max_, ", which is below smelt.ssm.time_step_min"));
@@ -57,6 +61,7 @@ absl::StatusOr<Mamba1> SsmReader::ReadMamba1(uint64_t layer, bool normed) {
   SMELT_ASSIGN_OR_RETURN(m.a, reader_.Tensor(name("ssm_a"), {state_, inner_}, why));
   SMELT_ASSIGN_OR_RETURN(m.d, reader_.Tensor(name("ssm_d"), {inner_}, why));
   SMELT_ASSIGN_OR_RETURN(m.out, blocks_.ReadLinear(layer, "ssm_out", inner_, blocks_.width(), why));
+  m.dt_norm = m.b_norm = m.c_norm = plain_norm_;
   if (!normed) return m;
   SMELT_ASSIGN_OR_RETURN(m.dt_norm, blocks_.ReadNorm(layer, "ssm_dt_norm", rank_));
   SMELT_ASSIGN_OR_RETURN(m.b_norm, blocks_.ReadNorm(layer, "ssm_b_norm", state_));
@@ -64,7 +69,7 @@ absl::StatusOr<Mamba1> SsmReader::ReadMamba1(uint64_t layer, bool normed) {
   return m;
 }
 
-absl::StatusOr<Mamba2> SsmReader::ReadMamba2(uint64_t layer) {
+absl::StatusOr<Mamba2> SsmReader::ReadMamba2(uint64_t layer, bool norm_needed) {
   Mamba2 m;
   m.inner = static_cast<uint32_t>(inner_);
   m.state = static_cast<uint32_t>(state_);
@@ -85,11 +90,14 @@ absl::StatusOr<Mamba2> SsmReader::ReadMamba2(uint64_t layer) {
   SMELT_ASSIGN_OR_RETURN(m.dt_bias, reader_.Tensor(name("ssm_dt.bias"), {rank_}, why));
   SMELT_ASSIGN_OR_RETURN(m.a, reader_.Tensor(name("ssm_a"), {1, rank_}, why));
   SMELT_ASSIGN_OR_RETURN(m.d, reader_.Tensor(name("ssm_d"), {1, rank_}, why));
-  m.norm.kind = NormKind::kRms;
-  m.norm.epsilon = blocks_.epsilon();
-  m.norm.group = inner_ / groups_;
-  SMELT_ASSIGN_OR_RETURN(m.norm.weight,
-                         reader_.Tensor(name("ssm_norm.weight"), {inner_ / groups_, groups_}, why));
+  if (norm_needed || reader_.HasTensor(name("ssm_norm.weight"))) {
+    m.norm.kind = NormKind::kRms;
+    m.norm.epsilon = blocks_.epsilon();
+    m.norm.group = inner_ / groups_;
+    m.norm_before_gate = norm_before_gate_;
+    SMELT_ASSIGN_OR_RETURN(
+        m.norm.weight, reader_.Tensor(name("ssm_norm.weight"), {inner_ / groups_, groups_}, why));
+  }
   SMELT_ASSIGN_OR_RETURN(m.out, blocks_.ReadLinear(layer, "ssm_out", inner_, blocks_.width(), why));
   return m;
 }

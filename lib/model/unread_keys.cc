@@ -90,7 +90,9 @@ absl::Status CheckForeignKeys(FamilyContext& context) {
     config.Find(key);  // known, whatever it says
     if (IsNothing(value) || reader.neutral || (listed && IsOneOf(value, known->neutral))) continue;
     const bool passed_over = listed && known->kind != ForeignKind::kChanges;
-    if (passed_over || reader.usual) {
+    // A listed number says that there is such a part at all.
+    const bool usual = reader.usual && (!listed || value.as_bool() != nullptr);
+    if (passed_over || usual) {
       std::string& list = passed_over && known->kind == ForeignKind::kFactor ? factors : ignored;
       list += Cat(list.empty() ? "" : ", ", key, " ", Escape(value.ToText(), 40));
       continue;

@@ -1,5 +1,6 @@
 #include "tests/infer/memory_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -147,20 +148,24 @@ class Forward {
   void Layer(const LayerSpec& layer, Rows& x) const {
     Rows in;
     for (const Row& row : x) in.push_back(Normed(layer.mixer_norm, row));
-    Rows mixed = std::visit([&](const auto& mixer) { return Mix(mixer, in); }, layer.mixer);
     const Rows before = x;
-    for (size_t t = 0; t < x.size(); ++t) AddTo(x[t], Normed(layer.post_mixer_norm, mixed[t]));
+    for (const Mixer* one : {&layer.mixer, &layer.beside}) {
+      if (std::holds_alternative<std::monostate>(*one)) continue;
+      const Rows mixed = std::visit([&](const auto& mixer) { return Mix(mixer, in); }, *one);
+      for (size_t t = 0; t < x.size(); ++t)
+        AddTo(x[t], Normed(layer.post_mixer_norm, mixed[t]), layer.residual_scale);
+    }
     if (std::holds_alternative<std::monostate>(layer.ffn)) return;
     for (size_t t = 0; t < x.size(); ++t) {
       const Row h = Normed(layer.ffn_norm, layer.parallel ? before[t] : x[t]);
       const Row y = std::holds_alternative<Mlp>(layer.ffn) ? Feed(std::get<Mlp>(layer.ffn), h)
                                                            : Feed(std::get<Experts>(layer.ffn), h);
-      AddTo(x[t], Normed(layer.post_ffn_norm, y));
+      AddTo(x[t], Normed(layer.post_ffn_norm, y), layer.residual_scale);
     }
   }
 
-  static void AddTo(Row& x, const Row& y) {
-    for (size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+  static void AddTo(Row& x, const Row& y, double scale) {
+    for (size_t i = 0; i < x.size(); ++i) x[i] += scale * y[i];
   }
 
   Row Feed(const Mlp& mlp, const Row& x) const {
@@ -184,13 +189,17 @@ class Forward {
     if (e.gating == Experts::Gating::kSoftmax) softmax(score);
     if (e.gating == Experts::Gating::kSigmoid)
       for (double& v : score) v = Sigmoid(v);
+    Row selection = score;
+    if (e.selection_bias != kNoTensor)
+      for (size_t j = 0; j < e.count; ++j) selection[j] += At(e.selection_bias, j);
+    const std::vector<bool> open = OpenExperts(e, selection);
     std::vector<size_t> chosen;
     for (uint32_t i = 0; i < e.used; ++i) {
       size_t best = e.count;
       for (size_t j = 0; j < e.count; ++j) {
-        bool taken = false;
+        bool taken = !open[j];
         for (size_t c : chosen) taken = taken || c == j;
-        if (!taken && (best == e.count || score[j] > score[best])) best = j;
+        if (!taken && (best == e.count || selection[j] > selection[best])) best = j;
       }
       chosen.push_back(best);
     }
@@ -200,12 +209,13 @@ class Forward {
     if (e.gating == Experts::Gating::kSoftmaxOfTopK) {
       softmax(weight);
     } else if (e.normalize) {
-      for (double& w : weight) w /= sum;
+      for (double& w : weight) w /= sum + e.sum_epsilon;
     }
-    Row y(x.size());
+    const Row in = e.latent_down.present() ? Multiply(e.latent_down, x) : x;
+    Row y(in.size());
     for (size_t i = 0; i < chosen.size(); ++i) {
-      Row up = Multiply(e.up, x, chosen[i]);
-      const Row gate = e.gate.present() ? Multiply(e.gate, x, chosen[i]) : Row();
+      Row up = Multiply(e.up, in, chosen[i]);
+      const Row gate = e.gate.present() ? Multiply(e.gate, in, chosen[i]) : Row();
       for (size_t j = 0; j < up.size(); ++j) {
         if (e.clamped) {
           const double g = std::min(gate[j], 7.0), u = std::max(-7.0, std::min(7.0, up[j]));
@@ -217,12 +227,33 @@ class Forward {
       const Row down = Multiply(e.down, up, chosen[i]);
       for (size_t j = 0; j < y.size(); ++j) y[j] += weight[i] * e.scale * down[j];
     }
+    if (e.latent_up.present()) y = Multiply(e.latent_up, y);
     if (e.shared.up.present()) {
       const double scale = e.shared_gate.present() ? Sigmoid(Multiply(e.shared_gate, x)[0]) : 1;
       const Row shared = Feed(e.shared, x);
       for (size_t j = 0; j < y.size(); ++j) y[j] += scale * shared[j];
     }
     return y;
+  }
+
+  // Those in the groups that are looked at.
+  static std::vector<bool> OpenExperts(const Experts& e, const Row& selection) {
+    std::vector<bool> open(e.count, true);
+    if (e.groups == 1) return open;
+    const size_t size = e.count / e.groups;
+    Row score(e.groups);
+    for (size_t g = 0; g < e.groups; ++g) {
+      Row of_group(selection.begin() + static_cast<std::ptrdiff_t>(g * size),
+                   selection.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+      std::sort(of_group.rbegin(), of_group.rend());
+      score[g] = of_group[0] + (e.group_by_two_best ? of_group[1] : 0);
+    }
+    for (size_t j = 0; j < e.count; ++j) {
+      size_t better = 0;
+      for (double other : score) better += other > score[j / size] ? 1 : 0;
+      open[j] = better < e.groups_used;
+    }
+    return open;
   }
 
   void Rotate(const Rope& rope, size_t position, bool is_long, double* head) const {
@@ -278,9 +309,74 @@ class Forward {
     return out;
   }
 
+  // Keys and values of every head written out, which the engine never does.
+  Rows Mix(const LatentAttention& a, const Rows& in) const {
+    const size_t head = a.plain_size + a.rope_size;
+    Rows q, c, rotated, out;
+    for (size_t t = 0; t < in.size(); ++t) {
+      const Row low = a.q_a.present() ? Normed(a.q_a_norm, Multiply(a.q_a, in[t])) : in[t];
+      q.push_back(Multiply(a.q, low));
+      const Row both = Multiply(a.kv_a, in[t]);
+      c.push_back(Normed(a.kv_a_norm, Row(both.begin(), both.begin() + a.rank)));
+      rotated.emplace_back(both.begin() + a.rank, both.end());
+      for (size_t h = 0; h < a.heads; ++h)
+        Rotate(a.rope, t, false, q[t].data() + h * head + a.plain_size);
+      Rotate(a.rope, t, false, rotated[t].data());
+    }
+    for (size_t t = 0; t < in.size(); ++t) {
+      const double temperature =
+          1 + a.temperature * std::log(1 + static_cast<double>(t / a.temperature_length));
+      Row y(static_cast<size_t>(a.heads) * a.value_size);
+      for (size_t h = 0; h < a.heads; ++h) {
+        Row weight(t + 1);
+        double sum = 0;
+        for (size_t s = 0; s <= t; ++s) {
+          double dot = 0;
+          for (size_t i = 0; i < a.plain_size; ++i) {
+            double key = 0;
+            for (size_t r = 0; r < a.rank; ++r)
+              key += At(a.k_b.weight, (h * a.rank + r) * a.plain_size + i) * c[s][r];
+            dot += q[t][h * head + i] * key;
+          }
+          for (size_t i = 0; i < a.rope_size; ++i)
+            dot += q[t][h * head + a.plain_size + i] * rotated[s][i];
+          sum += weight[s] = std::exp(dot * a.scale * temperature);
+        }
+        for (size_t s = 0; s <= t; ++s) {
+          for (size_t i = 0; i < a.value_size; ++i) {
+            double value = 0;
+            for (size_t r = 0; r < a.rank; ++r)
+              value += At(a.v_b.weight, (h * a.value_size + i) * a.rank + r) * c[s][r];
+            y[h * a.value_size + i] += weight[s] / sum * value;
+          }
+        }
+      }
+      out.push_back(Multiply(a.output, y));
+    }
+    return out;
+  }
+
+  Rows Mix(const ShortConvolution& m, const Rows& in) const {
+    Rows all, product, out;
+    for (const Row& row : in) {
+      all.push_back(Multiply(m.in, row));
+      Row p(m.channels);
+      for (size_t i = 0; i < m.channels; ++i) p[i] = all.back()[i] * all.back()[2 * m.channels + i];
+      product.push_back(p);
+    }
+    Rows mixed = Convolve(product, 0, m.channels, m.conv, m.conv_weight, m.conv_bias, false);
+    for (size_t t = 0; t < in.size(); ++t) {
+      for (size_t i = 0; i < m.channels; ++i) mixed[t][i] *= all[t][m.channels + i];
+      out.push_back(Multiply(m.out, mixed[t]));
+    }
+    return out;
+  }
+
+  static Rows Mix(std::monostate, const Rows& in) { return in; }
+
   // silu(causal convolution) of columns [first, first + channels).
   Rows Convolve(const Rows& in, size_t first, size_t channels, size_t taps, TensorRef weight,
-                TensorRef bias) const {
+                TensorRef bias, bool silu = true) const {
     Rows out(in.size(), Row(channels));
     for (size_t t = 0; t < in.size(); ++t) {
       for (size_t c = 0; c < channels; ++c) {
@@ -288,7 +384,7 @@ class Forward {
         for (size_t j = 0; j < taps; ++j) {
           if (t + j + 1 >= taps) sum += At(weight, c * taps + j) * in[t + j + 1 - taps][first + c];
         }
-        out[t][c] = Act(Activation::kSilu, sum);
+        out[t][c] = silu ? Act(Activation::kSilu, sum) : sum;
       }
     }
     return out;
@@ -340,10 +436,12 @@ class Forward {
                 step * xbc[t][m.inner + group * m.state + j] * xbc[t][i];
             y[i] += xbc[t][m.inner + (m.groups + group) * m.state + j] * s;
           }
-          y[i] = (y[i] + At(m.d, head) * xbc[t][i]) * Act(Activation::kSilu, all[t][i]);
+          y[i] += At(m.d, head) * xbc[t][i];
         }
       }
-      out.push_back(Multiply(m.out, Normed(m.norm, y)));
+      if (m.norm_before_gate) y = Normed(m.norm, y);
+      for (size_t i = 0; i < m.inner; ++i) y[i] *= Act(Activation::kSilu, all[t][i]);
+      out.push_back(Multiply(m.out, m.norm_before_gate ? y : Normed(m.norm, y)));
     }
     return out;
   }

@@ -77,6 +77,15 @@ class Builder {
     e.down = Stacked(hidden, width_, count, bias);
     return e;
   }
+  /// Without gates, between two projections.
+  Experts LatentMixture(uint32_t count, uint32_t used, uint32_t hidden, uint32_t latent) {
+    Experts e;
+    e.count = count, e.used = used, e.activation = Activation::kRelu2;
+    e.router.weight = m_.Add({width_, count}, 3 * std::sqrt(3.0 / static_cast<double>(width_)));
+    e.up = Stacked(latent, hidden, count), e.down = Stacked(hidden, latent, count);
+    e.latent_down = Dense(width_, latent), e.latent_up = Dense(latent, width_);
+    return e;
+  }
   Mamba1 Selective(uint32_t inner, uint32_t state, uint32_t conv, uint32_t rank, bool norms) {
     Mamba1 m;
     m.inner = inner, m.state = state, m.conv = conv, m.rank = rank;
@@ -100,6 +109,31 @@ class Builder {
     m.out = Dense(inner, width_);
     return m;
   }
+  ShortConvolution Short(uint32_t conv, bool bias) {
+    ShortConvolution c;
+    const uint32_t width = static_cast<uint32_t>(width_);
+    c.channels = width, c.conv = conv;
+    c.in = Dense(width_, 3 * width_, bias), c.out = Dense(width_, width_, bias);
+    c.conv_weight = m_.Add({conv, width_}, 0.8);
+    if (bias) c.conv_bias = m_.Add({width_}, 0.3);
+    return c;
+  }
+  /// `q_rank` 0: the query has no latent vector.
+  LatentAttention Latent(uint32_t heads, uint32_t rank, uint32_t plain, uint32_t rotated,
+                         uint32_t value, uint32_t q_rank) {
+    LatentAttention a;
+    a.heads = heads, a.rank = rank, a.plain_size = plain, a.rope_size = rotated;
+    a.value_size = value;
+    a.scale = 1.3 / std::sqrt(static_cast<double>(plain + rotated));
+    a.rope = Rotary(RopeStyle::kInterleaved, rotated, 100, 1.1);
+    if (q_rank != 0) a.q_a = Dense(width_, q_rank, true), a.q_a_norm = Rms(q_rank);
+    a.q = Dense(q_rank != 0 ? q_rank : width_, heads * (plain + rotated), false, 2);
+    a.kv_a = Dense(width_, rank + rotated, q_rank != 0), a.kv_a_norm = Rms(rank);
+    a.k_b = Stacked(plain, rank, heads), a.v_b = Stacked(rank, value, heads);
+    a.output = Dense(static_cast<uint64_t>(heads) * value, width_);
+    return a;
+  }
+  TensorRef Vector(uint64_t n, double spread) { return m_.Add({n}, spread); }
 
  private:
   MemoryModel& m_;
@@ -228,6 +262,50 @@ const std::map<std::string, Make>& Makers() {
        })},
       {"mamba2_groups",
        Layers([](Builder& b, LayerSpec& l, int) { l.mixer = b.Heads2(120, 12, 2, 8, 8); })},
+      {"short_convolution",
+       Layers([](Builder& b, LayerSpec& l, int i) { l.mixer = b.Short(i == 0 ? 3 : 5, i == 1); })},
+      {"latent_attention", Layers([](Builder& b, LayerSpec& l, int i) {
+         l.mixer = i == 0 ? b.Latent(3, 24, 10, 6, 7, 0) : b.Latent(5, 40, 16, 8, 20, 24);
+       })},
+      {"latent_attention_temperature", Layers([](Builder& b, LayerSpec& l, int) {
+         LatentAttention a = b.Latent(2, 32, 32, 16, 32, 32);
+         a.temperature = 0.7, a.temperature_length = 9;
+         l.mixer = a;
+       })},
+      {"two_mixers", Layers([](Builder& b, LayerSpec& l, int i) {
+         Mamba2 m = b.Heads2(96, 12, 4, 6, 2);
+         if (i == 0) m.norm = Norm{};
+         m.norm_before_gate = i == 1;
+         l.beside = m;
+         l.residual_scale = i == 0 ? 1 : 0.6;
+       })},
+      {"one_part_a_layer",
+       Layers(
+           [](Builder& b, LayerSpec& l, int i) {
+             if (i % 2 == 0) {
+               l.mixer_norm = Norm{}, l.mixer = std::monostate{};
+               l.ffn = b.Plain(80, Activation::kRelu2);
+             } else {
+               l.ffn_norm = Norm{}, l.ffn = std::monostate{};
+               if (i == 1) l.mixer = b.Heads2(96, 12, 4, 6, 2);
+             }
+           },
+           4)},
+      {"experts_groups", Layers([](Builder& b, LayerSpec& l, int i) {
+         Experts e = b.Mixture(12, 3, 24);
+         e.gating = i == 0 ? Experts::Gating::kSigmoid : Experts::Gating::kSoftmax;
+         e.selection_bias = b.Vector(12, i == 0 ? 0.5 : 0.1);
+         e.groups = 4, e.groups_used = 2, e.group_by_two_best = i == 0;
+         e.normalize = i == 0, e.sum_epsilon = i == 0 ? 0.05 : 0, e.scale = 1.7;
+         e.shared = b.Gated(40);
+         l.ffn = e;
+       })},
+      {"experts_latent", Layers([](Builder& b, LayerSpec& l, int i) {
+         Experts e = b.LatentMixture(7, 2, 28, 36);
+         if (i == 0) e.shared = b.Plain(48, Activation::kRelu2);
+         if (i == 1) l.residual_scale = 0.7;
+         l.ffn = e;
+       })},
       // Rows of 256 and 512, for block formats of any size.
       {"wide",
        [](Builder& b, RandomModel& m) {

@@ -85,6 +85,8 @@ INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures, ::testing::ValuesIn(testing
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Of2026, ConvertFixtures2026, ::testing::ValuesIn(testing::kModelsOf2026),
                          testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Hybrid, ConvertFixtures2026, ::testing::ValuesIn(testing::kHybridModels),
+                         testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, ConvertFixtures,
                          ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);
 

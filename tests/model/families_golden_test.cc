@@ -130,6 +130,8 @@ INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden, ::testing::ValuesIn(testing:
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Of2026, FamiliesGolden, ::testing::ValuesIn(testing::kModelsOf2026),
                          testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Hybrid, FamiliesGolden, ::testing::ValuesIn(testing::kHybridModels),
+                         testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, FamiliesGolden,
                          ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);
 

@@ -147,6 +147,39 @@ TEST(RecipeTest, RotaryRowsOfHeads) {
   for (size_t i = 0; i < raw.size(); ++i) ASSERT_EQ(Bf16ToF32(raw[i]), expected[i]);
 }
 
+// Heads of 11 rows of which 8 rotate.
+TEST(RecipeTest, RotaryRowsOfAPartOfEachHead) {
+  const uint64_t heads = 2, half = 4, size = 11, columns = 3;
+  const Matrix m = RandomMatrix(heads * size, columns, 8);
+  Recipe recipe;
+  recipe.leaves.push_back(RawLeaf{Raw("q", RawType::kF32, {m.rows, columns}, m.values), columns});
+  recipe.rows.push_back(SwapRows{heads, 2, half, 1, size - 2 * half});
+  std::vector<float> expected;
+  for (uint64_t h = 0; h < heads; ++h) {
+    for (uint64_t r = 0; r < size; ++r) {
+      const uint64_t from = r < 2 * half ? r % 2 * half + r / 2 : r;
+      for (uint64_t c = 0; c < columns; ++c) expected.push_back(m.at(h * size + from, c));
+    }
+  }
+  ExpectRows(*Source(Tensor("q", {columns, m.rows}, recipe)), expected);
+}
+
+TEST(RecipeTest, RowsAreScaledBySection) {
+  const Matrix m = RandomMatrix(9, 4, 9);
+  Recipe recipe;
+  recipe.leaves.push_back(RawLeaf{Raw("w", RawType::kBF16, {9, 4}, m.values), 4});
+  recipe.elements = {ScaleRows{{{0, 1.25}}}, ScaleRows{{{2, 0.3}, {3, 3}, {0, 7}, {4, -0.7}}}};
+  std::vector<float> expected;
+  for (uint64_t r = 0; r < 9; ++r) {
+    const float factor = r < 2 ? 0.3f : r < 5 ? 3.0f : -0.7f;
+    for (uint64_t c = 0; c < 4; ++c) expected.push_back(m.at(r, c) * 1.25f * factor);
+  }
+  const auto source = Source(Tensor("w", {4, 9}, recipe));
+  ExpectRows(*source, expected);
+  EXPECT_EQ(source->tensors()[0].recipe->ToText(),
+            "0.3, 3, 7, -0.7 (rows by section) times 1.25 times w [BF16 9 x 4]");
+}
+
 TEST(RecipeTest, VectorsArePermutedAndSplit) {
   const Matrix m = RandomMatrix(1, 24, 3);
   Recipe recipe;

@@ -450,6 +450,257 @@ def gpt_oss(draw, old):
     return c
 
 
+def lfm2_mixers(draw, c):
+    layers = c["num_hidden_layers"]
+    c["layer_types"] = [draw.choice(["conv", "conv", draw.choice(["full_attention", "attention"])]) for _ in range(layers)]
+    if draw.maybe(0.7):
+        c["conv_L_cache"] = draw.choice([2, 3, 4, 6])
+    if draw.maybe(0.3):
+        c["conv_bias"] = draw.maybe()
+    c["norm_eps"] = c.pop("rms_norm_eps", 1e-5)
+    if draw.maybe(0.5):
+        c["tie_embedding"] = c.pop("tie_word_embeddings")
+
+
+def lfm2(draw, old):
+    c = common(draw, layers=draw.randint(1, 6))
+    _, _, size = draw.heads(c, null=False)
+    c.pop("head_dim", None)
+    c["hidden_size"] = c["num_attention_heads"] * 8 * draw.randint(1, 4)
+    size = c["hidden_size"] // c["num_attention_heads"]
+    lfm2_mixers(draw, c)
+    if draw.maybe(0.3) and "conv_bias" not in c:  # the older way of saying which layers have attention
+        c["full_attn_idxs"] = [i for i, kind in enumerate(c.pop("layer_types")) if kind != "conv"]
+    if draw.maybe():
+        c["block_ff_dim"] = c.pop("intermediate_size")
+    if draw.maybe(0.7):
+        c["block_auto_adjust_ff_dim"] = draw.maybe(0.7)
+    if draw.maybe(0.7):
+        c["block_multiple_of"] = draw.choice([8, 32, 64])
+    if draw.maybe(0.5):
+        c["block_ffn_dim_multiplier"] = draw.choice([1, 1.3, 0.7])
+    put_rope(draw, c, rope(draw, ["default", "default", "linear", "yarn"], size), draw.theta(), old)
+    return c
+
+
+def lfm2_moe(draw, old):
+    c = lfm2(draw, old)
+    for key in [k for k in c if k.startswith("block_")] + ["full_attn_idxs"]:
+        c.pop(key, None)
+    c.setdefault("intermediate_size", 80)
+    if "layer_types" not in c:
+        c["layer_types"] = [draw.choice(["conv", "full_attention"]) for _ in range(c["num_hidden_layers"])]
+    c["num_dense_layers"] = draw.randint(0, c["num_hidden_layers"])
+    c["num_experts"] = draw.choice([2, 3, 5, 8])
+    c["num_experts_per_tok"] = draw.randint(1, min(4, c["num_experts"]))
+    c["moe_intermediate_size"] = draw.randint(3, 20) * 4
+    for key in ("norm_topk_prob", "use_expert_bias"):
+        if draw.maybe(0.5):
+            c[key] = draw.maybe(0.6)
+    if draw.maybe(0.3):
+        c["routed_scaling_factor"] = draw.choice([1.0, 2.5])
+    return c
+
+
+def mamba2(draw, c):
+    """Sizes of Mamba-2 beside attention: the inner size is mamba_expand times the width."""
+    inner = c["hidden_size"] * c.setdefault("mamba_expand", draw.choice([1, 2]))
+    heads = draw.choice([n for n in (1, 2, 3, 4, 6, 8) if inner % n == 0])
+    c.update(mamba_n_heads=heads, mamba_n_groups=draw.choice([g for g in (1, 2, 3, 4) if heads % g == 0]),
+             mamba_d_state=draw.choice([8, 12, 20, 40]), mamba_d_conv=draw.choice([2, 3, 4]), mamba_chunk_size=draw.choice([8, 16, 32]))
+    if draw.maybe():
+        c["mamba_d_head"] = draw.choice(["auto", inner // heads])
+    if draw.maybe(0.5):
+        c["mamba_conv_bias"] = draw.maybe()
+
+
+def granite_multipliers(draw, c):
+    for key, values in {"embedding_multiplier": [1.0, 6.0], "residual_multiplier": [0.3, 1.0], "attention_multiplier": [0.3, 0.1],
+                        "logits_scaling": [2.0, 0.5]}.items():
+        if draw.maybe(0.7):
+            c[key] = draw.choice(values)
+
+
+def granite_moe(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c)
+    granite_multipliers(draw, c)
+    c["num_local_experts"] = draw.choice([2, 3, 5])
+    c["num_experts_per_tok"] = draw.randint(1, 2)
+    if draw.maybe(0.3):
+        c["attention_bias"] = draw.maybe()
+    put_rope(draw, c, rope(draw, ["default", "default", "linear", "yarn"], size), draw.theta(), old)
+    return c
+
+
+def granite_shared(draw, old):
+    c = granite_moe(draw, old)
+    if draw.maybe(0.8):
+        c["shared_intermediate_size"] = draw.choice([0, 20, 48])
+    return c
+
+
+def granite_hybrid(draw, old):
+    c = granite_shared(draw, old)
+    c.setdefault("shared_intermediate_size", 36)
+    c["num_hidden_layers"] = draw.randint(1, 5)
+    if draw.maybe(0.4):
+        c["num_local_experts"] = c["num_experts_per_tok"] = 0
+    if c["num_local_experts"] == 0 and c["shared_intermediate_size"] == 0:
+        c["shared_intermediate_size"] = 40
+    kinds = draw.choice([["mamba", "attention"], ["linear_attention", "full_attention"], ["attention"]])
+    c["layer_types"] = [draw.choice(kinds) for _ in range(c["num_hidden_layers"])]
+    c["position_embedding_type"] = draw.choice(["rope", "nope", None])
+    mamba2(draw, c)
+    if draw.maybe(0.2):
+        c["time_step_limit"] = [0.1, 1.5]
+    return c
+
+
+def bamba(draw, old):
+    c = common(draw, layers=draw.randint(1, 5))
+    draw.heads(c, null=False)
+    c["head_dim"] = size = draw.choice([8, 16, 24])
+    c["attn_layer_indices"] = [i for i in range(c["num_hidden_layers"]) if draw.maybe(0.5)]
+    mamba2(draw, c)
+    if draw.maybe(0.3):
+        c["attn_rotary_emb"] = size // 2
+    put_rope(draw, c, None, draw.theta(), old)
+    return c
+
+
+def nemotron_h(draw, old):
+    c = common(draw)
+    c.pop("num_hidden_layers")
+    _, heads, _ = draw.heads(c, null=False)
+    c["head_dim"] = draw.choice([8, 16, 24])
+    c["layer_norm_epsilon"] = c.pop("rms_norm_eps", 1e-5)
+    heads = draw.choice([2, 4, 6])
+    c.update(mamba_num_heads=heads, mamba_head_dim=draw.choice([8, 12, 20]), n_groups=draw.choice([1, 2]), ssm_state_size=draw.choice([8, 20]),
+             conv_kernel=draw.choice([2, 4]), chunk_size=draw.choice([8, 32]), time_step_min=draw.choice([0.001, 0.05, 0]))
+    pattern = draw.choice(["M*-", "M-M*-", "ME*", "MEM*E", "*", "-", "ME*-", "M"])
+    if draw.maybe():
+        c["hybrid_override_pattern"] = pattern
+    else:
+        names = draw.choice([{"M": "mamba", "*": "attention"}, {"M": "linear_attention", "*": "full_attention"}])
+        c["layers_block_type"] = [{**names, "-": "mlp", "E": "moe"}[kind] for kind in pattern]
+    if draw.maybe(0.8):
+        c["num_hidden_layers"] = len(pattern)
+    if draw.maybe(0.3):
+        c["use_conv_bias"] = draw.maybe()
+    if draw.maybe(0.3):
+        c["mlp_hidden_act"] = draw.choice(["relu2", "silu"])
+    if "E" in pattern:
+        groups = draw.choice([1, 1, 2, 3])
+        c.update(n_routed_experts=groups * draw.choice([2, 3]), num_experts_per_tok=draw.randint(1, 2), n_group=groups,
+                 topk_group=draw.randint(1, groups), moe_intermediate_size=draw.randint(3, 20) * 4,
+                 moe_shared_expert_intermediate_size=draw.randint(3, 20) * 4, routed_scaling_factor=draw.choice([1.0, 2.5]))
+        if draw.maybe(0.5):
+            c["norm_topk_prob"] = draw.maybe()
+        if draw.maybe(0.5):
+            c["moe_latent_size"] = draw.choice([None, 20, 36])
+    return c
+
+
+def falcon_h1(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c, null=False)
+    mamba2(draw, c)
+    inner = c["hidden_size"] * c["mamba_expand"]
+    c["mamba_d_ssm"] = draw.choice([None, inner, c["mamba_n_heads"] * 16])
+    if c["mamba_d_ssm"] is not None and c.get("mamba_d_head", "auto") != "auto":
+        c["mamba_d_head"] = c["mamba_d_ssm"] // c["mamba_n_heads"]
+    if draw.maybe(0.6):
+        c["mamba_rms_norm"] = draw.maybe()
+    if draw.maybe(0.6):
+        c["mamba_norm_before_gate"] = draw.maybe()
+    for key in ("embedding_multiplier", "lm_head_multiplier", "key_multiplier", "attention_in_multiplier", "attention_out_multiplier",
+                "ssm_in_multiplier", "ssm_out_multiplier"):
+        if draw.maybe(0.7):
+            c[key] = round(draw.uniform(0.4, 1.6), 4)
+    for key, count in {"mlp_multipliers": 2, "ssm_multipliers": 5}.items():
+        if draw.maybe(0.7):
+            c[key] = [round(draw.uniform(0.4, 1.6), 4) for _ in range(count)]
+    put_rope(draw, c, rope(draw, ["default", "default", "linear", "yarn"], size), draw.choice([1e11, 10000.0]), old)
+    return c
+
+
+def falcon_mamba(draw, old):
+    width = draw.randint(3, 9) * 8
+    c = {"num_hidden_layers": draw.randint(1, 4), "vocab_size": draw.randint(705, 800), "hidden_size": width,
+         "expand": draw.choice([1, 2]), "state_size": draw.choice([8, 16]), "conv_kernel": draw.choice([2, 4]),
+         "time_step_rank": draw.choice(["auto", 3, 7]), "layer_norm_epsilon": draw.choice([1e-5, 1e-3]), "tie_word_embeddings": draw.maybe()}
+    if draw.maybe(0.5):
+        c["mixer_rms_eps"] = draw.choice([1e-6, 1e-2])
+    for key in ("use_bias", "use_conv_bias"):
+        if draw.maybe(0.4):
+            c[key] = draw.maybe()
+    return c
+
+
+def latent_rope(draw, c, old, kinds=("default", "yarn", "yarn", "yarn")):
+    parameters = rope(draw, list(kinds), c["qk_rope_head_dim"])
+    if parameters and parameters["rope_type"] == "yarn":
+        parameters.pop("mscale", None), parameters.pop("mscale_all_dim", None), parameters.pop("truncate", None)
+        if draw.maybe(0.8):
+            parameters["mscale_all_dim"] = draw.choice([1.0, 0.707, 0.5])
+            parameters["mscale"] = parameters["mscale_all_dim"] if draw.maybe(0.8) else 1.2
+    put_rope(draw, c, parameters, draw.theta(), old)
+
+
+def latent(draw):
+    c = common(draw)
+    heads = draw.choice([1, 2, 3, 5])
+    c.update(hidden_size=heads * 8 * draw.randint(1, 4), num_attention_heads=heads, num_key_value_heads=heads, kv_lora_rank=draw.choice([8, 20, 48]),
+             q_lora_rank=draw.choice([None, 12, 40]), qk_nope_head_dim=draw.choice([6, 16, 20]), qk_rope_head_dim=draw.choice([4, 8, 12]),
+             v_head_dim=draw.choice([6, 16, 28]), moe_intermediate_size=draw.randint(3, 12) * 4, n_shared_experts=draw.choice([1, 2]))
+    groups = draw.choice([1, 1, 2, 4])
+    c.update(n_group=groups, topk_group=draw.randint(1, groups), n_routed_experts=groups * draw.choice([2, 3]), num_experts_per_tok=draw.randint(1, 2))
+    if draw.maybe(0.5):
+        c["routed_scaling_factor"] = draw.choice([1.0, 2.5, 16.0])
+    if draw.maybe(0.3):
+        c["attention_bias"] = draw.maybe()
+    if draw.maybe(0.6):
+        c["first_k_dense_replace"] = draw.randint(0, c["num_hidden_layers"])
+    return c
+
+
+def deepseek_v2(draw, old):
+    c = latent(draw)
+    c["topk_method"] = draw.choice(["greedy", "group_limited_greedy"])
+    if c["topk_method"] == "greedy" and draw.maybe():
+        c["n_group"] = c["topk_group"] = None
+    c["norm_topk_prob"] = draw.maybe()
+    latent_rope(draw, c, old)
+    return c
+
+
+def deepseek_v3(draw, old):
+    c = latent(draw)
+    if draw.maybe():
+        c["norm_topk_prob"] = draw.maybe()
+    latent_rope(draw, c, old)
+    return c
+
+
+def glm4_moe_lite(draw, old):
+    c = deepseek_v3(draw, old)
+    c.pop("first_k_dense_replace", None)
+    if draw.maybe():
+        dense = draw.randint(0, c["num_hidden_layers"])
+        c["mlp_layer_types"] = ["dense"] * dense + ["sparse"] * (c["num_hidden_layers"] - dense)
+    return c
+
+
+def mistral4(draw, old):
+    c = latent(draw)
+    c.update(n_group=1, topk_group=1)
+    c["rope_parameters"] = {"rope_type": "yarn", "rope_theta": draw.theta(), "factor": draw.choice([4.0, 16.0]),
+                            "original_max_position_embeddings": draw.choice([16, 32]), "beta_fast": 32.0, "beta_slow": 1.0,
+                            "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": draw.choice([0.1, 0.5])}
+    return c
+
+
 #          draw, model_type, architecture, tokenizer of this fixture
 FAMILIES = {
     "llama": (llama, "llama", "LlamaForCausalLM", "llama"),
@@ -470,18 +721,34 @@ FAMILIES = {
     "starcoder2": (starcoder2, "starcoder2", "Starcoder2ForCausalLM", "starcoder2"),
     "olmo2": (olmo2, "olmo2", "Olmo2ForCausalLM", "olmo2"),
     "gpt-oss": (gpt_oss, "gpt_oss", "GptOssForCausalLM", "llama"),
+    "lfm2": (lfm2, "lfm2", "Lfm2ForCausalLM", "llama"),
+    "lfm2-moe": (lfm2_moe, "lfm2_moe", "Lfm2MoeForCausalLM", "llama"),
+    "granitemoe": (granite_moe, "granitemoe", "GraniteMoeForCausalLM", "llama"),
+    "granitemoeshared": (granite_shared, "granitemoeshared", "GraniteMoeSharedForCausalLM", "llama"),
+    "granitemoehybrid": (granite_hybrid, "granitemoehybrid", "GraniteMoeHybridForCausalLM", "llama"),
+    "bamba": (bamba, "bamba", "BambaForCausalLM", "llama"),
+    "nemotron-h": (nemotron_h, "nemotron_h", "NemotronHForCausalLM", "llama"),
+    "falcon-h1": (falcon_h1, "falcon_h1", "FalconH1ForCausalLM", "llama"),
+    "falcon-mamba": (falcon_mamba, "falcon_mamba", "FalconMambaForCausalLM", "llama"),
+    "deepseek-v2": (deepseek_v2, "deepseek_v2", "DeepseekV2ForCausalLM", "llama"),
+    "deepseek-v3": (deepseek_v3, "deepseek_v3", "DeepseekV3ForCausalLM", "llama"),
+    "glm4-moe-lite": (glm4_moe_lite, "glm4_moe_lite", "Glm4MoeLiteForCausalLM", "llama"),
+    "mistral4": (mistral4, "mistral4", "Mistral4ForCausalLM", "llama"),
 }
 
 
 def randomise(model, seed):
     """Weights that make every part matter: outputs of a few units, norms around 1, biases and sinks that are not small."""
     generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
+    biases = [(name, buffer) for name, buffer in model.named_buffers() if name.endswith(("e_score_correction_bias", "expert_bias"))]
+    for name, parameter in [*model.named_parameters(), *biases]:
         values = torch.randn(parameter.shape, generator=generator)
         if "norm" in name or ".ln_" in name or name.endswith("ln_f.weight"):
             values = values * 0.3 + (0 if name.endswith("bias") or "gemma" in model.config.model_type else 1)
         elif parameter.dim() < 2 or "bias" in name or "sinks" in name:
             values = values * 0.5
+        elif name.endswith("A_log"):
+            values = values * 0.3
         else:
             values = values * 1.3 / parameter.shape[-1] ** 0.5
         with torch.no_grad():

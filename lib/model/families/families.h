@@ -15,13 +15,19 @@ extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchi
     kCommandRArchitecture, kCohere2Architecture, kSeedOssArchitecture, kErnie45Architecture,
     kExaone4Architecture, kArceeArchitecture, kNemotronArchitecture, kStableLmArchitecture,
     kPhi2Architecture, kHunyuanDenseArchitecture, kOlmoeArchitecture, kMistral3Architecture,
-    kQwen2VlArchitecture, kQwen3VlArchitecture, kQwen3VlMoeArchitecture;
+    kQwen2VlArchitecture, kQwen3VlArchitecture, kQwen3VlMoeArchitecture, kLfm2Architecture,
+    kLfm2MoeArchitecture, kGraniteMoeArchitecture, kGraniteHybridArchitecture,
+    kNemotronHArchitecture, kNemotronHMoeArchitecture, kFalconH1Architecture,
+    kDeepseek2Architecture, kMistral4Architecture;
 
 extern const Family kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe,
     kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2,
     kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmoe, kSmolLm3, kGranite, kCohere, kCohere2,
     kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense, kMistralSmall3,
-    kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kMeta, kMistralNative, kCodestralMamba;
+    kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kLfm2, kLfm2Moe, kGraniteMoe,
+    kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe, kGraniteHybridDense, kBamba,
+    kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2, kDeepseekV3, kGlm4MoeLite,
+    kMistral4, kMistral4Conditional, kMeta, kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
 extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;
@@ -42,6 +48,24 @@ absl::Status ReadSparseLayers(FamilyContext& context);
 /// Rank of the time step: a number, or "auto" (also where the key is absent): width / 16, rounded
 /// up.
 absl::StatusOr<uint64_t> ReadTimeStepRank(const FamilyContext& context, std::string_view key);
+
+/// What follows from the inner size of Mamba-2 blocks, their heads, groups and state; heads may
+/// have a size of their own in the configuration.
+absl::Status DeriveMamba2(FamilyContext& context, uint64_t inner, std::string_view heads_key,
+                          std::string_view head_size_key, std::string_view groups_key);
+/// `mamba_d_head`: a number, or "auto".
+absl::Status ReadMambaHeadSize(FamilyContext& context);
+/// `time_step_limit`.
+absl::Status ReadTimeStepLimit(FamilyContext& context);
+
+/// One entry a layer of a list of kinds under `key`, as numbers of `kinds`; nothing where the key
+/// is absent. Errors name entries that are none of them.
+struct LayerKind {
+  std::string_view name;
+  int kind;
+};
+absl::StatusOr<std::vector<int>> ReadLayerKinds(const FamilyContext& context, std::string_view key,
+                                                std::span<const LayerKind> kinds);
 
 /// A note where the base of the rotation is not the one that readers of an architecture without a
 /// key for it take.

@@ -7,6 +7,7 @@ namespace smelt {
 const Architecture kGraniteArchitecture = {
     .name = "granite",
     .rope = RopeStyle::kInterleaved,
+    .rope_switch = true,
     .residual_scale = true,
     .logit_scale = LogitScale::kDivides,
 };

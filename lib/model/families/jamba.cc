@@ -2,40 +2,14 @@
 // by its own period. Defaults: transformers models/jamba/configuration_jamba.py.
 #include "lib/base/status.h"
 #include "lib/model/families/families.h"
-#include "lib/model/ssm_reader.h"
 
 namespace smelt {
-namespace {
-
-absl::Status ReadJambaBlocks(SpecReader& reader, const Architecture& architecture,
-                             ModelSpec& spec) {
-  SMELT_ASSIGN_OR_RETURN(BlockReader blocks, BlockReader::Create(reader, architecture, spec));
-  SMELT_RETURN_IF_ERROR(blocks.PrepareAttention());
-  SMELT_ASSIGN_OR_RETURN(SsmReader ssm, SsmReader::Create(reader, blocks, false));
-  for (uint64_t i = 0; i < blocks.layers(); ++i) {
-    LayerSpec layer;
-    SMELT_ASSIGN_OR_RETURN(layer.mixer_norm,
-                           blocks.ReadNorm(i, architecture.mixer_norm, blocks.width()));
-    if (blocks.kv_heads(i) != 0) {
-      SMELT_ASSIGN_OR_RETURN(layer.mixer, blocks.ReadAttention(i));
-    } else {
-      SMELT_ASSIGN_OR_RETURN(layer.mixer, ssm.ReadMamba1(i, true));
-    }
-    SMELT_ASSIGN_OR_RETURN(layer.ffn_norm,
-                           blocks.ReadNorm(i, architecture.ffn_norm, blocks.width()));
-    SMELT_RETURN_IF_ERROR(blocks.ReadFfn(i, layer));
-    spec.layers.push_back(std::move(layer));
-  }
-  reader.Ignore({"expert_count", "expert_used_count"});  // where every layer is dense
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 const Architecture kJambaArchitecture = {.name = "jamba",
                                          .rope = RopeStyle::kNone,
                                          .normalize_experts = false,
-                                         .read_blocks = ReadJambaBlocks};
+                                         .recurrence = Recurrence::kMamba1WithNorms,
+                                         .read_blocks = ReadHybridBlocks};
 
 namespace {
 

@@ -1,5 +1,5 @@
-// Mamba and Mamba-2 (Codestral-Mamba among them).
-// Defaults: transformers models/{mamba,mamba2}/configuration_*.py.
+// Mamba, Falcon-Mamba and Mamba-2 (Codestral-Mamba among them).
+// Defaults: transformers models/{mamba,falcon_mamba,mamba2}/configuration_*.py.
 #include <cmath>
 #include <limits>
 
@@ -41,6 +41,7 @@ const Architecture kMamba2Architecture = {
 namespace {
 
 constexpr std::string_view kMambaNames[] = {"MambaForCausalLM", "MambaLMHeadModel", "MambaModel"};
+constexpr std::string_view kFalconNames[] = {"FalconMambaForCausalLM", "FalconMambaModel"};
 constexpr std::string_view kMamba2Names[] = {"Mamba2ForCausalLM", "Mamba2Model"};
 
 constexpr HyperRule kStateLayers{
@@ -51,7 +52,7 @@ constexpr HyperRule kEps{Param::kEps, "layer_norm_epsilon", HyperKind::kReal, De
 constexpr HyperRule kConvKernel{Param::kConv, "conv_kernel", HyperKind::kCount, Default(4), 1,
                                 1 << 10};
 
-constexpr HyperRule kMambaHypers[] = {
+constexpr auto kMambaHypers = std::to_array<HyperRule>({
     kStateLayers,
     kStateWidth,
     Vocab(50280),
@@ -63,7 +64,11 @@ constexpr HyperRule kMambaHypers[] = {
     Tied(true),
     Flag(Param::kBias, "use_bias", false),
     Flag(Param::kConvBias, "use_conv_bias", true),
-};
+});
+
+constexpr auto kFalconHypers = Table<HyperRule>(
+    kMambaHypers,
+    HyperRule{Param::kMixerEps, "mixer_rms_eps", HyperKind::kReal, Default(1e-6), 0, 1e3});
 
 constexpr HyperRule kMamba2Hypers[] = {
     kStateLayers,
@@ -99,7 +104,9 @@ constexpr std::array<KeyRule, 11> kStateKeys = {{
 }};
 constexpr auto kMambaKeys = Table<KeyRule>(
     kStateKeys, KeyRule{"ssm.dt_b_c_rms", ValueType::kBool, Param::kNone, 0}, kFileTypeKey);
-constexpr auto kMamba2Keys = Table<KeyRule>(kStateKeys, kFileTypeKey);
+constexpr auto kFalconKeys = Table<KeyRule>(
+    kStateKeys, KeyRule{"ssm.dt_b_c_rms", ValueType::kBool, Param::kNone, 1}, kFileTypeKey);
+constexpr auto kMamba2ModelKeys = Table<KeyRule>(kStateKeys, kFileTypeKey);
 
 constexpr TensorRule kMambaTensors[] = {
     {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", Param::kVocab,
@@ -121,25 +128,14 @@ constexpr TensorRule kMambaTensors[] = {
      Param::kInner, TensorOp::kCopy, Param::kBias},
 };
 
-constexpr TensorRule kMamba2Tensors[] = {
-    {"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight", Param::kVocab,
-     Param::kWidth},
-    {"output_norm.weight", "backbone.norm_f.weight", Param::kWidth, Param::kNone},
+constexpr auto kMamba2Tensors = Table<TensorRule>(
+    TensorRule{"token_embd.weight", "backbone.embeddings.weight|backbone.embedding.weight",
+               Param::kVocab, Param::kWidth},
+    TensorRule{"output_norm.weight", "backbone.norm_f.weight", Param::kWidth, Param::kNone},
     If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
-    {"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", Param::kWidth, Param::kNone},
-    {"blk.*.ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight", Param::kInRows, Param::kWidth,
-     TensorOp::kCopy, Param::kBias},
-    {"blk.*.ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight", Param::kChannels,
-     Param::kConv, TensorOp::kConv, Param::kConvBias},
-    {"blk.*.ssm_dt.bias", "backbone.layers.*.mixer.dt_bias", Param::kRank, Param::kNone},
-    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log", Param::kRank, Param::kOne,
-     TensorOp::kFlatNegativeExp},
-    {"blk.*.ssm_d", "backbone.layers.*.mixer.D", Param::kRank, Param::kOne, TensorOp::kFlat},
-    {"blk.*.ssm_norm.weight", "backbone.layers.*.mixer.norm.weight", Param::kGroups,
-     Param::kGroupSize, TensorOp::kFlat},
-    {"blk.*.ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight", Param::kWidth,
-     Param::kInner, TensorOp::kCopy, Param::kBias},
-};
+    TensorRule{"blk.*.attn_norm.weight", "backbone.layers.*.norm.weight", Param::kWidth,
+               Param::kNone},
+    kMamba2Mixer, kMamba2Norm);
 
 void DeriveCommon(FamilyContext& context) {
   Hyper& h = context.hyper;
@@ -149,8 +145,19 @@ void DeriveCommon(FamilyContext& context) {
     context.differences.push_back("cannot load an inner size other than twice the width");
 }
 
-absl::Status DeriveMamba(FamilyContext& context) {
+absl::Status DeriveFrom(FamilyContext& context, uint64_t inner) {
   Hyper& h = context.hyper;
+  SMELT_ASSIGN_OR_RETURN(const uint64_t rank, ReadTimeStepRank(context, "time_step_rank"));
+  h.Set(Param::kInner, static_cast<double>(inner));
+  h.Set(Param::kTwoInner, 2.0 * static_cast<double>(inner));
+  h.Set(Param::kRank, static_cast<double>(rank));
+  h.Set(Param::kXRows, static_cast<double>(rank + 2 * h(Param::kState)));
+  DeriveCommon(context);
+  return absl::OkStatus();
+}
+
+absl::Status DeriveMamba(FamilyContext& context) {
+  const Hyper& h = context.hyper;
   uint64_t inner = h.Has(Param::kGivenInner) ? h(Param::kGivenInner) : 2 * h(Param::kWidth);
   if (h.Has(Param::kExpand)) {
     inner = h(Param::kExpand) * h(Param::kWidth);
@@ -160,12 +167,20 @@ absl::Status DeriveMamba(FamilyContext& context) {
           Cat("is ", h(Param::kGivenInner), ", but expand x hidden_size is ", inner));
     }
   }
-  SMELT_ASSIGN_OR_RETURN(const uint64_t rank, ReadTimeStepRank(context, "time_step_rank"));
-  h.Set(Param::kInner, static_cast<double>(inner));
-  h.Set(Param::kTwoInner, 2.0 * static_cast<double>(inner));
-  h.Set(Param::kRank, static_cast<double>(rank));
-  h.Set(Param::kXRows, static_cast<double>(rank + 2 * h(Param::kState)));
-  DeriveCommon(context);
+  return DeriveFrom(context, inner);
+}
+
+/// Its published configurations state another `expand` than their inner size has.
+absl::Status DeriveFalcon(FamilyContext& context) {
+  const Hyper& h = context.hyper;
+  const uint64_t expand = h.Has(Param::kExpand) ? h(Param::kExpand) : 2;
+  SMELT_RETURN_IF_ERROR(DeriveFrom(
+      context, h.Has(Param::kGivenInner) ? h(Param::kGivenInner) : expand * h(Param::kWidth)));
+  if (h.real(Param::kMixerEps) == h.real(Param::kEps)) return absl::OkStatus();
+  WriteOwn<float>(context.extra, "smelt.ssm.dt_b_c_epsilon",
+                  static_cast<float>(h.real(Param::kMixerEps)));
+  context.differences.push_back(Cat("takes ", h.real(Param::kEps), " for mixer_rms_eps ",
+                                    h.real(Param::kMixerEps), " in the norms of dt, B and C"));
   return absl::OkStatus();
 }
 
@@ -179,6 +194,16 @@ std::optional<double> LimitOf(const JsonValue& value) {
   const std::optional<double> number = value.as_double();
   return number && !std::isnan(*number) ? number : std::nullopt;
 }
+
+absl::Status DeriveMamba2Model(FamilyContext& context) {
+  const Hyper& h = context.hyper;
+  SMELT_RETURN_IF_ERROR(DeriveMamba2(context, h(Param::kExpand) * h(Param::kWidth), "num_heads",
+                                     "head_dim", "n_groups"));
+  DeriveCommon(context);
+  return ReadTimeStepLimit(context);
+}
+
+}  // namespace
 
 absl::Status ReadTimeStepLimit(FamilyContext& context) {
   const JsonValue* limit = context.config.Find("time_step_limit");
@@ -200,31 +225,43 @@ absl::Status ReadTimeStepLimit(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status DeriveMamba2(FamilyContext& context) {
+absl::Status ReadMambaHeadSize(FamilyContext& context) {
+  const JsonValue* value = context.config.Find("mamba_d_head");
+  if (value != nullptr && value->as_string() != nullptr && *value->as_string() == "auto")
+    return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(const auto size, context.config.Count("mamba_d_head", 1, 1 << 16));
+  if (size) context.hyper.Set(Param::kSsmHeadSize, static_cast<double>(*size));
+  return absl::OkStatus();
+}
+
+absl::Status DeriveMamba2(FamilyContext& context, uint64_t inner, std::string_view heads_key,
+                          std::string_view head_size_key, std::string_view groups_key) {
   Hyper& h = context.hyper;
-  const uint64_t inner = h(Param::kExpand) * h(Param::kWidth), heads = h(Param::kSsmHeads),
-                 groups = h(Param::kGroups);
-  if (inner != heads * h(Param::kSsmHeadSize)) {
-    return context.config.Bad("num_heads", Cat("x head_dim is ", heads * h(Param::kSsmHeadSize),
-                                               ", but expand x hidden_size is ", inner));
+  const uint64_t heads = h(Param::kSsmHeads), groups = h(Param::kGroups);
+  if (inner % heads != 0) {
+    return context.config.Bad(heads_key,
+                              Cat("is ", heads, ", which does not divide the inner size ", inner));
   }
-  if (heads % groups != 0)
-    return context.config.Bad("n_groups",
+  if (h.Has(Param::kSsmHeadSize) && inner != heads * h(Param::kSsmHeadSize)) {
+    return context.config.Bad(heads_key,
+                              Cat("x ", head_size_key, " is ", heads * h(Param::kSsmHeadSize),
+                                  ", but the inner size (expand x hidden_size) is ", inner));
+  }
+  if (heads % groups != 0) {
+    return context.config.Bad(groups_key,
                               Cat("is ", groups, ", which does not divide the ", heads, " heads"));
+  }
   const uint64_t channels = inner + 2 * groups * h(Param::kState);
   h.Set(Param::kInner, static_cast<double>(inner));
   h.Set(Param::kRank, static_cast<double>(heads));
   h.Set(Param::kChannels, static_cast<double>(channels));
   h.Set(Param::kInRows, static_cast<double>(inner + channels + heads));
   h.Set(Param::kGroupSize, static_cast<double>(inner / groups));
-  DeriveCommon(context);
-  return ReadTimeStepLimit(context);
+  return absl::OkStatus();
 }
 
-}  // namespace
-
 const std::span<const TensorRule> kMamba2TensorRules = kMamba2Tensors;
-const std::span<const KeyRule> kMamba2KeyRules = kMamba2Keys;
+const std::span<const KeyRule> kMamba2KeyRules = kMamba2ModelKeys;
 
 const Family kMamba = {
     .names = kMambaNames,
@@ -240,18 +277,32 @@ const Family kMamba = {
     .derive = DeriveMamba,
 };
 
+const Family kFalconMamba = {
+    .names = kFalconNames,
+    .model_type = "falcon_mamba",
+    .architecture = kMambaArchitecture,
+    .hypers = kFalconHypers,
+    .fixed = kFixed,
+    .keys = kFalconKeys,
+    .tensors = kMambaTensors,
+    .body = "backbone.",
+    .rotary = false,
+    .activation_key = "",
+    .derive = DeriveFalcon,
+};
+
 const Family kMamba2 = {
     .names = kMamba2Names,
     .model_type = "mamba2",
     .architecture = kMamba2Architecture,
     .hypers = kMamba2Hypers,
     .fixed = kFixed,
-    .keys = kMamba2Keys,
+    .keys = kMamba2ModelKeys,
     .tensors = kMamba2Tensors,
     .body = "backbone.",
     .rotary = false,
     .activation_key = "",
-    .derive = DeriveMamba2,
+    .derive = DeriveMamba2Model,
 };
 
 }  // namespace smelt

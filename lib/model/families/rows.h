@@ -228,4 +228,65 @@ constexpr std::array<TensorRule, 4> ExpertTensors(Param ffn) {
   }};
 }
 
+/// Layers with and without attention, of models that have both.
+inline bool HasAttention(const FamilyContext& context, uint64_t layer) {
+  return context.kv_heads[layer] != 0;
+}
+inline bool HasNoAttention(const FamilyContext& context, uint64_t layer) {
+  return context.kv_heads[layer] == 0;
+}
+
+/// Rows for some layers only.
+template <size_t n>
+constexpr std::array<TensorRule, n> Where(bool (*when)(const FamilyContext&, uint64_t layer),
+                                          std::array<TensorRule, n> rules) {
+  for (TensorRule& rule : rules) rule.when = when;
+  return rules;
+}
+
+/// Mamba-2 besides its norm.
+inline constexpr std::array<TensorRule, 6> kMamba2Mixer = {{
+    {"blk.*.ssm_in.weight",
+     "backbone.layers.*.mixer.in_proj.weight|model.layers.*.mamba.in_proj.weight", Param::kInRows,
+     Param::kWidth, TensorOp::kCopy, Param::kBias},
+    {"blk.*.ssm_conv1d.weight",
+     "backbone.layers.*.mixer.conv1d.weight|model.layers.*.mamba.conv1d.weight", Param::kChannels,
+     Param::kConv, TensorOp::kConv, Param::kConvBias},
+    {"blk.*.ssm_dt.bias", "backbone.layers.*.mixer.dt_bias|model.layers.*.mamba.dt_bias",
+     Param::kRank, Param::kNone},
+    {"blk.*.ssm_a", "backbone.layers.*.mixer.A_log|model.layers.*.mamba.A_log", Param::kRank,
+     Param::kOne, TensorOp::kFlatNegativeExp},
+    {"blk.*.ssm_d", "backbone.layers.*.mixer.D|model.layers.*.mamba.D", Param::kRank, Param::kOne,
+     TensorOp::kFlat},
+    {"blk.*.ssm_out.weight",
+     "backbone.layers.*.mixer.out_proj.weight|model.layers.*.mamba.out_proj.weight", Param::kWidth,
+     Param::kInner, TensorOp::kCopy, Param::kBias},
+}};
+inline constexpr TensorRule kMamba2Norm{
+    "blk.*.ssm_norm.weight", "backbone.layers.*.mixer.norm.weight|model.layers.*.mamba.norm.weight",
+    Param::kGroups, Param::kGroupSize, TensorOp::kFlat};
+
+/// Mamba-2 beside attention, as Bamba's class and its relatives name its sizes.
+struct Mamba2Defaults {
+  double heads = 128, groups = 1, state = 256;
+};
+constexpr std::array<HyperRule, 7> Mamba2Hypers(const Mamba2Defaults& d = {}) {
+  return {{
+      {Param::kConv, "mamba_d_conv", HyperKind::kCount, Default(4), 1, 1 << 10},
+      {Param::kState, "mamba_d_state", HyperKind::kCount, Default(d.state), 1, 1 << 16},
+      {Param::kSsmHeads, "mamba_n_heads", HyperKind::kCount, Default(d.heads), 1, 1 << 20},
+      {Param::kGroups, "mamba_n_groups", HyperKind::kCount, Default(d.groups), 1, 1 << 16},
+      {Param::kExpand, "mamba_expand", HyperKind::kCount, Default(2), 1, 1 << 10},
+      Flag(Param::kConvBias, "mamba_conv_bias", true),
+      Flag(Param::kBias, "mamba_proj_bias", false),
+  }};
+}
+inline constexpr std::array<KeyRule, 5> kMamba2Keys = {{
+    {"ssm.conv_kernel", ValueType::kU32, Param::kConv},
+    {"ssm.state_size", ValueType::kU32, Param::kState},
+    {"ssm.group_count", ValueType::kU32, Param::kGroups},
+    {"ssm.inner_size", ValueType::kU32, Param::kInner},
+    {"ssm.time_step_rank", ValueType::kU32, Param::kRank},
+}};
+
 }  // namespace smelt

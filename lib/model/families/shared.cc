@@ -70,4 +70,26 @@ void WriteAttentionScale(FamilyContext& context, double scale) {
       Cat("scales queries by ", rounded(assumed), ", not ", rounded(scale)));
 }
 
+absl::StatusOr<std::vector<int>> ReadLayerKinds(const FamilyContext& context, std::string_view key,
+                                                std::span<const LayerKind> kinds) {
+  std::vector<int> result;
+  if (!context.config.Has(key)) return result;
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> names, context.config.Texts(key));
+  const uint64_t layers = context.hyper(Param::kLayers);
+  if (names.size() != layers) {
+    return context.config.Bad(
+        key, Cat("has ", names.size(), " entries, expected one for each of ", layers, " layers"));
+  }
+  for (const std::string& name : names) {
+    const auto it = std::ranges::find(kinds, name, &LayerKind::name);
+    if (it == kinds.end()) {
+      std::string known;
+      for (const LayerKind& kind : kinds) known += Cat(known.empty() ? "" : ", ", kind.name);
+      return context.config.Bad(key, Cat("has ", Escape(name, 40), ", expected one of ", known));
+    }
+    result.push_back(it->kind);
+  }
+  return result;
+}
+
 }  // namespace smelt
