@@ -424,7 +424,10 @@ absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
     SMELT_ASSIGN_OR_RETURN(block.ffn, ReadMlp(layer));
     // Of no influence where every layer is dense.
     reader_.Ignore({"expert_used_count", "expert_feed_forward_length",
-                    "expert_shared_feed_forward_length", "expert_weights_norm"});
+                    "expert_shared_feed_forward_length", "expert_weights_norm",
+                    "expert_weights_scale", "expert_gating_func", "expert_group_count",
+                    "expert_group_used_count", "expert_shared_count", "leading_dense_block_count",
+                    "moe_latent_size"});
   }
   return absl::OkStatus();
 }

@@ -168,7 +168,8 @@ absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
   const std::string* value_head = nullptr;
   for (const RawTensor& tensor : container_->tensors) {
     const std::string bare = names_.Bare(tensor.name, outermost_).text;
-    if (used_.contains(&tensor) || IsDropped(context, tensor, bare)) continue;
+    if (used_.contains(&tensor) || tensor.elements() == 0 || IsDropped(context, tensor, bare))
+      continue;
     const std::string** const first = StartsAs(bare, kValueHeads) ? &value_head : &unknown;
     if (context.family.drops_draft_layers && IsDraft(context, bare)) {
       draft_layers = true;

@@ -755,6 +755,13 @@ def randomise(model, seed):
             parameter.copy_(values)
 
 
+def class_of(folder):
+    """The class that transformers makes of a causal model; it does not list all of them."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    known = transformers.AutoModelForCausalLM._model_mapping
+    return known[type(config)] if type(config) in known else getattr(transformers, config.architectures[0])
+
+
 def make(draw, family, folder, p):
     """Writes a model folder; returns its configuration as written."""
     draw_config, model_type, architecture, tokenizer = FAMILIES[family]
@@ -764,7 +771,7 @@ def make(draw, family, folder, p):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     # What transformers saves of its own reading is not what is compared: config.json stays as drawn.
-    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    model = class_of(folder)._from_config(transformers.AutoConfig.from_pretrained(folder), dtype=torch.float32)
     randomise(model, draw.randrange(1 << 30))
     model = model.to(draw.choice([torch.float32, torch.bfloat16, torch.float16]))
     model.save_pretrained(folder)
@@ -776,7 +783,7 @@ def make(draw, family, folder, p):
 
 
 def truth(folder, ids):
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = class_of(folder).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     with torch.no_grad():
         return model.eval()(torch.tensor([ids]), use_cache=False).logits[0]
 
