@@ -156,9 +156,8 @@ absl::Status Check(const SentencePieceModel& model, std::string_view name) {
   }
   if (!unknown) return Error(ErrorCode::kInvalidInput, name, ": no piece is of type UNKNOWN (unk)");
   if (!model.byte_fallback) return absl::OkStatus();
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  for (size_t b = 0; b < 256; ++b) {
-    const std::string text = {'<', '0', 'x', kHex[b >> 4], kHex[b & 15], '>'};
+  for (int b = 0; b < 256; ++b) {
+    const std::string text = BytePiece(static_cast<uint8_t>(b));
     const auto entry = ids.find(text);
     if (entry == ids.end() || model.pieces[entry->second].type != PieceType::kByte) {
       return Error(ErrorCode::kInvalidInput, name,
@@ -169,6 +168,25 @@ absl::Status Check(const SentencePieceModel& model, std::string_view name) {
 }
 
 }  // namespace
+
+std::string BytePiece(uint8_t byte) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  return {'<', '0', 'x', kHex[byte >> 4], kHex[byte & 15], '>'};
+}
+
+int ByteOfPiece(std::string_view text) {
+  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return -1;
+  int value = 0;
+  for (const char c : text.substr(3, 2)) {
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
+    if (digit < 0) return -1;
+    value = value * 16 + digit;
+  }
+  return value;
+}
 
 absl::StatusOr<SentencePieceModel> ParseSentencePiece(std::string_view bytes,
                                                       std::string_view name) {

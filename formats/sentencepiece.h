@@ -20,6 +20,11 @@ enum class PieceType : uint8_t {
   kByte = 6
 };
 
+/// The text of a byte piece: "<0x0A>".
+std::string BytePiece(uint8_t byte);
+/// The byte of such a text, whose digits may be small letters too; -1 for other texts.
+int ByteOfPiece(std::string_view text);
+
 struct SentencePiece {
   std::string text;
   float score = 0;

@@ -11,7 +11,7 @@
 #include "lib/base/atomic_file.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "quant/simd.h"
 
 namespace smelt {

@@ -10,7 +10,7 @@
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/jobs/open_model.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/published/published_tokenizer.h"
 
 namespace smelt {
 

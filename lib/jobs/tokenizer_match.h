@@ -7,7 +7,7 @@
 #include "lib/base/metadata.h"
 #include "lib/jobs/evaluation_texts.h"
 #include "lib/model/model_source.h"
-#include "lib/text/vocabulary_difference.h"
+#include "lib/text/gguf/vocabulary_difference.h"
 #include "smelt/observer.h"
 
 namespace smelt {

@@ -24,8 +24,9 @@
 #include "lib/model/general.h"
 #include "lib/model/open.h"
 #include "lib/model/token_ids.h"
-#include "lib/text/published/generation_ends.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/generation_ends.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 
 namespace smelt {
 namespace {
@@ -99,7 +100,7 @@ absl::StatusOr<Metadata> FromTokenizerFiles(const VocabularyRequest& request,
   options.config_ids = ids.named;
   options.pre = request.pre;
   options.allow_mismatch = request.allow_tokenizer_mismatch;
-  SMELT_RETURN_IF_ERROR(tokenizer->WriteVocabulary(options, out, notes));
+  SMELT_RETURN_IF_ERROR(WriteVocabulary(*tokenizer, options, out, notes));
   SMELT_RETURN_IF_ERROR(WriteGenerationEnds(ids.ends, out, notes));
   for (const std::string& note : notes) observer.Note(note);
   return out;

@@ -8,8 +8,8 @@
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/text/chat/chat_template.h"
+#include "lib/text/gguf/vocabulary_difference.h"
 #include "lib/text/tokenizer.h"
-#include "lib/text/vocabulary_difference.h"
 
 namespace smelt {
 namespace {

@@ -18,8 +18,9 @@
 #include "lib/model/meta_parts.h"
 #include "lib/model/sentence_modules.h"
 #include "lib/model/token_ids.h"
-#include "lib/text/published/generation_ends.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/generation_ends.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "smelt/text.h"
 
 namespace smelt {
@@ -209,7 +210,7 @@ class DirectoryReader {
         ReadTokenIds(config, generation, model.vocabulary_rows, tokenizer_.get(), opened_.notes));
     options.config_ids = ids.named;
     if (config.name() == "params.json") NameOwnIds(options.config_ids);
-    SMELT_RETURN_IF_ERROR(tokenizer_->WriteVocabulary(options, out, opened_.notes));
+    SMELT_RETURN_IF_ERROR(WriteVocabulary(*tokenizer_, options, out, opened_.notes));
     return WriteGenerationEnds(ids.ends, out, opened_.notes);
   }
 

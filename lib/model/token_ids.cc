@@ -85,9 +85,7 @@ absl::StatusOr<TokenIds> ReadTokenIds(const Config& config, const JsonValue* gen
   const std::pair<std::string_view, std::optional<int64_t> ConfigTokenIds::*> kIds[] = {
       {"bos_token_id", &ConfigTokenIds::bos},     {"eos_token_id", &ConfigTokenIds::eos},
       {"unk_token_id", &ConfigTokenIds::unknown}, {"sep_token_id", &ConfigTokenIds::separator},
-      {"pad_token_id", &ConfigTokenIds::padding}, {"mask_token_id", &ConfigTokenIds::mask},
-      {"cls_token_id", &ConfigTokenIds::cls},
-  };
+      {"pad_token_id", &ConfigTokenIds::padding}, {"mask_token_id", &ConfigTokenIds::mask}};
   for (const auto& [key, member] : kIds) {
     const std::vector<int64_t> ids = reader.Read(config.name(), key, FindInOrOutside(config, key));
     // A list names several ids that end a text; its first is "the" one.

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/model/config.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
 
 namespace smelt {
 

@@ -31,13 +31,12 @@ absl::Status Pipeline::Build(RegexEngine engine) {
   SMELT_ASSIGN_OR_RETURN(pre_tokenizer_, PreTokenizer::Make(spec_.pre_tokenizers, engine));
   SMELT_ASSIGN_OR_RETURN(model_, MakeModel(spec_.model, {spec_.tokens, user_defined_,
                                                          LeavesBytes(spec_.pre_tokenizers)}));
-  const SentencePieceDecoder* own =
-      spec_.decoders.empty() ? nullptr : std::get_if<SentencePieceDecoder>(&spec_.decoders.front());
-  if (own == nullptr) {
+  if (!spec_.decoders.empty())
+    sentencepiece_ = std::get_if<SentencePieceDecoder>(&spec_.decoders.front());
+  if (sentencepiece_ == nullptr) {
     SMELT_ASSIGN_OR_RETURN(decoder_, Decoder::Make(spec_.decoders));
   } else {
-    SMELT_ASSIGN_OR_RETURN(Charsmap rules, Charsmap::Parse(own->charsmap));
-    spm_decoding_ = {own->strips_space, own->strips_spaces, own->unknown_surface, std::move(rules)};
+    SMELT_ASSIGN_OR_RETURN(denormalizer_, Charsmap::Parse(sentencepiece_->charsmap));
     const ByteTokens bytes(spec_.tokens);
     for (int b = 0; b < 256; ++b) byte_of_.emplace(bytes[static_cast<char>(b)], b);
   }
@@ -122,11 +121,12 @@ void Pipeline::FindCuts() {
   if (const BpeModel* bpe = std::get_if<BpeModel>(&spec_.model); bpe != nullptr) {
     const bool dressed =
         !bpe->end_of_word_suffix.empty() || !bpe->continuing_subword_prefix.empty();
-    if (bpe->merges.size() > 0 && !dressed && !bpe->ignore_merges) cuts_ = BlankCuts(spec_.tokens);
+    if (bpe->merges.size() > 0 && !dressed && !bpe->ignore_merges)
+      cuts_ = MetaspaceCuts(spec_.tokens);
   }
   if (const PieceModel* pieces = std::get_if<PieceModel>(&spec_.model);
       pieces != nullptr && pieces->algorithm == SentencePieceModel::Type::kBpe)
-    cuts_ = BlankCuts(spec_.tokens);
+    cuts_ = MetaspaceCuts(spec_.tokens);
 }
 
 absl::StatusOr<std::vector<int32_t>> Pipeline::Encode(std::string_view text,
@@ -182,10 +182,11 @@ absl::Status Pipeline::EncodePiece(TextPiece piece, WordCache& cache,
 absl::Status Pipeline::EncodeWord(std::string_view word, WordCache& cache,
                                   std::vector<int32_t>& out) const {
   if (MustStop()) return GoOn();
-  if (cache.Append(word, out)) return absl::OkStatus();
+  const uint64_t hash = word.size() <= WordCache::kMaxWord ? HashText(word) : 0;
+  if (cache.Append(word, hash, out)) return absl::OkStatus();
   const size_t before = out.size();
   SMELT_RETURN_IF_ERROR(model_->Encode(word, out));
-  cache.Insert(word, std::span<const int32_t>(out).subspan(before));
+  cache.Insert(word, hash, std::span<const int32_t>(out).subspan(before));
   return absl::OkStatus();
 }
 
@@ -209,7 +210,7 @@ int32_t Pipeline::Find(std::string_view text) const {
 }
 
 std::string Pipeline::Decode(const std::vector<int32_t>& ids, bool show_special, bool raw) const {
-  if (spm_decoding_) return DecodeAsSentencePiece(ids, show_special, raw);
+  if (sentencepiece_ != nullptr) return DecodeAsSentencePiece(ids, show_special, raw);
   std::vector<std::string> texts;
   texts.reserve(ids.size());
   for (const int32_t id : ids) {
@@ -232,7 +233,7 @@ std::string Pipeline::Decode(const std::vector<int32_t>& ids, bool show_special,
 std::string Pipeline::DecodeAsSentencePiece(const std::vector<int32_t>& ids, bool show_special,
                                             bool raw) const {
   const std::vector<PieceType>& types = std::get<PieceModel>(spec_.model).types;
-  SpmText text(*spm_decoding_, raw);
+  SentencePieceText text(*sentencepiece_, denormalizer_, raw);
   for (const int32_t id : ids) {
     const AddedToken* added = FindAdded(id);
     const PieceType type =

@@ -10,14 +10,15 @@
 
 #include "absl/status/statusor.h"
 #include "lib/base/text_hash.h"
+#include "lib/text/components/added_tokens.h"
 #include "lib/text/components/decoder.h"
 #include "lib/text/components/normalizer.h"
 #include "lib/text/components/pre_tokenizer.h"
-#include "lib/text/components/spm_decoder.h"
-#include "lib/text/models/blank_cuts.h"
+#include "lib/text/components/sentencepiece_decoder.h"
+#include "lib/text/models/metaspace_cuts.h"
 #include "lib/text/models/model.h"
 #include "lib/text/models/word_cache.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 #include "lib/text/tokenizer.h"
 
 namespace smelt {
@@ -74,14 +75,15 @@ class Pipeline {
   PreTokenizer pre_tokenizer_;
   std::unique_ptr<Model> model_;
   Decoder decoder_;
-  std::optional<SpmDecoding> spm_decoding_;    ///< instead of decoder_
-  std::unordered_map<int32_t, char> byte_of_;  ///< of byte pieces
+  const SentencePieceDecoder* sentencepiece_ = nullptr;  ///< of the spec; instead of decoder_
+  Charsmap denormalizer_;                                ///< its rules
+  std::unordered_map<int32_t, char> byte_of_;            ///< of byte pieces
   AddedTokenMatcher raw_matcher_, normalized_matcher_;
   std::unordered_map<int32_t, const AddedToken*> added_by_id_;
   TextMap<std::string_view, int32_t> added_by_text_;
   std::unordered_map<int32_t, std::string> normalized_text_;  ///< what such added tokens decode to
   size_t size_ = 0;
-  BlankCuts cuts_;
+  MetaspaceCuts cuts_;
   mutable CachePool caches_;
 };
 

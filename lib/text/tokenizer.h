@@ -61,6 +61,9 @@ class StreamDecoder {
   int held_ = 0;        ///< ids pushed since text was last complete
 };
 
+/// Texts of tokens at which generation ends, whatever files say.
+bool LooksLikeEnd(std::string_view text);
+
 /// From `tokenizer.ggml.*`. kUnsupported names models and pre-tokenizers that we do not know.
 absl::StatusOr<std::unique_ptr<Tokenizer>> GgufTokenizer(const Metadata& metadata);
 

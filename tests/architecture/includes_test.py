@@ -22,6 +22,8 @@ ALLOWED = {
     "lib": [],
     "tools": ["lib/jobs"],
 }
+# Folders of a room in their order: files of one may include those of the ones before it. "": the room's own. Others stand alone.
+ORDER = {"lib/text": ["regex", "spec", "components", "models", "", "published", "gguf"]}
 # What of lib/model the engine may see: the model as a GGUF would hold it, and its layers.
 ENGINE_SEES = {"lib/model/model_source.h", "lib/model/layer_spec.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.M)
@@ -42,6 +44,16 @@ def resolve(root, name):
         if (root / (base + name)).is_file():
             return base + name
     return None
+
+
+def against_order(room, here, target):
+    """Whether a file of a room includes one that comes after it, or belongs to a folder that stands alone."""
+    folders = [pathlib.PurePosixPath(path).relative_to(room).parent.as_posix() for path in (here, target)]
+    first, second = ["" if folder == "." else folder for folder in folders]
+    order = ORDER.get(room)
+    if order is None or first == second:
+        return False
+    return first not in order or second not in order or order.index(second) > order.index(first)
 
 
 def complaints(root):
@@ -65,6 +77,8 @@ def complaints(root):
                     found.append(f"{here}: includes {target}, which is in no room")
                 elif other not in (room, "lib/include", *ALLOWED[room]):
                     found.append(f"{here}: {room} may not include {target}")
+                elif other == room and against_order(room, here, target):
+                    found.append(f"{here}: may not include {target}, which comes after it in {room}")
                 elif room == "infer" and other == "lib/model" and target not in ENGINE_SEES:
                     found.append(f"{here}: the engine sees of lib/model only {', '.join(sorted(ENGINE_SEES))}, not {target}")
     return found, files

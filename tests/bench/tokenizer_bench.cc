@@ -22,7 +22,8 @@
 #include "formats/gguf.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/self_check.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 
 namespace smelt {
 namespace {
@@ -57,7 +58,7 @@ absl::Status Write(const std::string& folder, const std::string& out) {
   Metadata metadata;
   metadata.Set("general.architecture", "llama");
   std::vector<std::string> notes;
-  SMELT_RETURN_IF_ERROR(tokenizer->WriteVocabulary({}, metadata, notes));
+  SMELT_RETURN_IF_ERROR(WriteVocabulary(*tokenizer, {}, metadata, notes));
   SMELT_ASSIGN_OR_RETURN(const GgufLayout layout, SerializeGgufHeader(metadata, {}));
   std::ofstream file(out, std::ios::binary);
   file.write(reinterpret_cast<const char*>(layout.header.data()),
@@ -135,7 +136,7 @@ class Server {
     options.allow_mismatch = true;
     Metadata metadata;
     std::vector<std::string> notes;
-    SMELT_RETURN_IF_ERROR(published->WriteVocabulary(options, metadata, notes));
+    SMELT_RETURN_IF_ERROR(WriteVocabulary(*published, options, metadata, notes));
     const auto start = Clock::now();
     SMELT_RETURN_IF_ERROR(CheckVocabulary(*published, metadata));
     answer.seconds = Seconds(start);

@@ -121,7 +121,8 @@ void OfJson(std::string_view data) {
   folder.has_tokenizer_json = true;
   auto pipeline = ValueOrNull(Pipeline::Make(*std::move(spec), "input"));
   if (pipeline == nullptr) return;
-  const auto published = ValueOrNull(FolderTokenizer::Make(std::move(pipeline), std::move(folder)));
+  const auto published =
+      ValueOrNull(PublishedTokenizer::Make(std::move(pipeline), std::move(folder)));
   if (published == nullptr) return;
   // Finding a name takes seconds here; that of the plain form is known.
   VocabularyOptions options;

@@ -11,8 +11,9 @@
 #include "lib/text/components/decoder.h"
 #include "lib/text/gguf/self_check.h"
 #include "lib/text/gguf/spec_writer.h"
+#include "lib/text/gguf/vocabulary_writer.h"
 #include "lib/text/pipeline.h"
-#include "lib/text/published/published.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "lib/text/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -85,7 +86,7 @@ inline std::unique_ptr<Tokenizer> Convert(const PublishedTokenizer& published,
                                           const VocabularyOptions& options = {}) {
   Metadata metadata;
   std::vector<std::string> notes;
-  if (const absl::Status status = published.WriteVocabulary(options, metadata, notes);
+  if (const absl::Status status = WriteVocabulary(published, options, metadata, notes);
       !status.ok()) {
     RequireGoodMessage(status);
     return nullptr;

@@ -11,7 +11,7 @@
 #include "lib/model/layer_spec.h"
 #include "lib/model/sentence_modules.h"
 #include "lib/model/token_ids.h"
-#include "lib/text/published/generation_ends.h"
+#include "lib/text/gguf/generation_ends.h"
 #include "lib/text/tokenizer.h"
 #include "tests/model/edited_source.h"
 #include "tests/model/small_folder.h"

@@ -10,7 +10,8 @@
 #include "lib/model/layer_spec.h"
 #include "lib/model/open.h"
 #include "lib/model/recipe.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -123,7 +124,7 @@ class TokenizerSubject : public Subject {
     Metadata metadata;
     VocabularyOptions options;
     options.architecture = "llama";
-    const absl::Status written = tokenizer->WriteVocabulary(options, metadata, outcome.notes);
+    const absl::Status written = WriteVocabulary(*tokenizer, options, metadata, outcome.notes);
     return IsGood(written) ? absl::OkStatus() : written;
   }
 };

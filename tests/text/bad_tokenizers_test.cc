@@ -5,7 +5,8 @@
 #include <filesystem>
 
 #include "lib/base/status.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
@@ -45,7 +46,7 @@ TEST(BadTokenizers, AsTheManifestAsks) {
       VocabularyOptions options;
       options.rows = 288;
       options.architecture = "llama";
-      status = (*tokenizer)->WriteVocabulary(options, metadata, notes);
+      status = WriteVocabulary(**tokenizer, options, metadata, notes);
     } else if (status.ok()) {
       status = (*tokenizer)->Encode(*command[2].as_string(), {}).status();
     }

@@ -8,10 +8,11 @@
 #include "lib/base/status.h"
 #include "lib/text/components/pre_tokenizer.h"
 #include "lib/text/gguf/pre_names.h"
+#include "lib/text/gguf/vocabulary_writer.h"
 #include "lib/text/models/merges.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "lib/text/regex/regex_parser.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/spec/component_json.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -213,7 +214,7 @@ TEST_P(LongTexts, TakeLinearTimeAndGiveTheSameIds) {
   std::vector<std::string> notes;
   VocabularyOptions options;
   if (GetParam() == std::string("bl-nfkc-added-flags")) options.pre = "smollm";
-  SMELT_ASSERT_OK((*published)->WriteVocabulary(options, metadata, notes));
+  SMELT_ASSERT_OK(WriteVocabulary(**published, options, metadata, notes));
   const auto gguf = GgufTokenizer(metadata);
   SMELT_ASSERT_OK(gguf);
   std::vector<std::string> texts = NastyTexts();

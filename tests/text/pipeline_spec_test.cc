@@ -1,16 +1,16 @@
 // The spec between its readers and its writers: what a file says that nobody may pass over, what
 // keys say that contradicts itself, and whether the comparison of two specs sees a difference.
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/self_check.h"
 #include "lib/text/gguf/spec_reader.h"
 #include "lib/text/gguf/spec_writer.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "lib/text/published/readers.h"
-#include "lib/text/spec_difference.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/spec/component_json.h"
+#include "lib/text/spec/spec_difference.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 

@@ -4,7 +4,8 @@
 #include <sstream>
 
 #include "lib/base/status.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
@@ -18,7 +19,7 @@ void ExpectPipeline(const JsonValue& pipeline) {
   SMELT_ASSERT_OK(published);
   Metadata metadata;
   std::vector<std::string> notes;
-  const absl::Status written = (*published)->WriteVocabulary({}, metadata, notes);
+  const absl::Status written = WriteVocabulary(**published, {}, metadata, notes);
   std::unique_ptr<Tokenizer> gguf;
   if (written.ok()) {
     auto made = GgufTokenizer(metadata);
@@ -45,6 +46,10 @@ void ExpectPipeline(const JsonValue& pipeline) {
     SMELT_ASSERT_OK(again);
     EXPECT_EQ(*again, want) << "through GGUF";
     EXPECT_EQ(*gguf->Encode(text, {}), special) << "through GGUF";
+    for (const bool show : {true, false})
+      EXPECT_EQ(gguf->Decode(want, {.show_special = show}),
+                *item.Find(show ? "decoded" : "hidden")->as_string())
+          << "through GGUF";
   }
 }
 
@@ -88,7 +93,7 @@ TEST(Pipelines, LackMembersAsTheLibraryHasThem) {
     if (!tokenizer.ok()) continue;
     Metadata metadata;
     std::vector<std::string> notes;
-    const absl::Status written = (*tokenizer)->WriteVocabulary({}, metadata, notes);
+    const absl::Status written = WriteVocabulary(**tokenizer, {}, metadata, notes);
     EXPECT_EQ(written.message().find("encodes"), absl::string_view::npos) << written;
   }
   EXPECT_EQ(seen, 402);
@@ -141,7 +146,7 @@ TEST(PostProcessors, MoreThanAVocabularyCanSayIsRefused) {
   SMELT_ASSERT_OK(tokenizer);
   Metadata metadata;
   std::vector<std::string> notes;
-  const absl::Status status = (*tokenizer)->WriteVocabulary({}, metadata, notes);
+  const absl::Status status = WriteVocabulary(**tokenizer, {}, metadata, notes);
   EXPECT_EQ(CodeOf(status), ErrorCode::kUnsupported);
   EXPECT_NE(status.message().find("post-processor puts 2 tokens before"), absl::string_view::npos)
       << status;

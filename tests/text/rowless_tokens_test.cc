@@ -2,7 +2,8 @@
 #include <filesystem>
 
 #include "lib/base/status.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -55,7 +56,7 @@ class RowlessTokens : public ::testing::TestWithParam<Source> {
     VocabularyOptions options;
     options.rows = rows;
     options.config_ids.padding = 1;
-    return tokenizer_->WriteVocabulary(options, keys_, notes_);
+    return WriteVocabulary(*tokenizer_, options, keys_, notes_);
   }
   bool Noted(std::string_view text) const {
     for (const std::string& note : notes_) {

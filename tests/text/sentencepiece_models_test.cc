@@ -6,7 +6,8 @@
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/utf8.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
@@ -21,7 +22,7 @@ TEST_P(SentencePieceModels, AsTheLibrary) {
   SMELT_ASSERT_OK(published);
   Metadata metadata;
   std::vector<std::string> notes;
-  SMELT_ASSERT_OK((*published)->WriteVocabulary({}, metadata, notes));
+  SMELT_ASSERT_OK(WriteVocabulary(**published, {}, metadata, notes));
   const auto written = GgufTokenizer(metadata);
   SMELT_ASSERT_OK(written);
   const auto lines = ReadTextFile(folder + "/cases.jsonl");
@@ -75,7 +76,7 @@ TEST(SentencePieceFolder, AddPrefixSpaceOfTheConfigCounts) {
     std::vector<std::string> notes;
     VocabularyOptions options;
     options.architecture = "llama";
-    SMELT_ASSERT_OK((*published)->WriteVocabulary(options, metadata, notes));
+    SMELT_ASSERT_OK(WriteVocabulary(**published, options, metadata, notes));
     const auto written = GgufTokenizer(metadata);
     SMELT_ASSERT_OK(written);
     const std::vector<int32_t> ids =

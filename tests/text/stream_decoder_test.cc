@@ -1,7 +1,7 @@
 // Text handed out while it is generated equals the whole text, and never ends inside a character.
 #include "lib/base/utf8.h"
 #include "lib/text/components/decoder.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 

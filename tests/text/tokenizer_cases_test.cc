@@ -4,7 +4,8 @@
 
 #include "lib/base/status.h"
 #include "lib/text/gguf/self_check.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
@@ -72,7 +73,7 @@ VocabularyOptions Insisting(const PublishedTokenizer& published, const std::stri
   if (name != nameless) return {};
   Metadata metadata;
   std::vector<std::string> notes;
-  const absl::Status refused = published.WriteVocabulary({}, metadata, notes);
+  const absl::Status refused = WriteVocabulary(published, {}, metadata, notes);
   EXPECT_EQ(CodeOf(refused), ErrorCode::kUnsupported);
   EXPECT_NE(refused.message().find(Cat("--pre ", pre)), absl::string_view::npos) << refused;
   VocabularyOptions options;
@@ -91,7 +92,7 @@ TEST_P(SmallTokenizers, GiveTheRecordedIds) {
   std::vector<std::string> notes;
   const std::string name = GetParam();
   const VocabularyOptions options = Insisting(**published, name, "bl-nfkc-added-flags", "smollm");
-  const absl::Status written = (*published)->WriteVocabulary(options, metadata, notes);
+  const absl::Status written = WriteVocabulary(**published, options, metadata, notes);
   const bool has_form = name != "bpe-end-of-word" && name != "split-behaviours" &&
                         name != "split-invert-nofuse" && name != "wordlevel-nfkd";
   if (!has_form) {
@@ -134,9 +135,8 @@ TEST_P(PublishedTokenizers, GiveTheRecordedIds) {
   Metadata metadata;
   std::vector<std::string> notes;
   // Compares the two as well.
-  SMELT_ASSERT_OK((*published)
-                      ->WriteVocabulary(Insisting(**published, GetParam(), "claude", "gpt-2"),
-                                        metadata, notes));
+  SMELT_ASSERT_OK(WriteVocabulary(
+      **published, Insisting(**published, GetParam(), "claude", "gpt-2"), metadata, notes));
   const auto gguf = GgufTokenizer(metadata);
   SMELT_ASSERT_OK(gguf);
   ExpectCases(**gguf, folder, "the GGUF vocabulary");
@@ -162,7 +162,7 @@ TEST(Goldens, IdsOfTheEvaluationText) {
     EXPECT_EQ(*ids, want) << model;
     Metadata metadata;
     std::vector<std::string> notes;
-    SMELT_ASSERT_OK((*published)->WriteVocabulary({}, metadata, notes));
+    SMELT_ASSERT_OK(WriteVocabulary(**published, {}, metadata, notes));
     const auto gguf = GgufTokenizer(metadata);
     SMELT_ASSERT_OK(gguf);
     const auto again = (*gguf)->Encode(text, {});

@@ -8,21 +8,10 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "lib/text/models/byte_trie.h"
+#include "lib/text/components/byte_trie.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
-
-struct AddedToken {
-  int32_t id = -1;
-  std::string content;
-  bool single_word = false;
-  bool lstrip = false;
-  bool rstrip = false;
-  bool normalized = false;
-  bool special = false;
-  bool outside = false;  ///< the model itself does not have it
-  bool operator==(const AddedToken&) const = default;
-};
 
 /// Splits text at added tokens as the `tokenizers` library does: the leftmost, of those the
 /// longest; flags decide about the spaces around and about neighbours that are letters.

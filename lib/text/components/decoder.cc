@@ -41,21 +41,6 @@ void DecodeByteLevel(std::vector<std::string>& tokens, bool raw) {
   tokens.assign(1, raw ? std::move(bytes) : RepairUtf8(bytes));
 }
 
-// "<0x41>" -> 0x41; -1 otherwise.
-int ByteOf(std::string_view token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-  int value = 0;
-  for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                             : -1;
-    if (digit < 0) return -1;
-    value = value * 16 + digit;
-  }
-  return value;
-}
-
 void DecodeByteFallback(std::vector<std::string>& tokens, bool raw) {
   std::vector<std::string> out;
   std::string bytes;
@@ -69,7 +54,7 @@ void DecodeByteFallback(std::vector<std::string>& tokens, bool raw) {
     bytes.clear();
   };
   for (std::string& token : tokens) {
-    if (const int byte = ByteOf(token); byte >= 0) {
+    if (const int byte = ByteOfPiece(token); byte >= 0) {
       bytes.push_back(static_cast<char>(byte));
     } else {
       flush();

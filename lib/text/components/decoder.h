@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
 
-/// The steps of a spec, made ready; SentencePiece's is the engine's own (spm_decoder.h).
+/// The steps of a spec, made ready; SentencePiece's is the engine's own (sentencepiece_decoder.h).
 class Decoder {
  public:
   static absl::StatusOr<Decoder> Make(std::span<const DecoderStep> steps);

@@ -10,7 +10,7 @@
 #include "lib/base/unicode.h"
 #include "lib/base/utf8.h"
 #include "lib/text/components/charsmap.h"
-#include "lib/text/components/spm_normalizer.h"
+#include "lib/text/components/sentencepiece_normalizer.h"
 #include "lib/text/components/text_start.h"
 
 namespace smelt {
@@ -244,14 +244,14 @@ class StepMaker {
   }
   absl::StatusOr<Function> operator()(const SentencePieceNormalizer& step) const {
     SMELT_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(step.charsmap));
-    auto rules = std::make_shared<const SpmNormalizer>(SpmNormalizer{
-        std::move(map), step.dummy_prefix != PrependScheme::kNever, step.remove_extra_whitespaces,
-        step.escape_whitespaces, step.whitespace_as_suffix});
-    const bool first_only = step.dummy_prefix == PrependScheme::kFirst;
-    return Always([rules, first_only, pieces = &user_defined_](auto& text, auto& start) {
-      const bool prefix =
-          !first_only || (start > 0 && !text.starts_with(' ') && !text.starts_with(kMetaspace));
-      text = rules->Apply(text, *pieces, prefix);
+    auto shared = std::make_shared<const Charsmap>(std::move(map));
+    SentencePieceNormalizer rules = step;
+    rules.charsmap.clear();
+    return Always([rules, shared, pieces = &user_defined_](auto& text, auto& start) {
+      const bool prefix = rules.dummy_prefix == PrependScheme::kAlways ||
+                          (rules.dummy_prefix == PrependScheme::kFirst && start > 0 &&
+                           !text.starts_with(' ') && !text.starts_with(kMetaspace));
+      text = NormalizeAsSentencePiece(text, rules, *shared, *pieces, prefix);
     });
   }
 

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/text/models/byte_trie.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/components/byte_trie.h"
 #include "lib/text/regex/regex.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
 

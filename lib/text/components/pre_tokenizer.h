@@ -9,8 +9,8 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
-#include "lib/text/pipeline_spec.h"
 #include "lib/text/regex/regex.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
 

@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 #include "lib/text/tokenizer.h"
 
 namespace smelt {

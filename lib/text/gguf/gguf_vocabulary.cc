@@ -8,6 +8,7 @@
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/pre_names.h"
+#include "lib/text/tokenizer.h"
 
 namespace smelt {
 namespace {
@@ -21,7 +22,7 @@ absl::Status CheckOwnTokenizerKeys(const Metadata& metadata, size_t tokens) {
 
 absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
   const size_t count = out.size();
-  out.types.assign(count, TokenType::kNormal);
+  out.types.assign(count, PieceType::kNormal);
   const MetadataValue* value = metadata.Find("tokenizer.ggml.token_type");
   if (value == nullptr) {
     // What these say is about types that the file had.
@@ -42,7 +43,7 @@ absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
       return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type of token ", i,
                    " is not a type (1 to 6)");
     }
-    out.types[i] = *type == 0 ? TokenType::kNormal : static_cast<TokenType>(*type);
+    out.types[i] = *type == 0 ? PieceType::kNormal : static_cast<PieceType>(*type);
   }
   return absl::OkStatus();
 }
@@ -50,12 +51,11 @@ absl::Status ReadTypes(const Metadata& metadata, GgufVocabulary& out) {
 // Where characters fall back to bytes, a token of that type says which byte it is.
 absl::Status CheckBytes(const GgufVocabulary& vocabulary) {
   if (vocabulary.model != "llama" && vocabulary.model != "t5") return absl::OkStatus();
-  constexpr std::string_view kHex = "0123456789ABCDEF";
   for (size_t i = 0; i < vocabulary.size(); ++i) {
-    if (vocabulary.types[i] != TokenType::kByte) continue;
+    if (vocabulary.types[i] != PieceType::kByte) continue;
     const std::string& text = (*vocabulary.tokens)[i];
-    if (text.size() == 6 && text.starts_with("<0x") && text[5] == '>' &&
-        kHex.find(text[3]) != kHex.npos && kHex.find(text[4]) != kHex.npos)
+    if (const int byte = ByteOfPiece(text);
+        byte >= 0 && text == BytePiece(static_cast<uint8_t>(byte)))
       continue;
     return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type calls token ", i,
                  " a byte, but its text is \"", Escape(text, 40), "\", not <0x00> to <0xFF>");
@@ -118,9 +118,57 @@ absl::StatusOr<std::unordered_map<int32_t, std::string>> ReadExtraTokens(const M
   for (size_t i = 0; i < ids.size(); ++i) {
     extra.emplace(ids[i], std::move(texts[i]));
     out.types[static_cast<size_t>(ids[i])] =
-        types.empty() ? TokenType::kControl : static_cast<TokenType>(types[i]);
+        types.empty() ? PieceType::kControl : static_cast<PieceType>(types[i]);
   }
   return extra;
+}
+
+// The tokens around a text; where keys are missing, what llama.cpp takes.
+absl::Status ReadAroundText(const Metadata& metadata, GgufVocabulary& out) {
+  const bool sentencepiece = out.model == "llama", bert = out.model == "bert";
+  const PreTokenizerName* pre = FindPreTokenizer(out.pre);
+  const bool begins =
+      sentencepiece || bert || (out.model == "gpt2" && pre != nullptr && pre->BeginsTexts(out.pre));
+  SMELT_ASSIGN_OR_RETURN(out.add_bos, metadata.BoolOr("tokenizer.ggml.add_bos_token", begins));
+  if (out.model == kGemma4) out.add_bos = true;  // whatever the key says, as in llama.cpp
+  SMELT_ASSIGN_OR_RETURN(
+      out.add_eos, metadata.BoolOr("tokenizer.ggml.add_eos_token", bert || out.model == "t5"));
+  if (sentencepiece && out.bos < 0 && out.size() > 2) out.bos = 1;
+  if (sentencepiece && out.eos < 0 && out.size() > 2) out.eos = 2;
+  if (sentencepiece && out.unknown < 0) out.unknown = 0;
+  if (out.model == "gpt2" && out.add_bos && out.bos < 0 && out.size() > 11) out.bos = 11;
+  if (out.model == "t5" && out.eos < 0 && out.size() > 2) out.eos = 1;
+  if (out.model == "t5" && out.unknown < 0 && out.size() > 2) out.unknown = 2;
+  return absl::OkStatus();
+}
+
+std::vector<AddedToken> AddedTokensOf(const GgufVocabulary& in,
+                                      const std::unordered_map<int32_t, int32_t>& flags,
+                                      const std::unordered_map<int32_t, std::string>& extra) {
+  std::vector<AddedToken> out;
+  for (size_t i = 0; i < in.size(); ++i) {
+    const PieceType type = in.types[i];
+    if (type != PieceType::kControl && type != PieceType::kUserDefined &&
+        type != PieceType::kUnknown)
+      continue;
+    if ((*in.tokens)[i].empty()) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(i);
+    token.content = (*in.tokens)[i];
+    if (const auto text = extra.find(token.id); text != extra.end()) token.content = text->second;
+    const auto entry = flags.find(token.id);
+    const int32_t bits = entry == flags.end() ? 0 : entry->second;
+    if (bits & kAddedNever) continue;
+    if (bits & kAddedMetaspace) token.content = WithMetaspaces(token.content);
+    token.single_word = bits & kAddedSingleWord;
+    token.lstrip = bits & kAddedLstrip;
+    token.rstrip = bits & kAddedRstrip;
+    token.normalized = bits & kAddedNormalized;
+    token.outside = bits & kAddedOutside;
+    token.special = type != PieceType::kUserDefined && !(bits & kAddedOrdinary);
+    out.push_back(std::move(token));
+  }
+  return out;
 }
 
 }  // namespace
@@ -140,67 +188,11 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata) {
     SMELT_RETURN_IF_ERROR(ReadScores(metadata, out.size()).status());
   }
   SMELT_RETURN_IF_ERROR(ReadIds(metadata, out));
-  const bool sentencepiece = out.model == "llama", bert = out.model == "bert";
-  const bool begins = sentencepiece || bert || (out.model == "gpt2" && BeginsTexts(out.pre));
-  SMELT_ASSIGN_OR_RETURN(out.add_bos, metadata.BoolOr("tokenizer.ggml.add_bos_token", begins));
-  if (out.model == kGemma4) out.add_bos = true;  // whatever the key says, as in llama.cpp
-  SMELT_ASSIGN_OR_RETURN(
-      out.add_eos, metadata.BoolOr("tokenizer.ggml.add_eos_token", bert || out.model == "t5"));
-  // What llama.cpp takes when the keys are missing.
-  if (sentencepiece && out.bos < 0 && out.size() > 2) out.bos = 1;
-  if (sentencepiece && out.eos < 0 && out.size() > 2) out.eos = 2;
-  if (sentencepiece && out.unknown < 0) out.unknown = 0;
-  if (out.model == "gpt2" && out.add_bos && out.bos < 0 && out.size() > 11) out.bos = 11;
-  if (out.model == "t5" && out.eos < 0 && out.size() > 2) out.eos = 1;
-  if (out.model == "t5" && out.unknown < 0 && out.size() > 2) out.unknown = 2;
+  SMELT_RETURN_IF_ERROR(ReadAroundText(metadata, out));
   SMELT_ASSIGN_OR_RETURN(const auto flags, ReadAddedFlags(metadata, out.size()));
   SMELT_ASSIGN_OR_RETURN(const auto extra, ReadExtraTokens(metadata, out));
-  for (size_t i = 0; i < out.size(); ++i) {
-    const TokenType type = out.types[i];
-    if (type != TokenType::kControl && type != TokenType::kUserDefined &&
-        type != TokenType::kUnknown)
-      continue;
-    if ((*out.tokens)[i].empty()) continue;
-    AddedToken token;
-    token.id = static_cast<int32_t>(i);
-    token.content = (*out.tokens)[i];
-    if (const auto text = extra.find(token.id); text != extra.end()) token.content = text->second;
-    const auto entry = flags.find(token.id);
-    const int32_t bits = entry == flags.end() ? 0 : entry->second;
-    if (bits & kAddedNever) continue;
-    if (bits & kAddedBlank) token.content = WithMetaspaces(token.content);
-    token.single_word = bits & kAddedSingleWord;
-    token.lstrip = bits & kAddedLstrip;
-    token.rstrip = bits & kAddedRstrip;
-    token.normalized = bits & kAddedNormalized;
-    token.outside = bits & kAddedOutside;
-    token.special = type != TokenType::kUserDefined && !(bits & kAddedOrdinary);
-    out.added.push_back(std::move(token));
-  }
+  out.added = AddedTokensOf(out, flags, extra);
   return out;
-}
-
-bool LooksLikeEnd(std::string_view text) {
-  static constexpr std::string_view kEnds[] = {
-      "<|eot_id|>",
-      "<|im_end|>",
-      "<|end|>",
-      "<|return|>",
-      "<|call|>",
-      "<end_of_turn>",
-      "<|endoftext|>",
-      "<|eom_id|>",
-      "<EOT>",
-      "_<EOT>",
-      "[EOT]",
-      "[EOS]",
-      "<|end_of_text|>",
-      "<end_of_utterance>",
-      "<|END_OF_TURN_TOKEN|>",
-      "< EOT >",
-      "<\xef\xbd\x9c"
-      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
-  return std::find(std::begin(kEnds), std::end(kEnds), text) != std::end(kEnds);
 }
 
 std::unordered_set<int32_t> EndsOf(const GgufVocabulary& vocabulary) {
@@ -208,7 +200,7 @@ std::unordered_set<int32_t> EndsOf(const GgufVocabulary& vocabulary) {
   ends.insert({vocabulary.eos, vocabulary.eot, vocabulary.eom});
   ends.erase(-1);
   for (size_t i = 0; i < vocabulary.size(); ++i) {
-    if (vocabulary.types[i] != TokenType::kNormal && LooksLikeEnd((*vocabulary.tokens)[i]))
+    if (vocabulary.types[i] != PieceType::kNormal && LooksLikeEnd((*vocabulary.tokens)[i]))
       ends.insert(static_cast<int32_t>(i));
   }
   for (const AddedToken& token : vocabulary.added) {
@@ -224,15 +216,18 @@ absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t c
     return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores has ",
                  value->is_array() ? value->size() : 0, " entries for ", count, " tokens");
   }
-  std::vector<float> scores(count);
-  for (size_t i = 0; i < count; ++i) {
-    const std::optional<double> score = value->FloatAt(i);
-    if (!score || !std::isfinite(*score))
-      return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores of token ", i,
-                   " is not a finite number");
-    scores[i] = static_cast<float>(*score);
+  std::vector<float> scores;
+  if (const auto* floats = value->get_if<std::vector<float>>(); floats != nullptr) {
+    scores = *floats;  // as files have them
+  } else {
+    for (size_t i = 0; i < count; ++i)
+      scores.push_back(static_cast<float>(value->FloatAt(i).value_or(NAN)));
   }
-  return scores;
+  const auto bad =
+      std::find_if(scores.begin(), scores.end(), [](float score) { return !std::isfinite(score); });
+  if (bad == scores.end()) return scores;
+  return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.scores of token ", bad - scores.begin(),
+               " is not a finite number");
 }
 
 absl::Status NoUnknownToken(std::string_view text) {

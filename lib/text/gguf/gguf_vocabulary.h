@@ -21,7 +21,7 @@ inline constexpr std::string_view kGemma4 = "gemma4";
 struct GgufVocabulary {
   std::string model, pre;
   const std::vector<std::string>* tokens = nullptr;
-  std::vector<TokenType> types;  ///< one per token
+  std::vector<PieceType> types;  ///< one per token
   int32_t bos = -1, eos = -1, unknown = -1, eot = -1, eom = -1;
   std::vector<int32_t> ends;  ///< of texts, besides those and what looks like an end
   bool add_bos = false, add_eos = false;
@@ -34,9 +34,6 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const Metadata& metadata);
 /// Ids at which a generated text ends: those that keys name, and tokens of a type that look like
 /// it.
 std::unordered_set<int32_t> EndsOf(const GgufVocabulary& vocabulary);
-
-/// Texts at which generation ends whatever the keys say.
-bool LooksLikeEnd(std::string_view text);
 
 /// tokenizer.ggml.scores, one per token, finite.
 absl::StatusOr<std::vector<float>> ReadScores(const Metadata& metadata, size_t count);

@@ -32,7 +32,7 @@ inline constexpr float kAddedScore = -1000.0f;
 /// The refusal of a spec that GGUF keys cannot say.
 absl::Status NoForm(std::string_view what);
 
-TokenType WrittenType(PieceType type);
+PieceType WrittenType(PieceType type);
 size_t RowsOf(const SpecWriteOptions& options, const Pipeline& p);
 
 /// Writes what stands before the vocabulary: normalizers that GGUF has no key for.

@@ -14,7 +14,7 @@
 #include "lib/base/status.h"
 #include "lib/text/gguf/pre_names.h"
 #include "lib/text/gguf/token_types.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 namespace {
@@ -36,17 +36,6 @@ constexpr KeyCause kKeyCauses[] = {
     {"smelt.tokenizer.user_defined", "llama t5", "its user-defined pieces inside a text"},
     {"smelt.tokenizer.ignore_merges", "gpt2", "words that are whole tokens (ignore_merges)"},
     {"smelt.tokenizer.unknown_token", "gpt2", "characters that the vocabulary lacks"},
-};
-
-// Pre-tokenizers for whose expressions llama.cpp has others, and what those cut elsewhere.
-struct NameCause {
-  std::string_view names, cause;
-};
-constexpr NameCause kNameCauses[] = {
-    {"gpt-4o tekken kimi-k2",
-     "words with combining marks (Hindi, Bengali, Thai, pointed Hebrew, ...)"},
-    {"gpt-4o tekken granite-embed-multi-97m", "capitals inside words, other than A to Z"},
-    {"kimi-k2 youtu", "capitals inside words"},
 };
 
 // Tokens whose blanks llama.cpp removes nevertheless in models with these in their names.
@@ -87,9 +76,7 @@ void AddNormalizer(const Metadata& written, std::vector<std::string>& causes) {
   const absl::StatusOr<std::vector<NormalizerStep>> steps =
       ReadNormalizers(&json, kKey, Members::kAny);
   if (!steps.ok() || steps->empty()) return;
-  std::string names;
-  for (const NormalizerStep& step : *steps) names += Cat(names.empty() ? "" : ", ", TypeName(step));
-  causes.push_back(Cat("text that its normalizer (", names, ") changes"));
+  causes.push_back(Cat("text that its normalizer (", TypeNames(*steps), ") changes"));
 }
 
 void AddPreTokenizer(const Metadata& written, std::vector<std::string>& causes) {
@@ -103,10 +90,8 @@ void AddPreTokenizer(const Metadata& written, std::vector<std::string>& causes) 
   };
   if (steps.ok() && std::any_of(steps->begin(), steps->end(), prefixes))
     causes.push_back("beginnings of texts (it puts a space there: add_prefix_space)");
-  const PreTokenizerName* pre = FindPreTokenizer(TextAt(written, "tokenizer.ggml.pre"));
-  for (const NameCause& row : kNameCauses) {
-    if (pre != nullptr && Has(row.names, pre->name)) causes.emplace_back(row.cause);
-  }
+  if (const PreTokenizerName* pre = FindPreTokenizer(TextAt(written, "tokenizer.ggml.pre")))
+    causes.insert(causes.end(), pre->llama_differs.begin(), pre->llama_differs.end());
 }
 
 void AddWordPiece(const Metadata& written, std::vector<std::string>& causes) {
@@ -120,7 +105,7 @@ void AddWordPiece(const Metadata& written, std::vector<std::string>& causes) {
     causes.push_back("text that it does not split as BERT does");
 }
 
-void AddBlanks(const Metadata& written, std::vector<std::string>& causes) {
+void AddSpaces(const Metadata& written, std::vector<std::string>& causes) {
   const std::string prefix = OwnTextAt(written, "smelt.tokenizer.space_prefix");
   if (prefix == "unless_present") causes.push_back("texts that begin with a space");
   if (prefix == "first" || prefix == "normalizer")
@@ -128,22 +113,20 @@ void AddBlanks(const Metadata& written, std::vector<std::string>& causes) {
   const std::vector<std::string>& tokens = ListAt<std::string>(written, "tokenizer.ggml.tokens");
   const std::set<std::string_view> known(tokens.begin(), tokens.end());
   for (int b = 0; b < 256; ++b) {
-    constexpr char kHex[] = "0123456789ABCDEF";
-    const std::string byte = {'<', '0', 'x', kHex[b >> 4], kHex[b & 15], '>'};
-    if (known.contains(byte)) continue;
+    if (known.contains(BytePiece(static_cast<uint8_t>(b)))) continue;
     causes.push_back("characters that the vocabulary lacks (llama.cpp stops at some)");
     break;
   }
 }
 
 // True where llama.cpp removes blanks after a token, which GGUF has no key for.
-bool StripsRight(std::string_view name, const std::string& token, TokenType type) {
+bool StripsRight(std::string_view name, const std::string& token, PieceType type) {
   std::string lower(name);
   for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (std::none_of(std::begin(kStripsRight), std::end(kStripsRight),
                    [&](std::string_view part) { return lower.find(part) != std::string::npos; }))
     return false;
-  return type != TokenType::kNormal && type != TokenType::kByte && type != TokenType::kUnused &&
+  return type != PieceType::kNormal && type != PieceType::kByte && type != PieceType::kUnused &&
          std::count(std::begin(kNeverStrips), std::end(kNeverStrips), token) == 0;
 }
 
@@ -164,12 +147,23 @@ void AddFlags(const Metadata& written, std::vector<std::string>& causes) {
   const std::string name = TextAt(written, "general.name");
   bool strips = (any & kAddedLstrip) != 0;
   for (size_t id = 0; id < tokens.size() && id < types.size() && !strips; ++id) {
-    const bool there = StripsRight(name, tokens[id], static_cast<TokenType>(types[id]));
+    const bool there = StripsRight(name, tokens[id], static_cast<PieceType>(types[id]));
     strips = there != ((bits[id] & kAddedRstrip) != 0);
   }
   if (strips) causes.push_back("spaces around special tokens");
   if ((any & kAddedSingleWord) != 0) causes.push_back("added tokens inside words");
-  if ((any & kAddedBlank) != 0) causes.push_back("a typed \xe2\x96\x81 (U+2581)");
+  if ((any & kAddedMetaspace) != 0) causes.push_back("a typed \xe2\x96\x81 (U+2581)");
+}
+
+std::string OfDecoder(const Metadata& written, std::string_view before) {
+  constexpr OwnKey<std::string> kKey = "smelt.tokenizer.decoder";
+  if (!written.Has(kKey)) return std::string();
+  const JsonValue json = ComponentAt(written, kKey);
+  const absl::StatusOr<std::vector<DecoderStep>> steps = ReadDecoders(&json, kKey);
+  if (!steps.ok()) return std::string();
+  return Cat(
+      before, "llama.cpp decodes ids in its own way, not by the tokenizer's decoder (",
+      json.is_null() ? std::string("none: tokens are joined with spaces") : TypeNames(*steps), ")");
 }
 
 }  // namespace
@@ -186,10 +180,10 @@ std::string LlamaCppNote(const Metadata& written) {
   }
   if (model == "gpt2") AddPreTokenizer(written, causes);
   if (model == "bert") AddWordPiece(written, causes);
-  if (model == "llama") AddBlanks(written, causes);
+  if (model == "llama") AddSpaces(written, causes);
   if (const auto& types = ListAt<int32_t>(written, "tokenizer.ggml.token_type");
       model == "t5" &&
-      std::count(types.begin(), types.end(), static_cast<int32_t>(TokenType::kByte)) > 0)
+      std::count(types.begin(), types.end(), static_cast<int32_t>(PieceType::kByte)) > 0)
     causes.push_back("characters that the vocabulary lacks (it has bytes for them)");
   for (const KeyCause& row : kKeyCauses) {
     if (Has(row.models, model) && written.Has(row.key)) causes.emplace_back(row.cause);
@@ -198,7 +192,7 @@ std::string LlamaCppNote(const Metadata& written) {
   std::string out;
   for (const std::string& cause : causes)
     out += Cat(out.empty() ? "llama.cpp encodes some texts differently: " : "; ", cause);
-  return out;
+  return out + OfDecoder(written, out.empty() ? "" : "; ");
 }
 
 }  // namespace smelt

@@ -8,8 +8,8 @@
 namespace smelt {
 
 /// One sentence for the user about the vocabulary in `written`; empty when llama.cpp gives the same
-/// ids. Everything follows from what the keys say, nothing from what a model is called, but for the
-/// names by which llama.cpp itself decides.
+/// ids and the same texts. Everything follows from what the keys say, nothing from what a model is
+/// called, but for the names by which llama.cpp itself decides.
 std::string LlamaCppNote(const Metadata& written);
 
 }  // namespace smelt

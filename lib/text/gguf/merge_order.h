@@ -6,7 +6,7 @@
 
 #include "lib/text/models/merges.h"
 #include "lib/text/models/model.h"
-#include "lib/text/models/token_table.h"
+#include "lib/text/spec/token_table.h"
 
 namespace smelt {
 

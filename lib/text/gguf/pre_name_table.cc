@@ -71,6 +71,12 @@ constexpr char kHanAndHangul[] = R"([\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+)"
 
 constexpr char kBloom[] = R"( ?[^(\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+)";
 
+// What llama.cpp's own expressions cut elsewhere.
+constexpr std::string_view kMarks =
+    "words with combining marks (Hindi, Bengali, Thai, pointed Hebrew, ...)";
+constexpr std::string_view kCapitalsBeyondAscii = "capitals inside words, other than A to Z";
+constexpr std::string_view kCapitals = "capitals inside words";
+
 std::vector<PreTokenizerName> MakeTable() {
   const PreTokenizerStep gpt2 = ByteLevel{.add_prefix_space = false, .use_regex = true};
   const PreTokenizerStep bytes = ByteLevel{.add_prefix_space = false, .use_regex = false};
@@ -90,6 +96,8 @@ std::vector<PreTokenizerName> MakeTable() {
       {.name = "llama-bpe",
        .same = "llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano "
                "glm4 glm5",
+       .begins_texts = "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 "
+                       "jina-v5-nano",
        .ignore_merges = true,
        .steps = {Cut(kLlama3), bytes}},
       {.name = "dbrx", .same = "smaug-bpe chatglm-bpe", .steps = {Cut(kLlama3), bytes}},
@@ -106,9 +114,16 @@ std::vector<PreTokenizerName> MakeTable() {
                      R"(\s+(?!\S)|)"
                      R"(\s+)"),
                  bytes}},
-      {.name = "gpt-4o", .same = "llama4 kanana2 talkie minimax-m2", .steps = {Cut(kGpt4o), bytes}},
-      {.name = "granite-embed-multi-97m", .ignore_merges = true, .steps = {Cut(kGpt4o), bytes}},
+      {.name = "gpt-4o",
+       .same = "llama4 kanana2 talkie minimax-m2",
+       .steps = {Cut(kGpt4o), bytes},
+       .llama_differs = {kMarks, kCapitalsBeyondAscii}},
+      {.name = "granite-embed-multi-97m",
+       .ignore_merges = true,
+       .steps = {Cut(kGpt4o), bytes},
+       .llama_differs = {kCapitalsBeyondAscii}},
       {.name = "tekken",
+       .begins_texts = "tekken",
        .ignore_merges = true,
        .steps = {Cut(R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*)"
                      R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
@@ -119,8 +134,9 @@ std::vector<PreTokenizerName> MakeTable() {
                      R"(\s*[\r\n]+|)"
                      R"(\s+(?!\S)|)"
                      R"(\s+)"),
-                 bytes}},
-      {.name = "kimi-k2", .steps = {Cut(kKimi), bytes}},
+                 bytes},
+       .llama_differs = {kMarks, kCapitalsBeyondAscii}},
+      {.name = "kimi-k2", .steps = {Cut(kKimi), bytes}, .llama_differs = {kMarks, kCapitals}},
       {.name = "deepseek-v3",
        .same = "hunyuan-dense joyai-llm hy_v4",
        .steps = {Cut(R"(\p{N}{1,3})"), Cut(kHanAndKana),
@@ -164,7 +180,8 @@ std::vector<PreTokenizerName> MakeTable() {
                 R"(\s*[\r\n]+|)"
                 R"(\s+(?!\S)|)"
                 R"(\s+)"),
-            bytes}},
+            bytes},
+       .llama_differs = {kCapitals}},
       {.name = "bailingmoe",
        .same = "bailingmoe2 llada-moe",
        .steps = {Cut(R"('(?i:[sdmt]|ll|ve|re)|)"
@@ -219,6 +236,7 @@ std::vector<PreTokenizerName> MakeTable() {
       {.name = "bloom", .same = "poro-chat gpt3-finnish", .steps = {Cut(kBloom), bytes}},
       {.name = "viking", .steps = {Cut(kBloom), single_digits, bytes}},
       {.name = "chameleon",
+       .begins_texts = "chameleon",
        .steps = {Cut(R"(<sentinel:[0-9]+>)"), Cut(R"((IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z)"),
                  Cut(R"(([\t\n]|    |  ))"), single_digits, single_punctuation, gpt2}},
       {.name = "falcon", .steps = {punctuation, gpt2, digits, Cut(R"([0-9][0-9][0-9])")}},
@@ -232,6 +250,11 @@ std::vector<PreTokenizerName> MakeTable() {
                      R"(\s+(?!\S)|)"
                      R"(\s+)"),
                  Cut(R"(\p{N}+)"), Cut(R"([0-9][0-9][0-9])"), bytes}},
+      {.name = "superbpe", .known = false},
+      {.name = "afmoe", .known = false},
+      {.name = "tiny_aya", .known = false},
+      {.name = "cohere2moe", .known = false},
+      {.name = "jais-2", .known = false},
   };
 }
 

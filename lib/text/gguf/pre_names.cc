@@ -8,9 +8,9 @@
 #include "absl/functional/function_ref.h"
 #include "lib/base/status.h"
 #include "lib/text/components/pre_tokenizer.h"
-#include "lib/text/published/component_json.h"
 #include "lib/text/regex/regex_dfa.h"
 #include "lib/text/regex/regex_parser.h"
+#include "lib/text/spec/component_json.h"
 #include "smelt/nearest.h"
 
 namespace smelt {
@@ -177,20 +177,19 @@ const PreTokenizerName* FindPreTokenizer(std::string_view name) {
   return nullptr;
 }
 
-bool OnlyLlamaCppKnows(std::string_view name) {
-  return IsOneOf(name, "superbpe afmoe tiny_aya cohere2moe jais-2");
+const PreTokenizerName* FindPipelineOf(std::string_view name) {
+  const PreTokenizerName* row = FindPreTokenizer(name);
+  return row != nullptr && row->known ? row : nullptr;
 }
 
-bool BeginsTexts(std::string_view name) {
-  return IsOneOf(name,
-                 "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano "
-                 "tekken chameleon");
+bool PreTokenizerName::BeginsTexts(std::string_view which) const {
+  return IsOneOf(which, begins_texts);
 }
 
 std::string KnownPreTokenizers() {
   std::string out;
   for (const PreTokenizerName& entry : PreTokenizerTable())
-    out += Cat(out.empty() ? "" : ", ", entry.name);
+    if (entry.known) out += Cat(out.empty() ? "" : ", ", entry.name);
   return out;
 }
 
@@ -226,6 +225,7 @@ absl::StatusOr<PreTokenizerMatch> NamePreTokenizer(std::span<const PreTokenizerS
   SMELT_ASSIGN_OR_RETURN(const std::vector<Cut> cuts, CutsOf(steps));
   std::vector<std::vector<Cut>> table;
   for (const PreTokenizerName& entry : PreTokenizerTable()) {
+    if (!entry.known) break;  // those without steps come last
     SMELT_ASSIGN_OR_RETURN(std::vector<Cut> known, CutsOf(entry.steps));
     table.push_back(std::move(known));
   }

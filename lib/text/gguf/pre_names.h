@@ -8,30 +8,34 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
 
+/// Names that mean one pipeline. Lists of names are separated by spaces.
 struct PreTokenizerName {
   std::string_view name;
-  std::string_view same = {};  ///< further names with the same meaning, separated by spaces
-  bool ignore_merges = false;  ///< a word that is a token as a whole is that token
+  std::string_view same = {};  ///< further names with the same meaning
+  /// Those of all these before whose texts llama.cpp puts a beginning token where a byte-level
+  /// vocabulary does not say whether it wants one.
+  std::string_view begins_texts = {};
+  bool ignore_merges = false;                ///< a word that is a token as a whole is that token
   std::vector<PreTokenizerStep> steps = {};  ///< of the original tokenizer.json
+  /// On which texts llama.cpp, which has an expression of its own for the name, cuts elsewhere.
+  std::vector<std::string_view> llama_differs = {};
+  /// False: the pipeline is llama.cpp's alone; a file with such a name has to bring its own along.
+  bool known = true;
+
+  bool BeginsTexts(std::string_view which) const;
 };
 
-/// Every name whose meaning we know.
+/// Every name that is known, to us or to llama.cpp.
 std::span<const PreTokenizerName> PreTokenizerTable();
 
-/// nullptr for names that we do not know.
+/// The row of a name; nullptr where nobody knows it.
 const PreTokenizerName* FindPreTokenizer(std::string_view name);
-
-/// Whether llama.cpp puts a beginning token before the texts of a byte-level vocabulary with this
-/// name that does not say whether it wants one.
-bool BeginsTexts(std::string_view name);
-
-/// Names of llama.cpp that stand for byte-level pipelines which we do not have: a file with one of
-/// them has to bring its pipeline along.
-bool OnlyLlamaCppKnows(std::string_view name);
+/// The same, nullptr also for llama.cpp's alone.
+const PreTokenizerName* FindPipelineOf(std::string_view name);
 
 /// What a published pipeline is called.
 struct PreTokenizerMatch {

@@ -9,7 +9,7 @@
 #include "lib/base/utf8.h"
 #include "lib/text/gguf/gguf_tokenizer.h"
 #include "lib/text/gguf/spec_reader.h"
-#include "lib/text/spec_difference.h"
+#include "lib/text/spec/spec_difference.h"
 
 namespace smelt {
 namespace {
@@ -83,8 +83,8 @@ std::string Shown(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, s
 /// `parsed_only`: texts of added tokens, of which the GGUF vocabulary takes some (user-defined
 /// ones) for tokens always, also where the tokenizer calls them special and special tokens are not
 /// to be parsed.
-absl::Status CheckText(const PublishedTokenizer& published, const Tokenizer& written,
-                       std::string_view text, bool parsed_only = false) {
+absl::Status CheckText(const Tokenizer& published, const Tokenizer& written, std::string_view text,
+                       bool parsed_only = false) {
   for (const bool special : {false, true}) {
     for (const bool parse : {true, false}) {
       if (!parse && parsed_only) continue;
@@ -114,7 +114,7 @@ std::vector<std::string> ProbeTexts() {
   return out;
 }
 
-absl::Status CheckVocabulary(const PublishedTokenizer& published, const Metadata& metadata,
+absl::Status CheckVocabulary(const Tokenizer& published, const Metadata& metadata,
                              const PipelineSpec* written) {
   SMELT_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadGgufVocabulary(metadata));
   SMELT_ASSIGN_OR_RETURN(PipelineSpec spec, ReadSpec(metadata, vocabulary));

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string_view>
 
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
 

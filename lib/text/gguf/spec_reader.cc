@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
 #include <unordered_set>
 #include <utility>
 
@@ -14,14 +13,14 @@
 #include "lib/text/gguf/pre_names.h"
 #include "lib/text/gguf/space_prefix.h"
 #include "lib/text/models/model.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 namespace {
 
 constexpr OwnKey<std::string> kNormalizer = "smelt.tokenizer.normalizer";
 constexpr OwnKey<std::string> kPreTokenizer = "smelt.tokenizer.pre_tokenizer";
-constexpr double kUnknownPenalty = 10.0;
+constexpr OwnKey<std::string> kDecoder = "smelt.tokenizer.decoder";
 
 /// What the readers of all kinds share.
 struct Keys {
@@ -34,7 +33,7 @@ struct Keys {
     for (const AddedToken& token : v.added) added[static_cast<size_t>(token.id)] = &token;
   }
   size_t size() const { return vocabulary.size(); }
-  TokenType type(size_t id) const { return vocabulary.types[id]; }
+  PieceType type(size_t id) const { return vocabulary.types[id]; }
   bool IsAdded(int32_t id) const { return added[static_cast<size_t>(id)] != nullptr; }
   bool IsOutside(int32_t id) const {
     return IsAdded(id) && added[static_cast<size_t>(id)]->outside;
@@ -44,13 +43,14 @@ struct Keys {
     return added[i] != nullptr ? added[i]->content : (*vocabulary.tokens)[i];
   }
   bool IsPadding(size_t id) const {
-    return type(id) == TokenType::kUnused && (*vocabulary.tokens)[id] == Cat("[PAD", id, "]");
+    return type(id) == PieceType::kUnused && (*vocabulary.tokens)[id] == Cat("[PAD", id, "]");
   }
 };
 
 // The tokens that the model knows: those of which `known(id)` is true, the first of two with one
 // text.
-void FillTokens(const Keys& keys, const std::function<bool(size_t)>& known, PipelineSpec& spec) {
+template <typename Known>
+void FillTokens(const Keys& keys, const Known& known, PipelineSpec& spec) {
   size_t bytes = 0;
   for (const std::string& token : *keys.vocabulary.tokens) bytes += token.size();
   spec.tokens.Reserve(keys.size(), bytes);
@@ -101,21 +101,19 @@ absl::Status ReadUnknown(const Metadata& metadata, const TokenTable& tokens, Bpe
 
 // tokenizer.ggml.merges: "left right", by rank. `possible(part)`: false where no symbol can ever be
 // that text; such a merge never applies.
-absl::Status ReadMerges(const Metadata& metadata,
-                        const std::function<bool(std::string_view)>& possible, MergeList& merges) {
+template <typename Possible>
+absl::Status ReadMerges(const Metadata& metadata, const Possible& possible, MergeList& merges) {
   constexpr std::string_view kKey = "tokenizer.ggml.merges";
   if (!metadata.Has(kKey)) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(const std::vector<std::string>* texts, metadata.Strings(kKey));
   merges.Reserve(texts->size());
   for (size_t i = 0; i < texts->size(); ++i) {
-    const std::string_view text = (*texts)[i];
-    const size_t space = text.find(' ', 1);
-    if (space == std::string_view::npos || space + 1 == text.size()) {
-      return Error(ErrorCode::kInvalidInput, kKey, ": entry ", i, " \"", Escape(text, 40),
+    const auto parts = MergeParts((*texts)[i], /*spaces=*/true);
+    if (!parts) {
+      return Error(ErrorCode::kInvalidInput, kKey, ": entry ", i, " \"", Escape((*texts)[i], 40),
                    "\" has no space between two parts");
     }
-    const std::string_view left = text.substr(0, space), right = text.substr(space + 1);
-    if (possible(left) && possible(right)) merges.Add(left, right);
+    if (possible(parts->first) && possible(parts->second)) merges.Add(parts->first, parts->second);
   }
   return absl::OkStatus();
 }
@@ -125,7 +123,7 @@ absl::Status ReadMerges(const Metadata& metadata,
 absl::Status ReadByteLevelBpe(const Keys& keys, PipelineSpec& spec) {
   const Metadata& metadata = keys.metadata;
   const std::string pre = keys.vocabulary.pre.empty() ? "default" : keys.vocabulary.pre;
-  const PreTokenizerName* known = FindPreTokenizer(pre);
+  const PreTokenizerName* known = FindPipelineOf(pre);
   if (known == nullptr && !metadata.Has(kPreTokenizer)) {
     return Error(ErrorCode::kUnsupported, "tokenizer.ggml.pre is \"", Escape(pre, 40),
                  "\", a pre-tokenizer that we do not know; known are ", KnownPreTokenizers());
@@ -138,7 +136,7 @@ absl::Status ReadByteLevelBpe(const Keys& keys, PipelineSpec& spec) {
     FillTokens(
         keys,
         [&](size_t i) {
-          return keys.type(i) != TokenType::kUnused &&
+          return keys.type(i) != PieceType::kUnused &&
                  keys.IsAdded(static_cast<int32_t>(i)) == added;
         },
         spec);
@@ -227,7 +225,7 @@ absl::StatusOr<PieceModel> ReadPieces(const Keys& keys, PieceType added, const P
                                                           {.tokens = keys.size()}));
   std::copy(better.begin(), better.end(), model.scores.begin());
   for (size_t i = 0; i < keys.size(); ++i) {
-    const auto type = static_cast<PieceType>(keys.type(i));
+    const PieceType type = keys.type(i);
     model.types.push_back(type == PieceType::kUserDefined ? added : type);
     if (!spec.tokens.Has(static_cast<int32_t>(i))) model.scores[i] = 0;
   }
@@ -241,6 +239,41 @@ absl::StatusOr<PieceModel> ReadPieces(const Keys& keys, PieceType added, const P
   return model;
 }
 
+// What is done to spaces. `native`: by SentencePiece itself.
+absl::Status ReadSpaceSteps(const Keys& keys, bool native, PipelineSpec& spec) {
+  const Metadata& metadata = keys.metadata;
+  SMELT_ASSIGN_OR_RETURN(const SpacePrefix prefix, ReadSpacePrefix(keys));
+  if (!native) {
+    SMELT_ASSIGN_OR_RETURN(const bool split,
+                           ReadOwn<bool>(metadata, "smelt.tokenizer.split_blanks", false));
+    AddSpaceSteps(prefix, split, spec);
+    return absl::OkStatus();
+  }
+  SentencePieceNormalizer rules;
+  SMELT_ASSIGN_OR_RETURN(
+      rules.remove_extra_whitespaces,
+      ReadOwn<bool>(metadata, "smelt.tokenizer.remove_extra_whitespaces", false));
+  if (prefix == SpacePrefix::kNone) rules.dummy_prefix = PrependScheme::kNever;
+  if (prefix == SpacePrefix::kFirst) rules.dummy_prefix = PrependScheme::kFirst;
+  SMELT_ASSIGN_OR_RETURN(rules.charsmap,
+                         ReadOwnBytes(metadata, "smelt.tokenizer.precompiled_charsmap"));
+  return ReadSentencePieceSteps(metadata, std::move(rules), spec);
+}
+
+// Merging by a list, instead of by the scores of pieces.
+absl::StatusOr<BpeModel> ReadMetaspaceBpe(const Keys& keys, const TokenTable& tokens) {
+  BpeModel model;
+  model.byte_fallback = true;
+  SMELT_RETURN_IF_ERROR(ReadUnknown(keys.metadata, tokens, model));
+  if (keys.vocabulary.model == kGemma4) {
+    SMELT_RETURN_IF_ERROR(ReadMerges(
+        keys.metadata, [](std::string_view) { return true; }, model.merges));
+  } else {
+    SMELT_RETURN_IF_ERROR(ReadListedMerges(keys, model.merges));
+  }
+  return model;
+}
+
 absl::Status ReadSentencePieceBpe(const Keys& keys, PipelineSpec& spec) {
   const Metadata& metadata = keys.metadata;
   SMELT_ASSIGN_OR_RETURN(const std::string source,
@@ -249,46 +282,20 @@ absl::Status ReadSentencePieceBpe(const Keys& keys, PipelineSpec& spec) {
     return BadOwnKey("smelt.tokenizer.source",
                      Cat("is \"", Escape(source, 40), "\", which no vocabulary of this kind has"));
   const bool native = !source.empty();
-  const bool listed =
-      keys.vocabulary.model == kGemma4 || metadata.Has(OwnKeyName("smelt.tokenizer.merges"));
   SMELT_ASSIGN_OR_RETURN(spec.normalizers, NormalizersOf(metadata));
-  SMELT_ASSIGN_OR_RETURN(const SpacePrefix prefix, ReadSpacePrefix(keys));
-  if (native) {
-    SentencePieceNormalizer rules;
-    SMELT_ASSIGN_OR_RETURN(
-        rules.remove_extra_whitespaces,
-        ReadOwn<bool>(metadata, "smelt.tokenizer.remove_extra_whitespaces", false));
-    if (prefix == SpacePrefix::kNone) rules.dummy_prefix = PrependScheme::kNever;
-    if (prefix == SpacePrefix::kFirst) rules.dummy_prefix = PrependScheme::kFirst;
-    SMELT_ASSIGN_OR_RETURN(rules.charsmap,
-                           ReadOwnBytes(metadata, "smelt.tokenizer.precompiled_charsmap"));
-    SMELT_RETURN_IF_ERROR(ReadSentencePieceSteps(metadata, std::move(rules), spec));
-  } else {
-    SMELT_ASSIGN_OR_RETURN(const bool split,
-                           ReadOwn<bool>(metadata, "smelt.tokenizer.split_blanks", false));
-    AddSpaceSteps(prefix, split, spec);
-  }
+  SMELT_RETURN_IF_ERROR(ReadSpaceSteps(keys, native, spec));
   FillTokens(
       keys,
-      [&](size_t i) { return native ? !keys.IsPadding(i) : keys.type(i) != TokenType::kUnused; },
+      [&](size_t i) { return native ? !keys.IsPadding(i) : keys.type(i) != PieceType::kUnused; },
       spec);
-  if (!listed) {
-    SMELT_ASSIGN_OR_RETURN(PieceModel model, ReadPieces(keys, PieceType::kNormal, spec));
-    SMELT_ASSIGN_OR_RETURN(
-        model.byte_fallback,
-        ReadOwn<bool>(metadata, "smelt.tokenizer.byte_fallback", ByteTokens(spec.tokens).HasAny()));
-    spec.model = std::move(model);
+  if (keys.vocabulary.model == kGemma4 || metadata.Has(OwnKeyName("smelt.tokenizer.merges"))) {
+    SMELT_ASSIGN_OR_RETURN(spec.model, ReadMetaspaceBpe(keys, spec.tokens));
     return absl::OkStatus();
   }
-  BpeModel model;
-  model.byte_fallback = true;
-  SMELT_RETURN_IF_ERROR(ReadUnknown(metadata, spec.tokens, model));
-  if (keys.vocabulary.model == kGemma4) {
-    SMELT_RETURN_IF_ERROR(ReadMerges(
-        metadata, [](std::string_view) { return true; }, model.merges));
-  } else {
-    SMELT_RETURN_IF_ERROR(ReadListedMerges(keys, model.merges));
-  }
+  SMELT_ASSIGN_OR_RETURN(PieceModel model, ReadPieces(keys, PieceType::kNormal, spec));
+  SMELT_ASSIGN_OR_RETURN(
+      model.byte_fallback,
+      ReadOwn<bool>(metadata, "smelt.tokenizer.byte_fallback", ByteTokens(spec.tokens).HasAny()));
   spec.model = std::move(model);
   return absl::OkStatus();
 }
@@ -298,7 +305,7 @@ absl::Status ReadSentencePieceBpe(const Keys& keys, PipelineSpec& spec) {
 bool HasEveryByte(const Keys& keys, const TokenTable& tokens) {
   const ByteTokens bytes(tokens);
   return std::all_of(bytes.ids().begin(), bytes.ids().end(), [&](int32_t id) {
-    return id >= 0 && keys.type(static_cast<size_t>(id)) == TokenType::kByte;
+    return id >= 0 && keys.type(static_cast<size_t>(id)) == PieceType::kByte;
   });
 }
 
@@ -307,7 +314,7 @@ absl::Status ReadUnigram(const Keys& keys, PipelineSpec& spec) {
   SMELT_ASSIGN_OR_RETURN(spec.normalizers, NormalizersOf(metadata));
   SMELT_ASSIGN_OR_RETURN(spec.pre_tokenizers, PreTokenizersOf(metadata, {Metaspace()}));
   FillTokens(
-      keys, [&](size_t i) { return keys.type(i) != TokenType::kUnused; }, spec);
+      keys, [&](size_t i) { return keys.type(i) != PieceType::kUnused; }, spec);
   UnigramModel model;
   SMELT_ASSIGN_OR_RETURN(const std::vector<float> scores, ReadScores(metadata, keys.size()));
   model.scores.assign(scores.begin(), scores.end());
@@ -318,7 +325,7 @@ absl::Status ReadUnigram(const Keys& keys, PipelineSpec& spec) {
   double lowest = INFINITY;
   for (size_t i = 0; i < keys.size(); ++i) {
     if (!spec.tokens.Has(static_cast<int32_t>(i))) model.scores[i] = 0;
-    if (keys.type(i) == TokenType::kNormal) lowest = std::min(lowest, model.scores[i]);
+    if (keys.type(i) == PieceType::kNormal) lowest = std::min(lowest, model.scores[i]);
   }
   SMELT_ASSIGN_OR_RETURN(
       model.unknown_score,
@@ -353,10 +360,9 @@ absl::Status ReadSentencePieceUnigram(const Keys& keys, PipelineSpec& spec) {
   for (size_t i = 0; i < keys.size(); ++i) {
     if (model.types[i] == PieceType::kNormal) lowest = std::min(lowest, model.scores[i]);
   }
-  SMELT_ASSIGN_OR_RETURN(
-      const double unknown_score,
-      ReadOwn<double>(metadata, "smelt.tokenizer.unknown_score",
-                      static_cast<double>(lowest - static_cast<float>(kUnknownPenalty))));
+  SMELT_ASSIGN_OR_RETURN(const double unknown_score,
+                         ReadOwn<double>(metadata, "smelt.tokenizer.unknown_score",
+                                         static_cast<double>(lowest - kUnknownPenalty)));
   if (!std::isfinite(unknown_score))
     return Error(ErrorCode::kInvalidInput, "tokenizer.ggml.token_type has no normal token");
   model.unknown_score = static_cast<float>(unknown_score);
@@ -385,9 +391,9 @@ absl::Status ReadWordPiece(const Keys& keys, PipelineSpec& spec) {
   // What begins a word has U+2581 before it in the file, what continues one has lost its mark.
   for (size_t i = 0; i < keys.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
-    if (keys.type(i) == TokenType::kUnused || keys.IsOutside(id)) continue;
+    if (keys.type(i) == PieceType::kUnused || keys.IsOutside(id)) continue;
     std::string_view text = keys.Text(id);
-    const bool normal = keys.type(i) == TokenType::kNormal;
+    const bool normal = keys.type(i) == PieceType::kNormal;
     if (normal && text.starts_with(kMetaspace) && !continuations.contains(id)) {
       text.remove_prefix(kMetaspace.size());
       spec.tokens.Add(id, text);
@@ -434,6 +440,10 @@ absl::Status ReadKind(const Keys& keys, PipelineSpec& spec) {
 absl::StatusOr<PipelineSpec> ReadSpec(const Metadata& metadata, const GgufVocabulary& vocabulary) {
   PipelineSpec spec;
   SMELT_RETURN_IF_ERROR(ReadKind(Keys(metadata, vocabulary), spec));
+  if (metadata.Has(kDecoder)) {
+    SMELT_ASSIGN_OR_RETURN(const JsonValue json, JsonAt(metadata, kDecoder));
+    SMELT_ASSIGN_OR_RETURN(spec.decoders, ReadDecoders(&json, kDecoder));
+  }
   spec.added = vocabulary.added;
   const auto one = [](bool wanted, int32_t id) {
     return wanted && id >= 0 ? std::vector<int32_t>{id} : std::vector<int32_t>();

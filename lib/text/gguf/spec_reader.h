@@ -4,7 +4,7 @@
 #include "absl/status/statusor.h"
 #include "lib/base/metadata.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
 

@@ -3,18 +3,17 @@
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/kind_writers.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 
 // llama.cpp's converter does not know user-defined pieces: it writes them as normal ones.
-TokenType WrittenType(PieceType type) {
-  return type == PieceType::kUserDefined ? TokenType::kNormal : static_cast<TokenType>(type);
+PieceType WrittenType(PieceType type) {
+  return type == PieceType::kUserDefined ? PieceType::kNormal : type;
 }
 
 absl::Status NoForm(std::string_view what) {
-  return Error(ErrorCode::kUnsupported, "the tokenizer has no GGUF form: ", what,
-               " (its pre-tokenizer and normalizer must be those of a known kind)");
+  return Error(ErrorCode::kUnsupported, "the tokenizer has no GGUF form: ", what);
 }
 
 void WriteNormalizers(const std::vector<NormalizerStep>& steps, Metadata& after) {
@@ -28,10 +27,11 @@ void WriteUnknown(const BpeModel& model, Metadata& after) {
 }
 
 absl::Status RefuseAffixes(const BpeModel& model) {
-  if (!model.end_of_word_suffix.empty()) return NoForm("its BPE has a end_of_word_suffix");
-  if (!model.continuing_subword_prefix.empty())
-    return NoForm("its BPE has a continuing_subword_prefix");
-  return absl::OkStatus();
+  const bool suffix = !model.end_of_word_suffix.empty();
+  if (!suffix && model.continuing_subword_prefix.empty()) return absl::OkStatus();
+  return NoForm(Cat("its BPE has ",
+                    suffix ? "an end_of_word_suffix" : "a continuing_subword_prefix",
+                    ", which no key holds"));
 }
 
 size_t RowsOf(const SpecWriteOptions& options, const Pipeline& p) {
@@ -64,21 +64,52 @@ bool DecodesBytes(const PipelineSpec& spec) {
   return spec.decoders.size() == 1 && std::holds_alternative<ByteLevelDecoder>(spec.decoders[0]);
 }
 
+// A step that joins all tokens changes nothing where it is the last one.
+bool DecodeAlike(std::vector<DecoderStep> a, std::vector<DecoderStep> b) {
+  for (std::vector<DecoderStep>* steps : {&a, &b}) {
+    while (!steps->empty() && std::holds_alternative<Fuse>(steps->back())) steps->pop_back();
+  }
+  return a == b;
+}
+
+// The writer of a kind of model.
+struct Writer {
+  const Pipeline& p;
+  const SpecWriteOptions& options;
+  Metadata &out, &after;
+
+  absl::StatusOr<PipelineSpec> operator()(const BpeModel&) const {
+    return LeavesBytes(p.spec().pre_tokenizers) || DecodesBytes(p.spec())
+               ? WriteByteLevelBpe(p, options, out, after)
+               : WriteMetaspaceBpe(p, options, out, after);
+  }
+  absl::StatusOr<PipelineSpec> operator()(const UnigramModel&) const {
+    return WriteUnigram(p, options, out, after);
+  }
+  absl::StatusOr<PipelineSpec> operator()(const WordPieceModel&) const {
+    return WriteWordPiece(p, options, out, after);
+  }
+  absl::StatusOr<PipelineSpec> operator()(const WordLevelModel&) const {
+    return NoForm("its model is WordLevel; BPE, Unigram and WordPiece have one");
+  }
+  absl::StatusOr<PipelineSpec> operator()(const PieceModel&) const {
+    return WriteSentencePiece(p, options, out, after);
+  }
+};
+
 }  // namespace
 
 absl::StatusOr<PipelineSpec> WriteSpec(const Pipeline& p, const SpecWriteOptions& options,
                                        Metadata& out, Metadata& after) {
   const PipelineSpec& spec = p.spec();
   SMELT_RETURN_IF_ERROR(CheckRows(options, spec.tokens, spec.added));
-  if (std::holds_alternative<WordLevelModel>(spec.model)) return NoForm("its model is WordLevel");
-  if (std::holds_alternative<WordPieceModel>(spec.model))
-    return WriteWordPiece(p, options, out, after);
-  if (std::holds_alternative<UnigramModel>(spec.model)) return WriteUnigram(p, options, out, after);
-  if (std::holds_alternative<PieceModel>(spec.model))
-    return WriteSentencePiece(p, options, out, after);
-  return LeavesBytes(spec.pre_tokenizers) || DecodesBytes(spec)
-             ? WriteByteLevelBpe(p, options, out, after)
-             : WriteMetaspaceBpe(p, options, out, after);
+  SMELT_ASSIGN_OR_RETURN(PipelineSpec written,
+                         std::visit(Writer{p, options, out, after}, spec.model));
+  if (written.decoders != spec.decoders && !DecodeAlike(written.decoders, spec.decoders)) {
+    WriteOwn<std::string>(after, "smelt.tokenizer.decoder", ToJson(spec.decoders));
+    written.decoders = spec.decoders;
+  }
+  return written;
 }
 
 }  // namespace smelt

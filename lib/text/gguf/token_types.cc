@@ -30,11 +30,11 @@ bool LooksSpecial(std::string_view text) {
 VocabularyArrays::VocabularyArrays(size_t size)
     : tokens_(size),
       scores_(size, -10000.0f),
-      types_(size, static_cast<int32_t>(TokenType::kUnused)) {
+      types_(size, static_cast<int32_t>(PieceType::kUnused)) {
   for (size_t i = 0; i < size; ++i) tokens_[i] = Cat("[PAD", i, "]");
 }
 
-void VocabularyArrays::Set(int32_t id, std::string text, TokenType type, float score) {
+void VocabularyArrays::Set(int32_t id, std::string text, PieceType type, float score) {
   const auto i = static_cast<size_t>(id);
   if (i >= tokens_.size()) return;  // no row
   tokens_[i] = std::move(text);
@@ -44,17 +44,16 @@ void VocabularyArrays::Set(int32_t id, std::string text, TokenType type, float s
 
 void VocabularyArrays::SetAdded(const AddedToken& token, float score) {
   if (token.special || LooksSpecial(token.content)) {
-    Set(token.id, token.content, TokenType::kControl, score);
+    Set(token.id, token.content, PieceType::kControl, score);
     return;
   }
   std::string text;
-  constexpr std::string_view kBlankMark = "\xe2\x96\x81";
   for (std::string_view rest = token.content; !rest.empty();) {
-    const bool blank = rest.starts_with(kBlankMark);
-    text.push_back(blank ? ' ' : rest.front());
-    rest.remove_prefix(blank ? kBlankMark.size() : 1);
+    const bool space = rest.starts_with(kMetaspace);
+    text.push_back(space ? ' ' : rest.front());
+    rest.remove_prefix(space ? kMetaspace.size() : 1);
   }
-  Set(token.id, std::move(text), TokenType::kUserDefined, score);
+  Set(token.id, std::move(text), PieceType::kUserDefined, score);
 }
 
 void VocabularyArrays::Write(bool with_scores, Metadata& out) && {
@@ -74,7 +73,7 @@ int32_t BitsOf(const AddedToken& token, AddedTo kind, int32_t unknown) {
   if (token.normalized && kind != AddedTo::kSentencePiece) bits |= kAddedNormalized;
   if (!token.special && (looks_special || token.id == unknown)) bits |= kAddedOrdinary;
   if (!token.special && !looks_special && token.content.find(kMetaspace) != std::string::npos)
-    bits |= kAddedBlank;
+    bits |= kAddedMetaspace;
   if (token.outside && (kind != AddedTo::kByteLevel || !token.special)) bits |= kAddedOutside;
   return bits;
 }
@@ -102,14 +101,14 @@ std::vector<AddedToken> AddedAsWritten(const std::vector<AddedToken>& added, Add
   for (AddedToken token : added) {
     const int32_t bits = BitsOf(token, kind, unknown);
     if (static_cast<size_t>(token.id) < extra) {
-      const TokenType type = arrays.type(token.id);
-      if (type != TokenType::kControl && type != TokenType::kUserDefined &&
-          type != TokenType::kUnknown)
+      const PieceType type = arrays.type(token.id);
+      if (type != PieceType::kControl && type != PieceType::kUserDefined &&
+          type != PieceType::kUnknown)
         continue;
       token.content = arrays.text(token.id);
-      token.special = type != TokenType::kUserDefined && (bits & kAddedOrdinary) == 0;
+      token.special = type != PieceType::kUserDefined && (bits & kAddedOrdinary) == 0;
     }
-    if ((bits & kAddedBlank) != 0) token.content = WithMetaspaces(token.content);
+    if ((bits & kAddedMetaspace) != 0) token.content = WithMetaspaces(token.content);
     token.normalized = (bits & kAddedNormalized) != 0;
     token.outside = (bits & kAddedOutside) != 0;
     out.push_back(std::move(token));

@@ -1,4 +1,5 @@
-// How a GGUF vocabulary classifies its tokens (tokenizer.ggml.token_type).
+// How a GGUF vocabulary classifies its tokens (tokenizer.ggml.token_type, with the numbers of
+// SentencePiece), and what it says of added ones.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +10,9 @@
 #include "lib/base/metadata.h"
 #include "lib/base/own_key_table.h"
 #include "lib/text/components/added_tokens.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
-
-enum class TokenType : int32_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6
-};
 
 /// Spaces as U+2581.
 std::string WithMetaspaces(std::string_view text);
@@ -34,9 +26,9 @@ class VocabularyArrays {
  public:
   explicit VocabularyArrays(size_t size);
   size_t size() const { return tokens_.size(); }
-  void Set(int32_t id, std::string text, TokenType type, float score = 0);
-  TokenType type(int32_t id) const {
-    return static_cast<TokenType>(types_[static_cast<size_t>(id)]);
+  void Set(int32_t id, std::string text, PieceType type, float score = 0);
+  PieceType type(int32_t id) const {
+    return static_cast<PieceType>(types_[static_cast<size_t>(id)]);
   }
   const std::string& text(int32_t id) const { return tokens_[static_cast<size_t>(id)]; }
   float score(int32_t id) const { return scores_[static_cast<size_t>(id)]; }
@@ -62,7 +54,7 @@ enum AddedFlag : int32_t {
   kAddedRstrip = 4,
   kAddedNormalized = 8,  ///< looked for in the normalized text
   kAddedOrdinary = 16,   ///< a control token by its looks only
-  kAddedBlank = 32,      ///< its spaces stand for U+2581 in the text
+  kAddedMetaspace = 32,  ///< its spaces stand for U+2581 in the text
   kAddedOutside = 64,    ///< found as an added token only: the model does not have it
   kAddedNever = 128,     ///< an unknown token that is no added token
 };

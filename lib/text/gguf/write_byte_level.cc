@@ -7,7 +7,7 @@
 #include "lib/text/components/byte_level.h"
 #include "lib/text/gguf/kind_writers.h"
 #include "lib/text/gguf/pre_names.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 namespace {
@@ -46,7 +46,7 @@ absl::StatusOr<Naming> NameSteps(const PipelineSpec& spec, bool ignore_merges,
   const absl::StatusOr<PreTokenizerMatch> match =
       NamePreTokenizer(spec.pre_tokenizers, ignore_merges);
   const bool insists = !insisted.empty();
-  if (insists && FindPreTokenizer(insisted) == nullptr && !OnlyLlamaCppKnows(insisted)) {
+  if (insists && FindPreTokenizer(insisted) == nullptr) {
     return Error(ErrorCode::kUnsupported, "the pre-tokenizer name \"", Escape(insisted, 60),
                  "\" is not known; known are ", KnownPreTokenizers());
   }
@@ -58,10 +58,8 @@ absl::StatusOr<Naming> NameSteps(const PipelineSpec& spec, bool ignore_merges,
                                    return step != NormalizerStep(UnicodeForm{NormalForm::kNfc});
                                  });
   if (!insists && more != spec.normalizers.end()) {
-    return Error(ErrorCode::kUnsupported,
-                 "the tokenizer has no GGUF form: no pre-tokenizer name stands for its normalizer ",
-                 TypeName(*more), ", which llama.cpp would leave out; --pre ", naming.name,
-                 " insists");
+    return NoForm(Cat("no pre-tokenizer name stands for its normalizer ", TypeNames({*more}),
+                      ", which llama.cpp would leave out; --pre ", naming.name, " insists"));
   }
   const bool fits = match.ok() && match->name == naming.name;  // not only because somebody insists
   const bool prefix_space = std::any_of(spec.pre_tokenizers.begin(), spec.pre_tokenizers.end(),
@@ -70,7 +68,7 @@ absl::StatusOr<Naming> NameSteps(const PipelineSpec& spec, bool ignore_merges,
                                           return bytes != nullptr && bytes->add_prefix_space;
                                         });
   naming.whole =
-      (fits && (!match->exact || prefix_space)) || FindPreTokenizer(naming.name) == nullptr;
+      (fits && (!match->exact || prefix_space)) || FindPipelineOf(naming.name) == nullptr;
   return naming;
 }
 
@@ -88,7 +86,7 @@ absl::StatusOr<PipelineSpec> WriteByteLevelBpe(const Pipeline& p, const SpecWrit
   VocabularyArrays arrays(RowsOf(options, p));
   for (size_t i = 0; i < spec.tokens.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
-    if (spec.tokens.Has(id)) arrays.Set(id, std::string(spec.tokens.Text(id)), TokenType::kNormal);
+    if (spec.tokens.Has(id)) arrays.Set(id, std::string(spec.tokens.Text(id)), PieceType::kNormal);
   }
   for (const AddedToken& token : spec.added) arrays.SetAdded(token, 0);
   if (options.zero_scores) arrays.ZeroScores();
@@ -113,7 +111,7 @@ absl::StatusOr<PipelineSpec> WriteByteLevelBpe(const Pipeline& p, const SpecWrit
   WriteAddedFlags(spec.added, AddedTo::kByteLevel, -1, after);
   if (naming.whole)
     WriteOwn<std::string>(after, "smelt.tokenizer.pre_tokenizer", ToJson(spec.pre_tokenizers));
-  const PreTokenizerName* known = FindPreTokenizer(naming.name);
+  const PreTokenizerName* known = FindPipelineOf(naming.name);
   if ((known != nullptr && known->ignore_merges) != model.ignore_merges)
     WriteOwn<bool>(after, "smelt.tokenizer.ignore_merges", model.ignore_merges);
   kept.ignore_merges = model.ignore_merges;

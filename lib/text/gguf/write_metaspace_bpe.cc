@@ -10,7 +10,7 @@
 #include "lib/text/gguf/merge_order.h"
 #include "lib/text/gguf/space_prefix.h"
 #include "lib/text/gguf/token_types.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 namespace {
@@ -25,6 +25,11 @@ struct SpaceRules {
   bool splits = false;         // before every U+2581
 };
 
+// A step that none of these rules is.
+absl::Status NoRule(std::string_view what) {
+  return NoForm(Cat(what, " (steps that map spaces to U+2581, as SentencePiece does, have one)"));
+}
+
 bool IsLiteral(const Pattern& pattern, std::string_view text) {
   return !pattern.is_regex && pattern.text == text;
 }
@@ -35,7 +40,7 @@ absl::Status AddNormalizer(const NormalizerStep& step, SpaceRules& rules) {
   } else if (step == NormalizerStep(Prepend{std::string(kMetaspace)}) && !rules.maps_spaces) {
     rules.prefix = SpacePrefix::kAlways;
   } else if (rules.maps_spaces || rules.prefix != SpacePrefix::kNone) {
-    return NoForm(Cat("the normalizer ", Escape(ToJson(std::vector<NormalizerStep>{step}), 80),
+    return NoRule(Cat("the normalizer ", Escape(ToJson(std::vector<NormalizerStep>{step}), 80),
                       " follows the mapping of spaces"));
   } else {
     rules.other_normalizers.push_back(step);
@@ -50,7 +55,7 @@ absl::Status AddPreTokenizer(const PreTokenizerStep& step, SpaceRules& rules) {
   const Metaspace* metaspace = std::get_if<Metaspace>(&step);
   if (metaspace == nullptr || metaspace->replacement != kMetaspace || rules.maps_spaces ||
       rules.prefix != SpacePrefix::kNone) {
-    return NoForm(Cat("the step ", Escape(ToJson(std::vector<PreTokenizerStep>{step}), 100)));
+    return NoRule(Cat("the step ", Escape(ToJson(std::vector<PreTokenizerStep>{step}), 100)));
   }
   rules.maps_spaces = true;
   rules.prefix = metaspace->scheme == PrependScheme::kFirst    ? SpacePrefix::kFirst
@@ -66,7 +71,7 @@ absl::StatusOr<SpaceRules> SpaceRulesOf(const PipelineSpec& spec) {
     SMELT_RETURN_IF_ERROR(AddNormalizer(step, rules));
   for (const PreTokenizerStep& step : spec.pre_tokenizers)
     SMELT_RETURN_IF_ERROR(AddPreTokenizer(step, rules));
-  if (!rules.maps_spaces) return NoForm("nothing maps spaces to U+2581");
+  if (!rules.maps_spaces) return NoRule("nothing maps spaces to U+2581");
   // Added tokens that are looked for in the normalized text see U+2581 where that puts it.
   if (rules.in_normalizer && std::any_of(spec.added.begin(), spec.added.end(),
                                          [](const AddedToken& t) { return t.normalized; })) {
@@ -126,9 +131,9 @@ bool NeedsList(const Pipeline& p, const MergeList& merges, const VocabularyArray
                const std::vector<float>& scores) {
   const TokenTable& tokens = p.spec().tokens;
   const auto joinable = [&](int32_t id) {
-    const TokenType type =
-        static_cast<size_t>(id) < arrays.size() ? arrays.type(id) : TokenType::kUnused;
-    return type == TokenType::kNormal || type == TokenType::kUserDefined;
+    const PieceType type =
+        static_cast<size_t>(id) < arrays.size() ? arrays.type(id) : PieceType::kUnused;
+    return type == PieceType::kNormal || type == PieceType::kUserDefined;
   };
   // Merging by score falls back to bytes; what the library does where one has no token, only a list
   // of merges goes with.
@@ -151,13 +156,13 @@ void AsWritten(const PipelineSpec& spec, const VocabularyArrays& arrays,
                const std::vector<float>& scores, PipelineSpec& written) {
   for (size_t i = 0; i < spec.tokens.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
-    if (spec.tokens.Has(id) && arrays.type(id) != TokenType::kUnused)
+    if (spec.tokens.Has(id) && arrays.type(id) != PieceType::kUnused)
       written.tokens.Add(id, spec.tokens.Text(id));
   }
   PieceModel model;
   for (size_t i = 0; i < arrays.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
-    const auto type = static_cast<PieceType>(arrays.type(id));
+    const PieceType type = arrays.type(id);
     model.types.push_back(type == PieceType::kUserDefined ? PieceType::kNormal : type);
     const float score = i < scores.size() ? scores[i] : arrays.score(id);
     model.scores.push_back(written.tokens.Has(id) ? score : 0);
@@ -184,16 +189,16 @@ void FillFromMerges(const PipelineSpec& spec, std::string_view unknown,
     const auto id = static_cast<int32_t>(i);
     if (!spec.tokens.Has(id)) continue;
     const std::string_view text = spec.tokens.Text(id);
-    const TokenType type = byte_ids.contains(id) ? TokenType::kByte
-                           : text == unknown     ? TokenType::kUnknown
-                                                 : TokenType::kNormal;
+    const PieceType type = byte_ids.contains(id) ? PieceType::kByte
+                           : text == unknown     ? PieceType::kUnknown
+                                                 : PieceType::kNormal;
     arrays.Set(id, std::string(text), type, scores[i]);
   }
   for (const AddedToken& token : spec.added) {
     const auto id = static_cast<size_t>(token.id);
     arrays.SetAdded(token, id < scores.size() ? scores[id] : kAddedScore);
     if (token.content == unknown)
-      arrays.Set(token.id, token.content, TokenType::kUnknown, kAddedScore);
+      arrays.Set(token.id, token.content, PieceType::kUnknown, kAddedScore);
   }
 }
 
@@ -205,8 +210,9 @@ absl::StatusOr<PipelineSpec> WriteMetaspaceBpe(const Pipeline& p, const SpecWrit
   const BpeModel& model = std::get<BpeModel>(spec.model);
   SMELT_RETURN_IF_ERROR(RefuseAffixes(model));
   if (!model.byte_fallback)
-    return NoForm("its BPE works on characters without falling back to bytes");
-  if (model.ignore_merges) return NoForm("its SentencePiece-like BPE ignores merges");
+    return NoForm("its BPE works on characters without falling back to bytes (byte_fallback)");
+  if (model.ignore_merges)
+    return NoForm("its SentencePiece-like BPE ignores merges, which only byte-level BPE can");
   SMELT_ASSIGN_OR_RETURN(const SpaceRules rules, SpaceRulesOf(spec));
   out.Set("tokenizer.ggml.model", "llama");
   out.Set("tokenizer.ggml.pre", "default");

@@ -5,7 +5,7 @@
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/kind_writers.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 namespace {
@@ -20,7 +20,7 @@ void WriteExtraTokens(const std::vector<AddedToken>& added, size_t pieces, Metad
     texts.push_back(token.content);
     ids.push_back(token.id);
     types.push_back(
-        static_cast<int32_t>(token.special ? TokenType::kControl : TokenType::kUserDefined));
+        static_cast<int32_t>(token.special ? PieceType::kControl : PieceType::kUserDefined));
   }
   if (texts.empty()) return;
   WriteOwn<std::vector<std::string>>(after, "smelt.tokenizer.extra_tokens", std::move(texts));
@@ -43,7 +43,7 @@ VocabularyArrays ArraysOf(const Pipeline& p, const UnigramModel& model,
   for (size_t i = 0; i < spec.tokens.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
     arrays.Set(id, std::string(spec.tokens.Text(id)),
-               id == model.unk_id ? TokenType::kUnknown : TokenType::kNormal,
+               id == model.unk_id ? PieceType::kUnknown : PieceType::kNormal,
                static_cast<float>(model.scores[i]));
   }
   for (const AddedToken& token : spec.added) {
@@ -83,7 +83,7 @@ PipelineSpec AsWritten(const PipelineSpec& spec, const UnigramModel& model,
     const auto id = static_cast<int32_t>(i);
     const bool added = i >= extra && std::any_of(written.added.begin(), written.added.end(),
                                                  [&](const AddedToken& t) { return t.id == id; });
-    if (arrays.type(id) == TokenType::kUnused && !added) continue;
+    if (arrays.type(id) == PieceType::kUnused && !added) continue;
     written.tokens.Add(id, spec.tokens.Text(id));
     kept.scores[i] = exact ? model.scores[i] : static_cast<double>(arrays.score(id));
   }
@@ -114,9 +114,7 @@ absl::StatusOr<PipelineSpec> WriteUnigram(const Pipeline& p, const SpecWriteOpti
     return std::holds_alternative<Metaspace>(step);
   };
   if (std::none_of(spec.pre_tokenizers.begin(), spec.pre_tokenizers.end(), is_metaspace)) {
-    return Error(
-        ErrorCode::kUnsupported,
-        "the tokenizer has no GGUF form: its Unigram model has no Metaspace step before it");
+    return NoForm("its Unigram model has no Metaspace step before it");
   }
   out.Set("tokenizer.ggml.model", "t5");
   out.Set("tokenizer.ggml.pre", "default");
@@ -124,7 +122,7 @@ absl::StatusOr<PipelineSpec> WriteUnigram(const Pipeline& p, const SpecWriteOpti
   VocabularyArrays arrays = ArraysOf(p, model, options);
   PipelineSpec written = AsWritten(spec, model, arrays, pieces, exact);
   const ByteTokens bytes(spec.tokens);
-  const bool reads_bytes = bytes.HasAll() && arrays.type(bytes['A']) == TokenType::kByte;
+  const bool reads_bytes = bytes.HasAll() && arrays.type(bytes['A']) == PieceType::kByte;
   std::move(arrays).Write(true, out);
   if (pieces != nullptr) WriteExtraTokens(spec.added, pieces->pieces.size(), after);
   std::vector<NormalizerStep> normalizers = spec.normalizers;

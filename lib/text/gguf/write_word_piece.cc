@@ -5,7 +5,7 @@
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/text/gguf/kind_writers.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 namespace {
@@ -24,7 +24,7 @@ void WriteTokens(const Pipeline& p, const SpecWriteOptions& options, Metadata& o
     std::string_view text = spec.tokens.Text(id);
     const bool continues = text.starts_with(kContinues);
     if (continues) text.remove_prefix(kContinues.size());
-    arrays.Set(id, continues ? std::string(text) : Cat(kMetaspace, text), TokenType::kNormal);
+    arrays.Set(id, continues ? std::string(text) : Cat(kMetaspace, text), PieceType::kNormal);
     if (continues && text.starts_with(kMetaspace)) marked.push_back(id);
   }
   if (!marked.empty())
@@ -54,9 +54,8 @@ absl::StatusOr<PipelineSpec> WriteWordPiece(const Pipeline& p, const SpecWriteOp
   const PipelineSpec& spec = p.spec();
   const WordPieceModel& model = std::get<WordPieceModel>(spec.model);
   if (model.continuing_subword_prefix != kContinues) {
-    return Error(ErrorCode::kUnsupported,
-                 "the tokenizer has no GGUF form: its WordPiece model continues words with \"",
-                 Escape(model.continuing_subword_prefix, 20), "\" instead of \"##\"");
+    return NoForm(Cat("its WordPiece model continues words with \"",
+                      Escape(model.continuing_subword_prefix, 20), "\" instead of \"##\""));
   }
   out.Set("tokenizer.ggml.token_type_count", uint32_t{2});
   out.Set("tokenizer.ggml.model", "bert");

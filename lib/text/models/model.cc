@@ -55,11 +55,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(const TokenizerModel& spec,
 }
 
 ByteTokens::ByteTokens(const TokenTable& tokens) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  for (size_t b = 0; b < 256; ++b) {
-    const char text[] = {'<', '0', 'x', kHex[b >> 4], kHex[b & 15], '>'};
-    ids_[b] = tokens.Find(std::string_view(text, 6));
-  }
+  for (size_t b = 0; b < 256; ++b) ids_[b] = tokens.Find(BytePiece(static_cast<uint8_t>(b)));
 }
 
 bool ByteTokens::HasAll() const {

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/text/models/byte_trie.h"
+#include "lib/text/components/byte_trie.h"
 #include "lib/text/models/merges.h"
-#include "lib/text/models/token_table.h"
-#include "lib/text/pipeline_spec.h"
+#include "lib/text/spec/pipeline_spec.h"
+#include "lib/text/spec/token_table.h"
 
 namespace smelt {
 

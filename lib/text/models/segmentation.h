@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lib/base/utf8.h"
-#include "lib/text/models/byte_trie.h"
+#include "lib/text/components/byte_trie.h"
 
 namespace smelt {
 

@@ -4,7 +4,7 @@
 
 namespace smelt {
 
-void WordCache::Insert(std::string_view word, std::span<const int32_t> ids) {
+void WordCache::Insert(std::string_view word, uint64_t hash, std::span<const int32_t> ids) {
   if (word.empty() || word.size() > kMaxWord || ids.size() > UINT8_MAX) return;
   if (slots_.empty() || used_ * 2 > kSlots) {
     slots_.assign(kSlots, Entry());
@@ -12,7 +12,6 @@ void WordCache::Insert(std::string_view word, std::span<const int32_t> ids) {
     ids_.clear();
     used_ = 0;
   }
-  const uint64_t hash = HashText(word);
   const Entry entry = {static_cast<uint32_t>(hash >> 32), static_cast<uint32_t>(bytes_.size()),
                        static_cast<uint32_t>(ids_.size()), static_cast<uint8_t>(word.size()),
                        static_cast<uint8_t>(ids.size())};

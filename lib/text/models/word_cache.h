@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/text/models/token_table.h"
+#include "lib/text/spec/token_table.h"
 
 namespace smelt {
 
@@ -19,10 +19,9 @@ class WordCache {
  public:
   static constexpr size_t kMaxWord = 64;  ///< longer words are not kept
 
-  /// Appends the ids of `word`, false when it is not known.
-  bool Append(std::string_view word, std::vector<int32_t>& out) const {
+  /// Appends the ids of `word`, false when it is not known. `hash`: HashText(word), here and below.
+  bool Append(std::string_view word, uint64_t hash, std::vector<int32_t>& out) const {
     if (slots_.empty() || word.size() > kMaxWord) return false;
-    const uint64_t hash = HashText(word);
     for (size_t slot = hash & kMask;; slot = (slot + 1) & kMask) {
       const Entry& e = slots_[slot];
       if (e.length == 0) return false;
@@ -33,7 +32,7 @@ class WordCache {
       }
     }
   }
-  void Insert(std::string_view word, std::span<const int32_t> ids);
+  void Insert(std::string_view word, uint64_t hash, std::span<const int32_t> ids);
 
  private:
   static constexpr size_t kSlots = size_t{1} << 16;

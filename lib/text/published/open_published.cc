@@ -9,10 +9,10 @@
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/base/utf8.h"
-#include "lib/text/published/json_members.h"
-#include "lib/text/published/published.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "lib/text/published/readers.h"
 #include "lib/text/published/side_files.h"
+#include "lib/text/spec/json_members.h"
 
 namespace smelt {
 namespace {
@@ -262,9 +262,7 @@ absl::StatusOr<std::unique_ptr<PublishedTokenizer>> OpenPublishedTokenizer(const
     SMELT_RETURN_IF_ERROR(ReadSideFiles(path, folder));
     SMELT_ASSIGN_OR_RETURN(pipeline, OfFolder(path, folder));
   }
-  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<FolderTokenizer> tokenizer,
-                         FolderTokenizer::Make(std::move(pipeline), std::move(folder)));
-  return std::unique_ptr<PublishedTokenizer>(std::move(tokenizer));
+  return PublishedTokenizer::Make(std::move(pipeline), std::move(folder));
 }
 
 }  // namespace smelt

@@ -9,8 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "formats/sentencepiece.h"
-#include "lib/text/pipeline_spec.h"
-#include "lib/text/published/published.h"
+#include "lib/text/published/tokenizer_folder.h"
+#include "lib/text/spec/pipeline_spec.h"
 
 namespace smelt {
 

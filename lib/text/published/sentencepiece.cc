@@ -9,8 +9,6 @@
 namespace smelt {
 namespace {
 
-constexpr float kUnknownPenalty = 10.0f;
-
 // What would be refused later, without the file's name.
 absl::Status CheckRules(const SentencePieceModel& model) {
   SMELT_RETURN_IF_ERROR(Charsmap::Parse(model.normalizer.charsmap).status());

@@ -9,8 +9,8 @@
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
-#include "lib/text/published/component_json.h"
-#include "lib/text/published/json_members.h"
+#include "lib/text/spec/component_json.h"
+#include "lib/text/spec/json_members.h"
 
 namespace smelt {
 

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/base/json.h"
-#include "lib/text/published/published.h"
+#include "lib/text/published/tokenizer_folder.h"
 
 namespace smelt {
 

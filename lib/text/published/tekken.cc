@@ -4,9 +4,9 @@
 
 #include "lib/base/json.h"
 #include "lib/base/status.h"
-#include "lib/text/published/base64.h"
 #include "lib/text/published/ranked_vocabulary.h"
 #include "lib/text/published/readers.h"
+#include "lib/text/spec/base64.h"
 
 namespace smelt {
 namespace {

@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "lib/base/status.h"
-#include "lib/text/published/base64.h"
 #include "lib/text/published/ranked_vocabulary.h"
 #include "lib/text/published/readers.h"
 #include "lib/text/published/side_files.h"
 #include "lib/text/published/tiktoken_vocabularies.h"
+#include "lib/text/spec/base64.h"
 
 namespace smelt {
 

@@ -7,8 +7,8 @@
 
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
-#include "lib/text/published/base64.h"
-#include "lib/text/published/json_members.h"
+#include "lib/text/spec/base64.h"
+#include "lib/text/spec/json_members.h"
 
 namespace smelt {
 namespace {

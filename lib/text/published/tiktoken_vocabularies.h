@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/text/models/token_table.h"
-#include "lib/text/published/published.h"
+#include "lib/text/published/tokenizer_folder.h"
+#include "lib/text/spec/token_table.h"
 
 namespace smelt {
 

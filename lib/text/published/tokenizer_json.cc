@@ -7,8 +7,8 @@
 
 #include "lib/base/json_tree.h"
 #include "lib/base/status.h"
-#include "lib/text/published/component_json.h"
 #include "lib/text/published/readers.h"
+#include "lib/text/spec/component_json.h"
 
 namespace smelt {
 namespace {
@@ -76,15 +76,13 @@ class MergeReader {
 
   absl::Status Text(std::string_view text) {
     if (text.starts_with("#version")) return absl::OkStatus();  // the first line of a merges.txt
-    const size_t space = text.find(' ');
-    const bool one_space =
-        space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos;
-    if (!one_space || space == 0 || space + 1 == text.size()) {
+    const auto parts = MergeParts(text);
+    if (!parts) {
       return Error(ErrorCode::kInvalidInput, name_, ": merge ", merges_.size(), " \"",
                    Escape(text, 60), "\" is not two parts with one space between");
     }
     SMELT_RETURN_IF_ERROR(Form(false));
-    merges_.Add(text.substr(0, space), text.substr(space + 1));
+    merges_.Add(parts->first, parts->second);
     return absl::OkStatus();
   }
   absl::Status Pair(const std::vector<std::string>& parts) {
@@ -369,7 +367,6 @@ absl::Status FillModel(Document& document, std::string_view name, TokenizerModel
       return Error(ErrorCode::kInvalidInput, name,
                    ": the Unigram model's vocab is not a list of texts and scores");
     }
-    constexpr double kUnknownPenalty = 10.0;
     unigram->scores = std::move(document.scores);
     unigram->unknown_score =
         *std::min_element(unigram->scores.begin(), unigram->scores.end()) - kUnknownPenalty;

@@ -5,8 +5,8 @@
 
 #include "lib/base/status.h"
 #include "lib/base/utf8.h"
-#include "lib/text/published/json_members.h"
 #include "lib/text/published/readers.h"
+#include "lib/text/spec/json_members.h"
 
 namespace smelt {
 namespace {
@@ -86,13 +86,12 @@ absl::Status ReadMerges(std::string_view text, const std::string& file, MergeLis
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || line.starts_with("#version")) continue;
-    const size_t space = line.find(' ');
-    if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
-        line.find(' ', space + 1) != std::string_view::npos) {
+    const auto parts = MergeParts(line);
+    if (!parts) {
       return Error(ErrorCode::kInvalidInput, file, ": line ", number, " \"", Escape(line, 60),
                    "\" is not a merge of two parts");
     }
-    merges.Add(line.substr(0, space), line.substr(space + 1));
+    merges.Add(parts->first, parts->second);
   }
   return absl::OkStatus();
 }

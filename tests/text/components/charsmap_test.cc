@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "lib/text/published/base64.h"
+#include "lib/text/spec/base64.h"
 #include "tests/testing/testing.h"
 #include "tests/text/components/small_charsmap.h"
 

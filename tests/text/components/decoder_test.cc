@@ -2,7 +2,7 @@
 #include "lib/text/components/decoder.h"
 
 #include "lib/base/json.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {

@@ -5,7 +5,7 @@
 #include "lib/base/status.h"
 #include "lib/text/components/byte_level.h"
 #include "lib/text/components/text_start.h"
-#include "lib/text/published/component_json.h"
+#include "lib/text/spec/component_json.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {

@@ -8,7 +8,8 @@
 #include "lib/base/cat.h"
 #include "lib/base/json.h"
 #include "lib/text/components/byte_level.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
@@ -23,7 +24,7 @@ std::string NoteOf(const std::string& folder, const std::string& name = "") {
   Metadata metadata;
   if (!name.empty()) metadata.Set("general.name", name);
   std::vector<std::string> notes;
-  const absl::Status written = (*published)->WriteVocabulary({}, metadata, notes);
+  const absl::Status written = WriteVocabulary(**published, {}, metadata, notes);
   EXPECT_TRUE(written.ok()) << written;
   std::string out;
   for (const std::string& note : notes) {
@@ -108,7 +109,7 @@ TEST(LlamaNotes, WordPieceNamesItsUnknownToken) {
   SMELT_ASSERT_OK(published);
   Metadata metadata;
   std::vector<std::string> notes;
-  SMELT_ASSERT_OK((*published)->WriteVocabulary({}, metadata, notes));
+  SMELT_ASSERT_OK(WriteVocabulary(**published, {}, metadata, notes));
   const MetadataValue* unknown = metadata.Find("tokenizer.ggml.unknown_token_id");
   ASSERT_NE(unknown, nullptr);
   EXPECT_EQ(unknown->IntAt(0), 1);

@@ -4,11 +4,17 @@
 
 #include <random>
 
-#include "lib/text/models/spm_bpe.h"
+#include "lib/text/models/merge_by_text.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
 namespace {
+
+std::vector<int32_t> IdsOf(const SymbolList& symbols) {
+  std::vector<int32_t> out;
+  for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) out.push_back(symbols.id(i));
+  return out;
+}
 
 /// A vocabulary of texts with scores, and merges in their order.
 struct Vocabulary {
@@ -39,9 +45,7 @@ struct Vocabulary {
     MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
       return table.Find(symbols.id(left), symbols.id(right));
     });
-    std::vector<int32_t> out;
-    for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) out.push_back(symbols.id(i));
-    return out;
+    return IdsOf(symbols);
   }
   /// As scores say.
   std::vector<int32_t> ByScore(std::string_view text) const {
@@ -50,10 +54,7 @@ struct Vocabulary {
     MergeByText(
         text, tokens, RankScores(scores), [](int32_t, uint32_t, uint32_t) { return true; },
         symbols);
-    std::vector<int32_t> out;
-    for (uint32_t i = 0; i < symbols.list().size(); i = symbols.list().Next(i))
-      out.push_back(symbols.list().id(i));
-    return out;
+    return IdsOf(symbols.list());
   }
   /// The first text of at most `longest` letters for which both differ; empty when there is none.
   std::string Witness(std::string_view letters, size_t longest) const {
@@ -73,35 +74,32 @@ Vocabulary Letters(std::string_view letters) {
   return v;
 }
 
-TEST(MergesFollowScores, WhenSortedAndComplete) {
-  Vocabulary v = Letters("abc");
-  v.Token("ab", -1);
-  v.Token("abc", -2);
-  v.Merge("a", "b");
-  v.Merge("ab", "c");
-  EXPECT_TRUE(v.FollowsScores());
-  EXPECT_EQ(v.Witness("abc", 7), "");
-}
+struct Case {
+  std::string_view letters;
+  std::vector<std::pair<std::string_view, float>> tokens;
+  std::vector<std::pair<std::string, std::string>> merges;
+  bool follows;
+  std::string_view witness;  ///< the first text that comes out differently
+};
+const Case kCases[] = {
+    {"abc", {{"ab", -1}, {"abc", -2}}, {{"a", "b"}, {"ab", "c"}}, true, ""},
+    // The list has another order.
+    {"abc", {{"ab", -2}, {"bc", -1}}, {{"a", "b"}, {"b", "c"}}, false, "abc"},
+    // A pair that makes a token is not listed.
+    {"abc", {{"ab", -1}, {"bc", -2}, {"ca", -3}}, {{"a", "b"}, {"b", "c"}}, false, "ca"},
+    // Runs of one letter: equal scores merge from the left, equal texts in either of two ways.
+    {"a", {{"aa", -1}, {"aaaa", -2}}, {{"a", "a"}, {"aa", "aa"}}, true, ""},
+    {"a", {{"aa", -2}, {"aaa", -1}}, {{"a", "a"}, {"aa", "a"}, {"a", "aa"}}, false, "aaaa"}};
 
-TEST(MergesFollowScores, NotWhenTheListHasAnotherOrder) {
-  Vocabulary v = Letters("abc");
-  v.Token("ab", -2);
-  v.Token("bc", -1);
-  v.Merge("a", "b");
-  v.Merge("b", "c");
-  EXPECT_FALSE(v.FollowsScores());
-  EXPECT_EQ(v.Witness("abc", 3), "abc");
-}
-
-TEST(MergesFollowScores, NotWhenAPairThatMakesATokenIsNotListed) {
-  Vocabulary v = Letters("abc");
-  v.Token("ab", -1);
-  v.Token("bc", -2);
-  v.Token("ca", -3);
-  v.Merge("a", "b");
-  v.Merge("b", "c");
-  EXPECT_FALSE(v.FollowsScores());
-  EXPECT_EQ(v.Witness("abc", 3), "ca");
+TEST(MergesFollowScores, WhereTheListIsSortedAndComplete) {
+  for (const Case& c : kCases) {
+    Vocabulary v = Letters(c.letters);
+    for (const auto& [text, score] : c.tokens) v.Token(text, score);
+    for (const auto& [left, right] : c.merges) v.Merge(left, right);
+    SCOPED_TRACE(::testing::PrintToString(c.merges));
+    EXPECT_EQ(v.FollowsScores(), c.follows);
+    EXPECT_EQ(v.Witness(c.letters, c.letters.size() == 1 ? 12 : 7), c.witness);
+  }
 }
 
 TEST(MergesFollowScores, NotWhenAResultCannotBeJoined) {
@@ -111,24 +109,6 @@ TEST(MergesFollowScores, NotWhenAResultCannotBeJoined) {
   EXPECT_TRUE(v.FollowsScores());
   const int32_t ab = v.tokens.Find("ab");
   EXPECT_FALSE(v.FollowsScores([&](int32_t id) { return id != ab; }));
-}
-
-// Equal scores merge from the left, equal texts in either of two ways.
-TEST(MergesFollowScores, RunsOfOneLetterAreTriedOut) {
-  Vocabulary good = Letters("a");
-  good.Token("aa", -1);
-  good.Token("aaaa", -2);
-  good.Merge("a", "a");
-  good.Merge("aa", "aa");
-  EXPECT_TRUE(good.FollowsScores());
-  EXPECT_EQ(good.Witness("a", 12), "");
-  Vocabulary bad = Letters("a");
-  bad.Token("aa", -2);
-  bad.Token("aaa", -1);
-  bad.Merge("a", "a");
-  bad.Merge("aa", "a");
-  bad.Merge("a", "aa");
-  EXPECT_EQ(bad.FollowsScores(), bad.Witness("a", 12).empty());
 }
 
 TEST(MergesFollowScores, YesIsNeverWrong) {

@@ -3,7 +3,8 @@
 
 #include <limits>
 
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/own_keys.h"
 #include "tests/testing/testing.h"
 
@@ -19,7 +20,7 @@ Metadata VocabularyOf(const std::string& folder) {
   EXPECT_TRUE(published.ok()) << published.status();
   Metadata out;
   std::vector<std::string> notes;
-  SMELT_EXPECT_OK((*published)->WriteVocabulary({}, out, notes));
+  SMELT_EXPECT_OK(WriteVocabulary(**published, {}, out, notes));
   SMELT_EXPECT_OK(GgufTokenizer(out));
   return out;
 }

@@ -121,6 +121,7 @@ TEST(PreTokenizerNames, AreAllRecorded) {
     for (const std::string& name : Texts(meaning, "names")) recorded.insert(name);
   }
   for (const PreTokenizerName& row : PreTokenizerTable()) {
+    if (!row.known) continue;
     std::string_view names = row.same;
     known.emplace(row.name);
     while (!names.empty()) {

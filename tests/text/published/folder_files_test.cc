@@ -3,7 +3,8 @@
 #include <filesystem>
 
 #include "lib/base/status.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/gguf/vocabulary_writer.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
@@ -40,7 +41,7 @@ class FolderFiles : public ::testing::Test {
     const auto tokenizer = OpenPublishedTokenizer(dir_.path());
     EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
     if (!tokenizer.ok()) return metadata;
-    EXPECT_TRUE((*tokenizer)->WriteVocabulary({}, metadata, notes).ok());
+    EXPECT_TRUE(WriteVocabulary(**tokenizer, {}, metadata, notes).ok());
     return metadata;
   }
   std::string Key(const std::string& key) { return *Keys().StringOr(key, "none"); }
@@ -108,7 +109,7 @@ TEST_F(FolderFiles, NamedTokensThatNobodyHasAreAdded) {
   std::vector<std::string> notes;
   VocabularyOptions options;
   options.rows = 436;
-  SMELT_ASSERT_OK((*tokenizer)->WriteVocabulary(options, metadata, notes));
+  SMELT_ASSERT_OK(WriteVocabulary(**tokenizer, options, metadata, notes));
   ASSERT_FALSE(notes.empty());
   EXPECT_NE(notes[0].find("\"[PAD]\""), std::string::npos) << notes[0];
   EXPECT_FALSE(metadata.Has("tokenizer.ggml.padding_token_id"));

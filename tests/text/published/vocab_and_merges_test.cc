@@ -2,7 +2,7 @@
 // Expected ids are what transformers 5.24 gives for the same folders (AutoTokenizer).
 #include "lib/base/json.h"
 #include "lib/base/status.h"
-#include "lib/text/vocabulary.h"
+#include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
 #include "tests/text/cases.h"
 
