@@ -35,8 +35,6 @@ void AppendByteLevel(std::string& out, std::string_view bytes) {
   for (const char c : bytes) out.append(tables.texts[static_cast<unsigned char>(c)]);
 }
 
-int ByteOfLevel(char32_t c) { return c < 512 ? Get().bytes[c] : -1; }
-
 bool AppendBytesOfLevel(std::string& out, std::string_view text) {
   const Tables& tables = Get();
   const size_t before = out.size();

@@ -9,9 +9,6 @@ namespace smelt {
 /// Bytes as their characters.
 void AppendByteLevel(std::string& out, std::string_view bytes);
 
-/// The byte that a character stands for, or -1.
-int ByteOfLevel(char32_t c);
-
 /// Characters back to bytes. False (and nothing appended) when one of them stands for no byte.
 bool AppendBytesOfLevel(std::string& out, std::string_view text);
 

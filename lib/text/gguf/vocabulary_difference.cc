@@ -300,9 +300,4 @@ absl::StatusOr<std::optional<VocabularyDifference>> CompareOnProbes(const Tokeni
   return std::nullopt;
 }
 
-size_t UsedTokens(const Metadata& metadata) {
-  const absl::StatusOr<GgufVocabulary> vocabulary = ReadGgufVocabulary(metadata);
-  return vocabulary.ok() ? UsedOf(TypesOf(metadata, vocabulary->size())) : 0;
-}
-
 }  // namespace smelt

@@ -35,7 +35,4 @@ absl::StatusOr<std::optional<VocabularyDifference>> CompareVocabularies(const Me
 absl::StatusOr<std::optional<VocabularyDifference>> CompareOnProbes(const Tokenizer& a,
                                                                     const Tokenizer& b);
 
-/// Tokens without the padding behind them.
-size_t UsedTokens(const Metadata& metadata);
-
 }  // namespace smelt

@@ -109,7 +109,6 @@ TEST(VocabularyDifference, WhatIsTheSame) {
     Append({"[PAD9]", "[PAD10]"}, 5)(m);
     return m;
   }();
-  EXPECT_EQ(UsedTokens(padded), 9u);
   ExpectSame(padded, Append({"[PAD11]"}, 5));
 }
 
