@@ -49,6 +49,8 @@ std::string ShapeText(std::span<const uint64_t> extents);
 /// Row-major strides of a shape whose element count does not overflow.
 std::vector<int64_t> ContiguousStrides(const std::vector<uint64_t>& shape);
 
+class ComputedMatrix;
+
 /// A tensor as published. Shape is outermost first; strides count elements, row-major contiguous
 /// unless the container says otherwise. The bytes lie in `storage` from `offset` (bounds were
 /// checked by the container's Validate).
@@ -59,6 +61,9 @@ struct RawTensor {
   std::vector<int64_t> strides;
   std::shared_ptr<const Storage> storage;
   uint64_t offset = 0;
+  /// Set where several stored tensors make this one: it has the values, `dtype` is F32, the place
+  /// is that of one of them.
+  std::shared_ptr<const ComputedMatrix> computed = nullptr;
 
   uint64_t elements() const;
   bool contiguous() const;

@@ -21,6 +21,7 @@ constexpr char kExamples[] =
     "  smelt convert ./model --type q4_k_m --tensor-type 'ffn_down=q6_k' --dry-run\n"
     "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
     "  smelt convert ./tokenizer-files --vocab-only -o vocab.gguf\n"
+    "  smelt convert ./base --lora ./my-adapter --lora ./style=0.5 --type q4_k_m\n"
     "Types: auto f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s q4_1 q4_0 q3_k_l "
     "q3_k_m q3_k_s q2_k copy.\n"
     "The result is evaluated against the source before it gets its name. An interrupted run "
@@ -49,6 +50,13 @@ std::string Complete(ConvertArguments& a) {
   for (const std::string& text : a.metadata) {
     if (!Split(text, false, o.metadata))
       return "--metadata \"" + text + "\": write KEY=VALUE, such as general.name=Mine";
+  }
+  o.adapters.clear();
+  for (const std::string& text : a.adapters) {  // a name may have equals signs of its own
+    const size_t at = text.rfind('=');
+    const std::optional<double> strength =
+        at == std::string::npos ? std::nullopt : ParseNumber<double>(text.substr(at + 1));
+    o.adapters.emplace_back(strength ? text.substr(0, at) : text, strength.value_or(1));
   }
   o.allow_fallback = !a.no_fallback;
   o.validate = a.validate == "off"    ? Validate::kOff
@@ -228,6 +236,17 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
                    "a type that fits");
   command.add_flag("--allow-requantize", o.allow_requantize,
                    "Accept a source that is quantized already (errors add up)");
+  command
+      .add_option("--lora", a.adapters,
+                  "Merge an adapter (a folder of PEFT's), SCALE times as strong as it was trained "
+                  "(repeatable)")
+      ->type_name("ADAPTER[=SCALE]")
+      ->allow_extra_args(false);
+  command
+      .add_option("--base", o.base,
+                  "The model that MODEL, an adapter's folder, belongs to (default: as the adapter "
+                  "says)")
+      ->type_name("DIR");
   command.add_option("--pre", o.pre, "Use this pre-tokenizer name")->type_name("NAME");
   command.add_flag("--allow-tokenizer-mismatch", o.allow_tokenizer_mismatch,
                    "Go on although the GGUF vocabulary encodes some text differently");

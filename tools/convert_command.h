@@ -13,7 +13,7 @@ namespace smelt::tools {
 /// What the parser fills in.
 struct ConvertArguments {
   ConvertOptions options;
-  std::vector<std::string> tensor_types, metadata;
+  std::vector<std::string> tensor_types, metadata, adapters;
   std::string validate = "quick", max_ppl_increase;
   bool dry_run = false, vocab_only = false, no_fallback = false;
 };

@@ -39,6 +39,8 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .metadata = o.metadata,
           .allow_fallback = o.allow_fallback,
           .allow_requantize = o.allow_requantize,
+          .adapters = o.adapters,
+          .base = o.base,
           .pre = o.pre,
           .allow_tokenizer_mismatch = o.allow_tokenizer_mismatch};
 }
@@ -60,8 +62,14 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& op
     return OpenModelByName(options.source,
                            {.vocabulary = true,
                             .pre = plan_options.pre,
-                            .allow_tokenizer_mismatch = plan_options.allow_tokenizer_mismatch},
+                            .allow_tokenizer_mismatch = plan_options.allow_tokenizer_mismatch,
+                            .adapters = plan_options.adapters,
+                            .base = plan_options.base},
                            observer);
+  }
+  if (!plan_options.adapters.empty() || !plan_options.base.empty()) {
+    return Error(ErrorCode::kUnsupported, Escape(options.source),
+                 " is a plain safetensors file: adapters are merged into a model's folder");
   }
   if (options.validate != Validate::kOff) {
     return Error(ErrorCode::kUnsupported, Escape(options.source),

@@ -8,6 +8,7 @@
 #include "lib/base/ascii.h"
 #include "lib/base/status.h"
 #include "lib/jobs/fallbacks.h"
+#include "lib/model/recipe.h"
 
 namespace smelt {
 namespace {
@@ -39,10 +40,15 @@ TypeChoice ConverterType(const TensorInfo& tensor, TensorType output) {
   return {output, ""};
 }
 
-// "auto": bf16 stays bf16, everything else becomes f16; the first matrix decides.
+// "auto": bf16 stays bf16, and so do weights that are decoded; everything else becomes f16. The
+// first matrix decides.
 TensorType AutomaticType(const ModelSource& source) {
+  const bool decoded = std::ranges::any_of(source.tensors(), [](const TensorInfo& t) {
+    return t.recipe != nullptr && t.recipe->code_bits() != 0;
+  });
+  if (decoded) return TensorType::kBF16;
   for (const TensorInfo& t : source.tensors()) {
-    if (t.shape.dims >= 2)
+    if (t.shape.dims >= 2 && (t.recipe == nullptr || t.recipe->only_gathers()))
       return t.type == TensorType::kBF16 ? TensorType::kBF16 : TensorType::kF16;
   }
   return TensorType::kF16;
@@ -54,6 +60,10 @@ uint32_t FileTypeOf(TensorType type) {
       return 0;
     case TensorType::kBF16:
       return 32;
+    case TensorType::kMXFP4:
+      return 38;
+    case TensorType::kNVFP4:
+      return 39;
     default:
       return 1;
   }
@@ -153,16 +163,33 @@ OutputTypes Copy(const ModelSource& source, bool published) {
   return out;
 }
 
-OutputTypes Plain(const ModelSource& source, TensorType type) {
+// `keep_blocks`: what the source holds in a block type stays in it, and file_type says so.
+OutputTypes Plain(const ModelSource& source, TensorType type, bool keep_blocks) {
   OutputTypes out;
   out.name = std::string(Info(type).name);
   out.file_type = FileTypeOf(type);
   for (const TensorInfo& t : source.tensors()) {
     TypeChoice choice = ConverterType(t, type);
     if (choice.why.empty()) choice.why = "as asked";
+    if (keep_blocks && Info(t.type).quantized) {
+      choice = {t.type, "as it is in the source"};
+      out.file_type = FileTypeOf(t.type);
+    }
     out.choices.push_back(std::move(choice));
   }
   return out;
+}
+
+// Whether coarse codes of the source become other codes.
+bool CodesAgain(const ModelSource& source, const std::vector<TypeChoice>& choices) {
+  constexpr uint32_t kCoarse = 4;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const TensorInfo& t = source.tensors()[i];
+    const uint32_t bits = t.recipe == nullptr ? 0 : t.recipe->code_bits();
+    const TensorTypeInfo& to = Info(choices[i].type);
+    if (bits != 0 && bits <= kCoarse && to.quantized && choices[i].type != t.type) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -183,7 +210,7 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
                  ": they change what a quantizing type such as q4_k_m chooses");
   }
   if (name == "COPY") return Copy(source, published);
-  if (plain && published) return Plain(source, *as_type);
+  if (plain && published) return Plain(source, *as_type, UpperAscii(options.type) == "AUTO");
   const Preset* preset = FindPreset(name);
   if (preset == nullptr) {
     return Error(ErrorCode::kUsage, "--type \"", Escape(options.type),
@@ -202,6 +229,11 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
     out.warnings.push_back(
         "no tensor changes its type: the presets change matrices whose name ends in \".weight\"; "
         "--dry-run says why each one is kept");
+  }
+  if (CodesAgain(source, out.choices)) {
+    out.warnings.push_back(
+        "weights that the source holds in 4 bits or fewer are quantized again, and the errors add "
+        "up: the unquantized model gives a better file");
   }
   if (!options.allow_fallback) SMELT_RETURN_IF_ERROR(RefuseFallbacks(source, out.choices));
   return out;

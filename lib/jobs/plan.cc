@@ -29,7 +29,7 @@ uint64_t TileRows(const TensorInfo& tensor) {
 
 absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const PlanOptions& options) {
   if (type == tensor.type) return absl::OkStatus();
-  if (Info(tensor.type).quantized && !options.allow_requantize) {
+  if (Info(tensor.type).quantized && tensor.recipe == nullptr && !options.allow_requantize) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " is already quantized (",
                  Info(tensor.type).name, ") and would become ", Info(type).name,
                  ": errors add up, so convert from the original model, or accept the loss with "

@@ -29,6 +29,8 @@ struct PlanOptions {
   std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
+  std::vector<std::pair<std::string, double>> adapters{};  ///< folders, strengths
+  std::string base{};
   std::string pre{};
   bool allow_tokenizer_mismatch = false;
 

@@ -13,7 +13,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 constexpr int64_t kFormat = 1;
 
-Json Pairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
+template <typename Second>
+Json Pairs(const std::vector<std::pair<std::string, Second>>& pairs) {
   Json list = Json::array();
   for (const auto& [first, second] : pairs) list.push_back(Json::array({first, second}));
   return list;
@@ -28,6 +29,8 @@ Json OptionsToJson(const PlanOptions& o) {
               {"metadata", Pairs(o.metadata)},
               {"no_fallback", !o.allow_fallback},
               {"allow_requantize", o.allow_requantize},
+              {"adapters", Pairs(o.adapters)},
+              {"base", o.base},
               {"pre", o.pre},
               {"allow_tokenizer_mismatch", o.allow_tokenizer_mismatch}};
 }
@@ -63,6 +66,19 @@ std::vector<std::pair<std::string, std::string>> PairsOf(const JsonValue& object
   return out;
 }
 
+std::vector<std::pair<std::string, double>> AdaptersOf(const JsonValue& object) {
+  std::vector<std::pair<std::string, double>> out;
+  const JsonValue* list = object.Find("adapters");
+  if (list == nullptr || !list->is_array()) return out;
+  for (const JsonValue& item : *list->as_array()) {
+    const JsonValue::Array* pair = item.as_array();
+    if (pair == nullptr || pair->size() != 2 || !(*pair)[0].is_string() || !(*pair)[1].is_number())
+      continue;
+    out.emplace_back(*(*pair)[0].as_string(), *(*pair)[1].as_double());
+  }
+  return out;
+}
+
 PlanOptions OptionsFrom(const JsonValue& o) {
   PlanOptions out;
   out.type = TextOf(o, "type");
@@ -73,6 +89,8 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.metadata = PairsOf(o, "metadata");
   out.allow_fallback = !FlagOf(o, "no_fallback");
   out.allow_requantize = FlagOf(o, "allow_requantize");
+  out.adapters = AdaptersOf(o);
+  out.base = TextOf(o, "base");
   out.pre = TextOf(o, "pre");
   out.allow_tokenizer_mismatch = FlagOf(o, "allow_tokenizer_mismatch");
   return out;

@@ -36,7 +36,20 @@ std::string KindOf(const std::string& type) {
   return upper == "DORA" ? "LoRA (DoRA)" : Escape(type, 40);
 }
 
+/// The file of whole weights beside an adapter; empty: there is none.
+std::string WholeWeights(const std::string& folder) {
+  const absl::StatusOr<WeightsForm> form = FindWeights(folder);
+  if (!form.ok() || form->files.empty() || form->files[0].starts_with("adapter")) return "";
+  return form->files[0];
+}
+
 }  // namespace
+
+bool HoldsOnlyAdapter(const std::string& folder) {
+  const auto exists = [&](std::string_view name) { return Exists(fs::path(folder) / name); };
+  return exists(kConfig) && (exists(kWeights[0]) || exists(kWeights[1])) &&
+         WholeWeights(folder).empty();
+}
 
 absl::Status CheckNoAdapter(const std::string& folder, std::vector<std::string>& notes) {
   const auto exists = [&](std::string_view name) { return Exists(fs::path(folder) / name); };
@@ -52,10 +65,9 @@ absl::Status CheckNoAdapter(const std::string& folder, std::vector<std::string>&
     kind = KindOf(Text(config, {"peft_type", "fine_tune_type"}));
     base = Text(config, {"base_model_name_or_path", "model"});
   }
-  const absl::StatusOr<WeightsForm> form = FindWeights(folder);
-  if (form.ok() && !form->files.empty() && !form->files[0].starts_with("adapter")) {
+  if (const std::string whole = WholeWeights(folder); !whole.empty()) {
     notes.push_back(Cat("a ", kind, " adapter lies beside the weights; it is not applied: ",
-                        Escape(form->files[0], 60), " is read as it is"));
+                        Escape(whole, 60), " is read as it is"));
     return absl::OkStatus();
   }
   return Error(ErrorCode::kUnsupported, Escape(folder), " holds a ", kind, " adapter",

@@ -28,7 +28,6 @@ absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& conf
                                         const Container& container, uint64_t vocabulary_size,
                                         const SlicedTensors* sliced) {
   DescribedModel model;
-  SMELT_RETURN_IF_ERROR(CheckNotQuantized(config, container, model.notes));
   SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container, sliced));
   if (vocabulary_size != 0 && family.rows_by_vocabulary) {
     context.hyper.Set(Param::kVocabularyRows, static_cast<double>(vocabulary_size));

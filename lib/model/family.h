@@ -146,6 +146,8 @@ enum class TensorOp {
   kEvenExperts,
   kOddExperts,  ///< rows 0, 2, ... or 1, 3, ... of one tensor (experts, inputs, 2 outputs),
                 ///< transposed
+  kEvenExpertRows,
+  kOddExpertRows,  ///< the same of one tensor (experts, 2 outputs, inputs), not transposed
   kEvenBias,
   kOddBias,      ///< the same of its biases (experts, 2 outputs)
   kExpertBias,   ///< (experts, outputs) as it is

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "formats/computed_matrix.h"
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
 #include "lib/model/alternatives.h"
@@ -133,6 +134,8 @@ class TensorMaker {
       case TensorOp::kFusedExpertsSecond:
       case TensorOp::kEvenExperts:
       case TensorOp::kOddExperts:
+      case TensorOp::kEvenExpertRows:
+      case TensorOp::kOddExpertRows:
         return MakeFusedExperts(rule, layer, target);
       case TensorOp::kLatentKeys:
       case TensorOp::kLatentValues:
@@ -246,10 +249,8 @@ class TensorMaker {
     const bool of_keys = rule.op == TensorOp::kLatentKeys;
     Recipe recipe;
     for (uint64_t head = 0; head < heads; ++head) {
-      RawTensor part = *tensor;
-      const uint64_t first = head * (keys + values) + (of_keys ? 0 : keys);
-      part.shape[0] = of_keys ? keys : values;
-      part.offset += first * static_cast<uint64_t>(tensor->strides[0]) * (BitsOf(part.dtype) / 8);
+      RawTensor part = OuterSlice(*tensor, head * (keys + values) + (of_keys ? 0 : keys),
+                                  of_keys ? keys : values);
       recipe.leaves.push_back(RawLeaf{std::move(part), of_keys ? keys : rank, of_keys});
     }
     Add(target,
@@ -306,8 +307,7 @@ class TensorMaker {
 
   /// Expert `e` of a tensor (experts, ...): the same storage, one dimension less.
   static RawTensor Expert(const RawTensor& tensor, uint64_t e) {
-    RawTensor part = tensor;
-    part.offset += e * static_cast<uint64_t>(tensor.strides[0]) * (BitsOf(tensor.dtype) / 8);
+    RawTensor part = OuterSlice(tensor, e, 1);
     part.shape.erase(part.shape.begin());
     part.strides.erase(part.strides.begin());
     return part;
@@ -321,7 +321,10 @@ class TensorMaker {
         rule.op == TensorOp::kFusedExpertsSecond || rule.op == TensorOp::kTransposedExpertsSecond;
     const bool halves = second || rule.op == TensorOp::kFusedExpertsFirst ||
                         rule.op == TensorOp::kTransposedExpertsFirst;
-    const bool interleaved = rule.op == TensorOp::kEvenExperts || rule.op == TensorOp::kOddExperts;
+    const bool by_rows =
+        rule.op == TensorOp::kEvenExpertRows || rule.op == TensorOp::kOddExpertRows;
+    const bool odd = rule.op == TensorOp::kOddExperts || rule.op == TensorOp::kOddExpertRows;
+    const bool interleaved = by_rows || odd || rule.op == TensorOp::kEvenExperts;
     const uint64_t stored_rows = halves || interleaved ? 2 * rows : rows;
     // Outputs before inputs. transformers' own saves of classes that publish them transposed are.
     const bool either = rule.op == TensorOp::kTransposedExperts ||
@@ -330,7 +333,7 @@ class TensorMaker {
     const bool upright =
         either ? stored_rows != columns &&
                      tensor->shape == std::vector<uint64_t>{experts, stored_rows, columns}
-               : halves || rule.op == TensorOp::kStackedExperts;
+               : halves || by_rows || rule.op == TensorOp::kStackedExperts;
     SMELT_RETURN_IF_ERROR(ExpectShape(*tensor,
                                       upright
                                           ? std::vector<uint64_t>{experts, stored_rows, columns}
@@ -340,8 +343,7 @@ class TensorMaker {
     for (uint64_t e = 0; e < experts; ++e)
       recipe.leaves.push_back(RawLeaf{Expert(*tensor, e), columns, !upright});
     if (interleaved) {
-      recipe.rows.push_back(
-          SliceRows{rule.op == TensorOp::kOddExperts ? 1u : 0u, 2, experts * rows});
+      recipe.rows.push_back(SliceRows{odd ? 1u : 0u, 2, experts * rows});
     } else if (halves) {
       // (experts, 2, rows) with the halves outermost, then one of them.
       recipe.rows.push_back(SwapRows{1, experts, 2, rows});

@@ -1,6 +1,7 @@
 #include "lib/model/open.h"
 
 #include <filesystem>
+#include <utility>
 
 #include "formats/gguf.h"
 #include "formats/model_card.h"
@@ -15,7 +16,9 @@
 #include "lib/model/family.h"
 #include "lib/model/general.h"
 #include "lib/model/gguf_source.h"
+#include "lib/model/lora.h"
 #include "lib/model/meta_parts.h"
+#include "lib/model/quantized.h"
 #include "lib/model/sentence_modules.h"
 #include "lib/model/token_ids.h"
 #include "lib/text/gguf/generation_ends.h"
@@ -84,6 +87,12 @@ class DirectoryReader {
 
   absl::StatusOr<OpenedModel> Finish(const Family& family, const Config& config,
                                      Container container, const SlicedTensors* sliced) {
+    SMELT_RETURN_IF_ERROR(ReadQuantized(config, container, container.notes));
+    for (const auto& [path, strength] : options_.adapters) {
+      SMELT_ASSIGN_OR_RETURN(const LoraAdapter adapter, OpenLora(path));
+      SMELT_RETURN_IF_ERROR(MergeLora(family, adapter, strength, container, container.notes));
+      texts_ += Cat(adapter.texts, strength);
+    }
     SMELT_RETURN_IF_ERROR(OpenTokenizer(config));
     absl::StatusOr<DescribedModel> described =
         Describe(family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced);
@@ -245,11 +254,40 @@ absl::Status NotAModel(const Storage& file) {
   return Error(ErrorCode::kInvalidInput, name, " is neither a model directory nor a GGUF file");
 }
 
+/// The base of an adapter's folder, with it merged.
+absl::StatusOr<OpenedModel> OpenAdapted(const std::string& path, OpenOptions options) {
+  SMELT_ASSIGN_OR_RETURN(const LoraAdapter adapter, OpenLora(path));
+  const std::string base = options.base.empty() ? FindLoraBase(adapter) : options.base;
+  if (base.empty() || (IsFolder(base) && HoldsOnlyAdapter(base))) {
+    const std::string name = adapter.Base();
+    return Error(
+        ErrorCode::kNotFound, Escape(path, 100), " holds a LoRA adapter",
+        name.empty() ? std::string() : Cat(" of ", Escape(name, 100)),
+        ", no whole model, and its base is not on this machine; download the base and name "
+        "its folder with --base");
+  }
+  options.base.clear();
+  options.adapters.insert(options.adapters.begin(), {path, 1.0});
+  SMELT_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(base, options));
+  opened.notes.insert(opened.notes.begin(), Cat("the base is ", Escape(base, 120)));
+  return opened;
+}
+
 }  // namespace
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
   if (!Exists(path)) return Error(ErrorCode::kNotFound, Escape(path), " does not exist");
+  if (IsFolder(path) && HoldsOnlyAdapter(path)) return OpenAdapted(path, options);
+  if (!options.base.empty()) {
+    return Error(ErrorCode::kUsage, Escape(path),
+                 " is no adapter's folder: a base is only for those");
+  }
   if (IsFolder(path)) return DirectoryReader(path, options).Read();
+  if (!options.adapters.empty()) {
+    return Error(ErrorCode::kUnsupported, Escape(path),
+                 ": adapters are merged into a published folder, not into a GGUF; name the folder "
+                 "that it was made from");
+  }
   SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
   if (!LooksLikeGguf(*storage)) return NotAModel(*storage);
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
@@ -273,7 +311,7 @@ absl::StatusOr<OpenedModel> OpenMatrices(const std::string& path) {
     for (size_t i = 0; i < raw.shape.size(); ++i)
       tensor.shape.ne[i] = raw.shape[raw.shape.size() - 1 - i];
     const uint64_t columns = raw.shape.back();
-    tensor.recipe.leaves.push_back(RawLeaf{std::move(raw), columns, false});
+    tensor.recipe.leaves.emplace_back(std::in_place_type<RawLeaf>, std::move(raw), columns, false);
     tensors.push_back(std::move(tensor));
   }
   OpenedModel opened;

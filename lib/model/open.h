@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,6 +19,10 @@ struct OpenOptions {
   bool vocabulary = true;                 ///< read the tokenizer files too
   std::string pre;                        ///< see VocabularyOptions
   bool allow_tokenizer_mismatch = false;  ///< see VocabularyOptions::allow_mismatch
+  /// Folders of adapters that are merged one after the other, and how strong (1: as trained).
+  std::vector<std::pair<std::string, double>> adapters = {};
+  /// The model that `path` is an adapter of; empty: where the adapter says.
+  std::string base = {};
 };
 
 struct OpenedModel {
@@ -26,8 +31,8 @@ struct OpenedModel {
   std::vector<std::string> warnings;
 };
 
-/// A model directory (config.json + weights), a hub cache's snapshot folder, or a GGUF (split ones
-/// read as one).
+/// A model directory (config.json + weights), a hub cache's snapshot folder, a GGUF (split ones
+/// read as one), or an adapter's folder (merged into its base).
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options = {});
 
 /// A plain safetensors file of matrices: every tensor under its own name, no metadata.

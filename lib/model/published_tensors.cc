@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "formats/quantized/stored_matrix.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 #include "lib/model/alternatives.h"
@@ -78,6 +79,14 @@ absl::Status RefuseTwice(const RawTensor& a, const RawTensor& b, std::string_vie
   return Error(ErrorCode::kInvalidInput, "tensors ", Escape(std::min(a.name, b.name)), " and ",
                Escape(std::max(a.name, b.name)), " are both ", Escape(bare),
                " under different prefixes: which one counts is not clear");
+}
+
+/// A bias that adds nothing, as quantizers write for layers that have none.
+bool IsZeroBias(const RawTensor& tensor) {
+  constexpr uint64_t kLongest = 1 << 22;
+  if (!tensor.name.ends_with(".bias") || tensor.shape.size() != 1) return false;
+  const auto values = ReadAllFloats(tensor, kLongest);
+  return values.ok() && std::ranges::all_of(*values, [](float value) { return value == 0; });
 }
 
 }  // namespace
@@ -168,7 +177,8 @@ absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
   const std::string* value_head = nullptr;
   for (const RawTensor& tensor : container_->tensors) {
     const std::string bare = names_.Bare(tensor.name, outermost_).text;
-    if (used_.contains(&tensor) || tensor.elements() == 0 || IsDropped(context, tensor, bare))
+    if (used_.contains(&tensor) || tensor.elements() == 0 || IsDropped(context, tensor, bare) ||
+        IsZeroBias(tensor))
       continue;
     const std::string** const first = StartsAs(bare, kValueHeads) ? &value_head : &unknown;
     if (context.family.drops_draft_layers && IsDraft(context, bare)) {

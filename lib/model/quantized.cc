@@ -4,33 +4,11 @@
 #include <optional>
 #include <string_view>
 
+#include "formats/quantized/join.h"
 #include "lib/base/status.h"
-#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
-
-/// Endings of tensors that only a quantized module has.
-struct Mark {
-  std::string_view ending, format;
-};
-constexpr Mark kMarks[] = {
-    {".g_idx", "GPTQ"},
-    {".qweight", "GPTQ or AWQ"},
-    {".bitsandbytes__nf4", "bitsandbytes NF4"},
-    {".bitsandbytes__fp4", "bitsandbytes FP4"},
-    {".weight.absmax", "bitsandbytes 4 bits"},
-    {".SCB", "bitsandbytes 8 bits"},
-    {".weight_packed", "compressed-tensors"},
-    {".biases", "MLX"},
-    {".weight_blocks", "MXFP4"},
-    {"_proj_blocks", "MXFP4"},
-    {".weight_scale_inv", "FP8"},
-    {".weight_scale", "FP8"},
-    {".W_q", "HQQ"},
-    {".codebooks", "AQLM"},
-    {".weight._data", "quanto"},
-};
 
 /// Values of quant_method that say how weights were stored and leave the mathematics alone: beside
 /// plain weights they are left-overs. BitNet's layers compute in another way, so it is not here.
@@ -64,35 +42,6 @@ constexpr std::string_view kMethods[] = {"bitsandbytes",
 bool IsFloat(RawType type) {
   return type == RawType::kF64 || type == RawType::kF32 || type == RawType::kF16 ||
          type == RawType::kBF16;
-}
-
-struct Evidence {
-  std::string format;
-  const RawTensor* tensor = nullptr;
-};
-
-/// What the names say; a matrix of MLX lies beside its scales.
-std::optional<Evidence> ByNames(const Container& container) {
-  TextSet<std::string_view> scales;
-  std::optional<Evidence> best;
-  const Mark* best_mark = std::end(kMarks);
-  for (const RawTensor& tensor : container.tensors) {
-    if (tensor.name.ends_with(".scales")) scales.insert(tensor.name);
-    const Mark* const mark = std::ranges::find_if(
-        kMarks, [&](const Mark& known) { return tensor.name.ends_with(known.ending); });
-    if (mark < best_mark) {
-      best_mark = mark;
-      best = Evidence{std::string(mark->format), &tensor};
-    }
-  }
-  if (best) return best;
-  for (const RawTensor& tensor : container.tensors) {
-    constexpr std::string_view kWeight = ".weight";
-    if (tensor.dtype != RawType::kU32 || !tensor.name.ends_with(kWeight)) continue;
-    const std::string stem = tensor.name.substr(0, tensor.name.size() - kWeight.size());
-    if (scales.contains(Cat(stem, ".scales"))) return Evidence{"MLX", &tensor};
-  }
-  return std::nullopt;
 }
 
 /// What the element types say.
@@ -130,44 +79,62 @@ std::string Method(const JsonValue& dictionary, std::string_view key) {
   return key == "compression_config" ? "compressed-tensors" : dictionary.ToText();
 }
 
-/// ", 4 bits in groups of 64", as far as the dictionary says.
-std::string Sizes(const JsonValue* dictionary) {
-  const auto number = [&](std::string_view name) -> std::optional<int64_t> {
-    const JsonValue* value = dictionary == nullptr ? nullptr : dictionary->FindNonNull(name);
-    return value == nullptr ? std::nullopt : value->as_int();
-  };
-  const auto bits = number("bits"), group = number("group_size");
-  if (!bits) return "";
-  return Cat(", ", *bits, " bits",
-             group && *group > 0 ? Cat(" in groups of ", *group) : std::string());
+/// Formats that a method's name means; what else is found is said.
+struct MethodFormat {
+  std::string_view method, format;
+};
+constexpr MethodFormat kFormats[] = {
+    {"gptq", "GPTQ"}, {"awq", "AWQ"},       {"bitsandbytes", "bitsandbytes"},
+    {"hqq", "HQQ"},   {"mxfp4", "MXFP4"},   {"fp8", "FP8"},
+    {"mlx", "MLX"},   {"fbgemm_fp8", "FP8"}};
+
+/// "the weights are quantized: GPTQ, 4 bits (7 of 9 matrices)".
+std::string FoundNote(const QuantizationConfig& config, const std::vector<QuantizedCount>& counts) {
+  std::string note = "the weights are quantized, and read as the values that they mean: ";
+  for (size_t i = 0; i < counts.size(); ++i)
+    note += Cat(i == 0 ? "" : "; ", counts[i].format, " (", counts[i].weights, " of them)");
+  const auto said = std::ranges::find(kFormats, config.method, &MethodFormat::method);
+  const bool other =
+      said != std::end(kFormats) && std::ranges::none_of(counts, [&](const QuantizedCount& count) {
+        return std::string_view(count.format).starts_with(said->format);
+      });
+  if (other) note += Cat("; ", config.file, " says ", config.method, " (", config.key, ")");
+  return note;
+}
+
+absl::Status CheckPlain(const QuantizationConfig& config, const Container& container,
+                        std::vector<std::string>& notes) {
+  const std::string& method = config.method;
+  if (method.empty()) return absl::OkStatus();
+  if (const RawTensor* odd = NotFloat(container)) {
+    return Error(ErrorCode::kUnsupported, config.file,
+                 ": the weights are quantized: ", Escape(method, 40), " (", Escape(odd->name, 100),
+                 " is ", Name(odd->dtype),
+                 "), in a layout that is not read; use the unquantized model");
+  }
+  if (std::ranges::find(kMethods, method) == std::end(kMethods)) {
+    return Error(ErrorCode::kUnsupported, config.file, ": ", config.key, " says ",
+                 Escape(method, 60),
+                 ", a quantization that is not known here: whether it changes what plain weights "
+                 "compute is not clear; use the unquantized model");
+  }
+  notes.push_back(Cat(config.file, ": ", config.key, " says ", method,
+                      ", but the weights are plain; they are read as they are"));
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status CheckNotQuantized(const Config& config, const Container& container,
-                               std::vector<std::string>& notes) {
-  std::string key;
-  const JsonValue* dictionary = Dictionary(config, key);
-  const std::string method = dictionary == nullptr ? "" : Method(*dictionary, key);
-  std::optional<Evidence> evidence = ByNames(container);
-  if (const RawTensor* odd = NotFloat(container); !evidence && !method.empty() && odd != nullptr)
-    evidence = Evidence{method == "mlx" ? "MLX" : method, odd};
-  if (evidence) {
-    const bool said = !method.empty() && method != "mlx" && method.front() != '{';
-    return Error(ErrorCode::kUnsupported, config.name(),
-                 ": the weights are quantized: ", said ? Escape(method, 40) : evidence->format,
-                 Sizes(dictionary), " (", Escape(evidence->tensor->name, 100), " is ",
-                 Name(evidence->tensor->dtype),
-                 "); quantized sources are not supported; use the unquantized model");
-  }
-  if (method.empty()) return absl::OkStatus();
-  if (std::ranges::find(kMethods, method) == std::end(kMethods)) {
-    return Error(ErrorCode::kUnsupported, config.name(), ": ", key, " says ", Escape(method, 60),
-                 ", a quantization that is not known here: whether it changes what plain weights "
-                 "compute is not clear; use the unquantized model");
-  }
-  notes.push_back(Cat(config.name(), ": ", key, " says ", method,
-                      ", but the weights are plain; they are read as they are"));
+absl::Status ReadQuantized(const Config& config, Container& container,
+                           std::vector<std::string>& notes) {
+  QuantizationConfig said;
+  said.file = config.name();
+  said.dictionary = Dictionary(config, said.key);
+  if (said.dictionary != nullptr) said.method = Method(*said.dictionary, said.key);
+  std::vector<QuantizedCount> counts;
+  SMELT_RETURN_IF_ERROR(JoinQuantized(said, container, counts, notes));
+  if (counts.empty()) return CheckPlain(said, container, notes);
+  notes.push_back(FoundNote(said, counts));
   return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
-// Whether published weights are quantized, judged by the tensors: what config.json says of it may
-// be left over from somewhere else.
+// Quantized checkpoints, judged by the tensors: what config.json says of it may be left over from
+// somewhere else.
 #pragma once
 
 #include <string>
@@ -11,9 +11,10 @@
 
 namespace smelt {
 
-/// Refuses quantized weights by the name of their format, and a method that nobody knows. Plain
-/// weights under a known method are read, with a note.
-absl::Status CheckNotQuantized(const Config& config, const Container& container,
-                               std::vector<std::string>& notes);
+/// Makes weights of what a quantization stores as codes and scales. Refuses by name what is known
+/// and not read, and a method that nobody knows. Plain weights under a known method are read, with
+/// a note.
+absl::Status ReadQuantized(const Config& config, Container& container,
+                           std::vector<std::string>& notes);
 
 }  // namespace smelt

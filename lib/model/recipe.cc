@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "formats/computed_matrix.h"
 #include "lib/base/checked.h"
 #include "lib/base/status.h"
 
@@ -25,8 +26,10 @@ std::string LeafText(const Leaf& leaf) {
   if (const auto* constant = std::get_if<ConstantLeaf>(&leaf))
     return Cat("constants [", constant->values.size(), "]");
   const RawLeaf& raw = std::get<RawLeaf>(leaf);
-  return Cat(raw.transposed ? "transposed " : "", raw.tensor.name, " [", Name(raw.tensor.dtype),
-             " ", ShapeText(raw.tensor.shape), "]");
+  const std::string_view type =
+      raw.tensor.computed != nullptr ? raw.tensor.computed->format() : Name(raw.tensor.dtype);
+  return Cat(raw.transposed ? "transposed " : "", raw.tensor.name, " [", type, " ",
+             ShapeText(raw.tensor.shape), "]");
 }
 
 /// "0.7 times", "0.7, 0.5 (rows by section) times".
@@ -58,20 +61,23 @@ absl::Status CheckLeaf(const TensorInfo& info, const Leaf& leaf) {
   return absl::OkStatus();
 }
 
-/// The type in which the values are stored, when every leaf stores the same one that can be handed
-/// out.
+/// The type in which a leaf's values can be handed out; nullopt: only as computed f32.
+std::optional<TensorType> StoredType(const Leaf& leaf) {
+  const auto* raw = std::get_if<RawLeaf>(&leaf);
+  if (raw == nullptr) return TensorType::kF32;
+  if (raw->tensor.computed != nullptr)
+    return raw->transposed ? std::nullopt : raw->tensor.computed->block_type();
+  if (raw->tensor.dtype == RawType::kF64) return std::nullopt;
+  return SameTensorType(raw->tensor.dtype);
+}
+
+/// That of the tensor, when every leaf has the same one.
 TensorType StoredType(const Recipe& recipe) {
   if (!recipe.only_gathers()) return TensorType::kF32;
-  TensorType type = TensorType::kF32;
-  for (size_t i = 0; i < recipe.leaves.size(); ++i) {
-    const auto* raw = std::get_if<RawLeaf>(&recipe.leaves[i]);
-    const RawType dtype = raw == nullptr ? RawType::kF32 : raw->tensor.dtype;
-    if (dtype == RawType::kF64) return TensorType::kF32;
-    const TensorType same = *SameTensorType(dtype);
-    if (i != 0 && same != type) return TensorType::kF32;
-    type = same;
-  }
-  return type;
+  const TensorType type = StoredType(recipe.leaves[0]).value_or(TensorType::kF32);
+  const bool same = std::ranges::all_of(recipe.leaves,
+                                        [&](const Leaf& leaf) { return StoredType(leaf) == type; });
+  return same ? type : TensorType::kF32;
 }
 
 }  // namespace
@@ -111,17 +117,28 @@ uint64_t Recipe::SourceRow(uint64_t row) const {
 
 bool Recipe::only_gathers() const {
   if (!elements.empty()) return false;
-  bool first = true;
-  RawType dtype = RawType::kF32;
+  const bool coded = code_bits() != 0;
+  if (coded && across != 1) return false;
+  std::optional<TensorType> type;
   for (const Leaf& leaf : leaves) {
     const auto* raw = std::get_if<RawLeaf>(&leaf);
-    if (raw == nullptr) continue;
-    if (raw->transposed) return false;
-    if (!first && raw->tensor.dtype != dtype) return false;
-    dtype = raw->tensor.dtype;
-    first = false;
+    if (raw == nullptr && !coded) continue;
+    const std::optional<TensorType> of_leaf = StoredType(leaf);
+    if (!of_leaf || (raw != nullptr && raw->transposed) || (type && type != of_leaf)) return false;
+    type = of_leaf;
   }
-  return dtype != RawType::kF64;
+  return true;
+}
+
+uint32_t Recipe::code_bits() const {
+  uint32_t bits = 0;
+  for (const Leaf& leaf : leaves) {
+    const auto* raw = std::get_if<RawLeaf>(&leaf);
+    if (raw == nullptr || raw->tensor.computed == nullptr) continue;
+    const uint32_t own = raw->tensor.computed->bits();
+    bits = bits == 0 ? own : std::min(bits, own);
+  }
+  return bits;
 }
 
 std::string Recipe::ToText() const {
@@ -200,11 +217,14 @@ absl::Status CheckRecipe(TensorInfo& info) {
         Cat("source of ", rows, " rows of ", b, " does not make the shape ", info.shape.ToText()));
   }
   info.type = StoredType(recipe);
+  if (Info(info.type).quantized && a != b) return bad("its blocks would be cut");
   info.tile_rows = 1;
   for (const Leaf& leaf : recipe.leaves) {
     const auto* raw = std::get_if<RawLeaf>(&leaf);
-    if (raw != nullptr && raw->transposed)
-      info.tile_rows = std::min<uint64_t>(info.shape.rows(), 2048);
+    if (raw == nullptr) continue;
+    if (raw->transposed) info.tile_rows = std::min<uint64_t>(info.shape.rows(), 2048);
+    if (raw->tensor.computed != nullptr)
+      info.tile_rows = std::max(info.tile_rows, raw->tensor.computed->tile_rows());
   }
   if (info.shape.dims == 3 && info.tile_rows == 1) info.tile_rows = info.shape.ne[1];
   return absl::OkStatus();

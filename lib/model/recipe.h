@@ -72,8 +72,11 @@ struct Recipe {
   /// One line: "rows swapped (8, 2, 16) of model.layers.0.self_attn.q_proj.weight [BF16 256 x
   /// 256]".
   std::string ToText() const;
-  /// Only whole stored rows move: stored bytes can pass through untouched.
+  /// Only whole stored rows move: stored bytes can pass through untouched, or in the block type
+  /// that holds what they mean.
   bool only_gathers() const;
+  /// Bits of the coarsest codes that leaves are read from; 0: there are none.
+  uint32_t code_bits() const;
   uint64_t matrix_columns() const;
   /// The row of the leaves, laid one after the other, that becomes row `row` of the matrix.
   uint64_t SourceRow(uint64_t row) const;

@@ -14,7 +14,8 @@ absl::StatusOr<const std::byte*> LeafBase(const TensorInfo& info, const Leaf& le
   const auto* raw = std::get_if<RawLeaf>(&leaf);
   if (raw == nullptr)
     return reinterpret_cast<const std::byte*>(std::get<ConstantLeaf>(leaf).values.data());
-  if (!raw->tensor.contiguous() || SameTensorType(raw->tensor.dtype) != info.type) {
+  if (raw->tensor.computed != nullptr || !raw->tensor.contiguous() ||
+      SameTensorType(raw->tensor.dtype) != info.type) {
     return NotMapped(info, "its source is not stored row by row in one type");
   }
   SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, raw->tensor.storage->Map());

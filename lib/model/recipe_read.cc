@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "formats/computed_matrix.h"
 #include "lib/base/float16.h"
 #include "lib/base/per_thread.h"
 #include "lib/base/status.h"
@@ -150,6 +151,8 @@ class TileReader {
       }
       return absl::OkStatus();
     }
+    if (std::get<RawLeaf>(leaf).tensor.computed != nullptr)
+      return ReadComputed(std::get<RawLeaf>(leaf), wanted, target, out, raw);
     SMELT_ASSIGN_OR_RETURN(const LeafView view, View(std::get<RawLeaf>(leaf)));
     if (view.row_step < view.column_step) return ReadColumns(view, wanted, n, target, out);
     return ReadRowLines(view, wanted, n, target, out, raw);
@@ -225,6 +228,65 @@ class TileReader {
           }
           return absl::OkStatus();
         });
+  }
+
+  /// Rows of codes and scales, neighbouring ones together.
+  absl::Status ReadComputed(const RawLeaf& leaf, std::vector<std::pair<uint64_t, uint64_t>> wanted,
+                            uint64_t target, float* out, std::byte* raw) {
+    static const PerThread<ByteBuffer> buffer;
+    const ComputedMatrix& matrix = *leaf.tensor.computed;
+    if (leaf.transposed) return ReadComputedColumns(leaf, wanted, target, out);
+    const uint64_t n = leaf.columns;
+    std::ranges::sort(wanted);  // rotary rows are permuted
+    const uint64_t bytes = raw == nullptr ? n * sizeof(float) : RowBytes(info_.type, n).value_or(0);
+    for (size_t begin = 0; begin < wanted.size();) {
+      size_t end = begin + 1;  // every other row of interleaved ones too
+      while (end < wanted.size() && wanted[end].first <= wanted[end - 1].first + 2) ++end;
+      const uint64_t first = wanted[begin].first, count = wanted[end - 1].first + 1 - first;
+      std::byte* const rows = buffer->Reserve(count * bytes);
+      if (raw != nullptr) {
+        SMELT_RETURN_IF_ERROR(matrix.ReadBlocks(first, count, rows));
+      } else {
+        float* const values = reinterpret_cast<float*>(rows);
+        SMELT_RETURN_IF_ERROR(matrix.ReadRows(first, count, values));
+        if (const auto bad = FirstNotFinite(values, count * n))
+          return NotFinite(leaf, first + *bad / n, *bad % n, values[*bad]);
+      }
+      for (; begin < end; ++begin) {
+        const auto& [row, tile_row] = wanted[begin];
+        std::byte* const to = raw != nullptr
+                                  ? raw + tile_row * bytes
+                                  : reinterpret_cast<std::byte*>(out + tile_row * width_ + target);
+        std::memcpy(to, rows + (row - first) * bytes, bytes);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  /// A transposed leaf, a few rows of codes at a time.
+  absl::Status ReadComputedColumns(const RawLeaf& leaf,
+                                   const std::vector<std::pair<uint64_t, uint64_t>>& wanted,
+                                   uint64_t target, float* out) {
+    const uint64_t rows = leaf.tensor.shape[0], columns = leaf.tensor.shape[1];
+    const uint64_t step = std::max<uint64_t>(1, kReadBytes / sizeof(float) / columns);
+    std::vector<float> values(std::min(step, rows) * columns);
+    for (uint64_t first = 0; first < rows; first += step) {
+      const uint64_t count = std::min(step, rows - first);
+      SMELT_RETURN_IF_ERROR(leaf.tensor.computed->ReadRows(first, count, values.data()));
+      if (const auto bad = FirstNotFinite(values.data(), count * columns))
+        return NotFinite(leaf, first + *bad / columns, *bad % columns, values[*bad]);
+      for (const auto& [row, tile_row] : wanted) {
+        for (uint64_t i = 0; i < count; ++i)
+          out[tile_row * width_ + target + first + i] = values[i * columns + row];
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status NotFinite(const RawLeaf& leaf, uint64_t row, uint64_t column, float value) const {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(leaf.tensor.name), " (", info_.name,
+                 ", ", leaf.tensor.computed->format(), ") has the value ", NotFiniteText(value),
+                 " at row ", row, ", column ", column, " (counted from 0): weights must be finite");
   }
 
   absl::Status NotFinite(const LeafView& view, uint64_t row, uint64_t column, float value) const {
@@ -339,6 +401,8 @@ absl::Status ReadRecipeRawRows(const TensorInfo& info, uint64_t first, uint64_t 
   bool turned = false;  // an archive's view may be a transposed matrix
   for (const Leaf& leaf : info.recipe->leaves) {
     const auto* raw = std::get_if<RawLeaf>(&leaf);
+    const bool blocks = raw != nullptr && raw->tensor.computed != nullptr;
+    if (blocks) continue;  // only_gathers: all of them have the type
     if (raw != nullptr && SameTensorType(raw->tensor.dtype) != info.type) {
       return Error(ErrorCode::kUnsupported, "tensor ", info.name, " is stored in several types");
     }
@@ -350,6 +414,7 @@ absl::Status ReadRecipeRawRows(const TensorInfo& info, uint64_t first, uint64_t 
   if (turned) return ReadTurnedRows(info, first, count, out);
   const MatrixRange range = RangeOf(info, first, count);
   TileReader reader(info, range.first, range.count);
+  if (Info(info.type).quantized) return reader.ReadRaw(out);
   const uint64_t size = Info(info.type).block_bytes, n = count * info.shape.columns();
   if (range.count * reader.width() == n) return reader.ReadRaw(out);
   std::vector<std::byte> rows(range.count * reader.width() * size);

@@ -43,8 +43,8 @@ bool Same(const std::vector<float>& exact, const std::vector<float>& coarse, Raw
 absl::StatusOr<bool> SameValues(const RawTensor& a, const RawTensor& b) {
   if (a.shape != b.shape) return false;
   if (a.elements() == 0) return true;
-  if (a.dtype == b.dtype && a.storage == b.storage && a.offset == b.offset &&
-      a.strides == b.strides)
+  if (a.computed == b.computed && a.dtype == b.dtype && a.storage == b.storage &&
+      a.offset == b.offset && a.strides == b.strides)
     return true;
   Recipe of_a, of_b;
   SMELT_ASSIGN_OR_RETURN(const TensorInfo left, AsMatrix(a, of_a));

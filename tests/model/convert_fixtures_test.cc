@@ -87,6 +87,19 @@ INSTANTIATE_TEST_SUITE_P(Of2026, ConvertFixtures2026, ::testing::ValuesIn(testin
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Hybrid, ConvertFixtures2026, ::testing::ValuesIn(testing::kHybridModels),
                          testing::TestName);
+/// Of quantized checkpoints the converter's tensors are known; most of them it does not read.
+class QuantizedFixtures : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(QuantizedFixtures, TensorsEqual) {
+  const std::string folder = testing::ModelPath(GetParam());
+  if (folder.empty()) SMELT_REQUIRE_SHARED();
+  auto opened = OpenModel(folder);
+  SMELT_ASSERT_OK(opened);
+  testing::CompareTensors(*opened->source, folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(Quantized, QuantizedFixtures,
+                         ::testing::ValuesIn(testing::kQuantizedModels), testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, ConvertFixtures,
                          ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);
 

@@ -111,7 +111,7 @@ TEST_P(FamiliesGolden, GeneratingEqualsRecomputing) {
 
 // A prompt fed in two parts, cut at every position.
 TEST_P(FamiliesGolden, BatchBoundaryAtEveryPosition) {
-  std::vector<int32_t> ids = Ids(*recorded_.golden().Find("tokens"));
+  std::vector<int32_t> ids = recorded_.tokens();
   ids.resize(48);
   const auto whole = AllLogits(ids);
   for (size_t cut = 1; cut < ids.size(); ++cut) {
@@ -131,6 +131,8 @@ INSTANTIATE_TEST_SUITE_P(Attention, FamiliesGolden, ::testing::ValuesIn(testing:
 INSTANTIATE_TEST_SUITE_P(Of2026, FamiliesGolden, ::testing::ValuesIn(testing::kModelsOf2026),
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Hybrid, FamiliesGolden, ::testing::ValuesIn(testing::kHybridModels),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Quantized, FamiliesGolden, ::testing::ValuesIn(testing::kQuantizedModels),
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, FamiliesGolden,
                          ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);

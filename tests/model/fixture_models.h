@@ -24,6 +24,11 @@ inline const std::string kHybridModels[] = {"lfm2",       "lfm2_moe",       "gra
                                             "nemotron_h", "nemotron_h_moe", "nemotron_h_super",
                                             "falcon_h1",  "deepseek_v2",    "deepseek_v3"};
 
+/// The same of checkpoints whose weights are quantized.
+inline const std::string kQuantizedModels[] = {"llama-gptq", "llama-gptq-3bit", "llama-awq",
+                                               "llama-ct",   "llama-bnb-nf4",   "llama-bnb-int8",
+                                               "llama-fp8",  "llama-fp8-block", "llama-mxfp4"};
+
 /// A folder's name as the name of a test.
 inline std::string TestName(const ::testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;

@@ -7,6 +7,7 @@
 #include "formats/safetensors.h"
 #include "infer/score.h"
 #include "infer/session.h"
+#include "lib/base/cat.h"
 #include "lib/base/folder.h"
 #include "tests/testing/testing.h"
 
@@ -44,6 +45,21 @@ bool GoldenModel::Find(const std::string& folder) {
   auto golden = ParseJsonValue(ReadFile(file), file);
   SMELT_EXPECT_OK(golden);
   golden_ = *std::move(golden);
+  // An adapter's text is its base's; others say whose: "as in ../llama-q-base/golden.json".
+  const JsonValue *base = golden_.Find("base"), *tokens = golden_.Find("tokens");
+  if (tokens != nullptr && tokens->is_array()) {
+    tokens_ = Ids(*tokens);
+    return true;
+  }
+  constexpr std::string_view kAsIn = "as in ", kFile = "/golden.json";
+  std::string other = base == nullptr ? "" : *base->as_string();
+  if (tokens != nullptr) {
+    other = tokens->as_string()->substr(kAsIn.size());
+    other.resize(other.size() - kFile.size());
+  }
+  GoldenModel of_other;
+  if (!of_other.Find(Cat(folder_, "/", other))) return false;
+  tokens_ = of_other.tokens_;
   return true;
 }
 
@@ -99,7 +115,7 @@ void GoldenModel::ExpectPerplexity(const ModelSource& source, const JsonValue& p
   const JsonValue* add_bos = golden_.Find("add_bos");
   options.add_bos = add_bos != nullptr && *add_bos->as_bool();
   if (options.add_bos) options.bos = static_cast<int32_t>(*golden_.Find("bos_token_id")->as_int());
-  const auto score = Score(source, nullptr, {Ids(*golden_.Find("tokens"))}, options, {});
+  const auto score = Score(source, nullptr, {tokens_}, options, {});
   SMELT_ASSERT_OK(score);
   EXPECT_EQ(static_cast<int64_t>(score->chunks), *protocol.Find("chunks")->as_int());
   EXPECT_EQ(static_cast<int64_t>(score->tokens_scored), *protocol.Find("n_scored")->as_int());

@@ -21,6 +21,8 @@ class GoldenModel {
   bool Find(const std::string& folder);
 
   const JsonValue& golden() const { return golden_; }
+  /// Ids of the text that was scored.
+  const std::vector<int32_t>& tokens() const { return tokens_; }
 
   /// Each of these fails where the source gives something else.
   void ExpectLogits(const ModelSource& source) const;
@@ -34,6 +36,7 @@ class GoldenModel {
 
   std::string folder_;
   JsonValue golden_;
+  std::vector<int32_t> tokens_;
 };
 
 }  // namespace smelt::testing

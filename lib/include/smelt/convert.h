@@ -55,9 +55,12 @@ struct ConvertOptions {
       metadata;                ///< KEY, VALUE; VALUE may be TYPE:VALUE
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
-  bool force = false;                     ///< replace an existing output
-  std::string plan_file;                  ///< written if absent, replayed if present
-  std::string pre;                        ///< pre-tokenizer name to use
+  bool force = false;     ///< replace an existing output
+  std::string plan_file;  ///< written if absent, replayed if present
+  /// Folders of adapters (PEFT's LoRA) to merge, and how strong each is (1: as it was trained).
+  std::vector<std::pair<std::string, double>> adapters;
+  std::string base;  ///< of a `source` that is an adapter's folder; empty: where the adapter says
+  std::string pre;   ///< pre-tokenizer name to use
   bool allow_tokenizer_mismatch = false;  ///< write a vocabulary that encodes differently
   Validate validate = Validate::kQuick;
   std::vector<std::string> text_files;     ///< texts of the gate; empty: the bundled one

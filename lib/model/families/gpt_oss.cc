@@ -43,6 +43,9 @@ constexpr auto kKeys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey, kWindowKeys,
     KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kFfn});
 
+// As published, in MXFP4, inputs are columns.
+constexpr std::string_view kGateUpBlocks = "model.layers.*.mlp.experts.gate_up_proj_blocks";
+
 constexpr auto kTensors = Table<TensorRule>(
     kEnds, kOutputOfTied, kAttentionNorm,
     AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
@@ -52,12 +55,15 @@ constexpr auto kTensors = Table<TensorRule>(
                Param::kWidth, Param::kNone},
     TensorRule{"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.router.weight", Param::kExperts,
                Param::kWidth, TensorOp::kCopy, Param::kAlways},
-    TensorRule{"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", Param::kFfn,
-               Param::kWidth, TensorOp::kEvenExperts},
-    TensorRule{"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", Param::kFfn,
-               Param::kWidth, TensorOp::kOddExperts},
-    TensorRule{"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.down_proj", Param::kWidth,
-               Param::kFfn, TensorOp::kTransposedExperts},
+    OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", Param::kFfn,
+             Param::kWidth, TensorOp::kEvenExperts},
+            kGateUpBlocks, TensorOp::kEvenExpertRows),
+    OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.mlp.experts.gate_up_proj", Param::kFfn,
+             Param::kWidth, TensorOp::kOddExperts},
+            kGateUpBlocks, TensorOp::kOddExpertRows),
+    OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.mlp.experts.down_proj", Param::kWidth,
+             Param::kFfn, TensorOp::kTransposedExperts},
+            "model.layers.*.mlp.experts.down_proj_blocks", TensorOp::kStackedExperts),
     TensorRule{"blk.*.ffn_gate_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias",
                Param::kFfn, Param::kNone, TensorOp::kEvenBias},
     TensorRule{"blk.*.ffn_up_exps.bias", "model.layers.*.mlp.experts.gate_up_proj_bias",

@@ -1,0 +1,131 @@
+// Values of 8 bits, FP8 or integers, with scales to multiply with: of fp8, fbgemm_fp8, ModelOpt,
+// compressed-tensors (float, int, naive), Mistral's and DeepSeek's own layouts.
+#include <array>
+#include <utility>
+
+#include "formats/quantized/module.h"
+#include "formats/quantized/scaled_matrix.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint64_t kUsualBlock = 128;
+
+/// Rows and columns of a block, of config.json.
+std::array<uint64_t, 2> BlockOf(const QuantizationConfig& config) {
+  std::array<uint64_t, 2> block = {kUsualBlock, kUsualBlock};
+  const JsonValue* said =
+      config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("weight_block_size");
+  if (said == nullptr || said->as_array() == nullptr || said->as_array()->size() != 2) return block;
+  for (size_t i = 0; i < 2; ++i) {
+    const auto number = (*said->as_array())[i].as_int();
+    if (number && *number > 0) block[i] = static_cast<uint64_t>(*number);
+  }
+  return block;
+}
+
+uint64_t Blocks(uint64_t n, uint64_t block) { return (n + block - 1) / block; }
+
+/// What of `n` values a block has when there are `blocks` of them: config.json's size, the usual
+/// one, or an even division. 0: none fits.
+uint64_t BlockSize(uint64_t n, uint64_t blocks, uint64_t said) {
+  if (blocks == 1) return n;
+  for (const uint64_t size : {said, kUsualBlock}) {
+    if (Blocks(n, size) == blocks) return size;
+  }
+  return blocks != 0 && n % blocks == 0 ? n / blocks : 0;
+}
+
+const RawTensor* FindScale(const QuantizedModule& module) {
+  for (const std::string_view ending :
+       {".weight_scale_inv", ".weight_scale", "_scale_inv", "_scale", ".scale", ".qscale_weight"}) {
+    if (const RawTensor* scale = module.Find(ending)) return scale;
+  }
+  return nullptr;
+}
+
+/// Values that are what they are.
+class CastMatrix : public ComputedMatrix {
+ public:
+  explicit CastMatrix(StoredMatrix values)
+      : ComputedMatrix("FP8 without scales", 8), values_(std::move(values)) {}
+  absl::Status ReadRows(uint64_t first, uint64_t count, float* out) const override {
+    return values_.ReadFloats(first, count, out);
+  }
+
+ private:
+  StoredMatrix values_;
+};
+
+}  // namespace
+
+absl::StatusOr<QuantizedWeight> ReadEightBits(const QuantizedModule& module) {
+  const RawTensor& values = module.codes;
+  const RawTensor* const scale = FindScale(module);
+  if (scale == nullptr) return module.Need(".weight_scale").status();
+  if (values.shape.size() < 2 || !HoldsNumbers(scale->dtype))
+    return module.Bad(*scale, "not the scales of a matrix");
+  ScaledParts parts;
+  SMELT_ASSIGN_OR_RETURN(parts.values, StoredMatrix::Make(values));
+  parts.matrix_rows = values.shape[values.shape.size() - 2];
+  const uint64_t columns = values.shape.back();
+  const uint64_t matrices = parts.matrix_rows == 0 ? 0 : parts.values.rows() / parts.matrix_rows;
+  // The scale's dimensions: those of the blocks, of all rows, or of all matrices alone.
+  uint64_t scale_rows = 1, scale_columns = 1;
+  if (scale->elements() == 1 && matrices > 1) {  // one for all the matrices
+    parts.matrix_rows = parts.values.rows();
+  } else if (scale->elements() != matrices) {
+    const bool by_row = scale->elements() == parts.values.rows();
+    scale_columns = by_row || scale->shape.empty() ? 1 : scale->shape.back();
+    scale_rows =
+        scale_columns == 0 || matrices == 0 ? 0 : scale->elements() / scale_columns / matrices;
+  }
+  const auto block = BlockOf(module.config);
+  parts.block_rows = BlockSize(parts.matrix_rows, scale_rows, block[0]);
+  parts.block_columns = BlockSize(columns, scale_columns, block[1]);
+  const uint64_t of_all = parts.matrix_rows == parts.values.rows() ? 1 : matrices;
+  if (parts.block_rows == 0 || parts.block_columns == 0 ||
+      scale->elements() != scale_rows * scale_columns * of_all)
+    return module.Bad(*scale, "no scales of its rows or blocks");
+  SMELT_ASSIGN_OR_RETURN(parts.scales, StoredMatrix::Make(*scale, scale_columns));
+  if (const RawTensor* zero = module.Find(".weight_zero_point")) {
+    if (zero->elements() != scale->elements() || !HoldsNumbers(zero->dtype))
+      return module.Bad(*zero, "not the scales' shape");
+    SMELT_ASSIGN_OR_RETURN(parts.zeros, StoredMatrix::Make(*zero, scale_columns));
+  }
+  const bool integers = values.dtype == RawType::kI8;
+  return QuantizedWeight{values.shape,
+                         MakeScaledMatrix(integers ? "8-bit integers" : "FP8", std::move(parts))};
+}
+
+absl::StatusOr<QuantizedWeight> ReadCast(const QuantizedModule& module) {
+  SMELT_ASSIGN_OR_RETURN(StoredMatrix values, StoredMatrix::Make(module.codes));
+  return QuantizedWeight{module.codes.shape, std::make_shared<CastMatrix>(std::move(values))};
+}
+
+absl::StatusOr<QuantizedWeight> ReadBitsAndBytes8(const QuantizedModule& module) {
+  SMELT_ASSIGN_OR_RETURN(const RawTensor* const scale, module.Need(".SCB"));
+  const RawTensor& values = module.codes;
+  if (values.shape.size() != 2 || scale->elements() != values.shape[0] ||
+      scale->dtype != RawType::kF32)
+    return module.Bad(*scale, "expected an F32 for every row");
+  if (const RawTensor* format = module.Find(".weight_format")) {
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> number, ReadAllFloats(*format, 1));
+    if (number.size() != 1 || number[0] != 0) {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(format->name),
+                   ": only bitsandbytes' layout by rows (0) is supported; use the unquantized "
+                   "model");
+    }
+  }
+  ScaledParts parts;
+  SMELT_ASSIGN_OR_RETURN(parts.values, StoredMatrix::Make(values));
+  SMELT_ASSIGN_OR_RETURN(parts.scales, StoredMatrix::Make(*scale, 1));
+  parts.matrix_rows = values.shape[0];
+  parts.block_rows = 1;
+  parts.block_columns = values.shape[1];
+  parts.factor = 1.0f / 127.0f;
+  return QuantizedWeight{values.shape, MakeScaledMatrix("bitsandbytes, 8 bits", std::move(parts))};
+}
+
+}  // namespace smelt

@@ -1,0 +1,140 @@
+// GPTQ (AutoGPTQ, GPTQModel, auto-round) and AWQ (AutoAWQ): qweight, qzeros, scales. Which of them
+// it is follows from the shapes: with K inputs, N outputs, G groups and words of 32 bits
+//   GPTQ      qweight [K bits / 32, N]  scales [G, N]  qzeros [G, N bits / 32]  g_idx [K]
+//   AWQ GEMM  qweight [K, N / 8]        scales [G, N]  qzeros [G, N / 8]
+//   AWQ GEMV  qweight [N, K / 8]        scales [N, at least G]  qzeros [N, at least G / 8]
+#include <algorithm>
+#include <utility>
+
+#include "formats/quantized/grouped_matrix.h"
+#include "formats/quantized/module.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint64_t kTileRows = 16;  // a cache line of words
+constexpr uint64_t kAwqCodes = 8;   // of a word
+
+/// The shapes of a module's three tensors.
+struct Shapes {
+  const RawTensor *qweight, *qzeros, *scales;
+};
+
+absl::Status CheckGroups(const QuantizedModule& module, const GroupedParts& parts, uint64_t columns,
+                         const RawTensor& scales) {
+  if (parts.group_of || (parts.group_size > 0 && parts.groups > 0 &&
+                         (columns + parts.group_size - 1) / parts.group_size == parts.groups))
+    return absl::OkStatus();
+  return module.Bad(scales, Cat(parts.groups, " groups of ", parts.group_size,
+                                " columns are not the ", columns, " that there are"));
+}
+
+/// Columns of a group: config.json's number, or what divides the columns evenly.
+uint64_t GroupSize(const QuantizedModule& module, uint64_t columns, uint64_t groups) {
+  const int64_t said = module.config.Number("group_size").value_or(0);
+  if (said == -1) return columns;
+  if (said > 0) return static_cast<uint64_t>(said);
+  return groups == 0 ? 0 : (columns + groups - 1) / groups;
+}
+
+absl::StatusOr<QuantizedWeight> ReadGptq(const QuantizedModule& module, const Shapes& stored) {
+  const RawTensor* const g_idx = module.Find(".g_idx");
+  const uint64_t words = stored.qweight->shape[0], rows = stored.qweight->shape[1];
+  const uint64_t said =
+      static_cast<uint64_t>(std::max<int64_t>(module.config.Number("bits").value_or(0), 0));
+  uint64_t columns = g_idx != nullptr ? g_idx->elements() : 0;
+  if (g_idx == nullptr && said > 0) columns = words * 32 / said;
+  const uint64_t bits = columns == 0 ? 0 : words * 32 / columns;
+  if (bits < 1 || bits > 8 || (said > 0 && said != bits)) {
+    return module.Bad(*stored.qweight, Cat("codes of ", said, " bits (bits of ", module.config.file,
+                                           ") do not make ", columns, " columns"));
+  }
+  GroupedParts parts;
+  parts.groups = stored.scales->shape[0];
+  parts.group_size = GroupSize(module, columns, parts.groups);
+  parts.tile_rows = kTileRows;
+  const CodeLayout layout{.bits = static_cast<uint32_t>(bits), .transposed = true};
+  SMELT_ASSIGN_OR_RETURN(parts.codes, CodeMatrix::Make(*stored.qweight, layout, rows, columns));
+  SMELT_ASSIGN_OR_RETURN(parts.scales.stored, StoredMatrix::Make(*stored.scales));
+  parts.scales.transposed = true;
+  CodeLayout of_zeros = layout;
+  of_zeros.along_rows = true;
+  SMELT_ASSIGN_OR_RETURN(parts.zeros,
+                         CodeMatrix::Make(*stored.qzeros, of_zeros, rows, parts.groups));
+  // The first format stores zero points less one.
+  const std::string format = module.config.Text("checkpoint_format").value_or("gptq");
+  if (format != "gptq" && format != "gptq_v2") {
+    return Error(ErrorCode::kUnsupported, module.config.file, ": checkpoint_format ",
+                 Escape(format, 40),
+                 " of GPTQ is not supported, gptq and gptq_v2 are; use the unquantized model");
+  }
+  parts.zero = format == "gptq" ? 1 : 0;
+  if (g_idx != nullptr && module.config.Flag("desc_act").value_or(true)) {
+    if (g_idx->dtype != RawType::kI32) return module.Bad(*g_idx, "expected I32");
+    SMELT_ASSIGN_OR_RETURN(parts.group_of, StoredMatrix::Make(*g_idx, columns));
+  }
+  SMELT_RETURN_IF_ERROR(CheckGroups(module, parts, columns, *stored.scales));
+  return QuantizedWeight{{rows, columns},
+                         MakeGroupedMatrix(Cat("GPTQ, ", bits, " bits"),
+                                           static_cast<uint32_t>(bits), std::move(parts))};
+}
+
+absl::StatusOr<QuantizedWeight> ReadAwqGemm(const QuantizedModule& module, const Shapes& stored) {
+  const uint64_t columns = stored.qweight->shape[0], rows = stored.qweight->shape[1] * kAwqCodes;
+  GroupedParts parts;
+  parts.groups = stored.scales->shape[0];
+  parts.group_size = GroupSize(module, columns, parts.groups);
+  parts.tile_rows = kTileRows * kAwqCodes;
+  const CodeLayout layout{.along_rows = true, .transposed = true, .awq_order = true};
+  SMELT_ASSIGN_OR_RETURN(parts.codes, CodeMatrix::Make(*stored.qweight, layout, rows, columns));
+  SMELT_ASSIGN_OR_RETURN(parts.zeros, CodeMatrix::Make(*stored.qzeros, layout, rows, parts.groups));
+  SMELT_ASSIGN_OR_RETURN(parts.scales.stored, StoredMatrix::Make(*stored.scales));
+  parts.scales.transposed = true;
+  SMELT_RETURN_IF_ERROR(CheckGroups(module, parts, columns, *stored.scales));
+  return QuantizedWeight{{rows, columns}, MakeGroupedMatrix("AWQ, 4 bits", 4, std::move(parts))};
+}
+
+absl::StatusOr<QuantizedWeight> ReadAwqGemv(const QuantizedModule& module, const Shapes& stored) {
+  const uint64_t rows = stored.qweight->shape[0], columns = stored.qweight->shape[1] * kAwqCodes;
+  const auto group_size = module.config.Number("group_size");
+  if (!group_size) {
+    return Error(ErrorCode::kInvalidInput, module.config.file, ": group_size is missing, and ",
+                 Escape(stored.scales->name), " has room for more groups than there are");
+  }
+  GroupedParts parts;
+  parts.group_size = *group_size < 1 ? columns : static_cast<uint64_t>(*group_size);
+  parts.groups = stored.scales->shape[1];
+  if ((columns + parts.group_size - 1) / parts.group_size > parts.groups)
+    return CheckGroups(module, parts, columns, *stored.scales);
+  SMELT_ASSIGN_OR_RETURN(parts.codes, CodeMatrix::Make(*stored.qweight, {}, rows, columns));
+  SMELT_ASSIGN_OR_RETURN(parts.zeros, CodeMatrix::Make(*stored.qzeros, {}, rows, parts.groups));
+  SMELT_ASSIGN_OR_RETURN(parts.scales.stored, StoredMatrix::Make(*stored.scales));
+  return QuantizedWeight{{rows, columns}, MakeGroupedMatrix("AWQ, 4 bits", 4, std::move(parts))};
+}
+
+}  // namespace
+
+absl::StatusOr<QuantizedWeight> ReadGptqOrAwq(const QuantizedModule& module) {
+  Shapes stored{&module.codes, nullptr, nullptr};
+  SMELT_ASSIGN_OR_RETURN(stored.qzeros, module.Need(".qzeros"));
+  SMELT_ASSIGN_OR_RETURN(stored.scales, module.Need(".scales"));
+  for (const RawTensor* part : {stored.qweight, stored.qzeros, stored.scales}) {
+    if (part->shape.size() != 2) return module.Bad(*part, "expected two dimensions");
+  }
+  if (BitsOf(stored.qweight->dtype) != 32) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(stored.qweight->name), " is ",
+                 Name(stored.qweight->dtype),
+                 ": words of another size than 32 bits (AWQ's gemv_fast, Marlin) are not "
+                 "supported; use the unquantized model");
+  }
+  if (!HoldsNumbers(stored.scales->dtype)) return module.Bad(*stored.scales, "expected numbers");
+  const auto& scales = stored.scales->shape;
+  if (scales[1] == stored.qweight->shape[1]) return ReadGptq(module, stored);
+  if (scales[1] == stored.qweight->shape[1] * kAwqCodes && !module.Has(".g_idx"))
+    return ReadAwqGemm(module, stored);
+  if (scales[0] == stored.qweight->shape[0]) return ReadAwqGemv(module, stored);
+  return module.Bad(*stored.scales, "neither GPTQ's scales nor AWQ's");
+}
+
+}  // namespace smelt

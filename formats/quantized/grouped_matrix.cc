@@ -1,0 +1,117 @@
+#include "formats/quantized/grouped_matrix.h"
+
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "lib/base/per_thread.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+/// What a worker needs for the rows of one call.
+struct Scratch {
+  std::vector<uint8_t> codes, zero_codes;
+  std::vector<float> scales, zeros, by_column;
+  std::vector<uint32_t> groups;
+};
+
+class GroupedMatrix : public ComputedMatrix {
+ public:
+  GroupedMatrix(std::string format, uint32_t bits, GroupedParts parts)
+      : ComputedMatrix(std::move(format), bits), parts_(std::move(parts)) {}
+
+  uint64_t tile_rows() const override { return parts_.tile_rows; }
+
+  absl::Status ReadRows(uint64_t first, uint64_t count, float* out) const override {
+    static const PerThread<Scratch> scratch;
+    Scratch& s = *scratch;
+    const uint64_t columns = parts_.codes.columns(), groups = parts_.groups;
+    s.codes.resize(count * columns);
+    s.scales.resize(count * groups);
+    s.zeros.assign(count * groups, parts_.zero);
+    SMELT_RETURN_IF_ERROR(parts_.codes.Read(first, count, s.codes.data()));
+    SMELT_RETURN_IF_ERROR(parts_.scales.Read(first, count, s.scales.data()));
+    SMELT_RETURN_IF_ERROR(ReadZeros(first, count, s));
+    if (parts_.group_of) SMELT_RETURN_IF_ERROR(ReadGroups(s));
+    for (uint64_t i = 0; i < count; ++i) {
+      const uint8_t* const codes = s.codes.data() + i * columns;
+      const float *const scales = s.scales.data() + i * groups, *const zeros =
+                                                                    s.zeros.data() + i * groups;
+      float* const row = out + i * columns;
+      if (parts_.group_of) {
+        for (uint64_t c = 0; c < columns; ++c) {
+          const uint32_t g = s.groups[c];
+          row[c] = (static_cast<float>(codes[c]) - zeros[g]) * scales[g];
+        }
+        continue;
+      }
+      for (uint64_t g = 0; g < groups; ++g) {
+        const uint64_t begin = g * parts_.group_size;
+        const uint64_t end = std::min(begin + parts_.group_size, columns);
+        const float scale = scales[g], zero = zeros[g];
+        if (parts_.offsets) {
+          for (uint64_t c = begin; c < end; ++c)
+            row[c] = static_cast<float>(codes[c]) * scale + zero;
+        } else {
+          for (uint64_t c = begin; c < end; ++c)
+            row[c] = (static_cast<float>(codes[c]) - zero) * scale;
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status ReadZeros(uint64_t first, uint64_t count, Scratch& s) const {
+    if (const auto* codes = std::get_if<CodeMatrix>(&parts_.zeros)) {
+      s.zero_codes.resize(s.zeros.size());
+      SMELT_RETURN_IF_ERROR(codes->Read(first, count, s.zero_codes.data()));
+      for (size_t i = 0; i < s.zeros.size(); ++i) s.zeros[i] += static_cast<float>(s.zero_codes[i]);
+    } else if (const auto* values = std::get_if<GroupValues>(&parts_.zeros)) {
+      SMELT_RETURN_IF_ERROR(values->Read(first, count, s.zeros.data()));
+      for (float& zero : s.zeros) zero += parts_.zero;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadGroups(Scratch& s) const {
+    const uint64_t columns = parts_.codes.columns();
+    std::vector<int32_t> stored(columns);
+    SMELT_RETURN_IF_ERROR(parts_.group_of->Read(0, parts_.group_of->rows(),
+                                                reinterpret_cast<std::byte*>(stored.data())));
+    s.groups.resize(columns);
+    for (uint64_t c = 0; c < columns; ++c) {
+      if (stored[c] < 0 || static_cast<uint64_t>(stored[c]) >= parts_.groups) {
+        return Error(ErrorCode::kInvalidInput, "tensor ", Escape(parts_.group_of->tensor().name),
+                     ": column ", c, " is in group ", stored[c], ", but there are ", parts_.groups,
+                     " groups");
+      }
+      s.groups[c] = static_cast<uint32_t>(stored[c]);
+    }
+    return absl::OkStatus();
+  }
+
+  GroupedParts parts_;
+};
+
+}  // namespace
+
+absl::Status GroupValues::Read(uint64_t first, uint64_t count, float* out) const {
+  if (!transposed) return stored.ReadFloats(first, count, out);
+  const uint64_t groups = stored.rows();
+  std::vector<float> lines(groups * count);
+  SMELT_RETURN_IF_ERROR(stored.ReadFloats(0, groups, first, count, lines.data()));
+  for (uint64_t i = 0; i < count; ++i) {
+    for (uint64_t g = 0; g < groups; ++g) out[i * groups + g] = lines[g * count + i];
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<const ComputedMatrix> MakeGroupedMatrix(std::string format, uint32_t bits,
+                                                        GroupedParts parts) {
+  return std::make_shared<GroupedMatrix>(std::move(format), bits, std::move(parts));
+}
+
+}  // namespace smelt

@@ -1,0 +1,127 @@
+#include "formats/quantized/stored_matrix.h"
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+
+#include "lib/base/float16.h"
+#include "lib/base/float8.h"
+#include "lib/base/per_thread.h"
+#include "lib/base/status.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint64_t kNear = 4096;  // rows closer than that are read together
+
+template <typename Stored, typename Fn>
+void Convert(const std::byte* in, uint64_t n, float* out, const Fn& fn) {
+  for (uint64_t i = 0; i < n; ++i) {
+    Stored value;
+    std::memcpy(&value, in + i * sizeof value, sizeof value);
+    out[i] = fn(value);
+  }
+}
+
+void ToFloats(RawType type, const std::byte* in, uint64_t n, float* out) {
+  const auto plain = [](auto v) { return static_cast<float>(v); };
+  switch (type) {
+    case RawType::kF64:
+      return Convert<double>(in, n, out, plain);
+    case RawType::kF32:
+      return Convert<float>(in, n, out, plain);
+    case RawType::kF16:
+      return Convert<uint16_t>(in, n, out, F16ToF32);
+    case RawType::kBF16:
+      return Convert<uint16_t>(in, n, out, Bf16ToF32);
+    case RawType::kF8_E4M3:
+      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return kE4M3[v]; });
+    case RawType::kF8_E5M2:
+      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return kE5M2[v]; });
+    case RawType::kF8_E8M0:
+      return Convert<uint8_t>(in, n, out, E8M0ToF32);
+    case RawType::kI8:
+      return Convert<int8_t>(in, n, out, plain);
+    case RawType::kU8:
+      return Convert<uint8_t>(in, n, out, plain);
+    case RawType::kI32:
+      return Convert<int32_t>(in, n, out, plain);
+    default:
+      return Convert<int64_t>(in, n, out, plain);
+  }
+}
+
+}  // namespace
+
+bool HoldsNumbers(RawType type) {
+  constexpr RawType kTypes[] = {RawType::kF64,     RawType::kF32,     RawType::kF16,
+                                RawType::kBF16,    RawType::kF8_E4M3, RawType::kF8_E5M2,
+                                RawType::kF8_E8M0, RawType::kI8,      RawType::kU8,
+                                RawType::kI32,     RawType::kI64};
+  return std::ranges::find(kTypes, type) != std::end(kTypes);
+}
+
+absl::StatusOr<StoredMatrix> StoredMatrix::Make(const RawTensor& tensor,
+                                                std::optional<uint64_t> columns) {
+  if (!tensor.contiguous() || tensor.computed != nullptr) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name),
+                 " is part of quantized weights and does not lie row by row");
+  }
+  StoredMatrix matrix;
+  matrix.tensor_ = tensor;
+  matrix.columns_ = columns.value_or(tensor.shape.empty() ? 1 : tensor.shape.back());
+  matrix.rows_ = matrix.columns_ == 0 ? 0 : tensor.elements() / matrix.columns_;
+  return matrix;
+}
+
+absl::Status StoredMatrix::Read(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns,
+                                std::byte* out) const {
+  if (row + rows > rows_ || column + columns > columns_) {
+    return Error(ErrorCode::kInternal, "tensor ", Escape(tensor_.name), ": a part of ", rows, " x ",
+                 columns, " leaves its shape");
+  }
+  if (rows == 0 || columns == 0) return absl::OkStatus();
+  const uint64_t size = BitsOf(tensor_.dtype) / 8, step = columns_ * size, length = columns * size;
+  const uint64_t start = tensor_.offset + row * step + column * size;
+  if (step == length) return tensor_.storage->ReadAt(start, std::span(out, rows * length));
+  if (step > length + kNear) {
+    for (uint64_t i = 0; i < rows; ++i) {
+      SMELT_RETURN_IF_ERROR(
+          tensor_.storage->ReadAt(start + i * step, std::span(out + i * length, length)));
+    }
+    return absl::OkStatus();
+  }
+  static const PerThread<ByteBuffer> buffer;
+  const uint64_t together = std::max<uint64_t>(1, (256 << 10) / step);
+  for (uint64_t i = 0; i < rows; i += together) {
+    const uint64_t n = std::min(together, rows - i), bytes = (n - 1) * step + length;
+    std::byte* const read = buffer->Reserve(bytes);
+    SMELT_RETURN_IF_ERROR(tensor_.storage->ReadAt(start + i * step, std::span(read, bytes)));
+    for (uint64_t j = 0; j < n; ++j) std::memcpy(out + (i + j) * length, read + j * step, length);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StoredMatrix::ReadFloats(uint64_t row, uint64_t rows, uint64_t column,
+                                      uint64_t columns, float* out) const {
+  static const PerThread<ByteBuffer> buffer;
+  const uint64_t n = rows * columns;
+  std::byte* const read = buffer->Reserve(n * BitsOf(tensor_.dtype) / 8);
+  SMELT_RETURN_IF_ERROR(Read(row, rows, column, columns, read));
+  ToFloats(tensor_.dtype, read, n, out);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> ReadAllFloats(const RawTensor& tensor, uint64_t limit) {
+  SMELT_ASSIGN_OR_RETURN(const StoredMatrix matrix, StoredMatrix::Make(tensor));
+  if (!HoldsNumbers(tensor.dtype) || tensor.elements() > limit) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor.name), " is ",
+                 Name(tensor.dtype), " ", ShapeText(tensor.shape), ", expected at most ", limit,
+                 " numbers");
+  }
+  std::vector<float> values(tensor.elements());
+  SMELT_RETURN_IF_ERROR(matrix.ReadFloats(0, matrix.rows(), values.data()));
+  return values;
+}
+
+}  // namespace smelt

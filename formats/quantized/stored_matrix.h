@@ -1,0 +1,53 @@
+// Parts of a stored tensor, read with few reads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "formats/container.h"
+
+namespace smelt {
+
+/// A stored tensor as rows of its last dimension.
+class StoredMatrix {
+ public:
+  StoredMatrix() = default;
+  /// `columns`: other ones than the last dimension; they divide its elements. kUnsupported for a
+  /// view whose rows do not lie one behind the other.
+  static absl::StatusOr<StoredMatrix> Make(const RawTensor& tensor,
+                                           std::optional<uint64_t> columns = std::nullopt);
+
+  uint64_t rows() const { return rows_; }
+  uint64_t columns() const { return columns_; }
+  RawType dtype() const { return tensor_.dtype; }
+  const RawTensor& tensor() const { return tensor_; }
+
+  /// The elements of rows [row, +rows) and columns [column, +columns), laid together row by row.
+  absl::Status Read(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns,
+                    std::byte* out) const;
+  /// Whole rows.
+  absl::Status Read(uint64_t row, uint64_t rows, std::byte* out) const {
+    return Read(row, rows, 0, columns_, out);
+  }
+  /// The same as f32; every type of numbers that scales are stored in.
+  absl::Status ReadFloats(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns,
+                          float* out) const;
+  absl::Status ReadFloats(uint64_t row, uint64_t rows, float* out) const {
+    return ReadFloats(row, rows, 0, columns_, out);
+  }
+
+ private:
+  RawTensor tensor_;
+  uint64_t rows_ = 0, columns_ = 0;
+};
+
+/// Whether ReadFloats knows the type.
+bool HoldsNumbers(RawType type);
+
+/// All elements of a small tensor as f32. kInvalidInput when there are more than `limit`.
+absl::StatusOr<std::vector<float>> ReadAllFloats(const RawTensor& tensor, uint64_t limit);
+
+}  // namespace smelt

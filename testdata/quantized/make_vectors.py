@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Small matrices as the quantizers' own libraries store them, and the values that these libraries give back.
+
+    pip install torch safetensors compressed-tensors==0.20.1 hqq==0.2.8.post1 bitsandbytes==0.50.2 mlx[cpu]==0.32.4
+    make_vectors.py OUT      # writes OUT/NAME.safetensors, one a case, and OUT/cases.json
+
+A case's file holds the stored tensors of one weight "layer", and "expected": F32, what they mean. cases.json says for each what its
+config.json would say (quantization_config, or quantization of MLX). Layouts whose library needs a GPU are written and read by the few
+lines at the end, from their documentation (AutoAWQ's gemv, ModelOpt's NVFP4, DeepSeek's and Mistral's names for FP8).
+"""
+import json
+import os
+import sys
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+OUT = sys.argv[1]
+CASES = {}
+torch.manual_seed(20261129)
+
+
+def case(name, config, tensors, expected, weight="layer.weight"):
+    tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
+    tensors["expected"] = expected.to(torch.float32).contiguous().clone()
+    save_file(tensors, os.path.join(OUT, name + ".safetensors"))
+    CASES[name] = {"config": config, "weight": weight}
+
+
+def weights(rows=24, columns=128):
+    w = torch.randn(rows, columns) * 0.1
+    w[0, 3] = 0.9
+    w[5] *= 4
+    return w
+
+
+# ---------------------------------------------------------------- compressed-tensors
+def compressed():
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from compressed_tensors.quantization.utils import calculate_qparams
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+
+    for name, bits, group, symmetric, act_order in (("ct-int4-asym", 4, 32, False, False), ("ct-int3", 3, 64, True, False), ("ct-int8-channel", 8, None, True, False),
+                                                    ("ct-int5-asym-actorder", 5, 32, False, True), ("ct-int2", 2, 16, True, False)):
+        w = weights()
+        rows, columns = w.shape
+        size = group or columns
+        groups = columns // size
+        order = torch.randperm(columns) if act_order else torch.arange(columns)
+        g_idx = torch.empty(columns, dtype=torch.int32)
+        g_idx[order] = torch.arange(columns, dtype=torch.int32) // size
+        low = torch.stack([w[:, g_idx == g].amin(1) for g in range(groups)], 1)
+        high = torch.stack([w[:, g_idx == g].amax(1) for g in range(groups)], 1)
+        args = QuantizationArgs(num_bits=bits, symmetric=symmetric, strategy="group" if group else "channel", group_size=group)
+        scale, zero = calculate_qparams(low, high, args)
+        scale = scale.to(torch.bfloat16).float()
+        sorted_by_group, back = torch.argsort(g_idx, stable=True), torch.empty(columns, dtype=torch.long)
+        back[sorted_by_group] = torch.arange(columns)
+        q = quantize(w[:, sorted_by_group], scale, zero, args, dtype=torch.int8)
+        expected = dequantize(q, scale, zero, args=args, dtype=torch.float32)[:, back]
+        q = q[:, back]
+        tensors = {"layer.weight_packed": pack_to_int32(q, bits), "layer.weight_scale": scale.to(torch.bfloat16), "layer.weight_shape": torch.tensor([rows, columns])}
+        if not symmetric:
+            tensors["layer.weight_zero_point"] = pack_to_int32(zero.to(torch.int8), bits, packed_dim=0)
+        if act_order:
+            tensors["layer.weight_g_idx"] = g_idx
+        scheme = {"targets": ["Linear"], "weights": {"num_bits": bits, "type": "int", "symmetric": symmetric, "strategy": "group" if group else "channel", "group_size": group}}
+        case(name, {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": scheme}}, tensors, expected)
+
+    w = weights()
+    args = QuantizationArgs(num_bits=8, symmetric=False, strategy="channel")
+    scale, zero = calculate_qparams(w.amin(1, keepdim=True), w.amax(1, keepdim=True), args)
+    q = quantize(w, scale, zero, args, dtype=torch.int8)
+    case("ct-int-naive", {"quant_method": "compressed-tensors", "format": "int-quantized"},
+         {"layer.weight": q, "layer.weight_scale": scale, "layer.weight_zero_point": zero.to(torch.int8)}, dequantize(q, scale, zero, args=args, dtype=torch.float32))
+    args = QuantizationArgs(num_bits=8, type="float", symmetric=True, strategy="channel")
+    scale, zero = calculate_qparams(w.amin(1, keepdim=True), w.amax(1, keepdim=True), args)
+    q = quantize(w, scale, zero, args, dtype=torch.float8_e4m3fn)
+    case("ct-float-channel", {"quant_method": "compressed-tensors", "format": "float-quantized"}, {"layer.weight": q, "layer.weight_scale": scale},
+         dequantize(q, scale, zero, args=args, dtype=torch.float32))
+
+    from compressed_tensors.compressors.nvfp4.helpers import pack_fp4_to_uint8, unpack_fp4_from_uint8
+    w = weights()
+    rows, columns = w.shape
+    global_scale = torch.tensor([448.0 * 6 / w.abs().max().item()])
+    scale = (w.view(rows, -1, 16).abs().amax(2) / 6 * global_scale).to(torch.float8_e4m3fn)
+    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+    ratio = w / (scale.float() / global_scale).repeat_interleave(16, 1)
+    packed = pack_fp4_to_uint8(values[(ratio[..., None] - values).abs().argmin(-1)])
+    expected = unpack_fp4_from_uint8(packed, rows, columns, dtype=torch.float32) * (scale.float() / global_scale).repeat_interleave(16, 1)
+    case("ct-nvfp4", {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"},
+         {"layer.weight_packed": packed, "layer.weight_scale": scale, "layer.weight_global_scale": global_scale, "layer.input_global_scale": torch.tensor([3.0])}, expected)
+    case("modelopt-nvfp4", {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+         {"layer.weight": packed, "layer.weight_scale": scale, "layer.weight_scale_2": torch.tensor(0.0123), "layer.input_scale": torch.tensor(0.5)},
+         unpack_fp4_from_uint8(packed, rows, columns, dtype=torch.float32) * (scale.float() * torch.tensor(0.0123)).repeat_interleave(16, 1))
+
+
+# ---------------------------------------------------------------- HQQ
+def hqq():
+    from hqq.core.quantize import HQQLinear, BaseQuantizeConfig, Quantizer
+    for bits, axis, group in ((4, 1, 64), (4, 0, 64), (8, 1, 32), (3, 1, 64), (3, 0, 32), (2, 1, 16), (1, 0, 32)):
+        linear = torch.nn.Linear(128, 32, bias=False)
+        with torch.no_grad():
+            linear.weight.copy_(weights(32))
+        layer = HQQLinear(linear, BaseQuantizeConfig(nbits=bits, group_size=group, axis=axis), compute_dtype=torch.float32, device="cpu", del_orig=False)
+        state = {k: v for k, v in layer.state_dict().items() if v is not None}
+        expected = layer.dequantize()
+        tensors = {"layer." + k: (v.detach() if isinstance(v, torch.Tensor) else torch.tensor(v)) for k, v in state.items()}
+        case(f"hqq-{bits}-axis{axis}", {"quant_method": "hqq"}, tensors, expected.detach())
+
+
+# ---------------------------------------------------------------- bitsandbytes
+def bitsandbytes():
+    import bitsandbytes.functional as F
+    for kind in ("nf4", "fp4"):
+        for nested in (False, True):
+            w = weights(24, 192) if nested else weights()
+            q, state = F.quantize_4bit(w, blocksize=64, quant_type=kind, compress_statistics=nested)
+            tensors = {"layer.weight": q}
+            for k, v in state.as_dict(packed=True).items():
+                tensors["layer.weight." + k] = v
+            absmax = state.absmax
+            if nested:
+                absmax = F.dequantize_blockwise(state.absmax, state.state2) + state.offset
+            flat = q.view(-1).to(torch.int64)
+            codes = torch.stack([flat >> 4, flat & 15], 1).view(-1)
+            expected = (state.code[codes] * absmax.float().repeat_interleave(64)[: w.numel()]).view(w.shape)
+            close = F.dequantize_4bit(q, state).float()
+            assert torch.allclose(expected, close, rtol=1e-6, atol=1e-7), (expected - close).abs().max()
+            case(f"bnb-{kind}{'-nested' if nested else ''}", {"quant_method": "bitsandbytes", "load_in_4bit": True}, tensors, expected)
+
+
+# ---------------------------------------------------------------- MLX
+def mlx():
+    import mlx.core as mx
+    for bits, group in ((2, 32), (3, 64), (4, 64), (5, 32), (6, 128), (8, 64)):
+        w = weights(24, 256)
+        q, scales, biases = mx.quantize(mx.array(w.numpy()), group_size=group, bits=bits)
+        expected = mx.dequantize(q, scales, biases, group_size=group, bits=bits)
+        case(f"mlx-{bits}", {"group_size": group, "bits": bits},
+             {"layer.weight": torch.from_numpy(np.array(q).view(np.uint32)), "layer.scales": torch.from_numpy(np.array(scales)), "layer.biases": torch.from_numpy(np.array(biases))},
+             torch.from_numpy(np.array(expected)))
+    for mode, bits, group in (("mxfp4", 4, 32), ("nvfp4", 4, 16), ("mxfp8", 8, 32)):
+        w = weights(24, 128)
+        q, scales = mx.quantize(mx.array(w.numpy()), group_size=group, bits=bits, mode=mode)
+        expected = mx.dequantize(q, scales, group_size=group, bits=bits, mode=mode, dtype=mx.float32)
+        case(f"mlx-{mode}", {"group_size": 64, "bits": 8, "mode": "affine", "layer": {"group_size": group, "bits": bits, "mode": mode}},
+             {"layer.weight": torch.from_numpy(np.array(q).view(np.uint32)), "layer.scales": torch.from_numpy(np.array(scales))}, torch.from_numpy(np.array(expected)))
+
+
+# ---------------------------------------------------------------- by their documentation
+def plain():
+    # AutoAWQ's gemv: qweight [out, in / 8], eight codes in order; scales and zeros padded.
+    rows, columns, group = 16, 256, 64
+    codes, zeros = torch.randint(0, 16, (rows, columns)), torch.randint(0, 16, (rows, columns // group))
+    scales = torch.zeros(rows, 16, dtype=torch.float16)
+    scales[:, : columns // group] = torch.rand(rows, columns // group).half() * 0.1
+    shifts = torch.arange(8) * 4
+    pack = lambda x: (x.view(rows, -1, 8) << shifts).sum(2).to(torch.int64).numpy().astype(np.uint32).view(np.int32)
+    padded = torch.zeros(rows, 16, dtype=torch.int64)
+    padded[:, : columns // group] = zeros
+    expected = (codes - zeros.repeat_interleave(group, 1)).float() * scales[:, : columns // group].float().repeat_interleave(group, 1)
+    case("awq-gemv", {"quant_method": "awq", "bits": 4, "group_size": group, "version": "gemv", "zero_point": True},
+         {"layer.qweight": torch.from_numpy(pack(codes)), "layer.qzeros": torch.from_numpy(pack(padded)), "layer.scales": scales}, expected)
+    # GPTQ's second format stores zero points as they are; 2 and 8 bits.
+    for bits in (2, 8):
+        rows, columns, group = 32, 128, 32
+        codes, zeros = torch.randint(0, 1 << bits, (columns, rows)), torch.randint(0, 1 << bits, (columns // group, rows))
+        scales = torch.rand(columns // group, rows).half() * 0.1
+        per = 32 // bits
+        shifts = torch.arange(per) * bits
+        down = (codes.view(-1, per, rows).transpose(1, 2) << shifts).sum(2)
+        along = (zeros.view(columns // group, -1, per) << shifts).sum(2)
+        word = lambda x: torch.from_numpy(x.numpy().astype(np.uint32).view(np.int32))
+        order = torch.randperm(columns)
+        g_idx = (torch.arange(columns) // group)[order].to(torch.int32)
+        expected = ((codes - zeros[g_idx.long()]).float() * scales[g_idx.long()].float()).T
+        case(f"gptq-v2-{bits}", {"quant_method": "gptq", "bits": bits, "group_size": group, "desc_act": True, "checkpoint_format": "gptq_v2"},
+             {"layer.qweight": word(down), "layer.qzeros": word(along), "layer.scales": scales, "layer.g_idx": g_idx}, expected)
+    w = weights(160, 192)
+    q = w.to(torch.float8_e5m2)
+    case("fp8-e5m2-tensor", {"quant_method": "fp8"}, {"layer.weight": q, "layer.weight_scale": torch.tensor([0.37])}, q.float() * torch.tensor(0.37))
+    q, scale = (w * 20).to(torch.float8_e4m3fn), torch.rand(2, 2) * 0.1
+    blocks = scale.repeat_interleave(128, 0)[:160].repeat_interleave(128, 1)[:, :192]
+    case("fp8-deepseek", {"quant_method": "fp8", "weight_block_size": [128, 128]}, {"layer.weight": q, "layer.scale": scale}, q.float() * blocks)
+    case("fp8-mistral", {}, {"layer.weight": q, "layer.qscale_weight": torch.tensor(0.02), "layer.qscale_act": torch.tensor(2.0)}, q.float() * torch.tensor(0.02))
+    fixed = torch.rand(160, 1)
+    case("fbgemm-fp8", {"quant_method": "fbgemm_fp8"}, {"layer.weight": q, "layer.weight_scale": fixed, "layer.input_scale_ub": torch.tensor(1200.0)}, q.float() * fixed)
+    experts, scale = (torch.randn(3, 130, 64) * 10).to(torch.float8_e4m3fn), torch.rand(3, 2, 1)
+    case("fp8-fused-experts", {"quant_method": "fp8", "weight_block_size": [128, 128]}, {"layer.gate_up_proj": experts, "layer.gate_up_proj_scale_inv": scale},
+         experts.float() * scale.repeat_interleave(128, 1)[:, :130], weight="layer.gate_up_proj")
+    case("fp8-cast", {}, {"layer.weight": q}, q.float())
+
+
+os.makedirs(OUT, exist_ok=True)
+for part in (compressed, hqq, bitsandbytes, mlx, plain):
+    part()
+with open(os.path.join(OUT, "cases.json"), "w") as f:
+    json.dump(CASES, f, indent=1)
+    f.write("\n")
+print(len(CASES), "cases")

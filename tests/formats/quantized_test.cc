@@ -1,0 +1,191 @@
+// Quantized weights against the values that the quantizers' own libraries give back
+// (testdata/quantized), and damaged ones.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <optional>
+
+#include "formats/quantized/join.h"
+#include "formats/quantized/stored_matrix.h"
+#include "formats/safetensors.h"
+#include "lib/base/json.h"
+#include "lib/base/status.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+struct Case {
+  std::string name, weight;
+  JsonValue config;
+  Container container;
+  std::vector<float> expected;
+
+  QuantizationConfig Config() const {
+    QuantizationConfig out;
+    out.key = "quantization_config";
+    out.dictionary = &config;
+    if (const JsonValue* method = config.FindNonNull("quant_method"))
+      out.method = *method->as_string();
+    if (out.method.empty() && config.FindNonNull("bits") != nullptr) out.method = "mlx";
+    return out;
+  }
+};
+
+JsonValue Cases() {
+  const std::string path = testing::TestdataPath("quantized/vectors/cases.json");
+  return *ParseJsonValue(testing::ReadFile(path), path);
+}
+
+std::vector<std::string> CaseNames() {
+  std::vector<std::string> names;
+  const JsonValue cases = Cases();
+  for (const auto& [name, value] : *cases.as_object()) names.push_back(name);
+  return names;
+}
+
+Case Open(const std::string& name) {
+  Case out;
+  out.name = name;
+  const JsonValue all = Cases();
+  const JsonValue& row = *all.Find(name);
+  out.weight = *row.Find("weight")->as_string();
+  out.config = *row.Find("config");
+  out.container =
+      *OpenSafetensors(testing::TestdataPath(Cat("quantized/vectors/", name, ".safetensors")));
+  std::erase_if(out.container.tensors, [&](const RawTensor& tensor) {
+    if (tensor.name != "expected") return false;
+    out.expected = *ReadAllFloats(tensor, 1 << 24);
+    return true;
+  });
+  return out;
+}
+
+absl::Status Join(Case& c) {
+  std::vector<QuantizedCount> counts;
+  std::vector<std::string> notes;
+  return JoinQuantized(c.Config(), c.container, counts, notes);
+}
+
+class QuantizedVectors : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(QuantizedVectors, HaveTheLibrarysValues) {
+  Case c = Open(GetParam());
+  SMELT_ASSERT_OK(Join(c));
+  ASSERT_EQ(c.container.tensors.size(), 1u);
+  const RawTensor& tensor = c.container.tensors[0];
+  EXPECT_EQ(tensor.name, c.weight);
+  ASSERT_EQ(tensor.elements(), c.expected.size());
+  ASSERT_NE(tensor.computed, nullptr);
+  const uint64_t columns = tensor.shape.back(), rows = tensor.elements() / columns;
+  const struct {
+    uint64_t first, count;
+  } parts[] = {{0, rows}, {5, 3}, {rows - 1, 1}, {1, rows - 2}};
+  for (const auto& part : parts) {
+    std::vector<float> values(part.count * columns, -1);
+    SMELT_ASSERT_OK(tensor.computed->ReadRows(part.first, part.count, values.data()));
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(values[i], c.expected[part.first * columns + i])
+          << "row " << part.first + i / columns << ", column " << i % columns;
+    }
+  }
+}
+
+// A part that is missing, of another shape or of another type is named, or was not needed.
+TEST_P(QuantizedVectors, DamagedOnesAreNamed) {
+  const size_t count = Open(GetParam()).container.tensors.size();
+  const auto check = [&](Case& c, const std::string& what) {
+    const absl::Status status = Join(c);
+    if (!status.ok()) {
+      EXPECT_LT(status.message().size(), 400u) << what << ": " << status;
+      EXPECT_NE(CodeOf(status), ErrorCode::kInternal) << what << ": " << status;
+      return;
+    }
+    for (const RawTensor& tensor : c.container.tensors) {
+      if (tensor.computed == nullptr) continue;
+      const uint64_t columns = tensor.shape.back(), rows = tensor.elements() / columns;
+      std::vector<float> values(tensor.elements());
+      const absl::Status read = tensor.computed->ReadRows(0, rows, values.data());
+      if (!read.ok()) {
+        EXPECT_LT(read.message().size(), 400u) << what << ": " << read;
+        EXPECT_NE(CodeOf(read), ErrorCode::kInternal) << what << ": " << read;
+      }
+    }
+  };
+  for (size_t i = 0; i < count; ++i) {
+    Case without = Open(GetParam());
+    const std::string name = without.container.tensors[i].name;
+    without.container.tensors.erase(without.container.tensors.begin() + static_cast<ptrdiff_t>(i));
+    check(without, "without " + name);
+    for (size_t d = 0; d < Open(GetParam()).container.tensors[i].shape.size(); ++d) {
+      Case shorter = Open(GetParam());
+      RawTensor& tensor = shorter.container.tensors[i];
+      if (tensor.shape[d] == 0) continue;
+      --tensor.shape[d];
+      tensor.strides = ContiguousStrides(tensor.shape);
+      check(shorter, "shorter " + name);
+    }
+    for (const RawType type : {RawType::kU8, RawType::kI8, RawType::kF16, RawType::kF32,
+                               RawType::kI32, RawType::kBool}) {
+      Case other = Open(GetParam());
+      RawTensor& tensor = other.container.tensors[i];
+      if (BitsOf(type) > BitsOf(tensor.dtype)) continue;
+      tensor.dtype = type;
+      check(other, Cat(name, " as ", Name(type)));
+    }
+  }
+  for (const std::string_view config :
+       {R"({"bits":7,"group_size":7,"quant_method":"gptq"})", R"({"bits":4,"group_size":-1})",
+        R"({"bits":0,"group_size":0,"weight_block_size":[0,-3]})",
+        R"({"group_size":9223372036854775807,"bits":-9223372036854775808})",
+        R"({"config_groups":{"a":{"weights":{"num_bits":77}},"b":3}})", "{}"}) {
+    Case other = Open(GetParam());
+    other.config = *ParseJsonValue(config, "config.json");
+    check(other, std::string(config));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Libraries, QuantizedVectors, ::testing::ValuesIn(CaseNames()),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           for (char& c : name) c = c == '-' ? '_' : c;
+                           return name;
+                         });
+
+// Group indices come from a file.
+TEST(QuantizedWeights, AGroupThatIsNotThereIsNamed) {
+  Case c = Open("gptq-v2-8");
+  for (RawTensor& tensor : c.container.tensors) {
+    if (!tensor.name.ends_with("g_idx")) continue;
+    std::vector<std::byte> bytes(tensor.elements() * 4, std::byte{0x7f});
+    tensor.storage = MemoryStorage("groups", bytes);
+    tensor.offset = 0;
+  }
+  SMELT_ASSERT_OK(Join(c));
+  const RawTensor& tensor = c.container.tensors[0];
+  std::vector<float> values(tensor.elements());
+  const absl::Status status = tensor.computed->ReadRows(0, tensor.shape[0], values.data());
+  EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput);
+  EXPECT_NE(status.message().find("layer.g_idx: column 0 is in group"), absl::string_view::npos)
+      << status;
+}
+
+TEST(QuantizedWeights, FormatsThatAreNotReadAreNamed) {
+  for (const auto& [name, format] :
+       {std::pair("layer.codebooks", "AQLM"), std::pair("layer.q_weight", "EXL2")}) {
+    Container container;
+    container.tensors.push_back({.name = name,
+                                 .dtype = RawType::kI32,
+                                 .shape = {1},
+                                 .strides = {1},
+                                 .storage = MemoryStorage("x", std::vector<std::byte>(4))});
+    std::vector<QuantizedCount> counts;
+    std::vector<std::string> notes;
+    const absl::Status status = JoinQuantized({}, container, counts, notes);
+    EXPECT_EQ(CodeOf(status), ErrorCode::kUnsupported);
+    EXPECT_NE(status.message().find(format), absl::string_view::npos) << status;
+  }
+}
+
+}  // namespace
+}  // namespace smelt
