@@ -26,7 +26,8 @@ TOLERANCES = {"gptneox": 5e-3}
 # phi3's rotation by the context's size, which is the text's length here; no time step of nemotron_h's is below its limit.
 NOWHERE = 1 << 20
 DIFFERS = {"mistral": 9, "mistral-consolidated": 9, "starcoder2": 14, "gemma2": 0, "phi3": NOWHERE, "nemotron_h": NOWHERE,
-           "nemotron_h_moe": NOWHERE, "nemotron_h_super": NOWHERE}
+           "nemotron_h_moe": NOWHERE, "nemotron_h_super": NOWHERE, "exaone4": 1, "qwen2_5_vl": NOWHERE, "qwen3_vl": NOWHERE,
+           "qwen3_vl_moe": NOWHERE}
 NOTE = "llama.cpp computes something else for this model"
 
 
