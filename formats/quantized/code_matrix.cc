@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "lib/base/per_thread.h"
 #include "lib/base/status.h"
@@ -18,13 +19,24 @@ uint32_t WordAt(const std::byte* words, uint64_t i) {
   return word;
 }
 
+/// A word of AWQ's with its codes in order: the even ones lie in its lower half, the odd ones
+/// above.
+uint32_t InOrder(uint32_t word) {
+  const auto spread = [](uint32_t half) {  // four nibbles, every other place
+    half = (half | half << 8) & 0x00ff00ffu;
+    return (half | half << 4) & 0x0f0f0f0fu;
+  };
+  return spread(word & 0xffffu) | spread(word >> 16) << 4;
+}
+
 /// Whole words of codes, `step` bytes apart.
 template <uint32_t kBits>
-uint64_t UnpackWhole(const std::byte* words, uint64_t n, uint8_t* out, uint64_t step) {
+uint64_t UnpackWhole(const std::byte* words, uint64_t n, uint8_t* out, uint64_t step,
+                     bool awq_order = false) {
   constexpr uint32_t kPerWord = 32 / kBits, kMask = (1u << kBits) - 1;
   const uint64_t whole = n / kPerWord;
   for (uint64_t w = 0; w < whole; ++w) {
-    const uint32_t word = WordAt(words, w);
+    const uint32_t word = awq_order ? InOrder(WordAt(words, w)) : WordAt(words, w);
     for (uint32_t i = 0; i < kPerWord; ++i)
       out[(w * kPerWord + i) * step] = static_cast<uint8_t>(word >> (i * kBits) & kMask);
   }
@@ -37,9 +49,9 @@ void Unpack(const std::byte* words, const CodeLayout& layout, uint64_t first, ui
   const uint32_t bits = layout.bits, mask = (1u << bits) - 1, per_word = 32 / bits;
   const bool whole_words = layout.whole_words || 32 % bits == 0;
   uint64_t done = 0;
-  if (whole_words && !layout.awq_order && first % per_word == 0) {
+  if (whole_words && first % per_word == 0) {
     const std::byte* from = words + first / per_word * 4;
-    if (bits == 4) done = UnpackWhole<4>(from, n, out, step);
+    if (bits == 4) done = UnpackWhole<4>(from, n, out, step, layout.awq_order);
     if (bits == 8) done = UnpackWhole<8>(from, n, out, step);
     if (bits == 2) done = UnpackWhole<2>(from, n, out, step);
   }
@@ -140,8 +152,16 @@ absl::Status CodeMatrix::ReadAlongRows(uint64_t first, uint64_t count, uint8_t* 
     }
     lines = columns;
   }
-  for (uint64_t c = 0; c < columns_; ++c)
-    Unpack(lines + c * range.count * 4, layout_, range.first, count, out + c, columns_);
+  // A few columns at a time, so that neighbouring codes of a row are written together.
+  constexpr uint64_t kColumns = 64;
+  std::vector<uint8_t> codes(kColumns * count);
+  for (uint64_t c = 0; c < columns_; c += kColumns) {
+    const uint64_t n = std::min(kColumns, columns_ - c);
+    for (uint64_t i = 0; i < n; ++i)
+      Unpack(lines + (c + i) * range.count * 4, layout_, range.first, count, &codes[i], kColumns);
+    for (uint64_t r = 0; r < count; ++r)
+      std::memcpy(out + r * columns_ + c, &codes[r * kColumns], n);
+  }
   return absl::OkStatus();
 }
 

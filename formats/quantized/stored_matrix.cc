@@ -12,8 +12,6 @@
 namespace smelt {
 namespace {
 
-constexpr uint64_t kNear = 4096;  // rows closer than that are read together
-
 template <typename Stored, typename Fn>
 void Convert(const std::byte* in, uint64_t n, float* out, const Fn& fn) {
   for (uint64_t i = 0; i < n; ++i) {
@@ -84,20 +82,16 @@ absl::Status StoredMatrix::Read(uint64_t row, uint64_t rows, uint64_t column, ui
   const uint64_t size = BitsOf(tensor_.dtype) / 8, step = columns_ * size, length = columns * size;
   const uint64_t start = tensor_.offset + row * step + column * size;
   if (step == length) return tensor_.storage->ReadAt(start, std::span(out, rows * length));
-  if (step > length + kNear) {
-    for (uint64_t i = 0; i < rows; ++i) {
-      SMELT_RETURN_IF_ERROR(
-          tensor_.storage->ReadAt(start + i * step, std::span(out + i * length, length)));
+  // Pieces of many rows: read one by one they would cost a system call each, so they are mapped
+  // where that is possible (see CatchLostPages for files that shrink).
+  const absl::StatusOr<std::span<const std::byte>> mapped = tensor_.storage->Map();
+  for (uint64_t i = 0; i < rows; ++i) {
+    const uint64_t from = start + i * step;
+    if (mapped.ok()) {
+      std::memcpy(out + i * length, mapped->data() + from, length);
+    } else {
+      SMELT_RETURN_IF_ERROR(tensor_.storage->ReadAt(from, std::span(out + i * length, length)));
     }
-    return absl::OkStatus();
-  }
-  static const PerThread<ByteBuffer> buffer;
-  const uint64_t together = std::max<uint64_t>(1, (256 << 10) / step);
-  for (uint64_t i = 0; i < rows; i += together) {
-    const uint64_t n = std::min(together, rows - i), bytes = (n - 1) * step + length;
-    std::byte* const read = buffer->Reserve(bytes);
-    SMELT_RETURN_IF_ERROR(tensor_.storage->ReadAt(start + i * step, std::span(read, bytes)));
-    for (uint64_t j = 0; j < n; ++j) std::memcpy(out + (i + j) * length, read + j * step, length);
   }
   return absl::OkStatus();
 }
