@@ -45,8 +45,9 @@ absl::StatusOr<QuantizedWeight> ReadMlx(const QuantizedModule& module) {
   const auto number = said == nullptr ? std::nullopt : said->as_int();
   const uint64_t usual = mode == "affine" ? 64 : mode == "nvfp4" ? 16 : 32;
   const uint64_t group = number && *number > 0 ? static_cast<uint64_t>(*number) : usual;
-  if (codes.shape.size() < 2 || scales->shape.size() != codes.shape.size() ||
-      scales->shape.back() == 0 || scales->shape.back() > (1u << 24) / group ||
+  if (codes.shape.size() < 2 || codes.shape.back() == 0 ||
+      scales->shape.size() != codes.shape.size() || scales->shape.back() == 0 ||
+      scales->shape.back() > (1u << 24) / group ||
       scales->elements() / scales->shape.back() != codes.elements() / codes.shape.back())
     return module.Bad(*scales, "not the scales of its rows");
   const uint64_t columns = scales->shape.back() * group, words = codes.shape.back();

@@ -55,6 +55,20 @@ TEST(ParamsJson, AMissingPartIsNamed) {
   EXPECT_THAT(OpenModel(dir.path()).status().message(), HasSubstr("consolidated.01.pth"));
 }
 
+TEST(ParamsJson, GroupsThatAreNotSaidMustFitTheUsualState) {
+  SMELT_REQUIRE_SHARED();
+  const TempDir dir;
+  fs::copy(testing::SharedPath("fixtures/models/codestral-mamba"), dir.path(),
+           fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  std::string params = testing::ReadFile(dir / "params.json");
+  const std::string said = "\"n_groups\": 2,";
+  ASSERT_NE(params.find(said), std::string::npos);
+  params.erase(params.find(said), said.size());
+  fs::remove(dir / "params.json");
+  testing::WriteFile(dir / "params.json", params);
+  EXPECT_THAT(OpenModel(dir.path()).status().message(), HasSubstr("n_groups is missing"));
+}
+
 TEST(ParamsJson, ParamsSpeaksForTheMakersWeights) {
   const TempDir dir;
   Copy("mistral-consolidated", dir);

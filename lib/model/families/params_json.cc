@@ -236,6 +236,12 @@ absl::Status DeriveCodestral(FamilyContext& context) {
         Cat("is ", groups, ", which does not fit the shapes of the first layer's mixer"));
   }
   const uint64_t state = rest / (2 * groups);
+  constexpr uint64_t kUsualState = 128;  // mamba_ssm's, which params.json has no word for
+  if (!context.config.Has("n_groups") && state != kUsualState) {
+    return Error(ErrorCode::kInvalidInput, context.config.name(),
+                 ": n_groups is missing, and without it the mixer's state would have ", state,
+                 " values, not ", kUsualState);
+  }
   const uint64_t multiple = h(Param::kVocabMultiple), vocab = h(Param::kPublishedVocab);
   h.Set(Param::kVocab, static_cast<double>((vocab + multiple - 1) / multiple * multiple));
   h.Set(Param::kInner, static_cast<double>(inner[0]));
