@@ -134,6 +134,8 @@ INSTANTIATE_TEST_SUITE_P(Hybrid, FamiliesGolden, ::testing::ValuesIn(testing::kH
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Quantized, FamiliesGolden, ::testing::ValuesIn(testing::kQuantizedModels),
                          testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Recorded, FamiliesGolden, ::testing::ValuesIn(testing::kRecordedModels),
+                         testing::TestName);
 INSTANTIATE_TEST_SUITE_P(StateSpace, FamiliesGolden,
                          ::testing::ValuesIn(testing::kStateSpaceModels), testing::TestName);
 

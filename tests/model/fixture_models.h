@@ -28,6 +28,9 @@ inline const std::string kHybridModels[] = {"lfm2",       "lfm2_moe",       "gra
 inline const std::string kQuantizedModels[] = {"llama-gptq", "llama-gptq-3bit", "llama-awq",
                                                "llama-ct",   "llama-bnb-nf4",   "llama-bnb-int8",
                                                "llama-fp8",  "llama-fp8-block", "llama-mxfp4"};
+/// Untrained: what transformers computes is known, nothing of llama.cpp's.
+inline const std::string kRecordedModels[] = {"granitemoe", "bamba", "falcon_mamba",
+                                              "glm4_moe_lite", "mistral4"};
 
 /// A folder's name as the name of a test.
 inline std::string TestName(const ::testing::TestParamInfo<std::string>& info) {

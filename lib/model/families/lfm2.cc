@@ -42,6 +42,7 @@ constexpr HyperRule kHypers[] = {
     {Param::kFfn, "block_ff_dim|intermediate_size", HyperKind::kCount, Default(12288)},
     Heads(32),
     KvHeads(Default(8)),
+    HeadDim(),
     Context(128000),
     Eps("norm_eps", 1e-5),
     kTied,
@@ -59,6 +60,7 @@ constexpr HyperRule kMoeHypers[] = {
     Ffn(7168),
     Heads(32),
     KvHeads(Default(8)),
+    HeadDim(),
     Context(128000),
     Eps("norm_eps", 1e-5),
     kTied,
@@ -92,7 +94,8 @@ constexpr std::array<KeyRule, 2> kTail = {{
     {"vocab_size", ValueType::kU32, Param::kVocab},
     {"shortconv.l_cache", ValueType::kU32, Param::kConv},
 }};
-constexpr auto kKeys = Table<KeyRule>(kSizes, kFileTypeKey, kTail);
+constexpr auto kKeys =
+    Table<KeyRule>(kSizes, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kTail);
 constexpr auto kMoeKeys =
     Table<KeyRule>(kSizes, kExpertKeys, kFileTypeKey,
                    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},

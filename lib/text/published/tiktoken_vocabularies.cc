@@ -117,6 +117,14 @@ std::string Digest(const TokenTable& ranks) {
 absl::StatusOr<TiktokenVocabulary> FindTiktokenVocabulary(const TokenTable& ranks,
                                                           const TokenizerFolder& folder,
                                                           const std::string& file) {
+  // As many special tokens as Llama 3's, but a pattern that takes sets of characters from each other.
+  const std::string class_name = TextOf(folder.config, "tokenizer_class");
+  if (class_name == "TikTokenTokenizer" || TextOf(folder.model_config, "model_type") == "kimi_k2") {
+    return Error(ErrorCode::kUnsupported, file,
+                 ": Kimi's own tokenizer (tokenization_kimi.py) is not known here, and a file in "
+                 "tiktoken's format holds neither the pattern that cuts a text nor the special "
+                 "tokens; save the tokenizer as tokenizer.json, which does");
+  }
   const std::string digest = Digest(ranks);
   const Row* row = std::find_if(std::begin(kRows), std::end(kRows),
                                 [&](const Row& r) { return r.sha256 == digest; });

@@ -57,6 +57,18 @@ TEST(RankedFiles, TokensAreNotTooLongToSplit) {
   EXPECT_FALSE(OpenTekken(300, 40, Cat(R"(,{"rank":256,"token_bytes":")", base64, R"("})")).ok());
 }
 
+// So many special tokens as Llama 3's, which these ranks are not.
+TEST(RankedFiles, KimisRanksAreRefusedByName) {
+  std::string ranks;
+  for (int b = 0; b < 256; ++b) ranks += Cat(Byte(b), " ", b, "\n");
+  TokenizerFolder folder;
+  folder.model_config =
+      *ParseJsonValue(R"({"model_type":"kimi_k2","vocab_size":512})", "config.json");
+  const absl::Status status = ReadTiktoken(ranks, "tiktoken.model", folder).status();
+  EXPECT_EQ(CodeOf(status), ErrorCode::kUnsupported);
+  EXPECT_NE(status.message().find("Kimi"), absl::string_view::npos) << status;
+}
+
 // A published vocabulary as tiktoken has it, rebuilt from the tokenizer.json that was made of it:
 // the ids are those recorded, for texts without special tokens.
 class KnownRanks : public ::testing::TestWithParam<std::pair<const char*, int32_t>> {};
