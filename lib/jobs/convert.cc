@@ -23,6 +23,7 @@
 #include "lib/jobs/plan_file.h"
 #include "lib/jobs/vocabulary_edits.h"
 #include "lib/model/gguf_source.h"
+#include "lib/model/recipe.h"
 #include "quant/simd.h"
 
 namespace smelt {
@@ -162,13 +163,20 @@ absl::Status SavePlan(const Job& job, const ConvertOptions& options, const Obser
   return absl::OkStatus();
 }
 
-std::string MostCommonType(const Plan& plan) {
-  std::map<TensorType, uint64_t> elements;
-  for (const PlannedTensor& t : plan.tensors) elements[t.source_type] += t.shape.elements();
+/// How the source holds a tensor: "BF16", "GPTQ".
+std::string StoredAs(const Job& job, const PlannedTensor& tensor) {
+  const Recipe* recipe = job.source->tensors()[tensor.source].recipe;
+  const std::string format = recipe == nullptr ? "" : recipe->computed_as();
+  return format.empty() ? std::string(Info(tensor.source_type).name) : format;
+}
+
+std::string MostCommonType(const Job& job) {
+  std::map<std::string, uint64_t> elements;
+  for (const PlannedTensor& t : job.plan.tensors) elements[StoredAs(job, t)] += t.shape.elements();
   const auto most =
       std::max_element(elements.begin(), elements.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == elements.end() ? std::string() : std::string(Info(most->first).name);
+  return most == elements.end() ? std::string() : most->first;
 }
 
 std::string TokenizerName(const Metadata& metadata) {
@@ -195,7 +203,7 @@ PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
   out.output = job.output;
   out.type = plan.type;
   out.architecture = plan.architecture;
-  out.source_type = MostCommonType(plan);
+  out.source_type = MostCommonType(job);
   out.tokenizer = TokenizerName(job.source->metadata());
   out.file_bytes = plan.file_bytes;
   out.parameters = plan.parameters;
@@ -208,7 +216,7 @@ PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
     PlannedTensorInfo info;
     info.name = t.name;
     info.type = Info(t.type).name;
-    info.source_type = Info(t.source_type).name;
+    info.source_type = StoredAs(job, t);
     info.why = t.why;
     info.shape.assign(t.shape.ne.begin(), t.shape.ne.begin() + t.shape.dims);
     info.offset = t.offset;

@@ -256,7 +256,7 @@ std::string FindLoraBase(const LoraAdapter& adapter) {
   const std::string name = adapter.Base();
   if (name.empty()) return "";
   const fs::path beside = fs::path(adapter.path) / name;
-  for (const std::string& folder : {beside.string(), name}) {
+  for (const std::string& folder : {beside.lexically_normal().string(), name}) {
     if (IsFolder(folder)) return folder;
   }
   std::string in_cache = Cat(HubCache(), "/models--");

@@ -141,6 +141,16 @@ uint32_t Recipe::code_bits() const {
   return bits;
 }
 
+std::string Recipe::computed_as() const {
+  for (const Leaf& leaf : leaves) {
+    const auto* raw = std::get_if<RawLeaf>(&leaf);
+    if (raw == nullptr || raw->tensor.computed == nullptr) continue;
+    const std::string& format = raw->tensor.computed->format();
+    return format.substr(0, format.find(','));
+  }
+  return "";
+}
+
 std::string Recipe::ToText() const {
   std::string text;
   for (const ElementOp& op : elements) {

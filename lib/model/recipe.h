@@ -77,6 +77,8 @@ struct Recipe {
   bool only_gathers() const;
   /// Bits of the coarsest codes that leaves are read from; 0: there are none.
   uint32_t code_bits() const;
+  /// The format of what is computed, "GPTQ"; empty: leaves are stored as they are.
+  std::string computed_as() const;
   uint64_t matrix_columns() const;
   /// The row of the leaves, laid one after the other, that becomes row `row` of the matrix.
   uint64_t SourceRow(uint64_t row) const;
