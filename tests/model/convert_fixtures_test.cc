@@ -4,12 +4,14 @@
 
 #include <cmath>
 #include <map>
+#include <span>
 
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/model/layer_spec.h"
 #include "lib/model/open.h"
+#include "quant/codec.h"
 #include "tests/model/expected_gguf.h"
 #include "tests/model/fixture_models.h"
 #include "tests/testing/testing.h"
@@ -96,6 +98,34 @@ TEST_P(QuantizedFixtures, TensorsEqual) {
   auto opened = OpenModel(folder);
   SMELT_ASSERT_OK(opened);
   testing::CompareTensors(*opened->source, folder);
+}
+
+// Experts as gpt-oss publishes them: GGUF's blocks hold the very same values.
+TEST(QuantizedExperts, AreTheirValuesAndTheirBlocks) {
+  const std::string folder = testing::TestdataPath("quantized/gpt-oss");
+  OpenOptions options;
+  options.vocabulary = false;
+  const auto opened = OpenModel(folder, options);
+  SMELT_ASSERT_OK(opened);
+  const ModelSource& source = *opened->source;
+  SMELT_EXPECT_OK(ReadModelSpec(source));
+  const auto values = ParseJsonValue(testing::ReadFile(folder + "/values.json"), "values.json");
+  SMELT_ASSERT_OK(values);
+  for (const auto& [name, hash] : *values->as_object()) {
+    const int at = source.Find(name);
+    ASSERT_GE(at, 0) << name;
+    const auto tensor = static_cast<size_t>(at);
+    const TensorInfo& info = source.tensors()[tensor];
+    const uint64_t rows = info.shape.rows(), columns = info.shape.columns();
+    std::vector<float> decoded(rows * columns), again(rows * columns);
+    SMELT_ASSERT_OK(source.ReadRows(tensor, 0, rows, decoded.data()));
+    EXPECT_EQ(Sha256Hex(std::as_bytes(std::span(decoded))), *hash.as_string()) << name;
+    ASSERT_EQ(info.type, TensorType::kMXFP4) << name;
+    std::vector<std::byte> blocks(rows * *RowBytes(info.type, columns));
+    SMELT_ASSERT_OK(source.ReadRawRows(tensor, 0, rows, blocks.data()));
+    FindCodec(info.type)->Decode(blocks.data(), again.size(), again.data());
+    EXPECT_EQ(decoded, again) << name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Quantized, QuantizedFixtures,
