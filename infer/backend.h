@@ -94,8 +94,11 @@ class Backend {
   virtual absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions,
                              float scale, std::span<const int32_t> ids, Buffer& x) = 0;
 
-  /// Records the program's operations for this batch, submits them and waits. `x` is buffer 0.
-  virtual absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x) = 0;
+  /// Records the program's operations for this batch, submits them and waits. `x` is the residual
+  /// stream; `inputs` are the per-layer inputs, of models that have them. `state` is that of the
+  /// layer whose keys the program's attends to.
+  virtual absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x,
+                           Buffer* inputs = nullptr) = 0;
 
   /// Losses of `targets` by tiles of the vocabulary; `reference` and `reference_x` both or neither.
   virtual absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x,

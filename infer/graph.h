@@ -27,9 +27,10 @@ struct Matrix {
   bool present() const { return weight != nullptr; }
 };
 
-/// Number of a buffer of [token][feature]. Buffer 0 is the residual stream and outlives the graph;
-/// the others are scratch.
+/// Number of a buffer of [token][feature]. The first two outlive the graph: the residual stream and
+/// the per-layer inputs; the others are scratch.
 using Slot = uint32_t;
+inline constexpr Slot kStream = 0, kInputs = 1;
 
 /// out = norm(in), or out += norm(in). A weight shorter than the features repeats.
 struct NormOp {
@@ -52,6 +53,13 @@ enum class Store {
 /// out += scale * in.
 struct AddOp {
   Slot in = 0, out = 0;
+  uint32_t features = 0;
+  float scale = 1;
+};
+
+/// x *= scale.
+struct ScaleOp {
+  Slot x = 0;
   uint32_t features = 0;
   float scale = 1;
 };
@@ -92,8 +100,8 @@ struct HeadMatMulOp {
   Matrix matrix = {};  ///< rows and columns of one head, expert_rows from head to head
 };
 
-/// Appends k and v to the state, then attends to all of it. Where values are a part of the keys,
-/// those from value_first on, v is not there.
+/// Appends k and v to the state, if they are its own, then attends to all of it. Where values are a
+/// part of the keys, those from value_first on, v is not there.
 struct AttentionOp {
   Slot q = 0, k = 0, v = 0, out = 0;
   bool values_in_keys = false;
@@ -103,6 +111,7 @@ struct AttentionOp {
   uint64_t window = 0;
   WeightPtr sinks = {};
   bool causal = true;
+  bool own_keys = true;  ///< false: the state is another layer's, which holds them already
 };
 
 /// out = (or +=) the sum of the experts that the router chooses by `in`; they read `expert_in`, of
@@ -112,6 +121,7 @@ struct ExpertsOp {
   bool add = false;
   uint32_t count = 0, used = 0, width = 0, hidden = 0;
   Matrix router = {};
+  float router_scale = 1;
   Experts::Gating gating = Experts::Gating::kSoftmax;
   WeightPtr selection_bias = {};
   uint32_t groups = 1, groups_used = 1;
@@ -119,6 +129,7 @@ struct ExpertsOp {
   bool normalize = false;
   float sum_epsilon = 0;
   float scale = 1;
+  WeightPtr expert_scale = {};
   Activation activation = Activation::kSilu;
   Matrix gate = {}, up = {}, down = {};  ///< rows and columns of one expert
   bool clamped = false;
@@ -152,17 +163,26 @@ struct Scan2Op {
   float dt_min = 0, dt_max = 0;
 };
 
-enum class Gate { kSilu, kNone };
+/// The gated delta rule, see DeltaNet; q, k and v side by side in `qkv`.
+struct DeltaOp {
+  Slot qkv = 0, beta = 0, alpha = 0, out = 0;  ///< q and k are brought to length 1 in place
+  WeightPtr dt_bias = {}, a = {};
+  uint32_t key_heads = 0, value_heads = 0, key_size = 0, value_size = 0;
+  bool alternating = false;
+  float epsilon = 1e-6f;  ///< added to the squared lengths of q and k
+};
 
-/// x *= gate(z).
+/// x *= act(z), or x *= z.
 struct GateOp {
   Slot x = 0, z = 0;
   uint32_t features = 0;
-  Gate gate = Gate::kSilu;
+  Activation activation = Activation::kSilu;
+  bool plain = false;  ///< no activation
 };
 
-using Op = std::variant<NormOp, AddOp, MatMulOp, RopeOp, TemperatureOp, CopyOp, HeadMatMulOp,
-                        AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op, GateOp>;
+using Op =
+    std::variant<NormOp, AddOp, ScaleOp, MatMulOp, RopeOp, TemperatureOp, CopyOp, HeadMatMulOp,
+                 AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op, DeltaOp, GateOp>;
 
 /// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are
 /// never alive together overlap.
@@ -173,7 +193,7 @@ struct SlotInfo {
 
 struct Graph {
   std::vector<Op> ops;
-  std::vector<SlotInfo> slots;    ///< slot 0 is outside the scratch memory
+  std::vector<SlotInfo> slots;    ///< the first two are outside the scratch memory
   uint64_t scratch_features = 0;  ///< per token
   uint64_t state_per_token = 0;   ///< values a token leaves in the state (keys and values)
 };

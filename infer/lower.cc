@@ -11,12 +11,43 @@ namespace {
 
 class Lowerer {
  public:
-  Lowerer(uint32_t width, const ModelSource& source, WeightUse use, Backend& backend)
-      : width_(width), source_(source), use_(use), backend_(backend) {
-    graph_.slots.push_back({width, 0});
+  Lowerer(const ModelSpec& spec, const ModelSource& source, WeightUse use, Backend& backend)
+      : width_(spec.width),
+        inputs_(spec.inputs.size),
+        source_(source),
+        use_(use),
+        backend_(backend) {
+    graph_.slots.push_back({width_, 0});
+    graph_.slots.push_back({inputs_ * static_cast<uint32_t>(spec.layers.size()), 0});
   }
 
-  absl::Status Layer(const LayerSpec& layer) {
+  /// Block `number` of the model.
+  absl::Status Layer(const LayerSpec& layer, uint32_t number) {
+    const uint64_t start = top_;
+    SMELT_RETURN_IF_ERROR(MixAndFeed(layer));
+    top_ = start;
+    if (layer.input.present()) SMELT_RETURN_IF_ERROR(AddInput(layer.input, number));
+    if (layer.output_scale != 1) {
+      graph_.ops.push_back(ScaleOp{
+          .x = kStream, .features = width_, .scale = static_cast<float>(layer.output_scale)});
+    }
+    return absl::OkStatus();
+  }
+
+  /// The stream is the embedding, the inputs hold the scaled rows of the table.
+  absl::Status Inputs(const PerLayerInputs& inputs) {
+    const uint32_t features = graph_.slots[kInputs].features;
+    const Slot projected = NewSlot(features);
+    SMELT_RETURN_IF_ERROR(Multiply(inputs.projection, kStream, projected));
+    SMELT_RETURN_IF_ERROR(AddNorm(inputs.norm, projected, projected, features, false));
+    graph_.ops.push_back(AddOp{.in = projected,
+                               .out = kInputs,
+                               .features = features,
+                               .scale = static_cast<float>(inputs.scale)});
+    return absl::OkStatus();
+  }
+
+  absl::Status MixAndFeed(const LayerSpec& layer) {
     Slot ffn_in = 0;
     const uint64_t start = top_;
     residual_scale_ = static_cast<float>(layer.residual_scale);
@@ -45,6 +76,7 @@ class Lowerer {
     }
     if (std::holds_alternative<std::monostate>(layer.ffn)) return absl::OkStatus();
     top_ = layer.parallel ? mixer_start : start;
+    if (layer.experts_beside.present()) return FeedBoth(layer);
     if (!layer.parallel && layer.ffn_norm.present()) {
       ffn_in = NewSlot(width_);
       SMELT_RETURN_IF_ERROR(AddNorm(layer.ffn_norm, 0, ffn_in, width_, false));
@@ -109,6 +141,21 @@ class Lowerer {
     return static_cast<Slot>(graph_.slots.size() - 1);
   }
 
+  absl::Status AddInput(const LayerInput& input, uint32_t number) {
+    const Slot gate = NewSlot(inputs_), own = NewSlot(inputs_), delta = NewSlot(width_);
+    SMELT_RETURN_IF_ERROR(Multiply(input.gate, kStream, gate));
+    graph_.ops.push_back(CopyOp{.in = kInputs,
+                                .out = own,
+                                .in_stride = graph_.slots[kInputs].features,
+                                .in_first = number * inputs_,
+                                .out_stride = inputs_,
+                                .count = inputs_});
+    graph_.ops.push_back(
+        GateOp{.x = own, .z = gate, .features = inputs_, .activation = input.activation});
+    SMELT_RETURN_IF_ERROR(Multiply(input.projection, own, delta));
+    return AddNorm(input.post_norm, delta, kStream, width_, true);
+  }
+
   absl::Status Multiply(const Linear& linear, Slot in, Slot out, Store store = Store::kSet,
                         Activation activation = Activation::kSilu) {
     MatMulOp op{.in = in, .out = out, .store = store, .activation = activation};
@@ -162,13 +209,21 @@ class Lowerer {
     const uint32_t v_features = a.kv_heads * a.value_size, out_features = a.heads * a.value_size;
     Slot mixed = 0;
     SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, out_features, mixed));
-    const Slot q = NewSlot(q_features), k = NewSlot(k_features), v = NewSlot(v_features);
-    SMELT_RETURN_IF_ERROR(Multiply(a.q, in, q));
-    SMELT_RETURN_IF_ERROR(Multiply(a.k, in, k));
-    SMELT_RETURN_IF_ERROR(Multiply(a.v, in, v));
+    const bool own_keys = a.keys_of < 0;
+    const Slot q = NewSlot(q_features), k = NewSlot(own_keys ? k_features : 0),
+               v = NewSlot(own_keys ? v_features : 0);
+    Slot gate = 0;
+    if (a.gated) {
+      gate = NewSlot(out_features);
+      SMELT_RETURN_IF_ERROR(MultiplySplit(a.q, in, q, gate, a.heads, a.key_size, a.value_size));
+    } else {
+      SMELT_RETURN_IF_ERROR(Multiply(a.q, in, q));
+    }
+    if (own_keys) SMELT_RETURN_IF_ERROR(KeysAndValues(a, in, k, v));
     const auto normalize = [&]() -> absl::Status {
       if (a.q_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.q_norm, q, q, q_features, false));
-      if (a.k_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.k_norm, k, k, k_features, false));
+      if (own_keys && a.k_norm.present())
+        SMELT_RETURN_IF_ERROR(AddNorm(a.k_norm, k, k, k_features, false));
       return absl::OkStatus();
     };
     if (!a.norm_after_rope) SMELT_RETURN_IF_ERROR(normalize());
@@ -177,7 +232,7 @@ class Lowerer {
                                   .k = k,
                                   .rope = a.rope,
                                   .heads = a.heads,
-                                  .kv_heads = a.kv_heads,
+                                  .kv_heads = own_keys ? a.kv_heads : 0,
                                   .head_size = a.key_size});
     }
     if (a.norm_after_rope) SMELT_RETURN_IF_ERROR(normalize());
@@ -193,10 +248,15 @@ class Lowerer {
                    .scale = static_cast<float>(a.scale),
                    .softcap = static_cast<float>(a.softcap),
                    .window = a.window,
-                   .causal = a.causal};
+                   .causal = a.causal,
+                   .own_keys = own_keys};
     SMELT_ASSIGN_OR_RETURN(op.sinks, Values(a.sinks));
     graph_.ops.push_back(std::move(op));
-    graph_.state_per_token = k_features + v_features;
+    graph_.state_per_token = own_keys ? k_features + v_features : 0;
+    if (a.gated) {
+      graph_.ops.push_back(GateOp{
+          .x = mixed, .z = gate, .features = out_features, .activation = Activation::kSigmoid});
+    }
     return AddToStream(a.output, mixed, layer.post_mixer_norm);
   }
 
@@ -295,11 +355,29 @@ class Lowerer {
     SMELT_RETURN_IF_ERROR(Multiply(Part(c.in, 0, c.channels), in, b));
     SMELT_RETURN_IF_ERROR(Multiply(Part(c.in, c.channels, c.channels), in, gate));
     SMELT_RETURN_IF_ERROR(Multiply(Part(c.in, 2ull * c.channels, c.channels), in, x));
-    graph_.ops.push_back(GateOp{.x = x, .z = b, .features = c.channels, .gate = Gate::kNone});
+    graph_.ops.push_back(GateOp{.x = x, .z = b, .features = c.channels, .plain = true});
     SMELT_RETURN_IF_ERROR(
         AddConvolution(x, c.conv_weight, c.conv_bias, c.channels, c.conv, /*plain=*/true));
-    graph_.ops.push_back(GateOp{.x = x, .z = gate, .features = c.channels, .gate = Gate::kNone});
+    graph_.ops.push_back(GateOp{.x = x, .z = gate, .features = c.channels, .plain = true});
     return AddToStream(c.out, x, layer.post_mixer_norm);
+  }
+
+  // Keys, not yet normalised, and values.
+  absl::Status KeysAndValues(const Attention& a, Slot in, Slot k, Slot v) {
+    const uint32_t features = a.kv_heads * a.value_size;
+    SMELT_RETURN_IF_ERROR(Multiply(a.k, in, k));
+    Slot value = v;
+    if (a.v.weight == a.k.weight && a.v.first_row == a.k.first_row && a.v.rows == a.k.rows) {
+      value = k;
+    } else {
+      SMELT_RETURN_IF_ERROR(Multiply(a.v, in, v));
+    }
+    if (a.v_norm.present()) return AddNorm(a.v_norm, value, v, features, false);
+    if (value != v) {
+      graph_.ops.push_back(CopyOp{
+          .in = value, .out = v, .in_stride = features, .out_stride = features, .count = features});
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Mixer(const LayerSpec& layer, const Mamba1& m) {
@@ -355,6 +433,64 @@ class Lowerer {
     return AddToStream(m.out, normed, layer.post_mixer_norm);
   }
 
+  absl::Status Mixer(const LayerSpec& layer, const DeltaNet& d) {
+    const uint32_t values = d.value_heads * d.value_size;
+    const uint32_t channels = 2 * d.key_heads * d.key_size + values;
+    Slot mixed = 0;
+    SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, values, mixed));
+    const Slot z = NewSlot(values), qkv = NewSlot(channels), beta = NewSlot(d.value_heads),
+               alpha = NewSlot(d.value_heads);
+    SMELT_RETURN_IF_ERROR(Multiply(d.gate, in, z));
+    SMELT_RETURN_IF_ERROR(Multiply(d.qkv, in, qkv));
+    if (d.alpha.present()) {
+      SMELT_RETURN_IF_ERROR(Multiply(d.beta, in, beta));
+      SMELT_RETURN_IF_ERROR(Multiply(d.alpha, in, alpha));
+    } else {
+      const uint32_t shared = d.value_heads / d.key_heads;
+      SMELT_RETURN_IF_ERROR(MultiplySplit(d.beta, in, beta, alpha, d.key_heads, shared, shared));
+    }
+    SMELT_RETURN_IF_ERROR(AddConvolution(qkv, d.conv_weight, kNoTensor, channels, d.conv));
+    DeltaOp op{.qkv = qkv,
+               .beta = beta,
+               .alpha = alpha,
+               .out = mixed,
+               .key_heads = d.key_heads,
+               .value_heads = d.value_heads,
+               .key_size = d.key_size,
+               .value_size = d.value_size,
+               .alternating = d.alternating};
+    SMELT_ASSIGN_OR_RETURN(op.dt_bias, Values(d.dt_bias));
+    SMELT_ASSIGN_OR_RETURN(op.a, Values(d.a));
+    graph_.ops.push_back(std::move(op));
+    SMELT_RETURN_IF_ERROR(AddNorm(d.norm, mixed, mixed, values, false));
+    graph_.ops.push_back(GateOp{.x = mixed, .z = z, .features = values});
+    return AddToStream(d.out, mixed, layer.post_mixer_norm);
+  }
+
+  // The product's rows, so many for `first` and so many for `second` by turns.
+  absl::Status MultiplySplit(const Linear& linear, Slot in, Slot first, Slot second, uint32_t turns,
+                             uint32_t first_size, uint32_t second_size) {
+    const uint64_t top = top_;
+    const Slot both = NewSlot(turns * (first_size + second_size));
+    SMELT_RETURN_IF_ERROR(Multiply(linear, in, both));
+    const uint32_t step = first_size + second_size;
+    graph_.ops.push_back(CopyOp{.in = both,
+                                .out = first,
+                                .groups = turns,
+                                .in_stride = step,
+                                .out_stride = first_size,
+                                .count = first_size});
+    graph_.ops.push_back(CopyOp{.in = both,
+                                .out = second,
+                                .groups = turns,
+                                .in_stride = step,
+                                .in_first = first_size,
+                                .out_stride = second_size,
+                                .count = second_size});
+    top_ = top;
+    return absl::OkStatus();
+  }
+
   absl::Status AddConvolution(Slot x, TensorRef weight, TensorRef bias, uint32_t channels,
                               uint32_t taps, bool plain = false) {
     ConvOp op{.x = x, .channels = channels, .taps = taps, .plain = plain};
@@ -364,7 +500,8 @@ class Lowerer {
     return absl::OkStatus();
   }
 
-  absl::Status Feed(const LayerSpec& layer, const Mlp& mlp, Slot in) {
+  // What the rows of mlp.down read.
+  absl::StatusOr<Slot> Hidden(const Mlp& mlp, Slot in) {
     const Linear& up = mlp.up;
     const Slot hidden = NewSlot(
         static_cast<uint32_t>(up.rows == 0 ? Shape(up.weight).ne[1] - up.first_row : up.rows));
@@ -374,17 +511,59 @@ class Lowerer {
     } else {
       SMELT_RETURN_IF_ERROR(Multiply(up, in, hidden, Store::kActivate, mlp.activation));
     }
+    return hidden;
+  }
+
+  absl::Status Feed(const LayerSpec& layer, const Mlp& mlp, Slot in) {
+    SMELT_ASSIGN_OR_RETURN(const Slot hidden, Hidden(mlp, in));
     return AddToStream(mlp.down, hidden, layer.post_ffn_norm);
   }
 
+  absl::Status FeedBoth(const LayerSpec& layer) {
+    const Mlp& mlp = std::get<Mlp>(layer.ffn);
+    const ExpertsBeside& beside = layer.experts_beside;
+    const Slot in = NewSlot(width_), delta = NewSlot(width_);
+    SMELT_RETURN_IF_ERROR(AddNorm(layer.ffn_norm, kStream, in, width_, false));
+    SMELT_ASSIGN_OR_RETURN(const Slot hidden, Hidden(mlp, in));
+    SMELT_RETURN_IF_ERROR(Multiply(mlp.down, hidden, delta));
+    SMELT_RETURN_IF_ERROR(AddNorm(beside.mlp_norm, delta, delta, width_, false));
+    SMELT_RETURN_IF_ERROR(AddNorm(beside.in_norm, kStream, in, width_, false));
+    const Slot result = NewSlot(width_);
+    SMELT_RETURN_IF_ERROR(AddExperts(beside.experts, in, result, false));
+    SMELT_RETURN_IF_ERROR(AddNorm(beside.out_norm, result, delta, width_, true));
+    return AddDelta(delta, layer.post_ffn_norm);
+  }
+
   absl::Status Feed(const LayerSpec& layer, const Experts& e, Slot in) {
+    if (e.latent_down.present()) return FeedLatent(layer, e, in);
+    if (!layer.post_ffn_norm.present() && residual_scale_ == 1)
+      return AddExperts(e, in, kStream, true);
+    const Slot delta = NewSlot(width_);
+    SMELT_RETURN_IF_ERROR(AddExperts(e, in, delta, false));
+    return AddDelta(delta, layer.post_ffn_norm);
+  }
+
+  absl::Status AddExperts(const Experts& e, Slot in, Slot out, bool add) {
+    SMELT_ASSIGN_OR_RETURN(ExpertsOp op, ChosenExperts(e, in));
+    op.out = out;
+    op.add = add;
+    op.shared_activation = e.shared.activation;
+    SMELT_ASSIGN_OR_RETURN(op.shared_gate_proj, Lower(e.shared.gate));
+    SMELT_ASSIGN_OR_RETURN(op.shared_up, Lower(e.shared.up));
+    SMELT_ASSIGN_OR_RETURN(op.shared_down, Lower(e.shared.down));
+    SMELT_ASSIGN_OR_RETURN(op.shared_gate, Lower(e.shared_gate));
+    graph_.ops.push_back(std::move(op));
+    return absl::OkStatus();
+  }
+
+  // Without what is always on.
+  absl::StatusOr<ExpertsOp> ChosenExperts(const Experts& e, Slot in) {
     ExpertsOp op{.in = in,
                  .expert_in = in,
-                 .out = 0,
-                 .add = true,
                  .count = e.count,
                  .used = e.used,
                  .width = width_,
+                 .router_scale = static_cast<float>(e.router_scale),
                  .gating = e.gating,
                  .groups = e.groups,
                  .groups_used = e.groups_used,
@@ -394,45 +573,36 @@ class Lowerer {
                  .scale = static_cast<float>(e.scale),
                  .activation = e.activation,
                  .clamped = e.clamped};
+    if (e.router_norm.present()) {
+      op.in = NewSlot(width_);
+      SMELT_RETURN_IF_ERROR(AddNorm(e.router_norm, kStream, op.in, width_, false));
+    }
     SMELT_ASSIGN_OR_RETURN(op.selection_bias, Values(e.selection_bias));
+    SMELT_ASSIGN_OR_RETURN(op.expert_scale, Values(e.expert_scale));
     SMELT_ASSIGN_OR_RETURN(op.router, Lower(e.router));
     SMELT_ASSIGN_OR_RETURN(op.gate, Lower(e.gate));
     SMELT_ASSIGN_OR_RETURN(op.up, Lower(e.up));
     SMELT_ASSIGN_OR_RETURN(op.down, Lower(e.down));
     op.hidden = op.up.rows;
-    if (e.latent_down.present()) return FeedLatent(layer, e, std::move(op));
-    op.shared_activation = e.shared.activation;
-    SMELT_ASSIGN_OR_RETURN(op.shared_gate_proj, Lower(e.shared.gate));
-    SMELT_ASSIGN_OR_RETURN(op.shared_up, Lower(e.shared.up));
-    SMELT_ASSIGN_OR_RETURN(op.shared_down, Lower(e.shared.down));
-    SMELT_ASSIGN_OR_RETURN(op.shared_gate, Lower(e.shared_gate));
-    if (!layer.post_ffn_norm.present() && residual_scale_ == 1) {
-      graph_.ops.push_back(std::move(op));
-      return absl::OkStatus();
-    }
-    op.out = NewSlot(width_);
-    op.add = false;
-    const Slot delta = op.out;
-    graph_.ops.push_back(std::move(op));
-    return AddDelta(delta, layer.post_ffn_norm);
+    return op;
   }
 
   // Experts between two projections; the shared one is an MLP like any other.
-  absl::Status FeedLatent(const LayerSpec& layer, const Experts& e, ExpertsOp op) {
-    op.width = static_cast<uint32_t>(Shape(e.latent_down.weight).ne[1]);
-    op.expert_in = NewSlot(op.width);
-    op.out = NewSlot(op.width);
-    op.add = false;
-    const Slot sum = op.out;
-    SMELT_RETURN_IF_ERROR(Multiply(e.latent_down, op.in, op.expert_in));
-    const Slot in = op.in;
+  absl::Status FeedLatent(const LayerSpec& layer, const Experts& e, Slot in) {
+    const uint32_t width = static_cast<uint32_t>(Shape(e.latent_down.weight).ne[1]);
+    const Slot latent = NewSlot(width), sum = NewSlot(width);
+    SMELT_RETURN_IF_ERROR(Multiply(e.latent_down, in, latent));
+    SMELT_ASSIGN_OR_RETURN(ExpertsOp op, ChosenExperts(e, in));
+    op.expert_in = latent;
+    op.out = sum;
+    op.width = width;
     graph_.ops.push_back(std::move(op));
     SMELT_RETURN_IF_ERROR(AddToStream(e.latent_up, sum, layer.post_ffn_norm));
     if (!e.shared.up.present()) return absl::OkStatus();
     return Feed(layer, e.shared, in);
   }
 
-  const uint32_t width_;
+  const uint32_t width_, inputs_;
   const ModelSource& source_;
   const WeightUse use_;
   Backend& backend_;
@@ -446,16 +616,23 @@ class Lowerer {
 
 }  // namespace
 
-absl::StatusOr<Graph> LowerLayer(const LayerSpec& layer, uint32_t width, const ModelSource& source,
+absl::StatusOr<Graph> LowerLayer(const ModelSpec& spec, size_t layer, const ModelSource& source,
                                  WeightUse use, Backend& backend) {
-  Lowerer lowerer(width, source, use, backend);
-  SMELT_RETURN_IF_ERROR(lowerer.Layer(layer));
+  Lowerer lowerer(spec, source, use, backend);
+  SMELT_RETURN_IF_ERROR(lowerer.Layer(spec.layers[layer], static_cast<uint32_t>(layer)));
+  return lowerer.Take();
+}
+
+absl::StatusOr<Graph> LowerInputs(const ModelSpec& spec, const ModelSource& source, WeightUse use,
+                                  Backend& backend) {
+  Lowerer lowerer(spec, source, use, backend);
+  SMELT_RETURN_IF_ERROR(lowerer.Inputs(spec.inputs));
   return lowerer.Take();
 }
 
 absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& source,
                                      Backend& backend) {
-  Lowerer lowerer(spec.width, source, WeightUse::kStream, backend);
+  Lowerer lowerer(spec, source, WeightUse::kStream, backend);
   if (spec.final_norm.present())
     SMELT_RETURN_IF_ERROR(lowerer.AddNorm(spec.final_norm, 0, 0, spec.width, false));
   return lowerer.Take();
@@ -463,7 +640,7 @@ absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& s
 
 absl::StatusOr<Head> LowerHead(const ModelSpec& spec, const ModelSource& source, WeightUse use,
                                Backend& backend) {
-  Lowerer lowerer(spec.width, source, use, backend);
+  Lowerer lowerer(spec, source, use, backend);
   Head head{.scale = static_cast<float>(spec.logit_scale),
             .softcap = static_cast<float>(spec.logit_softcap)};
   SMELT_ASSIGN_OR_RETURN(head.output, lowerer.Lower(spec.output));

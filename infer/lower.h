@@ -8,10 +8,14 @@
 
 namespace smelt {
 
-/// Loads the layer's weights (matrices as `use` says) and lists its operations. Buffer 0 is the
-/// residual stream.
-absl::StatusOr<Graph> LowerLayer(const LayerSpec& layer, uint32_t width, const ModelSource& source,
+/// Loads the weights of spec.layers[layer] (matrices as `use` says) and lists its operations.
+absl::StatusOr<Graph> LowerLayer(const ModelSpec& spec, size_t layer, const ModelSource& source,
                                  WeightUse use, Backend& backend);
+
+/// Completes the per-layer inputs, which hold the rows of their table, scaled; the stream is the
+/// embedding.
+absl::StatusOr<Graph> LowerInputs(const ModelSpec& spec, const ModelSource& source, WeightUse use,
+                                  Backend& backend);
 
 /// The norm before the logits, in place on buffer 0.
 absl::StatusOr<Graph> LowerFinalNorm(const ModelSpec& spec, const ModelSource& source,

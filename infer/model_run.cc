@@ -19,39 +19,82 @@ absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& so
     SMELT_ASSIGN_OR_RETURN(run->positions_,
                            backend.LoadWeight(source, spec.positions, WeightUse::kStream));
   }
+  SMELT_RETURN_IF_ERROR(run->inputs_.Open(spec, source, WeightUse::kStream, precision, backend));
   SMELT_ASSIGN_OR_RETURN(run->head_, LowerHead(spec, source, WeightUse::kStream, backend));
   SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec, source, backend));
   SMELT_ASSIGN_OR_RETURN(run->final_norm_, backend.Compile(std::move(final_norm), precision));
-  for (const LayerSpec& layer : spec.layers) {
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    if (StateOf(spec, i) != i) run->shared_.emplace(StateOf(spec, i), nullptr);
+  }
+  uint64_t most = 0, kept = run->inputs_.features();
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
     SMELT_RETURN_IF_ERROR(GoOn());
     SMELT_ASSIGN_OR_RETURN(const Graph graph,
-                           LowerLayer(layer, spec.width, source, WeightUse::kStream, backend));
-    const uint64_t features = graph.scratch_features + graph.state_per_token;
-    run->scratch_bytes_ = std::max(run->scratch_bytes_, features * sizeof(float));
+                           LowerLayer(spec, i, source, WeightUse::kStream, backend));
+    most = std::max(most, graph.scratch_features + graph.state_per_token);
+    if (run->shared_.contains(i)) kept += graph.state_per_token;
   }
+  run->scratch_bytes_ = (most + kept) * sizeof(float);
   return run;
+}
+
+size_t StateOf(const ModelSpec& spec, size_t layer) {
+  const Attention* attention = std::get_if<Attention>(&spec.layers[layer].mixer);
+  return attention == nullptr || attention->keys_of < 0 ? layer
+                                                        : static_cast<size_t>(attention->keys_of);
+}
+
+absl::Status InputsRun::Open(const ModelSpec& spec, const ModelSource& source, WeightUse use,
+                             Precision precision, Backend& backend) {
+  backend_ = &backend;
+  if (!spec.inputs.present()) return absl::OkStatus();
+  features_ = spec.inputs.size * static_cast<uint32_t>(spec.layers.size());
+  table_scale_ = static_cast<float>(spec.inputs.table_scale * spec.inputs.scale);
+  SMELT_ASSIGN_OR_RETURN(table_, backend.LoadWeight(source, spec.inputs.table, WeightUse::kStream));
+  SMELT_ASSIGN_OR_RETURN(Graph graph, LowerInputs(spec, source, use, backend));
+  scratch_ = graph.scratch_features;
+  SMELT_ASSIGN_OR_RETURN(program_, backend.Compile(std::move(graph), precision));
+  return absl::OkStatus();
+}
+
+absl::Status InputsRun::Allocate(const Batch& batch) {
+  buffer_.reset();
+  if (program_ == nullptr) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(buffer_, backend_->NewBuffer(batch, features_));
+  return absl::OkStatus();
+}
+
+absl::Status InputsRun::Fill(Batch& batch, std::span<const int32_t> ids, State& state, Buffer& x) {
+  if (program_ == nullptr) return absl::OkStatus();
+  SMELT_RETURN_IF_ERROR(backend_->Embed(batch, *table_, nullptr, table_scale_, ids, *buffer_));
+  return backend_->Run(*program_, batch, state, x, buffer_.get());
 }
 
 absl::Status ModelRun::Allocate(const Batch& batch, size_t sequences) {
   x_.reset();
   SMELT_ASSIGN_OR_RETURN(x_, backend_.NewBuffer(batch, spec_.width));
   state_ = backend_.NewState(sequences);
-  return absl::OkStatus();
+  for (auto& [layer, state] : shared_) state = backend_.NewState(sequences);
+  return inputs_.Allocate(batch);
 }
 
-absl::Status ModelRun::Embed(const Batch& batch, std::span<const int32_t> ids) {
-  return backend_.Embed(batch, *embedding_, positions_.get(),
-                        static_cast<float>(spec_.embedding_scale), ids, *x_);
+absl::Status ModelRun::Embed(Batch& batch, std::span<const int32_t> ids) {
+  SMELT_RETURN_IF_ERROR(backend_.Embed(batch, *embedding_, positions_.get(),
+                                       static_cast<float>(spec_.embedding_scale), ids, *x_));
+  return inputs_.Fill(batch, ids, *state_, *x_);
 }
 
 absl::Status ModelRun::RunLayer(size_t layer, Batch& batch) {
   if (layer >= spec_.layers.size()) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(Graph graph, LowerLayer(spec_.layers[layer], spec_.width, source_,
-                                                 WeightUse::kStream, backend_));
+  SMELT_ASSIGN_OR_RETURN(Graph graph,
+                         LowerLayer(spec_, layer, source_, WeightUse::kStream, backend_));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Program> program,
                          backend_.Compile(std::move(graph), precision_));
-  state_->Clear();
-  return backend_.Run(*program, batch, *state_, *x_);
+  const size_t of = StateOf(spec_, layer);
+  const auto shared = shared_.find(of);
+  State& state = shared == shared_.end() ? *state_ : *shared->second;
+  if (of == layer) state.Clear();
+  return backend_.Run(*program, batch, state, *x_, inputs_.buffer());
 }
 
 absl::Status ModelRun::RunFinalNorm(Batch& batch) {

@@ -1,6 +1,7 @@
 // One model taken through its layers, one layer at a time.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -10,6 +11,32 @@
 #include "infer/lower.h"
 
 namespace smelt {
+
+/// The per-layer inputs of a model that has them; else nothing.
+class InputsRun {
+ public:
+  absl::Status Open(const ModelSpec& spec, const ModelSource& source, WeightUse use,
+                    Precision precision, Backend& backend);
+  /// Features of a token, with the scratch memory that making them needs.
+  uint64_t features() const { return features_ + scratch_; }
+  absl::Status Allocate(const Batch& batch);
+  /// `x` is the embedding of `ids`.
+  absl::Status Fill(Batch& batch, std::span<const int32_t> ids, State& state, Buffer& x);
+  /// Of Backend::Run; nullptr where the model has none.
+  Buffer* buffer() { return buffer_.get(); }
+
+ private:
+  Backend* backend_ = nullptr;
+  WeightPtr table_;
+  float table_scale_ = 1;
+  uint32_t features_ = 0;
+  uint64_t scratch_ = 0;
+  std::unique_ptr<Program> program_;
+  std::unique_ptr<Buffer> buffer_;
+};
+
+/// The layer whose state a layer's program works on: its own, or that of the keys it attends to.
+size_t StateOf(const ModelSpec& spec, size_t layer);
 
 /// Everything of a model that lives as long as its evaluation. Layers are compiled when their turn
 /// comes and forgotten after.
@@ -27,7 +54,7 @@ class ModelRun {
 
   /// Allocates the residual stream for a kind of batch.
   absl::Status Allocate(const Batch& batch, size_t sequences);
-  absl::Status Embed(const Batch& batch, std::span<const int32_t> ids);
+  absl::Status Embed(Batch& batch, std::span<const int32_t> ids);
   /// Does nothing past the last layer.
   absl::Status RunLayer(size_t layer, Batch& batch);
   absl::Status RunFinalNorm(Batch& batch);
@@ -44,7 +71,9 @@ class ModelRun {
   WeightPtr embedding_, positions_;
   std::unique_ptr<Program> final_norm_;
   std::unique_ptr<Buffer> x_;
+  InputsRun inputs_;
   std::unique_ptr<State> state_;
+  std::map<size_t, std::unique_ptr<State>> shared_;  ///< of layers that later ones attend to
   uint64_t scratch_bytes_ = 0;
 };
 

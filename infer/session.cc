@@ -60,17 +60,20 @@ class EngineSession : public Session {
       SMELT_ASSIGN_OR_RETURN(positions_,
                              backend_->LoadWeight(source_, spec_.positions, WeightUse::kStream));
     }
-    uint64_t features = spec_.width;
-    for (const LayerSpec& layer : spec_.layers) {
+    SMELT_RETURN_IF_ERROR(
+        inputs_.Open(spec_, source_, WeightUse::kResident, precision_, *backend_));
+    const uint64_t kept = spec_.width + inputs_.features();
+    uint64_t features = kept;
+    for (size_t i = 0; i < spec_.layers.size(); ++i) {
       SMELT_RETURN_IF_ERROR(GoOn());
-      SMELT_ASSIGN_OR_RETURN(
-          Graph graph, LowerLayer(layer, spec_.width, source_, WeightUse::kResident, *backend_));
-      features = std::max(features, spec_.width + graph.scratch_features);
+      SMELT_ASSIGN_OR_RETURN(Graph graph,
+                             LowerLayer(spec_, i, source_, WeightUse::kResident, *backend_));
+      features = std::max(features, kept + graph.scratch_features);
       SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program,
                              backend_->Compile(std::move(graph), precision_));
       programs_.push_back(std::move(program));
       state_.layers.push_back(backend_->NewState(1));
-      for (const Mixer* mixer : {&layer.mixer, &layer.beside}) {
+      for (const Mixer* mixer : {&spec_.layers[i].mixer, &spec_.layers[i].beside}) {
         const Rope* rope = RopeOf(*mixer);
         if (rope != nullptr && rope->style != RopeStyle::kNone) ropes_.push_back(*rope);
       }
@@ -165,9 +168,12 @@ class EngineSession : public Session {
                              backend_->NewBuffer(*batch, spec_.width));
       SMELT_RETURN_IF_ERROR(backend_->Embed(*batch, *embedding_, positions_.get(),
                                             static_cast<float>(spec_.embedding_scale), part, *x));
+      SMELT_RETURN_IF_ERROR(inputs_.Allocate(*batch));
+      SMELT_RETURN_IF_ERROR(inputs_.Fill(*batch, part, *state_.layers[0], *x));
       for (size_t i = 0; i < programs_.size(); ++i) {
         SMELT_RETURN_IF_ERROR(GoOn());
-        SMELT_RETURN_IF_ERROR(backend_->Run(*programs_[i], *batch, *state_.layers[i], *x));
+        SMELT_RETURN_IF_ERROR(backend_->Run(
+            *programs_[i], *batch, *state_.layers[StateOf(spec_, i)], *x, inputs_.buffer()));
         observer.Report({.phase = "reading",
                          .done = first + part.size() * (i + 1) / programs_.size(),
                          .total = ids.size(),
@@ -189,6 +195,7 @@ class EngineSession : public Session {
   std::unique_ptr<Backend> backend_;
   ModelSpec spec_;
   WeightPtr embedding_, positions_;
+  InputsRun inputs_;
   std::vector<std::unique_ptr<Program>> programs_;
   std::unique_ptr<Program> final_norm_;
   Head head_;

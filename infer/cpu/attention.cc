@@ -106,14 +106,17 @@ absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q,
   std::vector<uint32_t> segment_of_panel(layout.panels);
   for (size_t i = 0; i < layout.segments.size(); ++i) {
     const Layout::Segment& s = layout.segments[i];
-    SMELT_RETURN_IF_ERROR(state.sequences[i].Extend(s.tokens, key_columns, value_columns));
+    if (op.own_keys)
+      SMELT_RETURN_IF_ERROR(state.sequences[i].Extend(s.tokens, key_columns, value_columns));
     std::fill_n(segment_of_panel.begin() + s.first_panel, s.panels, static_cast<uint32_t>(i));
   }
-  SMELT_RETURN_IF_ERROR(Append(layout, k, key_columns, state, &SequenceState::keys));
-  if (!op.values_in_keys)
-    SMELT_RETURN_IF_ERROR(Append(layout, v, value_columns, state, &SequenceState::values));
-  for (size_t i = 0; i < layout.segments.size(); ++i)
-    state.sequences[i].positions += layout.segments[i].tokens;
+  if (op.own_keys) {
+    SMELT_RETURN_IF_ERROR(Append(layout, k, key_columns, state, &SequenceState::keys));
+    if (!op.values_in_keys)
+      SMELT_RETURN_IF_ERROR(Append(layout, v, value_columns, state, &SequenceState::values));
+    for (size_t i = 0; i < layout.segments.size(); ++i)
+      state.sequences[i].positions += layout.segments[i].tokens;
+  }
 
   const float* sinks = ValuesOf(op.sinks);
   return ParallelFor(

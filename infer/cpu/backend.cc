@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "infer/cpu/attention.h"
+#include "infer/cpu/delta.h"
 #include "infer/cpu/experts.h"
 #include "infer/cpu/head_matmul.h"
 #include "infer/cpu/kernels.h"
@@ -21,8 +22,14 @@ namespace {
 // Runs the operations of one program over one batch.
 class Executor {
  public:
-  Executor(const CpuProgram& program, CpuBatch& batch, CpuState& state, CpuBuffer& x)
-      : graph_(program.graph), precision_(program.precision), batch_(batch), state_(state), x_(x) {}
+  Executor(const CpuProgram& program, CpuBatch& batch, CpuState& state, CpuBuffer& x,
+           CpuBuffer* inputs)
+      : graph_(program.graph),
+        precision_(program.precision),
+        batch_(batch),
+        state_(state),
+        x_(x),
+        inputs_(inputs) {}
 
   absl::Status RunAll() {
     const Layout& layout = batch_.layout;
@@ -37,8 +44,9 @@ class Executor {
 
  private:
   float* At(Slot slot) {
-    return slot == 0 ? x_.values.data()
-                     : batch_.scratch.data() + batch_.layout.Floats(graph_.slots[slot].offset);
+    if (slot == kStream) return x_.values.data();
+    if (slot == kInputs) return inputs_->values.data();
+    return batch_.scratch.data() + batch_.layout.Floats(graph_.slots[slot].offset);
   }
   // The input of a product, its 8-bit form kept while the slot is not written.
   Input& InputOf(Slot slot, uint32_t columns) {
@@ -51,7 +59,7 @@ class Executor {
   void Wrote(Slot slot) {
     if (input_slot_ == slot + 1) input_slot_ = 0;
     // Buffers may overlap: what a slot's memory held before is gone too.
-    if (input_slot_ > 1 && slot != 0) {
+    if (input_slot_ > kInputs + 1 && slot > kInputs) {
       const SlotInfo& a = graph_.slots[input_slot_ - 1];
       const SlotInfo& b = graph_.slots[slot];
       if (a.offset < b.offset + b.features && b.offset < a.offset + a.features) input_slot_ = 0;
@@ -94,6 +102,16 @@ class Executor {
     SMELT_RETURN_IF_ERROR(
         ForPanels([&](uint64_t p) { AddScaled(in + p * size, op.scale, size, out + p * size); }));
     Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const ScaleOp& op) {
+    float* x = At(op.x);
+    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
+      for (size_t i = p * size; i < (p + 1) * size; ++i) x[i] *= op.scale;
+    }));
+    Wrote(op.x);
     return absl::OkStatus();
   }
 
@@ -208,15 +226,23 @@ class Executor {
     return absl::OkStatus();
   }
 
+  absl::Status Do(const DeltaOp& op) {
+    SMELT_RETURN_IF_ERROR(
+        Delta(op, batch_.layout, At(op.qkv), At(op.beta), At(op.alpha), state_, At(op.out)));
+    Wrote(op.qkv);
+    Wrote(op.out);
+    return absl::OkStatus();
+  }
+
   absl::Status Do(const GateOp& op) {
     float* x = At(op.x);
     const float* z = At(op.z);
     const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
     SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
-      if (op.gate == Gate::kSilu) {
-        GateSilu(z + p * size, size, x + p * size);
-      } else {
+      if (op.plain) {
         MultiplyBy(z + p * size, size, x + p * size);
+      } else {
+        Gate(op.activation, z + p * size, size, x + p * size);
       }
     }));
     Wrote(op.x);
@@ -228,6 +254,7 @@ class Executor {
   CpuBatch& batch_;
   CpuState& state_;
   CpuBuffer& x_;
+  CpuBuffer* inputs_;
   Slot input_slot_ = 0;  // 1 + slot of batch_.input, 0 = none
 };
 
@@ -301,9 +328,11 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
-  absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x) override {
+  absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x,
+                   Buffer* inputs) override {
     return Executor(static_cast<const CpuProgram&>(program), static_cast<CpuBatch&>(batch),
-                    static_cast<CpuState&>(state), static_cast<CpuBuffer&>(x))
+                    static_cast<CpuState&>(state), static_cast<CpuBuffer&>(x),
+                    static_cast<CpuBuffer*>(inputs))
         .RunAll();
   }
 

@@ -81,6 +81,8 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
     for (float& w : weights) w /= sum + op.sum_epsilon;
   }
   for (float& w : weights) w *= op.scale;
+  if (const float* own = ValuesOf(op.expert_scale); own != nullptr)
+    for (uint32_t i = 0; i < op.used; ++i) weights[i] *= own[chosen[i]];
 }
 
 class ExpertRunner {
@@ -115,7 +117,7 @@ class ExpertRunner {
     for (uint32_t t = 0; t < layout_.tokens; ++t) {
       const float* at = logits.data() + layout_.Offset(t, op_.count);
       for (uint32_t e = 0; e < op_.count; ++e)
-        score[e] = at[static_cast<size_t>(e) * layout_.lanes];
+        score[e] = op_.router_scale * at[static_cast<size_t>(e) * layout_.lanes];
       ChooseExperts(op_, score, chosen, weights);
       for (uint32_t i = 0; i < op_.used; ++i) {
         routes_[chosen[i]].tokens.push_back(t);

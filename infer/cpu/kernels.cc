@@ -160,6 +160,8 @@ void StoreActivation(const float* acc, const float* bias, size_t rows, size_t la
       return StoreTyped<kStore, Activation::kRelu>(acc, bias, rows, lanes, out);
     case Activation::kRelu2:
       return StoreTyped<kStore, Activation::kRelu2>(acc, bias, rows, lanes, out);
+    case Activation::kSigmoid:
+      return StoreTyped<kStore, Activation::kSigmoid>(acc, bias, rows, lanes, out);
   }
 }
 
@@ -177,10 +179,11 @@ void StoreRowsImpl(const float* acc, const float* bias, size_t rows, size_t lane
   }
 }
 
-void GateSiluImpl(const float* z, size_t count, float* x) {
+template <Activation kActivation>
+void GateTyped(const float* z, size_t count, float* x) {
   ForAll(count, [&](auto d, size_t i) {
-    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), ActivateAny<Activation::kSilu>(d, hn::LoadU(d, z + i))),
-               d, x + i);
+    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), ActivateAny<kActivation>(d, hn::LoadU(d, z + i))), d,
+               x + i);
   });
 }
 
@@ -188,6 +191,23 @@ void MultiplyByImpl(const float* z, size_t count, float* x) {
   ForAll(count, [&](auto d, size_t i) {
     hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::LoadU(d, z + i)), d, x + i);
   });
+}
+
+void GateImpl(Activation activation, const float* z, size_t count, float* x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return GateTyped<Activation::kSilu>(z, count, x);
+    case Activation::kGelu:
+      return GateTyped<Activation::kGelu>(z, count, x);
+    case Activation::kGeluTanh:
+      return GateTyped<Activation::kGeluTanh>(z, count, x);
+    case Activation::kRelu:
+      return GateTyped<Activation::kRelu>(z, count, x);
+    case Activation::kRelu2:
+      return GateTyped<Activation::kRelu2>(z, count, x);
+    case Activation::kSigmoid:
+      return GateTyped<Activation::kSigmoid>(z, count, x);
+  }
 }
 
 void ClampedGateImpl(const float* up, size_t count, float* gate) {
@@ -324,7 +344,7 @@ namespace smelt::cpu {
 HWY_EXPORT(NormPanelImpl);
 HWY_EXPORT(NormRowImpl);
 HWY_EXPORT(StoreRowsImpl);
-HWY_EXPORT(GateSiluImpl);
+HWY_EXPORT(GateImpl);
 HWY_EXPORT(MultiplyByImpl);
 HWY_EXPORT(ClampedGateImpl);
 HWY_EXPORT(RotateHeadsImpl);
@@ -345,8 +365,8 @@ void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, S
                Activation activation, float* out) {
   HWY_DYNAMIC_DISPATCH(StoreRowsImpl)(acc, bias, rows, lanes, store, activation, out);
 }
-void GateSilu(const float* z, size_t count, float* x) {
-  HWY_DYNAMIC_DISPATCH(GateSiluImpl)(z, count, x);
+void Gate(Activation activation, const float* z, size_t count, float* x) {
+  HWY_DYNAMIC_DISPATCH(GateImpl)(activation, z, count, x);
 }
 void MultiplyBy(const float* z, size_t count, float* x) {
   HWY_DYNAMIC_DISPATCH(MultiplyByImpl)(z, count, x);

@@ -27,8 +27,8 @@ void NormRow(const NormArgs& args, const float* in, float* out);
 void StoreRows(const float* acc, const float* bias, size_t rows, size_t lanes, Store store,
                Activation activation, float* out);
 
-/// x *= silu(z), `count` values, a multiple of 16 or anything.
-void GateSilu(const float* z, size_t count, float* x);
+/// x *= act(z), `count` values.
+void Gate(Activation activation, const float* z, size_t count, float* x);
 
 /// x *= z.
 void MultiplyBy(const float* z, size_t count, float* x);

@@ -86,12 +86,6 @@ void TimeStepsImpl(const float* raw, float bias, float minimum, float maximum, s
   }
 }
 
-// exp(L - from) where both are sums of two floats: the large parts cancel first.
-HWY_INLINE V ExpDifference(D d, V high, V low, float from_high, float from_low) {
-  return hn::Exp(d,
-                 hn::Add(hn::Sub(high, hn::Set(d, from_high)), hn::Sub(low, hn::Set(d, from_low))));
-}
-
 void ChunkWeightsImpl(const ChunkDecay& s, const float* products, float* weights, float* carried,
                       float* left) {
   const D d;

@@ -56,6 +56,8 @@ template <Activation kActivation>
 inline V Activate(D d, V x) {
   if constexpr (kActivation == Activation::kSilu) {
     return hn::Mul(x, Sigmoid(d, x));
+  } else if constexpr (kActivation == Activation::kSigmoid) {
+    return Sigmoid(d, x);
   } else if constexpr (kActivation == Activation::kGelu) {
     return hn::Mul(x, NormalCdf(d, x));
   } else if constexpr (kActivation == Activation::kGeluTanh) {
@@ -71,6 +73,12 @@ inline V Activate(D d, V x) {
 // ln(1 + e^x), also where e^x overflows or vanishes: max(x, 0) + log1p(e^-|x|).
 inline V Softplus(D d, V x) {
   return hn::Add(AtLeast(d, x, 0.0f), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(x)))));
+}
+
+// exp(x - from) where both are sums of two floats: the large parts cancel first.
+inline V ExpDifference(D d, V high, V low, float from_high, float from_low) {
+  return hn::Exp(d,
+                 hn::Add(hn::Sub(high, hn::Set(d, from_high)), hn::Sub(low, hn::Set(d, from_low))));
 }
 
 inline V SoftCap(D d, V x, float cap) {

@@ -76,7 +76,14 @@ struct Attention {
   uint64_t window = 0;  ///< a query sees itself and the window - 1 positions before it; 0 = all
   Rope rope;
   Linear q, k, v, output;
+  /// q has key_size + value_size rows a head, the query and then a gate: the head's result is
+  /// multiplied by sigmoid(gate).
+  bool gated = false;
   Norm q_norm, k_norm;  ///< group = head size, or 0: over all heads at once
+  Norm v_norm;          ///< group = value_size
+  /// The layer before this one whose keys and values it attends to, having no k and v; -1 = its
+  /// own.
+  int keys_of = -1;
   /// q is multiplied by 1 + temperature ln(1 + floor(position / temperature_length)); 0 = not.
   double temperature = 0;
   uint64_t temperature_length = 1;
@@ -142,7 +149,24 @@ struct ShortConvolution {
   Linear out;
 };
 
-enum class Activation { kSilu, kGelu, kGeluTanh, kRelu, kRelu2 };
+/// Gated delta net (https://arxiv.org/abs/2412.06464). Of every value head, with q and k of length
+/// 1 and q divided by sqrt(key_size): S := e^g S; S := S + k (beta (v - S^T k))^T; out = S^T q,
+/// where S is [key_size][value_size], beta = sigmoid(.), g = a softplus(alpha + dt_bias).
+struct DeltaNet {
+  uint32_t key_heads = 0, value_heads = 0, key_size = 0, value_size = 0, conv = 0;
+  /// Which key head a value head v uses: v mod key_heads, or v div (value_heads / key_heads).
+  bool alternating = false;
+  Linear qkv;  ///< q and k of the key heads, v of the value heads: through the convolution and SiLU
+  TensorRef conv_weight = kNoTensor;  ///< ne = (conv, rows of qkv)
+  Linear beta, alpha;  ///< a row per value head; alpha absent: rows of both in `beta`, by key head
+                       ///< first its value heads' beta, then their alpha
+  TensorRef dt_bias = kNoTensor, a = kNoTensor;  ///< [value_heads]
+  Linear gate;                                   ///< a row per value: z
+  Norm norm;                                     ///< group = value_size; then times silu(z)
+  Linear out;
+};
+
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu, kRelu2, kSigmoid };
 
 /// gate present: down(act(gate x) * up x); else down(act(up x)).
 struct Mlp {
@@ -155,6 +179,8 @@ struct Experts {
   enum class Gating { kSoftmax, kSigmoid, kSoftmaxOfTopK };
   uint32_t count = 0, used = 0;
   Linear router;
+  Norm router_norm;         ///< if present, of the stream: what the router reads
+  double router_scale = 1;  ///< of its logits
   Gating gating = Gating::kSoftmax;
   /// [count], added to the scores when experts are chosen, not to their weights.
   TensorRef selection_bias = kNoTensor;
@@ -165,6 +191,8 @@ struct Experts {
   bool normalize = false;  ///< divide the chosen weights by their sum
   double sum_epsilon = 0;  ///< added to that sum
   double scale = 1;
+  /// [count]: besides, each expert's weight is multiplied by its own.
+  TensorRef expert_scale = kNoTensor;
   Activation activation = Activation::kSilu;
   Linear gate, up, down;  ///< ne = (in, out, count); biases ne = (out, count)
   /// Where they are there, the experts work between them, in a space of fewer features; router and
@@ -177,8 +205,24 @@ struct Experts {
 };
 
 /// What mixes positions.
-using Mixer =
-    std::variant<std::monostate, Attention, LatentAttention, Mamba1, Mamba2, ShortConvolution>;
+using Mixer = std::variant<std::monostate, Attention, LatentAttention, Mamba1, Mamba2,
+                           ShortConvolution, DeltaNet>;
+
+/// Experts that work beside a block's Mlp: what post_ffn_norm reads is then mlp_norm(mlp) +
+/// out_norm(experts(in_norm(x))).
+struct ExpertsBeside {
+  Experts experts;
+  Norm in_norm, out_norm, mlp_norm;
+  bool present() const { return experts.count != 0; }
+};
+
+/// x += post_norm(projection(act(gate x) e)), with the block's part e of PerLayerInputs.
+struct LayerInput {
+  Linear gate, projection;
+  Norm post_norm;
+  Activation activation = Activation::kSilu;
+  bool present() const { return gate.present(); }
+};
 
 /// One block: x += s post_mixer_norm(mixer(mixer_norm(x))); x += s post_ffn_norm(ffn(ffn_norm(x))),
 /// s = residual_scale. `parallel`: both parts read the block's input, x += mixer(mixer_norm(x)) +
@@ -193,6 +237,20 @@ struct LayerSpec {
   Norm post_ffn_norm;
   bool parallel = false;
   double residual_scale = 1;
+  ExpertsBeside experts_beside;
+  LayerInput input;         ///< after the feed-forward part
+  double output_scale = 1;  ///< x *= output_scale, at the end
+};
+
+/// What every token gives to every block besides the stream: `size` values a block, e = scale
+/// (norm(projection x) + table_scale table[token]), x the embedding of the token.
+struct PerLayerInputs {
+  uint32_t size = 0;
+  TensorRef table = kNoTensor;  ///< ne = (size layers, vocabulary)
+  double table_scale = 1, scale = 1;
+  Linear projection;  ///< width -> size layers
+  Norm norm;          ///< group = size
+  bool present() const { return size != 0; }
 };
 
 /// The whole model.
@@ -204,6 +262,7 @@ struct ModelSpec {
   TensorRef embedding = kNoTensor;
   double embedding_scale = 1;
   TensorRef positions = kNoTensor;  ///< learned position embeddings, one row a position
+  PerLayerInputs inputs;
   std::vector<LayerSpec> layers;
   Norm final_norm;
   Linear output;  ///< the embedding itself when tied

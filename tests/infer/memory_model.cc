@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <tuple>
+#include <utility>
 
 #include "lib/base/cat.h"
 #include "lib/base/status.h"
@@ -79,6 +81,8 @@ double Act(Activation a, double x) {
       return x > 0 ? x : 0;
     case Activation::kRelu2:
       return x > 0 ? x * x : 0;
+    case Activation::kSigmoid:
+      return 1 / (1 + std::exp(-x));
   }
   return 0;
 }
@@ -99,7 +103,9 @@ class Forward {
       }
       x.push_back(row);
     }
-    for (const LayerSpec& layer : spec_.layers) Layer(layer, x);
+    const Rows inputs = Inputs(ids, x);
+    std::vector<KeysValues> keys;  // of each layer
+    for (size_t i = 0; i < spec_.layers.size(); ++i) Layer(spec_.layers[i], i, inputs, keys, x);
     for (Row& row : x) {
       row = Multiply(spec_.output, Normed(spec_.final_norm, row));
       for (double& v : row) {
@@ -145,26 +151,79 @@ class Forward {
     return y;
   }
 
-  void Layer(const LayerSpec& layer, Rows& x) const {
+  struct KeysValues {
+    Rows k, v;
+  };
+
+  // What every token gives to every layer.
+  Rows Inputs(const std::vector<int32_t>& ids, const Rows& x) const {
+    Rows inputs;
+    const PerLayerInputs& spec = spec_.inputs;
+    const size_t columns = spec.size * spec_.layers.size();
+    for (size_t t = 0; spec.present() && t < ids.size(); ++t) {
+      Row row = Normed(spec.norm, Multiply(spec.projection, x[t]));
+      for (size_t i = 0; i < columns; ++i) {
+        row[i] += spec.table_scale * At(spec.table, static_cast<size_t>(ids[t]) * columns + i);
+        row[i] *= spec.scale;
+      }
+      inputs.push_back(row);
+    }
+    return inputs;
+  }
+
+  void Layer(const LayerSpec& layer, size_t number, const Rows& inputs,
+             std::vector<KeysValues>& keys, Rows& x) const {
+    MixAndFeed(layer, keys, x);
+    for (size_t t = 0; t < x.size(); ++t) {
+      if (layer.input.present()) {
+        Row gate = Multiply(layer.input.gate, x[t]);
+        for (size_t i = 0; i < gate.size(); ++i)
+          gate[i] = Act(layer.input.activation, gate[i]) * inputs[t][number * gate.size() + i];
+        AddTo(x[t], Normed(layer.input.post_norm, Multiply(layer.input.projection, gate)));
+      }
+      for (double& v : x[t]) v *= layer.output_scale;
+    }
+  }
+
+  Rows MixAny(const Attention& a, const Rows& in, std::vector<KeysValues>& keys) const {
+    keys.back() = a.keys_of < 0 ? Keys(a, in) : keys[static_cast<size_t>(a.keys_of)];
+    return Mix(a, in, keys.back());
+  }
+  template <typename M>
+  Rows MixAny(const M& mixer, const Rows& in, std::vector<KeysValues>& keys) const {
+    return Mix(mixer, in);
+  }
+
+  void MixAndFeed(const LayerSpec& layer, std::vector<KeysValues>& keys, Rows& x) const {
+    keys.emplace_back();
     Rows in;
     for (const Row& row : x) in.push_back(Normed(layer.mixer_norm, row));
     const Rows before = x;
     for (const Mixer* one : {&layer.mixer, &layer.beside}) {
       if (std::holds_alternative<std::monostate>(*one)) continue;
-      const Rows mixed = std::visit([&](const auto& mixer) { return Mix(mixer, in); }, *one);
+      const Rows mixed =
+          std::visit([&](const auto& mixer) { return MixAny(mixer, in, keys); }, *one);
       for (size_t t = 0; t < x.size(); ++t)
         AddTo(x[t], Normed(layer.post_mixer_norm, mixed[t]), layer.residual_scale);
     }
     if (std::holds_alternative<std::monostate>(layer.ffn)) return;
     for (size_t t = 0; t < x.size(); ++t) {
       const Row h = Normed(layer.ffn_norm, layer.parallel ? before[t] : x[t]);
-      const Row y = std::holds_alternative<Mlp>(layer.ffn) ? Feed(std::get<Mlp>(layer.ffn), h)
-                                                           : Feed(std::get<Experts>(layer.ffn), h);
+      Row y = std::holds_alternative<Mlp>(layer.ffn) ? Feed(std::get<Mlp>(layer.ffn), h)
+                                                     : Feed(std::get<Experts>(layer.ffn), h, h);
+      if (layer.experts_beside.present()) {
+        const ExpertsBeside& beside = layer.experts_beside;
+        const Row own = Normed(beside.in_norm, x[t]);
+        const Norm& router_norm = beside.experts.router_norm;
+        const Row router_in = router_norm.present() ? Normed(router_norm, x[t]) : own;
+        y = Normed(beside.mlp_norm, y);
+        AddTo(y, Normed(beside.out_norm, Feed(beside.experts, own, router_in)));
+      }
       AddTo(x[t], Normed(layer.post_ffn_norm, y), layer.residual_scale);
     }
   }
 
-  static void AddTo(Row& x, const Row& y, double scale) {
+  static void AddTo(Row& x, const Row& y, double scale = 1) {
     for (size_t i = 0; i < x.size(); ++i) x[i] += scale * y[i];
   }
 
@@ -179,8 +238,9 @@ class Forward {
     return Multiply(mlp.down, up);
   }
 
-  Row Feed(const Experts& e, const Row& x) const {
-    Row score = Multiply(e.router, x);
+  Row Feed(const Experts& e, const Row& x, const Row& router_in) const {
+    Row score = Multiply(e.router, router_in);
+    for (double& v : score) v *= e.router_scale;
     const auto softmax = [](Row& r) {
       double sum = 0;
       for (double& v : r) sum += v = std::exp(v);
@@ -211,6 +271,8 @@ class Forward {
     } else if (e.normalize) {
       for (double& w : weight) w /= sum + e.sum_epsilon;
     }
+    for (size_t i = 0; e.expert_scale != kNoTensor && i < weight.size(); ++i)
+      weight[i] *= At(e.expert_scale, chosen[i]);
     const Row in = e.latent_down.present() ? Multiply(e.latent_down, x) : x;
     Row y(in.size());
     for (size_t i = 0; i < chosen.size(); ++i) {
@@ -270,18 +332,34 @@ class Forward {
     }
   }
 
-  Rows Mix(const Attention& a, const Rows& in) const {
-    Rows q, k, v;
-    for (size_t t = 0; t < in.size(); ++t) {
-      q.push_back(Normed(a.q_norm, Multiply(a.q, in[t])));
-      k.push_back(Normed(a.k_norm, Multiply(a.k, in[t])));
-      v.push_back(Multiply(a.v, in[t]));
-      if (a.rope.style == RopeStyle::kNone) continue;
-      const bool is_long = in.size() > a.rope.long_from;
-      for (size_t h = 0; h < a.heads; ++h) Rotate(a.rope, t, is_long, q[t].data() + h * a.key_size);
-      for (size_t h = 0; h < a.kv_heads; ++h)
-        Rotate(a.rope, t, is_long, k[t].data() + h * a.key_size);
+  void RotateAll(const Attention& a, size_t heads, Rows& rows) const {
+    if (a.rope.style == RopeStyle::kNone) return;
+    for (size_t t = 0; t < rows.size(); ++t) {
+      for (size_t h = 0; h < heads; ++h)
+        Rotate(a.rope, t, rows.size() > a.rope.long_from, rows[t].data() + h * a.key_size);
     }
+  }
+
+  KeysValues Keys(const Attention& a, const Rows& in) const {
+    KeysValues made;
+    for (const Row& row : in) {
+      made.k.push_back(Normed(a.k_norm, Multiply(a.k, row)));
+      made.v.push_back(Normed(a.v_norm, Multiply(a.v, row)));
+    }
+    RotateAll(a, a.kv_heads, made.k);
+    return made;
+  }
+
+  Rows Mix(const Attention& a, const Rows& in, const KeysValues& keys) const {
+    const auto& [k, v] = keys;
+    Rows q, gate;
+    for (const Row& row : in) {
+      Row query = Multiply(a.q, row), beside;
+      if (a.gated) std::tie(query, beside) = Split(Row(query), a.heads, a.key_size, a.value_size);
+      q.push_back(Normed(a.q_norm, query));
+      gate.push_back(beside);
+    }
+    RotateAll(a, a.heads, q);
     Rows out;
     for (size_t t = 0; t < in.size(); ++t) {
       Row y(static_cast<size_t>(a.heads) * a.value_size);
@@ -304,6 +382,7 @@ class Forward {
             y[h * a.value_size + i] += weight[s] / sum * v[s][g * a.value_size + i];
         }
       }
+      for (size_t i = 0; a.gated && i < y.size(); ++i) y[i] *= Sigmoid(gate[t][i]);
       out.push_back(Multiply(a.output, y));
     }
     return out;
@@ -374,6 +453,14 @@ class Forward {
 
   static Rows Mix(std::monostate, const Rows& in) { return in; }
 
+  // So many values for the first and so many for the second by turns.
+  static std::pair<Row, Row> Split(const Row& row, size_t turns, size_t first, size_t second) {
+    Row a, b;
+    for (size_t i = 0; i < turns * (first + second); ++i)
+      (i % (first + second) < first ? a : b).push_back(row[i]);
+    return {a, b};
+  }
+
   // silu(causal convolution) of columns [first, first + channels).
   Rows Convolve(const Rows& in, size_t first, size_t channels, size_t taps, TensorRef weight,
                 TensorRef bias, bool silu = true) const {
@@ -442,6 +529,57 @@ class Forward {
       if (m.norm_before_gate) y = Normed(m.norm, y);
       for (size_t i = 0; i < m.inner; ++i) y[i] *= Act(Activation::kSilu, all[t][i]);
       out.push_back(Multiply(m.out, m.norm_before_gate ? y : Normed(m.norm, y)));
+    }
+    return out;
+  }
+
+  static Row UnitLength(const Row& row, size_t first, size_t count) {
+    double square = 1e-6;
+    for (size_t i = 0; i < count; ++i) square += row[first + i] * row[first + i];
+    Row unit;
+    for (size_t i = 0; i < count; ++i) unit.push_back(row[first + i] / std::sqrt(square));
+    return unit;
+  }
+
+  Rows Mix(const DeltaNet& d, const Rows& in) const {
+    const size_t keys = static_cast<size_t>(d.key_heads) * d.key_size;
+    const size_t values = static_cast<size_t>(d.value_heads) * d.value_size;
+    const size_t shared = d.value_heads / d.key_heads;
+    Rows all, out;
+    for (const Row& row : in) all.push_back(Multiply(d.qkv, row));
+    const Rows qkv = Convolve(all, 0, 2 * keys + values, d.conv, d.conv_weight, kNoTensor);
+    // Per value head: what is remembered of each key for each value.
+    std::vector<Rows> states(d.value_heads, Rows(d.key_size, Row(d.value_size)));
+    for (size_t t = 0; t < in.size(); ++t) {
+      Row beta = Multiply(d.beta, in[t]), alpha;
+      if (d.alpha.present()) {
+        alpha = Multiply(d.alpha, in[t]);
+      } else {
+        std::tie(beta, alpha) = Split(Row(beta), d.key_heads, shared, shared);
+      }
+      Row y(values);
+      for (size_t head = 0; head < d.value_heads; ++head) {
+        const size_t from = d.alternating ? head % d.key_heads : head / shared;
+        const Row q = UnitLength(qkv[t], from * d.key_size, d.key_size);
+        const Row k = UnitLength(qkv[t], keys + from * d.key_size, d.key_size);
+        const double decay =
+            std::exp(At(d.a, head) * std::log1p(std::exp(alpha[head] + At(d.dt_bias, head))));
+        Rows& state = states[head];
+        for (size_t v = 0; v < d.value_size; ++v) {
+          const size_t i = head * d.value_size + v;
+          double known = 0;
+          for (size_t j = 0; j < d.key_size; ++j) known += (state[j][v] *= decay) * k[j];
+          const double change = Sigmoid(beta[head]) * (qkv[t][2 * keys + i] - known);
+          for (size_t j = 0; j < d.key_size; ++j) {
+            state[j][v] += k[j] * change;
+            y[i] += state[j][v] * q[j] / std::sqrt(static_cast<double>(d.key_size));
+          }
+        }
+      }
+      const Row gate = Multiply(d.gate, in[t]);
+      y = Normed(d.norm, y);
+      for (size_t i = 0; i < values; ++i) y[i] *= Act(Activation::kSilu, gate[i]);
+      out.push_back(Multiply(d.out, y));
     }
     return out;
   }

@@ -134,6 +134,21 @@ class Builder {
     return a;
   }
   TensorRef Vector(uint64_t n, double spread) { return m_.Add({n}, spread); }
+  TensorRef Values(uint64_t n) { return m_.Add({n}, 0.5, 1); }
+  DeltaNet Remembering(uint32_t key_heads, uint32_t value_heads, uint32_t key_size,
+                       uint32_t value_size, uint32_t conv) {
+    DeltaNet d;
+    d.key_heads = key_heads, d.value_heads = value_heads;
+    d.key_size = key_size, d.value_size = value_size, d.conv = conv;
+    const uint32_t values = value_heads * value_size, rows = 2 * key_heads * key_size + values;
+    d.qkv = Dense(width_, rows), d.gate = Dense(width_, values), d.out = Dense(values, width_);
+    d.beta = Dense(width_, value_heads), d.alpha = Dense(width_, value_heads);
+    d.conv_weight = m_.Add({conv, rows}, 0.8);
+    d.dt_bias = m_.Add({value_heads}, 2, -2), d.a = m_.Add({value_heads}, 0.9, -1);
+    d.norm = Rms(value_size);
+    d.norm.group = value_size;
+    return d;
+  }
 
  private:
   MemoryModel& m_;
@@ -306,6 +321,54 @@ const std::map<std::string, Make>& Makers() {
          if (i == 1) l.residual_scale = 0.7;
          l.ffn = e;
        })},
+      {"gated_attention", Layers([](Builder& b, LayerSpec& l, int i) {
+         const uint32_t size = i == 0 ? 16 : 24;
+         Att(l).value_size = size, Att(l).gated = true;
+         Att(l).q = b.Dense(kWidth, 4 * (16 + size)), Att(l).v = b.Dense(kWidth, 2 * size);
+         Att(l).output = b.Dense(4 * size, kWidth);
+         Att(l).q_norm = b.Rms(16), Att(l).k_norm = b.Rms(16);
+         Att(l).q_norm.group = Att(l).k_norm.group = 16;
+       })},
+      {"shared_keys", Layers(
+                          [](Builder& b, LayerSpec& l, int i) {
+                            Att(l).v_norm = b.Rms(16);
+                            Att(l).v_norm.weight = kNoTensor, Att(l).v_norm.group = 16;
+                            Att(l).window = i % 2 == 0 ? 9 : 0;
+                            if (i == 1) Att(l).v = Att(l).k;
+                            Att(l).scale = 1;
+                            if (i >= 2) Att(l).keys_of = i - 2, Att(l).k = Att(l).v = {};
+                            l.output_scale = 0.7 + 0.1 * i;
+                          },
+                          4)},
+      {"per_layer_inputs", Layers([](Builder& b, LayerSpec& l, int) {
+         l.input = {.gate = b.Dense(kWidth, 12),
+                    .projection = b.Dense(12, kWidth),
+                    .post_norm = b.Rms(kWidth),
+                    .activation = Activation::kGeluTanh};
+       })},
+      {"experts_beside", Layers([](Builder& b, LayerSpec& l, int i) {
+         Experts e = b.Mixture(6, 2, 40);
+         e.normalize = true;
+         if (i == 0) e.router_norm = b.Rms(kWidth), e.router_scale = 0.6;
+         e.expert_scale = b.Values(6);
+         l.post_ffn_norm = b.Rms(kWidth);
+         l.experts_beside = {.experts = e,
+                     .in_norm = b.Rms(kWidth),
+                     .out_norm = b.Rms(kWidth),
+                     .mlp_norm = b.Rms(kWidth)};
+       })},
+      {"delta_net", Layers([](Builder& b, LayerSpec& l, int i) {
+         l.mixer = i == 0 ? b.Remembering(2, 6, 20, 20, 4) : b.Remembering(3, 3, 33, 12, 2);
+         std::get<DeltaNet>(l.mixer).alternating = i == 0;
+       })},
+      {"delta_net_folded", Layers(
+                               [](Builder& b, LayerSpec& l, int i) {
+                                 if (i == 1) return;  // attention among them
+                                 DeltaNet d = b.Remembering(2, 8, 64, 40, 3);
+                                 d.beta = b.Dense(kWidth, 16), d.alpha = {};
+                                 l.mixer = d;
+                               },
+                               3)},
       // Rows of 256 and 512, for block formats of any size.
       {"wide",
        [](Builder& b, RandomModel& m) {
@@ -355,6 +418,16 @@ RandomModel MakeRandomModel(const std::string& name, TensorType type, bool mappa
     if (a != nullptr && a->sinks == -2) a->sinks = m.source->Add({a->heads}, 2);
   }
   if (name == "no_rope") m.spec.positions = m.source->Add({width, 300}, 0.5);
+  if (name == "per_layer_inputs") {
+    const uint32_t size = 12, all = size * static_cast<uint32_t>(m.spec.layers.size());
+    m.spec.inputs = {.size = size,
+                     .table = m.source->Add({all, 131}, 1),
+                     .table_scale = 3.5,
+                     .scale = 0.7,
+                     .projection = b.Dense(width, all),
+                     .norm = b.Rms(size)};
+    m.spec.inputs.norm.group = size;
+  }
   m.spec.final_norm = name == "parallel_layernorm" ? b.Layer(width) : b.Rms(width);
   m.spec.output =
       name == "gqa" ? Linear{.weight = m.spec.embedding} : b.Dense(width, 131, name == "biases", 2);
