@@ -291,6 +291,11 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
           "files")
       ->required();
   AddConvertOptions(*command, arguments, invocation);
+  command
+      ->add_option("--mtp", arguments.options.mtp,
+                   "Draft head (multi-token prediction): keep or drop; default: kept where a GGUF "
+                   "has a place for it")
+      ->check(CLI::IsMember({"keep", "drop"}));
   CLI::Option* vocab_only = command->add_flag(
       "--vocab-only", arguments.vocab_only,
       "Write the vocabulary alone, from the tokenizer files alone: a GGUF without tensors");
@@ -298,7 +303,7 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
   for (const char* name :
        {"--type", "--pure", "--output-tensor-type", "--token-embedding-type", "--tensor-type",
         "--no-fallback", "--allow-requantize", "--dry-run", "--plan", "--validate", "--text",
-        "--max-ppl-increase", "--max-kl", "--keep-rejected"})
+        "--max-ppl-increase", "--max-kl", "--keep-rejected", "--mtp"})
     vocab_only->excludes(command->get_option(name));
 }
 

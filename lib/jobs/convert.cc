@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "lib/base/folder.h"
 #include "lib/base/guard.h"
@@ -42,6 +43,7 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .allow_requantize = o.allow_requantize,
           .adapters = o.adapters,
           .base = o.base,
+          .mtp = o.mtp,
           .pre = o.pre,
           .allow_tokenizer_mismatch = o.allow_tokenizer_mismatch};
 }
@@ -60,12 +62,18 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& op
                                                         const PlanOptions& plan_options,
                                                         const Observer& observer) {
   if (!options.source.ends_with(".safetensors") || !IsFile(options.source)) {
+    const std::string& mtp = plan_options.mtp;
+    if (!mtp.empty() && mtp != "keep" && mtp != "drop")
+      return Error(ErrorCode::kUsage, "mtp is ", Escape(mtp, 40), ": write keep or drop");
+    std::optional<bool> keep_draft;
+    if (!mtp.empty()) keep_draft = mtp == "keep";
     return OpenModelByName(options.source,
                            {.vocabulary = true,
                             .pre = plan_options.pre,
                             .allow_tokenizer_mismatch = plan_options.allow_tokenizer_mismatch,
                             .adapters = plan_options.adapters,
-                            .base = plan_options.base},
+                            .base = plan_options.base,
+                            .keep_draft = keep_draft},
                            observer);
   }
   if (!plan_options.adapters.empty() || !plan_options.base.empty()) {

@@ -31,6 +31,7 @@ struct PlanOptions {
   bool allow_requantize = false;
   std::vector<std::pair<std::string, double>> adapters{};  ///< folders, strengths
   std::string base{};
+  std::string mtp{};
   std::string pre{};
   bool allow_tokenizer_mismatch = false;
 

@@ -31,6 +31,7 @@ Json OptionsToJson(const PlanOptions& o) {
               {"allow_requantize", o.allow_requantize},
               {"adapters", Pairs(o.adapters)},
               {"base", o.base},
+              {"mtp", o.mtp},
               {"pre", o.pre},
               {"allow_tokenizer_mismatch", o.allow_tokenizer_mismatch}};
 }
@@ -91,6 +92,7 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.allow_requantize = FlagOf(o, "allow_requantize");
   out.adapters = AdaptersOf(o);
   out.base = TextOf(o, "base");
+  out.mtp = TextOf(o, "mtp");
   out.pre = TextOf(o, "pre");
   out.allow_tokenizer_mismatch = FlagOf(o, "allow_tokenizer_mismatch");
   return out;

@@ -64,6 +64,11 @@ struct Architecture {
   }
 
   bool fused_qkv = false;
+  bool gated_attention = false;  ///< attn_q holds a gate beside each head's query
+  bool value_norm = false;       ///< values are normalised, without a weight
+  double attention_scale = 0;    ///< of q.k where the file has none; 0 = 1 / sqrt(key size)
+  /// Gated delta nets: a value head v uses key head v mod key heads, not its neighbours' one.
+  bool alternating_value_heads = false;
   bool fused_gate_up = false;  ///< ffn_up holds gate, then up
   bool gated = true;
   Activation activation = Activation::kSilu;

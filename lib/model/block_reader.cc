@@ -27,13 +27,15 @@ absl::StatusOr<BlockReader> BlockReader::Create(SpecReader& reader,
 }
 
 absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
-  SMELT_ASSIGN_OR_RETURN(layers_, reader_.Count("block_count"));
+  SMELT_ASSIGN_OR_RETURN(blocks_, reader_.Count("block_count"));
+  layers_ = blocks_;
   // Every block has tensors: a count beyond them is a lie, noticed before anything is allocated per
   // block.
   if (layers_ > reader_.source().tensors().size()) {
     return reader_.Bad("block_count", Cat("is ", layers_, ", but there are only ",
                                           reader_.source().tensors().size(), " tensors"));
   }
+  SMELT_RETURN_IF_ERROR(ReadDraft());
   SMELT_ASSIGN_OR_RETURN(width_, reader_.Count("embedding_length", 1, kMaxWidth));
   SMELT_ASSIGN_OR_RETURN(context_, reader_.Count("context_length"));
   SMELT_ASSIGN_OR_RETURN(
@@ -73,7 +75,69 @@ absl::Status BlockReader::ReadModelWide(ModelSpec& spec) {
   spec.width = static_cast<uint32_t>(width_);
   spec.vocabulary = static_cast<uint32_t>(vocabulary);
   if (architecture_.scaled_embedding) spec.embedding_scale = std::sqrt(static_cast<double>(width_));
+  return ReadInputs(spec);
+}
+
+/// Blocks that guess further tokens come last and are not run.
+absl::Status BlockReader::ReadDraft() {
+  constexpr std::string_view kKey = "nextn_predict_layers";
+  SMELT_ASSIGN_OR_RETURN(const uint64_t draft, reader_.CountOr(kKey, 0));
+  if (draft >= blocks_)
+    return reader_.Bad(kKey, Cat("is ", draft, " of ", blocks_, " blocks, which leaves none"));
+  layers_ = blocks_ - draft;
+  for (uint64_t i = layers_; i < blocks_; ++i) reader_.IgnoreTensors(Block(i, ""));
   return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadInputs(ModelSpec& spec) {
+  constexpr std::string_view kKey = "embedding_length_per_layer_input";
+  SMELT_ASSIGN_OR_RETURN(inputs_, reader_.CountOr(kKey, 0, 0, kMaxWidth / layers_));
+  if (inputs_ == 0) return absl::OkStatus();
+  PerLayerInputs& inputs = spec.inputs;
+  const uint64_t all = inputs_ * layers_;
+  const std::string why = Cat(reader_.Key(kKey), " is ", inputs_);
+  inputs.size = static_cast<uint32_t>(inputs_);
+  inputs.table_scale = std::sqrt(static_cast<double>(inputs_));
+  inputs.scale = std::sqrt(0.5);
+  SMELT_ASSIGN_OR_RETURN(
+      inputs.table, reader_.Tensor("per_layer_token_embd.weight", {all, spec.vocabulary}, why));
+  SMELT_ASSIGN_OR_RETURN(inputs.projection.weight,
+                         reader_.Tensor("per_layer_model_proj.weight", {width_, all}, why));
+  SMELT_ASSIGN_OR_RETURN(inputs.norm, ReadNormNamed("per_layer_proj_norm", inputs_, why));
+  inputs.norm.group = inputs_;
+  // The projection is divided by sqrt(width) before it is normalised, of which only this is left.
+  inputs.norm.epsilon *= static_cast<double>(width_);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint64_t>> BlockReader::PerLayer(std::string_view suffix, uint64_t low,
+                                                            uint64_t high) {
+  SMELT_ASSIGN_OR_RETURN(std::vector<uint64_t> all, reader_.PerLayer(suffix, blocks_, low, high));
+  all.resize(layers_);
+  return all;
+}
+
+absl::StatusOr<std::vector<bool>> BlockReader::Flags(std::string_view suffix,
+                                                     const MetadataValue& value) {
+  if (!value.is_array() || value.size() != blocks_ || value.element_type() == ValueType::kString) {
+    return reader_.Bad(suffix, Cat("has ", value.size(), " values, expected one flag for each of ",
+                                   blocks_, " blocks"));
+  }
+  const auto* flags = value.get_if<std::vector<uint8_t>>();
+  std::vector<bool> out;
+  for (uint64_t i = 0; i < layers_; ++i)
+    out.push_back(flags != nullptr ? (*flags)[i] != 0 : value.IntAt(i).value_or(0) != 0);
+  return out;
+}
+
+absl::StatusOr<std::vector<bool>> BlockReader::ReadRecurrentLayers() {
+  constexpr std::string_view kKey = "attention.recurrent_layers",
+                             kInterval = "full_attention_interval";
+  SMELT_ASSIGN_OR_RETURN(const uint64_t interval, reader_.CountOr(kInterval, 4, 1));
+  if (const MetadataValue* value = reader_.Value(kKey)) return Flags(kKey, *value);
+  std::vector<bool> recurrent;
+  for (uint64_t i = 0; i < layers_; ++i) recurrent.push_back((i + 1) % interval != 0);
+  return recurrent;
 }
 
 absl::Status BlockReader::ReadScales(ModelSpec& spec) {
@@ -139,13 +203,12 @@ absl::StatusOr<Linear> BlockReader::ReadExpertLinear(uint64_t layer, std::string
 }
 
 absl::Status BlockReader::PrepareAttention() {
-  SMELT_ASSIGN_OR_RETURN(heads_, reader_.PerLayer("attention.head_count", layers_, 1, 1 << 20));
+  SMELT_ASSIGN_OR_RETURN(heads_, PerLayer("attention.head_count", 1, 1 << 20));
   kv_heads_ = heads_;
   if (reader_.Has("attention.head_count_kv")) {
     const uint64_t least =
         architecture_.read_blocks != nullptr ? 0 : 1;  // hybrids: 0 where a block has no attention
-    SMELT_ASSIGN_OR_RETURN(kv_heads_,
-                           reader_.PerLayer("attention.head_count_kv", layers_, least, 1 << 20));
+    SMELT_ASSIGN_OR_RETURN(kv_heads_, PerLayer("attention.head_count_kv", least, 1 << 20));
   }
   for (uint64_t i = 0; i < layers_; ++i) {
     if (kv_heads_[i] != 0 && heads_[i] % kv_heads_[i] != 0) {
@@ -154,24 +217,52 @@ absl::Status BlockReader::PrepareAttention() {
           Cat("is ", kv_heads_[i], ", which does not divide the ", heads_[i], " heads"));
     }
   }
-  if (!reader_.Has("attention.key_length") && width_ % heads_[0] != 0) {
-    return reader_.Bad("attention.head_count",
-                       Cat("is ", heads_[0], ", which does not divide embedding_length ", width_));
-  }
-  SMELT_ASSIGN_OR_RETURN(key_size_,
-                         reader_.CountOr("attention.key_length", width_ / heads_[0], 1, 1 << 16));
-  SMELT_ASSIGN_OR_RETURN(value_size_,
-                         reader_.CountOr("attention.value_length", width_ / heads_[0], 1, 1 << 16));
+  SMELT_RETURN_IF_ERROR(ReadHeadSizes());
   const bool by_width =
       architecture_.layers_scaled_by_width != 0 && layers_ == architecture_.layers_scaled_by_width;
   const double divisor = by_width ? static_cast<double>(width_) / heads_[0] : key_size_;
   SMELT_ASSIGN_OR_RETURN(scale_, reader_.RealOr("attention.scale", 0, 0));
+  if (scale_ == 0) scale_ = architecture_.attention_scale;
   if (scale_ == 0) scale_ = 1 / std::sqrt(divisor);
   SMELT_ASSIGN_OR_RETURN(scale_by_layer_,
                          reader_.Own<bool>("smelt.attention.scale_by_layer", false));
   SMELT_RETURN_IF_ERROR(ReadWindows());
   SMELT_RETURN_IF_ERROR(ReadRotatedLayers());
+  SMELT_RETURN_IF_ERROR(ReadSharedKeys());
   return ReadRope();
+}
+
+absl::Status BlockReader::ReadHeadSizes() {
+  constexpr uint64_t kMost = 1 << 16;
+  if (!reader_.Has("attention.key_length") && width_ % heads_[0] != 0) {
+    return reader_.Bad("attention.head_count",
+                       Cat("is ", heads_[0], ", which does not divide embedding_length ", width_));
+  }
+  const uint64_t usual = width_ / heads_[0];
+  SMELT_ASSIGN_OR_RETURN(key_size_, reader_.CountOr("attention.key_length", usual, 1, kMost));
+  SMELT_ASSIGN_OR_RETURN(value_size_, reader_.CountOr("attention.value_length", usual, 1, kMost));
+  SMELT_ASSIGN_OR_RETURN(key_size_window_,
+                         reader_.CountOr("attention.key_length_swa", key_size_, 1, kMost));
+  SMELT_ASSIGN_OR_RETURN(value_size_window_,
+                         reader_.CountOr("attention.value_length_swa", value_size_, 1, kMost));
+  return absl::OkStatus();
+}
+
+/// The last layers attend to the keys of the last one of their kind before them.
+absl::Status BlockReader::ReadSharedKeys() {
+  constexpr std::string_view kKey = "attention.shared_kv_layers";
+  SMELT_ASSIGN_OR_RETURN(const uint64_t shared, reader_.CountOr(kKey, 0, 0, layers_));
+  keys_of_.assign(layers_, -1);
+  for (uint64_t i = layers_ - shared; i < layers_; ++i) {
+    uint64_t from = layers_ - shared;
+    while (from > 0 && windowed_[from - 1] != windowed_[i]) --from;
+    if (from == 0 || kv_heads_[from - 1] != kv_heads_[i]) {
+      return reader_.Bad(
+          kKey, Cat("is ", shared, ", but no layer before block ", i, " has keys of its kind"));
+    }
+    keys_of_[i] = static_cast<int>(from - 1);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status BlockReader::ReadRotatedLayers() {
@@ -196,16 +287,9 @@ absl::Status BlockReader::ReadWindows() {
   windowed_.assign(layers_, window_ != 0);
   const MetadataValue* pattern = reader_.Value("attention.sliding_window_pattern");
   if (pattern != nullptr && pattern->is_array()) {
-    if (pattern->size() != layers_ || pattern->element_type() == ValueType::kString) {
-      return reader_.Bad("attention.sliding_window_pattern",
-                         Cat("has ", pattern->size(), " values, expected one flag for each of ",
-                             layers_, " blocks"));
-    }
-    const auto* flags = pattern->get_if<std::vector<uint8_t>>();
-    for (uint64_t i = 0; i < layers_; ++i) {
-      windowed_[i] = window_ != 0 &&
-                     (flags != nullptr ? (*flags)[i] != 0 : pattern->IntAt(i).value_or(0) != 0);
-    }
+    SMELT_ASSIGN_OR_RETURN(const std::vector<bool> flags,
+                           Flags("attention.sliding_window_pattern", *pattern));
+    for (uint64_t i = 0; i < layers_; ++i) windowed_[i] = window_ != 0 && flags[i];
     return absl::OkStatus();
   }
   SMELT_ASSIGN_OR_RETURN(const uint64_t period, reader_.CountOr("attention.sliding_window_pattern",
@@ -337,10 +421,18 @@ absl::Status BlockReader::ReadRope() {
   if (!architecture_.rope_scales_windows) {
     RopeParameters plain;
     plain.style = rope.style;
-    plain.dims = rope.dims;
     SMELT_ASSIGN_OR_RETURN(
-        plain.factors,
-        reader_.OwnList<std::vector<float>>("smelt.rope.factors_swa", {.rotary_pairs = dims / 2}));
+        const uint64_t window_dims,
+        reader_.CountOr("rope.dimension_count_swa", std::min(dims, key_size_window_), 2, 1 << 16));
+    if (window_dims % 2 != 0 || window_dims > key_size_window_) {
+      return reader_.Bad("rope.dimension_count_swa",
+                         Cat("is ", window_dims, ", expected an even number up to the head size ",
+                             key_size_window_));
+    }
+    plain.dims = static_cast<uint32_t>(window_dims);
+    SMELT_ASSIGN_OR_RETURN(plain.factors,
+                           reader_.OwnList<std::vector<float>>("smelt.rope.factors_swa",
+                                                               {.rotary_pairs = window_dims / 2}));
     SMELT_ASSIGN_OR_RETURN(plain.magnitude, reader_.Own<float>("smelt.rope.attn_factor_swa", 1));
     rope = plain;
   }
@@ -350,12 +442,13 @@ absl::Status BlockReader::ReadRope() {
 }
 
 absl::Status BlockReader::ReadQkv(uint64_t layer, Attention& attention) {
-  const uint64_t q = heads_[layer] * key_size_, k = kv_heads_[layer] * key_size_,
-                 v = kv_heads_[layer] * value_size_;
+  const uint64_t key_size = KeySize(layer), value_size = ValueSize(layer);
+  const uint64_t q = heads_[layer] * (key_size + (architecture_.gated_attention ? value_size : 0)),
+                 k = kv_heads_[layer] * key_size, v = kv_heads_[layer] * value_size;
   const std::string why =
       Cat(reader_.Key("embedding_length"), " ", width_, ", attention.head_count ", heads_[layer],
-          ", head_count_kv ", kv_heads_[layer], ", key_length ", key_size_, ", value_length ",
-          value_size_);
+          ", head_count_kv ", kv_heads_[layer], ", key_length ", key_size, ", value_length ",
+          value_size);
   if (architecture_.fused_qkv || reader_.HasTensor(Block(layer, "attn_qkv.weight"))) {
     SMELT_ASSIGN_OR_RETURN(const Linear fused,
                            ReadLinear(layer, "attn_qkv", width_, q + k + v, why));
@@ -367,18 +460,30 @@ absl::Status BlockReader::ReadQkv(uint64_t layer, Attention& attention) {
     attention.v.rows = v;
   } else {
     SMELT_ASSIGN_OR_RETURN(attention.q, ReadLinear(layer, "attn_q", width_, q, why));
-    SMELT_ASSIGN_OR_RETURN(attention.k, ReadLinear(layer, "attn_k", width_, k, why));
-    SMELT_ASSIGN_OR_RETURN(attention.v, ReadLinear(layer, "attn_v", width_, v, why));
+    if (attention.keys_of < 0) {
+      SMELT_ASSIGN_OR_RETURN(attention.k, ReadLinear(layer, "attn_k", width_, k, why));
+      attention.v = attention.k;
+      // Values without a matrix of their own are the keys.
+      if (!architecture_.value_norm || k != v || reader_.HasTensor(Block(layer, "attn_v.weight"))) {
+        SMELT_ASSIGN_OR_RETURN(attention.v, ReadLinear(layer, "attn_v", width_, v, why));
+      }
+    } else {
+      for (const std::string_view unused : {"attn_k.", "attn_v.", "attn_k_norm."})
+        reader_.IgnoreTensors(Block(layer, unused));
+    }
   }
-  SMELT_ASSIGN_OR_RETURN(
-      attention.output, ReadLinear(layer, "attn_output", heads_[layer] * value_size_, width_, why));
+  SMELT_ASSIGN_OR_RETURN(attention.output,
+                         ReadLinear(layer, "attn_output", heads_[layer] * value_size, width_, why));
+  if (architecture_.value_norm)
+    attention.v_norm = {.kind = NormKind::kRms, .epsilon = epsilon_, .group = value_size};
   if (architecture_.qk_norm == QkNorm::kNone) return absl::OkStatus();
   const bool per_head = architecture_.qk_norm == QkNorm::kPerHead;
-  SMELT_ASSIGN_OR_RETURN(attention.q_norm,
-                         ReadNorm(layer, "attn_q_norm", per_head ? key_size_ : q));
-  SMELT_ASSIGN_OR_RETURN(attention.k_norm,
-                         ReadNorm(layer, "attn_k_norm", per_head ? key_size_ : k));
-  if (per_head) attention.q_norm.group = attention.k_norm.group = key_size_;
+  SMELT_ASSIGN_OR_RETURN(attention.q_norm, ReadNorm(layer, "attn_q_norm", per_head ? key_size : q));
+  if (attention.keys_of < 0) {
+    SMELT_ASSIGN_OR_RETURN(attention.k_norm,
+                           ReadNorm(layer, "attn_k_norm", per_head ? key_size : k));
+  }
+  if (per_head) attention.q_norm.group = attention.k_norm.group = key_size;
   return absl::OkStatus();
 }
 
@@ -386,8 +491,10 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
   Attention attention;
   attention.heads = static_cast<uint32_t>(heads_[layer]);
   attention.kv_heads = static_cast<uint32_t>(kv_heads_[layer]);
-  attention.key_size = static_cast<uint32_t>(key_size_);
-  attention.value_size = static_cast<uint32_t>(value_size_);
+  attention.key_size = static_cast<uint32_t>(KeySize(layer));
+  attention.value_size = static_cast<uint32_t>(ValueSize(layer));
+  attention.gated = architecture_.gated_attention;
+  attention.keys_of = keys_of_[layer];
   attention.scale = scale_by_layer_ ? scale_ / static_cast<double>(layer + 1) : scale_;
   attention.softcap = attention_softcap_;
   attention.window = windowed_[layer] ? window_ : 0;
@@ -407,7 +514,10 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
 
 absl::Status BlockReader::ReadFfnLengths() {
   if (!ffn_.empty()) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(ffn_, reader_.PerLayer("feed_forward_length", layers_, 0, kMaxWidth));
+  ffn_.assign(layers_, 0);  // of models whose every block has experts
+  if (reader_.Has("feed_forward_length")) {
+    SMELT_ASSIGN_OR_RETURN(ffn_, PerLayer("feed_forward_length", 0, kMaxWidth));
+  }
   return ReadExpertCounts();
 }
 
@@ -418,7 +528,10 @@ absl::StatusOr<bool> BlockReader::HasFfn(uint64_t layer) {
 
 absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
   SMELT_RETURN_IF_ERROR(ReadFfnLengths());
-  if (experts_ != 0 && reader_.HasTensor(Block(layer, "ffn_gate_inp.weight"))) {
+  if (experts_ != 0 && reader_.HasTensor(Block(layer, "pre_ffw_norm_2.weight"))) {
+    SMELT_ASSIGN_OR_RETURN(block.ffn, ReadMlp(layer));
+    SMELT_RETURN_IF_ERROR(ReadBeside(layer, block));
+  } else if (experts_ != 0 && reader_.HasTensor(Block(layer, "ffn_gate_inp.weight"))) {
     SMELT_ASSIGN_OR_RETURN(block.ffn, ReadExperts(layer));
   } else {
     SMELT_ASSIGN_OR_RETURN(block.ffn, ReadMlp(layer));
@@ -429,6 +542,32 @@ absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
                     "expert_group_used_count", "expert_shared_count", "leading_dense_block_count",
                     "moe_latent_size"});
   }
+  return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadBeside(uint64_t layer, LayerSpec& block) {
+  ExpertsBeside& beside = block.experts_beside;
+  SMELT_ASSIGN_OR_RETURN(beside.experts, ReadExperts(layer));
+  SMELT_ASSIGN_OR_RETURN(beside.in_norm, ReadNorm(layer, "pre_ffw_norm_2", width_));
+  SMELT_ASSIGN_OR_RETURN(beside.mlp_norm, ReadNorm(layer, "post_ffw_norm_1", width_));
+  SMELT_ASSIGN_OR_RETURN(beside.out_norm, ReadNorm(layer, "post_ffw_norm_2", width_));
+  return absl::OkStatus();
+}
+
+absl::Status BlockReader::ReadEnd(uint64_t layer, LayerSpec& block) {
+  const std::string why = Cat(reader_.Key("embedding_length_per_layer_input"), " is ", inputs_);
+  if (inputs_ != 0) {
+    SMELT_ASSIGN_OR_RETURN(block.input.gate, ReadLinear(layer, "inp_gate", width_, inputs_, why));
+    SMELT_ASSIGN_OR_RETURN(block.input.projection, ReadLinear(layer, "proj", inputs_, width_, why));
+    SMELT_ASSIGN_OR_RETURN(block.input.post_norm, ReadNorm(layer, "post_norm", width_));
+    block.input.activation = activation_;
+  }
+  SMELT_ASSIGN_OR_RETURN(
+      const TensorRef scale,
+      reader_.TensorIf(Block(layer, "layer_output_scale.weight"), {1}, "one number a block"));
+  if (scale == kNoTensor) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(const std::vector<float> values, reader_.Values(scale));
+  block.output_scale = values[0];
   return absl::OkStatus();
 }
 
@@ -505,13 +644,37 @@ absl::StatusOr<Experts> BlockReader::ReadExperts(uint64_t layer) {
     SMELT_ASSIGN_OR_RETURN(experts.latent_up,
                            ReadLinear(layer, "ffn_latent_up", latent, width_, because));
   }
-  if (architecture_.gated) {
-    SMELT_ASSIGN_OR_RETURN(experts.gate, ReadExpertLinear(layer, "ffn_gate_exps", width, ffn));
-  }
-  SMELT_ASSIGN_OR_RETURN(experts.up, ReadExpertLinear(layer, "ffn_up_exps", width, ffn));
-  SMELT_ASSIGN_OR_RETURN(experts.down, ReadExpertLinear(layer, "ffn_down_exps", ffn, width));
+  SMELT_RETURN_IF_ERROR(ReadExpertMatrices(layer, width, ffn, experts));
   SMELT_RETURN_IF_ERROR(ReadShared(layer, ffn, experts));
   return experts;
+}
+
+/// `width`: what the experts read and write; the router reads the stream.
+absl::Status BlockReader::ReadExpertMatrices(uint64_t layer, uint64_t width, uint64_t ffn,
+                                             Experts& experts) {
+  const std::string why = Cat(reader_.Key("expert_count"), " is ", experts_);
+  if (reader_.HasTensor(Block(layer, "ffn_gate_up_exps.weight"))) {
+    SMELT_ASSIGN_OR_RETURN(experts.gate,
+                           ReadExpertLinear(layer, "ffn_gate_up_exps", width, 2 * ffn));
+    experts.gate.rows = ffn;
+    experts.up = experts.gate;
+    experts.up.first_row = ffn;
+  } else {
+    if (architecture_.gated) {
+      SMELT_ASSIGN_OR_RETURN(experts.gate, ReadExpertLinear(layer, "ffn_gate_exps", width, ffn));
+    }
+    SMELT_ASSIGN_OR_RETURN(experts.up, ReadExpertLinear(layer, "ffn_up_exps", width, ffn));
+  }
+  SMELT_ASSIGN_OR_RETURN(experts.down, ReadExpertLinear(layer, "ffn_down_exps", ffn, width));
+  SMELT_ASSIGN_OR_RETURN(const TensorRef router_scale,
+                         reader_.TensorIf(Block(layer, "ffn_gate_inp.scale"), {width_}, why));
+  if (router_scale != kNoTensor) {
+    experts.router_norm = {.kind = NormKind::kRms, .epsilon = epsilon_, .weight = router_scale};
+    experts.router_scale = 1 / std::sqrt(static_cast<double>(width_));
+  }
+  SMELT_ASSIGN_OR_RETURN(experts.expert_scale,
+                         reader_.TensorIf(Block(layer, "ffn_down_exps.scale"), {experts_}, why));
+  return absl::OkStatus();
 }
 
 absl::Status BlockReader::ReadExpertGroups(Experts& experts) {

@@ -47,6 +47,10 @@ class BlockReader {
   double yarn_magnitude() const { return yarn_magnitude_; }
   double temperature() const { return temperature_; }
   uint64_t temperature_length() const { return std::max<uint64_t>(temperature_length_, 1); }
+  /// Blocks with a recurrence in place of attention (of hybrids that have a key for them).
+  absl::StatusOr<std::vector<bool>> ReadRecurrentLayers();
+  /// What comes after a block's feed-forward part.
+  absl::Status ReadEnd(uint64_t layer, LayerSpec& block);
 
   std::string Block(uint64_t layer, std::string_view name) const;
 
@@ -55,6 +59,20 @@ class BlockReader {
       : reader_(reader), architecture_(architecture) {}
 
   absl::Status ReadModelWide(ModelSpec& spec);
+  absl::Status ReadDraft();
+  absl::Status ReadInputs(ModelSpec& spec);
+  /// A number or one for each block, those of a draft head among them.
+  absl::StatusOr<std::vector<uint64_t>> PerLayer(std::string_view suffix, uint64_t low,
+                                                 uint64_t high);
+  absl::StatusOr<std::vector<bool>> Flags(std::string_view suffix, const MetadataValue& value);
+  absl::Status ReadHeadSizes();
+  absl::Status ReadSharedKeys();
+  absl::Status ReadBeside(uint64_t layer, LayerSpec& block);
+  bool Windowed(uint64_t layer) const { return windowed_[layer]; }
+  uint64_t KeySize(uint64_t layer) const { return windowed_[layer] ? key_size_window_ : key_size_; }
+  uint64_t ValueSize(uint64_t layer) const {
+    return windowed_[layer] ? value_size_window_ : value_size_;
+  }
   absl::Status ReadRope();
   absl::Status ReadYarn(RopeParameters& rope);
   absl::Status ReadRopeFactors(RopeParameters& rope);
@@ -68,18 +86,22 @@ class BlockReader {
   absl::Status ReadExpertCounts();
   absl::StatusOr<Mlp> ReadMlp(uint64_t layer);
   absl::StatusOr<Experts> ReadExperts(uint64_t layer);
+  absl::Status ReadExpertMatrices(uint64_t layer, uint64_t width, uint64_t ffn, Experts& experts);
   absl::Status ReadExpertGroups(Experts& experts);
   absl::Status ReadShared(uint64_t layer, uint64_t expert_ffn, Experts& experts);
 
   SpecReader& reader_;
   const Architecture& architecture_;
-  uint64_t layers_ = 0, width_ = 0, context_ = 0, experts_ = 0;
+  uint64_t layers_ = 0, blocks_ = 0, width_ = 0, context_ = 0, experts_ = 0;
   double epsilon_ = 0, scale_ = 0, attention_softcap_ = 0;
   double residual_scale_ = 1, yarn_log_ = 0, yarn_magnitude_ = 1, temperature_ = 0;
   uint64_t temperature_length_ = 0;
   bool scale_by_layer_ = false;
   Activation activation_ = Activation::kSilu;
   uint64_t key_size_ = 0, value_size_ = 0, window_ = 0;
+  uint64_t key_size_window_ = 0, value_size_window_ = 0;  ///< of layers with the window
+  uint64_t inputs_ = 0;       ///< values a block of the per-layer inputs
+  std::vector<int> keys_of_;  ///< as Attention has it
   std::vector<uint64_t> heads_, kv_heads_, ffn_;
   std::vector<bool> windowed_, rotated_;
   Rope rope_, rope_window_;

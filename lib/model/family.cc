@@ -26,9 +26,11 @@ absl::StatusOr<Config> TextPart(const Family& family, const Config& whole) {
 
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
                                         const Container& container, uint64_t vocabulary_size,
-                                        const SlicedTensors* sliced) {
+                                        const SlicedTensors* sliced,
+                                        std::optional<bool> keep_draft) {
   DescribedModel model;
-  SMELT_ASSIGN_OR_RETURN(FamilyContext context, ReadHyper(family, config, container, sliced));
+  SMELT_ASSIGN_OR_RETURN(FamilyContext context,
+                         ReadHyper(family, config, container, sliced, keep_draft));
   if (vocabulary_size != 0 && family.rows_by_vocabulary) {
     context.hyper.Set(Param::kVocabularyRows, static_cast<double>(vocabulary_size));
   }

@@ -95,11 +95,12 @@ struct FamilyContext {
   Hyper hyper = {};
   RopeConfigs rope = {};
   std::vector<int32_t> kv_heads = {};  ///< by layer, 0 = no attention (hybrids)
-  std::vector<int32_t> ffn = {};       ///< by layer, 0 = no feed-forward part (one part a layer)
+  std::vector<int32_t> ffn = {};       ///< by layer, where they differ; 0 = no feed-forward part
   /// Rows of a matrix by section, from the first on, with the factor of each (TensorOp::kSections).
   std::vector<RowFactor> sections = {};
   std::vector<bool> sparse = {};  ///< layers with experts; empty = all of a family that has experts
-  std::vector<bool> windowed = {};  ///< layers with the window; empty = no layer
+  std::vector<bool> windowed = {};   ///< layers with the window; empty = no layer
+  std::vector<bool> recurrent = {};  ///< layers with a recurrence in place of attention (hybrids)
   std::vector<bool> rotated =
       {};                       ///< layers whose q and k rotate; empty = as the architecture has it
   std::string activation = {};  ///< "silu", "gelu_tanh", ... as smelt.activation spells it
@@ -121,9 +122,12 @@ struct KeyRule {
 /// Places of keys that are computed: rotary parameters, window, file type.
 inline constexpr KeyRule kRopeKeys{"@rope"};
 inline constexpr KeyRule kWindowKeys{"@window"};
-inline constexpr KeyRule kKvHeadsKey{"@kv_heads",
-                                     ValueType::kArray};  ///< an array, one number a layer
-inline constexpr KeyRule kFfnLengthsKey{"@ffn", ValueType::kArray};  ///< likewise
+/// An array, one number a layer, where layers differ, else the number.
+inline constexpr KeyRule kKvHeadsKey{"@kv_heads", ValueType::kU32, Param::kKvHeads};
+inline constexpr KeyRule kFfnLengthsKey{"@ffn", ValueType::kU32, Param::kFfn};  ///< likewise
+/// One flag a layer.
+inline constexpr KeyRule kWindowFlagsKey{"@window_flags", ValueType::kArray};
+inline constexpr KeyRule kRecurrentKey{"@recurrent", ValueType::kArray};
 inline constexpr KeyRule kFileTypeKey{"@file_type"};
 
 /// What happens to a published tensor on its way.
@@ -160,6 +164,15 @@ enum class TensorOp {
   kFlat,             ///< stored as one vector of rows x columns values
   kFlatNegativeExp,  ///< the same, -exp(x)
   kConv,             ///< (channels, 1, width) to (channels, width)
+  // Of gated delta nets, whose value heads lie together by key head (k, j) and in a GGUF by turns
+  // (j, k).
+  kValueHeads,             ///< all rows are value heads'
+  kValueHeadsNegativeExp,  ///< the same, -exp(x)
+  kValueHeadColumns,       ///< all columns are value heads'
+  kLastValueHeads,         ///< rows of q, of k, of the value heads
+  kConvLastValueHeads,     ///< the same, and as kConv
+  kUnfoldQkv,              ///< rows by key head: q, k, v, z each; all q, all k and all v of it
+  kUnfoldGate,             ///< all z of it
 };
 
 /// '*' is the layer. Extents are names of hyperparameters (rows and columns of the GGUF tensor; no
@@ -175,6 +188,7 @@ struct TensorRule {
   std::string_view fused = "";
   TensorOp fused_op = TensorOp::kStackedExperts;
   Param factors[2] = {};  ///< what it is multiplied by, one after the other
+  bool optional = false;  ///< files may lack it
 };
 
 /// A tensor that is multiplied on its way; its operation comes before.
@@ -191,17 +205,34 @@ constexpr TensorRule OrFused(TensorRule rule, std::string_view fused, TensorOp o
   return rule;
 }
 
+/// A tensor that files may lack.
+constexpr TensorRule Optional(TensorRule rule) {
+  rule.optional = true;
+  return rule;
+}
+
 /// A rule that holds for some layers or models only.
 constexpr TensorRule If(bool (*when)(const FamilyContext&, uint64_t layer), TensorRule rule) {
   rule.when = when;
   return rule;
 }
 
-/// What the list `layer_types` is to a class that has layers with a window.
+/// What the list `layer_types` is to a class.
 enum class LayerTypes {
   kDecides,   ///< it says which layers have the window
   kUnheeded,  ///< checked only: the class gives the window to all layers
   kMixers,    ///< kinds of mixers, which `derive` reads
+};
+
+/// Blocks after the model's own that guess further tokens (multi-token prediction). They are
+/// carried along, evaluation does not run them.
+struct DraftHead {
+  /// What the names of their tensors begin with; "model.layers." is there under it, numbered from
+  /// 0. "": they are numbered on from the model's own blocks.
+  std::string_view prefix = "";
+  std::string_view mark = "";                ///< a tensor of each of them; "": the class has none
+  std::span<const TensorRule> tensors = {};  ///< besides the family's rules for a block
+  bool kept = true;  ///< where nobody says: a GGUF of the architecture has a place for them
 };
 
 struct Family {
@@ -237,6 +268,7 @@ struct Family {
   bool drops_draft_layers = false;  ///< tensors of layers behind the last are a draft head's
   bool llama_cpp_windows = false;   ///< llama.cpp honours windows of this architecture
   bool lists_windows = false;  ///< the key that says which layers have the window is always written
+  DraftHead draft = {};
   bool rows_by_vocabulary =
       false;  ///< embedding rows beyond the tokenizer's vocabulary are left out
   absl::Status (*derive)(FamilyContext&) =
@@ -268,9 +300,11 @@ struct DescribedModel {
 
 /// `vocabulary_size`: ids of the tokenizer, 0 when unknown. `sliced`: tensors of `container` whose
 /// values lie in several files; their shape in `container` is that of the whole.
+/// `keep_draft`: whether a draft head is kept; nothing = as the family has it.
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
                                         const Container& container, uint64_t vocabulary_size,
-                                        const SlicedTensors* sliced = nullptr);
+                                        const SlicedTensors* sliced = nullptr,
+                                        std::optional<bool> keep_draft = std::nullopt);
 
 // Shared by derive hooks.
 
@@ -280,7 +314,8 @@ absl::Status AddLongRopeFactors(FamilyContext& context);
 
 /// The tables' steps, one file each.
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
-                                        const Container& container, const SlicedTensors* sliced);
+                                        const Container& container, const SlicedTensors* sliced,
+                                        std::optional<bool> keep_draft);
 absl::Status WriteKeys(FamilyContext& context, Metadata& keys);
 absl::StatusOr<std::vector<RecipeTensor>> MakeTensors(FamilyContext& context);
 

@@ -5,6 +5,7 @@
 #include "lib/base/status.h"
 #include "lib/model/alternatives.h"
 #include "lib/model/family.h"
+#include "lib/model/published_tensors.h"
 
 namespace smelt {
 namespace {
@@ -137,13 +138,14 @@ absl::Status ReadRope(FamilyContext& context) {
       context.rope, ReadRopeConfigs(context.config, context.family.rope, h.real(Param::kContext)));
   if (!context.rope.note.empty()) context.notes.push_back(context.rope.note);
   if (!context.rope.warning.empty()) context.warnings.push_back(context.rope.warning);
-  if (context.rope.full.partial != 1 && !context.family.partial_rotary) {
+  const bool whole = context.rope.full.type == RopeType::kProportional;
+  if (context.rope.full.partial != 1 && !whole && !context.family.partial_rotary) {
     return context.config.Bad(
         "partial_rotary_factor",
         Cat("is ", context.rope.full.partial, ", but this family rotates whole heads"));
   }
   const double dims =
-      std::floor(static_cast<double>(h(Param::kHeadDim)) * context.rope.full.partial);
+      std::floor(static_cast<double>(h(Param::kHeadDim)) * (whole ? 1 : context.rope.full.partial));
   if (dims < 2 || CheckedInteger<uint64_t>(dims / 2) == std::nullopt) {
     return context.config.Bad("head_dim",
                               Cat("gives ", dims, " rotary dimensions, expected an even number"));
@@ -208,10 +210,46 @@ absl::Status ReadWindows(FamilyContext& context) {
   return absl::OkStatus();
 }
 
+/// Blocks of a draft head that the files hold; the configurations of some classes do not say.
+absl::StatusOr<uint64_t> CountDraft(const FamilyContext& context) {
+  const DraftHead& draft = context.family.draft;
+  std::vector<std::string> notes;
+  SMELT_ASSIGN_OR_RETURN(PublishedTensors published,
+                         PublishedTensors::Make(context.family, context.container, notes));
+  const uint64_t first = draft.prefix.empty() ? context.hyper(Param::kLayers) : 0;
+  uint64_t count = 0;
+  while (published.Find(draft.mark, first + count) != nullptr) ++count;
+  return count;
+}
+
+absl::Status NoPlaceForDraft(const FamilyContext& context) {
+  return Error(ErrorCode::kUnsupported, "a GGUF of ", context.family.architecture.name,
+               " has no place for the draft head of ", context.family.names[0],
+               ": leave it out (--mtp drop)");
+}
+
+absl::Status ReadDraft(FamilyContext& context, std::optional<bool> keep) {
+  Hyper& h = context.hyper;
+  h.Set(Param::kBlocks, h.real(Param::kLayers));
+  const DraftHead& draft = context.family.draft;
+  if (keep.value_or(false) && context.family.drops_draft_layers) return NoPlaceForDraft(context);
+  if (draft.mark.empty()) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(const uint64_t count, CountDraft(context));
+  if (count == 0) return absl::OkStatus();
+  if (keep.value_or(draft.kept)) {
+    h.Set(Param::kDraft, static_cast<double>(count));
+    h.Set(Param::kBlocks, h.real(Param::kLayers) + static_cast<double>(count));
+  } else {
+    context.notes.push_back("the draft head (multi-token prediction) is left out");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& config,
-                                        const Container& container, const SlicedTensors* sliced) {
+                                        const Container& container, const SlicedTensors* sliced,
+                                        std::optional<bool> keep_draft) {
   FamilyContext context{
       .family = family, .config = config, .container = container, .sliced = sliced};
   context.hyper.Set(Param::kAlways, 1);  // biases that every model has
@@ -229,7 +267,12 @@ absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& conf
   SMELT_RETURN_IF_ERROR(DeriveAttention(context));
   SMELT_RETURN_IF_ERROR(ReadRope(context));
   SMELT_RETURN_IF_ERROR(ReadWindows(context));
+  SMELT_RETURN_IF_ERROR(ReadDraft(context, keep_draft));
   if (family.derive != nullptr) SMELT_RETURN_IF_ERROR(family.derive(context));
+  // Draft blocks attend, and have experts as the last block has.
+  const uint64_t blocks = context.hyper(Param::kBlocks);
+  if (!context.sparse.empty()) context.sparse.resize(blocks, context.sparse.back());
+  if (!context.recurrent.empty()) context.recurrent.resize(blocks, false);
   return context;
 }
 

@@ -1,5 +1,6 @@
 // From hyperparameters to GGUF keys.
 #include <algorithm>
+#include <cmath>
 
 #include "lib/base/checked.h"
 #include "lib/base/own_keys.h"
@@ -47,9 +48,17 @@ class KeyWriter {
       } else if (rule.key == kWindowKeys.key) {
         WriteWindow();
       } else if (rule.key == kKvHeadsKey.key) {
-        Set("attention.head_count_kv", context_.kv_heads);
+        SMELT_RETURN_IF_ERROR(WriteByLayer("attention.head_count_kv", rule, context_.kv_heads));
       } else if (rule.key == kFfnLengthsKey.key) {
-        Set("feed_forward_length", context_.ffn);
+        SMELT_RETURN_IF_ERROR(WriteByLayer("feed_forward_length", rule, context_.ffn));
+      } else if (rule.key == kWindowFlagsKey.key) {
+        Set("attention.sliding_window_pattern",
+            MetadataValue::BoolArray(
+                std::vector<uint8_t>(context_.windowed.begin(), context_.windowed.end())));
+      } else if (rule.key == kRecurrentKey.key) {
+        Set("attention.recurrent_layers",
+            MetadataValue::BoolArray(
+                std::vector<uint8_t>(context_.recurrent.begin(), context_.recurrent.end())));
       } else if (rule.key == kFileTypeKey.key) {
         out_.Set("general.file_type", uint32_t{0});
       } else if (rule.param != Param::kNone && !context_.hyper.Has(rule.param)) {
@@ -70,6 +79,15 @@ class KeyWriter {
  private:
   void Set(std::string_view suffix, MetadataValue value) {
     out_.Set(Cat(prefix_, suffix), std::move(value));
+  }
+
+  absl::Status WriteByLayer(std::string_view key, KeyRule rule, const std::vector<int32_t>& all) {
+    if (!all.empty()) {
+      Set(key, all);
+      return absl::OkStatus();
+    }
+    rule.key = key;
+    return WriteNumber(rule);
   }
 
   absl::Status WriteNumber(const KeyRule& rule) {
@@ -134,6 +152,9 @@ class KeyWriter {
       case RopeType::kLongRope:
         SMELT_RETURN_IF_ERROR(WriteLongRope(rope));
         break;
+      case RopeType::kProportional:
+        WriteProportional(rope);
+        break;
     }
     if (!rope.sections.empty()) WriteSections(rope);
     Set("rope.freq_base", static_cast<float>(rope.theta));
@@ -151,6 +172,19 @@ class KeyWriter {
     Set("rope.dimension_sections", std::move(sections));
   }
 
+  /// Pairs that do not turn have a divisor that stills them.
+  void WriteProportional(const RopeConfig& rope) {
+    constexpr float kStill = 1e30f;
+    const uint64_t dims = context_.hyper(Param::kRopeDims);
+    const double turning = std::floor(rope.partial * static_cast<double>(dims) / 2);
+    std::vector<float> factors;
+    for (uint64_t i = 0; i < dims / 2; ++i) {
+      factors.push_back(static_cast<double>(i) < turning ? static_cast<float>(rope.factor)
+                                                         : kStill);
+    }
+    Generate(context_, "rope_freqs.weight", std::move(factors));
+  }
+
   absl::Status WriteDynamic(const RopeConfig& rope) {
     if (context_.hyper(Param::kRopeDims) < 4)
       return context_.config.Bad("head_dim", "leaves nothing for dynamic rope scaling to stretch");
@@ -164,13 +198,14 @@ class KeyWriter {
   /// one divisor a frequency and a magnitude.
   absl::Status WriteWindowScaling(const RopeConfig& window) {
     if (window.type == RopeType::kDefault) return absl::OkStatus();
-    if (window.type == RopeType::kLongRope || window.type == RopeType::kDynamic) {
+    if (window.type == RopeType::kLongRope || window.type == RopeType::kDynamic ||
+        window.type == RopeType::kProportional) {
       return context_.config.Bad("rope_parameters",
-                                 "scales the layers with a window by their length, which is not "
-                                 "supported");
+                                 "scales the layers with a window in a way that is not supported");
     }
     RopeParameters parameters;
-    parameters.dims = static_cast<uint32_t>(context_.hyper(Param::kRopeDims));
+    parameters.dims = static_cast<uint32_t>(context_.hyper(
+        context_.hyper.Has(Param::kWindowRopeDims) ? Param::kWindowRopeDims : Param::kRopeDims));
     parameters.base = window.theta;
     parameters.factor = window.factor;
     const std::vector<double> plain = MakeRope(parameters).frequency;

@@ -38,6 +38,12 @@ class TensorMaker {
           SMELT_RETURN_IF_ERROR(Apply(rule, layer));
       }
     }
+    for (uint64_t i = 0; i < context_.hyper(Param::kDraft); ++i) {
+      for (const TensorRule& rule : family_.tensors)
+        SMELT_RETURN_IF_ERROR(ApplyToDraft(rule, layers, i));
+      for (const TensorRule& rule : family_.draft.tensors)
+        SMELT_RETURN_IF_ERROR(ApplyToDraft(rule, layers, i));
+    }
     SMELT_RETURN_IF_ERROR(published_->CheckAllUsed(context_));
     return std::move(made_);
   }
@@ -113,9 +119,23 @@ class TensorMaker {
     made_.push_back(std::move(tensor));
   }
 
+  /// A rule of blocks for block `i` of the draft head, which follows the model's.
+  absl::Status ApplyToDraft(const TensorRule& rule, uint64_t layers, uint64_t i) {
+    if (rule.target.find('*') == std::string_view::npos) return absl::OkStatus();
+    const DraftHead& draft = family_.draft;
+    const uint64_t number = draft.prefix.empty() ? layers + i : i;
+    const std::string source = DraftName(draft, rule.source, number),
+                      fused = DraftName(draft, rule.fused, number);
+    TensorRule own = rule;
+    own.source = source;
+    own.fused = fused;
+    return Apply(own, layers + i);
+  }
+
   absl::Status Apply(const TensorRule& rule, uint64_t layer) {
     if (rule.when != nullptr && !rule.when(context_, layer)) return absl::OkStatus();
     const std::string target = FilledName(rule.target, layer);
+    if (rule.optional && published_->Find(rule.source, layer) == nullptr) return absl::OkStatus();
     if (!rule.fused.empty() && published_->Find(rule.fused, layer) != nullptr &&
         published_->Find(rule.source, layer) == nullptr) {
       TensorRule fused = rule;
@@ -144,6 +164,9 @@ class TensorMaker {
       case TensorOp::kOddBias:
       case TensorOp::kExpertBias:
         return MakeExpertBias(rule, layer, target);
+      case TensorOp::kUnfoldQkv:
+      case TensorOp::kUnfoldGate:
+        return MakeUnfolded(rule, layer, target);
       default:
         return MakePlain(rule, layer, target);
     }
@@ -174,7 +197,7 @@ class TensorMaker {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows * columns}, target, rule));
     } else if (vector) {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows}, target, rule));
-    } else if (rule.op == TensorOp::kConv) {
+    } else if (rule.op == TensorOp::kConv || rule.op == TensorOp::kConvLastValueHeads) {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows, 1, columns}, target, rule));
     } else if (rule.op == TensorOp::kTranspose) {
       SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {columns, rows}, target, rule));
@@ -190,7 +213,8 @@ class TensorMaker {
     }
     Recipe recipe;
     const bool permuted = rule.op == TensorOp::kRotaryQ || rule.op == TensorOp::kRotaryK ||
-                          rule.op == TensorOp::kHeadMajor;
+                          rule.op == TensorOp::kHeadMajor || rule.op == TensorOp::kValueHeads ||
+                          rule.op == TensorOp::kValueHeadsNegativeExp;
     const uint64_t view = vector ? (permuted ? 1 : rows) : columns;
     AddLeaves(*tensor, view, rule.op == TensorOp::kTranspose, recipe);
     if (kept != rows) recipe.rows.push_back(SliceRows{0, 1, kept});
@@ -224,6 +248,8 @@ class TensorMaker {
       recipe.elements.push_back(AddConstant{1});
     } else if (op == TensorOp::kNegativeExp || op == TensorOp::kFlatNegativeExp) {
       recipe.elements.push_back(NegativeExp{});
+    } else {
+      MoveValueHeads(op, rows, recipe);
     }
     return absl::OkStatus();
   }
@@ -257,6 +283,50 @@ class TensorMaker {
         of_keys ? std::vector<uint64_t>{keys, rank, heads}
                 : std::vector<uint64_t>{rank, values, heads},
         std::move(recipe));
+    return absl::OkStatus();
+  }
+
+  /// Value heads from (key head, j) to (j, key head).
+  void MoveValueHeads(TensorOp op, uint64_t rows, Recipe& recipe) const {
+    const Hyper& h = context_.hyper;
+    const uint64_t heads = h(Param::kValueHeads), keys = h(Param::kKeyHeads);
+    const auto moved = [&](uint64_t unit, uint64_t first) {
+      return SwapRows{
+          .groups = 1, .outer = keys, .inner = heads / keys, .unit = unit, .first = first};
+    };
+    if (op == TensorOp::kValueHeads || op == TensorOp::kValueHeadsNegativeExp)
+      recipe.rows.push_back(moved(rows / heads, 0));
+    if (op == TensorOp::kValueHeadsNegativeExp) recipe.elements.push_back(NegativeExp{});
+    const uint64_t size = h(Param::kValueSize);
+    if (op == TensorOp::kValueHeadColumns) recipe.columns = moved(size, 0);
+    if (op == TensorOp::kLastValueHeads || op == TensorOp::kConvLastValueHeads)
+      recipe.rows.push_back(moved(size, rows - heads * size));
+  }
+
+  /// A matrix whose rows lie by key head: q, k, and v and z of the value heads that use it.
+  absl::Status MakeUnfolded(const TensorRule& rule, uint64_t layer, const std::string& target) {
+    const Hyper& h = context_.hyper;
+    SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, target));
+    const uint64_t columns = h(rule.columns), heads = h(Param::kKeyHeads);
+    SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {h(Param::kInRows), columns}, target, rule));
+    const uint64_t key = h(Param::kKeySize), values = h(Param::kInner) / heads;
+    Recipe recipe;
+    uint64_t rows = 0;
+    const auto add = [&](uint64_t first, uint64_t count) {
+      for (uint64_t head = 0; head < heads; ++head) {
+        const uint64_t at = head * 2 * (key + values) + first;
+        recipe.leaves.push_back(RawLeaf{OuterSlice(*tensor, at, count), columns, false});
+        rows += count;
+      }
+    };
+    if (rule.op == TensorOp::kUnfoldGate) {
+      add(2 * key + values, values);
+    } else {
+      add(0, key);
+      add(key, key);
+      add(2 * key, values);
+    }
+    Add(target, {columns, rows}, std::move(recipe));
     return absl::OkStatus();
   }
 

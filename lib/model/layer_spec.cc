@@ -35,6 +35,7 @@ absl::Status ReadAttentionBlocks(SpecReader& reader, BlockReader& blocks,
     SMELT_RETURN_IF_ERROR(blocks.ReadFfn(i, layer));
     SMELT_ASSIGN_OR_RETURN(layer.post_ffn_norm,
                            blocks.ReadNorm(i, architecture.post_ffn_norm, blocks.width()));
+    SMELT_RETURN_IF_ERROR(blocks.ReadEnd(i, layer));
     layer.parallel = parallel;
     layer.residual_scale = blocks.residual_scale();
     spec.layers.push_back(std::move(layer));

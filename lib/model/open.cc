@@ -95,7 +95,8 @@ class DirectoryReader {
     }
     SMELT_RETURN_IF_ERROR(OpenTokenizer(config));
     absl::StatusOr<DescribedModel> described =
-        Describe(family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced);
+        Describe(family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced,
+                 options_.keep_draft);
     if (!described.ok() && !container.joined.empty()) {
       return Error(CodeOf(described.status()), std::string(described.status().message()),
                    " (read together for want of an index: ", container.joined,
@@ -290,6 +291,11 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions
   }
   SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
   if (!LooksLikeGguf(*storage)) return NotAModel(*storage);
+  if (options.keep_draft) {
+    return Error(ErrorCode::kUsage, Escape(path),
+                 " is a GGUF: whether it has a draft head was decided when it was made from the "
+                 "published folder");
+  }
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
   SMELT_RETURN_IF_ERROR(CheckIsModel(file));
   OpenedModel opened;

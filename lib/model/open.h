@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,7 @@ struct OpenOptions {
   std::vector<std::pair<std::string, double>> adapters = {};
   /// The model that `path` is an adapter of; empty: where the adapter says.
   std::string base = {};
+  std::optional<bool> keep_draft;  ///< keep or drop a draft head; nothing = as the family has it
 };
 
 struct OpenedModel {

@@ -26,7 +26,7 @@ namespace smelt {
   X(kBias, "bias")              X(kQueryScalar, "query_scalar")                                     \
   X(kAttentionCap, "attention_cap")                             X(kFinalCap, "final_cap")           \
   X(kParallel, "parallel")      X(kScaledByLayer, "scaled_by_layer")                                \
-  X(kRopeDims, "rotary dimensions")                             X(kTheta, "theta")                  \
+  X(kRopeDims, "rotary dimensions") X(kWindowRopeDims, "rotary dimensions of layers with the window")                             X(kTheta, "theta")                  \
   X(kAttnFactor, "attn_factor") X(kOriginalContext, "original_context")                             \
   X(kUnrotatedPeriod, "unrotated_period")                       X(kAlpha, "alpha")                  \
   X(kEmbeddingScale, "embedding_scale")                         X(kResidualScale, "residual_scale") \
@@ -52,7 +52,7 @@ namespace smelt {
   X(kExpertScale, "expert_scale")                               X(kDenseLayers, "dense_layers")     \
   X(kSharedCount, "shared_experts")                             X(kExpertBias, "expert_bias")       \
   X(kQRank, "q_lora_rank")      X(kKvRank, "kv_lora_rank")      X(kPlainSize, "qk_nope_head_dim")   \
-  X(kValueSize, "v_head_dim")   X(kLatentHead, "qk_nope_head_dim + qk_rope_head_dim")               \
+  X(kValueSize, "value head size") X(kLatentHead, "qk_nope_head_dim + qk_rope_head_dim")               \
   X(kLatentQ, "heads x (qk_nope_head_dim + qk_rope_head_dim)")                                      \
   X(kLatentOut, "heads x v_head_dim")                                                               \
   X(kLatentKv, "kv_lora_rank + qk_rope_head_dim")                                                   \
@@ -66,7 +66,18 @@ namespace smelt {
   X(kSsmIn, "ssm_in_multiplier")                                X(kSsmOut, "ssm_out_multiplier")    \
   X(kGateMultiplier, "mlp_multipliers[0]")                      X(kDownMultiplier, "mlp_multipliers[1]") \
   X(kHeadMultiplier, "lm_head_multiplier")                                                          \
-  X(kInRows, "rows of in_proj")                                                                     \
+  X(kInRows, "rows of in_proj") X(kTwoRank, "2 value heads")                                        \
+  X(kKeyHeads, "key heads")     X(kValueHeads, "value heads")                                      \
+  X(kKeySize, "key head size")  X(kGatedQ, "rows of q and its gates")                               \
+  X(kFullInterval, "full_attention_interval")                   X(kTwoWidth, "2 width")             \
+  X(kBlocks, "layers and draft blocks")                         X(kDraft, "draft blocks")           \
+  X(kGivenDraft, "draft blocks that the configuration names")                                       \
+  X(kGlobalHeadDim, "head size of full layers")                 X(kGlobalKvHeads, "kv_heads of full layers") \
+  X(kGlobalQ, "rows of q of full layers")                       X(kGlobalKv, "rows of k, of v of full layers") \
+  X(kKeysAreValues, "attention_k_eq_v")                         X(kSharedKv, "layers that share keys") \
+  X(kPerLayer, "values a layer of the per-layer inputs")        X(kPerLayerRows, "values of the per-layer inputs") \
+  X(kPerLayerVocab, "rows of the per-layer inputs")             X(kDoubleWide, "double-wide mlp")   \
+  X(kMoe, "enable_moe_block")   X(kTwoExpertFfn, "2 expert_ffn")                                    \
   X(kMultipleOf, "multiple_of") X(kFfnMultiplier, "ffn_multiplier")                                 \
   X(kVocabularyRows, "rows of the vocabulary")                                                      \
   X(kPublishedVocab, "vocab without padding")                   X(kVocabMultiple, "vocab_multiple")

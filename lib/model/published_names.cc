@@ -47,19 +47,44 @@ std::string BiasOf(std::string_view name) {
   return Cat(name.substr(0, name.rfind(".weight")), ".bias");
 }
 
+std::string DraftName(const DraftHead& draft, std::string_view sources,
+                      std::optional<uint64_t> number) {
+  constexpr std::string_view kBody = "model.";
+  std::string names;
+  for (std::string_view name : Alternatives(sources)) {
+    std::string own(name);
+    if (!draft.prefix.empty() && name.starts_with("model.layers."))
+      own = Cat(draft.prefix, name.substr(kBody.size()));
+    const size_t mark = own.find('*');
+    if (number && mark != std::string::npos) own.replace(mark, 1, Cat(*number));
+    names += Cat(names.empty() ? "" : "|", own);
+  }
+  return names;
+}
+
 PublishedNames::PublishedNames(const Family& family) {
   for (std::string_view prefix : {family.body, family.outer}) {
     for (std::string_view component : Components(prefix)) {
       if (!component.empty()) own_.push_back(component);
     }
   }
-  for (const TensorRule& rule : family.tensors) {
-    Want(rule.source);
-    if (!rule.fused.empty()) Want(rule.fused);
-    if (rule.bias == Param::kNone) continue;
-    for (const std::string_view name : Alternatives(rule.source)) Want(BiasOf(name));
-  }
+  for (const TensorRule& rule : family.tensors) WantRule(rule, nullptr);
+  const DraftHead& draft = family.draft;
+  for (const TensorRule& rule : draft.tensors) WantRule(rule, nullptr);
+  if (!draft.prefix.empty())
+    for (const TensorRule& rule : family.tensors) WantRule(rule, &draft);
   Want(family.head);
+}
+
+void PublishedNames::WantRule(const TensorRule& rule, const DraftHead* draft) {
+  const auto name_of = [draft](std::string_view sources) {
+    return draft == nullptr ? std::string(sources) : DraftName(*draft, sources);
+  };
+  Want(name_of(rule.source));
+  if (!rule.fused.empty()) Want(name_of(rule.fused));
+  if (rule.bias == Param::kNone) return;
+  const std::string sources = name_of(rule.source);
+  for (const std::string_view name : Alternatives(sources)) Want(BiasOf(name));
 }
 
 void PublishedNames::Want(std::string_view sources) {

@@ -2,6 +2,7 @@
 // taken away, so that a name says which matrix it is and nothing else.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,10 +39,17 @@ class PublishedNames {
  private:
   bool IsWrapper(std::string_view component) const;
   void Want(std::string_view sources);
+  /// `draft`: as its blocks have the rule.
+  void WantRule(const TensorRule& rule, const DraftHead* draft);
 
   std::vector<std::string_view> own_;  ///< components of the family's prefixes
   TextSet<std::string> wanted_;        ///< bare, with '*' for numbers
 };
+
+/// What a family's name of a block's tensor is in a draft head's block `number`; '*' stays where
+/// `number` is not given. Alternatives "a|b" stay alternatives.
+std::string DraftName(const DraftHead& draft, std::string_view sources,
+                      std::optional<uint64_t> number = std::nullopt);
 
 /// The name of a weight's bias.
 std::string BiasOf(std::string_view name);

@@ -17,6 +17,8 @@ constexpr std::string_view kBuffers[] = {".rotary_emb.inv_freq", ".attention.mas
                                          ".attention.bias",      ".attn.masked_bias",
                                          ".attn.bias",           ".attention.rotary_emb.inv_freq"};
 constexpr std::string_view kOtherParts[] = {"vision_tower.",
+                                            "embed_vision.",
+                                            "embed_audio.",
                                             "multi_modal_projector.",
                                             "vision_model.",
                                             "audio_tower.",
@@ -38,11 +40,24 @@ std::string Filled(std::string_view pattern, char mark, uint64_t number) {
   return Cat(pattern.substr(0, at), number, pattern.substr(at + 1));
 }
 
+/// A tensor of a draft head that is left out: one that is kept must be known.
+bool IsOfDraft(const FamilyContext& context, std::string_view bare) {
+  if (context.hyper.Has(Param::kDraft)) return false;
+  if (!context.family.draft.prefix.empty()) return bare.starts_with(context.family.draft.prefix);
+  constexpr std::string_view kLayers = "layers.";
+  if (!bare.starts_with(kLayers)) return false;
+  uint64_t layer = 0;
+  for (size_t i = kLayers.size(); i < bare.size() && bare[i] >= '0' && bare[i] <= '9'; ++i)
+    layer = std::min<uint64_t>(layer * 10 + static_cast<uint64_t>(bare[i] - '0'), 1 << 24);
+  return layer >= context.hyper(Param::kLayers);
+}
+
 bool IsDropped(const FamilyContext& context, const RawTensor& tensor, std::string_view bare) {
   const std::string name = Cat(".", tensor.name);
   const auto ends = [&name](std::string_view ending) { return name.ends_with(ending); };
   if (std::ranges::any_of(kBuffers, ends)) return true;
   if (std::ranges::any_of(context.family.dropped, ends)) return true;
+  if (context.family.draft.mark != "" && IsOfDraft(context, bare)) return true;
   return context.hyper.flag(Param::kTied) &&
          IsHead(context.family, bare);  // the embedding's values
 }

@@ -40,6 +40,13 @@ std::string ScaleText(const ScaleRows& scale) {
   return Cat(text, scale.sections.size() > 1 ? " (rows by section) times" : " times");
 }
 
+std::string SwapText(std::string_view what, const SwapRows& swap) {
+  return Cat(what, swap.first == 0 ? "" : Cat(" from ", swap.first, " on"), " swapped (",
+             swap.groups, ", ", swap.outer, ", ", swap.inner,
+             swap.unit == 1 ? "" : Cat(", ", swap.unit, " ", what, " each"),
+             swap.rest == 0 ? "" : Cat(", then ", swap.rest, " as they are"), ") of ");
+}
+
 absl::Status CheckLeaf(const TensorInfo& info, const Leaf& leaf) {
   const auto* raw = std::get_if<RawLeaf>(&leaf);
   if (raw == nullptr) return absl::OkStatus();
@@ -99,17 +106,20 @@ uint64_t Recipe::matrix_columns() const {
   return columns;
 }
 
+uint64_t SwapRows::Source(uint64_t row) const {
+  if (row < first) return row;
+  const uint64_t moved = outer * inner * unit, at = (row - first) % (moved + rest);
+  if (at >= moved) return row;
+  const uint64_t a = at / unit % outer, b = at / unit / outer;  // (b, a) of the result
+  return row - at + (a * inner + b) * unit + at % unit;
+}
+
 uint64_t Recipe::SourceRow(uint64_t row) const {
   for (auto map = rows.rbegin(); map != rows.rend(); ++map) {
     if (const auto* slice = std::get_if<SliceRows>(&*map)) {
       row = slice->first + row * slice->step;
     } else {
-      const SwapRows& swap = std::get<SwapRows>(*map);
-      const uint64_t moved = swap.outer * swap.inner * swap.unit, size = moved + swap.rest;
-      const uint64_t at = row % size, unit = at / swap.unit;  // (b, a) of the result
-      if (at >= moved) continue;
-      const uint64_t a = unit % swap.outer, b = unit / swap.outer;
-      row = row - at + (a * swap.inner + b) * swap.unit + at % swap.unit;
+      row = std::get<SwapRows>(*map).Source(row);
     }
   }
   return row;
@@ -165,12 +175,10 @@ std::string Recipe::ToText() const {
       if (slice->step != 1) text += Cat(" step ", slice->step);
       text += " of ";
     } else {
-      const SwapRows& swap = std::get<SwapRows>(*map);
-      text += Cat("rows swapped (", swap.groups, ", ", swap.outer, ", ", swap.inner,
-                  swap.unit == 1 ? "" : Cat(", ", swap.unit, " rows each"),
-                  swap.rest == 0 ? "" : Cat(", then ", swap.rest, " as they are"), ") of ");
+      text += SwapText("rows", std::get<SwapRows>(*map));
     }
   }
+  if (columns) text += SwapText("columns", *columns);
   if (leaves.size() > 1) {
     text += across == leaves.size()
                 ? "side by side: "
@@ -215,11 +223,14 @@ absl::Status CheckRecipe(TensorInfo& info) {
       const auto units = inner ? CheckedMul(*inner, swap.groups) : std::nullopt;
       const auto moved = units ? CheckedMul(*units, swap.unit) : std::nullopt;
       const auto kept = CheckedMul(swap.rest, swap.groups);
-      const auto all = moved && kept ? CheckedAdd(*moved, *kept) : std::nullopt;
+      const auto grouped = moved && kept ? CheckedAdd(*moved, *kept) : std::nullopt;
+      const auto all = grouped ? CheckedAdd(*grouped, swap.first) : std::nullopt;
       if (!all || *all != rows) return bad("its rows cannot be grouped as asked");
     }
   }
   const uint64_t a = info.shape.columns(), b = recipe.matrix_columns();
+  if (recipe.columns && recipe.columns->rows() != b)
+    return bad("its columns cannot be grouped as asked");
   const auto elements = CheckedMul(rows, b);
   if (!elements || *elements != info.shape.elements() || a == 0 || b == 0 ||
       (a % b != 0 && b % a != 0)) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -27,6 +28,11 @@ struct SwapRows {
   uint64_t groups, outer, inner;
   uint64_t unit = 1;
   uint64_t rest = 0;
+  uint64_t first = 0;  ///< rows before it stay where they are
+
+  uint64_t rows() const { return first + groups * (outer * inner * unit + rest); }
+  /// Where row `row` of the result comes from.
+  uint64_t Source(uint64_t row) const;
 };
 using RowMap = std::variant<SliceRows, SwapRows>;
 
@@ -67,6 +73,7 @@ struct Recipe {
   std::vector<Leaf> leaves;
   uint64_t across = 1;
   std::vector<RowMap> rows;
+  std::optional<SwapRows> columns = std::nullopt;  ///< of every row, moved as rows are
   std::vector<ElementOp> elements;
 
   /// One line: "rows swapped (8, 2, 16) of model.layers.0.self_attn.q_proj.weight [BF16 256 x

@@ -29,7 +29,8 @@ absl::StatusOr<const std::byte*> LeafBase(const TensorInfo& info, const Leaf& le
 
 absl::StatusOr<MappedRows> MapRecipeRows(const TensorInfo& info) {
   const Recipe& recipe = *info.recipe;
-  if (!recipe.only_gathers() || recipe.across != 1) return NotMapped(info, "it is computed");
+  if (!recipe.only_gathers() || recipe.across != 1 || recipe.columns)
+    return NotMapped(info, "it is computed");
   std::vector<const std::byte*> bases;
   for (const Leaf& leaf : recipe.leaves) {
     SMELT_ASSIGN_OR_RETURN(const std::byte* base, LeafBase(info, leaf));

@@ -129,7 +129,22 @@ class TileReader {
       }
       first_row += rows;
     }
+    if (!recipe_.columns) return absl::OkStatus();
+    if (raw != nullptr) MoveColumns(Info(info_.type).block_bytes, raw);
+    if (out != nullptr) MoveColumns(sizeof(float), reinterpret_cast<std::byte*>(out));
     return absl::OkStatus();
+  }
+
+  /// Columns of the tile, of `size` bytes an element, to their places.
+  void MoveColumns(uint64_t size, std::byte* rows) const {
+    const SwapRows& map = *recipe_.columns;
+    std::vector<std::byte> row(width_ * size);
+    for (uint64_t i = 0; i < sources_.size(); ++i) {
+      std::byte* to = rows + i * row.size();
+      std::memcpy(row.data(), to, row.size());
+      for (uint64_t c = map.first; c < width_; c += map.unit)
+        std::memcpy(to + c * size, row.data() + map.Source(c) * size, map.unit * size);
+    }
   }
 
   /// The part of the tile that one leaf gives: its rows [first_row, +rows) and columns

@@ -96,6 +96,8 @@ class RopeReader {
       rope.type = RopeType::kYarn;
     } else if (type == "llama3") {
       rope.type = RopeType::kLlama3;
+    } else if (type == "proportional" && defaults_.proportional) {
+      rope.type = RopeType::kProportional;
     } else {
       return Error(ErrorCode::kUnsupported, dictionary_.name(), " has type ", Escape(type),
                    ", expected default, linear, dynamic, yarn, llama3 or longrope");
@@ -159,14 +161,16 @@ class RopeReader {
   absl::Status ReadScaling(RopeConfig& rope) {
     if (rope.type == RopeType::kDefault) return absl::OkStatus();
     rope.has_factor = dictionary_.Has("factor");
-    if (rope.type != RopeType::kLongRope || rope.has_factor)
-      SMELT_RETURN_IF_ERROR(Positive("factor", rope.factor));
+    const bool optional = rope.type == RopeType::kLongRope || rope.type == RopeType::kProportional;
+    if (!optional || rope.has_factor) SMELT_RETURN_IF_ERROR(Positive("factor", rope.factor));
     if (rope.type == RopeType::kDynamic && defaults_.alpha_stretches && dictionary_.Has("alpha")) {
       for (std::string_view key : {"factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow"})
         dictionary_.Find(key);  // of no effect
       return Positive("alpha", rope.alpha);
     }
-    if (rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic) return absl::OkStatus();
+    if (rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic ||
+        rope.type == RopeType::kProportional)
+      return absl::OkStatus();
     // The configuration's own (Phi-3) counts before the dictionary's; else the trained context.
     if (defaults_.original_context != 0 && config_.IsNull("original_max_position_embeddings")) {
       return config_.Bad("original_max_position_embeddings",
@@ -281,7 +285,12 @@ absl::StatusOr<RopeConfigs> ReadByKind(const Config& config, const JsonValue* pa
                                        const JsonValue* scaling, const RopeDefaults& defaults,
                                        double context) {
   RopeConfigs both;
-  if (parameters == nullptr) parameters = &kEmpty;
+  JsonValue standard = kEmpty;
+  if (parameters == nullptr && scaling == nullptr && !defaults.parameters.empty()) {
+    SMELT_ASSIGN_OR_RETURN(standard,
+                           ParseJsonValue(defaults.parameters, "the family's rope_parameters"));
+  }
+  if (parameters == nullptr) parameters = &standard;
   for (const auto& [key, value] : *parameters->as_object()) {
     if (!IsKind(key)) {
       both.note =

@@ -10,7 +10,8 @@
 
 namespace smelt {
 
-enum class RopeType { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongRope };
+/// kProportional: pairs of the whole head, of which only the first `partial` turn.
+enum class RopeType { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongRope, kProportional };
 
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
@@ -42,6 +43,7 @@ struct RopeDefaults {
       0;  ///< the class's own original_max_position_embeddings; counts before the dictionary's
   std::string_view theta_key = "rope_theta";
   std::string_view partial_key = "partial_rotary_factor";
+  bool proportional = false;         ///< Gemma 4: knows that type
   bool sections = false;             ///< Qwen's vision models: M-RoPE
   bool temperature = false;          ///< Ministral 3: q is scaled by its position
   bool alpha_stretches = false;      ///< Hunyuan: rope_type dynamic has alpha

@@ -108,6 +108,12 @@ void SpecReader::Ignore(std::initializer_list<std::string_view> suffixes) {
   for (std::string_view suffix : suffixes) read_keys_.insert(Key(suffix));
 }
 
+void SpecReader::IgnoreTensors(std::string_view prefix) {
+  for (size_t i = 0; i < read_tensors_.size(); ++i) {
+    if (source_.tensors()[i].name.starts_with(prefix)) read_tensors_[i] = true;
+  }
+}
+
 absl::StatusOr<TensorRef> SpecReader::Tensor(std::string_view name,
                                              std::initializer_list<uint64_t> ne,
                                              std::string_view why) {

@@ -58,6 +58,9 @@ class SpecReader {
   /// Keys without influence on the result.
   void Ignore(std::initializer_list<std::string_view> suffixes);
 
+  /// Tensors without influence on the result.
+  void IgnoreTensors(std::string_view prefix);
+
   bool HasTensor(std::string_view name) const { return source_.Find(name) >= 0; }
   /// A tensor of exactly this shape; `ne` in ggml order. `why` names the keys that the shape
   /// follows from.

@@ -102,4 +102,34 @@ absl::StatusOr<Mamba2> SsmReader::ReadMamba2(uint64_t layer, bool norm_needed) {
   return m;
 }
 
+absl::StatusOr<DeltaNet> SsmReader::ReadDeltaNet(uint64_t layer, bool alternating) {
+  DeltaNet d;
+  d.key_heads = static_cast<uint32_t>(groups_);
+  d.value_heads = static_cast<uint32_t>(rank_);
+  d.key_size = static_cast<uint32_t>(state_);
+  d.value_size = static_cast<uint32_t>(inner_ / rank_);
+  d.conv = static_cast<uint32_t>(conv_);
+  d.alternating = alternating;
+  const uint64_t rows = 2 * groups_ * state_ + inner_, width = blocks_.width();
+  const std::string why = Cat(reader_.Key("ssm.inner_size"), " ", inner_, ", state_size ", state_,
+                              ", group_count ", groups_, ", time_step_rank ", rank_);
+  const auto name = [&](std::string_view part) { return blocks_.Block(layer, part); };
+  SMELT_ASSIGN_OR_RETURN(d.qkv, blocks_.ReadLinear(layer, "attn_qkv", width, rows, why));
+  SMELT_ASSIGN_OR_RETURN(d.gate, blocks_.ReadLinear(layer, "attn_gate", width, inner_, why));
+  SMELT_ASSIGN_OR_RETURN(d.conv_weight,
+                         reader_.Tensor(name("ssm_conv1d.weight"), {conv_, rows}, why));
+  if (reader_.HasTensor(name("ssm_ba.weight"))) {
+    SMELT_ASSIGN_OR_RETURN(d.beta, blocks_.ReadLinear(layer, "ssm_ba", width, 2 * rank_, why));
+  } else {
+    SMELT_ASSIGN_OR_RETURN(d.beta, blocks_.ReadLinear(layer, "ssm_beta", width, rank_, why));
+    SMELT_ASSIGN_OR_RETURN(d.alpha, blocks_.ReadLinear(layer, "ssm_alpha", width, rank_, why));
+  }
+  SMELT_ASSIGN_OR_RETURN(d.dt_bias, reader_.Tensor(name("ssm_dt.bias"), {rank_}, why));
+  SMELT_ASSIGN_OR_RETURN(d.a, reader_.Tensor(name("ssm_a"), {rank_}, why));
+  SMELT_ASSIGN_OR_RETURN(d.norm, blocks_.ReadNorm(layer, "ssm_norm", d.value_size));
+  d.norm.group = d.value_size;
+  SMELT_ASSIGN_OR_RETURN(d.out, blocks_.ReadLinear(layer, "ssm_out", inner_, width, why));
+  return d;
+}
+
 }  // namespace smelt

@@ -8,13 +8,14 @@ namespace smelt {
 /// Reads ssm.* keys once, then block after block.
 class SsmReader {
  public:
-  /// `grouped`: Mamba-2's keys.
+  /// `grouped`: the keys of Mamba-2 and of gated delta nets.
   static absl::StatusOr<SsmReader> Create(SpecReader& reader, BlockReader& blocks, bool grouped);
 
   /// `normed`: with norms on dt, B and C that have weights (Jamba).
   absl::StatusOr<Mamba1> ReadMamba1(uint64_t layer, bool normed);
   /// `norm_needed`: a block without norm is refused.
   absl::StatusOr<Mamba2> ReadMamba2(uint64_t layer, bool norm_needed = true);
+  absl::StatusOr<DeltaNet> ReadDeltaNet(uint64_t layer, bool alternating);
 
  private:
   SsmReader(SpecReader& reader, BlockReader& blocks) : reader_(reader), blocks_(blocks) {}

@@ -359,5 +359,30 @@ TEST(WindowTest, LayerTypesOfAMistral) {
   EXPECT_EQ(std::get<Attention>(spec->layers[1].mixer).window, 7u);
 }
 
+INSTANTIATE_TEST_SUITE_P(
+    DeltaNetsAndGemma4, ConfigValues,
+    ::testing::Values(
+        ConfigCase{"delta_heads", "Qwen3_5ForCausalLM",
+                   R"("linear_num_key_heads":4,"linear_num_value_heads":6,)",
+                   "linear_num_value_heads"},
+        ConfigCase{"delta_types", "Qwen3_5ForCausalLM",
+                   R"("layer_types":["linear_attention","sliding_attention"],)",
+                   "sliding_attention"},
+        ConfigCase{"delta_few_types", "Qwen3_5MoeForCausalLM",
+                   R"("layer_types":["linear_attention"],)", "expected one for each of 2"},
+        ConfigCase{"no_output_gate", "Qwen3NextForCausalLM", R"("attn_output_gate":false,)",
+                   "attn_output_gate"},
+        ConfigCase{"all_share", "Gemma4ForCausalLM", R"("num_kv_shared_layers":2,)",
+                   "num_kv_shared_layers"},
+        ConfigCase{"bidirectional", "Gemma4ForCausalLM", R"("use_bidirectional_attention":"all",)",
+                   "use_bidirectional_attention"},
+        ConfigCase{"no_experts", "Gemma4ForCausalLM", R"("enable_moe_block":true,)", "num_experts"},
+        ConfigCase{"other_vocabulary", "Gemma4ForCausalLM", R"("vocab_size_per_layer_input":5,)",
+                   "vocab_size_per_layer_input"},
+        ConfigCase{"global_heads", "Gemma4ForCausalLM",
+                   R"("attention_k_eq_v":true,"num_global_key_value_heads":3,)",
+                   "num_global_key_value_heads"}),
+    [](const auto& info) { return info.param.name; });
+
 }  // namespace
 }  // namespace smelt

@@ -326,5 +326,37 @@ TEST(RecipeTest, IntegersAreNoWeights) {
   EXPECT_NE(std::string(source.status().message()).find("I8"), std::string::npos);
 }
 
+// Value heads (key head, j) to (j, key head), behind rows that stay and in columns.
+TEST(Recipe, MovesHeadsAmongTheLastRowsAndColumns) {
+  constexpr uint64_t kFirst = 2, kKeys = 3, kShared = 2, kSize = 2, kHeads = kKeys * kShared;
+  const Matrix m = RandomMatrix(kFirst + kHeads * kSize, kHeads * kSize, 17);
+  std::vector<uint64_t> heads;  // where each row or column of the heads comes from
+  for (uint64_t j = 0; j < kShared; ++j)
+    for (uint64_t key = 0; key < kKeys; ++key)
+      for (uint64_t i = 0; i < kSize; ++i) heads.push_back((key * kShared + j) * kSize + i);
+  std::vector<float> expected;
+  for (uint64_t r = 0; r < m.rows; ++r) {
+    const uint64_t from = r < kFirst ? r : kFirst + heads[r - kFirst];
+    for (uint64_t c = 0; c < m.columns; ++c) expected.push_back(m.at(from, heads[c]));
+  }
+  for (const RawType type : {RawType::kF32, RawType::kBF16}) {
+    Recipe recipe;
+    recipe.leaves.push_back(
+        RawLeaf{Raw("w", type, {m.rows, m.columns}, m.values), m.columns, false});
+    recipe.rows.push_back(
+        SwapRows{.groups = 1, .outer = kKeys, .inner = kShared, .unit = kSize, .first = kFirst});
+    recipe.columns = SwapRows{1, kKeys, kShared, kSize};
+    const auto source = Source(Tensor("t", {m.columns, m.rows}, recipe));
+    ASSERT_NE(source, nullptr);
+    ExpectRows(*source, expected);
+    ExpectRawRows(*source, expected);
+    EXPECT_FALSE(source->MapRows(0).ok());
+    recipe.columns->unit = 3;
+    EXPECT_FALSE(
+        MakeRecipeSource("test", Metadata(), {Tensor("t", {m.columns, m.rows}, recipe)}, {}, "")
+            .ok());
+  }
+}
+
 }  // namespace
 }  // namespace smelt

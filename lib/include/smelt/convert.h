@@ -60,7 +60,9 @@ struct ConvertOptions {
   /// Folders of adapters (PEFT's LoRA) to merge, and how strong each is (1: as it was trained).
   std::vector<std::pair<std::string, double>> adapters;
   std::string base;  ///< of a `source` that is an adapter's folder; empty: where the adapter says
-  std::string pre;   ///< pre-tokenizer name to use
+  /// "keep" or "drop" a draft head; empty: kept where a GGUF of its architecture has a place for it
+  std::string mtp;
+  std::string pre;                        ///< pre-tokenizer name to use
   bool allow_tokenizer_mismatch = false;  ///< write a vocabulary that encodes differently
   Validate validate = Validate::kQuick;
   std::vector<std::string> text_files;     ///< texts of the gate; empty: the bundled one

@@ -7,7 +7,8 @@
 
 namespace smelt {
 
-extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchitecture,
+extern const Architecture kGemma4Architecture, kQwen35Architecture, kQwen35MoeArchitecture,
+    kQwen3NextArchitecture, kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchitecture,
     kQwen3Architecture, kQwen3MoeArchitecture, kGemmaArchitecture, kGemma2Architecture,
     kGemma3Architecture, kPhi3Architecture, kGpt2Architecture, kGptNeoxArchitecture,
     kStarcoder2Architecture, kOlmo2Architecture, kGptOssArchitecture, kMambaArchitecture,
@@ -20,9 +21,10 @@ extern const Architecture kLlamaArchitecture, kQwen2Architecture, kQwen2MoeArchi
     kNemotronHArchitecture, kNemotronHMoeArchitecture, kFalconH1Architecture,
     kDeepseek2Architecture, kMistral4Architecture;
 
-extern const Family kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe,
-    kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2, kOlmo2,
-    kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmoe, kSmolLm3, kGranite, kCohere, kCohere2,
+extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen35Moe,
+    kQwen35MoeText, kQwen3Next, kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3,
+    kQwen3Moe, kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2,
+    kOlmo2, kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmoe, kSmolLm3, kGranite, kCohere, kCohere2,
     kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense, kMistralSmall3,
     kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kLfm2, kLfm2Moe, kGraniteMoe,
     kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe, kGraniteHybridDense, kBamba,

@@ -105,18 +105,6 @@ constexpr auto kQwen3Keys = Table<KeyRule>(
     KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn}, kWindowKeys);
 
 constexpr auto kExperts = ExpertTensors(Param::kExpertFfn);
-constexpr std::array<TensorRule, 4> kSharedExpert = {{
-    If(IsSparse,
-       {"blk.*.ffn_gate_shexp.weight", "model.layers.*.mlp.shared_expert.gate_proj.weight",
-        Param::kSharedFfn, Param::kWidth}),
-    If(IsSparse, {"blk.*.ffn_up_shexp.weight", "model.layers.*.mlp.shared_expert.up_proj.weight",
-                  Param::kSharedFfn, Param::kWidth}),
-    If(IsSparse,
-       {"blk.*.ffn_down_shexp.weight", "model.layers.*.mlp.shared_expert.down_proj.weight",
-        Param::kWidth, Param::kSharedFfn}),
-    If(IsSparse, {"blk.*.ffn_gate_inp_shexp.weight", "model.layers.*.mlp.shared_expert_gate.weight",
-                  Param::kOne, Param::kWidth}),
-}};
 
 constexpr auto kQwen2Tensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAlways, Param::kNone), kFfnNorm, GatedMlp());

@@ -114,7 +114,7 @@ inline bool IsDense(const FamilyContext& context, uint64_t layer) {
 // Groups of GGUF keys.
 
 inline constexpr std::array<KeyRule, 7> kSizeKeys = {{
-    {"block_count", ValueType::kU32, Param::kLayers},
+    {"block_count", ValueType::kU32, Param::kBlocks},
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
     {"feed_forward_length", ValueType::kU32, Param::kFfn},
@@ -122,6 +122,7 @@ inline constexpr std::array<KeyRule, 7> kSizeKeys = {{
     {"attention.head_count_kv", ValueType::kU32, Param::kKvHeads},
     kRopeKeys,
 }};
+inline constexpr KeyRule kDraftKey{"nextn_predict_layers", ValueType::kU32, Param::kDraft};
 inline constexpr KeyRule kRmsEpsKey{"attention.layer_norm_rms_epsilon", ValueType::kF32,
                                     Param::kEps};
 inline constexpr std::array<KeyRule, 2> kExpertKeys = {{
@@ -287,6 +288,20 @@ inline constexpr std::array<KeyRule, 5> kMamba2Keys = {{
     {"ssm.group_count", ValueType::kU32, Param::kGroups},
     {"ssm.inner_size", ValueType::kU32, Param::kInner},
     {"ssm.time_step_rank", ValueType::kU32, Param::kRank},
+}};
+
+/// Qwen's: always on, with a gate of its own.
+inline constexpr std::array<TensorRule, 4> kSharedExpert = {{
+    If(IsSparse,
+       {"blk.*.ffn_gate_shexp.weight", "model.layers.*.mlp.shared_expert.gate_proj.weight",
+        Param::kSharedFfn, Param::kWidth}),
+    If(IsSparse, {"blk.*.ffn_up_shexp.weight", "model.layers.*.mlp.shared_expert.up_proj.weight",
+                  Param::kSharedFfn, Param::kWidth}),
+    If(IsSparse,
+       {"blk.*.ffn_down_shexp.weight", "model.layers.*.mlp.shared_expert.down_proj.weight",
+        Param::kWidth, Param::kSharedFfn}),
+    If(IsSparse, {"blk.*.ffn_gate_inp_shexp.weight", "model.layers.*.mlp.shared_expert_gate.weight",
+                  Param::kOne, Param::kWidth}),
 }};
 
 }  // namespace smelt

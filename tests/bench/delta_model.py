@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Writes two models with random weights as published directories, DIR/delta and DIR/attention: gated delta nets (Qwen3.5), and
+attention with as many parameters a layer (Qwen3). For the speed of the delta rule beside that of attention.
+
+    delta_model.py DIR --tokenizer MODEL [--layers 4] [--width 1024] [--ffn 2048]
+
+The tokenizer's files are copied from another model's directory. Needs numpy.
+"""
+import argparse
+import json
+import pathlib
+import shutil
+
+import numpy as np
+
+from mamba2_model import write_safetensors
+
+HEAD, CONV = 128, 4
+
+
+def ends(normal, vocabulary, width, norm):
+    yield "model.embed_tokens.weight", normal(vocabulary, width) * np.sqrt(width)
+    yield "lm_head.weight", normal(vocabulary, width)
+    yield "model.norm.weight", np.full(width, norm)
+
+
+def mlp(normal, layer, width, ffn, norm):
+    yield layer + "input_layernorm.weight", np.full(width, norm)
+    yield layer + "post_attention_layernorm.weight", np.full(width, norm)
+    yield layer + "mlp.gate_proj.weight", normal(ffn, width)
+    yield layer + "mlp.up_proj.weight", normal(ffn, width)
+    yield layer + "mlp.down_proj.weight", normal(width, ffn)
+
+
+def delta(normal, random, a, vocabulary):
+    keys, values = a.width // HEAD, 2 * a.width // HEAD
+    yield from ends(normal, vocabulary, a.width, 0)
+    for i in range(a.layers):
+        layer = f"model.layers.{i}."
+        yield from mlp(normal, layer, a.width, a.ffn, 0)
+        layer += "linear_attn."
+        yield layer + "in_proj_qkv.weight", normal((2 * keys + values) * HEAD, a.width)
+        yield layer + "in_proj_z.weight", normal(values * HEAD, a.width)
+        yield layer + "in_proj_b.weight", normal(values, a.width)
+        yield layer + "in_proj_a.weight", normal(values, a.width)
+        yield layer + "conv1d.weight", random.uniform(-0.5, 0.5, ((2 * keys + values) * HEAD, 1, CONV))
+        yield layer + "A_log", np.log(random.uniform(1, 16, values))
+        yield layer + "dt_bias", random.uniform(-6, -2, values)
+        yield layer + "norm.weight", np.ones(HEAD)
+        yield layer + "out_proj.weight", normal(a.width, values * HEAD)
+
+
+def attention(normal, random, a, vocabulary):
+    heads = 2 * a.width // HEAD
+    yield from ends(normal, vocabulary, a.width, 1)
+    for i in range(a.layers):
+        layer = f"model.layers.{i}."
+        yield from mlp(normal, layer, a.width, a.ffn, 1)
+        layer += "self_attn."
+        for name in ("q_proj", "k_proj", "v_proj"):
+            yield layer + name + ".weight", normal(heads * HEAD, a.width)
+        yield layer + "o_proj.weight", normal(a.width, heads * HEAD)
+        yield layer + "q_norm.weight", np.ones(HEAD)
+        yield layer + "k_norm.weight", np.ones(HEAD)
+
+
+def write(a, name, tensors, config):
+    directory = a.directory / name
+    directory.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(1)
+    vocabulary = json.loads((a.tokenizer / "config.json").read_text())
+    vocabulary = vocabulary.get("text_config", vocabulary)["vocab_size"]
+
+    def normal(*shape):
+        return random.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(shape[-1]))
+
+    config |= {"hidden_size": a.width, "num_hidden_layers": a.layers, "vocab_size": vocabulary, "intermediate_size": a.ffn,
+               "head_dim": HEAD, "max_position_embeddings": 8192, "tie_word_embeddings": False, "rms_norm_eps": 1e-6}
+    (directory / "config.json").write_text(json.dumps(config, indent=1))
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(a.tokenizer / file, directory / file)
+    write_safetensors(directory / "model.safetensors", tensors(normal, random, a, vocabulary))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("directory", type=pathlib.Path)
+    p.add_argument("--tokenizer", type=pathlib.Path, required=True)
+    p.add_argument("--layers", type=int, default=4)
+    p.add_argument("--width", type=int, default=1024)
+    p.add_argument("--ffn", type=int, default=2048)
+    a = p.parse_args()
+    heads = a.width // HEAD
+    write(a, "delta", delta, {
+        "architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen3_5_text", "layer_types": ["linear_attention"] * a.layers,
+        "linear_num_key_heads": heads, "linear_num_value_heads": 2 * heads, "num_attention_heads": heads, "num_key_value_heads": heads})
+    write(a, "attention", attention, {
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_attention_heads": 2 * heads, "num_key_value_heads": 2 * heads})
+
+
+if __name__ == "__main__":
+    main()
