@@ -1,9 +1,9 @@
 #include "lib/text/gguf/llama_notes.h"
 
 #include <algorithm>
+#include <bitset>
 #include <cctype>
 #include <cstdint>
-#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -110,13 +110,14 @@ void AddSpaces(const Metadata& written, std::vector<std::string>& causes) {
   if (prefix == "unless_present") causes.push_back("texts that begin with a space");
   if (prefix == "first" || prefix == "normalizer")
     causes.push_back("text after special tokens, spaces at the beginning");
-  const std::vector<std::string>& tokens = ListAt<std::string>(written, "tokenizer.ggml.tokens");
-  const std::set<std::string_view> known(tokens.begin(), tokens.end());
-  for (int b = 0; b < 256; ++b) {
-    if (known.contains(BytePiece(static_cast<uint8_t>(b)))) continue;
-    causes.push_back("characters that the vocabulary lacks (llama.cpp stops at some)");
-    break;
+  std::bitset<256> bytes;
+  for (const std::string& token : ListAt<std::string>(written, "tokenizer.ggml.tokens")) {
+    if (const int byte = ByteOfPiece(token);
+        byte >= 0 && token == BytePiece(static_cast<uint8_t>(byte)))
+      bytes.set(static_cast<size_t>(byte));
   }
+  if (!bytes.all())
+    causes.push_back("characters that the vocabulary lacks (llama.cpp stops at some)");
 }
 
 // True where llama.cpp removes blanks after a token, which GGUF has no key for.

@@ -8,6 +8,7 @@
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/text_hash.h"
 #include "lib/base/utf8.h"
 #include "lib/text/published/published_tokenizer.h"
 #include "lib/text/published/readers.h"
@@ -126,11 +127,13 @@ absl::StatusOr<std::unique_ptr<Pipeline>> OfSentencePiece(const std::string& fil
   SMELT_RETURN_IF_ERROR(CheckNoPieceIsLost(folder, model, file));
   if (bpe) {  // T5's class has an order of its own
     auto next = static_cast<int32_t>(model.pieces.size());
-    for (const AddedToken& token : folder.declared) next = std::max(next, token.id + 1);
+    TextSet<std::string> declared;
+    for (const AddedToken& token : folder.declared) {
+      next = std::max(next, token.id + 1);
+      declared.insert(token.content);
+    }
     std::vector<AddedToken> added = NewNamedTokens(folder, next, [&](const std::string& text) {
-      return spec.tokens.Find(text) >= 0 ||
-             std::any_of(folder.declared.begin(), folder.declared.end(),
-                         [&](const AddedToken& token) { return token.content == text; });
+      return spec.tokens.Find(text) >= 0 || declared.contains(text);
     });
     std::move(added.begin(), added.end(), std::back_inserter(folder.declared));
   }

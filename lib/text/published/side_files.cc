@@ -9,6 +9,7 @@
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/base/text_hash.h"
 #include "lib/text/spec/component_json.h"
 #include "lib/text/spec/json_members.h"
 
@@ -68,16 +69,12 @@ std::vector<AddedToken> NamedTokens(const TokenizerFolder& folder) {
   return out;
 }
 
-bool IsIn(const std::vector<AddedToken>& tokens, const std::string& text) {
-  return std::any_of(tokens.begin(), tokens.end(),
-                     [&](const AddedToken& token) { return token.content == text; });
-}
-
 // added_tokens_decoder of tokenizer_config.json ({id: {...}}); without it, added_tokens.json
 // ({text: id}).
 absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
   std::map<int32_t, AddedToken> by_id;
-  const std::vector<AddedToken> named = NamedTokens(out);
+  TextSet<std::string> named;
+  for (AddedToken& token : NamedTokens(out)) named.insert(std::move(token.content));
   const auto put = [&](AddedToken token, int64_t id, const std::string& file) -> absl::Status {
     if (id < 0 || id > (1 << 24))
       return Error(ErrorCode::kInvalidInput, file, ": added token \"", Escape(token.content, 60),
@@ -96,7 +93,7 @@ absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
                      "\" is not an integer");
       AddedToken token;
       token.content = text;
-      token.special = IsIn(named, text);
+      token.special = named.contains(text);
       token.normalized = !token.special;
       if (!out.lists_added) SMELT_RETURN_IF_ERROR(put(std::move(token), *id.as_int(), file));
     }
@@ -108,7 +105,7 @@ absl::Status ReadDeclared(const std::string& folder, TokenizerFolder& out) {
       int64_t id = key.empty() || key.size() > 9 ? -1 : 0;
       for (const char c : key) id = id < 0 || c < '0' || c > '9' ? -1 : id * 10 + (c - '0');
       SMELT_ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken(value, file, Members::kAny));
-      token.special = token.special || IsIn(named, token.content);
+      token.special = token.special || named.contains(token.content);
       SMELT_RETURN_IF_ERROR(put(std::move(token), id, file));
     }
   }
@@ -157,8 +154,9 @@ absl::Status ReadSideFiles(const std::string& folder, TokenizerFolder& out) {
 std::vector<AddedToken> NewNamedTokens(const TokenizerFolder& folder, int32_t next,
                                        const std::function<bool(const std::string&)>& known) {
   std::vector<AddedToken> out;
+  TextSet<std::string> seen;
   for (AddedToken& token : NamedTokens(folder)) {
-    if (known(token.content) || IsIn(out, token.content)) continue;
+    if (known(token.content) || !seen.insert(token.content).second) continue;
     token.id = next++;
     out.push_back(std::move(token));
   }
@@ -166,17 +164,19 @@ std::vector<AddedToken> NewNamedTokens(const TokenizerFolder& folder, int32_t ne
 }
 
 absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, PipelineSpec& spec) {
-  const auto find = [&](const std::string& text) {
-    return std::find_if(spec.added.begin(), spec.added.end(),
-                        [&](const AddedToken& t) { return t.content == text; });
+  TextMap<std::string, size_t> places;  // in spec.added
+  for (size_t i = 0; i < spec.added.size(); ++i) places.emplace(spec.added[i].content, i);
+  const auto add = [&](AddedToken token) {
+    places.emplace(token.content, spec.added.size());
+    spec.added.push_back(std::move(token));
   };
   auto next = static_cast<int32_t>(spec.tokens.count());
   for (const AddedToken& token : spec.added) next = std::max(next, token.id + 1);
   for (AddedToken token : folder.declared) {
-    const auto known = find(token.content);
-    if (known != spec.added.end()) {
-      token.id = known->id;
-      if (folder.lists_added) *known = std::move(token);
+    if (const auto place = places.find(token.content); place != places.end()) {
+      AddedToken& known = spec.added[place->second];
+      token.id = known.id;
+      if (folder.lists_added) known = std::move(token);
       continue;
     }
     if (const int32_t id = spec.tokens.Find(token.content); id >= 0) {
@@ -189,22 +189,21 @@ absl::Status AddDeclared(TokenizerFolder& folder, const std::string& file, Pipel
     } else {
       ++next;
     }
-    spec.added.push_back(std::move(token));
+    add(std::move(token));
   }
   // Ordinary tokens that are named as special ones are special; those that nobody has are new.
   for (AddedToken& token : NamedTokens(folder)) {
     token.id = spec.tokens.Find(token.content);
-    if (token.id >= 0 && find(token.content) == spec.added.end())
-      spec.added.push_back(std::move(token));
+    if (token.id >= 0 && !places.contains(token.content)) add(std::move(token));
   }
   for (AddedToken& token : NewNamedTokens(
-           folder, next, [&](const std::string& text) { return find(text) != spec.added.end(); })) {
+           folder, next, [&](const std::string& text) { return places.contains(text); })) {
     if (spec.tokens.Has(token.id)) {
       return Error(ErrorCode::kInvalidInput, file, " does not have the special token \"",
                    Escape(token.content, 60), "\" of its folder, and the next id, ", token.id,
                    ", is another token's");
     }
-    spec.added.push_back(std::move(token));
+    add(std::move(token));
   }
   return absl::OkStatus();
 }

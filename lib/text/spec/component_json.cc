@@ -265,16 +265,21 @@ absl::StatusOr<std::vector<Step>> ReadSteps(const JsonValue* json, std::string_v
   return out;
 }
 
-// The name of a step; of several with one row, the one with this form.
+// Unicode's forms are one kind of step with four names.
+template <typename Step>
+bool IsOfType(const Type<Step>& type, const Step& step) {
+  if constexpr (std::is_same_v<Step, NormalizerStep>) {
+    if (std::holds_alternative<UnicodeForm>(step)) return type.row == step;
+  }
+  return type.row.index() == step.index();
+}
+
 template <typename Step>
 std::string_view NameOf(const Step& step) {
-  const auto same = [&](const Type<Step>& type) {
-    return type.row.index() == step.index() &&
-           (!std::is_same_v<Step, NormalizerStep> || step.index() != 0 || type.row == step);
-  };
   const std::vector<Type<Step>>& types = ComponentOf(&step).types;
-  const auto found = std::find_if(types.begin(), types.end(), same);
-  return found == types.end() ? "SentencePiece" : found->name;
+  const auto found = std::find_if(types.begin(), types.end(),
+                                  [&](const Type<Step>& type) { return IsOfType(type, step); });
+  return found == types.end() ? "SentencePiece" : found->name;  // no tokenizer.json has it
 }
 
 template <typename Step>
