@@ -264,6 +264,10 @@ void ScalePanelImpl(const float* factor, size_t features, float* x) {
   }
 }
 
+// Highway's exponential of NaN is 0, which would take a score that is no number for one that counts
+// nothing.
+V ExpOrNan(D d, V x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x)); }
+
 // Far below any score, yet finite: exp(kMasked - kMasked) is no NaN, and a later real maximum wipes
 // such sums out.
 constexpr float kMasked = -1e30f;
@@ -299,7 +303,7 @@ void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* m
     V total = hn::Zero(d);
     for (size_t k = 0; k < keys; ++k) {
       float* s = scores + k * kPanel + lane;
-      const V e = hn::Exp(d, hn::Sub(hn::Load(d, s), top));
+      const V e = ExpOrNan(d, hn::Sub(hn::Load(d, s), top));
       hn::Store(e, d, s);
       total = hn::Add(total, e);
     }
@@ -323,7 +327,7 @@ float SoftmaxRowImpl(float* x, size_t count, float scale, float softcap, bool wi
   float rest = with_extra ? std::exp(extra - top) : 0.0f;
   ForAll(count, [&](auto d, size_t i) {
     if constexpr (std::is_same_v<decltype(d), D>) {
-      const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, top)));
+      const V e = ExpOrNan(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, top)));
       hn::StoreU(e, d, x + i);
       sums = hn::Add(sums, e);
     } else {

@@ -335,7 +335,7 @@ const std::map<std::string, Make>& Makers() {
                             Att(l).v_norm.weight = kNoTensor, Att(l).v_norm.group = 16;
                             Att(l).window = i % 2 == 0 ? 9 : 0;
                             if (i == 1) Att(l).v = Att(l).k;
-                            Att(l).scale = 1;
+                            Att(l).scale = 0.4;
                             if (i >= 2) Att(l).keys_of = i - 2, Att(l).k = Att(l).v = {};
                             l.output_scale = 0.7 + 0.1 * i;
                           },
