@@ -99,7 +99,8 @@ absl::StatusOr<CodeMatrix> CodeMatrix::Make(const RawTensor& tensor, const CodeL
   uint64_t stored_rows = layout.along_rows ? WordsOf(rows, layout) : rows;
   uint64_t stored_columns = layout.along_rows ? columns : WordsOf(columns, layout);
   if (layout.transposed) std::swap(stored_rows, stored_columns);
-  if (BitsOf(tensor.dtype) != 32 || matrix.stored_.rows() != stored_rows ||
+  const bool words = tensor.dtype == RawType::kI32 || tensor.dtype == RawType::kU32;
+  if (!words || matrix.stored_.rows() != stored_rows ||
       matrix.stored_.columns() != stored_columns) {
     return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor.name), " is ",
                  Name(tensor.dtype), " ", ShapeText(tensor.shape), ", expected ", stored_rows,

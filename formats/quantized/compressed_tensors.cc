@@ -40,6 +40,22 @@ std::vector<uint32_t> BitsOfGroups(const QuantizationConfig& config) {
   return bits;
 }
 
+/// The group sizes of config.json's groups; empty where one of them has none.
+std::vector<int64_t> GroupSizes(const QuantizationConfig& config) {
+  std::vector<int64_t> sizes;
+  const JsonValue* groups =
+      config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("config_groups");
+  if (groups == nullptr || groups->as_object() == nullptr) return sizes;
+  for (const auto& [name, group] : *groups->as_object()) {
+    const JsonValue* weights = group.FindNonNull("weights");
+    const JsonValue* number = weights == nullptr ? nullptr : weights->FindNonNull("group_size");
+    const auto value = number == nullptr ? std::nullopt : number->as_int();
+    if (!value || *value < 1) return {};
+    sizes.push_back(*value);
+  }
+  return sizes;
+}
+
 /// Layouts whose words make a row of so many columns. Old versions leave the end of a word free
 /// where the next code does not fit, new ones do not.
 std::vector<CodeLayout> Fitting(std::vector<uint32_t> bits, uint64_t columns, uint64_t words) {
@@ -78,7 +94,8 @@ absl::StatusOr<QuantizedWeight> ReadCompressedInts(const QuantizedModule& module
   if (!HoldsNumbers(scale->dtype)) return module.Bad(*scale, "expected numbers");
   // One scale for all rows, or those of every row.
   parts.groups = scale->elements() == 1 ? 1 : scale->elements() / rows;
-  if (scale->elements() != 1 && (parts.groups == 0 || scale->elements() % rows != 0))
+  if (scale->elements() != 1 && (parts.groups == 0 || scale->elements() % rows != 0 ||
+                                 scale->shape.empty() || scale->shape[0] != rows))
     return module.Bad(*scale, Cat("not the scales of ", rows, " rows"));
   if (scale->elements() == 1 && rows != 1) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(scale->name),
@@ -88,6 +105,12 @@ absl::StatusOr<QuantizedWeight> ReadCompressedInts(const QuantizedModule& module
   SMELT_ASSIGN_OR_RETURN(parts.scales.stored, StoredMatrix::Make(*scale, parts.groups));
   parts.group_size = (columns + parts.groups - 1) / parts.groups;
   if (columns % parts.groups != 0) return module.Bad(*scale, "groups of different sizes");
+  const std::vector<int64_t> sizes = GroupSizes(module.config);
+  if (!sizes.empty() &&
+      std::ranges::find(sizes, static_cast<int64_t>(parts.group_size)) == sizes.end()) {
+    return module.Bad(*scale, Cat("groups of ", parts.group_size, " columns, where ",
+                                  module.config.file, " says group_size ", sizes[0]));
+  }
   if (const RawTensor* g_idx = module.Find(".weight_g_idx")) {
     if (g_idx->dtype != RawType::kI32 || g_idx->elements() != columns)
       return module.Bad(*g_idx, Cat("expected ", columns, " I32"));

@@ -71,16 +71,16 @@ absl::StatusOr<QuantizedWeight> ReadEightBits(const QuantizedModule& module) {
   parts.matrix_rows = values.shape[values.shape.size() - 2];
   const uint64_t columns = values.shape.back();
   const uint64_t matrices = parts.matrix_rows == 0 ? 0 : parts.values.rows() / parts.matrix_rows;
-  // The scale's dimensions: those of the blocks, of all rows, or of all matrices alone.
+  // Its last two dimensions are those of the blocks, as far as there are so many; in one dimension
+  // it is that of all rows, or of all matrices.
   uint64_t scale_rows = 1, scale_columns = 1;
-  if (scale->elements() == 1 && matrices > 1) {  // one for all the matrices
-    parts.matrix_rows = parts.values.rows();
-  } else if (scale->elements() != matrices) {
-    const bool by_row = scale->elements() == parts.values.rows();
-    scale_columns = by_row || scale->shape.empty() ? 1 : scale->shape.back();
-    scale_rows =
-        scale_columns == 0 || matrices == 0 ? 0 : scale->elements() / scale_columns / matrices;
+  if (scale->shape.size() >= 2) {
+    scale_columns = scale->shape.back();
+    scale_rows = scale->shape[scale->shape.size() - 2];
+  } else if (scale->elements() == parts.values.rows() && scale->elements() != matrices) {
+    scale_rows = parts.matrix_rows;
   }
+  if (scale->elements() == 1) parts.matrix_rows = parts.values.rows();  // one for all
   const auto block = BlockOf(module.config);
   parts.block_rows = BlockSize(parts.matrix_rows, scale_rows, block[0]);
   parts.block_columns = BlockSize(columns, scale_columns, block[1]);

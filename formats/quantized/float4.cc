@@ -1,6 +1,8 @@
 // MXFP4 (gpt-oss: NAME_blocks, NAME_scales) and NVFP4 (compressed-tensors' nvfp4-pack:
 // weight_packed, weight_scale, weight_global_scale to divide by; ModelOpt: weight, weight_scale,
 // weight_scale_2 to multiply with).
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "formats/quantized/float4_matrix.h"
@@ -15,7 +17,8 @@ absl::StatusOr<QuantizedWeight> ReadMxfp4(const QuantizedModule& module) {
                          module.Need(fused ? "_scales" : ".weight_scales"));
   constexpr uint64_t kBytes = 16;  // of a block
   const RawTensor& blocks = module.codes;
-  if (blocks.shape.size() < 3 || blocks.shape.back() != kBytes || scales->dtype != RawType::kU8 ||
+  if (blocks.dtype != RawType::kU8 || blocks.shape.size() < 3 || blocks.shape.back() != kBytes ||
+      scales->dtype != RawType::kU8 ||
       !std::equal(blocks.shape.begin(), blocks.shape.end() - 1, scales->shape.begin(),
                   scales->shape.end()))
     return module.Bad(*scales, "expected a byte for every block of 16 bytes");
@@ -37,7 +40,10 @@ absl::StatusOr<QuantizedWeight> ReadNvfp4(const QuantizedModule& module) {
   parts.group = 16;
   constexpr uint64_t kBytes = 8;  // of a group
   // ModelOpt and compressed-tensors store E4M3; MXFP4 in the same layout has exponents.
-  if (values.shape.size() < 2 || values.shape.back() == 0) return module.Bad(values, "no matrix");
+  if (values.dtype != RawType::kU8 || values.shape.size() < 2 || values.shape.back() == 0)
+    return module.Bad(values, "no matrix");
+  if (scales->shape.size() != values.shape.size() || scales->shape.back() == 0)
+    return module.Bad(*scales, "not the scales of its rows");
   if (scales->dtype == RawType::kU8 && scales->shape.back() * 2 * kBytes == values.shape.back()) {
     parts.group = 32;
     parts.biased_exponents = true;
@@ -51,7 +57,8 @@ absl::StatusOr<QuantizedWeight> ReadNvfp4(const QuantizedModule& module) {
     const RawTensor* const tensor = module.Find(ending);
     if (tensor == nullptr) return absl::OkStatus();
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> number, ReadAllFloats(*tensor, 1));
-    if (number.size() != 1 || !(number[0] > 0)) return module.Bad(*tensor, "no scale");
+    if (number.size() != 1 || !(number[0] > 0) || !std::isfinite(number[0]))
+      return module.Bad(*tensor, "no scale");
     out = number[0];
     return absl::OkStatus();
   };

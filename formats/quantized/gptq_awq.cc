@@ -70,7 +70,9 @@ absl::StatusOr<QuantizedWeight> ReadGptq(const QuantizedModule& module, const Sh
                  " of GPTQ is not supported, gptq and gptq_v2 are; use the unquantized model");
   }
   parts.zero = format == "gptq" ? 1 : 0;
-  if (g_idx != nullptr && module.config.Flag("desc_act").value_or(true)) {
+  if (g_idx == nullptr && module.config.Flag("desc_act").value_or(false))
+    return module.Need(".g_idx").status();  // the order of the columns is nowhere
+  if (g_idx != nullptr) {
     if (g_idx->dtype != RawType::kI32) return module.Bad(*g_idx, "expected I32");
     SMELT_ASSIGN_OR_RETURN(parts.group_of, StoredMatrix::Make(*g_idx, columns));
   }

@@ -1,5 +1,6 @@
 #include "formats/quantized/grouped_matrix.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -82,6 +83,11 @@ class GroupedMatrix : public ComputedMatrix {
     SMELT_RETURN_IF_ERROR(parts_.group_of->Read(0, parts_.group_of->rows(),
                                                 reinterpret_cast<std::byte*>(stored.data())));
     s.groups.resize(columns);
+    if (parts_.group_size > 0 && std::ranges::all_of(stored, [](int32_t g) { return g == 0; })) {
+      // Of a module that was never reordered it may be left at its beginning.
+      for (uint64_t c = 0; c < columns; ++c)
+        stored[c] = static_cast<int32_t>(c / parts_.group_size);
+    }
     for (uint64_t c = 0; c < columns; ++c) {
       if (stored[c] < 0 || static_cast<uint64_t>(stored[c]) >= parts_.groups) {
         return Error(ErrorCode::kInvalidInput, "tensor ", Escape(parts_.group_of->tensor().name),

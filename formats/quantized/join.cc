@@ -210,6 +210,15 @@ absl::Status JoinQuantized(const QuantizationConfig& config, Container& containe
                    ", a quantization that is not read; use the unquantized model");
     }
   }
+  const JsonValue* transforms =
+      config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("transform_config");
+  if (transforms != nullptr &&
+      !(transforms->as_object() != nullptr && transforms->as_object()->empty())) {
+    return Error(
+        ErrorCode::kUnsupported, config.file, ": ", config.key,
+        " has a transform_config: weights and inputs are turned (SpinQuant, QuIP), which is "
+        "not read; use the unquantized model");
+  }
   return Joiner(config, container, counts).Run(notes);
 }
 

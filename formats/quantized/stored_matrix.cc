@@ -100,6 +100,10 @@ absl::Status StoredMatrix::ReadFloats(uint64_t row, uint64_t rows, uint64_t colu
                                       uint64_t columns, float* out) const {
   static const PerThread<ByteBuffer> buffer;
   const uint64_t n = rows * columns;
+  if (!HoldsNumbers(tensor_.dtype)) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor_.name), " is ",
+                 Name(tensor_.dtype), ", expected numbers");
+  }
   std::byte* const read = buffer->Reserve(n * BitsOf(tensor_.dtype) / 8);
   SMELT_RETURN_IF_ERROR(Read(row, rows, column, columns, read));
   ToFloats(tensor_.dtype, read, n, out);

@@ -15,6 +15,7 @@
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/model/alternatives.h"
 #include "lib/model/merged_matrix.h"
 #include "lib/model/published_names.h"
 #include "quant/name_pattern.h"
@@ -66,20 +67,30 @@ absl::Status CheckKind(const LoraAdapter& adapter) {
   return absl::OkStatus();
 }
 
-/// A number of the configuration, or what a pattern says of the module.
-absl::StatusOr<double> Alpha(const LoraAdapter& adapter, const std::string& module) {
-  if (const JsonValue* patterns = adapter.config.FindNonNull("alpha_pattern");
-      patterns != nullptr && patterns->as_object() != nullptr) {
+/// lora_alpha, or what alpha_pattern says of the module, as PEFT finds it.
+absl::StatusOr<double> Alpha(const LoraAdapter& adapter, std::string_view module) {
+  const auto bad = [&](std::string_view key, const std::string& text, std::string_view what) {
+    return Error(ErrorCode::kInvalidInput, Escape(adapter.path, 80), "/", kConfig, ": ", key, " ",
+                 Escape(text, 60), " is ", what);
+  };
+  constexpr std::string_view kPrefix = "base_model.model.";
+  if (module.starts_with(kPrefix)) module.remove_prefix(kPrefix.size());
+  if (const JsonValue* patterns = adapter.config.FindNonNull("alpha_pattern")) {
+    if (patterns->as_object() == nullptr)
+      return bad("alpha_pattern", patterns->ToText(), "no dictionary");
     for (const auto& [key, value] : *patterns->as_object()) {
-      SMELT_ASSIGN_OR_RETURN(const NamePattern pattern,
-                             NamePattern::Compile(Cat("^(?:.*\\.)?(?:", key, ")$")));
-      SMELT_ASSIGN_OR_RETURN(const bool in, pattern.In(module));
-      if (in && value.as_double()) return *value.as_double();
+      const auto pattern = NamePattern::Compile(Cat("^(?:.*\\.)?(?:", key, ")$"));
+      const auto in = pattern.ok() ? pattern->In(module) : absl::StatusOr<bool>(pattern.status());
+      if (!in.ok()) return bad("alpha_pattern", key, "no regular expression that can be used");
+      if (!*in) continue;
+      if (!value.as_double()) return bad("alpha_pattern", value.ToText(), "no number");
+      return *value.as_double();
     }
   }
   const JsonValue* alpha = adapter.config.FindNonNull("lora_alpha");
-  const auto number = alpha == nullptr ? std::nullopt : alpha->as_double();
-  return number.value_or(8);  // of PEFT's LoraConfig
+  if (alpha == nullptr) return 8;  // of PEFT's LoraConfig
+  if (!alpha->as_double()) return bad("lora_alpha", alpha->ToText(), "no number");
+  return *alpha->as_double();
 }
 
 /// The matrices of one module.
@@ -102,7 +113,7 @@ std::optional<PartName> ParsePart(std::string_view name) {
 class Merger {
  public:
   Merger(const Family& family, const LoraAdapter& adapter, double strength, Container& base)
-      : names_(family), adapter_(adapter), strength_(strength), base_(base) {
+      : family_(family), names_(family), adapter_(adapter), strength_(strength), base_(base) {
     for (size_t i = 0; i < base.tensors.size(); ++i)
       index_.emplace(names_.Bare(base.tensors[i].name).text, i);
   }
@@ -117,6 +128,10 @@ class Merger {
       }
       SMELT_RETURN_IF_ERROR(Take(*part, tensor, modules[part->module]));
     }
+    if (modules.empty() && replaced_ == 0) {
+      return Error(ErrorCode::kInvalidInput, "the adapter ", Escape(adapter_.path, 100),
+                   " has no tensors: it was saved without its weights");
+    }
     for (const auto& [name, module] : modules) SMELT_RETURN_IF_ERROR(Merge(name, module));
     base_.files.insert(base_.files.end(), adapter_.container.files.begin(),
                        adapter_.container.files.end());
@@ -129,23 +144,34 @@ class Merger {
 
  private:
   absl::Status Take(const PartName& part, const RawTensor& tensor, Module& module) const {
-    if (part.part == "lora_A" || part.part == "lora_embedding_A") {
-      module.a = &tensor;
-    } else if (part.part == "lora_B" || part.part == "lora_embedding_B") {
-      module.b = &tensor;
-    } else if (part.part == "lora_magnitude_vector") {
-      module.magnitude = &tensor;
-    } else {
-      return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " of the adapter ",
-                   Escape(adapter_.path, 80), " is of a kind that is not merged");
+    constexpr std::string_view kEmbedding = "lora_embedding_";
+    const RawTensor** place = nullptr;
+    if (part.part == "lora_A" || part.part == "lora_embedding_A") place = &module.a;
+    if (part.part == "lora_B" || part.part == "lora_embedding_B") place = &module.b;
+    if (part.part == "lora_magnitude_vector") place = &module.magnitude;
+    const bool floats = tensor.dtype == RawType::kF32 || tensor.dtype == RawType::kF16 ||
+                        tensor.dtype == RawType::kBF16 || tensor.dtype == RawType::kF64;
+    if (place == nullptr || !floats) {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " (",
+                   Name(tensor.dtype), ") of the adapter ", Escape(adapter_.path, 80),
+                   " is of a kind that is not merged");
     }
-    module.embedding |= part.part.starts_with("lora_embedding");
+    if (*place != nullptr) {
+      return Error(ErrorCode::kUnsupported, "the adapter ", Escape(adapter_.path, 80), " has ",
+                   Escape((*place)->name, 100), " and ", Escape(tensor.name, 100),
+                   ": which of two is meant is not clear");
+    }
+    *place = &tensor;
+    module.embedding |= part.part.starts_with(kEmbedding);
     return absl::OkStatus();
   }
 
   /// A tensor that takes the place of the base's.
   absl::Status Replace(const RawTensor& tensor) {
-    const std::string bare = names_.Bare(tensor.name).text;
+    const BareName name_without = names_.Bare(tensor.name);
+    if (name_without.replaced)
+      return absl::OkStatus();  // what the adapter's own takes the place of
+    const std::string& bare = name_without.text;
     if (!names_.IsWanted(bare)) {
       return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " of the adapter ",
                    Escape(adapter_.path, 80),
@@ -180,11 +206,14 @@ class Merger {
     LowRank change;
     SMELT_ASSIGN_OR_RETURN(change.a, StoredMatrix::Make(*module.a));
     SMELT_ASSIGN_OR_RETURN(change.b, StoredMatrix::Make(*module.b));
+    if (module.magnitude == nullptr && !IsOff(adapter_.config.Find("use_dora"))) {
+      return Error(ErrorCode::kInvalidInput, "the adapter ", Escape(adapter_.path, 80),
+                   " says use_dora and has no lora_magnitude_vector for ", Escape(name, 100));
+    }
     if (module.magnitude != nullptr) {
       SMELT_ASSIGN_OR_RETURN(change.magnitudes, StoredMatrix::Make(*module.magnitude, 1));
     }
-    const bool fan_in = !IsOff(adapter_.config.Find("fan_in_fan_out"));
-    change.turned = fan_in || module.embedding;
+    change.turned = module.embedding || IsStoredTurned(bare);
     SMELT_ASSIGN_OR_RETURN(const double alpha, Alpha(adapter_, name));
     const auto rank = static_cast<double>(std::max<uint64_t>(change.a.rows(), 1));
     const bool rs = !IsOff(adapter_.config.Find("use_rslora"));
@@ -201,6 +230,25 @@ class Merger {
     return absl::OkStatus();
   }
 
+  /// Whether the family stores this matrix as (inputs, outputs), like GPT-2's Conv1D. What
+  /// fan_in_fan_out says is the same for all modules and wrong for some.
+  bool IsStoredTurned(const std::string& bare) const {
+    for (const TensorRule& rule : family_.tensors) {
+      if (rule.op != TensorOp::kTranspose) continue;
+      for (const std::string_view source : Alternatives(rule.source)) {
+        const std::string pattern = names_.Bare(source).text;
+        const size_t star = pattern.find('*');
+        const std::string_view before = std::string_view(pattern).substr(0, star);
+        if (star == std::string::npos
+                ? bare == pattern
+                : bare.starts_with(before) && bare.ends_with(pattern.substr(star + 1)))
+          return true;
+      }
+    }
+    return false;
+  }
+
+  const Family& family_;
   PublishedNames names_;
   const LoraAdapter& adapter_;
   const double strength_;

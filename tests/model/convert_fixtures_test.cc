@@ -102,7 +102,7 @@ TEST_P(QuantizedFixtures, TensorsEqual) {
 
 // Experts as gpt-oss publishes them: GGUF's blocks hold the very same values.
 TEST(QuantizedExperts, AreTheirValuesAndTheirBlocks) {
-  const std::string folder = testing::TestdataPath("quantized/gpt-oss");
+  const std::string folder = testing::TestdataPath("quantized/experts/gpt-oss");
   OpenOptions options;
   options.vocabulary = false;
   const auto opened = OpenModel(folder, options);

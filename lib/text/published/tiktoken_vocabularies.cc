@@ -117,7 +117,8 @@ std::string Digest(const TokenTable& ranks) {
 absl::StatusOr<TiktokenVocabulary> FindTiktokenVocabulary(const TokenTable& ranks,
                                                           const TokenizerFolder& folder,
                                                           const std::string& file) {
-  // As many special tokens as Llama 3's, but a pattern that takes sets of characters from each other.
+  // As many special tokens as Llama 3's, but a pattern that takes sets of characters from each
+  // other.
   const std::string class_name = TextOf(folder.config, "tokenizer_class");
   if (class_name == "TikTokenTokenizer" || TextOf(folder.model_config, "model_type") == "kimi_k2") {
     return Error(ErrorCode::kUnsupported, file,
