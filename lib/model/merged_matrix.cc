@@ -110,7 +110,13 @@ absl::StatusOr<std::shared_ptr<const ComputedMatrix>> MergeLowRank(const RawTens
                  " do not fit ", Escape(base.name), " of ", ShapeText(base.shape),
                  ": is this the base that the adapter was trained on?");
   }
-  if (change.magnitudes && (change.turned || change.magnitudes->tensor().elements() != outputs)) {
+  if (change.magnitudes && change.turned) {
+    return Error(
+        ErrorCode::kUnsupported, "tensor ", Escape(change.magnitudes->tensor().name),
+        ": DoRA of embeddings, and of matrices that are stored inputs first, is not merged; "
+        "merge it with peft (merge_and_unload)");
+  }
+  if (change.magnitudes && change.magnitudes->tensor().elements() != outputs) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(change.magnitudes->tensor().name),
                  " of shape ", ShapeText(change.magnitudes->tensor().shape), " has no length for ",
                  "each of the ", outputs, " rows");

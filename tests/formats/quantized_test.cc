@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <optional>
+#include <span>
 
 #include "formats/quantized/join.h"
 #include "formats/quantized/stored_matrix.h"
@@ -151,6 +152,82 @@ INSTANTIATE_TEST_SUITE_P(Libraries, QuantizedVectors, ::testing::ValuesIn(CaseNa
                            for (char& c : name) c = c == '-' ? '_' : c;
                            return name;
                          });
+
+/// A stored tensor of these bytes.
+RawTensor Stored(std::string name, RawType type, std::vector<uint64_t> shape,
+                 const std::vector<std::byte>& bytes) {
+  RawTensor tensor;
+  tensor.name = std::move(name);
+  tensor.dtype = type;
+  tensor.shape = std::move(shape);
+  tensor.strides = ContiguousStrides(tensor.shape);
+  tensor.storage = MemoryStorage(tensor.name, bytes);
+  return tensor;
+}
+std::vector<std::byte> Floats(const std::vector<float>& values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  return {bytes.begin(), bytes.end()};
+}
+
+// As many scales as rows are still those of blocks, or of columns, when their shape says so.
+TEST(QuantizedWeights, ShapesSayWhatScalesBelongTo) {
+  constexpr uint64_t kRows = 32, kColumns = 256;
+  const std::vector<std::byte> ones(kRows * kColumns, std::byte{0x38});
+  std::vector<float> counted(kRows), by_column(kColumns);
+  for (size_t i = 0; i < kRows; ++i) counted[i] = static_cast<float>(i + 1);
+  for (size_t i = 0; i < kColumns; ++i) by_column[i] = static_cast<float>(i + 1);
+  const struct {
+    std::vector<uint64_t> shape;
+    const std::vector<float>& scales;
+    float expected;  ///< of row 17, column 33
+  } cases[] = {
+      {{2, 16}, counted, 19},     // blocks of 16 x 16: the second line, the third of it
+      {{kRows, 1}, counted, 18},  // rows
+      {{kRows}, counted, 18},
+      {{1, kColumns}, by_column, 34},
+  };
+  const JsonValue dictionary = *ParseJsonValue(R"({"weight_block_size":[16,16]})", "config.json");
+  for (const auto& c : cases) {
+    Container container;
+    container.tensors = {Stored("layer.weight", RawType::kF8_E4M3, {kRows, kColumns}, ones),
+                         Stored("layer.weight_scale", RawType::kF32, c.shape, Floats(c.scales))};
+    QuantizationConfig config;
+    config.method = "fp8";
+    config.dictionary = &dictionary;
+    std::vector<QuantizedCount> counts;
+    std::vector<std::string> notes;
+    SMELT_ASSERT_OK(JoinQuantized(config, container, counts, notes));
+    std::vector<float> row(kColumns);
+    SMELT_ASSERT_OK(container.tensors[0].computed->ReadRows(17, 1, row.data()));
+    EXPECT_EQ(row[33], c.expected) << ShapeText(c.shape);
+  }
+}
+
+// Bytes of another meaning are no codes.
+TEST(QuantizedWeights, TypesThatHoldNoCodesAreNamed) {
+  const std::vector<std::byte> zeros(8192);
+  const std::vector<std::vector<RawTensor>> cases = {
+      {Stored("l.weight_blocks", RawType::kF32, {2, 1, 16}, zeros),
+       Stored("l.weight_scales", RawType::kU8, {2, 1}, zeros)},
+      {Stored("l.weight_packed", RawType::kU8, {2, 16}, zeros),
+       Stored("l.weight_scale", RawType::kU8, {}, zeros)},
+      {Stored("l.qweight", RawType::kF32, {16, 128}, zeros),
+       Stored("l.qzeros", RawType::kI32, {1, 16}, zeros),
+       Stored("l.scales", RawType::kF16, {1, 128}, zeros)},
+  };
+  for (const std::vector<RawTensor>& tensors : cases) {
+    Container container;
+    container.tensors = tensors;
+    QuantizationConfig config;
+    const JsonValue dictionary = *ParseJsonValue(R"({"bits":4})", "config.json");
+    config.dictionary = &dictionary;
+    std::vector<QuantizedCount> counts;
+    std::vector<std::string> notes;
+    const absl::Status status = JoinQuantized(config, container, counts, notes);
+    EXPECT_FALSE(status.ok()) << tensors[0].name;
+    EXPECT_NE(CodeOf(status), ErrorCode::kInternal) << status;
+  }
+}
 
 // Group indices come from a file.
 TEST(QuantizedWeights, AGroupThatIsNotThereIsNamed) {

@@ -103,6 +103,22 @@ TEST_F(SmallAdapter, StrengthCounts) {
     EXPECT_EQ(merged[2][i] - base[i], 2 * (merged[1][i] - base[i]));
 }
 
+// PEFT matches patterns from the beginning of a module's name, without its own prefix.
+TEST_F(SmallAdapter, PatternsAreMatchedAsPeftDoes) {
+  const FolderTensors tensors = {{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)},
+                                 {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}};
+  std::vector<std::vector<float>> merged;
+  for (const char* config :
+       {R"({"lora_alpha":4})", R"({"lora_alpha":8,"alpha_pattern":{"^model\\.layers\\.0\\..*":4}})",
+        R"({"lora_alpha":4,"alpha_pattern":{"base_model.*":9,"k_proj":9}})"}) {
+    const auto opened = Open(config, tensors);
+    SMELT_ASSERT_OK(opened);
+    merged.push_back(testing::ReadTensor(*opened->source, "blk.0.attn_v.weight"));
+  }
+  EXPECT_EQ(merged[0], merged[1]);
+  EXPECT_EQ(merged[0], merged[2]);
+}
+
 TEST_F(SmallAdapter, WhatCannotBeMergedIsNamed) {
   const FolderTensors fits = {{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)},
                               {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}};
@@ -113,6 +129,10 @@ TEST_F(SmallAdapter, WhatCannotBeMergedIsNamed) {
       {R"({"peft_type":"LORA","use_qalora":true})", "use_qalora"},
       {R"({"peft_type":"LORA","init_lora_weights":"pissa_niter_4"})", "init_lora_weights"},
       {R"({"peft_type":"LORA","lora_alpha":1e300})", "no finite scale"},
+      {R"({"peft_type":"LORA","lora_alpha":"32"})", "lora_alpha"},
+      {R"({"peft_type":"LORA","use_dora":true})", "no lora_magnitude_vector"},
+      {R"({"peft_type":"LORA","alpha_pattern":{"(":4}})", "no regular expression"},
+      {R"({"peft_type":"LORA","alpha_pattern":{"v_proj":"4"}})", "no number"},
   };
   for (const auto& c : configs) {
     const auto opened = Open(c.config, fits);
@@ -131,6 +151,14 @@ TEST_F(SmallAdapter, WhatCannotBeMergedIsNamed) {
       {{{"base_model.model.model.layers.9.self_attn.v_proj.lora_A.weight", Counting({2, 8}, 1)},
         {"base_model.model.model.layers.9.self_attn.v_proj.lora_B.weight", Counting({8, 2}, 1)}},
        "the base has no"},
+      {{{Cat(kV, ".lora_A.a.weight"), Counting({2, 8}, 1)},
+        {Cat(kV, ".lora_A.b.weight"), Counting({2, 8}, 1)},
+        {Cat(kV, ".lora_B.a.weight"), Counting({8, 2}, 3)}},
+       "which of two is meant"},
+      {{{Cat(kV, ".lora_A.weight"), {{2, 8}, std::vector<float>(16), "I32"}},
+        {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}},
+       "of a kind that is not merged"},
+      {{}, "has no tensors"},
       {{{"base_model.model.model.prompt.weight", Counting({2, 8}, 1)}}, "has no place in the base"},
   };
   for (const auto& c : tensors) {
