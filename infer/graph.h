@@ -71,11 +71,12 @@ struct MatMulOp {
   Activation activation = Activation::kSilu;
 };
 
-/// Rotates the first rope.dims of every head of q and k, in place.
+/// Rotates rope.dims of every head of q, those from q_first on, and the first of every head of k,
+/// in place. Heads of k have head_size features as those of q, unless k_head_size says otherwise.
 struct RopeOp {
   Slot q = 0, k = 0;
   Rope rope = {};
-  uint32_t heads = 0, kv_heads = 0, head_size = 0;
+  uint32_t heads = 0, kv_heads = 0, head_size = 0, q_first = 0, k_head_size = 0;
 };
 
 /// x *= 1 + temperature ln(1 + floor(position / length)).
@@ -92,14 +93,6 @@ struct CopyOp {
   uint32_t groups = 1, in_stride = 0, in_first = 0, out_stride = 0, out_first = 0, count = 0;
 };
 
-/// A product for each head with a matrix of its own: the head's features of `in` from 0 on, those
-/// of `out` from out_first on. Inputs are never rounded.
-struct HeadMatMulOp {
-  Slot in = 0, out = 0;
-  uint32_t heads = 0, in_stride = 0, out_stride = 0, out_first = 0;
-  Matrix matrix = {};  ///< rows and columns of one head, expert_rows from head to head
-};
-
 /// Appends k and v to the state, if they are its own, then attends to all of it. Where values are a
 /// part of the keys, those from value_first on, v is not there.
 struct AttentionOp {
@@ -112,6 +105,17 @@ struct AttentionOp {
   WeightPtr sinks = {};
   bool causal = true;
   bool own_keys = true;  ///< false: the state is another layer's, which holds them already
+};
+
+/// Attention over one latent vector a token, from which keys and values of all heads are made. k:
+/// rope_size rotated features, then the latent vector; it is appended to the state. q: heads of
+/// plain_size features, then rope_size rotated ones. k_b, v_b: rows and columns of one head. What a
+/// head's key is made by may work on the query instead, and its value's part on the sum.
+struct LatentAttentionOp {
+  Slot q = 0, k = 0, out = 0;
+  uint32_t heads = 0, rank = 0, plain_size = 0, rope_size = 0, value_size = 0;
+  float scale = 0;
+  Matrix k_b = {}, v_b = {};
 };
 
 /// out = (or +=) the sum of the experts that the router chooses by `in`; they read `expert_in`, of
@@ -181,7 +185,7 @@ struct GateOp {
 };
 
 using Op =
-    std::variant<NormOp, AddOp, ScaleOp, MatMulOp, RopeOp, TemperatureOp, CopyOp, HeadMatMulOp,
+    std::variant<NormOp, AddOp, ScaleOp, MatMulOp, RopeOp, TemperatureOp, CopyOp, LatentAttentionOp,
                  AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op, DeltaOp, GateOp>;
 
 /// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are

@@ -260,59 +260,41 @@ class Lowerer {
     return AddToStream(a.output, mixed, layer.post_mixer_norm);
   }
 
-  // The query of the first rotated, then latent values of a head, and the key likewise: rotated
-  // values come first, where RopeOp looks for them.
   absl::Status Mixer(const LayerSpec& layer, const LatentAttention& a) {
     const uint32_t head = a.plain_size + a.rope_size, key = a.rope_size + a.rank;
     Slot mixed = 0;
     SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, a.heads * a.value_size, mixed));
-    const Slot query = NewSlot(a.heads * key), k = NewSlot(key);
+    const Slot q = NewSlot(a.heads * head), k = NewSlot(key);
     const uint64_t start = top_;
     SMELT_RETURN_IF_ERROR(LatentKey(a, in, k));
     top_ = start;
-    const Slot q = NewSlot(a.heads * head);
     SMELT_RETURN_IF_ERROR(LatentQuery(a, in, q));
-    graph_.ops.push_back(CopyOp{.in = q,
-                                .out = query,
-                                .groups = a.heads,
-                                .in_stride = head,
-                                .in_first = a.plain_size,
-                                .out_stride = key,
-                                .count = a.rope_size});
-    HeadMatMulOp absorb{.in = q,
-                        .out = query,
-                        .heads = a.heads,
-                        .in_stride = head,
-                        .out_stride = key,
-                        .out_first = a.rope_size};
-    SMELT_ASSIGN_OR_RETURN(absorb.matrix, Lower(a.k_b));
-    graph_.ops.push_back(std::move(absorb));
-    graph_.ops.push_back(RopeOp{
-        .q = query, .k = k, .rope = a.rope, .heads = a.heads, .kv_heads = 1, .head_size = key});
-    AddTemperature(query, a.heads * key, a.temperature, a.temperature_length);
-    top_ = start;
-    const Slot latent = NewSlot(a.heads * a.rank);
-    graph_.ops.push_back(AttentionOp{.q = query,
-                                     .k = k,
-                                     .out = latent,
-                                     .values_in_keys = true,
-                                     .value_first = a.rope_size,
-                                     .heads = a.heads,
-                                     .kv_heads = 1,
-                                     .key_size = key,
-                                     .value_size = a.rank,
-                                     .scale = static_cast<float>(a.scale)});
-    HeadMatMulOp expand{.in = latent,
-                        .out = mixed,
-                        .heads = a.heads,
-                        .in_stride = a.rank,
-                        .out_stride = a.value_size};
-    SMELT_ASSIGN_OR_RETURN(expand.matrix, Lower(a.v_b));
-    graph_.ops.push_back(std::move(expand));
+    graph_.ops.push_back(RopeOp{.q = q,
+                                .k = k,
+                                .rope = a.rope,
+                                .heads = a.heads,
+                                .kv_heads = 1,
+                                .head_size = head,
+                                .q_first = a.plain_size,
+                                .k_head_size = key});
+    AddTemperature(q, a.heads * head, a.temperature, a.temperature_length);
+    LatentAttentionOp op{.q = q,
+                         .k = k,
+                         .out = mixed,
+                         .heads = a.heads,
+                         .rank = a.rank,
+                         .plain_size = a.plain_size,
+                         .rope_size = a.rope_size,
+                         .value_size = a.value_size,
+                         .scale = static_cast<float>(a.scale)};
+    SMELT_ASSIGN_OR_RETURN(op.k_b, Lower(a.k_b));
+    SMELT_ASSIGN_OR_RETURN(op.v_b, Lower(a.v_b));
+    graph_.ops.push_back(std::move(op));
     graph_.state_per_token = key;
     return AddToStream(a.output, mixed, layer.post_mixer_norm);
   }
 
+  // Rotated values come first, where RopeOp looks for them.
   absl::Status LatentKey(const LatentAttention& a, Slot in, Slot k) {
     const uint32_t key = a.rope_size + a.rank;
     const Slot latent = NewSlot(a.rank), rotated = NewSlot(a.rope_size);

@@ -27,25 +27,6 @@ void PanelToRows(const float* panel, uint32_t tokens, size_t features, float* ro
   }
 }
 
-absl::Status Append(const Layout& layout, const float* in, size_t features, CpuState& state,
-                    Array<float> SequenceState::*cache) {
-  return ParallelForWorkers(layout.segments.size(), 1, [&](uint64_t first, uint64_t last, int) {
-    for (uint64_t i = first; i < last; ++i) {
-      const Layout::Segment& s = layout.segments[i];
-      SequenceState& to = state.sequences[i];
-      for (uint32_t p = 0; p < s.panels; ++p) {
-        const float* panel = in + (s.first_panel + p) * features * layout.lanes;
-        float* rows = (to.*cache).data() + (to.positions + p * layout.lanes) * features;
-        if (layout.lanes == 1) {
-          std::memcpy(rows, panel, features * sizeof(float));
-        } else {
-          PanelToRows(panel, std::min(kPanel, s.tokens - p * kPanel), features, rows);
-        }
-      }
-    }
-  });
-}
-
 struct Keys {
   const float* keys;  // of one kv head, key_stride floats from position to position
   const float* values;
@@ -98,6 +79,25 @@ void AttendRow(const AttentionOp& op, const Keys& cache, const float* q, const f
 
 }  // namespace
 
+absl::Status AppendRows(const Layout& layout, const float* in, size_t features, CpuState& state,
+                        Array<float> SequenceState::*cache) {
+  return ParallelForWorkers(layout.segments.size(), 1, [&](uint64_t first, uint64_t last, int) {
+    for (uint64_t i = first; i < last; ++i) {
+      const Layout::Segment& s = layout.segments[i];
+      SequenceState& to = state.sequences[i];
+      for (uint32_t p = 0; p < s.panels; ++p) {
+        const float* panel = in + (s.first_panel + p) * features * layout.lanes;
+        float* rows = (to.*cache).data() + (to.positions + p * layout.lanes) * features;
+        if (layout.lanes == 1) {
+          std::memcpy(rows, panel, features * sizeof(float));
+        } else {
+          PanelToRows(panel, std::min(kPanel, s.tokens - p * kPanel), features, rows);
+        }
+      }
+    }
+  });
+}
+
 absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q, const float* k,
                     const float* v, CpuState& state, float* out) {
   const size_t key_columns = static_cast<size_t>(op.kv_heads) * op.key_size;
@@ -111,9 +111,9 @@ absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q,
     std::fill_n(segment_of_panel.begin() + s.first_panel, s.panels, static_cast<uint32_t>(i));
   }
   if (op.own_keys) {
-    SMELT_RETURN_IF_ERROR(Append(layout, k, key_columns, state, &SequenceState::keys));
+    SMELT_RETURN_IF_ERROR(AppendRows(layout, k, key_columns, state, &SequenceState::keys));
     if (!op.values_in_keys)
-      SMELT_RETURN_IF_ERROR(Append(layout, v, value_columns, state, &SequenceState::values));
+      SMELT_RETURN_IF_ERROR(AppendRows(layout, v, value_columns, state, &SequenceState::values));
     for (size_t i = 0; i < layout.segments.size(); ++i)
       state.sequences[i].positions += layout.segments[i].tokens;
   }

@@ -13,4 +13,8 @@ namespace smelt::cpu {
 absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q, const float* k,
                     const float* v, CpuState& state, float* out);
 
+/// The batch's rows of a cache, behind those that are there; the caller makes room and counts.
+absl::Status AppendRows(const Layout& layout, const float* in, size_t features, CpuState& state,
+                        Array<float> SequenceState::*cache);
+
 }  // namespace smelt::cpu

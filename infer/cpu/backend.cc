@@ -7,8 +7,8 @@
 #include "infer/cpu/attention.h"
 #include "infer/cpu/delta.h"
 #include "infer/cpu/experts.h"
-#include "infer/cpu/head_matmul.h"
 #include "infer/cpu/kernels.h"
+#include "infer/cpu/latent.h"
 #include "infer/cpu/loss.h"
 #include "infer/cpu/scan.h"
 #include "infer/cpu/weights.h"
@@ -132,11 +132,12 @@ class Executor {
     SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
       const float* cos = table.cos.data() + p * pairs * lanes;
       const float* sin = table.sin.data() + p * pairs * lanes;
-      const size_t head = static_cast<size_t>(op.head_size) * lanes;
-      RotateHeads(q + p * op.heads * head, op.heads, op.head_size, op.rope.style, pairs, cos, sin,
-                  lanes);
-      RotateHeads(k + p * op.kv_heads * head, op.kv_heads, op.head_size, op.rope.style, pairs, cos,
-                  sin, lanes);
+      const size_t q_head = static_cast<size_t>(op.head_size) * lanes;
+      const uint32_t k_size = op.k_head_size != 0 ? op.k_head_size : op.head_size;
+      RotateHeads(q + p * op.heads * q_head + op.q_first * lanes, op.heads, op.head_size,
+                  op.rope.style, pairs, cos, sin, lanes);
+      RotateHeads(k + p * op.kv_heads * k_size * lanes, op.kv_heads, k_size, op.rope.style, pairs,
+                  cos, sin, lanes);
     }));
     Wrote(op.q);
     Wrote(op.k);
@@ -185,8 +186,8 @@ class Executor {
     return absl::OkStatus();
   }
 
-  absl::Status Do(const HeadMatMulOp& op) {
-    SMELT_RETURN_IF_ERROR(HeadMatMul(op, batch_.layout, At(op.in), At(op.out)));
+  absl::Status Do(const LatentAttentionOp& op) {
+    SMELT_RETURN_IF_ERROR(AttendLatent(op, batch_.layout, At(op.q), At(op.k), state_, At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }

@@ -57,6 +57,7 @@ namespace smelt {
   X(kLatentOut, "heads x v_head_dim")                                                               \
   X(kLatentKv, "kv_lora_rank + qk_rope_head_dim")                                                   \
   X(kKeyMultiplier, "key_multiplier")                           X(kRotates, "rotates")            \
+  X(kStatedHeadDim, "head_dim, where the configuration has it")                                      \
   X(kStatedRopeDims, "hidden_size / num_attention_heads")                                           \
   X(kMixerEps, "mixer_rms_eps")                                 X(kTemperatureLength, "temperature_length") \
   X(kLatentKvB, "heads x (qk_nope_head_dim + v_head_dim)")                                          \

@@ -85,7 +85,7 @@ constexpr auto kMoeKeys = Table<KeyRule>(
     kSizes, KeyRule{"attention.head_count_kv", ValueType::kU32, Param::kKvHeads}, kRopeKeys,
     kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kScales, kRotates);
 constexpr auto kHybridKeys = Table<KeyRule>(kSizes, kKvHeadsKey, kRopeKeys, kRmsEpsKey, kExpertKeys,
-                                            HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
+                                            HeadSizeKeys(Param::kStatedHeadDim), kFileTypeKey,
                                             kScales, kMamba2Keys, kRotates);
 
 constexpr auto kAttention = AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
@@ -213,6 +213,8 @@ absl::Status ReadMixers(FamilyContext& context, const std::vector<int>& kinds) {
   const int32_t kv_heads = static_cast<int32_t>(h(Param::kKvHeads));
   for (uint64_t i = 0; i < h(Param::kLayers); ++i)
     context.kv_heads.push_back(i < kinds.size() && kinds[i] == 1 ? kv_heads : 0);
+  // Which llama.cpp reads of this architecture.
+  if (h.Has(Param::kGivenHeadDim)) h.Set(Param::kStatedHeadDim, h.real(Param::kGivenHeadDim));
   SMELT_RETURN_IF_ERROR(ReadMambaHeadSize(context));
   SMELT_RETURN_IF_ERROR(DeriveMamba2(context, h(Param::kExpand) * h(Param::kWidth), "mamba_n_heads",
                                      "mamba_d_head", "mamba_n_groups"));

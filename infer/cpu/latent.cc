@@ -1,0 +1,204 @@
+#include "infer/cpu/latent.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "infer/cpu/attention.h"
+#include "infer/cpu/gemm_kernel.h"
+#include "infer/cpu/head_matmul.h"
+#include "infer/cpu/kernels.h"
+#include "infer/cpu/memory.h"
+#include "infer/cpu/weights.h"
+#include "lib/base/parallel.h"
+#include "lib/base/per_thread.h"
+#include "lib/base/status.h"
+
+namespace smelt::cpu {
+namespace {
+
+constexpr uint64_t kKeyBlock = 384;
+
+struct Scratch {
+  Array<float> rows, key_weights, value_weights, keys, values, scores, running;
+};
+const PerThread<Scratch> scratch;
+
+size_t Blocks(size_t features) { return (features + kPanel - 1) / kPanel; }
+
+// Fewer operations in making keys and values than in queries and sums of latent vectors.
+bool MakesKeys(const LatentAttentionOp& op, const Layout& layout, const Layout::Segment& s) {
+  if (layout.lanes == 1 || 2 * op.rank <= op.plain_size + op.value_size) return false;
+  const uint64_t made = op.plain_size + op.value_size, queries = s.panels * kPanel;
+  return queries * (2 * op.rank - made) > op.rank * made;
+}
+
+// Matrices of one head with outputs as lanes: [output / 32][rank][32], filled up with zeros.
+absl::Status PackWeights(const LatentAttentionOp& op, uint64_t head, float* keys, float* values) {
+  std::fill_n(keys, Blocks(op.plain_size) * op.rank * kPanel, 0.0f);
+  std::fill_n(values, Blocks(op.value_size) * op.rank * kPanel, 0.0f);
+  const size_t most = static_cast<size_t>(op.rank) * std::max(op.plain_size, op.value_size);
+  float* rows = scratch->rows.Reserve(most);
+  const auto place = [&](float* to, size_t output, size_t r) -> float& {
+    return to[(output / kPanel * op.rank + r) * kPanel + output % kPanel];
+  };
+  SMELT_RETURN_IF_ERROR(AsCpu(op.k_b.weight)
+                            .Decode(head * op.k_b.expert_rows + op.k_b.first_row, op.rank, 0,
+                                    op.plain_size, rows, op.plain_size));
+  for (size_t r = 0; r < op.rank; ++r) {
+    for (size_t i = 0; i < op.plain_size; ++i) place(keys, i, r) = rows[r * op.plain_size + i];
+  }
+  SMELT_RETURN_IF_ERROR(AsCpu(op.v_b.weight)
+                            .Decode(head * op.v_b.expert_rows + op.v_b.first_row, op.value_size, 0,
+                                    op.rank, rows, op.rank));
+  for (size_t i = 0; i < op.value_size; ++i) {
+    for (size_t r = 0; r < op.rank; ++r) place(values, i, r) = rows[i * op.rank + r];
+  }
+  return absl::OkStatus();
+}
+
+// One head of one sequence: blocks of keys are made once and looked at by all panels of queries.
+class HeadOfMany {
+ public:
+  HeadOfMany(const LatentAttentionOp& op, const Layout::Segment& s, const SequenceState& cache,
+             uint64_t head, const float* q, float* out)
+      : op_(op), segment_(s), cache_(cache), head_(head), q_(q), out_(out) {}
+
+  absl::Status Run() {
+    const size_t plain = Blocks(op_.plain_size), value = Blocks(op_.value_size);
+    key_weights_ = scratch->key_weights.Reserve(plain * op_.rank * kPanel);
+    value_weights_ = scratch->value_weights.Reserve(value * op_.rank * kPanel);
+    SMELT_RETURN_IF_ERROR(PackWeights(op_, head_, key_weights_, value_weights_));
+    keys_ = scratch->keys.Reserve(plain * kKeyBlock * kPanel);
+    values_ = scratch->values.Reserve(value * kKeyBlock * kPanel);
+    scores_ = scratch->scores.Reserve(kKeyBlock * kPanel);
+    float* running = scratch->running.Reserve(2ull * segment_.panels * kPanel);
+    maximum_ = running, sum_ = running + static_cast<size_t>(segment_.panels) * kPanel;
+    std::fill_n(maximum_, segment_.panels * kPanel, -1e30f);
+    std::fill_n(sum_, segment_.panels * kPanel, 0.0f);
+    for (uint64_t key = 0; key < cache_.positions; key += kKeyBlock) {
+      MakeBlock(key, std::min(kKeyBlock, cache_.positions - key));
+      for (uint32_t p = 0; p < segment_.panels; ++p) AttendBlock(key, p);
+    }
+    for (uint32_t p = 0; p < segment_.panels; ++p) {
+      float* sum = sum_ + static_cast<size_t>(p) * kPanel;
+      for (size_t lane = 0; lane < kPanel; ++lane) sum[lane] = 1.0f / sum[lane];
+      ScalePanel(sum, op_.value_size, Out(p));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  size_t Stride() const { return op_.rope_size + op_.rank; }
+  float* Out(uint32_t p) const {
+    const size_t panel = segment_.first_panel + p;
+    return out_ + (panel * op_.heads + head_) * op_.value_size * kPanel;
+  }
+
+  void MakeBlock(uint64_t key, uint64_t count) {
+    const float* latent = cache_.keys.data() + key * Stride() + op_.rope_size;
+    const size_t weights = static_cast<size_t>(op_.rank) * kPanel, made = kKeyBlock * kPanel;
+    for (size_t b = 0; b < Blocks(op_.plain_size); ++b) {
+      GemmPanel(latent, Stride(), 1, count, key_weights_ + b * weights, op_.rank, keys_ + b * made,
+                false);
+    }
+    for (size_t b = 0; b < Blocks(op_.value_size); ++b) {
+      GemmPanel(latent, Stride(), 1, count, value_weights_ + b * weights, op_.rank,
+                values_ + b * made, false);
+    }
+  }
+
+  void AttendBlock(uint64_t key, uint32_t p) {
+    const uint64_t first_query = segment_.position + static_cast<uint64_t>(p) * kPanel;
+    const uint64_t end =
+        std::min<uint64_t>(segment_.position + segment_.tokens, first_query + kPanel);
+    if (key >= end) return;
+    const uint64_t count = std::min(kKeyBlock, end - key);
+    const size_t panel = segment_.first_panel + p, size = op_.plain_size + op_.rope_size;
+    const float* q = q_ + (panel * op_.heads + head_) * size * kPanel;
+    for (size_t b = 0; b < Blocks(op_.plain_size); ++b) {
+      GemmPanel(keys_ + b * kKeyBlock * kPanel, kPanel, 1, count, q + b * kPanel * kPanel,
+                std::min<size_t>(kPanel, op_.plain_size - b * kPanel), scores_, b > 0);
+    }
+    GemmPanel(cache_.keys.data() + key * Stride(), Stride(), 1, count,
+              q + static_cast<size_t>(op_.plain_size) * kPanel, op_.rope_size, scores_, true);
+    alignas(64) float correction[kPanel];
+    const SoftmaxArgs args{.scale = op_.scale, .first_key = key, .first_query = first_query};
+    SoftmaxBlock(args, count, scores_, maximum_ + static_cast<size_t>(p) * kPanel,
+                 sum_ + static_cast<size_t>(p) * kPanel, correction);
+    float* out = Out(p);
+    if (key > 0) ScalePanel(correction, op_.value_size, out);
+    for (size_t b = 0; b < Blocks(op_.value_size); ++b) {
+      GemmPanel(values_ + b * kKeyBlock * kPanel, 1, kPanel,
+                std::min<size_t>(kPanel, op_.value_size - b * kPanel), scores_, count,
+                out + b * kPanel * kPanel, key > 0);
+    }
+  }
+
+  const LatentAttentionOp& op_;
+  const Layout::Segment& segment_;
+  const SequenceState& cache_;
+  const uint64_t head_;
+  const float* const q_;
+  float* const out_;
+  float *key_weights_ = nullptr, *value_weights_ = nullptr, *keys_ = nullptr, *values_ = nullptr;
+  float *scores_ = nullptr, *maximum_ = nullptr, *sum_ = nullptr;
+};
+
+absl::Status AttendMany(const LatentAttentionOp& op, const Layout& layout, const float* q,
+                        const float* k, CpuState& state, float* out) {
+  const size_t key = op.rope_size + op.rank;
+  for (size_t i = 0; i < layout.segments.size(); ++i)
+    SMELT_RETURN_IF_ERROR(state.sequences[i].Extend(layout.segments[i].tokens, key, 0));
+  SMELT_RETURN_IF_ERROR(AppendRows(layout, k, key, state, &SequenceState::keys));
+  for (size_t i = 0; i < layout.segments.size(); ++i)
+    state.sequences[i].positions += layout.segments[i].tokens;
+  return ParallelFor(layout.segments.size() * op.heads, 1, [&](uint64_t first, uint64_t last) {
+    for (uint64_t task = first; task < last; ++task) {
+      const size_t i = task / op.heads;
+      SMELT_RETURN_IF_ERROR(
+          HeadOfMany(op, layout.segments[i], state.sequences[i], task % op.heads, q, out).Run());
+    }
+    return absl::OkStatus();
+  });
+}
+
+// The matrices of keys work on the queries, those of values on the sums.
+absl::Status AttendFew(const LatentAttentionOp& op, const Layout& layout, const float* q,
+                       const float* k, CpuState& state, float* out) {
+  const uint32_t head = op.plain_size + op.rope_size, key = op.rope_size + op.rank;
+  const size_t lanes = layout.lanes;
+  Array<float> query(layout.Floats(static_cast<size_t>(op.heads) * key));
+  Array<float> latent(layout.Floats(static_cast<size_t>(op.heads) * op.rank));
+  for (size_t i = 0; i < static_cast<size_t>(layout.panels) * op.heads; ++i) {
+    std::copy_n(q + (i * head + op.plain_size) * lanes, op.rope_size * lanes,
+                query.data() + i * key * lanes);
+  }
+  SMELT_RETURN_IF_ERROR(HeadMatMul({.heads = op.heads,
+                                    .in_stride = head,
+                                    .out_stride = key,
+                                    .out_first = op.rope_size,
+                                    .matrix = op.k_b},
+                                   layout, q, query.data()));
+  const AttentionOp attention{.values_in_keys = true,
+                              .value_first = op.rope_size,
+                              .heads = op.heads,
+                              .kv_heads = 1,
+                              .key_size = key,
+                              .value_size = op.rank,
+                              .scale = op.scale};
+  SMELT_RETURN_IF_ERROR(Attend(attention, layout, query.data(), k, nullptr, state, latent.data()));
+  return HeadMatMul(
+      {.heads = op.heads, .in_stride = op.rank, .out_stride = op.value_size, .matrix = op.v_b},
+      layout, latent.data(), out);
+}
+
+}  // namespace
+
+absl::Status AttendLatent(const LatentAttentionOp& op, const Layout& layout, const float* q,
+                          const float* k, CpuState& state, float* out) {
+  const bool many = std::ranges::all_of(
+      layout.segments, [&](const Layout::Segment& s) { return MakesKeys(op, layout, s); });
+  return many ? AttendMany(op, layout, q, k, state, out) : AttendFew(op, layout, q, k, state, out);
+}
+
+}  // namespace smelt::cpu

@@ -1,0 +1,17 @@
+// Attention over latent vectors.
+#pragma once
+
+#include "absl/status/status.h"
+#include "infer/cpu/layout.h"
+#include "infer/cpu/state.h"
+#include "infer/graph.h"
+
+namespace smelt::cpu {
+
+/// Appends the batch's latent keys to the state and fills `out`; all in the batch's layout. Few
+/// tokens look at the latent vectors themselves; for many, keys and values of one head after the
+/// other are made of them, a block at a time.
+absl::Status AttendLatent(const LatentAttentionOp& op, const Layout& layout, const float* q,
+                          const float* k, CpuState& state, float* out);
+
+}  // namespace smelt::cpu
