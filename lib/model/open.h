@@ -24,7 +24,8 @@ struct OpenOptions {
   std::vector<std::pair<std::string, double>> adapters = {};
   /// The model that `path` is an adapter of; empty: where the adapter says.
   std::string base = {};
-  std::optional<bool> keep_draft;  ///< keep or drop a draft head; nothing = as the family has it
+  std::optional<bool> keep_draft =
+      std::nullopt;  ///< keep or drop a draft head; nothing = as the family has it
 };
 
 struct OpenedModel {
