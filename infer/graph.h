@@ -184,9 +184,23 @@ struct GateOp {
   bool plain = false;  ///< no activation
 };
 
-using Op =
-    std::variant<NormOp, AddOp, ScaleOp, MatMulOp, RopeOp, TemperatureOp, CopyOp, LatentAttentionOp,
-                 AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op, DeltaOp, GateOp>;
+/// x = min(max(x, -limit), limit).
+struct ClampOp {
+  Slot x = 0;
+  uint32_t features = 0;
+  float limit = 0;
+};
+
+/// x = xielu(x).
+struct XieluOp {
+  Slot x = 0;
+  uint32_t features = 0;
+  Xielu xielu = {};
+};
+
+using Op = std::variant<NormOp, AddOp, ScaleOp, MatMulOp, RopeOp, TemperatureOp, CopyOp,
+                        LatentAttentionOp, AttentionOp, ExpertsOp, ConvOp, Scan1Op, Scan2Op,
+                        DeltaOp, GateOp, ClampOp, XieluOp>;
 
 /// A buffer: how many features, and from which feature of the scratch memory on. Buffers that are
 /// never alive together overlap.

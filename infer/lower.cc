@@ -220,6 +220,12 @@ class Lowerer {
       SMELT_RETURN_IF_ERROR(Multiply(a.q, in, q));
     }
     if (own_keys) SMELT_RETURN_IF_ERROR(KeysAndValues(a, in, k, v));
+    if (a.clamp != 0) {
+      for (const Slot x : own_keys ? std::vector<Slot>{q, k, v} : std::vector<Slot>{q}) {
+        graph_.ops.push_back(ClampOp{
+            .x = x, .features = graph_.slots[x].features, .limit = static_cast<float>(a.clamp)});
+      }
+    }
     const auto normalize = [&]() -> absl::Status {
       if (a.q_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.q_norm, q, q, q_features, false));
       if (own_keys && a.k_norm.present())
@@ -490,6 +496,10 @@ class Lowerer {
     if (mlp.gate.present()) {
       SMELT_RETURN_IF_ERROR(Multiply(mlp.gate, in, hidden));
       SMELT_RETURN_IF_ERROR(Multiply(up, in, hidden, Store::kMultiplyAct, mlp.activation));
+    } else if (mlp.xielu) {
+      SMELT_RETURN_IF_ERROR(Multiply(up, in, hidden));
+      graph_.ops.push_back(
+          XieluOp{.x = hidden, .features = graph_.slots[hidden].features, .xielu = *mlp.xielu});
     } else {
       SMELT_RETURN_IF_ERROR(Multiply(up, in, hidden, Store::kActivate, mlp.activation));
     }

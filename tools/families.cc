@@ -16,21 +16,32 @@ std::string ToJson(const std::vector<PublishedFamily>& families) {
   for (const PublishedFamily& family : families) {
     all.push_back({{"classes", family.classes},
                    {"model_type", family.model_type},
-                   {"architecture", family.architecture}});
+                   {"architecture", family.architecture},
+                   {"checked", family.checked},
+                   {"llama_cpp", family.llama_cpp}});
   }
   return nlohmann::ordered_json{{"families", std::move(all)}}.dump() + "\n";
 }
 
-// One line a class, its GGUF architecture behind it.
+// One line a class: its GGUF architecture, how it is checked, what llama.cpp does differently.
 std::string ToText(const std::vector<PublishedFamily>& families) {
-  size_t width = 0;
+  size_t names = 0, architectures = 0, checks = 0;
   for (const PublishedFamily& family : families) {
-    for (const std::string& name : family.classes) width = std::max(width, name.size());
+    for (const std::string& name : family.classes) names = std::max(names, name.size());
+    architectures = std::max(architectures, family.architecture.size());
+    checks = std::max(checks, family.checked.size());
   }
+  const auto padded = [](const std::string& text, size_t width) {
+    return text + std::string(width + 2 - text.size(), ' ');
+  };
   std::string text;
   for (const PublishedFamily& family : families) {
-    for (const std::string& name : family.classes)
-      text += name + std::string(width + 2 - name.size(), ' ') + family.architecture + "\n";
+    for (const std::string& name : family.classes) {
+      std::string line = padded(name, names) + padded(family.architecture, architectures) +
+                         padded(family.checked, checks) + family.llama_cpp;
+      line.erase(line.find_last_not_of(' ') + 1);
+      if (!text.ends_with("\n" + line + "\n")) text += line + "\n";  // of several text parts
+    }
   }
   return text;
 }
@@ -47,8 +58,9 @@ int Run(Terminal& terminal) {
 void AddFamilies(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("families", "Which published models can be read");
   command->footer(
-      "Each line: a class, as config.json names it under \"architectures\", and the GGUF\n"
-      "architecture that it becomes.\n"
+      "Each line: a class, as config.json names it under \"architectures\"; the GGUF architecture\n"
+      "that it becomes; how its numbers are compared with transformers' (recorded: of a small\n"
+      "model; drawn: of random configurations); what llama.cpp does differently, if anything.\n"
       "Examples:\n"
       "  smelt families | grep -i qwen\n"
       "  smelt families --json                         model_type too");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "infer/cpu/attention.h"
 #include "infer/cpu/delta.h"
@@ -232,6 +233,30 @@ class Executor {
         Delta(op, batch_.layout, At(op.qkv), At(op.beta), At(op.alpha), state_, At(op.out)));
     Wrote(op.qkv);
     Wrote(op.out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const ClampOp& op) {
+    float* x = At(op.x);
+    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
+      for (float& v : std::span(x + p * size, size)) v = std::clamp(v, -op.limit, op.limit);
+    }));
+    Wrote(op.x);
+    return absl::OkStatus();
+  }
+
+  absl::Status Do(const XieluOp& op) {
+    float* x = At(op.x);
+    const Xielu& f = op.xielu;
+    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
+      for (float& v : std::span(x + p * size, size)) {
+        v = v > 0 ? f.alpha_p * v * v + f.beta * v
+                  : (std::expm1(std::min(v, f.eps)) - v) * f.alpha_n + f.beta * v;
+      }
+    }));
+    Wrote(op.x);
     return absl::OkStatus();
   }
 

@@ -11,7 +11,9 @@ absl::StatusOr<std::vector<PublishedFamily>> Families() try {
   for (const Family* family : KnownFamilies()) {
     all.push_back({{family->names.begin(), family->names.end()},
                    std::string(Alternatives(family->model_type)[0]),
-                   std::string(family->architecture.name)});
+                   std::string(family->architecture.name),
+                   std::string(family->checked),
+                   std::string(family->llama_cpp)});
   }
   return all;
 } catch (...) {

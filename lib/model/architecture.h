@@ -22,7 +22,12 @@ enum class BlockParts {
   kOne,          ///< one of the three, after the one norm that a block has
 };
 
-enum class QkNorm { kNone, kPerHead, kAllHeads };
+enum class QkNorm {
+  kNone,
+  kPerHead,   ///< one weight for all heads
+  kAllHeads,  ///< over all heads at once
+  kEachHead,  ///< a weight of its own for each head, where the file has them
+};
 /// What the key logit_scale means; kNone: the architecture has no such key.
 enum class LogitScale { kNone, kMultiplies, kDivides };
 
@@ -33,6 +38,7 @@ struct Architecture {
   std::string_view name;  ///< value of general.architecture
 
   NormKind norm = NormKind::kRms;
+  bool unweighted_norms = false;  ///< nothing is stored for them
   // Tensor names after `blk.N.`; empty = the block has no such norm.
   std::string_view mixer_norm = "attn_norm", post_mixer_norm = "", ffn_norm = "ffn_norm",
                    post_ffn_norm = "";
@@ -49,6 +55,7 @@ struct Architecture {
   double yarn_log_unit = 0;
   /// YaRN's magnitude of mscale_all_dim scales q.k, squared, and rotated vectors keep their length.
   bool yarn_scales_scores = false;
+  bool clamped_qkv = false;  ///< reads attention.clamp_kqv
   bool temperature = false;  ///< reads attention.temperature_scale
   bool rope_freqs = false;   ///< readers take llama3's and longrope's factors from tensors
   /// Where the file does not say: layers i with (i + 1) % period == 0 do not rotate. 0 = all do.
@@ -72,6 +79,7 @@ struct Architecture {
   bool fused_gate_up = false;  ///< ffn_up holds gate, then up
   bool gated = true;
   Activation activation = Activation::kSilu;
+  bool xielu = false;  ///< instead of it, with numbers of each layer's own in the metadata
 
   /// Layers i with i % period < period - 1 have the window, where the file does not say. 0 = all.
   uint32_t window_period = 0;
@@ -84,6 +92,7 @@ struct Architecture {
   LogitScale logit_scale = LogitScale::kNone;
   bool learned_positions = false;
   bool parallel_residual = false;  ///< where the file has no use_parallel_residual
+  bool shares_norm = false;  ///< in parallel blocks without ffn_norm, both halves read mixer_norm
   bool sinks = false;
   bool clamped_experts = false;
   Experts::Gating gating = Experts::Gating::kSoftmax;

@@ -170,6 +170,7 @@ absl::StatusOr<Norm> BlockReader::ReadNormNamed(const std::string& prefix, uint6
   Norm norm;
   norm.kind = architecture_.norm;
   norm.epsilon = epsilon_;
+  if (architecture_.unweighted_norms) return norm;
   const std::string name = reader_.HasTensor(prefix) ? prefix : prefix + ".weight";
   SMELT_ASSIGN_OR_RETURN(norm.weight, reader_.Tensor(name, {n}, why));
   SMELT_ASSIGN_OR_RETURN(norm.bias, reader_.TensorIf(prefix + ".bias", {n}, why));
@@ -224,6 +225,9 @@ absl::Status BlockReader::PrepareAttention() {
   SMELT_ASSIGN_OR_RETURN(scale_, reader_.RealOr("attention.scale", 0, 0));
   if (scale_ == 0) scale_ = architecture_.attention_scale;
   if (scale_ == 0) scale_ = 1 / std::sqrt(divisor);
+  if (architecture_.clamped_qkv) {
+    SMELT_ASSIGN_OR_RETURN(clamp_, reader_.RealOr("attention.clamp_kqv", 0, 0));
+  }
   SMELT_ASSIGN_OR_RETURN(scale_by_layer_,
                          reader_.Own<bool>("smelt.attention.scale_by_layer", false));
   SMELT_RETURN_IF_ERROR(ReadWindows());
@@ -476,14 +480,32 @@ absl::Status BlockReader::ReadQkv(uint64_t layer, Attention& attention) {
                          ReadLinear(layer, "attn_output", heads_[layer] * value_size, width_, why));
   if (architecture_.value_norm)
     attention.v_norm = {.kind = NormKind::kRms, .epsilon = epsilon_, .group = value_size};
-  if (architecture_.qk_norm == QkNorm::kNone) return absl::OkStatus();
-  const bool per_head = architecture_.qk_norm == QkNorm::kPerHead;
-  SMELT_ASSIGN_OR_RETURN(attention.q_norm, ReadNorm(layer, "attn_q_norm", per_head ? key_size : q));
-  if (attention.keys_of < 0) {
-    SMELT_ASSIGN_OR_RETURN(attention.k_norm,
-                           ReadNorm(layer, "attn_k_norm", per_head ? key_size : k));
+  return ReadQkNorms(layer, attention);
+}
+
+absl::Status BlockReader::ReadQkNorms(uint64_t layer, Attention& attention) {
+  const std::string first = Block(layer, "attn_q_norm.weight");
+  const bool absent = architecture_.qk_norm_optional && !reader_.HasTensor(first);
+  if (architecture_.qk_norm == QkNorm::kNone || absent) return absl::OkStatus();
+  const uint64_t size = KeySize(layer);
+  if (architecture_.qk_norm == QkNorm::kEachHead) {
+    const std::string why = Cat(reader_.Key("attention.head_count"), " is ", heads_[layer]);
+    Norm norm{.kind = architecture_.norm, .epsilon = epsilon_, .group = size};
+    SMELT_ASSIGN_OR_RETURN(norm.weight, reader_.Tensor(first, {size, heads_[layer]}, why));
+    attention.q_norm = norm;
+    SMELT_ASSIGN_OR_RETURN(norm.weight, reader_.Tensor(Block(layer, "attn_k_norm.weight"),
+                                                       {size, kv_heads_[layer]}, why));
+    attention.k_norm = norm;
+    return absl::OkStatus();
   }
-  if (per_head) attention.q_norm.group = attention.k_norm.group = key_size;
+  const bool per_head = architecture_.qk_norm == QkNorm::kPerHead;
+  SMELT_ASSIGN_OR_RETURN(attention.q_norm,
+                         ReadNorm(layer, "attn_q_norm", per_head ? size : heads_[layer] * size));
+  if (attention.keys_of < 0) {
+    SMELT_ASSIGN_OR_RETURN(attention.k_norm, ReadNorm(layer, "attn_k_norm",
+                                                      per_head ? size : kv_heads_[layer] * size));
+  }
+  if (per_head) attention.q_norm.group = attention.k_norm.group = size;
   return absl::OkStatus();
 }
 
@@ -497,6 +519,7 @@ absl::StatusOr<Attention> BlockReader::ReadAttention(uint64_t layer) {
   attention.keys_of = keys_of_[layer];
   attention.scale = scale_by_layer_ ? scale_ / static_cast<double>(layer + 1) : scale_;
   attention.softcap = attention_softcap_;
+  attention.clamp = clamp_;
   attention.window = windowed_[layer] ? window_ : 0;
   if (rotated_[layer]) attention.rope = windowed_[layer] ? rope_window_ : rope_;
   attention.temperature = temperature_;
@@ -540,7 +563,7 @@ absl::Status BlockReader::ReadFfn(uint64_t layer, LayerSpec& block) {
                     "expert_shared_feed_forward_length", "expert_weights_norm",
                     "expert_weights_scale", "expert_gating_func", "expert_group_count",
                     "expert_group_used_count", "expert_shared_count", "leading_dense_block_count",
-                    "moe_latent_size"});
+                    "moe_latent_size", "interleave_moe_layer_step"});
   }
   return absl::OkStatus();
 }
@@ -605,7 +628,33 @@ absl::StatusOr<Mlp> BlockReader::ReadMlp(uint64_t layer) {
     SMELT_ASSIGN_OR_RETURN(mlp.up, ReadLinear(layer, "ffn_up", width_, ffn, why));
   }
   SMELT_ASSIGN_OR_RETURN(mlp.down, ReadLinear(layer, "ffn_down", ffn, width_, why));
+  if (architecture_.xielu) {
+    SMELT_ASSIGN_OR_RETURN(mlp.xielu, ReadXielu(layer));
+  }
   return mlp;
+}
+
+/// The keys have no architecture in front; alphas are stored as what softplus makes positive.
+absl::StatusOr<Xielu> BlockReader::ReadXielu(uint64_t layer) {
+  const auto number = [&](std::string_view key) -> absl::StatusOr<double> {
+    const MetadataValue* value = reader_.source().metadata().Find(key);
+    const bool fits = value != nullptr && (!value->is_array() || value->size() == layers_);
+    const std::optional<double> found =
+        fits ? value->FloatAt(value->is_array() ? layer : 0) : std::nullopt;
+    if (found && std::isfinite(*found)) return *found;
+    return Error(ErrorCode::kInvalidInput, "metadata key ", key, " ",
+                 value == nullptr ? "is missing" : "does not hold a finite number for each of ",
+                 value == nullptr ? std::string() : Cat(layers_, " blocks"));
+  };
+  const auto softplus = [](double x) { return x > 30 ? x : std::log1p(std::exp(x)); };
+  SMELT_ASSIGN_OR_RETURN(const double alpha_p, number("xielu.alpha_p"));
+  SMELT_ASSIGN_OR_RETURN(const double alpha_n, number("xielu.alpha_n"));
+  SMELT_ASSIGN_OR_RETURN(const double beta, number("xielu.beta"));
+  SMELT_ASSIGN_OR_RETURN(const double eps, number("xielu.eps"));
+  return Xielu{.alpha_p = static_cast<float>(softplus(alpha_p)),
+               .alpha_n = static_cast<float>(beta + softplus(alpha_n)),
+               .beta = static_cast<float>(beta),
+               .eps = static_cast<float>(eps)};
 }
 
 absl::StatusOr<Experts> BlockReader::ReadExperts(uint64_t layer) {
@@ -628,7 +677,7 @@ absl::StatusOr<Experts> BlockReader::ReadExperts(uint64_t layer) {
                          reader_.TensorIf(Block(layer, "exp_probs_b.bias"), {experts_},
                                           Cat(reader_.Key("expert_count"), " is ", experts_)));
   experts.sum_epsilon = architecture_.expert_sum_epsilon;
-  reader_.Ignore({"leading_dense_block_count"});  // the tensors say it
+  reader_.Ignore({"leading_dense_block_count", "interleave_moe_layer_step"});  // the tensors say it
 
   SMELT_ASSIGN_OR_RETURN(const uint64_t ffn,
                          reader_.CountOr("expert_feed_forward_length", ffn_[layer], 1, kMaxWidth));

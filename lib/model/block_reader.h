@@ -39,6 +39,9 @@ class BlockReader {
   double epsilon() const { return epsilon_; }
   double residual_scale() const { return residual_scale_; }
   uint64_t heads(uint64_t layer) const { return heads_[layer]; }
+  bool HasFfnNorm(uint64_t layer) const {
+    return reader_.HasTensor(Block(layer, Cat(architecture_.ffn_norm, ".weight")));
+  }
   uint64_t kv_heads(uint64_t layer) const { return kv_heads_[layer]; }
   /// Whether a block has a feed-forward part at all.
   absl::StatusOr<bool> HasFfn(uint64_t layer);
@@ -83,8 +86,10 @@ class BlockReader {
   absl::StatusOr<Norm> ReadNormNamed(const std::string& prefix, uint64_t n, std::string_view why);
   absl::Status ReadQkv(uint64_t layer, Attention& attention);
   absl::Status ReadFfnLengths();
+  absl::Status ReadQkNorms(uint64_t layer, Attention& attention);
   absl::Status ReadExpertCounts();
   absl::StatusOr<Mlp> ReadMlp(uint64_t layer);
+  absl::StatusOr<Xielu> ReadXielu(uint64_t layer);
   absl::StatusOr<Experts> ReadExperts(uint64_t layer);
   absl::Status ReadExpertMatrices(uint64_t layer, uint64_t width, uint64_t ffn, Experts& experts);
   absl::Status ReadExpertGroups(Experts& experts);
@@ -94,7 +99,7 @@ class BlockReader {
   const Architecture& architecture_;
   uint64_t layers_ = 0, blocks_ = 0, width_ = 0, context_ = 0, experts_ = 0;
   double epsilon_ = 0, scale_ = 0, attention_softcap_ = 0;
-  double residual_scale_ = 1, yarn_log_ = 0, yarn_magnitude_ = 1, temperature_ = 0;
+  double clamp_ = 0, residual_scale_ = 1, yarn_log_ = 0, yarn_magnitude_ = 1, temperature_ = 0;
   uint64_t temperature_length_ = 0;
   bool scale_by_layer_ = false;
   Activation activation_ = Activation::kSilu;

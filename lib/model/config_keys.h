@@ -11,7 +11,7 @@ bool IsHarmlessKey(std::string_view key);
 
 /// What a key is to the classes that do not read it.
 enum class ForeignKind {
-  kFactor,   ///< scales or caps something elsewhere; transformers' other classes do not look at it
+  kCap,      ///< where it passes, at the default of a class that has it, that deserves a warning
   kIgnored,  ///< stands in configurations of classes that do not look at it
   kChanges,  ///< means another model
 };

@@ -37,6 +37,7 @@ absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& conf
   SMELT_RETURN_IF_ERROR(WriteKeys(context, model.keys));
   SMELT_RETURN_IF_ERROR(CheckForeignKeys(context));
   SMELT_ASSIGN_OR_RETURN(model.tensors, MakeTensors(context));
+  for (auto& [key, list] : context.numbers) model.keys.Set(key, MetadataValue(std::move(list)));
   for (const RecipeTensor& tensor : model.tensors) {
     if (tensor.name == "token_embd.weight") model.vocabulary_rows = tensor.shape.ne[1];
   }

@@ -105,13 +105,16 @@ struct FamilyContext {
       {};                       ///< layers whose q and k rotate; empty = as the architecture has it
   std::string activation = {};  ///< "silu", "gelu_tanh", ... as smelt.activation spells it
   Metadata extra = {};          ///< keys of hooks, written after the table's
+  /// Lists of numbers that the files hold as tensors, by their metadata keys.
+  std::map<std::string, std::vector<float>, std::less<>> numbers = {};
   std::vector<RecipeTensor> generated = {};  ///< tensors of hooks
   /// What llama.cpp does differently, half a sentence each.
   std::vector<std::string> differences = {};
   std::vector<std::string> notes = {}, warnings = {};
 };
 
-/// One GGUF key. `key` has no architecture in front unless it begins with "general.".
+/// One GGUF key, without the architecture, which is put in front unless it begins with
+/// "tokenizer.".
 struct KeyRule {
   std::string_view key;
   ValueType type = ValueType::kU32;
@@ -138,6 +141,8 @@ enum class TensorOp {
   kAddOne,             ///< w + 1
   kTranspose,          ///< stored as (inputs, outputs)
   kHeadMajor,          ///< rows (heads, 3, head size) to (3, heads, head size)
+  kHeadVectors,        ///< '#' in the source name is the head, each with a vector of `columns`
+  kNumberOfLayer,      ///< one number; all layers' are a list under the metadata key `target`
   kExperts,            ///< '#' in the source name is the expert
   kStackedExperts,     ///< one tensor (experts, outputs, inputs)
   kTransposedExperts,  ///< one tensor (experts, inputs, outputs); where only the shape of
@@ -256,6 +261,9 @@ struct Family {
   std::string_view head = "lm_head.weight";  ///< "a|b": the first that is there
   std::string_view outer = "";               ///< prefix that all names of the files have besides
   std::span<const std::string_view> dropped = {};  ///< endings of tensors without influence
+  /// How it is compared with transformers: recorded values of a small model, random configurations.
+  std::string_view checked = "recorded, drawn";
+  std::string_view llama_cpp = "";  ///< what llama.cpp does differently, half sentences
   RopeDefaults rope = {};
   bool rotary = true;
   bool partial_rotary = false;  ///< a part of the head may rotate
@@ -268,6 +276,7 @@ struct Family {
   bool drops_draft_layers = false;  ///< tensors of layers behind the last are a draft head's
   bool llama_cpp_windows = false;   ///< llama.cpp honours windows of this architecture
   bool lists_windows = false;  ///< the key that says which layers have the window is always written
+  bool ends_with_eod = false;  ///< texts end with eod_token_id, as llama.cpp's converter sees it
   DraftHead draft = {};
   bool rows_by_vocabulary =
       false;  ///< embedding rows beyond the tokenizer's vocabulary are left out

@@ -78,7 +78,8 @@ class KeyWriter {
 
  private:
   void Set(std::string_view suffix, MetadataValue value) {
-    out_.Set(Cat(prefix_, suffix), std::move(value));
+    const bool whole = suffix.starts_with("tokenizer.");
+    out_.Set(whole ? std::string(suffix) : Cat(prefix_, suffix), std::move(value));
   }
 
   absl::Status WriteByLayer(std::string_view key, KeyRule rule, const std::vector<int32_t>& all) {

@@ -1,5 +1,6 @@
 // From published tensors to recipes: every tensor of the table is found and has its shape.
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "formats/computed_matrix.h"
@@ -9,9 +10,28 @@
 #include "lib/model/family.h"
 #include "lib/model/published_tensors.h"
 #include "lib/model/same_values.h"
+#include "lib/model/stored_values.h"
 
 namespace smelt {
 namespace {
+
+/// The value of a tensor of one.
+absl::StatusOr<float> NumberOf(const RawTensor& tensor) {
+  if (tensor.dtype > RawType::kBF16) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " is of type ",
+                 Name(tensor.dtype), ", expected F64, F32, F16 or BF16");
+  }
+  const size_t size = BitsOf(tensor.dtype) / 8;
+  std::vector<std::byte> bytes(size);
+  SMELT_RETURN_IF_ERROR(tensor.storage->ReadAt(tensor.offset, bytes));
+  float value = 0;
+  DecodeElements(tensor.dtype, bytes.data(), size, 1, &value);
+  if (!std::isfinite(value)) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor.name), " is ",
+                 NotFiniteText(value), ", expected a finite number");
+  }
+  return value;
+}
 
 class TensorMaker {
  public:
@@ -30,11 +50,11 @@ class TensorMaker {
     for (RecipeTensor& tensor : context_.generated) made_.push_back(std::move(tensor));
     context_.generated.clear();
     for (const TensorRule& rule : family_.tensors) {
-      if (rule.target.find('*') == std::string_view::npos) SMELT_RETURN_IF_ERROR(Apply(rule, 0));
+      if (rule.source.find('*') == std::string_view::npos) SMELT_RETURN_IF_ERROR(Apply(rule, 0));
     }
     for (uint64_t layer = 0; layer < layers; ++layer) {
       for (const TensorRule& rule : family_.tensors) {
-        if (rule.target.find('*') != std::string_view::npos)
+        if (rule.source.find('*') != std::string_view::npos)
           SMELT_RETURN_IF_ERROR(Apply(rule, layer));
       }
     }
@@ -144,6 +164,10 @@ class TensorMaker {
       return MakeFusedExperts(fused, layer, target);
     }
     switch (rule.op) {
+      case TensorOp::kHeadVectors:
+        return MakeHeadVectors(rule, layer, target);
+      case TensorOp::kNumberOfLayer:
+        return KeepNumber(rule, layer, target);
       case TensorOp::kExperts:
         return MakeExperts(rule, layer, target);
       case TensorOp::kStackedExperts:
@@ -372,6 +396,27 @@ class TensorMaker {
       recipe.leaves.push_back(RawLeaf{*tensor, columns, false});
     }
     Add(target, {columns, rows, experts}, std::move(recipe));
+    return absl::OkStatus();
+  }
+
+  absl::Status MakeHeadVectors(const TensorRule& rule, uint64_t layer, const std::string& target) {
+    const uint64_t heads = context_.hyper(rule.rows), size = context_.hyper(rule.columns);
+    Recipe recipe;
+    for (uint64_t head = 0; head < std::min<uint64_t>(heads, container_.tensors.size() + 1);
+         ++head) {
+      SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, head, target));
+      SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {size}, target, rule));
+      recipe.leaves.push_back(RawLeaf{*tensor, size, false});
+    }
+    Add(target, {size, heads}, std::move(recipe));
+    return absl::OkStatus();
+  }
+
+  absl::Status KeepNumber(const TensorRule& rule, uint64_t layer, const std::string& key) {
+    SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, 0, key));
+    if (tensor->elements() != 1) SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {1}, key, rule));
+    SMELT_ASSIGN_OR_RETURN(const float number, NumberOf(*tensor));
+    context_.numbers[key].push_back(number);
     return absl::OkStatus();
   }
 

@@ -6,6 +6,7 @@
 
 #include "lib/base/cat.h"
 #include "lib/base/checked.h"
+#include "lib/text/gguf/converter_age.h"
 
 namespace smelt {
 namespace {
@@ -71,6 +72,7 @@ class GeneralWriter {
         {"temperature", "temp", ValueType::kF32, 0},
         {"penalty_last_n", "penalty_last_n", ValueType::kI32},
         {"penalty_repeat", "penalty_repeat", ValueType::kF32},
+        {"repetition_penalty", "penalty_repeat", ValueType::kF32},
         {"mirostat", "mirostat", ValueType::kI32},
         {"mirostat_tau", "mirostat_tau", ValueType::kF32},
         {"mirostat_eta", "mirostat_eta", ValueType::kF32},
@@ -79,6 +81,7 @@ class GeneralWriter {
     for (const Hint& hint : kHints) {
       const JsonValue* value = in_.generation->FindNonNull(hint.config);
       if (value == nullptr) continue;
+      if (hint.config == "repetition_penalty" && StatesAsIn2025(in_.architecture)) continue;
       const std::string key = Cat("general.sampling.", hint.key);
       const auto number = value->as_double();
       const bool fits = number && hint.low <= *number && *number <= hint.high;

@@ -30,8 +30,9 @@ absl::Status ReadAttentionBlocks(SpecReader& reader, BlockReader& blocks,
     }
     SMELT_ASSIGN_OR_RETURN(layer.post_mixer_norm,
                            blocks.ReadNorm(i, architecture.post_mixer_norm, blocks.width()));
+    const bool shared = parallel && architecture.shares_norm && !blocks.HasFfnNorm(i);
     SMELT_ASSIGN_OR_RETURN(layer.ffn_norm,
-                           blocks.ReadNorm(i, architecture.ffn_norm, blocks.width()));
+                           blocks.ReadNorm(i, shared ? "" : architecture.ffn_norm, blocks.width()));
     SMELT_RETURN_IF_ERROR(blocks.ReadFfn(i, layer));
     SMELT_ASSIGN_OR_RETURN(layer.post_ffn_norm,
                            blocks.ReadNorm(i, architecture.post_ffn_norm, blocks.width()));

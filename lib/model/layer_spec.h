@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -71,6 +72,7 @@ struct Rope {
 struct Attention {
   uint32_t heads = 0, kv_heads = 0;
   uint32_t key_size = 0, value_size = 0;  ///< per head
+  double clamp = 0;                       ///< q, k and v are kept within [-clamp, clamp]; 0 = not
   double scale = 0;                       ///< of q.k
   double softcap = 0;                     ///< cap tanh(x / cap); 0 = none
   uint64_t window = 0;  ///< a query sees itself and the window - 1 positions before it; 0 = all
@@ -168,9 +170,16 @@ struct DeltaNet {
 
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu, kRelu2, kSigmoid };
 
+/// A trained activation: alpha_p x^2 + beta x where x > 0, else
+/// alpha_n (expm1(min(x, eps)) - x) + beta x.
+struct Xielu {
+  float alpha_p = 0, alpha_n = 0, beta = 0, eps = 0;
+};
+
 /// gate present: down(act(gate x) * up x); else down(act(up x)).
 struct Mlp {
   Activation activation = Activation::kSilu;
+  std::optional<Xielu> xielu;  ///< instead of `activation`, without a gate
   Linear gate, up, down;
 };
 

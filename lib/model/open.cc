@@ -221,6 +221,11 @@ class DirectoryReader {
     options.config_ids = ids.named;
     if (config.name() == "params.json") NameOwnIds(options.config_ids);
     SMELT_RETURN_IF_ERROR(WriteVocabulary(*tokenizer_, options, out, opened_.notes));
+    if (family.ends_with_eod) {
+      SMELT_ASSIGN_OR_RETURN(const auto eod, config.Count("eod_token_id", 0));
+      if (eod && *eod < model.vocabulary_rows)
+        out.Set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eod));
+    }
     return WriteGenerationEnds(ids.ends, out, opened_.notes);
   }
 

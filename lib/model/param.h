@@ -78,6 +78,9 @@ namespace smelt {
   X(kKeysAreValues, "attention_k_eq_v")                         X(kSharedKv, "layers that share keys") \
   X(kPerLayer, "values a layer of the per-layer inputs")        X(kPerLayerRows, "values of the per-layer inputs") \
   X(kPerLayerVocab, "rows of the per-layer inputs")             X(kDoubleWide, "double-wide mlp")   \
+  X(kGivenRopeDims, "rotary dimensions, where the configuration has them")                          \
+  X(kQkNorm, "qk_norm")         X(kClamp, "clip_qkv")                                               \
+  X(kMultiQuery, "multi_query") X(kScaledQueries, "scaled_queries")                                 \
   X(kMoe, "enable_moe_block")   X(kTwoExpertFfn, "2 expert_ffn")                                    \
   X(kMultipleOf, "multiple_of") X(kFfnMultiplier, "ffn_multiplier")                                 \
   X(kVocabularyRows, "rows of the vocabulary")                                                      \

@@ -79,7 +79,7 @@ absl::Status CheckForeignKeys(FamilyContext& context) {
   const Config& config = context.config;
   const std::string_view own = context.family.names[0];
   const std::span<const ForeignKey> table = ForeignKeys();
-  std::string factors, ignored;
+  std::string caps, ignored;
   for (const std::string& key : config.Unread()) {
     const JsonValue& value = *config.value().Find(key);
     const auto known =
@@ -89,11 +89,11 @@ absl::Status CheckForeignKeys(FamilyContext& context) {
     if (!listed && (reader.family == nullptr || IsHarmlessKey(key))) continue;
     config.Find(key);  // known, whatever it says
     if (IsNothing(value) || reader.neutral || (listed && IsOneOf(value, known->neutral))) continue;
-    const bool passed_over = listed && known->kind != ForeignKind::kChanges;
     // A listed number says that there is such a part at all.
-    const bool usual = reader.usual && (!listed || value.as_bool() != nullptr);
-    if (passed_over || usual) {
-      std::string& list = passed_over && known->kind == ForeignKind::kFactor ? factors : ignored;
+    const bool usual =
+        reader.usual && (!listed || value.as_bool() != nullptr || known->kind == ForeignKind::kCap);
+    if (usual || (listed && known->kind == ForeignKind::kIgnored)) {
+      std::string& list = listed && known->kind == ForeignKind::kCap ? caps : ignored;
       list += Cat(list.empty() ? "" : ", ", key, " ", Escape(value.ToText(), 40));
       continue;
     }
@@ -103,8 +103,8 @@ absl::Status CheckForeignKeys(FamilyContext& context) {
                  reader.family != nullptr ? " computes, but " : " compute, but ", own,
                  " does not read it: correct architectures, or set it to null if it means nothing");
   }
-  if (!factors.empty()) {
-    context.warnings.push_back(Cat(config.name(), ": ", factors.substr(0, 200),
+  if (!caps.empty()) {
+    context.warnings.push_back(Cat(config.name(), ": ", caps.substr(0, 200),
                                    " would change what other classes compute; ", own,
                                    " does not apply it, here as in transformers"));
   }

@@ -235,6 +235,8 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"query_scalar", "Qwen2ForCausalLM", R"("query_pre_attn_scalar":100,)",
                    "query_pre_attn_scalar is 100"},
         ConfigCase{"clip", "LlamaForCausalLM", R"("clip_qkv":8.0,)", "clip_qkv is 8"},
+        ConfigCase{"cap", "LlamaForCausalLM", R"("final_logit_softcapping":12.5,)",
+                   "final_logit_softcapping is 12.5"},
         ConfigCase{"no_clip", "LlamaForCausalLM", R"("clip_qkv":null,)", ""},
         ConfigCase{"parallel", "LlamaForCausalLM", R"("parallel_attn":true,)", "parallel_attn"},
         ConfigCase{"not_parallel", "LlamaForCausalLM", R"("parallel_attn":false,)", ""},
@@ -247,32 +249,24 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"window", "LlamaForCausalLM", R"("sliding_window":4000,)", ""}),
     [](const auto& info) { return info.param.name; });
 
-TEST(ForeignKeysTest, FactorsThatAreNotAppliedAreAWarning) {
-  const testing::TempDir dir;
-  testing::WriteFolder(
-      dir.path(),
-      Cat(R"({"architectures":["Qwen2ForCausalLM"],"use_bias":false,"logit_scale":0.5,)",
-          R"("attention_multiplier":0.015625,"sliding_window":8,"use_sliding_window":false,)",
-          kLlamaConfig, "}"),
-      [] {
-        testing::FolderTensors t = LlamaTensors(2, true);
-        for (int i = 0; i < 2; ++i) {
-          for (const char* name : {"q", "k", "v"})
-            t[Cat("model.layers.", i, ".self_attn.", name, "_proj.bias")] =
-                testing::Counting({8}, 1);
-        }
-        return t;
-      }());
-  auto opened = testing::OpenFolder(dir.path());
-  SMELT_ASSERT_OK(opened);
-  ASSERT_EQ(opened->warnings.size(), 1u);
-  EXPECT_NE(opened->warnings[0].find("logit_scale 0.5, attention_multiplier 0.015625"),
-            std::string::npos)
-      << opened->warnings[0];
+// Another family's factors make another model.
+TEST(ForeignKeysTest, FactorsThatAreNotAppliedAreAnError) {
+  for (const std::string key :
+       {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
+        "logit_scale", "routed_scaling_factor", "lm_head_multiplier"}) {
+    const testing::TempDir dir;
+    testing::WriteFolder(
+        dir.path(),
+        Cat(R"({"architectures":["LlamaForCausalLM"],")", key, R"(":0.37,)", kLlamaConfig, "}"),
+        LlamaTensors(2, true));
+    const auto opened = testing::OpenFolder(dir.path());
+    ASSERT_FALSE(opened.ok()) << key;
+    EXPECT_NE(opened.status().message().find(Cat(key, " is 0.37")), std::string::npos)
+        << opened.status().message();
+  }
 }
 
-// As transformers does: its class does not look at them, whatever their value; the defaults of the
-// classes that do are no exception.
+// The defaults of the classes that have them.
 TEST(ForeignKeysTest, CapsAndDefaultsOfOtherClassesAreNotSilent) {
   const struct {
     std::string key, said;
@@ -280,7 +274,6 @@ TEST(ForeignKeysTest, CapsAndDefaultsOfOtherClassesAreNotSilent) {
   } cases[] = {
       {R"("final_logit_softcapping":30.0,)", "final_logit_softcapping 30 ", true},
       {R"("attn_logit_softcapping":50,)", "attn_logit_softcapping 50", true},
-      {R"("final_logit_softcapping":12.5,)", "final_logit_softcapping 12.5", true},
       {R"("use_parallel_residual":true,)", "use_parallel_residual true has no effect", false},
       {R"("query_pre_attn_scalar":256,)", "query_pre_attn_scalar 256 has no effect", false},
       {R"("num_experts_per_tok":2,)", "num_experts_per_tok 2 has no effect", false},

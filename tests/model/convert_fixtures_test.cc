@@ -8,7 +8,6 @@
 
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
-#include "lib/base/status.h"
 #include "lib/model/layer_spec.h"
 #include "lib/model/open.h"
 #include "quant/codec.h"
@@ -29,20 +28,6 @@ TEST_P(ConvertFixtures, TensorsAndHyperparametersEqual) {
   const ModelSource& source = *opened->source;
   testing::CompareTensors(source, folder);
   testing::CompareKeys(source.metadata(), folder);
-}
-
-/// Of these the tokenizer's keys are compared elsewhere.
-class ConvertFixtures2026 : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(ConvertFixtures2026, TensorsAndHyperparametersEqual) {
-  const std::string folder = testing::ModelPath(GetParam());
-  if (folder.empty()) SMELT_REQUIRE_SHARED();
-  auto opened = OpenModel(folder);
-  SMELT_ASSERT_OK(opened);
-  const ModelSource& source = *opened->source;
-  testing::CompareTensors(source, folder);
-  const std::string name = *source.metadata().Find("general.architecture")->AsString();
-  testing::CompareKeys(source.metadata(), folder, Cat(name, "."));
 }
 
 /// Another layout of the same weights gives the same tensors.
@@ -85,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(Archives, Layouts,
 
 INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures, ::testing::ValuesIn(testing::kAttentionModels),
                          testing::TestName);
-INSTANTIATE_TEST_SUITE_P(Of2026, ConvertFixtures2026, ::testing::ValuesIn(testing::kModelsOf2026),
+INSTANTIATE_TEST_SUITE_P(Of2026, ConvertFixtures, ::testing::ValuesIn(testing::kModelsOf2026),
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Hybrid, ConvertFixtures2026, ::testing::ValuesIn(testing::kHybridModels),
                          testing::TestName);

@@ -62,6 +62,11 @@ void CompareScalar(const MetadataValue& value, size_t i, const JsonValue& expect
   }
 }
 
+/// The converter writes these before all others.
+bool IsWrittenFirst(std::string_view key) {
+  return key.ends_with(".rope.scaling.attn_factor") || key.starts_with("xielu.");
+}
+
 }  // namespace
 
 std::string ModelPath(const std::string& name) {
@@ -115,8 +120,7 @@ void CompareKeys(const Metadata& metadata, const std::string& folder, std::strin
     const std::string key = *entry.Find("key")->as_string();
     if (!key.starts_with(prefix)) continue;
     known.insert(key);
-    if (!key.ends_with(".rope.scaling.attn_factor"))
-      order.push_back(key);  // written before all others
+    if (!IsWrittenFirst(key)) order.push_back(key);
     SCOPED_TRACE(key);
     const MetadataValue* value = metadata.Find(key);
     if (value == nullptr) {
@@ -148,7 +152,7 @@ void CompareKeys(const Metadata& metadata, const std::string& folder, std::strin
   for (const Metadata::Entry& entry : metadata.entries()) {
     if (!entry.key.starts_with(prefix)) continue;
     if (known.contains(entry.key)) {
-      if (!entry.key.ends_with(".rope.scaling.attn_factor")) ours.push_back(entry.key);
+      if (!IsWrittenFirst(entry.key)) ours.push_back(entry.key);
       continue;
     }
     const bool welcome = entry.key.ends_with(".rope.freq_base") ||

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Small random models of every attention family, from randomly drawn configurations: our logits against transformers'.
+"""Small random models of every family with attention, from randomly drawn configurations: our logits against transformers'.
 
     transformers_random.py --smelt PROGRAM --shared DIR --work DIR [--families llama,gpt-oss,...] [--seeds 0:8] [--keep]
 
@@ -698,6 +698,325 @@ def mistral4(draw, old):
     c["rope_parameters"] = {"rope_type": "yarn", "rope_theta": draw.theta(), "factor": draw.choice([4.0, 16.0]),
                             "original_max_position_embeddings": draw.choice([16, 32]), "beta_fast": 32.0, "beta_slow": 1.0,
                             "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": draw.choice([0.1, 0.5])}
+
+
+def plain(draw, old, kinds=ALL_ROPE, biases=("attention_bias", "mlp_bias"), own_size=True, activations=True, eps="rms_norm_eps"):
+    """A decoder of the usual shape, with the switches for biases that its class has."""
+    c = common(draw)
+    if eps != "rms_norm_eps" and "rms_norm_eps" in c:
+        c[eps] = c.pop("rms_norm_eps")
+    _, _, size = draw.heads(c, null=False)
+    if not own_size and "head_dim" in c:
+        del c["head_dim"]
+        size = draw.choice([8, 12, 16, 20])
+        c["hidden_size"] = c["num_attention_heads"] * size
+    for key in biases:
+        if draw.maybe(0.6):
+            c[key] = draw.maybe()
+    if activations:
+        act(draw, c)
+    if draw.maybe(0.2):
+        del c["tie_word_embeddings"]
+    if kinds:
+        put_rope(draw, c, rope(draw, kinds, size), draw.theta(), old)
+    return c
+
+
+def size_of(c):
+    return c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
+
+
+def state_size(c):
+    """For classes whose head size has a default of its own."""
+    c.setdefault("head_dim", c["hidden_size"] // c["num_attention_heads"])
+    return c
+
+
+def turn_part(draw, c, old, shares, key="partial_rotary_factor"):
+    """A share of the head that rotates, with an even number of dimensions."""
+    fits = [s for s in shares if int(size_of(c) * s) % 2 == 0 and int(size_of(c) * s) >= 2]
+    if fits and draw.maybe(0.8):
+        (c if old else c["rope_parameters"])[key] = draw.choice(fits)
+    return c
+
+
+def smollm3(draw, old):
+    c = plain(draw, old)
+    c["num_hidden_layers"] = draw.randint(1, 6)
+    way = draw.choice(["", "interval", "list"])
+    if way == "interval":
+        c["no_rope_layer_interval"] = draw.randint(1, 4)
+    if way == "list":
+        c["no_rope_layers"] = [draw.choice([0, 1]) for _ in range(c["num_hidden_layers"])]
+    c["pad_token_id"] = None
+    return c
+
+
+def granite(draw, old):
+    c = plain(draw, old)
+    for key, values in {"embedding_multiplier": [12.0, 3], "residual_multiplier": [0.22, 0.5], "logits_scaling": [8.0, 3],
+                        "attention_multiplier": [0.015625, 0.2]}.items():
+        if draw.maybe(0.8):
+            c[key] = draw.choice(values)
+    return c
+
+
+def cohere(draw, old):
+    c = plain(draw, old, kinds=["default", "default", "linear", "yarn"], biases=("attention_bias", "use_qk_norm"), own_size=False,
+              eps="layer_norm_eps")
+    if draw.maybe(0.8):
+        c["logit_scale"] = draw.choice([0.0625, 0.25, 1.5])
+    return c
+
+
+def cohere2(draw, old):
+    c = plain(draw, old, kinds=["default", "default", "linear", "yarn"], biases=("attention_bias",), own_size=False, eps="layer_norm_eps")
+    c["num_hidden_layers"] = draw.randint(1, 6)
+    c["sliding_window"] = draw.window()
+    way = draw.choice(["types", "pattern", "default"])
+    if way == "types":
+        c["layer_types"] = [t.replace("full_attention", "full_attention") for t in draw.layer_types(c["num_hidden_layers"])]
+    elif way == "pattern":
+        c["sliding_window_pattern"] = draw.randint(1, 5)
+    if draw.maybe(0.8):
+        c["logit_scale"] = draw.choice([0.0625, 0.25, 1.5])
+    return c
+
+
+def seed_oss(draw, old):
+    return state_size(plain(draw, old, biases=("attention_bias", "attention_out_bias", "mlp_bias")))
+
+
+def ernie(draw, old):
+    return state_size(plain(draw, old, biases=("use_bias",)))
+
+
+def exaone4(draw, old):
+    c = plain(draw, old, biases=())
+    c["num_hidden_layers"] = draw.randint(1, 6)
+    c["sliding_window"] = draw.choice([None, draw.window(), draw.window()])
+    if c["sliding_window"] is None:  # the class then has no other way to tell
+        c["layer_types"] = ["full_attention"] * c["num_hidden_layers"]
+    elif draw.maybe():
+        c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
+    return c
+
+
+def arcee(draw, old):
+    return plain(draw, old)
+
+
+def nemotron(draw, old):
+    c = state_size(plain(draw, old, kinds=["default", "default", "linear", "yarn"], eps="norm_eps"))
+    return turn_part(draw, c, old, [0.5, 0.25, 1.0])
+
+
+def stablelm(draw, old):
+    c = plain(draw, old, kinds=["default", "default", "linear"], own_size=False, eps="layer_norm_eps",
+              biases=("use_qkv_bias", "qk_layernorm", "use_parallel_residual"))
+    c["hidden_size"] = c["num_attention_heads"] * draw.choice([8, 16, 24, 32])
+    return turn_part(draw, c, old, [0.25, 0.5, 1.0])
+
+
+def phi(draw, old):
+    c = plain(draw, old, kinds=["default", "default", "linear"], own_size=False, biases=(), eps="layer_norm_eps")
+    c["hidden_size"] = c["num_attention_heads"] * draw.choice([8, 16, 24, 32])
+    c["tie_word_embeddings"] = False
+    return turn_part(draw, c, old, [0.25, 0.5, 1.0])
+
+
+def hunyuan(draw, old):
+    c = state_size(plain(draw, old, kinds=["default"], biases=("attention_bias",)))
+    if draw.maybe(0.7):
+        alpha = {"alpha": draw.choice([1000.0, 50.0]), "factor": 1.0, "type" if old else "rope_type": "dynamic"}
+        if old:
+            c["rope_scaling"] = alpha
+        else:
+            c["rope_parameters"].update(alpha)
+    return c
+
+
+def olmo3(draw, old):
+    c = plain(draw, old, kinds=None, biases=("attention_bias",))
+    c["num_hidden_layers"] = draw.randint(1, 6)
+    c["sliding_window"] = draw.window()
+    if draw.maybe():
+        c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
+    c["rope_theta"] = 500000
+    if scaling := rope(draw, ["default", "yarn", "llama3", "linear"], size_of(c)):
+        c["rope_scaling"] = scaling
+    return c
+
+
+def olmo(draw, old):
+    c = plain(draw, old, biases=("attention_bias",), own_size=False)
+    c.pop("rms_norm_eps", None)
+    if draw.maybe():
+        c["clip_qkv"] = draw.choice([None, 0.5, 1.0])
+    return c
+
+
+def some_experts(draw, c, count, used, ffn=None):
+    c[count] = draw.choice([2, 3, 5, 8, 16])
+    c[used] = draw.randint(1, min(4, c[count]))
+    if ffn:
+        c[ffn] = draw.randint(3, 20) * 4
+
+
+def olmoe(draw, old):
+    c = plain(draw, old, biases=("attention_bias", "norm_topk_prob"), own_size=False)
+    some_experts(draw, c, "num_experts", "num_experts_per_tok")
+    return c
+
+
+def vision(draw, text, extra):
+    """A class whose text part is what we read."""
+    c = {"text_config": text, **extra}
+    text.pop("tie_word_embeddings", None)
+    if draw.maybe():
+        c["tie_word_embeddings"] = draw.maybe()
+    return c
+
+
+PIXTRAL = {"vision_config": {"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+                             "num_attention_heads": 2, "image_size": 28, "patch_size": 14, "head_dim": 8}}
+
+
+def mistral3(draw, old):
+    text = {"model_type": "mistral", **state_size(mistral(draw, old))}
+    text.pop("layer_types", None)
+    return vision(draw, text, PIXTRAL)
+
+
+def ministral3(draw, old):
+    text = {"model_type": "ministral3", **state_size(plain(draw, old, kinds=None, biases=()))}
+    kind = draw.choice(["default", "yarn", "yarn"])
+    r = {"rope_type": kind, "rope_theta": draw.theta(), "llama_4_scaling_beta": draw.choice([0.1, 0.3]),
+         "original_max_position_embeddings": draw.choice([16, 24, 50])}
+    if kind == "yarn":
+        r.update(factor=draw.choice([4.0, 16.0]))
+        if draw.maybe(0.7):
+            r.update(mscale=1.0, mscale_all_dim=draw.choice([1.0, 1.0, 0.5]))
+    text["rope_parameters"] = r
+    if draw.maybe(0.3):
+        text["sliding_window"] = draw.window()
+    return vision(draw, text, PIXTRAL)
+
+
+def sections(draw, c, old, interleaved):
+    half = size_of(c) // 2
+    t = draw.randint(1, half - 2)
+    h = draw.randint(1, half - t - 1)
+    r = {"mrope_section": [t, h, half - t - h]}
+    if interleaved:
+        r["mrope_interleaved"] = True
+    if old:
+        c["rope_scaling"] = {**r, "type" if not interleaved else "rope_type": "default"}
+    else:
+        c["rope_parameters"].update(r)
+    return c
+
+
+QWEN_VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "patch_size": 14, "spatial_merge_size": 2,
+               "temporal_patch_size": 2}
+
+
+def qwen2_vl(draw, old):
+    c = plain(draw, old, kinds=["default"], biases=(), own_size=False)
+    c["hidden_size"] = c["num_attention_heads"] * draw.choice([8, 12, 16, 20])
+    c["tie_word_embeddings"] = draw.maybe()
+    qwen_windows(draw, c, types=False)
+    sections(draw, c, old, False)
+    return {**c, "vision_config": {**QWEN_VISION, "embed_dim": 16, "mlp_ratio": 1, "out_hidden_size": c["hidden_size"],
+                                   "fullatt_block_indexes": [0], "window_size": 28}}
+
+
+def qwen3_vl_text(draw, old):
+    c = state_size(plain(draw, old, kinds=["default"], biases=("attention_bias",)))
+    return sections(draw, c, old, True)
+
+
+def qwen3_vl(draw, old):
+    text = qwen3_vl_text(draw, old)
+    return vision(draw, text, {"vision_config": {**QWEN_VISION, "out_hidden_size": text["hidden_size"], "deepstack_visual_indexes": [0],
+                                                 "num_position_embeddings": 16}})
+
+
+def qwen3_vl_moe(draw, old):
+    text = qwen3_vl_text(draw, old)
+    qwen_experts(draw, text)
+    text.pop("norm_topk_prob", None)
+    return vision(draw, text, {"vision_config": {**QWEN_VISION, "out_hidden_size": text["hidden_size"], "deepstack_visual_indexes": [0],
+                                                 "num_position_embeddings": 16}})
+
+
+def glm4(draw, old):
+    c = state_size(plain(draw, old, kinds=["default", "default", "linear", "yarn"], biases=("attention_bias",)))
+    return turn_part(draw, c, old, [0.5, 0.25, 1.0])
+
+
+def routed(draw, c):
+    """Experts chosen among groups."""
+    groups = draw.choice([1, 1, 2, 4])
+    c["n_routed_experts"] = groups * draw.choice([2, 3, 4])
+    c["n_group"], c["topk_group"] = groups, draw.randint(1, groups)
+    c["num_experts_per_tok"] = draw.randint(1, min(4, c["n_routed_experts"] // groups * c["topk_group"]))
+    c["moe_intermediate_size"] = draw.randint(3, 20) * 4
+    c["n_shared_experts"] = draw.choice([1, 2])
+    if draw.maybe(0.7):
+        c["first_k_dense_replace"] = draw.randint(0, c["num_hidden_layers"])
+    if draw.maybe(0.7):
+        c["norm_topk_prob"] = draw.maybe()
+    if draw.maybe(0.7):
+        c["routed_scaling_factor"] = draw.choice([2.5, 1.0, 0.7])
+    return c
+
+
+def dots1(draw, old):
+    c = routed(draw, plain(draw, old, biases=("attention_bias",)))
+    if draw.maybe(0.4):
+        c["sliding_window"], c["max_window_layers"] = draw.window(), draw.randint(0, c["num_hidden_layers"])
+    return c
+
+
+def minimax_m2(draw, old):
+    c = state_size(plain(draw, old, kinds=["default", "default", "linear", "yarn"], biases=()))
+    some_experts(draw, c, "num_local_experts", "num_experts_per_tok")
+    if draw.maybe(0.6):
+        c["rotary_dim"] = draw.choice([d for d in range(2, size_of(c) + 1, 2)])
+    return c
+
+
+def ernie_moe(draw, old):
+    c = plain(draw, old, biases=(), own_size=False)
+    c["num_hidden_layers"] = draw.randint(1, 6)
+    some_experts(draw, c, "moe_num_experts", "moe_k", "moe_intermediate_size")
+    c["moe_num_shared_experts"] = draw.choice([0, 1, 2])
+    if draw.maybe(0.7):
+        c["moe_layer_start_index"] = draw.randint(0, c["num_hidden_layers"])
+    if draw.maybe(0.3):
+        c["moe_layer_end_index"] = draw.choice([-1, c["num_hidden_layers"] - 1, draw.randint(0, c["num_hidden_layers"])])
+    if draw.maybe(0.3):
+        c["moe_layer_interval"] = draw.choice([1, 2])
+    return c
+
+
+def apertus(draw, old):
+    return plain(draw, old, biases=("attention_bias",), activations=False)
+
+
+def internlm3(draw, old):
+    c = plain(draw, old, biases=(), own_size=False)
+    if draw.maybe(0.7):
+        c["qkv_bias"] = c["bias"] = draw.maybe()
+    return state_size(c)
+
+
+def gpt_bigcode(draw, old):
+    c = gpt2(draw, old)
+    c.pop("scale_attn_by_inverse_layer_idx", None)
+    if draw.maybe(0.7):
+        c["multi_query"] = draw.maybe()
     return c
 
 
@@ -866,6 +1185,34 @@ FAMILIES = {
     "deepseek-v3": (deepseek_v3, "deepseek_v3", "DeepseekV3ForCausalLM", "llama"),
     "glm4-moe-lite": (glm4_moe_lite, "glm4_moe_lite", "Glm4MoeLiteForCausalLM", "llama"),
     "mistral4": (mistral4, "mistral4", "Mistral4ForCausalLM", "llama"),
+    "olmo": (olmo, "olmo", "OlmoForCausalLM", "olmo2"),
+    "olmo3": (olmo3, "olmo3", "Olmo3ForCausalLM", "olmo3"),
+    "olmoe": (olmoe, "olmoe", "OlmoeForCausalLM", "olmoe"),
+    "smollm3": (smollm3, "smollm3", "SmolLM3ForCausalLM", "smollm3"),
+    "granite": (granite, "granite", "GraniteForCausalLM", "granite"),
+    "cohere": (cohere, "cohere", "CohereForCausalLM", "cohere"),
+    "cohere2": (cohere2, "cohere2", "Cohere2ForCausalLM", "cohere2"),
+    "seed_oss": (seed_oss, "seed_oss", "SeedOssForCausalLM", "seed_oss"),
+    "ernie4_5": (ernie, "ernie4_5", "Ernie4_5ForCausalLM", "ernie4_5"),
+    "exaone4": (exaone4, "exaone4", "Exaone4ForCausalLM", "exaone4"),
+    "arcee": (arcee, "arcee", "ArceeForCausalLM", "arcee"),
+    "nemotron": (nemotron, "nemotron", "NemotronForCausalLM", "nemotron"),
+    "stablelm": (stablelm, "stablelm", "StableLmForCausalLM", "stablelm"),
+    "phi": (phi, "phi", "PhiForCausalLM", "phi"),
+    "hunyuan": (hunyuan, "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense"),
+    "mistral3": (mistral3, "mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
+    "ministral3": (ministral3, "mistral3", "Mistral3ForConditionalGeneration", "ministral3"),
+    "qwen2_vl": (qwen2_vl, "qwen2_vl", "Qwen2VLForConditionalGeneration", "qwen2_5_vl"),
+    "qwen2_5_vl": (qwen2_vl, "qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"),
+    "qwen3_vl": (qwen3_vl, "qwen3_vl", "Qwen3VLForConditionalGeneration", "qwen3_vl"),
+    "qwen3_vl_moe": (qwen3_vl_moe, "qwen3_vl_moe", "Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe"),
+    "glm4": (glm4, "glm4", "Glm4ForCausalLM", "glm4_moe"),
+    "dots1": (dots1, "dots1", "Dots1ForCausalLM", "qwen2"),
+    "minimax_m2": (minimax_m2, "minimax_m2", "MiniMaxM2ForCausalLM", "minimax_m2"),
+    "ernie4_5_moe": (ernie_moe, "ernie4_5_moe", "Ernie4_5_MoeForCausalLM", "ernie4_5_moe"),
+    "apertus": (apertus, "apertus", "ApertusForCausalLM", "apertus"),
+    "internlm3": (internlm3, "internlm3", "InternLM3ForCausalLM", "llama-spm"),
+    "gpt_bigcode": (gpt_bigcode, "gpt_bigcode", "GPTBigCodeForCausalLM", "gpt2"),
 }
 
 
@@ -884,7 +1231,8 @@ def randomise(model, seed):
     for name, parameter in [*model.named_parameters(), *biases]:
         values = torch.randn(parameter.shape, generator=generator)
         if "norm" in name or ".ln_" in name or name.endswith("ln_f.weight"):
-            values = values * 0.3 + (0 if name.endswith("bias") or added_to_one(model, name) else 1)
+            around_zero = name.endswith("bias") or added_to_one(model, name) or model.config.model_type == "nemotron"
+            values = values * 0.3 + (0 if around_zero else 1)
         elif parameter.dim() < 2 or "bias" in name or "sinks" in name:
             values = values * 0.5
         elif name.endswith("A_log"):

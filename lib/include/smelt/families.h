@@ -13,6 +13,10 @@ struct PublishedFamily {
   std::vector<std::string> classes;  ///< names in config.json's "architectures"
   std::string model_type;            ///< config.json's of these classes
   std::string architecture;          ///< general.architecture of the GGUF
+  /// How its numbers are compared with transformers': "recorded" values of a small model, and of
+  /// randomly "drawn" configurations.
+  std::string checked;
+  std::string llama_cpp;  ///< what llama.cpp computes or loads differently; empty: nothing known
 };
 
 /// Every family whose folders with a config.json are read, in the order of their kinship.

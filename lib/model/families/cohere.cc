@@ -9,6 +9,7 @@ const Architecture kCommandRArchitecture = {
     .name = "command-r",
     .norm = NormKind::kLayer,
     .ffn_norm = "",
+    .qk_norm = QkNorm::kEachHead,
     .rope = RopeStyle::kInterleaved,
     .logit_scale = LogitScale::kMultiplies,
     .parallel_residual = true,
@@ -36,18 +37,16 @@ constexpr DecoderDefaults kDefaults{.vocab = 256000,
                                     .eps = Eps("layer_norm_eps", 1e-5),
                                     .tied = true};
 
-constexpr auto kCohereHypers =
-    Table<HyperRule>(DecoderHypers(kDefaults), Flag(Param::kAttentionBias, "attention_bias", false),
-                     Factor(Param::kLogitScale, "logit_scale", 0.0625),
-                     HyperRule{Param::kMaxLength, "model_max_length", HyperKind::kCount,
-                               SameAs(Param::kContext), 1, 1 << 30});
+constexpr auto kCohereHypers = Table<HyperRule>(
+    DecoderHypers(kDefaults), Flag(Param::kAttentionBias, "attention_bias", false),
+    Flag(Param::kQkNorm, "use_qk_norm", false), Factor(Param::kLogitScale, "logit_scale", 0.0625),
+    HyperRule{Param::kMaxLength, "model_max_length", HyperKind::kCount, SameAs(Param::kContext), 1,
+              1 << 30});
 constexpr auto kCohere2Hypers = Table<HyperRule>(
     DecoderHypers(kDefaults), Flag(Param::kAttentionBias, "attention_bias", false),
     Factor(Param::kLogitScale, "logit_scale", 0.0625), Window(Default(4096)),
     HyperRule{Param::kPeriod, "sliding_window_pattern", HyperKind::kCount, Default(4)});
 
-// Norms of q and k have weights of their own for each head, which no reader of ours knows.
-constexpr FixedRule kCohereFixed[] = {{"use_qk_norm", "false"}};
 // What the first releases say of themselves, of which there is one kind.
 constexpr FixedRule kCohere2Fixed[] = {
     {"use_gated_activation", "true"},
@@ -74,9 +73,25 @@ constexpr auto kCohere2Keys = Table<KeyRule>(
     kWindowKeys, KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
     KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims}, kNoScaling);
 
-constexpr auto kTensors =
-    Table<TensorRule>(kEnds, kAttentionNorm,
-                      AttentionTensors(Param::kAttentionBias, Param::kAttentionBias), GatedMlp());
+bool HasQkNorms(const FamilyContext& context, uint64_t) {
+  return context.hyper.flag(Param::kQkNorm);
+}
+constexpr auto kTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
+    GatedMlp(),
+    If(HasQkNorms, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight",
+                    Param::kHeads, Param::kHeadDim}),
+    If(HasQkNorms, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight",
+                    Param::kKvHeads, Param::kHeadDim}));
+
+absl::Status DeriveCohere(FamilyContext& context) {
+  constexpr uint64_t kLeast = 64;
+  if (context.hyper.flag(Param::kQkNorm) && context.hyper(Param::kLayers) < kLeast) {
+    context.differences.push_back(
+        Cat("cannot load norms of q and k in models of less than ", kLeast, " layers"));
+  }
+  return NoteAttentionBias(context);
+}
 
 bool IsCohere2Windowed(const Hyper& h, uint64_t layer) {
   return (layer + 1) % h(Param::kPeriod) != 0;
@@ -101,11 +116,12 @@ const Family kCohere = {
     .model_type = "cohere",
     .architecture = kCommandRArchitecture,
     .hypers = kCohereHypers,
-    .fixed = kCohereFixed,
+    .fixed = {},
     .keys = kCohereKeys,
     .tensors = kTensors,
+    .llama_cpp = "loads norms of q and k only in models of 64 layers or more",
     .rope = {.theta = 500000},
-    .derive = NoteAttentionBias,
+    .derive = DeriveCohere,
 };
 
 const Family kCohere2 = {

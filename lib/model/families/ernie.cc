@@ -1,10 +1,15 @@
-// ERNIE 4.5 (dense): rotation in pairs.
-// Defaults: transformers models/ernie4_5/configuration_ernie4_5.py.
+// ERNIE 4.5, dense and with experts: rotation in pairs.
+// Defaults: transformers models/{ernie4_5,ernie4_5_moe}/configuration_*.py.
+#include <algorithm>
+
+#include "lib/base/status.h"
 #include "lib/model/families/families.h"
 
 namespace smelt {
 
 const Architecture kErnie45Architecture = {.name = "ernie4_5", .rope = RopeStyle::kInterleaved};
+const Architecture kErnie45MoeArchitecture = {.name = "ernie4_5-moe",
+                                              .rope = RopeStyle::kInterleaved};
 
 namespace {
 
@@ -33,6 +38,66 @@ absl::Status Derive(FamilyContext& context) {
   return absl::OkStatus();
 }
 
+constexpr std::string_view kMoeNames[] = {"Ernie4_5_MoeForCausalLM", "Ernie4_5_MoeModel"};
+
+constexpr auto kMoeHypers = Table<HyperRule>(
+    DecoderHypers({.vocab = 103424,
+                   .ffn = 12288,
+                   .heads = 20,
+                   .kv_heads = Default(4),
+                   .context = 131072,
+                   .eps = RmsEps(1e-5),
+                   .tied = true}),
+    HyperRule{Param::kExperts, "moe_num_experts", HyperKind::kCount, Default(64), 1, 1 << 16},
+    HyperRule{Param::kExpertsUsed, "moe_k", HyperKind::kCount, Default(6), 1, 1 << 16},
+    HyperRule{Param::kExpertFfn, "moe_intermediate_size", HyperKind::kCount, Default(1536)},
+    HyperRule{Param::kSharedCount, "moe_num_shared_experts", HyperKind::kCount, Default(2), 0,
+              1 << 16},
+    HyperRule{Param::kDenseLayers, "moe_layer_start_index", HyperKind::kCount, Default(1), 0,
+              1 << 16},
+    HyperRule{Param::kExpertPeriod, "moe_layer_interval", HyperKind::kCount, Default(1), 1,
+              1 << 16});
+
+// The first four are what releases say of themselves; the class has no such switches.
+constexpr FixedRule kMoeFixed[] = {
+    {"moe_gate", "\"topk\""},        {"moe_use_aux_free", "true"},
+    {"moe_gate_act", "\"softmax\""}, {"moe_multimodal_enabled", "false"},
+    {"use_bias", "false"},           {"moe_norm_min", "1e-12"}};
+
+constexpr auto kMoeKeys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kExpertKeys,
+    KeyRule{"interleave_moe_layer_step", ValueType::kU32, Param::kExpertPeriod},
+    KeyRule{"leading_dense_block_count", ValueType::kU32, Param::kDenseLayers},
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
+    KeyRule{"expert_shared_count", ValueType::kU32, Param::kSharedCount},
+    KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn});
+
+constexpr auto kMoeTensors =
+    Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors(Param::kNone, Param::kNone), kFfnNorm,
+                      GatedMlp(Param::kNone, IsDense), ExpertTensors(Param::kExpertFfn),
+                      If(IsSparse, {"blk.*.exp_probs_b.bias",
+                                    "model.layers.*.mlp.moe_statics.e_score_correction_bias|"
+                                    "model.layers.*.mlp.gate.moe_statics.e_score_correction_bias",
+                                    Param::kOne, Param::kExperts}),
+                      kSharedExpertTensors);
+
+/// Layers from moe_layer_start_index to moe_layer_end_index, every moe_layer_interval-th, have
+/// experts.
+absl::Status DeriveMoe(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  const auto layers = static_cast<double>(h(Param::kLayers));
+  SMELT_ASSIGN_OR_RETURN(const auto given, context.config.Real("moe_layer_end_index"));
+  const double last = given.value_or(-1) == -1 ? layers - 1 : *given;
+  for (uint64_t i = 0; i < h(Param::kLayers); ++i) {
+    context.sparse.push_back((i + 1) % h(Param::kExpertPeriod) == 0 &&
+                             i >= h(Param::kDenseLayers) && static_cast<double>(i) <= last);
+  }
+  if (last < layers - 1)
+    context.differences.push_back("cannot load dense layers behind those with experts");
+  h.Set(Param::kSharedFfn, h.real(Param::kSharedCount) * h.real(Param::kExpertFfn));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 const Family kErnie45 = {
@@ -45,6 +110,18 @@ const Family kErnie45 = {
     .tensors = kTensors,
     .rope = {.theta = 500000},
     .derive = Derive,
+};
+
+const Family kErnie45Moe = {
+    .names = kMoeNames,
+    .model_type = "ernie4_5_moe",
+    .architecture = kErnie45MoeArchitecture,
+    .hypers = kMoeHypers,
+    .fixed = kMoeFixed,
+    .keys = kMoeKeys,
+    .tensors = kMoeTensors,
+    .rope = {.theta = 500000},
+    .derive = DeriveMoe,
 };
 
 }  // namespace smelt

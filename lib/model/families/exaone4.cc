@@ -65,6 +65,7 @@ const Family kExaone4 = {
     .fixed = {},
     .keys = kKeys,
     .tensors = kTensors,
+    .llama_cpp = "knows windows and layers without rotation only in models of 64 layers",
     .windowed = IsWindowed,
     .llama_cpp_windows = true,
     .lists_windows = true,

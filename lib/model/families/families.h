@@ -15,27 +15,33 @@ extern const Architecture kGemma4Architecture, kQwen35Architecture, kQwen35MoeAr
     kMamba2Architecture, kJambaArchitecture, kSmolLm3Architecture, kGraniteArchitecture,
     kCommandRArchitecture, kCohere2Architecture, kSeedOssArchitecture, kErnie45Architecture,
     kExaone4Architecture, kArceeArchitecture, kNemotronArchitecture, kStableLmArchitecture,
-    kPhi2Architecture, kHunyuanDenseArchitecture, kOlmoeArchitecture, kMistral3Architecture,
-    kQwen2VlArchitecture, kQwen3VlArchitecture, kQwen3VlMoeArchitecture, kLfm2Architecture,
-    kLfm2MoeArchitecture, kGraniteMoeArchitecture, kGraniteHybridArchitecture,
+    kPhi2Architecture, kHunyuanDenseArchitecture, kOlmoArchitecture, kOlmoeArchitecture,
+    kMistral3Architecture, kQwen2VlArchitecture, kQwen3VlArchitecture, kQwen3VlMoeArchitecture,
+    kLfm2Architecture, kLfm2MoeArchitecture, kGraniteMoeArchitecture, kGraniteHybridArchitecture,
     kNemotronHArchitecture, kNemotronHMoeArchitecture, kFalconH1Architecture,
-    kDeepseek2Architecture, kMistral4Architecture;
+    kDeepseek2Architecture, kMistral4Architecture, kGlm4Architecture, kMiniMaxM2Architecture,
+    kErnie45MoeArchitecture, kDots1Architecture, kApertusArchitecture, kStarCoderArchitecture;
 
 extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen35Moe,
     kQwen35MoeText, kQwen3Next, kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3,
     kQwen3Moe, kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2,
-    kOlmo2, kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmoe, kSmolLm3, kGranite, kCohere, kCohere2,
-    kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense, kMistralSmall3,
-    kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kLfm2, kLfm2Moe, kGraniteMoe,
-    kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe, kGraniteHybridDense, kBamba,
-    kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2, kDeepseekV3, kGlm4MoeLite,
-    kMistral4, kMistral4Conditional, kMeta, kMistralNative, kCodestralMamba;
+    kOlmo2, kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmo, kOlmoe, kSmolLm3, kGranite, kCohere,
+    kCohere2, kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense,
+    kMistralSmall3, kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kLfm2, kLfm2Moe,
+    kGraniteMoe, kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe, kGraniteHybridDense,
+    kBamba, kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2, kDeepseekV3,
+    kGlm4MoeLite, kMistral4, kMistral4Conditional, kGlm4, kMiniMaxM2, kErnie45Moe, kDots1, kApertus,
+    kInternLm3, kGptBigCode, kMeta, kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
 extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;
 
 /// Layers with a window where one of all layers is given: all.
 inline bool IsWindowGiven(const Hyper& hyper, uint64_t) { return hyper.Has(Param::kWindow); }
+/// Those from max_window_layers on.
+inline bool IsWindowedFromMax(const Hyper& hyper, uint64_t layer) {
+  return hyper.Has(Param::kWindow) && layer >= hyper(Param::kMaxWindowLayers);
+}
 
 /// A `derive` of families whose attention biases, where there are any, llama.cpp does not load.
 absl::Status NoteAttentionBias(FamilyContext& context);
@@ -46,6 +52,9 @@ void WriteExpertNormalization(FamilyContext& context);
 
 /// Fills `sparse` from `mlp_only_layers` and `decoder_sparse_step` (Qwen's).
 absl::Status ReadSparseLayers(FamilyContext& context);
+
+/// Fills `sparse` and the width of the shared experts of a class with RoutedHypers.
+absl::Status ReadRoutedExperts(FamilyContext& context);
 
 /// Rank of the time step: a number, or "auto" (also where the key is absent): width / 16, rounded
 /// up.

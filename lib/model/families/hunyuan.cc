@@ -74,6 +74,7 @@ const Family kHunyuanDense = {
     .keys = kKeys,
     .tensors = kTensors,
     .rope = {.alpha_stretches = true},
+    .ends_with_eod = true,
     .derive = Derive,
 };
 

@@ -108,6 +108,7 @@ const Family kMistral = {
     .fixed = kMistralFixed,
     .keys = kKeys,
     .tensors = kDense,
+    .llama_cpp = "ignores a sliding window",
     .windowed = IsWindowGiven,
 };
 
@@ -119,6 +120,8 @@ const Family kMinistral = {
     .fixed = kMistralFixed,
     .keys = kKeys,
     .tensors = kDense,
+    .checked = "drawn",
+    .llama_cpp = "ignores sliding windows",
     .windowed = IsWindowGiven,
 };
 
@@ -130,6 +133,7 @@ const Family kMixtral = {
     .fixed = kMistralFixed,
     .keys = kKeys,
     .tensors = kSparse,
+    .llama_cpp = "ignores a sliding window",
     .rope = {.theta = 1000000},
     .windowed = IsWindowGiven,
     .layer_types = LayerTypes::kUnheeded,

@@ -64,6 +64,7 @@ const Family kNemotron = {
     .fixed = {},
     .keys = kKeys,
     .tensors = kTensors,
+    .llama_cpp = "takes hidden_size / num_attention_heads for the size of a head",
     .rope = {.partial = 0.5},
     .partial_rotary = true,
     .activation = "relu2",

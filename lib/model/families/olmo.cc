@@ -5,6 +5,13 @@
 
 namespace smelt {
 
+const Architecture kOlmoArchitecture = {
+    .name = "olmo",
+    .norm = NormKind::kLayer,
+    .unweighted_norms = true,
+    .rope = RopeStyle::kInterleaved,
+    .clamped_qkv = true,
+};
 const Architecture kOlmoeArchitecture = {
     .name = "olmoe",
     .qk_norm = QkNorm::kAllHeads,
@@ -12,6 +19,26 @@ const Architecture kOlmoeArchitecture = {
 };
 
 namespace {
+
+constexpr std::string_view kOlmoNames[] = {"OlmoForCausalLM", "OlmoModel"};
+
+constexpr auto kOlmoHypers =
+    Table<HyperRule>(DecoderHypers({.vocab = 50304, .ffn = 11008, .heads = 32, .context = 2048}),
+                     Flag(Param::kAttentionBias, "attention_bias", false),
+                     HyperRule{Param::kClamp, "clip_qkv", HyperKind::kReal, kAbsent, 1e-9, 1e9});
+
+// The class's layer norms have no weights, and this epsilon.
+constexpr auto kOlmoKeys = Table<KeyRule>(
+    kSizeKeys, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
+    KeyRule{.key = "attention.layer_norm_epsilon", .type = ValueType::kF32, .constant = 1e-5},
+    KeyRule{"attention.clamp_kqv", ValueType::kF32, Param::kClamp});
+
+constexpr auto kOlmoTensors = Table<TensorRule>(
+    TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
+    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
+    AttentionTensors(Param::kAttentionBias, Param::kAttentionBias, TensorOp::kRotaryQ,
+                     TensorOp::kRotaryK),
+    GatedMlp());
 
 constexpr std::string_view kOlmoeNames[] = {"OlmoeForCausalLM", "OlmoeModel"};
 
@@ -37,6 +64,18 @@ absl::Status DeriveOlmoe(FamilyContext& context) {
 
 }  // namespace
 
+const Family kOlmo = {
+    .names = kOlmoNames,
+    .model_type = "olmo",
+    .architecture = kOlmoArchitecture,
+    .hypers = kOlmoHypers,
+    .fixed = {},
+    .keys = kOlmoKeys,
+    .tensors = kOlmoTensors,
+    .checked = "drawn",
+    .derive = NoteAttentionBias,
+};
+
 const Family kOlmoe = {
     .names = kOlmoeNames,
     .model_type = "olmoe",
@@ -45,6 +84,7 @@ const Family kOlmoe = {
     .fixed = kFixed,
     .keys = kKeys,
     .tensors = kOlmoeTensors,
+    .llama_cpp = "never normalises the weights of the chosen experts",
     .derive = DeriveOlmoe,
 };
 

@@ -69,6 +69,7 @@ const Family kOlmo3 = {
     .fixed = {},
     .keys = kOlmo3Keys,
     .tensors = kTensors,
+    .llama_cpp = "takes the global layers' rope_theta for all",
     .rope = {.theta = 500000, .local_theta = 500000},
     .windowed = IsOlmo3Windowed,
     .llama_cpp_windows = true,

@@ -36,6 +36,7 @@ constexpr KeyRule kKeys[] = {
     {"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps},
     {"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
     kFileTypeKey,
+    {.key = "tokenizer.ggml.add_bos_token", .type = ValueType::kBool, .constant = 0},
     kRopeKeys,
 };
 
@@ -78,6 +79,8 @@ const Family kPhi = {
     .fixed = kFixed,
     .keys = kKeys,
     .tensors = kTensors,
+    .llama_cpp =
+        "takes 10000 for rope_theta; cannot load a feed-forward length other than 4 hidden_size",
     .rope = {.partial = 0.5},
     .partial_rotary = true,
     .activation = "gelu_new",

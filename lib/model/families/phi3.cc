@@ -84,6 +84,7 @@ const Family kPhi3 = {
     .fixed = {},
     .keys = kKeys,
     .tensors = kTensors,
+    .llama_cpp = "ignores a sliding window; chooses longrope's factors by its context size",
     .rope = {.original_context = 4096, .yarn_means_longrope = true},
     .partial_rotary = true,
     .windowed = IsWindowGiven,

@@ -122,9 +122,6 @@ constexpr auto kQwen3MoeTensors = Table<TensorRule>(
     kHeadNorms, kFfnNorm, GatedMlp(Param::kNone, IsDense), kExperts);
 
 // Windows as the classes make them.
-bool IsQwen2Windowed(const Hyper& h, uint64_t layer) {
-  return h.Has(Param::kWindow) && layer >= h(Param::kMaxWindowLayers);
-}
 bool IsQwen2MoeWindowed(const Hyper& h, uint64_t layer) {
   return h.flag(Param::kUseWindow) && layer % 2 == 0 && layer < h(Param::kMaxWindowLayers);
 }
@@ -150,7 +147,8 @@ const Family kQwen2 = {
     .fixed = {},
     .keys = kQwen2Keys,
     .tensors = kQwen2Tensors,
-    .windowed = IsQwen2Windowed,
+    .llama_cpp = "ignores sliding windows",
+    .windowed = IsWindowedFromMax,
 };
 
 const Family kQwen2Moe = {
@@ -161,6 +159,7 @@ const Family kQwen2Moe = {
     .fixed = {},
     .keys = kQwen2Keys,
     .tensors = kQwen2MoeTensors,
+    .llama_cpp = "never normalises the weights of the chosen experts; ignores sliding windows",
     .windowed = IsQwen2MoeWindowed,
     .derive = DeriveQwen2Moe,
 };
@@ -173,7 +172,8 @@ const Family kQwen3 = {
     .fixed = {},
     .keys = kQwen3Keys,
     .tensors = kQwen3Tensors,
-    .windowed = IsQwen2Windowed,
+    .llama_cpp = "ignores sliding windows; cannot load attention biases",
+    .windowed = IsWindowedFromMax,
     .derive = NoteAttentionBias,
 };
 
@@ -185,6 +185,7 @@ const Family kQwen3Moe = {
     .fixed = {},
     .keys = kQwen3Keys,
     .tensors = kQwen3MoeTensors,
+    .llama_cpp = "cannot load dense layers among those with experts, nor attention biases",
     .windowed = IsWindowGiven,
     .layer_types = LayerTypes::kUnheeded,
     .derive = DeriveQwen3Moe,

@@ -86,10 +86,6 @@ constexpr auto kQwen3VlMoeTensors = Table<TensorRule>(
                   Param::kWidth}),
     kExperts);
 
-bool IsQwen2VlWindowed(const Hyper& h, uint64_t layer) {
-  return h.Has(Param::kWindow) && layer >= h(Param::kMaxWindowLayers);
-}
-
 absl::Status DeriveQwen3Vl(FamilyContext& context) {
   const Config* whole = context.config.Outer();
   const JsonValue* vision = whole == nullptr ? nullptr : whole->Find("vision_config");
@@ -121,8 +117,10 @@ const Family kQwen2Vl = {
     .fixed = {},
     .keys = kQwen2VlKeys,
     .tensors = kQwen2VlTensors,
+    .checked = "drawn",
+    .llama_cpp = "takes 0 for rms_norm_eps",
     .rope = {.theta = 1000000, .sections = true},
-    .windowed = IsQwen2VlWindowed,
+    .windowed = IsWindowedFromMax,
     .derive = DeriveQwen2Vl,
 };
 
@@ -134,8 +132,9 @@ const Family kQwen25Vl = {
     .fixed = {},
     .keys = kQwen2VlKeys,
     .tensors = kQwen2VlTensors,
+    .llama_cpp = "takes 0 for rms_norm_eps",
     .rope = {.theta = 1000000, .sections = true},
-    .windowed = IsQwen2VlWindowed,
+    .windowed = IsWindowedFromMax,
     .derive = DeriveQwen2Vl,
 };
 
@@ -149,6 +148,7 @@ const Family kQwen3Vl = {
     .tensors = kQwen3VlTensors,
     .part = "text_config",
     .of_whole = kOfWhole,
+    .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
     .rope = {.theta = 500000, .sections = true},
     .derive = DeriveQwen3Vl,
 };
@@ -163,6 +163,7 @@ const Family kQwen3VlMoe = {
     .tensors = kQwen3VlMoeTensors,
     .part = "text_config",
     .of_whole = kOfWhole,
+    .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
     .rope = {.theta = 500000, .sections = true},
     .derive = DeriveQwen3VlMoe,
 };

@@ -8,22 +8,24 @@ namespace smelt {
 namespace {
 
 constexpr const Architecture* kArchitectures[] = {
-    &kGemma4Architecture,     &kQwen35Architecture,       &kQwen35MoeArchitecture,
-    &kQwen3NextArchitecture,  &kLlamaArchitecture,        &kQwen2Architecture,
-    &kQwen2MoeArchitecture,   &kQwen3Architecture,        &kQwen3MoeArchitecture,
-    &kGemmaArchitecture,      &kGemma2Architecture,       &kGemma3Architecture,
-    &kPhi3Architecture,       &kGpt2Architecture,         &kGptNeoxArchitecture,
-    &kStarcoder2Architecture, &kOlmo2Architecture,        &kGptOssArchitecture,
-    &kMambaArchitecture,      &kMamba2Architecture,       &kJambaArchitecture,
-    &kSmolLm3Architecture,    &kGraniteArchitecture,      &kCommandRArchitecture,
-    &kCohere2Architecture,    &kSeedOssArchitecture,      &kErnie45Architecture,
-    &kExaone4Architecture,    &kArceeArchitecture,        &kNemotronArchitecture,
-    &kStableLmArchitecture,   &kPhi2Architecture,         &kHunyuanDenseArchitecture,
-    &kOlmoeArchitecture,      &kMistral3Architecture,     &kQwen2VlArchitecture,
-    &kQwen3VlArchitecture,    &kQwen3VlMoeArchitecture,   &kLfm2Architecture,
-    &kLfm2MoeArchitecture,    &kGraniteMoeArchitecture,   &kGraniteHybridArchitecture,
-    &kNemotronHArchitecture,  &kNemotronHMoeArchitecture, &kFalconH1Architecture,
-    &kDeepseek2Architecture,  &kMistral4Architecture,
+    &kGemma4Architecture,        &kQwen35Architecture,    &kQwen35MoeArchitecture,
+    &kQwen3NextArchitecture,     &kLlamaArchitecture,     &kQwen2Architecture,
+    &kQwen2MoeArchitecture,      &kQwen3Architecture,     &kQwen3MoeArchitecture,
+    &kGemmaArchitecture,         &kGemma2Architecture,    &kGemma3Architecture,
+    &kPhi3Architecture,          &kGpt2Architecture,      &kGptNeoxArchitecture,
+    &kStarcoder2Architecture,    &kOlmo2Architecture,     &kGptOssArchitecture,
+    &kMambaArchitecture,         &kMamba2Architecture,    &kJambaArchitecture,
+    &kSmolLm3Architecture,       &kGraniteArchitecture,   &kCommandRArchitecture,
+    &kCohere2Architecture,       &kSeedOssArchitecture,   &kErnie45Architecture,
+    &kExaone4Architecture,       &kArceeArchitecture,     &kNemotronArchitecture,
+    &kStableLmArchitecture,      &kPhi2Architecture,      &kHunyuanDenseArchitecture,
+    &kOlmoArchitecture,          &kOlmoeArchitecture,     &kMistral3Architecture,
+    &kQwen2VlArchitecture,       &kQwen3VlArchitecture,   &kQwen3VlMoeArchitecture,
+    &kLfm2Architecture,          &kLfm2MoeArchitecture,   &kGraniteMoeArchitecture,
+    &kGraniteHybridArchitecture, &kNemotronHArchitecture, &kNemotronHMoeArchitecture,
+    &kFalconH1Architecture,      &kDeepseek2Architecture, &kMistral4Architecture,
+    &kGlm4Architecture,          &kMiniMaxM2Architecture, &kErnie45MoeArchitecture,
+    &kDots1Architecture,         &kApertusArchitecture,   &kStarCoderArchitecture,
 };
 
 constexpr const Family* kFamilies[] = {
@@ -56,6 +58,7 @@ constexpr const Family* kFamilies[] = {
     &kMamba2,
     &kJamba,
     &kOlmo3,
+    &kOlmo,
     &kOlmoe,
     &kSmolLm3,
     &kGranite,
@@ -92,6 +95,13 @@ constexpr const Family* kFamilies[] = {
     &kGlm4MoeLite,
     &kMistral4,
     &kMistral4Conditional,
+    &kGlm4,
+    &kMiniMaxM2,
+    &kErnie45Moe,
+    &kDots1,
+    &kApertus,
+    &kInternLm3,
+    &kGptBigCode,
 };
 
 }  // namespace

@@ -107,6 +107,9 @@ inline bool IsTied(const FamilyContext& context, uint64_t) {
 inline bool IsSparse(const FamilyContext& context, uint64_t layer) {
   return context.sparse.empty() || context.sparse[layer];
 }
+inline bool HasSharedExperts(const FamilyContext& context, uint64_t layer) {
+  return IsSparse(context, layer) && context.hyper(Param::kSharedFfn) != 0;
+}
 inline bool IsDense(const FamilyContext& context, uint64_t layer) {
   return !IsSparse(context, layer);
 }
@@ -128,6 +131,10 @@ inline constexpr KeyRule kRmsEpsKey{"attention.layer_norm_rms_epsilon", ValueTyp
 inline constexpr std::array<KeyRule, 2> kExpertKeys = {{
     {"expert_count", ValueType::kU32, Param::kExperts},
     {"expert_used_count", ValueType::kU32, Param::kExpertsUsed},
+}};
+inline constexpr std::array<KeyRule, 2> kExpertGroupKeys = {{
+    {"expert_group_count", ValueType::kU32, Param::kExpertGroups},
+    {"expert_group_used_count", ValueType::kU32, Param::kExpertGroupsUsed},
 }};
 /// `size`: head_dim, or given_head_dim, which is there only where config.json has it.
 constexpr std::array<KeyRule, 2> HeadSizeKeys(Param size) {
@@ -302,6 +309,47 @@ inline constexpr std::array<TensorRule, 4> kSharedExpert = {{
         Param::kWidth, Param::kSharedFfn}),
     If(IsSparse, {"blk.*.ffn_gate_inp_shexp.weight", "model.layers.*.mlp.shared_expert_gate.weight",
                   Param::kOne, Param::kWidth}),
+}};
+
+// Experts of which some are always on, chosen among groups by scores and a bias, behind a few dense
+// layers: DeepSeek's way, which others share.
+
+/// What such a class has where config.json does not say; kRequired: there is no such default.
+struct RoutedDefaults {
+  Fallback experts = kRequired, used = kRequired, ffn = kRequired, shared = kRequired;
+  double dense_layers = 0, groups = 1, groups_used = 1;
+  bool normalize = true;
+};
+constexpr std::array<HyperRule, 9> RoutedHypers(const RoutedDefaults& d) {
+  return {{
+      {Param::kExperts, "n_routed_experts|num_local_experts", HyperKind::kCount, d.experts, 1,
+       1 << 16},
+      {Param::kExpertsUsed, "num_experts_per_tok", HyperKind::kCount, d.used, 1, 1 << 16},
+      {Param::kExpertFfn, "moe_intermediate_size", HyperKind::kCount, d.ffn},
+      {Param::kSharedCount, "n_shared_experts", HyperKind::kCount, d.shared, 0, 1 << 16},
+      {Param::kDenseLayers, "first_k_dense_replace", HyperKind::kCount, Default(d.dense_layers), 0,
+       1 << 16},
+      {Param::kExpertGroups, "n_group", HyperKind::kCount, Default(d.groups), 1, 1 << 16},
+      {Param::kExpertGroupsUsed, "topk_group", HyperKind::kCount, Default(d.groups_used), 1,
+       1 << 16},
+      Flag(Param::kNormTopkProb, "norm_topk_prob", d.normalize),
+      Factor(Param::kExpertScale, "routed_scaling_factor", 1),
+  }};
+}
+inline constexpr TensorRule kSelectionBias = If(
+    IsSparse,
+    {"blk.*.exp_probs_b.bias", "model.layers.*.mlp.gate.e_score_correction_bias", Param::kExperts});
+/// The experts that are always on.
+inline constexpr std::array<TensorRule, 3> kSharedExpertTensors = {{
+    If(HasSharedExperts,
+       {"blk.*.ffn_gate_shexp.weight", "model.layers.*.mlp.shared_experts.gate_proj.weight",
+        Param::kSharedFfn, Param::kWidth}),
+    If(HasSharedExperts,
+       {"blk.*.ffn_up_shexp.weight", "model.layers.*.mlp.shared_experts.up_proj.weight",
+        Param::kSharedFfn, Param::kWidth}),
+    If(HasSharedExperts,
+       {"blk.*.ffn_down_shexp.weight", "model.layers.*.mlp.shared_experts.down_proj.weight",
+        Param::kWidth, Param::kSharedFfn}),
 }};
 
 }  // namespace smelt

@@ -38,6 +38,21 @@ absl::Status ReadSparseLayers(FamilyContext& context) {
   return absl::OkStatus();
 }
 
+absl::Status ReadRoutedExperts(FamilyContext& context) {
+  Hyper& h = context.hyper;
+  const uint64_t layers = h(Param::kLayers);
+  for (uint64_t i = 0; i < layers; ++i) context.sparse.push_back(i >= h(Param::kDenseLayers));
+  h.Set(Param::kSharedFfn, h.real(Param::kSharedCount) * h.real(Param::kExpertFfn));
+  const uint64_t experts = h(Param::kExperts), groups = h(Param::kExpertGroups),
+                 used = h(Param::kExpertGroupsUsed);
+  if (experts % groups != 0 || used > groups || h(Param::kExpertsUsed) > experts / groups * used) {
+    return context.config.Bad("n_group", Cat("is ", groups, ", of which topk_group ", used,
+                                             " are used: that does not go with ",
+                                             h(Param::kExpertsUsed), " of ", experts, " experts"));
+  }
+  return absl::OkStatus();
+}
+
 void NoteTheta(FamilyContext& context) {
   constexpr double kAssumed = 10000;
   if (context.rope.full.theta != kAssumed) {

@@ -65,6 +65,7 @@ const Family kSmolLm3 = {
     .fixed = kFixed,
     .keys = kKeys,
     .tensors = kTensors,
+    .llama_cpp = "rotates all layers but every 4th, whatever the model does",
     .rope = {.theta = 2000000},
     .derive = Derive,
 };

@@ -5,7 +5,12 @@
 
 namespace smelt {
 
-const Architecture kStableLmArchitecture = {.name = "stablelm", .norm = NormKind::kLayer};
+const Architecture kStableLmArchitecture = {
+    .name = "stablelm",
+    .norm = NormKind::kLayer,
+    .qk_norm = QkNorm::kEachHead,
+    .shares_norm = true,
+};
 
 namespace {
 
@@ -18,10 +23,9 @@ constexpr auto kHypers = Table<HyperRule>(DecoderHypers({.vocab = 50304,
                                                          .kv_heads = Default(32),
                                                          .context = 4096,
                                                          .eps = Eps("layer_norm_eps", 1e-5)}),
-                                          Flag(Param::kBias, "use_qkv_bias", false));
-
-// StableLM 2 12B has both: norms of q and k with weights of their own for each head.
-constexpr FixedRule kFixed[] = {{"qk_layernorm", "false"}, {"use_parallel_residual", "false"}};
+                                          Flag(Param::kBias, "use_qkv_bias", false),
+                                          Flag(Param::kQkNorm, "qk_layernorm", false),
+                                          Flag(Param::kParallel, "use_parallel_residual", false));
 
 constexpr KeyRule kKeys[] = {
     {"context_length", ValueType::kU32, Param::kContext},
@@ -31,11 +35,18 @@ constexpr KeyRule kKeys[] = {
     {"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
     {"attention.head_count", ValueType::kU32, Param::kHeads},
     {"attention.head_count_kv", ValueType::kU32, Param::kKvHeads},
-    {"use_parallel_residual", ValueType::kBool, Param::kNone, 0},
+    {"use_parallel_residual", ValueType::kBool, Param::kParallel},
     {"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps},
     kFileTypeKey,
     kRopeKeys,
 };
+
+bool HasQkNorms(const FamilyContext& context, uint64_t) {
+  return context.hyper.flag(Param::kQkNorm);
+}
+bool HasTwoNorms(const FamilyContext& context, uint64_t) {
+  return !context.hyper.flag(Param::kParallel);
+}
 
 constexpr auto kTensors = Table<TensorRule>(
     TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
@@ -43,7 +54,14 @@ constexpr auto kTensors = Table<TensorRule>(
     If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}), kOutputOfTied,
     BiasedNorm("blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight"),
     AttentionTensors(Param::kBias, Param::kNone),
-    BiasedNorm("blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight"),
+    If(HasQkNorms,
+       {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_layernorm.norms.#.weight",
+        Param::kHeads, Param::kHeadDim, TensorOp::kHeadVectors}),
+    If(HasQkNorms,
+       {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_layernorm.norms.#.weight",
+        Param::kKvHeads, Param::kHeadDim, TensorOp::kHeadVectors}),
+    If(HasTwoNorms,
+       BiasedNorm("blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight")),
     GatedMlp());
 
 absl::Status Derive(FamilyContext& context) {
@@ -58,9 +76,10 @@ const Family kStableLm = {
     .model_type = "stablelm",
     .architecture = kStableLmArchitecture,
     .hypers = kHypers,
-    .fixed = kFixed,
+    .fixed = {},
     .keys = kKeys,
     .tensors = kTensors,
+    .llama_cpp = "takes 10000 for rope_theta",
     .rope = {.partial = 0.25},
     .partial_rotary = true,
     .derive = Derive,

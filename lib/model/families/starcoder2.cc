@@ -69,6 +69,7 @@ const Family kStarcoder2 = {
     .fixed = kFixed,
     .keys = kKeys,
     .tensors = kTensors,
+    .llama_cpp = "ignores a sliding window; cannot load a model without biases",
     .activation = "gelu_pytorch_tanh",
     .windowed = IsWindowGiven,
     .layer_types = LayerTypes::kUnheeded,

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/status.h"
+#include "lib/text/gguf/converter_age.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/gguf/llama_notes.h"
 #include "lib/text/gguf/self_check.h"
@@ -76,6 +77,13 @@ class VocabularyWriter {
       SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(*kind, text));
       if (id >= 0)
         out_.Set(Cat("tokenizer.ggml.", kind->key, "_token_id"), static_cast<uint32_t>(id));
+    }
+    const MetadataValue* model = out_.Find("tokenizer.ggml.model");
+    const bool bytes =
+        model != nullptr && model->AsString() != nullptr && *model->AsString() == "gpt2";
+    if (bytes && !StatesAsIn2025(options_.architecture)) {
+      for (const char* key : {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"})
+        if (!out_.Has(key)) out_.Set(key, false);
     }
     for (const auto& [name, value] : tokenizer_.special().add) {
       if (name == "bos" || name == "eos" || name == "sep")
