@@ -26,7 +26,7 @@ enum class QkNorm {
   kNone,
   kPerHead,   ///< one weight for all heads
   kAllHeads,  ///< over all heads at once
-  kEachHead,  ///< a weight of its own for each head, where the file has them
+  kEachHead,  ///< a weight of its own for each head
 };
 /// What the key logit_scale means; kNone: the architecture has no such key.
 enum class LogitScale { kNone, kMultiplies, kDivides };
@@ -44,7 +44,8 @@ struct Architecture {
                    post_ffn_norm = "";
   std::string_view final_norm = "output_norm";
   QkNorm qk_norm = QkNorm::kNone;
-  bool norm_after_rope = false;  ///< q and k are normalised after the rotation
+  bool qk_norm_optional = false;  ///< where the file has attn_q_norm
+  bool norm_after_rope = false;   ///< q and k are normalised after the rotation
 
   RopeStyle rope = RopeStyle::kHalves;
   double rope_base = 10000;  ///< where the file has no rope.freq_base

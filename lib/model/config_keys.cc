@@ -263,7 +263,7 @@ constexpr ForeignKey kKeys[] = {
     {"add_bias_linear"},
     {"mlp_bias"},
     {"attention_out_bias"},
-    {"norm_type", Kind::kChanges, "\"rmsnorm\"|\"rms_norm\"|\"layer_norm\"|\"layernorm\""},
+    {"norm_type", Kind::kChanges, "\"rmsnorm\"|\"rms_norm\"|\"layer_norm\"|\"layernorm\"|\"rms\""},
     {"apply_residual_connection_post_layernorm"},
     {"sandwich_norm"},
     // Experts.

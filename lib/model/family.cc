@@ -16,7 +16,8 @@ absl::StatusOr<Config> TextPart(const Family& family, const Config& whole) {
                  ": transformers builds what model_type says, llama.cpp what architectures says; "
                  "correct the wrong one");
   }
-  if (!family.part.empty()) return whole.Nested(family.part, family.of_whole);
+  if (!family.part.empty() && (!family.part_optional || whole.Has(family.part)))
+    return whole.Nested(family.part, family.of_whole);
   if (whole.Has("text_config")) {
     return Error(ErrorCode::kUnsupported, whole.name(), ": text_config is there, but ",
                  family.names[0], " has no parts: which values count is not clear");

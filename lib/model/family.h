@@ -252,6 +252,7 @@ struct Family {
   std::span<const TensorRule> tensors;
   /// Key of the object in config.json that describes the text model; "": the whole does.
   std::string_view part = "";
+  bool part_optional = false;       ///< where it is absent, the whole describes the text model
   std::string_view part_type = "";  ///< its model_type, where classes with other parts share a name
   std::span<const std::string_view> of_whole = {};  ///< keys that count outside of `part` only
   /// Keys of the class that change nothing in its results, which deserves a note.

@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "lib/base/status.h"
-#include "lib/model/alternatives.h"
 #include "lib/model/family.h"
 #include "lib/model/published_tensors.h"
+#include "lib/model/unread_keys.h"
 
 namespace smelt {
 namespace {
@@ -76,7 +76,7 @@ absl::Status CheckFixed(const FixedRule& rule, const Config& config) {
   const JsonValue* value = config.Find(rule.config);
   if (value == nullptr) return absl::OkStatus();
   const std::string text = value->ToText();
-  if (IsAlternative(rule.allowed, text)) return absl::OkStatus();
+  if (IsOneOf(*value, rule.allowed)) return absl::OkStatus();
   return Error(ErrorCode::kUnsupported, config.name(), ": ", rule.config, " is ", Escape(text, 40),
                ", which changes the result and is not supported; expected ", rule.allowed);
 }

@@ -40,11 +40,12 @@ constexpr std::string_view kKnownKeys[] = {"rope_type",
 class RopeReader {
  public:
   RopeReader(const Config& config, const JsonValue& value, std::string where,
-             const RopeDefaults& defaults, double context)
+             const RopeDefaults& defaults, double context, bool by_class = false)
       : dictionary_(value, Cat(config.name(), ": ", where)),
         config_(config),
         defaults_(defaults),
-        context_(context) {}
+        context_(context),
+        by_class_(by_class) {}
 
   absl::StatusOr<RopeConfig> Read(std::string& warning) {
     RopeConfig rope;
@@ -107,7 +108,8 @@ class RopeReader {
 
   absl::Status ReadTheta(RopeConfig& rope) {
     SMELT_ASSIGN_OR_RETURN(const auto inside, dictionary_.Real("rope_theta"));
-    SMELT_ASSIGN_OR_RETURN(const auto outside, config_.Real(defaults_.theta_key));
+    SMELT_ASSIGN_OR_RETURN(auto outside, config_.Real(defaults_.theta_key));
+    if (by_class_) outside = std::nullopt;  // the class's dictionary is whole
     // null is not the same as absent: transformers then has no base.
     if (dictionary_.IsNull("rope_theta"))
       return dictionary_.Bad("rope_theta", "is null, expected a positive number, or no such key");
@@ -146,6 +148,8 @@ class RopeReader {
     if (defaults_.sections) dictionary_.Find("mrope_interleaved");  // text has one position stream
     SMELT_ASSIGN_OR_RETURN(rope.sections, dictionary_.Reals("mrope_section"));
     SMELT_ASSIGN_OR_RETURN(rope.temperature_scale, dictionary_.Real("llama_4_scaling_beta"));
+    if (rope.temperature_scale && rope.original_context == 0)
+      SMELT_RETURN_IF_ERROR(Positive("original_max_position_embeddings", rope.original_context));
     return absl::OkStatus();
   }
 
@@ -258,6 +262,7 @@ class RopeReader {
   const Config& config_;
   const RopeDefaults& defaults_;
   const double context_;
+  const bool by_class_;
 };
 
 const JsonValue kEmpty{JsonValue::Object()};
@@ -327,7 +332,7 @@ absl::StatusOr<RopeConfigs> ReadByKind(const Config& config, const JsonValue* pa
 
 absl::StatusOr<RopeConfigs> ReadFlat(const Config& config, const JsonValue& dictionary,
                                      std::string where, const RopeDefaults& defaults,
-                                     double context) {
+                                     double context, bool by_class = false) {
   for (std::string_view kind : kKinds) {
     if (dictionary.Find(kind) != nullptr) {
       return config.Bad(where,
@@ -336,8 +341,8 @@ absl::StatusOr<RopeConfigs> ReadFlat(const Config& config, const JsonValue& dict
   }
   RopeConfigs both;
   SMELT_ASSIGN_OR_RETURN(
-      both.full,
-      RopeReader(config, dictionary, std::move(where), defaults, context).Read(both.warning));
+      both.full, RopeReader(config, dictionary, std::move(where), defaults, context, by_class)
+                     .Read(both.warning));
   both.window = both.full;
   return both;
 }
@@ -369,7 +374,7 @@ absl::StatusOr<RopeConfigs> ReadRopeConfigs(const Config& config, const RopeDefa
   if (!defaults.parameters.empty()) {
     SMELT_ASSIGN_OR_RETURN(const JsonValue standard,
                            ParseJsonValue(defaults.parameters, "the family's rope_parameters"));
-    return ReadFlat(config, standard, "rope_parameters", defaults, context);
+    return ReadFlat(config, standard, "rope_parameters", defaults, context, true);
   }
   return ReadFlat(config, kEmpty, "rope_parameters", defaults, context);
 }

@@ -17,15 +17,6 @@ std::optional<double> Number(std::string_view text) {
   return value.ok() ? value->as_double() : std::nullopt;
 }
 
-/// Equal as JSON; numbers by value, 1 and 1.0 alike.
-bool IsOneOf(const JsonValue& value, std::string_view texts) {
-  const std::string text = value.ToText();
-  const std::optional<double> number = value.as_double();
-  return std::ranges::any_of(Alternatives(texts), [&](std::string_view one) {
-    return one == text || (number && Number(one) == number);
-  });
-}
-
 /// Absent for every reader: null, false, 0 and what is empty.
 bool IsNothing(const JsonValue& value) {
   if (value.is_null() || IsOneOf(value, "false|0|\"\"|[]|{}")) return true;
@@ -40,6 +31,7 @@ bool IsNothing(const JsonValue& value) {
 struct Reader {
   const Family* family = nullptr;
   bool neutral = false, usual = false;
+  bool fixed = false;  ///< the one value that a class without such a switch can have
 };
 Reader FindReader(std::string_view key, const JsonValue& value) {
   Reader reader;
@@ -57,7 +49,7 @@ Reader FindReader(std::string_view key, const JsonValue& value) {
     for (const FixedRule& rule : family->fixed) {
       if (!IsAlternative(rule.config, key)) continue;
       if (reader.family == nullptr) reader.family = family;
-      reader.neutral |= IsOneOf(value, rule.allowed);
+      reader.fixed |= IsOneOf(value, rule.allowed);
     }
   }
   return reader;
@@ -75,6 +67,14 @@ std::string UnknownKeys(const Config& config) {
 
 }  // namespace
 
+bool IsOneOf(const JsonValue& value, std::string_view texts) {
+  const std::string text = value.ToText();
+  const std::optional<double> number = value.as_double();
+  return std::ranges::any_of(Alternatives(texts), [&](std::string_view one) {
+    return one == text || (number && Number(one) == number);
+  });
+}
+
 absl::Status CheckForeignKeys(FamilyContext& context) {
   const Config& config = context.config;
   const std::string_view own = context.family.names[0];
@@ -88,7 +88,8 @@ absl::Status CheckForeignKeys(FamilyContext& context) {
     const Reader reader = FindReader(key, value);
     if (!listed && (reader.family == nullptr || IsHarmlessKey(key))) continue;
     config.Find(key);  // known, whatever it says
-    if (IsNothing(value) || reader.neutral || (listed && IsOneOf(value, known->neutral))) continue;
+    const bool neutral = listed ? IsOneOf(value, known->neutral) : reader.fixed;
+    if (IsNothing(value) || reader.neutral || neutral) continue;
     // A listed number says that there is such a part at all.
     const bool usual =
         reader.usual && (!listed || value.as_bool() != nullptr || known->kind == ForeignKind::kCap);

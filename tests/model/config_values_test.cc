@@ -235,6 +235,7 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"query_scalar", "Qwen2ForCausalLM", R"("query_pre_attn_scalar":100,)",
                    "query_pre_attn_scalar is 100"},
         ConfigCase{"clip", "LlamaForCausalLM", R"("clip_qkv":8.0,)", "clip_qkv is 8"},
+        ConfigCase{"norms", "LlamaForCausalLM", R"("use_qk_norm":true,)", "use_qk_norm is true"},
         ConfigCase{"cap", "LlamaForCausalLM", R"("final_logit_softcapping":12.5,)",
                    "final_logit_softcapping is 12.5"},
         ConfigCase{"no_clip", "LlamaForCausalLM", R"("clip_qkv":null,)", ""},

@@ -164,5 +164,11 @@ Published GptNeox(Maker& m, Model& model);
 Published Starcoder2(Maker& m, Model& model);
 Published Olmo2(Maker& m, Model& model);
 Published GptOss(Maker& m, Model& model);
+Published Granite(Maker& m, Model& model);
+Published Cohere(Maker& m, Model& model);
+Published HunYuan(Maker& m, Model& model);
+Published Olmo(Maker& m, Model& model);
+Published Dots1(Maker& m, Model& model);
+Published Apertus(Maker& m, Model& model);
 
 }  // namespace smelt::testing

@@ -96,17 +96,18 @@ TEST_P(OtherHyperparameters, LogitsAreThoseOfThePlainForward) {
 
 INSTANTIATE_TEST_SUITE_P(
     Attention, OtherHyperparameters,
-    ::testing::Combine(::testing::Values(Case{"Llama", Llama}, Case{"Mistral", Mistral},
-                                         Case{"Ministral", Ministral}, Case{"Mixtral", Mixtral},
-                                         Case{"Qwen2", Qwen2}, Case{"Qwen2Moe", Qwen2Moe},
-                                         Case{"Qwen3", Qwen3}, Case{"Qwen3Moe", Qwen3Moe},
-                                         Case{"Gemma", Gemma}, Case{"Gemma2", Gemma2},
-                                         Case{"Gemma3", Gemma3},
-                                         Case{"Gemma3Conditional", Gemma3Conditional},
-                                         Case{"Phi3", Phi3}, Case{"Gpt2", Gpt2},
-                                         Case{"GptNeox", GptNeox}, Case{"Starcoder2", Starcoder2},
-                                         Case{"Olmo2", Olmo2}, Case{"GptOss", GptOss}),
-                       ::testing::Range(0, 5)),
+    ::testing::Combine(
+        ::testing::Values(Case{"Llama", Llama}, Case{"Mistral", Mistral},
+                          Case{"Ministral", Ministral}, Case{"Mixtral", Mixtral},
+                          Case{"Qwen2", Qwen2}, Case{"Qwen2Moe", Qwen2Moe}, Case{"Qwen3", Qwen3},
+                          Case{"Qwen3Moe", Qwen3Moe}, Case{"Gemma", Gemma}, Case{"Gemma2", Gemma2},
+                          Case{"Gemma3", Gemma3}, Case{"Gemma3Conditional", Gemma3Conditional},
+                          Case{"Phi3", Phi3}, Case{"Gpt2", Gpt2}, Case{"GptNeox", GptNeox},
+                          Case{"Starcoder2", Starcoder2}, Case{"Olmo2", Olmo2},
+                          Case{"GptOss", GptOss}, Case{"Granite", Granite}, Case{"Cohere", Cohere},
+                          Case{"HunYuan", HunYuan}, Case{"Olmo", Olmo}, Case{"Dots1", Dots1},
+                          Case{"Apertus", Apertus}),
+        ::testing::Range(0, 5)),
     [](const auto& info) {
       return Cat(std::get<0>(info.param).family, "_", std::get<1>(info.param));
     });

@@ -23,7 +23,8 @@ void AddTo(Row& x, const Row& y) {
 Row Normed(const Norm& norm, const Row& x) {
   if (norm.kind == Norm::Kind::kNone) return x;
   Row y = x;
-  const size_t n = norm.weight.size();
+  size_t n = norm.group != 0 ? norm.group : norm.weight.size();
+  if (n == 0) n = x.size();
   for (size_t start = 0; start < x.size(); start += n) {
     double mean = 0, square = 0;
     if (norm.kind == Norm::Kind::kLayer)
@@ -31,7 +32,9 @@ Row Normed(const Norm& norm, const Row& x) {
     for (size_t i = 0; i < n; ++i) square += std::pow(x[start + i] - mean, 2);
     const double deviation = std::sqrt(square / static_cast<double>(n) + norm.epsilon);
     for (size_t i = 0; i < n; ++i) {
-      y[start + i] = (x[start + i] - mean) / deviation * (norm.weight[i] + norm.added);
+      const size_t at = norm.weight.empty() ? 0 : (start + i) % norm.weight.size();
+      const double weight = norm.weight.empty() ? 1 : norm.weight[at] + norm.added;
+      y[start + i] = (x[start + i] - mean) / deviation * weight;
       if (!norm.bias.empty()) y[start + i] += norm.bias[i];
     }
   }
@@ -49,8 +52,20 @@ double Activate(const std::string& name, double x) {
   return std::max(x, 0.0) * std::max(x, 0.0);  // relu2
 }
 
+double Softplus(double x) { return std::log(1 + std::exp(x)); }
+
+double Xielu(const Mlp& mlp, double x) {
+  if (x > 0) return Softplus(mlp.alpha_p) * x * x + mlp.beta * x;
+  const double alpha = mlp.beta + Softplus(mlp.alpha_n);
+  return (std::exp(std::min(x, mlp.least)) - 1 - x) * alpha + mlp.beta * x;
+}
+
 Row Feed(const Mlp& mlp, const Row& x) {
   Row h = Multiply(mlp.up, x);
+  if (mlp.activation == "xielu") {
+    for (double& v : h) v = Xielu(mlp, v);
+    return Multiply(mlp.down, h);
+  }
   const Row gate = Multiply(mlp.gate, x);
   for (size_t i = 0; i < h.size(); ++i) {
     if (mlp.activation == "clamped") {
@@ -71,7 +86,52 @@ Row Softmax(Row x) {
   return x;
 }
 
+/// Weights of all experts, 0 of those that are not chosen.
+Row SigmoidWeights(const Experts& experts, const Row& logits) {
+  const size_t size = logits.size() / experts.groups;
+  Row score, choice;
+  for (size_t e = 0; e < logits.size(); ++e) {
+    score.push_back(Sigmoid(logits[e]));
+    choice.push_back(score[e] + experts.bias[e]);
+  }
+  std::vector<std::pair<double, size_t>> groups;
+  for (size_t g = 0; g < experts.groups; ++g) {
+    Row best(choice.begin() + g * size, choice.begin() + (g + 1) * size);
+    std::sort(best.rbegin(), best.rend());
+    groups.emplace_back(best[0] + (size > 1 ? best[1] : 0), g);
+  }
+  std::sort(groups.rbegin(), groups.rend());
+  std::vector<std::pair<double, size_t>> order;
+  for (size_t g = 0; g < experts.groups_used; ++g) {
+    for (size_t i = 0; i < size; ++i) {
+      const size_t e = groups[g].second * size + i;
+      order.emplace_back(choice[e], e);
+    }
+  }
+  std::sort(order.rbegin(), order.rend());
+  Row weights(logits.size());
+  double sum = 0;
+  for (size_t i = 0; i < experts.used; ++i) sum += score[order[i].second];
+  for (size_t i = 0; i < experts.used; ++i) {
+    const size_t e = order[i].second;
+    weights[e] = score[e] / (experts.normalise ? sum : 1) * experts.scale;
+  }
+  return weights;
+}
+
+Row RouteBySigmoid(const Experts& experts, const Row& x) {
+  const Row weights = SigmoidWeights(experts, Multiply(experts.router, x));
+  Row y = Feed(experts.shared, x);
+  for (size_t e = 0; e < weights.size(); ++e) {
+    const Row one = Feed(experts.each[e], x);
+    for (size_t j = 0; j < y.size(); ++j) y[j] += weights[e] * one[j];
+  }
+  return y;
+}
+
 Row Route(const Experts& experts, const Row& x) {
+  if (experts.weights == Experts::Weights::kSigmoid) return RouteBySigmoid(experts, x);
+
   const Row logits = Multiply(experts.router, x);
   std::vector<size_t> order(logits.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -106,20 +166,41 @@ void Rotate(const Rope& rope, size_t position, double* head) {
     double frequency = std::pow(rope.theta, -2.0 * static_cast<double>(j) / rope.dims);
     if (!rope.divisors.empty()) frequency /= rope.divisors[j];
     const double angle = static_cast<double>(position) * frequency;
-    const double a = head[j], b = head[j + rope.dims / 2];
-    head[j] = (a * std::cos(angle) - b * std::sin(angle)) * rope.magnitude;
-    head[j + rope.dims / 2] = (b * std::cos(angle) + a * std::sin(angle)) * rope.magnitude;
+    const size_t first = rope.pairs ? 2 * j : j,
+                 second = rope.pairs ? first + 1 : j + rope.dims / 2;
+    const double a = head[first], b = head[second];
+    head[first] = (a * std::cos(angle) - b * std::sin(angle)) * rope.magnitude;
+    head[second] = (b * std::cos(angle) + a * std::sin(angle)) * rope.magnitude;
   }
+}
+
+Row Clamped(const Layer& l, Row x) {
+  if (l.clamp != 0)
+    for (double& v : x) v = std::clamp(v, -l.clamp, l.clamp);
+  return x;
+}
+
+Row Scaled(double scale, Row x) {
+  for (double& v : x) v *= scale;
+  return x;
 }
 
 Rows Attend(const Layer& l, const Rows& x) {
   Rows q, k, v, out;
   for (size_t t = 0; t < x.size(); ++t) {
-    q.push_back(Normed(l.q_norm, Multiply(l.q, x[t])));
-    k.push_back(Normed(l.k_norm, Multiply(l.k, x[t])));
-    v.push_back(Multiply(l.v, x[t]));
+    q.push_back(Clamped(l, Multiply(l.q, x[t])));
+    k.push_back(Clamped(l, Multiply(l.k, x[t])));
+    v.push_back(Clamped(l, Multiply(l.v, x[t])));
+    if (!l.norm_after_rope) {
+      q[t] = Normed(l.q_norm, q[t]);
+      k[t] = Normed(l.k_norm, k[t]);
+    }
     for (size_t h = 0; h < l.heads; ++h) Rotate(l.rope, t, &q[t][h * l.head]);
     for (size_t h = 0; h < l.kv_heads; ++h) Rotate(l.rope, t, &k[t][h * l.head]);
+    if (l.norm_after_rope) {
+      q[t] = Normed(l.q_norm, q[t]);
+      k[t] = Normed(l.k_norm, k[t]);
+    }
   }
   for (size_t t = 0; t < x.size(); ++t) {
     Row all(l.heads * l.head);
@@ -151,9 +232,11 @@ void Apply(const Layer& l, Rows& x) {
   for (const Row& row : x) in.push_back(Normed(l.mixer_norm, row));
   const Rows mixed = Attend(l, in);
   for (size_t t = 0; t < x.size(); ++t) {
-    AddTo(x[t], Normed(l.after_mixer, mixed[t]));
-    const Row h = Normed(l.ffn_norm, l.parallel ? before[t] : x[t]);
-    AddTo(x[t], Normed(l.after_ffn, l.experts.each.empty() ? Feed(l.mlp, h) : Route(l.experts, h)));
+    AddTo(x[t], Scaled(l.residual_scale, Normed(l.after_mixer, mixed[t])));
+    const bool shared = l.parallel && l.ffn_norm.kind == Norm::Kind::kNone;
+    const Row h = shared ? in[t] : Normed(l.ffn_norm, l.parallel ? before[t] : x[t]);
+    const Row fed = l.experts.each.empty() ? Feed(l.mlp, h) : Route(l.experts, h);
+    AddTo(x[t], Scaled(l.residual_scale, Normed(l.after_ffn, fed)));
   }
 }
 
@@ -174,6 +257,7 @@ Rows Logits(const Model& model, const std::vector<int32_t>& ids) {
   for (Row& row : x) {
     row = Multiply(model.output.rows != 0 ? model.output : model.embedding,
                    Normed(model.final_norm, row));
+    row = Scaled(model.logit_scale, row);
     if (model.cap == 0) continue;
     for (double& v : row) v = model.cap * std::tanh(v / model.cap);
   }

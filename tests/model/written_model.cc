@@ -23,7 +23,7 @@ void Published::Add(const std::string& name, const Matrix& matrix) {
 }
 
 void Published::Add(const std::string& name, const Norm& norm) {
-  if (norm.kind == Norm::Kind::kNone) return;
+  if (norm.kind == Norm::Kind::kNone || norm.weight.empty()) return;
   AddVector(name + ".weight", norm.weight);
   if (!norm.bias.empty()) AddVector(name + ".bias", norm.bias);
 }
@@ -117,7 +117,7 @@ void Published::AddDecoder(const Model& model, const std::string& experts) {
         Add(name + "w2", l.experts.each[e].down);
       }
     }
-    gated(p + "mlp.shared_expert.", l.experts.shared);
+    gated(p + "mlp." + shared_expert + ".", l.experts.shared);
     Add(p + "mlp.shared_expert_gate", l.experts.shared_gate);
   }
 }

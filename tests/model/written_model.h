@@ -24,7 +24,13 @@ class Published {
   void AddGptNeox(const plain::Model& model);
   void AddGptOss(const plain::Model& model);
 
+  void Add(const std::string& name, const plain::Matrix& matrix);
+  void Add(const std::string& name, const plain::Norm& norm);
+  void AddVector(const std::string& name, std::vector<float> values);
+
   void Write(const std::string& folder) const;
+
+  std::string shared_expert = "shared_expert";  ///< what a family calls it
 
   /// What conversion must say of llama.cpp, a part of each statement.
   std::vector<std::string> differences;
@@ -35,9 +41,6 @@ class Published {
   void AddEnds(const plain::Model& model, const std::string& embedding, const std::string& norm,
                const std::string& head);
   void AddAttention(const plain::Layer& layer, const std::string& prefix);
-  void Add(const std::string& name, const plain::Matrix& matrix);
-  void Add(const std::string& name, const plain::Norm& norm);
-  void AddVector(const std::string& name, std::vector<float> values);
   void AddTransposed(const std::string& name, const plain::Matrix& matrix);
 
   std::string config_;

@@ -927,8 +927,9 @@ def qwen2_vl(draw, old):
     c["tie_word_embeddings"] = draw.maybe()
     qwen_windows(draw, c, types=False)
     sections(draw, c, old, False)
-    return {**c, "vision_config": {**QWEN_VISION, "embed_dim": 16, "mlp_ratio": 1, "out_hidden_size": c["hidden_size"],
-                                   "fullatt_block_indexes": [0], "window_size": 28}}
+    sight = {"vision_config": {**QWEN_VISION, "embed_dim": 16, "mlp_ratio": 1, "out_hidden_size": c["hidden_size"],
+                               "fullatt_block_indexes": [0], "window_size": 28}}
+    return {**c, **sight} if draw.maybe() else vision(draw, c, sight)  # as published, as transformers saves it
 
 
 def qwen3_vl_text(draw, old):

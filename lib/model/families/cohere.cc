@@ -10,6 +10,7 @@ const Architecture kCommandRArchitecture = {
     .norm = NormKind::kLayer,
     .ffn_norm = "",
     .qk_norm = QkNorm::kEachHead,
+    .qk_norm_optional = true,
     .rope = RopeStyle::kInterleaved,
     .logit_scale = LogitScale::kMultiplies,
     .parallel_residual = true,

@@ -21,7 +21,8 @@ constexpr auto kSmallHypers = Table<HyperRule>(DecoderHypers({.vocab = 32000,
                                                               .heads = 32,
                                                               .kv_heads = Default(8),
                                                               .context = 131072,
-                                                              .eps = RmsEps(1e-6)}),
+                                                              .eps = RmsEps(1e-6),
+                                                              .tied = true}),
                                                Window(Default(4096)));
 constexpr auto kMinistral3Hypers = Table<HyperRule>(DecoderHypers({.vocab = 131072,
                                                                    .ffn = 14336,
@@ -29,7 +30,8 @@ constexpr auto kMinistral3Hypers = Table<HyperRule>(DecoderHypers({.vocab = 1310
                                                                    .kv_heads = Default(8),
                                                                    .head_dim = Default(128),
                                                                    .context = 262144,
-                                                                   .eps = RmsEps(1e-5)}),
+                                                                   .eps = RmsEps(1e-5),
+                                                                   .tied = true}),
                                                     Window(kAbsent));
 
 constexpr FixedRule kFixed[] = {
@@ -40,7 +42,9 @@ constexpr auto kKeys = Table<KeyRule>(
     KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
     KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
     KeyRule{"rope.scaling.yarn_log_multiplier", ValueType::kF32, Param::kYarnLog},
-    KeyRule{"attention.temperature_scale", ValueType::kF32, Param::kTemperature}, kWindowKeys);
+    KeyRule{"attention.temperature_scale", ValueType::kF32, Param::kTemperature},
+    KeyRule{"attention.temperature_length", ValueType::kU32, Param::kTemperatureLength},
+    kWindowKeys);
 
 constexpr auto kTensors = Table<TensorRule>(
     kEnds, kAttentionNorm,
@@ -50,7 +54,12 @@ constexpr auto kTensors = Table<TensorRule>(
 absl::Status Derive(FamilyContext& context) {
   const RopeConfig& rope = context.rope.full;
   if (rope.log_multiplier) context.hyper.Set(Param::kYarnLog, *rope.log_multiplier);
-  if (rope.temperature_scale) context.hyper.Set(Param::kTemperature, *rope.temperature_scale);
+  if (rope.temperature_scale) {
+    context.hyper.Set(Param::kTemperature, *rope.temperature_scale);
+    // YaRN's original context says it, where there is one.
+    if (rope.type != RopeType::kYarn)
+      context.hyper.Set(Param::kTemperatureLength, rope.original_context);
+  }
   return absl::OkStatus();
 }
 

@@ -9,6 +9,7 @@ const Architecture kStableLmArchitecture = {
     .name = "stablelm",
     .norm = NormKind::kLayer,
     .qk_norm = QkNorm::kEachHead,
+    .qk_norm_optional = true,
     .shares_norm = true,
 };
 
