@@ -292,6 +292,10 @@ bool HasPartOf(const Family& family, const Config& config);
 /// nullptr when there is none.
 const Family* FindFamily(std::string_view architecture_name, const Config& config);
 
+/// llama.cpp's converter of 2026 says more of a tokenizer and of sampling than that of 2025; files
+/// of families that are as old stay as they were.
+bool IsWrittenAsIn2025(const Family& family);
+
 /// The configuration of the text model in a whole config.json, whose `model_type` must be the
 /// family's.
 absl::StatusOr<Config> TextPart(const Family& family, const Config& whole);

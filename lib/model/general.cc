@@ -6,7 +6,6 @@
 
 #include "lib/base/cat.h"
 #include "lib/base/checked.h"
-#include "lib/text/gguf/converter_age.h"
 
 namespace smelt {
 namespace {
@@ -81,7 +80,7 @@ class GeneralWriter {
     for (const Hint& hint : kHints) {
       const JsonValue* value = in_.generation->FindNonNull(hint.config);
       if (value == nullptr) continue;
-      if (hint.config == "repetition_penalty" && StatesAsIn2025(in_.architecture)) continue;
+      if (hint.config == "repetition_penalty" && !in_.states_repetition) continue;
       const std::string key = Cat("general.sampling.", hint.key);
       const auto number = value->as_double();
       const bool fits = number && hint.low <= *number && *number <= hint.high;

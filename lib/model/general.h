@@ -18,6 +18,7 @@ struct GeneralInputs {
   std::string config_name;              ///< `_name_or_path` of config.json
   std::optional<JsonValue> card;        ///< front matter of README.md
   std::optional<JsonValue> generation;  ///< generation_config.json
+  bool states_repetition = false;       ///< a penalty for repetition is among the sampling's keys
   SizeCounts sizes;
 };
 

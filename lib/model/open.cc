@@ -9,6 +9,7 @@
 #include "formats/weights_directory.h"
 #include "formats/what_is_there.h"
 #include "lib/base/folder.h"
+#include "lib/base/own_keys.h"
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
 #include "lib/model/adapter.h"
@@ -192,10 +193,25 @@ class DirectoryReader {
     }
   }
 
+  /// eod_token_id takes the place of the end token, which ends a text as well.
+  static absl::Status EndWithEod(const Config& config, uint64_t rows, Metadata& out) {
+    SMELT_ASSIGN_OR_RETURN(const auto eod, config.Count("eod_token_id", 0));
+    const MetadataValue* eos = out.Find("tokenizer.ggml.eos_token_id");
+    if (!eod || *eod >= rows || eos == nullptr || eos->AsUint() == *eod) return absl::OkStatus();
+    SMELT_ASSIGN_OR_RETURN(
+        std::vector<int32_t> ends,
+        ReadOwnList<std::vector<int32_t>>(out, "smelt.tokenizer.end_token_ids", {.tokens = rows}));
+    ends.push_back(static_cast<int32_t>(eos->AsUint().value_or(0)));
+    WriteOwn<std::vector<int32_t>>(out, "smelt.tokenizer.end_token_ids", std::move(ends));
+    out.Set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eod));
+    return absl::OkStatus();
+  }
+
   absl::Status WriteMetadata(const Family& family, const Config& config,
                              const DescribedModel& model, Metadata& out) {
     GeneralInputs inputs;
     inputs.architecture = family.architecture.name;
+    inputs.states_repetition = !IsWrittenAsIn2025(family);
     inputs.folder = ModelFolderName(path_);
     inputs.sizes = CountSizes(model.tensors);
     const JsonValue* name = config.Find("_name_or_path");
@@ -212,6 +228,7 @@ class DirectoryReader {
     VocabularyOptions options;
     options.rows = model.vocabulary_rows;
     options.architecture = family.architecture.name;
+    options.states_boundaries = !IsWrittenAsIn2025(family);
     options.pre = options_.pre;
     options.allow_mismatch = options_.allow_tokenizer_mismatch;
     const JsonValue* generation = inputs.generation ? &*inputs.generation : nullptr;
@@ -221,12 +238,8 @@ class DirectoryReader {
     options.config_ids = ids.named;
     if (config.name() == "params.json") NameOwnIds(options.config_ids);
     SMELT_RETURN_IF_ERROR(WriteVocabulary(*tokenizer_, options, out, opened_.notes));
-    if (family.ends_with_eod) {
-      SMELT_ASSIGN_OR_RETURN(const auto eod, config.Count("eod_token_id", 0));
-      if (eod && *eod < model.vocabulary_rows)
-        out.Set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eod));
-    }
-    return WriteGenerationEnds(ids.ends, out, opened_.notes);
+    SMELT_RETURN_IF_ERROR(WriteGenerationEnds(ids.ends, out, opened_.notes));
+    return family.ends_with_eod ? EndWithEod(config, model.vocabulary_rows, out) : absl::OkStatus();
   }
 
   const std::string path_;

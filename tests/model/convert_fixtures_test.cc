@@ -72,7 +72,7 @@ INSTANTIATE_TEST_SUITE_P(Attention, ConvertFixtures, ::testing::ValuesIn(testing
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Of2026, ConvertFixtures, ::testing::ValuesIn(testing::kModelsOf2026),
                          testing::TestName);
-INSTANTIATE_TEST_SUITE_P(Hybrid, ConvertFixtures2026, ::testing::ValuesIn(testing::kHybridModels),
+INSTANTIATE_TEST_SUITE_P(Hybrid, ConvertFixtures, ::testing::ValuesIn(testing::kHybridModels),
                          testing::TestName);
 /// Of quantized checkpoints the converter's tensors are known; most of them it does not read.
 class QuantizedFixtures : public ::testing::TestWithParam<std::string> {};

@@ -132,4 +132,13 @@ const Family* FindFamily(std::string_view architecture_name, const Config& confi
   return nullptr;
 }
 
+bool IsWrittenAsIn2025(const Family& family) {
+  constexpr std::string_view kTypes[] = {
+      "",           "llama",       "mistral", "ministral", "mixtral",  "qwen2",
+      "qwen2_moe",  "qwen3",       "gemma",   "qwen3_moe", "gemma2",   "gemma3",
+      "phi3",       "gemma3_text", "gpt2",    "mamba",     "gpt_neox", "olmo2",
+      "starcoder2", "jamba",       "gpt_oss", "mamba2"};
+  return std::ranges::find(kTypes, family.model_type) != std::end(kTypes);
+}
+
 }  // namespace smelt

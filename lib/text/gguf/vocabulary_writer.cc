@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "lib/base/status.h"
-#include "lib/text/gguf/converter_age.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/gguf/llama_notes.h"
 #include "lib/text/gguf/self_check.h"
@@ -70,18 +69,21 @@ class VocabularyWriter {
   }
 
   absl::Status WriteSpecialTokens() {
-    for (const auto& [name, text] : tokenizer_.special().texts) {
-      const auto kind = std::find_if(std::begin(kKinds), std::end(kKinds),
-                                     [&name = name](const Kind& k) { return k.name == name; });
-      if (kind == std::end(kKinds)) continue;
-      SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(*kind, text));
-      if (id >= 0)
-        out_.Set(Cat("tokenizer.ggml.", kind->key, "_token_id"), static_cast<uint32_t>(id));
+    // As the converter finds them: those of tokenizer_config.json, then those of config.json.
+    for (const bool added : {true, false}) {
+      for (const auto& [name, text] : tokenizer_.special().texts) {
+        const auto kind = std::find_if(std::begin(kKinds), std::end(kKinds),
+                                       [&name = name](const Kind& k) { return k.name == name; });
+        if (kind == std::end(kKinds) || (AddedId(text) >= 0) != added) continue;
+        SMELT_ASSIGN_OR_RETURN(const int32_t id, IdOf(*kind, text));
+        if (id >= 0)
+          out_.Set(Cat("tokenizer.ggml.", kind->key, "_token_id"), static_cast<uint32_t>(id));
+      }
     }
     const MetadataValue* model = out_.Find("tokenizer.ggml.model");
     const bool bytes =
         model != nullptr && model->AsString() != nullptr && *model->AsString() == "gpt2";
-    if (bytes && !StatesAsIn2025(options_.architecture)) {
+    if (bytes && options_.states_boundaries) {
       for (const char* key : {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"})
         if (!out_.Has(key)) out_.Set(key, false);
     }
@@ -92,27 +94,34 @@ class VocabularyWriter {
     return absl::OkStatus();
   }
 
+  bool InRows(int64_t id) const {
+    const size_t rows = options_.rows != 0 ? options_.rows : pipeline_.size();
+    return id >= 0 && static_cast<uint64_t>(id) < rows;
+  }
+
+  // The id of an added token of tokenizer.json; -1: the text is none.
+  int32_t AddedId(const std::string& text) const {
+    if (text.empty() || !folder_.has_tokenizer_json || tokenizer_.IsRowless(text)) return -1;
+    const std::vector<AddedToken>& added = pipeline_.spec().added;
+    const auto token = std::find_if(added.begin(), added.end(),
+                                    [&](const AddedToken& t) { return t.content == text; });
+    return token != added.end() && InRows(token->id) ? token->id : -1;
+  }
+
   // -1 when the folder does not say, or names a token without a row.
   absl::StatusOr<int32_t> IdOf(const Kind& kind, const std::string& text) const {
-    const size_t rows = options_.rows != 0 ? options_.rows : pipeline_.size();
-    const auto in_rows = [&](int64_t id) { return id >= 0 && static_cast<uint64_t>(id) < rows; };
     if (tokenizer_.IsRowless(text)) return -1;
     const int32_t id = text.empty() ? -1 : pipeline_.Find(text);
     if (!text.empty() && id < 0 && (kind.name == "bos" || kind.name == "eos")) {
       return Error(ErrorCode::kInvalidInput, where(), kind.name, "_token is \"", Escape(text, 60),
                    "\", which the vocabulary does not have");
     }
-    if (!text.empty() && folder_.has_tokenizer_json) {
-      const std::vector<AddedToken>& added = pipeline_.spec().added;
-      const auto token = std::find_if(added.begin(), added.end(),
-                                      [&](const AddedToken& t) { return t.content == text; });
-      if (token != added.end() && in_rows(token->id)) return token->id;
-    }
+    if (const int32_t added = AddedId(text); added >= 0) return added;
     if (kind.config != nullptr) {
       const std::optional<int64_t> named = options_.config_ids.*kind.config;
-      if (named && in_rows(*named)) return static_cast<int32_t>(*named);
+      if (named && InRows(*named)) return static_cast<int32_t>(*named);
     }
-    return in_rows(id) ? id : -1;
+    return InRows(id) ? id : -1;
   }
 
   // What a reader takes when keys are missing must be what the tokenizer does.

@@ -22,7 +22,9 @@ struct VocabularyOptions {
       0;  ///< rows of the embedding: ids without a text become [PADn]; 0 = as many as there are
   std::string architecture;  ///< GGUF architecture, for the few rules that depend on it
   ConfigTokenIds config_ids;
-  std::string pre;              ///< --pre NAME: use this pre-tokenizer name
+  std::string pre;  ///< --pre NAME: use this pre-tokenizer name
+  /// Byte-level vocabularies say whether texts begin and end with a token, in any case.
+  bool states_boundaries = false;
   bool allow_mismatch = false;  ///< do not compare the written vocabulary with the tokenizer
 };
 
