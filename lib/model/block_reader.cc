@@ -498,7 +498,6 @@ absl::Status BlockReader::ReadQkNorms(uint64_t layer, Attention& attention) {
     attention.k_norm = norm;
     return absl::OkStatus();
   }
-  const uint64_t q = heads_[layer] * key_size_, k = kv_heads_[layer] * key_size_;
   const bool per_head = architecture_.qk_norm == QkNorm::kPerHead;
   SMELT_ASSIGN_OR_RETURN(attention.q_norm,
                          ReadNorm(layer, "attn_q_norm", per_head ? size : heads_[layer] * size));

@@ -953,6 +953,7 @@ def qwen3_vl_moe(draw, old):
 
 def glm4(draw, old):
     c = state_size(plain(draw, old, kinds=["default", "default", "linear", "yarn"], biases=("attention_bias",)))
+    c["pad_token_id"] = None  # the class has one of its own vocabulary
     return turn_part(draw, c, old, [0.5, 0.25, 1.0])
 
 
@@ -1275,7 +1276,8 @@ def make(draw, family, folder, p):
 
 
 def truth(folder, ids, dtype=torch.float32):
-    model = class_of(folder).from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+    config = transformers.AutoConfig.from_pretrained(folder)  # which the class would read as its own: InternLM3's is no Llama's
+    model = class_of(folder).from_pretrained(folder, config=config, dtype=dtype, attn_implementation="eager")
     with torch.no_grad():
         return model.eval()(torch.tensor([ids]), use_cache=False).logits[0]
 
