@@ -19,7 +19,7 @@ inline const std::string kModelsOf2026[] = {
     "nemotron",   "stablelm",   "phi",        "mistral3",     "hunyuan_v1_dense",
     "qwen3_vl",   "qwen2_5_vl", "ministral3", "qwen3_vl_moe", "gemma4",
     "gemma4_moe", "gemma4_e",   "qwen3_5",    "qwen3_5_moe",  "qwen3_next",
-    "minimax_m2", "ernie4_5_moe", "apertus"};
+    "minimax_m2", "glm4_moe", "ernie4_5_moe", "apertus"};
 inline const std::string kStateSpaceModels[] = {"mamba", "mamba2", "codestral-mamba",
                                                 "codestral-mamba-hf", "jamba"};
 inline const std::string kHybridModels[] = {"lfm2",       "lfm2_moe",       "granitemoehybrid",

@@ -974,6 +974,11 @@ def routed(draw, c):
     return c
 
 
+def glm4_moe(draw, old):
+    c = routed(draw, plain(draw, old, kinds=["default", "default", "linear", "yarn"], biases=("attention_bias", "use_qk_norm")))
+    return turn_part(draw, c, old, [0.5, 0.25, 1.0])
+
+
 def dots1(draw, old):
     c = routed(draw, plain(draw, old, biases=("attention_bias",)))
     if draw.maybe(0.4):
@@ -1209,6 +1214,7 @@ FAMILIES = {
     "qwen3_vl": (qwen3_vl, "qwen3_vl", "Qwen3VLForConditionalGeneration", "qwen3_vl"),
     "qwen3_vl_moe": (qwen3_vl_moe, "qwen3_vl_moe", "Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe"),
     "glm4": (glm4, "glm4", "Glm4ForCausalLM", "glm4_moe"),
+    "glm4_moe": (glm4_moe, "glm4_moe", "Glm4MoeForCausalLM", "glm4_moe"),
     "dots1": (dots1, "dots1", "Dots1ForCausalLM", "qwen2"),
     "minimax_m2": (minimax_m2, "minimax_m2", "MiniMaxM2ForCausalLM", "minimax_m2"),
     "ernie4_5_moe": (ernie_moe, "ernie4_5_moe", "Ernie4_5_MoeForCausalLM", "ernie4_5_moe"),

@@ -19,8 +19,9 @@ extern const Architecture kGemma4Architecture, kQwen35Architecture, kQwen35MoeAr
     kMistral3Architecture, kQwen2VlArchitecture, kQwen3VlArchitecture, kQwen3VlMoeArchitecture,
     kLfm2Architecture, kLfm2MoeArchitecture, kGraniteMoeArchitecture, kGraniteHybridArchitecture,
     kNemotronHArchitecture, kNemotronHMoeArchitecture, kFalconH1Architecture,
-    kDeepseek2Architecture, kMistral4Architecture, kGlm4Architecture, kMiniMaxM2Architecture,
-    kErnie45MoeArchitecture, kDots1Architecture, kApertusArchitecture, kStarCoderArchitecture;
+    kDeepseek2Architecture, kMistral4Architecture, kGlm4Architecture, kGlm4MoeArchitecture,
+    kMiniMaxM2Architecture, kErnie45MoeArchitecture, kDots1Architecture, kApertusArchitecture,
+    kStarCoderArchitecture;
 
 extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen35Moe,
     kQwen35MoeText, kQwen3Next, kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3,
@@ -30,8 +31,8 @@ extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen
     kMistralSmall3, kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kLfm2, kLfm2Moe,
     kGraniteMoe, kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe, kGraniteHybridDense,
     kBamba, kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2, kDeepseekV3,
-    kGlm4MoeLite, kMistral4, kMistral4Conditional, kGlm4, kMiniMaxM2, kErnie45Moe, kDots1, kApertus,
-    kInternLm3, kGptBigCode, kMeta, kMistralNative, kCodestralMamba;
+    kGlm4MoeLite, kMistral4, kMistral4Conditional, kGlm4, kGlm4Moe, kMiniMaxM2, kErnie45Moe, kDots1,
+    kApertus, kInternLm3, kGptBigCode, kMeta, kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
 extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;

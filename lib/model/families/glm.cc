@@ -13,6 +13,14 @@ const Architecture kGlm4Architecture = {
     .rope = RopeStyle::kInterleaved,
     .fused_gate_up = true,
 };
+const Architecture kGlm4MoeArchitecture = {
+    .name = "glm4moe",
+    .ffn_norm = "post_attention_norm",
+    .qk_norm = QkNorm::kPerHead,
+    .qk_norm_optional = true,
+    .gating = Experts::Gating::kSigmoid,
+    .expert_sum_epsilon = 1e-20,
+};
 
 namespace {
 
@@ -43,6 +51,56 @@ constexpr auto kGlm4Tensors = Table<TensorRule>(
     TensorRule{"blk.*.post_ffw_norm.weight", "model.layers.*.post_mlp_layernorm.weight",
                Param::kWidth});
 
+constexpr std::string_view kMoeNames[] = {"Glm4MoeForCausalLM", "Glm4MoeModel"};
+
+constexpr auto kMoeHypers = Table<HyperRule>(DecoderHypers({.vocab = 151552,
+                                                            .ffn = 10944,
+                                                            .heads = 96,
+                                                            .kv_heads = Default(8),
+                                                            .context = 131072,
+                                                            .eps = RmsEps(1e-5)}),
+                                             Flag(Param::kAttentionBias, "attention_bias", false),
+                                             Flag(Param::kQkNorm, "use_qk_norm", false),
+                                             RoutedHypers({.experts = Default(128),
+                                                           .used = Default(8),
+                                                           .ffn = Default(1408),
+                                                           .shared = Default(1),
+                                                           .dense_layers = 1}));
+
+constexpr FixedRule kMoeFixed[] = {{"scoring_func", "\"sigmoid\""}, {"moe_layer_freq", "1"}};
+
+constexpr auto kMoeKeys = Table<KeyRule>(
+    kSizeKeys, kRmsEpsKey, kExpertKeys, kExpertGroupKeys, HeadSizeKeys(Param::kHeadDim),
+    kFileTypeKey, KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
+    KeyRule{"expert_shared_count", ValueType::kU32, Param::kSharedCount},
+    KeyRule{"leading_dense_block_count", ValueType::kU32, Param::kDenseLayers},
+    KeyRule{.key = "expert_gating_func", .constant = 2},
+    KeyRule{"expert_weights_scale", ValueType::kF32, Param::kExpertScale},
+    KeyRule{"expert_weights_norm", ValueType::kBool, Param::kNormTopkProb}, kDraftKey);
+
+bool HasQkNorms(const FamilyContext& context, uint64_t) {
+  return context.hyper.flag(Param::kQkNorm);
+}
+
+constexpr auto kMoeTensors = Table<TensorRule>(
+    kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kNone),
+    Where(HasQkNorms, kHeadNorms), kPostAttentionNorm, GatedMlp(Param::kNone, IsDense),
+    ExpertTensors(Param::kExpertFfn), kSelectionBias, kSharedExpertTensors);
+
+constexpr std::array<TensorRule, 6> kDraftTensors = {{
+    {"blk.*.nextn.eh_proj.weight", "model.layers.*.eh_proj.weight", Param::kWidth,
+     Param::kTwoWidth},
+    {"blk.*.nextn.embed_tokens.weight", "model.layers.*.embed_tokens.weight", Param::kVocab,
+     Param::kWidth},
+    {"blk.*.nextn.enorm.weight", "model.layers.*.enorm.weight", Param::kWidth},
+    {"blk.*.nextn.hnorm.weight", "model.layers.*.hnorm.weight", Param::kWidth},
+    {"blk.*.nextn.shared_head_head.weight", "model.layers.*.shared_head.head.weight", Param::kVocab,
+     Param::kWidth},
+    {"blk.*.nextn.shared_head_norm.weight", "model.layers.*.shared_head.norm.weight",
+     Param::kWidth},
+}};
+
 }  // namespace
 
 const Family kGlm4 = {
@@ -56,6 +114,20 @@ const Family kGlm4 = {
     .checked = "drawn",
     .rope = {.partial = 0.5},
     .partial_rotary = true,
+};
+
+const Family kGlm4Moe = {
+    .names = kMoeNames,
+    .model_type = "glm4_moe",
+    .architecture = kGlm4MoeArchitecture,
+    .hypers = kMoeHypers,
+    .fixed = kMoeFixed,
+    .keys = kMoeKeys,
+    .tensors = kMoeTensors,
+    .rope = {.partial = 0.5},
+    .partial_rotary = true,
+    .draft = {.mark = "model.layers.*.eh_proj.weight", .tensors = kDraftTensors},
+    .derive = ReadRoutedExperts,
 };
 
 }  // namespace smelt

@@ -24,8 +24,9 @@ constexpr const Architecture* kArchitectures[] = {
     &kLfm2Architecture,          &kLfm2MoeArchitecture,   &kGraniteMoeArchitecture,
     &kGraniteHybridArchitecture, &kNemotronHArchitecture, &kNemotronHMoeArchitecture,
     &kFalconH1Architecture,      &kDeepseek2Architecture, &kMistral4Architecture,
-    &kGlm4Architecture,          &kMiniMaxM2Architecture, &kErnie45MoeArchitecture,
-    &kDots1Architecture,         &kApertusArchitecture,   &kStarCoderArchitecture,
+    &kGlm4Architecture,          &kGlm4MoeArchitecture,   &kMiniMaxM2Architecture,
+    &kErnie45MoeArchitecture,    &kDots1Architecture,     &kApertusArchitecture,
+    &kStarCoderArchitecture,
 };
 
 constexpr const Family* kFamilies[] = {
@@ -96,6 +97,7 @@ constexpr const Family* kFamilies[] = {
     &kMistral4,
     &kMistral4Conditional,
     &kGlm4,
+    &kGlm4Moe,
     &kMiniMaxM2,
     &kErnie45Moe,
     &kDots1,
