@@ -101,6 +101,11 @@ constexpr std::array<TensorRule, 6> kDraftTensors = {{
      Param::kWidth},
 }};
 
+absl::Status DeriveMoe(FamilyContext& context) {
+  context.hyper.Set(Param::kTwoWidth, 2 * context.hyper.real(Param::kWidth));
+  return ReadRoutedExperts(context);
+}
+
 }  // namespace
 
 const Family kGlm4 = {
@@ -127,7 +132,7 @@ const Family kGlm4Moe = {
     .rope = {.partial = 0.5},
     .partial_rotary = true,
     .draft = {.mark = "model.layers.*.eh_proj.weight", .tensors = kDraftTensors},
-    .derive = ReadRoutedExperts,
+    .derive = DeriveMoe,
 };
 
 }  // namespace smelt
