@@ -179,7 +179,7 @@ struct Xielu {
 /// gate present: down(act(gate x) * up x); else down(act(up x)).
 struct Mlp {
   Activation activation = Activation::kSilu;
-  std::optional<Xielu> xielu;  ///< instead of `activation`, without a gate
+  std::optional<Xielu> xielu = {};  ///< instead of `activation`, without a gate
   Linear gate, up, down;
 };
 
