@@ -20,11 +20,10 @@ Published Granite(Maker& m, Model& model) {
     l.mlp = m.Gated("silu", m.ffn);
     model.layers.push_back(l);
   }
-  Published out(m.Config(
-      "GraniteForCausalLM",
-      Cat(m.RmsEps(), m.Theta(), R"(,"embedding_multiplier":)", embedding,
-          R"(,"residual_multiplier":)", residual, R"(,"attention_multiplier":)", attention,
-          R"(,"logits_scaling":)", logits)));
+  Published out(m.Config("GraniteForCausalLM",
+                         Cat(m.RmsEps(), m.Theta(), R"(,"embedding_multiplier":)", embedding,
+                             R"(,"residual_multiplier":)", residual, R"(,"attention_multiplier":)",
+                             attention, R"(,"logits_scaling":)", logits)));
   out.AddDecoder(model);
   return out;
 }
@@ -83,10 +82,10 @@ Published HunYuan(Maker& m, Model& model) {
     l.k_norm = m.Rms(m.head);
     model.layers.push_back(l);
   }
-  Published out(m.Config("HunYuanDenseV1ForCausalLM",
-                         Cat(m.RmsEps(), m.Theta(), m.HeadDim(),
-                             R"(,"rope_scaling":{"type":"dynamic","factor":1.0,"alpha":)", alpha,
-                             "}")));
+  Published out(
+      m.Config("HunYuanDenseV1ForCausalLM",
+               Cat(m.RmsEps(), m.Theta(), m.HeadDim(),
+                   R"(,"rope_scaling":{"type":"dynamic","factor":1.0,"alpha":)", alpha, "}")));
   Model named = model;
   for (size_t i = 0; i < m.layers; ++i) {
     Layer& l = named.layers[i];
@@ -177,9 +176,10 @@ Published Apertus(Maker& m, Model& model) {
     l.mlp.least = m.Pick({-0.0009765625, -0.25});
     model.layers.push_back(l);
   }
-  Published out(m.Config("ApertusForCausalLM",
-                         Cat(m.RmsEps(), R"(,"rope_parameters":{"rope_type":"default","rope_theta":)",
-                             m.theta, R"(},"hidden_act":"xielu")")));
+  Published out(
+      m.Config("ApertusForCausalLM",
+               Cat(m.RmsEps(), R"(,"rope_parameters":{"rope_type":"default","rope_theta":)",
+                   m.theta, R"(},"hidden_act":"xielu")")));
   Model named = model;
   for (size_t i = 0; i < m.layers; ++i) {
     Layer& l = named.layers[i];

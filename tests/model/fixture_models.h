@@ -14,12 +14,11 @@ inline const std::string kAttentionModels[] = {
     "llama", "llama-spm", "mistral", "mixtral", "qwen2", "qwen2moe", "qwen3",      "qwen3moe",
     "gemma", "gemma2",    "gemma3",  "phi3",    "gpt2",  "gptneox",  "starcoder2", "olmo2"};
 inline const std::string kModelsOf2026[] = {
-    "olmo3",      "olmoe",      "smollm3",    "granite",      "cohere",
-    "cohere2",    "seed_oss",   "ernie4_5",   "exaone4",      "arcee",
-    "nemotron",   "stablelm",   "phi",        "mistral3",     "hunyuan_v1_dense",
-    "qwen3_vl",   "qwen2_5_vl", "ministral3", "qwen3_vl_moe", "gemma4",
-    "gemma4_moe", "gemma4_e",   "qwen3_5",    "qwen3_5_moe",  "qwen3_next",
-    "minimax_m2", "glm4_moe", "ernie4_5_moe", "apertus"};
+    "olmo3",        "olmoe",      "smollm3",          "granite",      "cohere",     "cohere2",
+    "seed_oss",     "ernie4_5",   "exaone4",          "arcee",        "nemotron",   "stablelm",
+    "phi",          "mistral3",   "hunyuan_v1_dense", "qwen3_vl",     "qwen2_5_vl", "ministral3",
+    "qwen3_vl_moe", "gemma4",     "gemma4_moe",       "gemma4_e",     "qwen3_5",    "qwen3_5_moe",
+    "qwen3_next",   "minimax_m2", "glm4_moe",         "ernie4_5_moe", "apertus"};
 inline const std::string kStateSpaceModels[] = {"mamba", "mamba2", "codestral-mamba",
                                                 "codestral-mamba-hf", "jamba"};
 inline const std::string kHybridModels[] = {"lfm2",       "lfm2_moe",       "granitemoehybrid",

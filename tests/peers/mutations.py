@@ -33,6 +33,8 @@ KINDS = {  # kind: the files that are damaged
 RECORDED_GGUF = ["llama", "llama-spm", "gemma2", "mamba2", "jamba"]
 # What the code that reads a params.json takes for an absent member (Meta's and Mistral's ModelArgs).
 MODEL_ARGS = {"use_scaled_rope": False, "sliding_window": None}
+# What transformers' modeling_rope_utils takes for an absent member of rope_parameters.
+ROPE_DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0}
 REFUSED = object()  # what upstream says
 ARGUMENTS = None
 
@@ -113,7 +115,7 @@ def class_value(config, path):
     for key in path:
         rope = getattr(at, "rope_parameters", None) or {}
         if isinstance(at, dict):
-            at = at.get(key, REFUSED)
+            at = at.get(key, ROPE_DEFAULTS.get(key, REFUSED))
         elif isinstance(at, list):
             return REFUSED
         elif key == "rope_theta" and "rope_theta" in rope:

@@ -61,9 +61,11 @@ class Usage(Case):
     def test_families_are_listed(self):
         p = smelt("families")
         self.assertEqual(p.status, 0)
-        self.assertRegex(p.out, r"(?m)^MixtralForCausalLM +llama$")
+        self.assertRegex(p.out, r"(?m)^MixtralForCausalLM +llama +recorded")
         listed = smelt("families", "--json").json()["families"]
-        self.assertIn({"classes": ["JambaForCausalLM", "JambaModel"], "model_type": "jamba", "architecture": "jamba"}, listed)
+        jamba = next(f for f in listed if f["model_type"] == "jamba")
+        self.assertEqual((jamba["classes"], jamba["architecture"]), (["JambaForCausalLM", "JambaModel"], "jamba"))
+        self.assertIn("recorded", jamba["checked"])
         self.assertEqual(len(p.out.splitlines()), sum(len(f["classes"]) for f in listed))
 
     def test_wrong_usage_is_one_line_and_status_2(self):
