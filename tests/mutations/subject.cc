@@ -78,9 +78,16 @@ std::string ToText(const MetadataValue& value) {
       value.storage());
 }
 
+/// A key that says what readers take where it is absent.
+bool IsDefault(std::string_view key, const std::string& value) {
+  return (key.ends_with(".rope.scaling.yarn_beta_fast") && value == "32") ||
+         (key.ends_with(".rope.scaling.yarn_beta_slow") && value == "1");
+}
+
 void Describe(const ModelSource& source, std::vector<std::string>& result) {
   for (const Metadata::Entry& entry : source.metadata().entries()) {
     const MetadataValue& value = entry.value;
+    if (IsDefault(entry.key, ToText(value))) continue;
     result.push_back(Cat(entry.key, " ", smelt::Name(value.type()), " ",
                          smelt::Name(value.element_type()), " ", ToText(value)));
   }
