@@ -40,7 +40,7 @@ std::string ToText(const std::vector<PublishedFamily>& families) {
       std::string line = padded(name, names) + padded(family.architecture, architectures) +
                          padded(family.checked, checks) + family.llama_cpp;
       line.erase(line.find_last_not_of(' ') + 1);
-      if (!text.ends_with("\n" + line + "\n")) text += line + "\n";  // of several text parts
+      text += line + "\n";
     }
   }
   return text;

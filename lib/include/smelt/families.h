@@ -17,6 +17,8 @@ struct PublishedFamily {
   /// randomly "drawn" configurations.
   std::string checked;
   std::string llama_cpp;  ///< what llama.cpp computes or loads differently; empty: nothing known
+
+  friend bool operator==(const PublishedFamily&, const PublishedFamily&) = default;
 };
 
 /// Every family whose folders with a config.json are read, in the order of their kinship.
