@@ -4,7 +4,6 @@
 
 #include "quant/block_kernels.h"
 #include "quant/int8_dot.h"
-#include "quant/search.h"
 
 namespace smelt {
 namespace {
@@ -33,32 +32,7 @@ void ForEachStep(const BlockFormat& format, const std::byte* in, uint64_t count,
   }
 }
 
-/// Importance as weights around 1. A column without importance keeps a little of it, so that a
-/// group of such columns is encoded like any other. False where the vector says nothing.
-bool MakeWeights(const float* importance, uint64_t columns, std::vector<float>& weights) {
-  constexpr float kLeast = 1e-3f;
-  double sum = 0;
-  for (uint64_t i = 0; i < columns; ++i) sum += importance[i];
-  const double mean = sum / static_cast<double>(columns);
-  if (!(mean > 0) || !std::isfinite(mean)) return false;
-  weights.resize(columns);
-  for (uint64_t i = 0; i < columns; ++i) {
-    weights[i] = static_cast<float>(importance[i] / mean) + kLeast;
-  }
-  return true;
-}
-
 }  // namespace
-
-void BlockCodec::Encode(const float* x, uint64_t rows, uint64_t columns, const float* importance,
-                        std::byte* out, EncodeScratch& scratch) const {
-  const float* weights = nullptr;
-  if (importance != nullptr && format_.searched) {
-    weights = MakeWeights(importance, columns, scratch.f32) ? scratch.f32.data() : nullptr;
-  }
-  EncodeBlocks(format_, x, weights, columns, rows * columns / format_.elements,
-               reinterpret_cast<uint8_t*>(out));
-}
 
 void BlockCodec::Decode(const std::byte* in, uint64_t count, float* out) const {
   ForEachStep(format_, in, count, [&](const StepBuffer& step, uint64_t first, size_t n) {

@@ -11,8 +11,6 @@ class BlockCodec final : public Codec {
   explicit BlockCodec(const BlockFormat& format) : format_(format) {}
 
   TensorType type() const override { return format_.type; }
-  void Encode(const float* x, uint64_t rows, uint64_t columns, const float* importance,
-              std::byte* out, EncodeScratch& scratch) const override;
   void Decode(const std::byte* in, uint64_t count, float* out) const override;
   bool Validate(const std::byte* in, uint64_t count, uint64_t* block) const override;
   float Dot(const std::byte* row, const float* x, uint64_t count) const override;

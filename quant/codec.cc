@@ -47,10 +47,4 @@ const Codec* FindCodec(TensorType type) {
   return id < kTypeLimit ? BlockCodecs()[id].get() : nullptr;
 }
 
-bool CanEncode(TensorType type) {
-  if (FindFloatCodec(type) != nullptr) return true;
-  const BlockFormat* format = FindBlockFormat(type);
-  return format != nullptr && format->pack != nullptr;
-}
-
 }  // namespace smelt

@@ -1,21 +1,13 @@
-// A block format: how rows of f32 become bytes and back. Stateless; one object per type for the
-// life of the program.
+// A block format as readers see it: decoding, dot products, validation. Stateless; one object per
+// type for the life of the program. How a format is written: encoder.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "lib/base/tensor_type.h"
 
 namespace smelt {
-
-/// Working memory of an encoder, reused from tile to tile by one thread.
-class EncodeScratch {
- public:
-  std::vector<float> f32;
-  std::vector<std::byte> bytes;
-};
 
 /// Weights of a row as small integers, the common form that integer dot products take:
 /// value[i] = scale[g] * code[i] - minimum[g], g = i / group. `minimum` is used only where the
@@ -49,13 +41,6 @@ class Codec {
   virtual ~Codec() = default;
   virtual TensorType type() const = 0;
 
-  /// Encodes `rows` rows of `columns` (a multiple of the block). `importance`: one value >= 0 per
-  /// column, or nullptr. The same input gives the same bytes on every machine. Inputs are finite;
-  /// where one is too large for the block's f16 scale, Validate of the output says so. Needs
-  /// CanEncode(type()).
-  virtual void Encode(const float* x, uint64_t rows, uint64_t columns, const float* importance,
-                      std::byte* out, EncodeScratch& scratch) const = 0;
-
   /// `count` elements (a multiple of the block). Bit exact: every product is exact in f32.
   virtual void Decode(const std::byte* in, uint64_t count, float* out) const = 0;
 
@@ -82,7 +67,5 @@ class Codec {
 
 /// Exists for F32, F16, BF16 and every block format that we can read; nullptr otherwise.
 const Codec* FindCodec(TensorType type);
-/// True for the types that Encode can write.
-bool CanEncode(TensorType type);
 
 }  // namespace smelt

@@ -41,10 +41,6 @@ class FloatCodec : public Codec {
 class F32Codec final : public FloatCodec {
  public:
   F32Codec() : FloatCodec(TensorType::kF32) {}
-  void Encode(const float* x, uint64_t rows, uint64_t columns, const float*, std::byte* out,
-              EncodeScratch&) const override {
-    std::memcpy(out, x, rows * columns * sizeof(float));
-  }
   void Decode(const std::byte* in, uint64_t count, float* out) const override {
     std::memcpy(out, in, count * sizeof(float));
   }
@@ -59,10 +55,6 @@ class F32Codec final : public FloatCodec {
 class F16Codec final : public FloatCodec {
  public:
   F16Codec() : FloatCodec(TensorType::kF16) {}
-  void Encode(const float* x, uint64_t rows, uint64_t columns, const float*, std::byte* out,
-              EncodeScratch&) const override {
-    F32ToF16(x, rows * columns, out);
-  }
   void Decode(const std::byte* in, uint64_t count, float* out) const override {
     F16ToF32(in, count, out);
   }
@@ -77,10 +69,6 @@ class F16Codec final : public FloatCodec {
 class Bf16Codec final : public FloatCodec {
  public:
   Bf16Codec() : FloatCodec(TensorType::kBF16) {}
-  void Encode(const float* x, uint64_t rows, uint64_t columns, const float*, std::byte* out,
-              EncodeScratch&) const override {
-    F32ToBf16(x, rows * columns, out);
-  }
   void Decode(const std::byte* in, uint64_t count, float* out) const override {
     Bf16ToF32(in, count, out);
   }
@@ -92,12 +80,48 @@ class Bf16Codec final : public FloatCodec {
   }
 };
 
+/// The three formats are written value by value; nothing about inputs changes that.
+using ConvertFn = void (*)(const float* x, size_t count, std::byte* out);
+
+void CopyF32(const float* x, size_t count, std::byte* out) {
+  std::memcpy(out, x, count * sizeof(float));
+}
+
+class FloatEncoder final : public Encoder {
+ public:
+  FloatEncoder(TensorType type, ConvertFn convert) : type_(type), convert_(convert) {}
+  TensorType type() const override { return type_; }
+  void Encode(uint64_t rows, uint64_t columns, const float* x, const InputStatistics&,
+              std::byte* out, EncodeScratch&) const override {
+    convert_(x, rows * columns, out);
+  }
+
+ private:
+  TensorType type_;
+  ConvertFn convert_;
+};
+
 }  // namespace
 
 const Codec* FindFloatCodec(TensorType type) {
   static const F32Codec f32;
   static const F16Codec f16;
   static const Bf16Codec bf16;
+  switch (type) {
+    case TensorType::kF32:
+      return &f32;
+    case TensorType::kF16:
+      return &f16;
+    case TensorType::kBF16:
+      return &bf16;
+    default:
+      return nullptr;
+  }
+}
+
+const Encoder* FindFloatEncoder(TensorType type) {
+  static const FloatEncoder f32(TensorType::kF32, CopyF32), f16(TensorType::kF16, F32ToF16),
+      bf16(TensorType::kBF16, F32ToBf16);
   switch (type) {
     case TensorType::kF32:
       return &f32;

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "quant/codec.h"
+#include "quant/encoder.h"
 
 namespace smelt {
 
 /// nullptr for any other type.
 const Codec* FindFloatCodec(TensorType type);
+const Encoder* FindFloatEncoder(TensorType type);
 
 }  // namespace smelt

@@ -12,6 +12,7 @@
 #include "lib/jobs/source_place.h"
 #include "lib/model/recipe.h"
 #include "quant/codec.h"
+#include "quant/encoder.h"
 
 namespace smelt {
 namespace {
@@ -120,8 +121,8 @@ class Filler {
         SMELT_RETURN_IF_ERROR(source_.ReadRows(planned.source, tile.first_row, tile.rows, out));
         values = out;
       }
-      FindCodec(planned.type)
-          ->Encode(values, tile.rows, columns, nullptr, scratch.bytes.data(), scratch.encode);
+      FindEncoder(planned.type)
+          ->Encode(tile.rows, columns, values, {}, scratch.bytes.data(), scratch.encode);
     }
     return CheckTile(info, planned, tile, values, scratch);
   }

@@ -11,6 +11,7 @@
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/output_types.h"
 #include "quant/codec.h"
+#include "quant/encoder.h"
 
 namespace smelt {
 namespace {

@@ -7,6 +7,7 @@
 
 #include "lib/base/tensor_type.h"
 #include "quant/codec.h"
+#include "quant/encoder.h"
 #include "quant/simd.h"
 
 namespace smelt {
@@ -37,7 +38,8 @@ struct Encoded {
   explicit Encoded(TensorType type) : codec(FindCodec(type)) {
     bytes.resize(kRows * RowBytes(type, kColumns).value_or(0));
     EncodeScratch scratch;
-    if (CanEncode(type)) codec->Encode(x.data(), kRows, kColumns, nullptr, bytes.data(), scratch);
+    if (const Encoder* encoder = FindEncoder(type))
+      encoder->Encode(kRows, kColumns, x.data(), {}, bytes.data(), scratch);
   }
 };
 
@@ -51,9 +53,10 @@ void Encode(benchmark::State& state, TensorType type, bool importance) {
   EncodeScratch scratch;
   std::vector<float> weights(kColumns);
   for (uint64_t i = 0; i < kColumns; ++i) weights[i] = 0.1f + std::abs(e.x[i]);
+  InputStatistics statistics;
+  if (importance) statistics.importance = weights;
   for (auto _ : state) {
-    e.codec->Encode(e.x.data(), kRows, kColumns, importance ? weights.data() : nullptr,
-                    e.bytes.data(), scratch);
+    FindEncoder(type)->Encode(kRows, kColumns, e.x.data(), statistics, e.bytes.data(), scratch);
     benchmark::ClobberMemory();
   }
   Report(state);

@@ -13,6 +13,7 @@
 #include "infer/cpu/q8_kernel.h"
 #include "lib/base/tensor_type.h"
 #include "quant/codec.h"
+#include "quant/encoder.h"
 
 namespace smelt {
 namespace {
@@ -66,7 +67,7 @@ void DecodedProduct(benchmark::State& state) {
   const uint64_t row = RowBytes(codec.type(), kColumns).value();
   std::vector<std::byte> bytes(row * kRows);
   EncodeScratch scratch;
-  codec.Encode(values.data(), kRows, kColumns, nullptr, bytes.data(), scratch);
+  FindEncoder(codec.type())->Encode(kRows, kColumns, values.data(), {}, bytes.data(), scratch);
   Array<float> tile(kRows * (kColumns + kPadding)), out(kPanels * kRows * kPanel);
   for (auto _ : state) {
     for (size_t r = 0; r < kRows; ++r)
@@ -96,7 +97,7 @@ void Q8Product(benchmark::State& state) {
   const uint64_t row = RowBytes(codec.type(), kColumns).value();
   std::vector<std::byte> bytes(row * kRows);
   EncodeScratch scratch;
-  codec.Encode(values.data(), kRows, kColumns, nullptr, bytes.data(), scratch);
+  FindEncoder(codec.type())->Encode(kRows, kColumns, values.data(), {}, bytes.data(), scratch);
   Array<int8_t> codes(kRows * kStride), inputs(kPanels * kColumns * kPanel);
   Array<float> scales(kRows * groups), minimums(kRows * groups), input_scales(kPanels * kColumns);
   Array<float> sums(2 * kPanels * kColumns), out(kRows * kPanel);

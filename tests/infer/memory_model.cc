@@ -9,6 +9,7 @@
 #include "lib/base/cat.h"
 #include "lib/base/status.h"
 #include "quant/codec.h"
+#include "quant/encoder.h"
 
 namespace smelt::testing {
 
@@ -27,8 +28,8 @@ TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double cente
   const Codec* codec = FindCodec(type);
   std::vector<std::byte> bytes(RowBytes(type, info.shape.columns()).value() * info.shape.rows());
   EncodeScratch scratch;
-  codec->Encode(values.data(), info.shape.rows(), info.shape.columns(), nullptr, bytes.data(),
-                scratch);
+  FindEncoder(type)->Encode(info.shape.rows(), info.shape.columns(), values.data(), {},
+                            bytes.data(), scratch);
   codec->Decode(bytes.data(), values.size(), values.data());
   tensors_.push_back(std::move(info));
   bytes_.push_back(std::move(bytes));

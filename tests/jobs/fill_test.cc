@@ -6,7 +6,7 @@
 #include "lib/base/folder.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
-#include "quant/codec.h"
+#include "quant/encoder.h"
 #include "tests/jobs/fake_source.h"
 #include "tests/testing/testing.h"
 
@@ -52,8 +52,8 @@ std::string Expected(const Plan& plan) {
       for (uint64_t c = 0; c < columns; ++c)
         values[r * columns + c] = FakeSource::Value(t.source, r, c);
     EncodeScratch scratch;
-    FindCodec(t.type)->Encode(values.data(), rows, columns, nullptr,
-                              reinterpret_cast<std::byte*>(file.data()) + t.offset, scratch);
+    FindEncoder(t.type)->Encode(rows, columns, values.data(), {},
+                                reinterpret_cast<std::byte*>(file.data()) + t.offset, scratch);
   }
   return file;
 }

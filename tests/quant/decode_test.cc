@@ -4,6 +4,7 @@
 
 #include "quant/block_format.h"
 #include "quant/codec.h"
+#include "quant/encoder.h"
 #include "quant/simd.h"
 #include "tests/quant/fixtures.h"
 #include "tests/testing/testing.h"
@@ -148,7 +149,7 @@ TEST(Decode, DotsEqualTheSumOverDecodedValues) {
         bytes.resize(rows * count * Info(type).block_bytes);
         const std::vector<float> noise = Noise(rows * count, 7);
         EncodeScratch scratch;
-        codec->Encode(noise.data(), rows, count, nullptr, bytes.data(), scratch);
+        FindEncoder(type)->Encode(rows, count, noise.data(), {}, bytes.data(), scratch);
       }
       const std::vector<float> x = Noise(count, 3);
       std::vector<float> w(rows * count);

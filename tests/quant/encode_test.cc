@@ -6,6 +6,7 @@
 #include "lib/base/float16.h"
 #include "quant/block_format.h"
 #include "quant/codec.h"
+#include "quant/encoder.h"
 #include "quant/search.h"
 #include "quant/simd.h"
 #include "tests/quant/error_bound.h"
@@ -28,7 +29,9 @@ std::vector<std::byte> Encode(TensorType type, const std::vector<float>& x, uint
                               const float* importance = nullptr) {
   std::vector<std::byte> out(x.size() / columns * RowBytes(type, columns).value_or(0));
   EncodeScratch scratch;
-  FindCodec(type)->Encode(x.data(), x.size() / columns, columns, importance, out.data(), scratch);
+  InputStatistics statistics;
+  if (importance != nullptr) statistics.importance = {importance, columns};
+  FindEncoder(type)->Encode(x.size() / columns, columns, x.data(), statistics, out.data(), scratch);
   return out;
 }
 

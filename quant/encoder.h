@@ -1,0 +1,55 @@
+// How rows of f32 become bytes of a format, apart from how these are read (codec.h). Stateless; one
+// object per type and effort for the life of the program.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/base/tensor_type.h"
+
+namespace smelt {
+
+/// What is known about the inputs of a matrix when it is encoded.
+struct InputStatistics {
+  /// The diagonal of their second moment: one finite value >= 0 per column of the matrix, up to a
+  /// common factor. Empty where nothing is known, and the same as that where all are zero.
+  std::span<const float> importance{};
+};
+
+/// How much is done for a smaller loss.
+enum class Effort : uint8_t {
+  kFast,    ///< unweighted squared error where no importance is given
+  kNormal,  ///< without importance, what the weights' own magnitudes say about it
+};
+
+/// Working memory of an encoder, reused from tile to tile by one thread.
+class EncodeScratch {
+ public:
+  std::vector<float> f32;
+  std::vector<std::byte> bytes;
+};
+
+class Encoder {
+ public:
+  virtual ~Encoder() = default;
+  virtual TensorType type() const = 0;
+
+  /// Encodes `rows` rows of `columns` (a multiple of the block) of one matrix. The same input gives
+  /// the same bytes on every machine, and each row is encoded for itself. Inputs are finite; where
+  /// one is too large for the block's f16 scale, Codec::Validate of the output says so.
+  virtual void Encode(uint64_t rows, uint64_t columns, const float* x,
+                      const InputStatistics& statistics, std::byte* out,
+                      EncodeScratch& scratch) const = 0;
+};
+
+/// Exists for F32, F16, BF16 and every block format that we can write; nullptr otherwise.
+const Encoder* FindEncoder(TensorType type, Effort effort = Effort::kFast);
+inline bool CanEncode(TensorType type) { return FindEncoder(type) != nullptr; }
+
+/// True for the types whose loss without importance is so large that callers refuse to write them
+/// without. Encode itself takes what it gets.
+bool NeedsImportance(TensorType type);
+
+}  // namespace smelt
