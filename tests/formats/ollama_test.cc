@@ -14,6 +14,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
+#include "lib/text/spec/base64.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::ollama {
@@ -45,20 +46,6 @@ void ExpectParts(const JsonValue* expected, const Name& name) {
   EXPECT_EQ(name.tag, Text(*expected, "tag"));
 }
 
-std::string FromBase64(const std::string& text) {
-  static const std::string kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  unsigned bits = 0, count = 0;
-  for (char c : text) {
-    if (c == '=') break;
-    bits = bits << 6 | static_cast<unsigned>(kDigits.find(c));
-    count += 6;
-    if (count >= 8) out += static_cast<char>(bits >> (count -= 8) & 255);
-  }
-  return out;
-}
-
 TEST(OllamaNames, AllVectors) {
   const JsonValue vectors = Json(TestdataPath("ollama/names.json"));
   size_t cases = 0;
@@ -75,7 +62,7 @@ TEST(OllamaNames, AllVectors) {
       continue;
     }
     const std::string text =
-        c.Find("name_b64") != nullptr ? FromBase64(Text(c, "name_b64")) : Text(c, "name");
+        c.Find("name_b64") != nullptr ? DecodeBase64(Text(c, "name_b64")).value() : Text(c, "name");
     const Name bare = SplitName(text), full = bare.WithDefaults();
     EXPECT_EQ(full.valid(), valid);
     EXPECT_EQ(ParseName(text).ok(), valid);
