@@ -38,42 +38,6 @@ bool Split(const std::string& text, bool last,
   return true;
 }
 
-/// Turns the parser's texts into options; an empty string when all is well.
-std::string Complete(ConvertArguments& a) {
-  ConvertOptions& o = a.options;
-  o.tensor_types.clear();
-  o.metadata.clear();
-  for (const std::string& text : a.tensor_types) {
-    if (!Split(text, true, o.tensor_types))
-      return "--tensor-type \"" + text + "\": write REGEX=TYPE, such as ffn_down=q6_k";
-  }
-  for (const std::string& text : a.metadata) {
-    if (!Split(text, false, o.metadata))
-      return "--metadata \"" + text + "\": write KEY=VALUE, such as general.name=Mine";
-  }
-  o.adapters.clear();
-  for (const std::string& text : a.adapters) {  // a name may have equals signs of its own
-    const size_t at = text.rfind('=');
-    const std::optional<double> strength =
-        at == std::string::npos ? std::nullopt : ParseNumber<double>(text.substr(at + 1));
-    o.adapters.emplace_back(strength ? text.substr(0, at) : text, strength.value_or(1));
-  }
-  o.allow_fallback = !a.no_fallback;
-  o.validate = a.validate == "off"    ? Validate::kOff
-               : a.validate == "full" ? Validate::kFull
-                                      : Validate::kQuick;
-  if (!a.max_ppl_increase.empty()) {
-    const absl::StatusOr<double> share = ParseShare(a.max_ppl_increase, "--max-ppl-increase");
-    if (!share.ok())
-      return std::string(share.status().message().data(), share.status().message().size());
-    o.max_ppl_increase = *share;
-  }
-  if (o.validate == Validate::kOff && (o.max_ppl_increase || o.max_kl))
-    return "--max-ppl-increase and --max-kl are limits of the check, which --validate off leaves "
-           "out";
-  return "";
-}
-
 std::string Lower(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return text;
@@ -193,6 +157,41 @@ int Run(ConvertArguments& arguments, Terminal& terminal) {
 
 }  // namespace
 
+std::string Complete(ConvertArguments& a) {
+  ConvertOptions& o = a.options;
+  o.tensor_types.clear();
+  o.metadata.clear();
+  for (const std::string& text : a.tensor_types) {
+    if (!Split(text, true, o.tensor_types))
+      return "--tensor-type \"" + text + "\": write REGEX=TYPE, such as ffn_down=q6_k";
+  }
+  for (const std::string& text : a.metadata) {
+    if (!Split(text, false, o.metadata))
+      return "--metadata \"" + text + "\": write KEY=VALUE, such as general.name=Mine";
+  }
+  o.adapters.clear();
+  for (const std::string& text : a.adapters) {  // a name may have equals signs of its own
+    const size_t at = text.rfind('=');
+    const std::optional<double> strength =
+        at == std::string::npos ? std::nullopt : ParseNumber<double>(text.substr(at + 1));
+    o.adapters.emplace_back(strength ? text.substr(0, at) : text, strength.value_or(1));
+  }
+  o.allow_fallback = !a.no_fallback;
+  o.validate = a.validate == "off"    ? Validate::kOff
+               : a.validate == "full" ? Validate::kFull
+                                      : Validate::kQuick;
+  if (!a.max_ppl_increase.empty()) {
+    const absl::StatusOr<double> share = ParseShare(a.max_ppl_increase, "--max-ppl-increase");
+    if (!share.ok())
+      return std::string(share.status().message().data(), share.status().message().size());
+    o.max_ppl_increase = *share;
+  }
+  if (o.validate == Validate::kOff && (o.max_ppl_increase || o.max_kl))
+    return "--max-ppl-increase and --max-kl are limits of the check, which --validate off leaves "
+           "out";
+  return "";
+}
+
 std::string IsShare(const std::string& text) {
   const absl::StatusOr<double> share = ParseShare(text, "");
   return share.ok() ? "" : "\"" + OneLine(text, 40) + "\" is not a share: write 2% or 0.02";
@@ -209,12 +208,8 @@ absl::StatusOr<double> ParseShare(std::string_view text, std::string_view option
   return percent ? *number / 100 : *number;
 }
 
-void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invocation) {
+void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
   ConvertOptions& o = a.options;
-  command
-      .add_option("-o,--output", o.output,
-                  "File to write (or an existing folder); default: NAME-TYPE.gguf here")
-      ->type_name("OUT");
   command.add_option("-t,--type", o.type, "Type of the weights (default: auto)")->type_name("T");
   command.add_flag("--pure", o.pure, "One type for all matrices instead of the preset's mixture");
   command.add_option("--output-tensor-type", o.output_tensor_type, "Type of output.weight")
@@ -250,10 +245,6 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
   command.add_option("--pre", o.pre, "Use this pre-tokenizer name")->type_name("NAME");
   command.add_flag("--allow-tokenizer-mismatch", o.allow_tokenizer_mismatch,
                    "Go on although the GGUF vocabulary encodes some text differently");
-  command.add_flag("--dry-run", a.dry_run,
-                   "Print the plan: every tensor, type and why, exact bytes; write nothing");
-  command.add_option("--plan", o.plan_file, "Plan as JSON: written if absent, replayed if present")
-      ->type_name("FILE");
   command
       .add_option("--validate", a.validate,
                   "Check of the result against the source: quick, full or off")
@@ -269,6 +260,19 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
       ->type_name("X%")
       ->check(IsShare);
   AddNumber(command, "--max-kl", o.max_kl, "Largest accepted mean KL divergence", kLimit);
+}
+
+void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invocation) {
+  ConvertOptions& o = a.options;
+  command
+      .add_option("-o,--output", o.output,
+                  "File to write (or an existing folder); default: NAME-TYPE.gguf here")
+      ->type_name("OUT");
+  AddConversionOptions(command, a);
+  command.add_flag("--dry-run", a.dry_run,
+                   "Print the plan: every tensor, type and why, exact bytes; write nothing");
+  command.add_option("--plan", o.plan_file, "Plan as JSON: written if absent, replayed if present")
+      ->type_name("FILE");
   command.add_flag(
       "--keep-rejected", o.keep_rejected,
       "Keep a result that missed the check as OUT.rejected (a new file, unless --force)");

@@ -18,7 +18,14 @@ struct ConvertArguments {
   bool dry_run = false, vocab_only = false, no_fallback = false;
 };
 
+/// How weights become a GGUF, and how that is checked: for every command that makes one.
+void AddConversionOptions(CLI::App& command, ConvertArguments& arguments);
+
+/// The same, with an output file and the command's run.
 void AddConvertOptions(CLI::App& command, ConvertArguments& arguments, Invocation& invocation);
+
+/// Turns the parser's texts into options; what is wrong with them, or an empty string.
+std::string Complete(ConvertArguments& arguments);
 
 /// What a limit of the check may be.
 inline const Allowed<double> kLimit = {"limit: write a number such as 0.05", 0.0};
