@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "quant/block_format.h"
+#include "quant/codebook_search.h"
 #include "quant/float_codecs.h"
 #include "quant/search.h"
 
@@ -37,8 +38,9 @@ class BlockEncoder final : public Encoder {
               std::byte* out, EncodeScratch& scratch) const override {
     const bool weighted = format_.searched && !statistics.importance.empty() &&
                           MakeWeights(statistics.importance, scratch.f32);
-    EncodeBlocks(format_, x, weighted ? scratch.f32.data() : nullptr, columns,
-                 rows * columns / format_.elements, reinterpret_cast<uint8_t*>(out));
+    const auto encode = format_.codebook != nullptr ? EncodeCodebookBlocks : EncodeBlocks;
+    encode(format_, x, weighted ? scratch.f32.data() : nullptr, columns,
+           rows * columns / format_.elements, reinterpret_cast<uint8_t*>(out));
   }
 
  private:
@@ -55,7 +57,7 @@ const Table& BlockEncoders() {
     Table made;
     for (const TensorTypeInfo& info : AllTensorTypes()) {
       const BlockFormat* format = FindBlockFormat(info.type);
-      if (format == nullptr || format->pack == nullptr) continue;
+      if (format == nullptr) continue;
       made[static_cast<size_t>(info.type)] = std::make_unique<BlockEncoder>(*format);
     }
     return made;

@@ -2,8 +2,11 @@
 // octet a nibble of 3 upper bits and the sign of delta; sc[4] words of four 3-bit scales, whose top
 // nibbles make the f16 d (the first lowest). Value: d (2 s + 1) (grid + delta), delta 1/8; codes
 // are eight times that.
+#include <iterator>
+
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -36,6 +39,50 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
 
 bool Valid(const uint8_t* block) { return (ScaleBits(block) & 0x7c00u) != 0x7c00u; }
 
+void Pack(const BlockNumbers& numbers, uint8_t* block) {
+  for (size_t o = 0; o < 32; o += 2) {
+    block[o] = static_cast<uint8_t>(numbers.entries[o]);
+    block[o + 1] = static_cast<uint8_t>(numbers.entries[o + 1]);
+    const int low = (numbers.entries[o] >> 8) | (numbers.signs[o] << 3);
+    const int high = (numbers.entries[o + 1] >> 8) | (numbers.signs[o + 1] << 3);
+    block[32 + o / 2] = static_cast<uint8_t>(low | (high << 4));
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    int word = ((numbers.d >> (4 * i)) & 15) << 12;
+    for (size_t k = 0; k < 4; ++k) word |= numbers.scales[4 * i + k] << (3 * k);
+    StoreU16(static_cast<uint16_t>(word), block + 48 + 2 * i);
+  }
+}
+
+constexpr int8_t kLevels[] = {-1, 0, 1};
+
+const GranuleIndex& Index() {
+  static const GranuleIndex index = MakeGranuleIndex(
+      GetIqTables().iq1[0], std::size(GetIqTables().iq1), 8, kLevels, std::size(kLevels));
+  return index;
+}
+
+const CodebookFormat kCodebook = {
+    .group = 16,
+    .levels = std::size(kLevels),
+    .values = kLevels,
+    .granule = 8,
+    .codebook = GetIqTables().iq1[0],
+    .index = Index,
+    .signs = Signs::kInLevels,
+    .shift = Shift::kPerOctet,
+    .scale = {.kind = ScaleKind::kInteger,
+              .low = 0,
+              .high = 7,
+              .factor = 2,
+              .offset = 1,
+              .unit = 0.125f},
+    .lowest = 0.3f,
+    .highest = 1.0f,
+    .candidates = 6,
+    .both_signs = false,
+};
+
 }  // namespace
 
 const BlockFormat kFormatIQ1_M = {
@@ -48,10 +95,11 @@ const BlockFormat kFormatIQ1_M = {
     .code_max = 0,
     .scale_min = 0,
     .scale_max = 0,
-    .searched = false,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
-    .pack = nullptr,
+    .pack = Pack,
+    .codebook = &kCodebook,
     .valid = Valid,
 };
 

@@ -1,8 +1,12 @@
 // IQ2_S: 32 octets in sixteen groups of 16. Bytes: d; qs[32] low 8 bits of the grid index;
 // signs[32]; qh[8], 2 upper bits per octet; sc[8], a nibble per group. Value: d (0.5 + s) / 4 grid,
 // with signs.
+#include <algorithm>
+#include <iterator>
+
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -25,6 +29,47 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   }
 }
 
+void Pack(const BlockNumbers& numbers, uint8_t* block) {
+  StoreU16(numbers.d, block);
+  uint8_t* qh = block + 66;
+  std::fill_n(qh, 8, uint8_t{0});
+  for (size_t o = 0; o < 32; ++o) {
+    block[2 + o] = static_cast<uint8_t>(numbers.entries[o]);
+    block[34 + o] = numbers.signs[o];
+    qh[o / 4] = static_cast<uint8_t>(qh[o / 4] | ((numbers.entries[o] >> 8) << (2 * (o % 4))));
+  }
+  PackNibbles(numbers.scales.data(), 16, block + 74);
+}
+
+constexpr int8_t kLevels[] = {8, 25, 43};
+
+const GranuleIndex& Index() {
+  static const GranuleIndex index = MakeGranuleIndex(
+      GetIqTables().iq2_s[0], std::size(GetIqTables().iq2_s), 8, kLevels, std::size(kLevels));
+  return index;
+}
+
+const CodebookFormat kCodebook = {
+    .group = 16,
+    .levels = std::size(kLevels),
+    .values = kLevels,
+    .granule = 8,
+    .codebook = GetIqTables().iq2_s[0],
+    .index = Index,
+    .signs = Signs::kFree,
+    .shift = Shift::kNone,
+    .scale = {.kind = ScaleKind::kInteger,
+              .low = 0,
+              .high = 15,
+              .factor = 2,
+              .offset = 1,
+              .unit = 0.125f},
+    .lowest = 0.5f,
+    .highest = 1.25f,
+    .candidates = 8,
+    .both_signs = false,
+};
+
 }  // namespace
 
 const BlockFormat kFormatIQ2_S = {
@@ -37,10 +82,11 @@ const BlockFormat kFormatIQ2_S = {
     .code_max = 0,
     .scale_min = 0,
     .scale_max = 0,
-    .searched = false,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
-    .pack = nullptr,
+    .pack = Pack,
+    .codebook = &kCodebook,
     .valid = FiniteF16At<0>,
 };
 

@@ -1,7 +1,10 @@
 // IQ2_XS: 32 octets in sixteen groups of 16. Bytes: d; 32 words of 9 bits grid index and 7 sign
 // bits; sc[8], a nibble per group. Value: d (0.5 + s) / 4 grid, with signs.
+#include <iterator>
+
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -21,6 +24,44 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   }
 }
 
+void Pack(const BlockNumbers& numbers, uint8_t* block) {
+  StoreU16(numbers.d, block);
+  for (size_t o = 0; o < 32; ++o) {
+    const int word = numbers.entries[o] | ((numbers.signs[o] & 127) << 9);
+    StoreU16(static_cast<uint16_t>(word), block + 2 + 2 * o);
+  }
+  PackNibbles(numbers.scales.data(), 16, block + 66);
+}
+
+constexpr int8_t kLevels[] = {8, 25, 43};
+
+const GranuleIndex& Index() {
+  static const GranuleIndex index = MakeGranuleIndex(
+      GetIqTables().iq2_xs[0], std::size(GetIqTables().iq2_xs), 8, kLevels, std::size(kLevels));
+  return index;
+}
+
+const CodebookFormat kCodebook = {
+    .group = 16,
+    .levels = std::size(kLevels),
+    .values = kLevels,
+    .granule = 8,
+    .codebook = GetIqTables().iq2_xs[0],
+    .index = Index,
+    .signs = Signs::kEven,
+    .shift = Shift::kNone,
+    .scale = {.kind = ScaleKind::kInteger,
+              .low = 0,
+              .high = 15,
+              .factor = 2,
+              .offset = 1,
+              .unit = 0.125f},
+    .lowest = 0.5f,
+    .highest = 1.25f,
+    .candidates = 8,
+    .both_signs = false,
+};
+
 }  // namespace
 
 const BlockFormat kFormatIQ2_XS = {
@@ -33,10 +74,11 @@ const BlockFormat kFormatIQ2_XS = {
     .code_max = 0,
     .scale_min = 0,
     .scale_max = 0,
-    .searched = false,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
-    .pack = nullptr,
+    .pack = Pack,
+    .codebook = &kCodebook,
     .valid = FiniteF16At<0>,
 };
 

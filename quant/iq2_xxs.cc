@@ -1,7 +1,10 @@
 // IQ2_XXS: eight groups of 32. Bytes: d; per group 8 bytes: four grid indices, then a word with 7
 // sign bits per octet and the scale s in its top 4 bits. Value: d (0.5 + s) / 4 grid, with signs.
+#include <iterator>
+
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -21,6 +24,48 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   }
 }
 
+void Pack(const BlockNumbers& numbers, uint8_t* block) {
+  StoreU16(numbers.d, block);
+  for (size_t g = 0; g < 8; ++g) {
+    uint8_t* group = block + 2 + 8 * g;
+    uint32_t word = static_cast<uint32_t>(numbers.scales[g]) << 28;
+    for (size_t l = 0; l < 4; ++l) {
+      group[l] = static_cast<uint8_t>(numbers.entries[4 * g + l]);
+      word |= (numbers.signs[4 * g + l] & 127u) << (7 * l);
+    }
+    StoreU32(word, group + 4);
+  }
+}
+
+constexpr int8_t kLevels[] = {8, 25, 43};
+
+const GranuleIndex& Index() {
+  static const GranuleIndex index = MakeGranuleIndex(
+      GetIqTables().iq2_xxs[0], std::size(GetIqTables().iq2_xxs), 8, kLevels, std::size(kLevels));
+  return index;
+}
+
+const CodebookFormat kCodebook = {
+    .group = 32,
+    .levels = std::size(kLevels),
+    .values = kLevels,
+    .granule = 8,
+    .codebook = GetIqTables().iq2_xxs[0],
+    .index = Index,
+    .signs = Signs::kEven,
+    .shift = Shift::kNone,
+    .scale = {.kind = ScaleKind::kInteger,
+              .low = 0,
+              .high = 15,
+              .factor = 2,
+              .offset = 1,
+              .unit = 0.125f},
+    .lowest = 0.5f,
+    .highest = 1.25f,
+    .candidates = 8,
+    .both_signs = false,
+};
+
 }  // namespace
 
 const BlockFormat kFormatIQ2_XXS = {
@@ -33,10 +78,11 @@ const BlockFormat kFormatIQ2_XXS = {
     .code_max = 0,
     .scale_min = 0,
     .scale_max = 0,
-    .searched = false,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
-    .pack = nullptr,
+    .pack = Pack,
+    .codebook = &kCodebook,
     .valid = FiniteF16At<0>,
 };
 

@@ -1,10 +1,13 @@
 // IQ3_S: eight groups of 32. Bytes: d; qs[64], low 8 bits of a grid index per quad; qh[8], bit p %
 // 8 of byte p / 8 the ninth of quad p; signs[32]; sc[4], a nibble per group. Value: d (1 + 2 s)
 // grid, with signs.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -33,6 +36,43 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   for (int o = 0; o < 32; ++o) SignedQuads(quad(2 * o), quad(2 * o + 1), signs[o], codes + 8 * o);
 }
 
+void Pack(const BlockNumbers& numbers, uint8_t* block) {
+  StoreU16(numbers.d, block);
+  uint8_t* qh = block + 66;
+  std::fill_n(qh, 8, uint8_t{0});
+  for (size_t p = 0; p < 64; ++p) {
+    block[2 + p] = static_cast<uint8_t>(numbers.entries[p]);
+    qh[p / 8] = static_cast<uint8_t>(qh[p / 8] | ((numbers.entries[p] >> 8) << (p % 8)));
+  }
+  std::copy_n(numbers.signs.begin(), 32, block + 74);
+  PackNibbles(numbers.scales.data(), 8, block + 106);
+}
+
+constexpr int8_t kLevels[] = {1, 3, 5, 7, 9, 11, 13, 15};
+
+const GranuleIndex& Index() {
+  static const GranuleIndex index = MakeGranuleIndex(
+      GetIqTables().iq3_s[0], std::size(GetIqTables().iq3_s), 4, kLevels, std::size(kLevels));
+  return index;
+}
+
+const CodebookFormat kCodebook = {
+    .group = 32,
+    .levels = std::size(kLevels),
+    .values = kLevels,
+    .granule = 4,
+    .codebook = GetIqTables().iq3_s[0],
+    .index = Index,
+    .signs = Signs::kFree,
+    .shift = Shift::kNone,
+    .scale =
+        {.kind = ScaleKind::kInteger, .low = 0, .high = 15, .factor = 2, .offset = 1, .unit = 1.0f},
+    .lowest = 0.6f,
+    .highest = 1.2f,
+    .candidates = 8,
+    .both_signs = false,
+};
+
 }  // namespace
 
 const BlockFormat kFormatIQ3_S = {
@@ -45,10 +85,11 @@ const BlockFormat kFormatIQ3_S = {
     .code_max = 0,
     .scale_min = 0,
     .scale_max = 0,
-    .searched = false,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
-    .pack = nullptr,
+    .pack = Pack,
+    .codebook = &kCodebook,
     .valid = FiniteF16At<0>,
 };
 

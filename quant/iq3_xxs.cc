@@ -1,9 +1,11 @@
 // IQ3_XXS: eight groups of 32. Bytes: d; qs[64], a grid index per quad; eight words as in IQ2_XXS.
 // Value: d (0.5 + s) / 2 grid, with signs.
 #include <cstring>
+#include <iterator>
 
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -31,6 +33,45 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   }
 }
 
+void Pack(const BlockNumbers& numbers, uint8_t* block) {
+  StoreU16(numbers.d, block);
+  for (size_t p = 0; p < 64; ++p) block[2 + p] = static_cast<uint8_t>(numbers.entries[p]);
+  for (size_t g = 0; g < 8; ++g) {
+    uint32_t word = static_cast<uint32_t>(numbers.scales[g]) << 28;
+    for (size_t l = 0; l < 4; ++l) word |= (numbers.signs[4 * g + l] & 127u) << (7 * l);
+    StoreU32(word, block + 66 + 4 * g);
+  }
+}
+
+constexpr int8_t kLevels[] = {4, 12, 20, 28, 36, 44, 52, 62};
+
+const GranuleIndex& Index() {
+  static const GranuleIndex index = MakeGranuleIndex(
+      GetIqTables().iq3_xxs[0], std::size(GetIqTables().iq3_xxs), 4, kLevels, std::size(kLevels));
+  return index;
+}
+
+const CodebookFormat kCodebook = {
+    .group = 32,
+    .levels = std::size(kLevels),
+    .values = kLevels,
+    .granule = 4,
+    .codebook = GetIqTables().iq3_xxs[0],
+    .index = Index,
+    .signs = Signs::kEven,
+    .shift = Shift::kNone,
+    .scale = {.kind = ScaleKind::kInteger,
+              .low = 0,
+              .high = 15,
+              .factor = 2,
+              .offset = 1,
+              .unit = 0.25f},
+    .lowest = 0.6f,
+    .highest = 1.2f,
+    .candidates = 8,
+    .both_signs = false,
+};
+
 }  // namespace
 
 const BlockFormat kFormatIQ3_XXS = {
@@ -43,10 +84,11 @@ const BlockFormat kFormatIQ3_XXS = {
     .code_max = 0,
     .scale_min = 0,
     .scale_max = 0,
-    .searched = false,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
-    .pack = nullptr,
+    .pack = Pack,
+    .codebook = &kCodebook,
     .valid = FiniteF16At<0>,
 };
 

@@ -1,6 +1,9 @@
 // IQ4_NL: Q4_0 with a table of values. Bytes: d; qs[16]. Value: v[n] d.
+#include <iterator>
+
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -14,6 +17,22 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   }
 }
 
+void Pack(const BlockNumbers& numbers, uint8_t* block) {
+  StoreU16(numbers.d, block);
+  PackIq4(numbers.codes.data(), block + 2);
+}
+
+const CodebookFormat kCodebook = {
+    .group = 32,
+    .levels = std::size(kIq4Values),
+    .values = kIq4Values,
+    .scale = {.kind = ScaleKind::kF16},
+    .lowest = 0.75f,
+    .highest = 1.15f,
+    .candidates = 8,
+    .both_signs = true,
+};
+
 }  // namespace
 
 const BlockFormat kFormatIQ4_NL = {
@@ -26,10 +45,11 @@ const BlockFormat kFormatIQ4_NL = {
     .code_max = 0,
     .scale_min = 0,
     .scale_max = 0,
-    .searched = false,
+    .searched = true,
     .unpack = Unpack,
     .fast_unpack = nullptr,
-    .pack = nullptr,
+    .pack = Pack,
+    .codebook = &kCodebook,
     .valid = FiniteF16At<0>,
 };
 

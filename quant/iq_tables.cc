@@ -3,6 +3,7 @@
 // licence, see NOTICE).
 #include "quant/iq_tables.h"
 
+#include <array>
 #include <cstddef>
 
 namespace smelt {
@@ -468,6 +469,18 @@ void Expand(const uint16_t (&packed)[kEntries], const int8_t* values,
 }
 
 }  // namespace
+
+void PackIq4(const int8_t* values, uint8_t* out) {
+  static constexpr auto kCodes = [] {
+    std::array<uint8_t, 256> codes{};
+    for (size_t i = 0; i < 16; ++i)
+      codes[static_cast<uint8_t>(kIq4Values[i])] = static_cast<uint8_t>(i);
+    return codes;
+  }();
+  auto code = [](int8_t value) { return kCodes[static_cast<uint8_t>(value)]; };
+  for (size_t i = 0; i < 16; ++i)
+    out[i] = static_cast<uint8_t>(code(values[i]) | (code(values[i + 16]) << 4));
+}
 
 const IqTables& GetIqTables() {
   static const IqTables tables = [] {

@@ -18,8 +18,20 @@ const IqTables& GetIqTables();
 /// Values of the 4-bit codes of IQ4_NL and IQ4_XS.
 inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
+/// Packs 32 of them as 16 bytes: the first half in low nibbles, the second in high.
+void PackIq4(const int8_t* values, uint8_t* out);
+
 /// Twice the values of the 4-bit floats (E2M1) of MXFP4 and NVFP4.
 inline constexpr int8_t kFp4Doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/// The same, ascending and each once.
+inline constexpr int8_t kFp4Levels[15] = {-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12};
+
+/// The code of a doubled 4-bit float.
+inline int Fp4Code(int8_t doubled) {
+  constexpr int8_t kMagnitudes[13] = {0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7};
+  return doubled < 0 ? 8 | kMagnitudes[-doubled] : kMagnitudes[doubled];
+}
 
 /// Seven stored sign bits; the eighth makes their number even.
 inline uint8_t EvenSigns(uint32_t bits7) {

@@ -55,6 +55,7 @@ const BlockFormat kFormatQ2_K = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<80, 82>,
 };
 

@@ -67,6 +67,7 @@ const BlockFormat kFormatQ3_K = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<108>,
 };
 

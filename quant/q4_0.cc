@@ -39,6 +39,7 @@ const BlockFormat kFormatQ4_0 = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<0>,
 };
 

@@ -40,6 +40,7 @@ const BlockFormat kFormatQ4_1 = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<0, 2>,
 };
 

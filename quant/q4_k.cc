@@ -54,6 +54,7 @@ const BlockFormat kFormatQ4_K = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<0, 2>,
 };
 

@@ -52,6 +52,7 @@ const BlockFormat kFormatQ5_0 = {
     .unpack = Unpack,
     .fast_unpack = FastUnpack,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<0>,
 };
 

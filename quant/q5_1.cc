@@ -53,6 +53,7 @@ const BlockFormat kFormatQ5_1 = {
     .unpack = Unpack,
     .fast_unpack = FastUnpack,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<0, 2>,
 };
 

@@ -63,6 +63,7 @@ const BlockFormat kFormatQ5_K = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<0, 2>,
 };
 

@@ -58,6 +58,7 @@ const BlockFormat kFormatQ6_K = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<208>,
 };
 

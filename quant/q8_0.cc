@@ -33,6 +33,7 @@ const BlockFormat kFormatQ8_0 = {
     .unpack = Unpack,
     .fast_unpack = nullptr,
     .pack = Pack,
+    .codebook = nullptr,
     .valid = FiniteF16At<0>,
 };
 

@@ -52,6 +52,12 @@ struct GroupSums {
   float qq, q, xq, x, w;
 };
 
+/// The f16 of a scale that codes up to `codes` and, in a super-block, integers up to `integers` are
+/// multiplied with. Small halves lie 2^-24 apart, so that the nearest can be far below the wish, or
+/// zero: where the largest value would then lie more than one code beyond the range, the next
+/// larger half is taken.
+uint16_t ScaleToF16(float wish, int codes, int integers);
+
 /// Scale and minimum of a simple block as they are stored. A value beyond f16 becomes infinity,
 /// which Validate reports.
 SuperScale SimpleScale(const BlockFormat& format, float scale, float minimum);

@@ -6,12 +6,6 @@
 
 namespace smelt {
 
-namespace {
-
-/// The f16 of a scale that codes up to `codes` and, in a super-block, integers up to `integers` are
-/// multiplied with. Small halves lie 2^-24 apart, so that the nearest can be far below the wish, or
-/// zero: where the largest value would then lie more than one code beyond the range, the next
-/// larger half is taken.
 uint16_t ScaleToF16(float wish, int codes, int integers) {
   const uint16_t nearest = F32ToF16(wish);
   const float size = std::abs(wish), stored = std::abs(F16ToF32(nearest));
@@ -19,6 +13,8 @@ uint16_t ScaleToF16(float wish, int codes, int integers) {
                                     : size * static_cast<float>(codes * integers) > kLeastScale / 2;
   return too_small ? static_cast<uint16_t>(nearest + 1) : nearest;
 }
+
+namespace {
 
 int LargestCode(const BlockFormat& format) { return std::max(format.code_max, -format.code_min); }
 

@@ -147,7 +147,7 @@ class Filler {
         static_cast<double>(values[row * columns + column]), " at ",
         SourcePlaceOf(info, tile.first_row + row, column), ", is beyond what ",
         Info(planned.type).name, " can hold",
-        Info(planned.type).quantized ? " (its f16 scale would be infinite)" : "",
+        Info(planned.type).quantized ? " (its scale would be infinite)" : "",
         planned.type == TensorType::kBF16 ? "; try --type f32" : "; try --type bf16 or f32");
   }
 

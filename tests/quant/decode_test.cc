@@ -220,9 +220,9 @@ TEST(Decode, ValidateFindsTheBlockWhoseScaleIsNoNumber) {
     std::vector<std::byte> blocks = RandomBlocks(*format, 5);
     uint64_t bad = 99;
     EXPECT_TRUE(codec->Validate(blocks.data(), 5 * format->elements, &bad)) << Info(type).name;
-    if (type == TensorType::kNVFP4) continue;  // every scale byte is a number
-    // All ones: every f16 field a NaN, every exponent 255.
-    std::memset(blocks.data() + 3 * format->bytes, 0xff, format->bytes);
+    // Every f16 field a NaN, every exponent 255 (127 where that is the NaN).
+    std::memset(blocks.data() + 3 * format->bytes, type == TensorType::kNVFP4 ? 0x7f : 0xff,
+                format->bytes);
     EXPECT_FALSE(codec->Validate(blocks.data(), 5 * format->elements, &bad)) << Info(type).name;
     EXPECT_EQ(bad, 3u) << Info(type).name;
   }
