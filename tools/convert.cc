@@ -58,35 +58,8 @@ void PrintPlan(const PlanSummary& plan, Terminal& terminal) {
   terminal.Print(text);
 }
 
-void SayPlan(const PlanSummary& plan, Terminal& terminal) {
-  std::string line = "reading   " + OneLine(plan.source, 200) + "   ";
-  if (!plan.architecture.empty()) line += OneLine(plan.architecture, 40) + ", ";
-  line += Count(plan.parameters) + " parameters, " + Lower(plan.source_type);
-  if (!plan.tokenizer.empty()) line += ", tokenizer " + OneLine(plan.tokenizer, 40);
-  terminal.Say(line);
-}
-
 std::string PlusMinus(double value, double error) {
   return Significant(value, 4) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 2);
-}
-
-void SayValidation(const EvaluateResult& v, const std::string& type, Terminal& terminal) {
-  const ReferenceResult& r = *v.reference;
-  uint64_t tokens = 0;
-  for (const TextResult& text : v.texts) tokens += text.context * text.chunks;
-  terminal.Say("checking  " + std::to_string(tokens) + " tokens against the source, " +
-               Duration(v.seconds));
-  const size_t width = 20;
-  terminal.Say("            " + Left("perplexity", width) + Left("KL mean", 10) +
-               Left("KL p99", 10) + "same top-1");
-  // The error bar is that of the output's own perplexity; the source's on the same text is as
-  // large.
-  terminal.Say("  " + Left("source", 10) +
-               PlusMinus(r.perplexity, v.perplexity_error * r.perplexity / v.perplexity));
-  terminal.Say("  " + Left(Lower(type), 10) +
-               Left(PlusMinus(v.perplexity, v.perplexity_error), width) +
-               Left(Significant(r.kl_mean, 3), 10) + Left(Significant(r.kl_p99, 3), 10) +
-               Fixed(100 * r.top1_agreement, 1) + " %");
 }
 
 void SayResult(const ConvertResult& result, Terminal& terminal) {
@@ -156,6 +129,33 @@ int Run(ConvertArguments& arguments, Terminal& terminal) {
 }
 
 }  // namespace
+
+void SayPlan(const PlanSummary& plan, Terminal& terminal) {
+  std::string line = "reading   " + OneLine(plan.source, 200) + "   ";
+  if (!plan.architecture.empty()) line += OneLine(plan.architecture, 40) + ", ";
+  line += Count(plan.parameters) + " parameters, " + Lower(plan.source_type);
+  if (!plan.tokenizer.empty()) line += ", tokenizer " + OneLine(plan.tokenizer, 40);
+  terminal.Say(line);
+}
+
+void SayValidation(const EvaluateResult& v, const std::string& type, Terminal& terminal) {
+  const ReferenceResult& r = *v.reference;
+  uint64_t tokens = 0;
+  for (const TextResult& text : v.texts) tokens += text.context * text.chunks;
+  terminal.Say("checking  " + std::to_string(tokens) + " tokens against the source, " +
+               Duration(v.seconds));
+  const size_t width = 20;
+  terminal.Say("            " + Left("perplexity", width) + Left("KL mean", 10) +
+               Left("KL p99", 10) + "same top-1");
+  // The error bar is that of the output's own perplexity; the source's on the same text is as
+  // large.
+  terminal.Say("  " + Left("source", 10) +
+               PlusMinus(r.perplexity, v.perplexity_error * r.perplexity / v.perplexity));
+  terminal.Say("  " + Left(Lower(type), 10) +
+               Left(PlusMinus(v.perplexity, v.perplexity_error), width) +
+               Left(Significant(r.kl_mean, 3), 10) + Left(Significant(r.kl_p99, 3), 10) +
+               Fixed(100 * r.top1_agreement, 1) + " %");
+}
 
 std::string Complete(ConvertArguments& a) {
   ConvertOptions& o = a.options;

@@ -27,6 +27,10 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& arguments, Invocatio
 /// Turns the parser's texts into options; what is wrong with them, or an empty string.
 std::string Complete(ConvertArguments& arguments);
 
+/// The terminal's lines about a plan and about the figures of its check.
+void SayPlan(const PlanSummary& plan, Terminal& terminal);
+void SayValidation(const EvaluateResult& validation, const std::string& type, Terminal& terminal);
+
 /// What a limit of the check may be.
 inline const Allowed<double> kLimit = {"limit: write a number such as 0.05", 0.0};
 

@@ -1,47 +1,113 @@
-// smelt import: a GGUF into an Ollama store.
+// smelt import: a model into an Ollama store.
 #include "smelt/import.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "smelt/text.h"
 #include "tools/commands.h"
+#include "tools/convert_command.h"
 #include "tools/format.h"
 #include "tools/results_json.h"
 
 namespace smelt::tools {
 namespace {
 
-ImportOptions options;
+struct ImportArguments {
+  ImportOptions options;
+  ConvertArguments conversion;
+  std::string first, second;  ///< operands
+  std::vector<const CLI::Option*> conversion_options;
+};
 
-int Run(Terminal& terminal) {
+std::vector<const CLI::Option*> Options(const CLI::App& command) { return command.get_options(); }
+
+void Say(const ImportResult& result, Terminal& terminal) {
+  const std::string name = OneLine(result.name, 200);
+  const std::string how = result.how == "present" ? ", there already" : " by " + result.how;
+  terminal.Say("imported  " + name + "   " + Bytes(result.bytes) + how + "   try: ollama run " +
+               ShellQuoted(name));
+}
+
+int Run(ImportArguments& a, Terminal& terminal) {
+  ImportOptions& options = a.options;
+  if (a.second.empty() && options.modelfile.empty()) {
+    return terminal.FailUsage(
+        "import takes a model and the name it gets (smelt import model.gguf my-model), or -f "
+        "Modelfile and the name");
+  }
+  options.source = a.second.empty() ? "" : a.first;
+  options.name = a.second.empty() ? a.first : a.second;
+  if (const std::string problem = Complete(a.conversion); !problem.empty())
+    return terminal.FailUsage(problem);
+  const bool given = std::ranges::any_of(
+      a.conversion_options, [](const CLI::Option* option) { return option->count() > 0; });
+  std::optional<EvaluateResult> missed;
+  a.conversion.options.on_plan = [&](const PlanSummary& plan) { SayPlan(plan, terminal); };
+  a.conversion.options.on_validation = [&](const EvaluateResult& validation) {
+    if (!validation.passed) missed = validation;
+  };
+  options.conversion = a.conversion.options;
+  options.convert_ggufs = given;
   const absl::StatusOr<ImportResult> result = Import(options, terminal.MakeObserver());
-  if (!result.ok()) return terminal.Fail(result.status());
+  if (!result.ok()) {
+    if (!missed) return terminal.Fail(result.status());
+    SayValidation(*missed, a.conversion.options.type, terminal);
+    return terminal.Fail(result.status(), ToJson(*missed));
+  }
   if (terminal.json()) {
     terminal.Print(ToJson(*result));
     return kDone;
   }
-  const std::string how = result->how == "present" ? ", there already" : " by " + result->how;
-  terminal.Say("imported  " + OneLine(result->name, 200) + "   " + Bytes(result->bytes) + how +
-               "   try: ollama run " + ShellQuoted(OneLine(result->name, 200)));
+  if (result->conversion && result->conversion->validation) {
+    SayValidation(*result->conversion->validation, result->conversion->type, terminal);
+  }
+  Say(*result, terminal);
   return kDone;
 }
 
 }  // namespace
 
 void AddImport(CLI::App& app, Invocation& invocation) {
-  CLI::App* command = app.add_subcommand("import", "A GGUF into an Ollama store");
+  static ImportArguments a;
+  CLI::App* command =
+      app.add_subcommand("import", "A model into an Ollama store, converted on the way if need be");
   command->footer(
       "Examples:\n"
+      "  smelt import ./Llama-3.2-1B my-llama --type q4_k_m\n"
       "  smelt import model.gguf my-model\n"
-      "  smelt import model.gguf me/my-model:q4 --store /srv/ollama/models");
-  command->add_option("FILE", options.file, "The GGUF")->required();
-  command->add_option("NAME", options.name, "[HOST/][NAMESPACE/]MODEL[:TAG]")->required();
+      "  smelt import model.gguf me/my-model:q4 --store /srv/ollama/models\n"
+      "  smelt import -f Modelfile my-assistant\n"
+      "  smelt import llama3.2 my-llama:q3 --type q3_k_m --allow-requantize\n"
+      "A folder is converted straight into the store and checked as by convert; a GGUF stays as it "
+      "is, unless options of a conversion are given. Its bytes are shared with the file, or "
+      "linked, or copied, in that order.");
   command
-      ->add_option("--store", options.store,
+      ->add_option("MODEL", a.first,
+                   "A GGUF, model folder, archive or name in the store; with -f it may be left out")
+      ->required();
+  command->add_option("NAME", a.second, "The name it gets: [HOST/][NAMESPACE/]MODEL[:TAG]");
+  command
+      ->add_option("-f,--file", a.options.modelfile,
+                   "A Modelfile: FROM (unless MODEL is given), TEMPLATE, SYSTEM, PARAMETER, "
+                   "LICENSE, MESSAGE, ADAPTER, RENDERER, PARSER, REQUIRES")
+      ->type_name("FILE");
+  command
+      ->add_option("--store", a.options.store,
                    "The store (default: OLLAMA_MODELS, else Ollama's own folder)")
       ->type_name("DIR");
+  command->add_flag("--copy", a.options.copy, "Copy a GGUF's bytes: neither share nor link them");
+  const std::vector<const CLI::Option*> own = Options(*command);
+  AddConversionOptions(*command, a.conversion);
+  for (const CLI::Option* option : Options(*command)) {
+    if (std::ranges::find(own, option) == own.end()) a.conversion_options.push_back(option);
+  }
   AddGlobals(*command, invocation);
-  command->callback([&invocation] { invocation.run = Run; });
+  command->callback(
+      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
 }
 
 }  // namespace smelt::tools

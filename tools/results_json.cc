@@ -83,11 +83,7 @@ Json Fallbacks(const std::vector<TypeFallback>& fallbacks) {
   return list;
 }
 
-}  // namespace
-
-std::string ToJson(const EvaluateResult& result) { return Dump(Evaluation(result)); }
-
-std::string ToJson(const ConvertResult& r) {
+Json Conversion(const ConvertResult& r) {
   Json json{{"output", r.output},
             {"type", r.type},
             {"bytes", r.bytes},
@@ -98,8 +94,14 @@ std::string ToJson(const ConvertResult& r) {
             {"seconds", r.seconds},
             {"peak_anonymous_bytes", r.peak_anonymous_bytes}};
   json["validation"] = r.validation ? Evaluation(*r.validation) : Json(nullptr);
-  return Dump(json);
+  return json;
 }
+
+}  // namespace
+
+std::string ToJson(const EvaluateResult& result) { return Dump(Evaluation(result)); }
+
+std::string ToJson(const ConvertResult& r) { return Dump(Conversion(r)); }
 
 std::string ToJson(const VocabularyResult& r) {
   return Dump(Json{{"output", r.output},
@@ -151,7 +153,8 @@ std::string ToJson(const ImportResult& r) {
                    {"blob", r.blob},
                    {"digest", r.digest},
                    {"how", r.how},
-                   {"bytes", r.bytes}});
+                   {"bytes", r.bytes},
+                   {"conversion", r.conversion ? Conversion(*r.conversion) : Json(nullptr)}});
 }
 
 std::string ToJson(const InspectResult& r, bool recipes) {

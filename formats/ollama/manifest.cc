@@ -138,16 +138,34 @@ absl::StatusOr<Config> ConfigOf(const GgufFile& file) {
   return config;
 }
 
+absl::StatusOr<Config> ReadConfig(std::string_view text, std::string_view file) {
+  SMELT_ASSIGN_OR_RETURN(const JsonValue root, ParseJsonValue(FirstValue(text), file));
+  const auto member = [&root](std::string_view key) {
+    const JsonValue* value = root.Find(key);
+    const std::string* string = value == nullptr ? nullptr : value->as_string();
+    return string == nullptr ? std::string() : *string;
+  };
+  Config config;
+  config.renderer = member("renderer");
+  config.parser = member("parser");
+  config.least_ollama = member("requires");
+  return config;
+}
+
 std::string WriteConfig(const Config& config) {
   std::string digests;
   for (const std::string& digest : config.layers) {
     digests += Cat(digests.empty() ? "" : ",", GoJsonString(digest));
   }
   const std::string family = GoJsonString(config.family);
+  const auto optional = [](std::string_view key, std::string_view value) {
+    return value.empty() ? "" : Cat(",\"", key, "\":", GoJsonString(value));
+  };
   return Cat(
       "{\"model_format\":\"gguf\",\"model_family\":", family, ",\"model_families\":[", family,
       "],\"model_type\":", GoJsonString(config.parameters),
-      ",\"file_type\":", GoJsonString(config.file_type),
+      ",\"file_type\":", GoJsonString(config.file_type), optional("renderer", config.renderer),
+      optional("parser", config.parser), optional("requires", config.least_ollama),
       ",\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[",
       digests, "]}}\n");
 }

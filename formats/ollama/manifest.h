@@ -12,7 +12,14 @@
 
 namespace smelt::ollama {
 
+// Media types of layers.
 inline constexpr std::string_view kModelLayer = "application/vnd.ollama.image.model";
+inline constexpr std::string_view kTemplateLayer = "application/vnd.ollama.image.template";
+inline constexpr std::string_view kPromptLayer = "application/vnd.ollama.image.prompt";  ///< old
+inline constexpr std::string_view kSystemLayer = "application/vnd.ollama.image.system";
+inline constexpr std::string_view kLicenseLayer = "application/vnd.ollama.image.license";
+inline constexpr std::string_view kParamsLayer = "application/vnd.ollama.image.params";
+inline constexpr std::string_view kMessagesLayer = "application/vnd.ollama.image.messages";
 inline constexpr std::string_view kConfigType = "application/vnd.docker.container.image.v1+json";
 
 struct Layer {
@@ -29,14 +36,19 @@ struct Manifest {
 
 /// What a configuration blob says of a GGUF model.
 struct Config {
-  std::string family;               ///< general.architecture
-  std::string parameters;           ///< ParameterText
-  std::string file_type;            ///< "Q4_K_M", "unknown"
-  std::vector<std::string> layers;  ///< digests of all layers, in their order
+  std::string family;                          ///< general.architecture
+  std::string parameters;                      ///< ParameterText
+  std::string file_type;                       ///< "Q4_K_M", "unknown"
+  std::string renderer, parser, least_ollama;  ///< left out when empty
+  std::vector<std::string> layers;             ///< digests of all layers, in their order
 };
 
 /// From the file's keys and tensors, as Ollama derives them.
 absl::StatusOr<Config> ConfigOf(const GgufFile& file);
+
+/// renderer, parser and least_ollama of a configuration that somebody wrote; the rest is the
+/// file's.
+absl::StatusOr<Config> ReadConfig(std::string_view text, std::string_view file);
 
 /// One line with a line feed at the end.
 std::string WriteConfig(const Config& config);

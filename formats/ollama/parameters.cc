@@ -209,9 +209,16 @@ absl::Status Parameters::Add(std::string_view name, std::string_view value) {
   const Known* known = Find(name);
   if (known == nullptr) {
     std::vector<std::string_view> names;
-    for (const Known& other : kKnown) names.push_back(other.name);
+    for (const Known& other : kKnown) {
+      if (!other.old) names.push_back(other.name);
+    }
+    std::ranges::stable_sort(names, {}, [&](std::string_view other) {
+      return name.empty() || !other.starts_with(name);
+    });
+    const bool begins = !name.empty() && names.front().starts_with(name);
     return Error(ErrorCode::kInvalidInput, "unknown parameter ", Shown(name),
-                 "; the nearest known is ", NearestNames(name, names, 1).front());
+                 "; the nearest known is ",
+                 begins ? names.front() : NearestNames(name, names, 1).front());
   }
   std::string key(name);
   switch (known->type) {

@@ -307,8 +307,45 @@ absl::StatusOr<AddedBlob> StoreWriter::CopiedFile(const std::string& path, int s
   return Place(staged, hex, "copy");
 }
 
+absl::StatusOr<std::string> StoreWriter::StagingPath(std::string_view key) {
+  const std::string folder = Cat(store_, "/", kStaging);
+  SMELT_RETURN_IF_ERROR(MakeFolders(folder));
+  return Cat(folder, "/", Sha256Hex(std::as_bytes(std::span(key))).substr(0, 16), ".gguf");
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::Adopt(const std::string& path,
+                                             const BlobProgress& progress) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return StoreError(path, "cannot be opened", errno);
+  Staged staged(Fd(fd), path, DirectoryOf(path));
+  struct stat info;
+  if (fstat(fd, &info) != 0) return StoreError(path, "cannot be examined", errno);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return StoreError(path, "cannot be locked", errno);
+  if (fchmod(fd, 0644) != 0) return StoreError(path, "its mode cannot be set", errno);
+  GiveToOwner(fd, path);
+  SMELT_ASSIGN_OR_RETURN(const std::string hex,
+                         HashFile(fd, path, static_cast<uint64_t>(info.st_size), -1, progress));
+  return Place(staged, hex, "conversion");
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::Keep(const Layer& layer) {
+  AddedBlob blob{.digest = layer.digest,
+                 .path = BlobFile(store_, layer.digest),
+                 .how = "present",
+                 .size = layer.size};
+  struct stat info;
+  if (stat(blob.path.c_str(), &info) != 0 || static_cast<uint64_t>(info.st_size) != layer.size) {
+    return Error(ErrorCode::kNotFound, Escape(blob.path), ": this blob of the model is ",
+                 Exists(blob.path) ? "damaged: it has another size than the manifest says"
+                                   : "missing from the store");
+  }
+  // Fails on somebody else's file: nothing to be done.
+  utimensat(AT_FDCWD, blob.path.c_str(), nullptr, 0);
+  return blob;
+}
+
 absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
-                                               const BlobProgress& progress) {
+                                               const BlobProgress& progress, bool copy) {
   SMELT_ASSIGN_OR_RETURN(const Fd source, OpenForReading(path));
   struct stat info;
   if (fstat(source.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -316,6 +353,7 @@ absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
   }
   const uint64_t size = static_cast<uint64_t>(info.st_size);
 
+  if (copy) return CopiedFile(path, source.get(), size, progress);
   absl::StatusOr<AddedBlob> cloned = ClonedFile(source.get(), size, progress);
   if (cloned.ok() || CodeOf(cloned.status()) != ErrorCode::kUnsupported) return cloned;
 

@@ -19,7 +19,7 @@ namespace smelt::ollama {
 struct AddedBlob {
   std::string digest;  ///< "sha256:..."
   std::string path;
-  std::string how;  ///< "reflink", "hard link", "copy", "present"
+  std::string how;  ///< "reflink", "hard link", "copy", "conversion", "present"
   uint64_t size = 0;
 };
 
@@ -40,9 +40,20 @@ class StoreWriter {
   /// A file as a blob, by reflink, else hard link, else copy. A hard link is only made of a file
   /// that everybody may read, only its owner may write, and whose owner is the store's: Ollama's
   /// service must be able to read it and nobody else to change it. Blobs that exist already are
-  /// verified and touched (a new Ollama prunes only what is more than an hour old).
-  absl::StatusOr<AddedBlob> AddFile(const std::string& path, const BlobProgress& progress);
+  /// verified and touched (a new Ollama prunes only what is more than an hour old). `copy`: never
+  /// by sharing or linking.
+  absl::StatusOr<AddedBlob> AddFile(const std::string& path, const BlobProgress& progress,
+                                    bool copy = false);
   absl::StatusOr<AddedBlob> AddText(std::string_view content);
+
+  /// Where a file can be made that becomes a blob without being copied: a path in the staging
+  /// folder, the same for the same `key`. Other files of that name plus a suffix are its maker's.
+  absl::StatusOr<std::string> StagingPath(std::string_view key);
+  /// A file at a StagingPath becomes a blob, or goes.
+  absl::StatusOr<AddedBlob> Adopt(const std::string& path, const BlobProgress& progress);
+  /// A blob that is in the store already, for a new manifest: touched, so that a new Ollama does
+  /// not prune it. kNotFound when it is gone or has another size.
+  absl::StatusOr<AddedBlob> Keep(const Layer& layer);
 
   /// Replaces the manifest of `name` in one step. The name is used as it is (see InSpellingOf).
   absl::Status PutManifest(const Name& name, const Manifest& manifest);

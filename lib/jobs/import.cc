@@ -1,12 +1,13 @@
-// A GGUF into an Ollama store, so that the real Ollama runs it.
+// A model into an Ollama store, so that the real Ollama runs it.
 #include "smelt/import.h"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "formats/gguf.h"
-#include "formats/model_folder.h"
 #include "formats/ollama/manifest.h"
 #include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
@@ -15,6 +16,8 @@
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "lib/jobs/import_source.h"
 
 namespace smelt {
 namespace {
@@ -22,19 +25,11 @@ namespace {
 /// How often everything is put in place again when a starting server pruned it before the manifest
 /// was there.
 constexpr int kAttempts = 3;
+constexpr uint64_t kMostConfigBytes = 1 << 20;
 
 absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& observer) {
-  if (IsFolder(path)) {
-    return Error(ErrorCode::kUnsupported, Escape(path),
-                 " is a directory; make a GGUF of it first with `smelt convert`");
-  }
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
   const std::string name = Escape(path);
-  if (file.files.size() > 1) {
-    return Error(ErrorCode::kUnsupported, name,
-                 " is one part of a split GGUF; merge the parts first with ",
-                 "`smelt convert --type copy`");
-  }
   SMELT_RETURN_IF_ERROR(CheckIsModel(file));
   if (file.tensors.empty()) {
     return Error(ErrorCode::kUnsupported, name, ": holds no tensors, only ",
@@ -62,76 +57,193 @@ absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& obs
   return file;
 }
 
-/// `added` receives the blobs that are new in the store.
-absl::StatusOr<ImportResult> Add(const std::string& file, const ollama::Name& name,
-                                 ollama::Config config, ollama::StoreWriter& writer,
-                                 const Observer& observer, ollama::Manifest& added) {
-  const std::string& store = writer.store();
-  const absl::StatusOr<ollama::Manifest> old = ollama::LoadManifest(store, name);
-  const ollama::BlobProgress progress = [&](uint64_t done, uint64_t total) {
-    SMELT_RETURN_IF_ERROR(GoOn());
-    observer.Report({.phase = "importing", .done = done, .total = total, .unit = "bytes"});
-    return absl::OkStatus();
-  };
-  const auto note = [&](const ollama::AddedBlob& blob) {
-    if (blob.how != "present") added.layers.push_back({"", blob.digest, blob.size, ""});
-  };
-  for (int attempt = 1;; ++attempt) {
-    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob model, writer.AddFile(file, progress));
-    note(model);
-    config.layers = {model.digest};
-    SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob settings,
-                           writer.AddText(ollama::WriteConfig(config)));
-    note(settings);
-    ollama::Manifest manifest;
-    manifest.config = {std::string(ollama::kConfigType), settings.digest, settings.size, ""};
-    manifest.layers = {{std::string(ollama::kModelLayer), model.digest, model.size, ""}};
-    SMELT_RETURN_IF_ERROR(writer.PutManifest(name, manifest));
+absl::StatusOr<bool> IsGguf(const std::string& path) {
+  if (IsFolder(path)) return false;
+  SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(path));
+  return LooksLikeGguf(*file);
+}
 
-    // A server that started in between may have pruned blobs that no manifest named yet: look
-    // again.
-    if (Exists(model.path) && Exists(settings.path)) {
-      if (old.ok()) writer.RemoveUnused(*old);
-      return ImportResult{.name = name.Short(),
-                          .manifest = ollama::ManifestFile(store, name),
-                          .blob = model.path,
-                          .digest = model.digest,
-                          .how = model.how,
-                          .bytes = model.size};
-    }
-    if (attempt == kAttempts) {
-      return Error(ErrorCode::kIo, Escape(store),
-                   ": the model's files vanish from the store as soon as they ",
-                   "are written; another program prunes it");
+/// How `source` becomes one GGUF; nothing where it is one that stays as it is.
+absl::StatusOr<std::optional<ConvertOptions>> Conversion(const ImportOptions& options,
+                                                         const ImportSource& source) {
+  SMELT_ASSIGN_OR_RETURN(const bool gguf, IsGguf(source.model));
+  const bool as_it_is = gguf && !options.convert_ggufs;
+  if (as_it_is && source.adapters.empty()) {
+    SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(source.model));
+    if (file.files.size() == 1) return std::nullopt;
+  }
+  ConvertOptions conversion = options.conversion;
+  if (as_it_is) conversion.type = "copy";
+  conversion.source = source.model;
+  for (const std::string& adapter : source.adapters) conversion.adapters.emplace_back(adapter, 1);
+  return conversion;
+}
+
+/// Everything that a name in the store stands for, ready to be added.
+struct Model {
+  std::string file;  ///< a GGUF
+  bool converted = false;
+  ollama::Config config;
+  const ImportSource* source = nullptr;
+};
+
+class Importer {
+ public:
+  Importer(const ImportOptions& options, ollama::Name name, ollama::StoreWriter& writer,
+           const Observer& observer)
+      : options_(options), name_(std::move(name)), writer_(writer), observer_(observer) {}
+
+  absl::StatusOr<ImportResult> Add(Model model) {
+    const absl::StatusOr<ollama::Manifest> old = ollama::LoadManifest(writer_.store(), name_);
+    for (int attempt = 1;; ++attempt) {
+      std::vector<ollama::AddedBlob> blobs;
+      SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob weights, AddWeights(model));
+      blobs.push_back(weights);
+      Note(weights);
+      const absl::Status status = AddRest(model, weights, blobs);
+      for (const ollama::AddedBlob& blob : blobs) Note(blob);
+      SMELT_RETURN_IF_ERROR(status);
+
+      // A server that started in between may have pruned blobs that no manifest named yet: look
+      // again.
+      if (std::ranges::all_of(blobs, [](const auto& blob) { return Exists(blob.path); })) {
+        if (old.ok()) writer_.RemoveUnused(*old);
+        return ImportResult{.name = name_.Short(),
+                            .manifest = ollama::ManifestFile(writer_.store(), name_),
+                            .blob = weights.path,
+                            .digest = weights.digest,
+                            .how = weights.how,
+                            .bytes = weights.size,
+                            .conversion = {}};
+      }
+      if (attempt == kAttempts || model.converted) {
+        return Error(ErrorCode::kIo, Escape(writer_.store()),
+                     ": the model's files vanish from the store as soon as they ",
+                     "are written; another program prunes it");
+      }
     }
   }
+
+  /// Nothing of a failed import stays.
+  void Undo() { writer_.RemoveUnused(new_); }
+
+ private:
+  void Note(const ollama::AddedBlob& blob) {
+    if (blob.how != "present") new_.layers.push_back({"", blob.digest, blob.size, ""});
+  }
+
+  absl::StatusOr<ollama::AddedBlob> AddWeights(const Model& model) {
+    const ollama::BlobProgress progress = [this](uint64_t done, uint64_t total) {
+      SMELT_RETURN_IF_ERROR(GoOn());
+      observer_.Report({.phase = "importing", .done = done, .total = total, .unit = "bytes"});
+      return absl::OkStatus();
+    };
+    if (model.converted) return writer_.Adopt(model.file, progress);
+    for (const ollama::Layer& layer : model.source->inherited.layers) {
+      if (layer.media_type == ollama::kModelLayer) return writer_.Keep(layer);
+    }
+    return writer_.AddFile(model.file, progress, options_.copy);
+  }
+
+  /// Layers, configuration, manifest.
+  absl::Status AddRest(const Model& model, const ollama::AddedBlob& weights,
+                       std::vector<ollama::AddedBlob>& blobs) {
+    const ImportSource& source = *model.source;
+    ollama::Manifest manifest;
+    manifest.layers.push_back({std::string(ollama::kModelLayer), weights.digest, weights.size,
+                               model.converted ? "" : source.base});
+    for (ollama::Layer layer : source.inherited.layers) {
+      if (layer.media_type == ollama::kModelLayer) continue;
+      SMELT_ASSIGN_OR_RETURN(ollama::AddedBlob kept, writer_.Keep(layer));
+      blobs.push_back(std::move(kept));
+      layer.from = source.base;
+      manifest.layers.push_back(std::move(layer));
+    }
+    SMELT_ASSIGN_OR_RETURN(
+        manifest.layers,
+        ollama::AddSettings(source.settings, std::move(manifest.layers), writer_, blobs));
+    ollama::Config config = model.config;
+    for (const ollama::Layer& layer : manifest.layers) config.layers.push_back(layer.digest);
+    SMELT_ASSIGN_OR_RETURN(ollama::AddedBlob written, writer_.AddText(ollama::WriteConfig(config)));
+    manifest.config = {std::string(ollama::kConfigType), written.digest, written.size, ""};
+    blobs.push_back(std::move(written));
+    return writer_.PutManifest(name_, manifest);
+  }
+
+  const ImportOptions& options_;
+  const ollama::Name name_;
+  ollama::StoreWriter& writer_;
+  const Observer& observer_;
+  ollama::Manifest new_;  ///< blobs that were not in the store before
+};
+
+/// The configuration of the file, with what the Modelfile or the model in the store says besides.
+absl::StatusOr<ollama::Config> ConfigFor(const GgufFile& file, const ImportSource& source,
+                                         const std::string& store) {
+  SMELT_ASSIGN_OR_RETURN(ollama::Config config, ollama::ConfigOf(file));
+  if (!source.inherited.config.digest.empty()) {
+    const std::string path = ollama::BlobFile(store, source.inherited.config.digest);
+    SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMostConfigBytes));
+    SMELT_ASSIGN_OR_RETURN(const ollama::Config base, ollama::ReadConfig(text, path));
+    config.renderer = base.renderer;
+    config.parser = base.parser;
+    config.least_ollama = base.least_ollama;
+  }
+  const auto set = [](const std::string& value, std::string& out) {
+    if (!value.empty()) out = value;
+  };
+  set(source.settings.renderer, config.renderer);
+  set(source.settings.parser, config.parser);
+  set(source.settings.least_ollama, config.least_ollama);
+  return config;
+}
+
+absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name name,
+                                        const ImportOptions& options, const Observer& observer) {
+  SMELT_ASSIGN_OR_RETURN(const ImportSource source, FindImportSource(options, store, observer));
+  SMELT_ASSIGN_OR_RETURN(std::optional<ConvertOptions> conversion, Conversion(options, source));
+  Model model{
+      .file = source.model, .converted = conversion.has_value(), .config = {}, .source = &source};
+  std::optional<ConvertResult> converted;
+  if (!model.converted) {
+    SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(model.file, observer));
+    SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, source, store));
+  }
+  SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
+  name = ollama::InSpellingOf(store, name);
+  if (model.converted) {
+    SMELT_ASSIGN_OR_RETURN(model.file,
+                           writer.StagingPath(Cat(name.ManifestPath(), "\n", source.model)));
+    conversion->output = model.file;
+    conversion->force = true;  // a left-over of a killed import
+    SMELT_ASSIGN_OR_RETURN(converted, Convert(*conversion, observer));
+    SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(model.file, observer));
+    SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, source, store));
+  }
+  Importer importer(options, std::move(name), writer, observer);
+  absl::StatusOr<ImportResult> result;
+  const absl::Status status = Guarded([&] {
+    result = importer.Add(std::move(model));
+    return result.status();
+  });
+  if (!status.ok()) {
+    importer.Undo();
+    return status;
+  }
+  result->conversion = std::move(converted);
+  return result;
 }
 
 }  // namespace
 
 absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& watcher) try {
   const JobScope job(watcher);
-  const Observer& observer = job.observer();
   SMELT_ASSIGN_OR_RETURN(ollama::Name name, ollama::ParseName(options.name));
   std::string store = options.store;
   if (store.empty()) {
     SMELT_ASSIGN_OR_RETURN(store, ollama::StoreForWriting());
   }
-  SMELT_ASSIGN_OR_RETURN(const ModelPlace place, LocateModel(options.file));
-  if (!place.note.empty()) observer.Note(place.note);
-  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(place.path, observer));
-  SMELT_ASSIGN_OR_RETURN(ollama::Config config, ollama::ConfigOf(file));
-  SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
-  name = ollama::InSpellingOf(store, name);
-  ollama::Manifest added;
-  absl::StatusOr<ImportResult> result;
-  const absl::Status status = Guarded([&] {
-    result = Add(place.path, name, std::move(config), writer, observer, added);
-    return result.status();
-  });
-  if (status.ok()) return result;
-  writer.RemoveUnused(added);  // nothing of a failed import stays
-  return status;
+  return ImportInto(store, std::move(name), options, job.observer());
 } catch (...) {
   return CaughtError();
 }

@@ -103,17 +103,6 @@ TEST(OllamaManifest, ReadersTakeWhatOthersWrite) {
   EXPECT_FALSE(ReadManifest("{\"layers\":[{\"size\":7,\"digest\":\"sha256:../../x\"}]}", "m").ok());
 }
 
-/// The GGUF behind an observed store.
-std::string GgufOf(const JsonValue& observed) {
-  for (const auto& [path, file] : *observed.Find("files")->as_object()) {
-    const JsonValue* name = file.Find("gguf");
-    if (name != nullptr && name->as_string() != nullptr) {
-      return TestdataPath("ollama/gguf/" + *name->as_string());
-    }
-  }
-  return "";
-}
-
 /// Adds a GGUF as the import job does; files of testdata through a private copy, never by link.
 absl::StatusOr<AddedBlob> AddModel(const std::string& store, std::string gguf, const Name& name) {
   const TempDir copies;
@@ -133,50 +122,6 @@ absl::StatusOr<AddedBlob> AddModel(const std::string& store, std::string gguf, c
   manifest.layers = {{std::string(kModelLayer), model.digest, model.size, ""}};
   SMELT_RETURN_IF_ERROR(writer.PutManifest(name, manifest));
   return model;
-}
-
-TEST(OllamaStore, SameBytesAsOllamaWrites) {
-  size_t cases = 0;
-  for (const auto& folder : fs::directory_iterator(TestdataPath("ollama"))) {
-    if (!fs::exists(folder.path() / "case.json")) continue;
-    SCOPED_TRACE(folder.path().filename());
-    ++cases;
-    const JsonValue description = Json(folder.path() / "case.json");
-    const JsonValue& step = (*description.Find("steps")->as_array())[0];
-    const auto name = ParseName(Text(step, "create"));
-    SMELT_ASSERT_OK(name);
-    const fs::path theirs = folder.path() / "0.6.5" / "store";
-    const JsonValue observed = Json(folder.path() / "0.6.5" / "observed.json");
-
-    const TempDir dir;
-    SMELT_ASSERT_OK(AddModel(dir / "store", GgufOf(observed), *name));
-
-    // Every file that Ollama made is there with the same bytes; only `from` is left out of the
-    // manifest.
-    for (const auto& [path, file] : *observed.Find("files")->as_object()) {
-      const std::string ours = Cat(dir / "store", "/", path);
-      struct stat info;
-      ASSERT_EQ(stat(ours.c_str(), &info), 0) << path;
-      EXPECT_EQ(info.st_mode & 0777, S_ISDIR(info.st_mode) ? 0755u : 0644u) << path;
-      if (!path.starts_with("manifests/")) {
-        if (!S_ISDIR(info.st_mode)) {
-          const std::string content = ReadFile(ours);
-          EXPECT_EQ(Sha256Hex(std::as_bytes(std::span(content))), Text(file, "sha256"));
-        }
-      } else if (S_ISREG(info.st_mode)) {
-        std::string expected = ReadFile(theirs / path);
-        const size_t from = expected.find(",\"from\":");
-        ASSERT_NE(from, std::string::npos);
-        expected.erase(from, expected.find('}', from) - from);
-        EXPECT_EQ(ReadFile(ours), expected);
-      }
-    }
-    size_t files = 0;
-    for ([[maybe_unused]] const auto& entry : fs::recursive_directory_iterator(dir / "store"))
-      ++files;
-    EXPECT_EQ(files, observed.Find("files")->as_object()->size());  // nothing else
-  }
-  EXPECT_EQ(cases, 6u);
 }
 
 const char* const kTiny = "ollama/gguf/tiny-f16.gguf";

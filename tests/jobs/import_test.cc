@@ -12,6 +12,7 @@
 #include "formats/gguf.h"
 #include "formats/ollama/store.h"
 #include "lib/base/status.h"
+#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -33,7 +34,7 @@ std::string Copy(const TempDir& dir, const std::string& name) {
 
 absl::StatusOr<ImportResult> ImportTo(const TempDir& dir, const std::string& file,
                                       const std::string& name) {
-  return Import({.file = file, .name = name, .store = dir / "store"});
+  return Import({.source = file, .name = name, .store = dir / "store"});
 }
 
 TEST(Import, ModelIsFoundUnderItsName) {
@@ -79,15 +80,107 @@ TEST(Import, RefusesWhatOllamaCouldNotRun) {
   };
   testing::WriteFile(dir / "text.gguf", "no model");
   const std::string model = Copy(dir, "tiny-f16.gguf");
-  EXPECT_THAT(message(dir / "text.gguf", "m"), HasSubstr("not a GGUF"));
+  EXPECT_THAT(message(dir / "text.gguf", "m"), HasSubstr("nor a GGUF"));
   const TempDir folder;
   testing::WriteFile(folder / "config.json", "{}");
-  EXPECT_THAT(message(folder.path(), "m"), HasSubstr("smelt convert"));
+  EXPECT_THAT(message(folder.path(), "m"), HasSubstr("smelt families"));
   EXPECT_THAT(message(Copy(dir, "tiny-adapter.gguf"), "m"), HasSubstr("adapter"));
   EXPECT_THAT(message(model, "../m"), HasSubstr("no name for an Ollama model"));
   fs::resize_file(model, 43000);
   EXPECT_THAT(message(model, "m"), HasSubstr("truncated"));
   EXPECT_FALSE(fs::exists(dir / "store"));  // refused before anything was made
+}
+
+TEST(Import, AFolderIsConvertedStraightIntoTheStore) {
+  const TempDir dir;
+  fs::copy(TestdataPath("models/llama"), dir / "llama");
+  testing::WriteFile(dir / "llama/LICENSE.txt", "Do as you like.");
+  testing::WriteFile(dir / "llama/generation_config.json",
+                     R"({"do_sample": true, "temperature": 0.6, "top_k": 20,
+                         "repetition_penalty": 1.05, "eos_token_id": 2})");
+  testing::WriteFile(dir / "Modelfile",
+                     "FROM llama\nPARAMETER temperature 0.7\nSYSTEM Be brief.\n");
+  ImportOptions options;
+  options.name = "mine";
+  options.store = dir / "store";
+  options.modelfile = dir / "Modelfile";
+  options.conversion.type = "q8_0";
+  const auto result = Import(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_EQ(result->how, "conversion");
+  ASSERT_TRUE(result->conversion && result->conversion->validation);
+  EXPECT_TRUE(result->conversion->validation->passed);
+
+  const ConvertOptions convert = testing::Conversion(dir / "llama", dir / "x.gguf", "q8_0");
+  SMELT_ASSERT_OK(Convert(convert));
+  EXPECT_TRUE(testing::ReadFile(result->blob) == testing::ReadFile(dir / "x.gguf"));
+  EXPECT_FALSE(fs::exists(dir / "store/smelt-staging"));
+
+  const auto manifest = ollama::LoadManifest(dir / "store", *ollama::ParseName("mine"));
+  SMELT_ASSERT_OK(manifest);
+  std::vector<std::string> layers;
+  for (const ollama::Layer& layer : manifest->layers) {
+    if (layer.media_type == ollama::kModelLayer) continue;
+    layers.push_back(testing::ReadFile(ollama::BlobFile(dir / "store", layer.digest)));
+  }
+  EXPECT_THAT(layers, ElementsAre("Be brief.", "Do as you like.",
+                                  "{\"repeat_penalty\":1.05,\"temperature\":0.7,\"top_k\":20}\n"));
+}
+
+TEST(Import, AModelThatMissesItsCheckGetsNoName) {
+  const TempDir dir;
+  ImportOptions options;
+  options.source = TestdataPath("models/llama");
+  options.name = "mine";
+  options.store = dir / "store";
+  options.conversion.type = "q2_k";
+  options.conversion.max_kl = 0;
+  EXPECT_EQ(CodeOf(Import(options).status()), ErrorCode::kGateMissed);
+  EXPECT_FALSE(fs::exists(dir / "store"));
+}
+
+TEST(Import, AnotherTypeOfAModelInTheStoreKeepsItsLayers) {
+  const TempDir dir;
+  testing::WriteFile(dir / "Modelfile",
+                     Cat("FROM ", TestdataPath("models/llama"), "\nSYSTEM One.\n"));
+  ImportOptions options;
+  options.name = "one";
+  options.store = dir / "store";
+  options.modelfile = dir / "Modelfile";
+  options.conversion.validate = Validate::kOff;
+  SMELT_ASSERT_OK(Import(options));
+  options.modelfile = "";
+  options.source = "one";
+  options.name = "two";
+  options.conversion.type = "f16";
+  options.convert_ggufs = true;
+  const auto result = Import(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_EQ(result->how, "conversion");
+  const auto manifest = ollama::LoadManifest(dir / "store", *ollama::ParseName("two"));
+  SMELT_ASSERT_OK(manifest);
+  std::vector<std::string> types;
+  for (const ollama::Layer& layer : manifest->layers) types.push_back(layer.media_type);
+  EXPECT_THAT(types, ElementsAre(ollama::kModelLayer, ollama::kSystemLayer, ollama::kParamsLayer));
+}
+
+TEST(Import, FromIsAFileAPatternOrAName) {
+  const TempDir dir;
+  Copy(dir, "tiny-f16.gguf");
+  const auto import = [&](const std::string& from) {
+    testing::WriteFile(dir / "Modelfile", Cat("FROM ", from, "\n"));
+    ImportOptions options;
+    options.name = "m";
+    options.store = dir / "store";
+    options.modelfile = dir / "Modelfile";
+    return Import(options).status();
+  };
+  SMELT_EXPECT_OK(import("tiny-f16.gguf"));
+  SMELT_EXPECT_OK(import("tiny-*.gguf"));
+  SMELT_EXPECT_OK(import("M"));  // itself, by its name in the store
+  EXPECT_THAT(std::string(import("absent").message()),
+              HasSubstr(Cat("absent: neither a file or folder (", dir / "absent")));
+  EXPECT_THAT(std::string(import("tiny-f16.gguf\nFROM m").message()), HasSubstr("a second FROM"));
 }
 
 std::string SmallGguf(const char* type, const char* architecture, const char* tensor) {
@@ -130,13 +223,13 @@ TEST(Import, NothingStaysOfAFailedOne) {
   const std::string file = Copy(dir, "tiny-f16.gguf");
   fs::create_directories(dir / "old/manifests/registry.ollama.ai/library/m/latest");
   testing::WriteFile(dir / "old/manifests/registry.ollama.ai/library/m/latest/x", "x");
-  EXPECT_FALSE(Import({.file = file, .name = "m", .store = dir / "old"}).ok());
+  EXPECT_FALSE(Import({.source = file, .name = "m", .store = dir / "old"}).ok());
   EXPECT_FALSE(fs::exists(dir / "old/blobs"));
   EXPECT_FALSE(fs::exists(dir / "old/smelt-staging"));
   EXPECT_TRUE(fs::exists(dir / "old/manifests/registry.ollama.ai/library/m/latest/x"));
   // What was there before stays.
-  SMELT_ASSERT_OK(Import({.file = file, .name = "good", .store = dir / "old"}));
-  EXPECT_FALSE(Import({.file = file, .name = "m", .store = dir / "old"}).ok());
+  SMELT_ASSERT_OK(Import({.source = file, .name = "good", .store = dir / "old"}));
+  EXPECT_FALSE(Import({.source = file, .name = "m", .store = dir / "old"}).ok());
   EXPECT_EQ(std::distance(fs::directory_iterator(dir / "old/blobs"), fs::directory_iterator()), 2);
 }
 
@@ -146,10 +239,10 @@ TEST(Import, ReportsProgressAndStopsWhenAsked) {
   Observer observer;
   observer.progress = [&](const Progress& progress) { last = progress.done; };
   const std::string file = Copy(dir, "tiny-f16.gguf");
-  SMELT_ASSERT_OK(Import({.file = file, .name = "m", .store = dir / "a"}, observer));
+  SMELT_ASSERT_OK(Import({.source = file, .name = "m", .store = dir / "a"}, observer));
   EXPECT_EQ(last, 43104u);
   observer.cancelled = [] { return true; };
-  const auto stopped = Import({.file = file, .name = "m", .store = dir / "b"}, observer);
+  const auto stopped = Import({.source = file, .name = "m", .store = dir / "b"}, observer);
   EXPECT_EQ(CodeOf(stopped.status()), ErrorCode::kCancelled);
   EXPECT_FALSE(fs::exists(dir / "b"));
 }

@@ -150,7 +150,7 @@ TEST(Inspect, WhatARefusedTorchArchiveWanted) {
 TEST(Inspect, NameOfAStore) {
   const TempDir dir;
   SMELT_ASSERT_OK(Import(
-      {.file = TestdataPath("ollama/gguf/tiny-q8_0.gguf"), .name = "tiny", .store = dir.path()}));
+      {.source = TestdataPath("ollama/gguf/tiny-q8_0.gguf"), .name = "tiny", .store = dir.path()}));
   setenv("OLLAMA_MODELS", dir.path().c_str(), 1);
   const auto got = Inspect({.path = "tiny"});
   unsetenv("OLLAMA_MODELS");

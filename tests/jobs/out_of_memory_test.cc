@@ -259,7 +259,7 @@ std::vector<Job> Jobs() {
                   }});
   jobs.push_back({"Import", [](const std::string& folder) {
                     ImportOptions o;
-                    o.file = TinyGguf();
+                    o.source = TinyGguf();
                     o.name = "tiny";
                     o.store = folder + "/store";
                     return Told([&] { return Import(o); },

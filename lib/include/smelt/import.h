@@ -1,26 +1,39 @@
 // Into an Ollama store, so that the real Ollama runs the model.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "smelt/convert.h"
 #include "smelt/export.h"
 #include "smelt/observer.h"
 
 namespace smelt {
 
 struct ImportOptions {
-  std::string file;   ///< a GGUF
-  std::string name;   ///< [host/][namespace/]model[:tag]
-  std::string store;  ///< empty: OLLAMA_MODELS or the default folder
+  /// A GGUF (also a split one), a model folder, an archive, or the name of a model in the store;
+  /// empty: what the Modelfile's FROM says.
+  std::string source;
+  std::string name;       ///< [host/][namespace/]model[:tag]
+  std::string store;      ///< empty: OLLAMA_MODELS or the default folder
+  std::string modelfile;  ///< path; empty: none
+  bool copy = false;      ///< never share or link the file's bytes
+  /// How weights become a GGUF (`source` and `output` are not used). A GGUF of one file stays as it
+  /// is, and parts are joined, unless `convert_ggufs`.
+  ConvertOptions conversion = {};
+  bool convert_ggufs = false;
 };
 
 struct ImportResult {
   std::string name, manifest, blob, digest;
-  std::string how;  ///< "reflink", "hard link", "copy", "present"
+  std::string how;  ///< "reflink", "hard link", "copy", "conversion", "present"
   uint64_t bytes = 0;
+  std::optional<ConvertResult> conversion;
 };
 
+/// The name appears in the store when everything behind it is there: blobs first, the manifest
+/// last. Of a failed import nothing stays.
 SMELT_EXPORT absl::StatusOr<ImportResult> Import(const ImportOptions& options,
                                                  const Observer& observer = {});
 

@@ -1,0 +1,137 @@
+#include "formats/ollama/model_settings.h"
+
+#include <algorithm>
+
+#include "formats/ollama/go_template.h"
+#include "formats/ollama/store.h"
+#include "lib/base/ascii.h"
+#include "lib/base/status.h"
+#include "lib/base/storage.h"
+
+namespace smelt::ollama {
+namespace {
+
+/// Larger layers of parameters are none that Ollama wrote.
+constexpr uint64_t kMostParameterBytes = 1 << 20;
+
+/// A version without its "v": one to three numbers, then perhaps "-rc1" or "+build".
+absl::StatusOr<std::string> Version(std::string_view text) {
+  std::string_view rest = text;
+  if (rest.starts_with('v')) rest.remove_prefix(1);
+  std::string version(rest);
+  rest = rest.substr(0, rest.find_first_of("-+"));
+  const std::vector<std::string_view> parts = Split(rest, '.');
+  const bool numbers = parts.size() <= 3 && std::ranges::all_of(parts, [](std::string_view part) {
+                         return !part.empty() && std::ranges::all_of(part, IsDigit) &&
+                                (part == "0" || part.front() != '0');
+                       });
+  if (numbers) return version;
+  return Error(ErrorCode::kInvalidInput, "REQUIRES takes a version of Ollama such as 0.14.0, not ",
+               Escape(text, 60));
+}
+
+absl::Status Set(const ModelfileLine& line, ModelSettings& settings, Parameters& parameters) {
+  switch (line.command) {
+    case Command::kFrom:
+    case Command::kAdapter:
+      break;
+    case Command::kDraft:
+      return Error(ErrorCode::kUnsupported,
+                   "DRAFT is for models of Ollama's MLX engine, which are not imported");
+    case Command::kTemplate:
+      SMELT_RETURN_IF_ERROR(CheckGoTemplate(line.value));
+      settings.template_text = line.value;
+      break;
+    case Command::kSystem:
+      settings.system = line.value;
+      break;
+    case Command::kLicense:
+      settings.licenses.push_back(line.value);
+      break;
+    case Command::kRenderer:
+      settings.renderer = line.value;
+      break;
+    case Command::kParser:
+      settings.parser = line.value;
+      break;
+    case Command::kRequires: {
+      SMELT_ASSIGN_OR_RETURN(settings.least_ollama, Version(line.value));
+      break;
+    }
+    case Command::kParameter:
+      SMELT_RETURN_IF_ERROR(parameters.Add(line.key, line.value));
+      settings.parameters.emplace_back(line.key, line.value);
+      break;
+    case Command::kMessage:
+      settings.messages.push_back({line.key, line.value});
+      break;
+  }
+  return absl::OkStatus();
+}
+
+void Remove(std::string_view media_type, std::vector<Layer>& layers) {
+  std::erase_if(layers, [&](const Layer& layer) { return layer.media_type == media_type; });
+}
+
+absl::StatusOr<Parameters> Inherited(const std::vector<Layer>& layers, const std::string& store) {
+  Parameters parameters;
+  for (const Layer& layer : layers) {
+    if (layer.media_type != kParamsLayer) continue;
+    const std::string path = BlobFile(store, layer.digest);
+    SMELT_ASSIGN_OR_RETURN(const std::string json, ReadTextFile(path, kMostParameterBytes));
+    SMELT_ASSIGN_OR_RETURN(parameters, Parameters::Read(json, path));
+  }
+  return parameters;
+}
+
+}  // namespace
+
+absl::StatusOr<ModelSettings> ModelSettings::Of(std::span<const ModelfileLine> lines,
+                                                std::string_view file) {
+  ModelSettings settings;
+  Parameters parameters;
+  for (const ModelfileLine& line : lines) {
+    if (const absl::Status status = Set(line, settings, parameters); !status.ok()) {
+      return Prefixed(Cat(Escape(file), ", line ", line.line, ": "), status);
+    }
+  }
+  return settings;
+}
+
+absl::StatusOr<std::vector<Layer>> AddSettings(const ModelSettings& settings,
+                                               std::vector<Layer> inherited, StoreWriter& writer,
+                                               std::vector<AddedBlob>& added) {
+  std::vector<Layer>& layers = inherited;
+  const auto append = [&](std::string_view media_type, std::string_view content) {
+    absl::StatusOr<AddedBlob> blob = writer.AddText(content);
+    if (!blob.ok()) return blob.status();
+    layers.push_back({std::string(media_type), blob->digest, blob->size, ""});
+    added.push_back(*std::move(blob));
+    return absl::OkStatus();
+  };
+  SMELT_ASSIGN_OR_RETURN(Parameters parameters, Inherited(layers, writer.store()));
+  for (const auto& [name, value] : settings.parameters) {
+    SMELT_RETURN_IF_ERROR(parameters.Add(name, value));
+  }
+  if (!settings.template_text.empty()) {
+    Remove(kTemplateLayer, layers);
+    Remove(kPromptLayer, layers);
+    SMELT_RETURN_IF_ERROR(append(kTemplateLayer, settings.template_text));
+  }
+  if (!settings.system.empty()) {
+    Remove(kSystemLayer, layers);
+    SMELT_RETURN_IF_ERROR(append(kSystemLayer, settings.system));
+  }
+  for (const std::string& license : settings.licenses) {
+    SMELT_RETURN_IF_ERROR(append(kLicenseLayer, license));
+  }
+  Remove(kParamsLayer, layers);
+  if (!parameters.empty()) SMELT_RETURN_IF_ERROR(append(kParamsLayer, parameters.Json()));
+  if (!settings.messages.empty()) {
+    Remove(kMessagesLayer, layers);
+    SMELT_RETURN_IF_ERROR(append(kMessagesLayer, MessagesJson(settings.messages)));
+  }
+  return inherited;
+}
+
+}  // namespace smelt::ollama
