@@ -46,9 +46,9 @@ struct CodebookFormat {
   Signs signs = Signs::kInLevels;
   Shift shift = Shift::kNone;
   ScaleRule scale;
-  /// The search starts from `candidates` scales in geometric progression, which map the largest
-  /// value of a group to the largest level over `lowest` .. `highest`.
-  float lowest, highest;
+  /// The search starts from `candidates` scales in geometric progression: those that would map the
+  /// largest value of a group to the largest level, times `lowest`, `lowest` times `step`, ...
+  float lowest, step;
   int candidates;
   bool both_signs = false;  ///< levels are lopsided, and scales may be negative
 };

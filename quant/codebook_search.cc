@@ -24,6 +24,9 @@ namespace smelt {
 /// Groups that are encoded together: the lanes of the widest vector.
 inline constexpr size_t kCodebookGroups = 16;
 inline constexpr size_t kMaxScaleGroup = 256;
+inline constexpr int kMaxGranuleLevels = 8;
+/// Scales around that of single levels with which a codebook's entries are tried.
+inline constexpr std::array<float, 3> kAround = {0.92f, 1.0f, 1.1f};
 
 /// Values of a batch, element by element: x[j][g] is element j of group g, in units of the group's
 /// largest magnitude. Rows hold one number per group.
@@ -35,9 +38,10 @@ struct CodebookBatch {
   alignas(64) Row scale;              ///< to quantize with, in units of `largest`
   alignas(64) Row error, xq, qq;      ///< sums found last
   alignas(64) Row best_xq, best_qq;
-  /// What the codes found last are stored as: entries by granule, signs (or shifts) by octet.
+  /// What the codes found last are stored as: entries by granule, and by octet the elements (bits)
+  /// that have not their value's sign, or whether codes are shifted down.
   uint16_t entries[kCodebookGroups][8];
-  uint8_t signs[kCodebookGroups][4];
+  uint8_t turned[kCodebookGroups][4];
 };
 
 }  // namespace smelt
@@ -106,6 +110,18 @@ HWY_INLINE void MakeCosts(const V* x, const V* w, const V* points, HalfCosts<kLe
   }
 }
 
+/// The least of the costs of a list's second halves. Two at a time hide the latency.
+HWY_INLINE V LeastOf(const Row* costs, const uint8_t* second, const GranuleIndex::List& list) {
+  V even = Load(costs[second[list.begin]]), odd = even;
+  uint32_t i = list.begin + 1u;
+  for (; i + 1 < list.end; i += 2) {
+    even = hn::Min(even, Load(costs[second[i]]));
+    odd = hn::Min(odd, Load(costs[second[i + 1]]));
+  }
+  if (i < list.end) even = hn::Min(even, Load(costs[second[i]]));
+  return hn::Min(even, odd);
+}
+
 /// The cheapest entry: its cost, and the list where it stands.
 struct Nearest {
   V cost;
@@ -123,11 +139,9 @@ HWY_INLINE void FindNearest(const GranuleIndex& index, const HalfCosts<kLevels, 
   const uint8_t* second = index.second.data();
   int32_t number = 0;
   for (const GranuleIndex::List& list : index.lists) {
-    V least = infinity, least_flipped = infinity;
-    for (uint32_t i = list.begin; i < list.end; ++i) {
-      least = hn::Min(least, Load(b.cost[second[i]]));
-      if constexpr (kFlip) least_flipped = hn::Min(least_flipped, Load(b.flipped[second[i]]));
-    }
+    const V least = LeastOf(b.cost, second, list);
+    V least_flipped = infinity;
+    if constexpr (kFlip) least_flipped = LeastOf(b.flipped, second, list);
     const auto here = hn::Set(di, number++);
     auto consider = [&](V cost, Nearest* best) HWY_ATTR {
       const auto better = hn::Lt(cost, best->cost);
@@ -240,68 +254,143 @@ HWY_INLINE void ChooseOctet(const GranuleIndex& index, const V* x, const V* w, c
   }
 }
 
-/// The nearest codes of the groups in the lanes from `lane` on, in granules of 2 kHalf elements
-/// whose levels are magnitudes.
-template <int kLevels, int kHalf, bool kEven>
-HWY_NOINLINE void QuantizeMagnitudes(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
-  constexpr uint32_t kWidth = 2 * kHalf;
-  const size_t lanes = hn::Lanes(D());
-  const V scale = Load(b.scale + lane);
-  V points[kLevels];
-  for (int l = 0; l < kLevels; ++l)
-    points[l] = hn::Mul(scale, Set(static_cast<float>(f.values[l])));
-  for (uint32_t o = 0; o < f.group / 8; ++o) {
-    V x[8], w[8];
-    uint32_t negative[kCodebookGroups] = {};
-    for (uint32_t k = 0; k < 8; ++k) {
-      const V v = Load(b.x[8 * o + k] + lane);
-      x[k] = hn::Abs(v);
-      w[k] = Load(b.w[8 * o + k] + lane);
-      for (size_t g = 0; g < lanes; ++g)
-        negative[g] |= static_cast<uint32_t>(b.x[8 * o + k][lane + g] < 0) << k;
-    }
-    bool odd[kCodebookGroups];
-    for (size_t g = 0; g < lanes; ++g) odd[g] = (std::popcount(negative[g]) & 1) != 0;
-    OctetChoice choices[kCodebookGroups];
-    ChooseOctet<kLevels, kHalf, kEven>(f.index(), x, w, points, odd, choices);
-    for (size_t g = 0; g < lanes; ++g) {
-      const uint32_t signs = negative[g] ^ choices[g].turned;
-      b.signs[lane + g][o] = static_cast<uint8_t>(signs);
-      for (uint32_t i = 0; i < 8 / kWidth; ++i) {
-        const uint16_t entry = choices[g].entries[i];
-        b.entries[lane + g][o * (8 / kWidth) + i] = entry;
-        const int8_t* values = f.codebook + static_cast<size_t>(entry) * kWidth;
-        for (uint32_t k = 0; k < kWidth; ++k) {
-          const float value = values[k];
-          b.q[8 * o + i * kWidth + k][lane + g] = (signs >> (i * kWidth + k)) & 1 ? -value : value;
-        }
-      }
+/// What the cheapest entries cost without and (kFlip) with one sign turned.
+template <int kLevels, int kHalf, bool kFlip>
+HWY_INLINE void LeastCosts(const GranuleIndex& index, const HalfCosts<kLevels, kHalf>& a,
+                           const HalfCosts<kLevels, kHalf>& b, V* plain, V* turned) {
+  const V infinity = Set(INFINITY);
+  *plain = *turned = infinity;
+  const uint8_t* second = index.second.data();
+  for (const GranuleIndex::List& list : index.lists) {
+    const V least = LeastOf(b.cost, second, list);
+    V least_flipped = infinity;
+    if constexpr (kFlip) least_flipped = LeastOf(b.flipped, second, list);
+    const V cost = Load(a.cost[list.first]);
+    *plain = hn::Min(*plain, hn::Add(cost, least));
+    if constexpr (kFlip) {
+      const V in_first = hn::Add(Load(a.flipped[list.first]), least);
+      *turned = hn::Min(*turned, hn::Min(in_first, hn::Add(cost, least_flipped)));
     }
   }
 }
 
-/// The same in granules of eight signed levels, whose codes are eight times the level plus or minus
-/// one.
-HWY_NOINLINE void QuantizeShifted(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
-  constexpr int kLevels = 3, kUp = 0, kDown = 1;
+/// What ChooseOctet's choice costs.
+template <int kLevels, int kHalf, bool kFlip>
+HWY_INLINE V CostOfOctet(const GranuleIndex& index, const V* x, const V* w, const V* points,
+                         hn::Mask<D> odd) {
+  constexpr int kWidth = 2 * kHalf, kGranules = 8 / kWidth;
+  HalfCosts<kLevels, kHalf> first, second;
+  V plain[2], turned[2];
+  for (int i = 0; i < kGranules; ++i) {
+    MakeCosts<kLevels, kHalf, kFlip>(x + i * kWidth, w + i * kWidth, points, first);
+    MakeCosts<kLevels, kHalf, kFlip>(x + i * kWidth + kHalf, w + i * kWidth + kHalf, points,
+                                     second);
+    LeastCosts<kLevels, kHalf, kFlip>(index, first, second, &plain[i], &turned[i]);
+  }
+  if constexpr (kGranules == 1) return kFlip ? hn::IfThenElse(odd, turned[0], plain[0]) : plain[0];
+  const V cost = hn::Add(plain[0], plain[1]);
+  if constexpr (!kFlip) return cost;
+  return hn::IfThenElse(odd, hn::Min(hn::Add(turned[0], plain[1]), hn::Add(plain[0], turned[1])),
+                        cost);
+}
+
+/// Octet `o` of the groups in the lanes from `lane` on.
+struct Octet {
+  V x[8], w[8];
+};
+
+HWY_INLINE Octet LoadOctet(const CodebookBatch& b, uint32_t o, size_t lane) {
+  Octet octet;
+  for (uint32_t k = 0; k < 8; ++k) {
+    octet.x[k] = Load(b.x[8 * o + k] + lane);
+    octet.w[k] = Load(b.w[8 * o + k] + lane);
+  }
+  return octet;
+}
+
+/// Lanes where an odd number of the octet's values is negative.
+HWY_INLINE hn::Mask<D> OddSigns(const Octet& octet) {
+  V bits = octet.x[0];
+  for (int k = 1; k < 8; ++k) bits = hn::Xor(bits, octet.x[k]);
+  return hn::Lt(hn::CopySign(Set(1.0f), bits), Zero());
+}
+
+template <int kLevels>
+HWY_INLINE void MakePoints(const CodebookFormat& f, V scale, int factor, int shift, V* points) {
+  for (int l = 0; l < kLevels; ++l)
+    points[l] = hn::Mul(scale, Set(static_cast<float>(factor * f.values[l] + shift)));
+}
+
+/// The nearest codes of the groups in the lanes from `lane` on, in granules of 2 kHalf elements
+/// whose levels are magnitudes.
+template <int kLevels, int kHalf, bool kEven>
+HWY_NOINLINE void QuantizeMagnitudes(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+  constexpr uint32_t kWidth = 2 * kHalf, kGranules = 8 / kWidth;
   const size_t lanes = hn::Lanes(D());
-  const V scale = Load(b.scale + lane);
+  V points[kLevels];
+  MakePoints<kLevels>(f, Load(b.scale + lane), 1, 0, points);
+  for (uint32_t o = 0; o < f.group / 8; ++o) {
+    Octet octet = LoadOctet(b, o, lane);
+    alignas(64) Row odd_lanes;
+    Store(hn::IfThenElse(OddSigns(octet), Set(1.0f), Zero()), odd_lanes);
+    bool odd[kCodebookGroups];
+    for (size_t g = 0; g < lanes; ++g) odd[g] = odd_lanes[g] != 0;
+    for (V& x : octet.x) x = hn::Abs(x);
+    OctetChoice choices[kCodebookGroups];
+    ChooseOctet<kLevels, kHalf, kEven>(f.index(), octet.x, octet.w, points, odd, choices);
+    for (size_t g = 0; g < lanes; ++g) {
+      b.turned[lane + g][o] = choices[g].turned;
+      for (uint32_t i = 0; i < kGranules; ++i) {
+        const uint16_t entry = choices[g].entries[i];
+        b.entries[lane + g][o * kGranules + i] = entry;
+        const int8_t* values = f.codebook + static_cast<size_t>(entry) * kWidth;
+        for (uint32_t k = 0; k < kWidth; ++k) b.q[8 * o + i * kWidth + k][lane + g] = values[k];
+      }
+    }
+    for (uint32_t k = 0; k < 8; ++k) {
+      float* q = b.q[8 * o + k] + lane;
+      Store(hn::CopySign(Load(q), Load(b.x[8 * o + k] + lane)), q);
+    }
+    for (size_t g = 0; kEven && g < lanes; ++g) {
+      if (choices[g].turned == 0) continue;
+      float& q = b.q[8 * o + static_cast<uint32_t>(std::countr_zero(choices[g].turned))][lane + g];
+      q = -q;
+    }
+  }
+}
+
+template <int kLevels, int kHalf, bool kEven>
+HWY_NOINLINE void CostMagnitudes(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+  V points[kLevels];
+  MakePoints<kLevels>(f, Load(b.scale + lane), 1, 0, points);
+  V cost = Zero();
+  for (uint32_t o = 0; o < f.group / 8; ++o) {
+    Octet octet = LoadOctet(b, o, lane);
+    const auto odd = OddSigns(octet);
+    for (V& x : octet.x) x = hn::Abs(x);
+    cost =
+        hn::Add(cost, CostOfOctet<kLevels, kHalf, kEven>(f.index(), octet.x, octet.w, points, odd));
+  }
+  Store(cost, b.error + lane);
+}
+
+/// Shifts of signed levels: a code is eight times the level plus one, or less one.
+constexpr int kUp = 0, kDown = 1, kShifts[2] = {1, -1};
+constexpr int kShiftedLevels = 3;
+
+/// The nearest codes in granules of eight signed levels that are shifted.
+HWY_NOINLINE void QuantizeShifted(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+  const size_t lanes = hn::Lanes(D());
   OctetChoice choices[2][4][kCodebookGroups];
   float cost[2][kCodebookGroups] = {};
   const uint32_t octets = f.group / 8;
   for (int shift : {kUp, kDown}) {
-    V points[kLevels];
-    for (int l = 0; l < kLevels; ++l) {
-      const int value = 8 * f.values[l] + (shift == kUp ? 1 : -1);
-      points[l] = hn::Mul(scale, Set(static_cast<float>(value)));
-    }
+    V points[kShiftedLevels];
+    MakePoints<kShiftedLevels>(f, Load(b.scale + lane), 8, kShifts[shift], points);
     for (uint32_t o = 0; o < octets; ++o) {
-      V x[8], w[8];
-      for (uint32_t k = 0; k < 8; ++k) {
-        x[k] = Load(b.x[8 * o + k] + lane);
-        w[k] = Load(b.w[8 * o + k] + lane);
-      }
-      ChooseOctet<kLevels, 4, false>(f.index(), x, w, points, nullptr, choices[shift][o]);
+      const Octet octet = LoadOctet(b, o, lane);
+      ChooseOctet<kShiftedLevels, 4, false>(f.index(), octet.x, octet.w, points, nullptr,
+                                            choices[shift][o]);
       for (size_t g = 0; g < lanes; ++g) cost[shift][g] += choices[shift][o][g].cost;
     }
   }
@@ -311,16 +400,35 @@ HWY_NOINLINE void QuantizeShifted(const CodebookFormat& f, CodebookBatch& b, siz
                             ? cost[kDown][g] < cost[kUp][g]
                             : choices[kDown][o][g].cost < choices[kUp][o][g].cost;
       const uint16_t entry = choices[down ? kDown : kUp][o][g].entries[0];
-      b.signs[lane + g][o] = down;
+      b.turned[lane + g][o] = down;
       b.entries[lane + g][o] = entry;
       const int8_t* values = f.codebook + static_cast<size_t>(entry) * 8;
       for (uint32_t k = 0; k < 8; ++k)
-        b.q[8 * o + k][lane + g] = static_cast<float>(8 * values[k] + (down ? -1 : 1));
+        b.q[8 * o + k][lane + g] = static_cast<float>(8 * values[k] + kShifts[down]);
     }
   }
 }
 
-/// The same where each element takes any level.
+HWY_NOINLINE void CostShifted(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+  V up = Zero(), down = Zero(), either = Zero();
+  V points[2][kShiftedLevels];
+  for (int shift : {kUp, kDown})
+    MakePoints<kShiftedLevels>(f, Load(b.scale + lane), 8, kShifts[shift], points[shift]);
+  for (uint32_t o = 0; o < f.group / 8; ++o) {
+    const Octet octet = LoadOctet(b, o, lane);
+    V cost[2];
+    for (int shift : {kUp, kDown}) {
+      cost[shift] = CostOfOctet<kShiftedLevels, 4, false>(f.index(), octet.x, octet.w,
+                                                          points[shift], hn::Mask<D>());
+    }
+    up = hn::Add(up, cost[kUp]);
+    down = hn::Add(down, cost[kDown]);
+    either = hn::Add(either, hn::Min(cost[kUp], cost[kDown]));
+  }
+  Store(f.shift == Shift::kPerGroup ? hn::Min(up, down) : either, b.error + lane);
+}
+
+/// The nearest codes where each element takes any level.
 HWY_NOINLINE void QuantizeLevels(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   const V scale = Load(b.scale + lane);
   const V inverse = hn::IfThenElseZero(hn::Ne(scale, Zero()), hn::Div(Set(1.0f), scale));
@@ -337,7 +445,7 @@ HWY_NOINLINE void QuantizeLevels(const CodebookFormat& f, CodebookBatch& b, size
 }
 
 /// Codes by `scale`, and their sums.
-HWY_INLINE void Quantize(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+void Quantize(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   if (f.granule == 0) {
     QuantizeLevels(f, b, lane);
   } else if (f.shift != Shift::kNone) {
@@ -364,6 +472,25 @@ HWY_INLINE void Quantize(const CodebookFormat& f, CodebookBatch& b, size_t lane)
   Store(qq, b.qq + lane);
 }
 
+/// Their error alone.
+void Cost(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+  if (f.granule == 0) {
+    Quantize(f, b, lane);
+  } else if (f.shift != Shift::kNone) {
+    CostShifted(f, b, lane);
+  } else if (f.granule == 8) {
+    f.signs == Signs::kEven ? CostMagnitudes<3, 4, true>(f, b, lane)
+                            : CostMagnitudes<3, 4, false>(f, b, lane);
+  } else {
+    f.signs == Signs::kEven ? CostMagnitudes<8, 2, true>(f, b, lane)
+                            : CostMagnitudes<8, 2, false>(f, b, lane);
+  }
+}
+
+void CostAll(const CodebookFormat& f, CodebookBatch& b) {
+  for (size_t lane = 0; lane < kCodebookGroups; lane += hn::Lanes(D())) Cost(f, b, lane);
+}
+
 void QuantizeAll(const CodebookFormat& f, CodebookBatch& b) {
   for (size_t lane = 0; lane < kCodebookGroups; lane += hn::Lanes(D())) Quantize(f, b, lane);
 }
@@ -381,27 +508,86 @@ void Attempt(const CodebookFormat& f, CodebookBatch& b) {
   }
 }
 
+/// Their error if each element took the level that suits it best: what a codebook's entries at best
+/// make.
+void CostOfLevels(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+  const bool magnitudes = f.signs != Signs::kInLevels;
+  const V scale = Load(b.scale + lane);
+  V total = Set(INFINITY);
+  for (const int shift : {1, -1}) {
+    V points[kMaxGranuleLevels];
+    for (int l = 0; l < f.levels; ++l) {
+      const int value = f.shift == Shift::kNone ? f.values[l] : 8 * f.values[l] + shift;
+      points[l] = hn::Mul(scale, Set(static_cast<float>(value)));
+    }
+    V sum = Zero();
+    for (uint32_t j = 0; j < f.group; ++j) {
+      const V x = magnitudes ? hn::Abs(Load(b.x[j] + lane)) : Load(b.x[j] + lane);
+      V least = Set(INFINITY);
+      for (int l = 0; l < f.levels; ++l) least = hn::Min(least, hn::Abs(hn::Sub(x, points[l])));
+      sum = hn::Add(sum, hn::Mul(Load(b.w[j] + lane), hn::Mul(least, least)));
+    }
+    total = hn::Min(total, sum);
+    if (f.shift == Shift::kNone) break;
+  }
+  Store(total, b.error + lane);
+}
+
+/// The best scale so far of each group, by the error that its codes leave.
+struct BestScales {
+  Row scale = {};
+  Row error;
+
+  BestScales() { std::fill_n(error, kCodebookGroups, INFINITY); }
+  void Consider(const CodebookBatch& b) {
+    for (size_t g = 0; g < kCodebookGroups; ++g) {
+      if (!(b.error[g] < error[g])) continue;
+      error[g] = b.error[g];
+      scale[g] = b.scale[g];
+    }
+  }
+};
+
+/// Where to start from with a codebook of granules.
+void FindStart(const CodebookFormat& f, float unit, CodebookBatch& b) {
+  BestScales rough, best;
+  float factor = f.lowest;
+  for (int c = 0; c < f.candidates; ++c, factor *= f.step) {
+    std::fill_n(b.scale, kCodebookGroups, factor * unit);
+    for (size_t lane = 0; lane < kCodebookGroups; lane += hn::Lanes(D())) CostOfLevels(f, b, lane);
+    rough.Consider(b);
+  }
+  // Entries with shifts are so many that single levels say enough.
+  std::copy_n(rough.scale, kCodebookGroups, b.scale);
+  if (f.shift != Shift::kNone) return;
+  for (const float around : kAround) {
+    for (size_t g = 0; g < kCodebookGroups; ++g) b.scale[g] = rough.scale[g] * around;
+    CostAll(f, b);
+    best.Consider(b);
+  }
+  std::copy_n(best.scale, kCodebookGroups, b.scale);
+}
+
 /// Finds the scale that each group wishes: best_xq / best_qq.
 void FitScales(const CodebookFormat& f, CodebookBatch& b) {
   std::fill_n(b.best_xq, kCodebookGroups, 0.0f);
   std::fill_n(b.best_qq, kCodebookGroups, 1.0f);
   const int end = std::max(std::abs(f.values[0]), std::abs(f.values[f.levels - 1]));
-  const float largest = static_cast<float>(f.shift == Shift::kNone ? end : 8 * end);
-  const float step =
-      f.candidates > 1 ? std::pow(f.highest / f.lowest, 1.0f / static_cast<float>(f.candidates - 1))
-                       : 1.0f;
+  const float unit = 1.0f / static_cast<float>(f.shift == Shift::kNone ? end : 8 * end);
+  if (f.granule != 0) {
+    FindStart(f, unit, b);
+    Attempt(f, b);
+    return;
+  }
   for (int sign = 1; sign >= (f.both_signs ? -1 : 1); sign -= 2) {
     float factor = f.lowest;
-    for (int c = 0; c < f.candidates; ++c, factor *= step) {
-      std::fill_n(b.scale, kCodebookGroups, static_cast<float>(sign) * factor / largest);
+    for (int c = 0; c < f.candidates; ++c, factor *= f.step) {
+      std::fill_n(b.scale, kCodebookGroups, static_cast<float>(sign) * factor * unit);
       Attempt(f, b);
     }
   }
-  constexpr int kRefinements = 2;
-  for (int i = 0; i < kRefinements; ++i) {
-    for (size_t g = 0; g < kCodebookGroups; ++g) b.scale[g] = b.best_xq[g] / b.best_qq[g];
-    Attempt(f, b);
-  }
+  for (size_t g = 0; g < kCodebookGroups; ++g) b.scale[g] = b.best_xq[g] / b.best_qq[g];
+  Attempt(f, b);
 }
 
 /// Groups from rows to columns; groups that do not exist are zeros.
@@ -465,7 +651,7 @@ void ChooseNumbers(const CodebookFormat& f, const float* wishes, CodebookBatch& 
     for (size_t g = 0; g < kCodebookGroups; ++g)
       trial.numbers[g] = StepScale(f.scale, middle[g], step);
     SetScales(f, trial, b);
-    QuantizeAll(f, b);
+    CostAll(f, b);
     TakeErrors(b, trial.errors);
     for (size_t g = 0; g < kCodebookGroups; ++g) {
       if (!(trial.errors[g] < stored.errors[g])) continue;
@@ -494,6 +680,16 @@ bool RefitHalves(const CodebookFormat& f, uint32_t groups, const CodebookBatch& 
     std::fill_n(stored.halves.begin() + static_cast<ptrdiff_t>(first), groups, half);
   }
   return changed;
+}
+
+/// The error of each group with the codes found last under other scales, less what all have in
+/// common.
+void ErrorsOfCodes(const CodebookFormat& f, const CodebookBatch& b, StoredScales& stored) {
+  for (size_t g = 0; g < kCodebookGroups; ++g) {
+    const double scale = ScaleOf(f.scale, F16ToF32(stored.halves[g]), stored.numbers[g]);
+    const double largest = std::abs(static_cast<double>(b.largest[g]));
+    stored.errors[g] = scale * (scale * b.qq[g] - 2 * largest * b.xq[g]);
+  }
 }
 
 /// Keeps the trial of each super-block where it has less error.
@@ -526,7 +722,8 @@ void ChooseSuperBlocks(const CodebookFormat& f, uint32_t groups, int largest_cod
   QuantizeAll(f, b);
   StoredScales trial = stored;
   if (!RefitHalves(f, groups, b, trial)) return;
-  ChooseNumbers(f, wishes, b, trial);
+  ErrorsOfCodes(f, b, stored);
+  ErrorsOfCodes(f, b, trial);
   KeepBetter(groups, trial, stored);
 }
 
@@ -545,7 +742,12 @@ void TakeNumbers(const BlockFormat& format, uint32_t groups, const CodebookBatch
     }
     const uint32_t octets = f.group / 8, granules = f.group / f.granule;
     std::copy_n(b.entries[lane], granules, numbers.entries.begin() + g * granules);
-    std::copy_n(b.signs[lane], octets, numbers.signs.begin() + g * octets);
+    for (uint32_t o = 0; o < octets; ++o) {
+      uint32_t bits = b.turned[lane][o];
+      for (uint32_t k = 0; f.shift == Shift::kNone && k < 8; ++k)
+        bits ^= static_cast<uint32_t>(std::signbit(b.x[8 * o + k][lane])) << k;
+      numbers.signs[g * octets + o] = static_cast<uint8_t>(bits);
+    }
   }
 }
 

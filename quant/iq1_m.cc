@@ -78,7 +78,7 @@ const CodebookFormat kCodebook = {
               .offset = 1,
               .unit = 0.125f},
     .lowest = 0.3f,
-    .highest = 1.0f,
+    .step = 1.27f,
     .candidates = 6,
     .both_signs = false,
 };

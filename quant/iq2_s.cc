@@ -65,7 +65,7 @@ const CodebookFormat kCodebook = {
               .offset = 1,
               .unit = 0.125f},
     .lowest = 0.5f,
-    .highest = 1.25f,
+    .step = 1.14f,
     .candidates = 8,
     .both_signs = false,
 };

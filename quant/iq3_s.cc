@@ -68,7 +68,7 @@ const CodebookFormat kCodebook = {
     .scale =
         {.kind = ScaleKind::kInteger, .low = 0, .high = 15, .factor = 2, .offset = 1, .unit = 1.0f},
     .lowest = 0.6f,
-    .highest = 1.2f,
+    .step = 1.1f,
     .candidates = 8,
     .both_signs = false,
 };

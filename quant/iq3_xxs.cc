@@ -67,7 +67,7 @@ const CodebookFormat kCodebook = {
               .offset = 1,
               .unit = 0.25f},
     .lowest = 0.6f,
-    .highest = 1.2f,
+    .step = 1.1f,
     .candidates = 8,
     .both_signs = false,
 };

@@ -28,7 +28,7 @@ const CodebookFormat kCodebook = {
     .values = kIq4Values,
     .scale = {.kind = ScaleKind::kF16},
     .lowest = 0.75f,
-    .highest = 1.15f,
+    .step = 1.06f,
     .candidates = 8,
     .both_signs = true,
 };

@@ -51,7 +51,7 @@ const CodebookFormat kCodebook = {
               .offset = -32,
               .unit = 1.0f},
     .lowest = 0.75f,
-    .highest = 1.15f,
+    .step = 1.06f,
     .candidates = 8,
     .both_signs = true,
 };

@@ -48,7 +48,7 @@ const CodebookFormat kCodebook = {
     .values = kFp4Levels,
     .scale = {.kind = ScaleKind::kE8M0},
     .lowest = 0.7f,
-    .highest = 1.3f,
+    .step = 1.13f,
     .candidates = 6,
     .both_signs = false,
 };

@@ -43,7 +43,7 @@ const CodebookFormat kCodebook = {
     .values = kFp4Levels,
     .scale = {.kind = ScaleKind::kE4M3},
     .lowest = 0.7f,
-    .highest = 1.3f,
+    .step = 1.09f,
     .candidates = 8,
     .both_signs = false,
 };

@@ -33,7 +33,7 @@ const CodebookFormat kCodebook = {
     .values = kLevels,
     .scale = {.kind = ScaleKind::kF16},
     .lowest = 1.0f,
-    .highest = 1.0f,
+    .step = 1.0f,
     .candidates = 1,
     .both_signs = false,
 };

@@ -34,7 +34,7 @@ const CodebookFormat kCodebook = {
     .values = kLevels,
     .scale = {.kind = ScaleKind::kF16},
     .lowest = 0.25f,
-    .highest = 1.1f,
+    .step = 1.18f,
     .candidates = 10,
     .both_signs = true,
 };

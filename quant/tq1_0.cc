@@ -57,7 +57,7 @@ const CodebookFormat kCodebook = {
     .values = kLevels,
     .scale = {.kind = ScaleKind::kF16},
     .lowest = 0.12f,
-    .highest = 1.0f,
+    .step = 1.18f,
     .candidates = 14,
     .both_signs = false,
 };

@@ -1,10 +1,10 @@
 // Prints the errors of our encoders beside llama.cpp's on the matrices of testdata/quant, and the
 // time per weight:  encoder_error_table [--markdown] [TYPE]...
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 
 #include "quant/codec.h"
 #include "quant/encoder.h"
@@ -56,10 +56,10 @@ void Print(TensorType type, const JsonValue& errors, bool markdown) {
       std::vector<std::byte> bytes(m.x.size() / m.columns * *RowBytes(type, m.columns));
       std::vector<float> decoded(m.x.size());
       EncodeScratch scratch;
-      const auto start = std::chrono::steady_clock::now();
+      const std::clock_t start = std::clock();
       encoder.Encode(m.x.size() / m.columns, m.columns, m.x.data(), {.importance = w}, bytes.data(),
                      scratch);
-      seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      seconds += static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
       weights += static_cast<double>(m.x.size());
       FindCodec(type)->Decode(bytes.data(), decoded.size(), decoded.data());
       const JsonValue& cells =
