@@ -1,5 +1,6 @@
 #include "quant/encoder.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <memory>
@@ -27,24 +28,64 @@ bool MakeWeights(std::span<const float> importance, std::vector<float>& weights)
   return true;
 }
 
+/// The search of each effort.
+constexpr SearchDepth kDepths[] = {{.refinements = 1, .rounds = 1},
+                                   {.refinements = 3, .rounds = 3}};
+
+/// What the magnitudes of a row's weights say about their importance where nothing else is known.
+void MakePrior(const float* x, uint64_t columns, float* weights) {
+  constexpr double kLeast = 1e-3;
+  double sum = 0;
+  for (uint64_t i = 0; i < columns; ++i) sum += static_cast<double>(x[i]) * x[i];
+  const double mean = sum / static_cast<double>(columns);
+  for (uint64_t i = 0; i < columns; ++i) {
+    const double size = mean > 0 ? static_cast<double>(x[i]) * x[i] / mean : 1;
+    weights[i] = static_cast<float>(std::sqrt(size) + kLeast);
+  }
+}
+
 /// The encoder of any block format, driven by its BlockFormat.
 class BlockEncoder final : public Encoder {
  public:
-  explicit BlockEncoder(const BlockFormat& format) : format_(format) {}
+  BlockEncoder(const BlockFormat& format, Effort effort) : format_(format), effort_(effort) {}
 
   TensorType type() const override { return format_.type; }
 
   void Encode(uint64_t rows, uint64_t columns, const float* x, const InputStatistics& statistics,
               std::byte* out, EncodeScratch& scratch) const override {
-    const bool weighted = format_.searched && !statistics.importance.empty() &&
-                          MakeWeights(statistics.importance, scratch.f32);
-    const auto encode = format_.codebook != nullptr ? EncodeCodebookBlocks : EncodeBlocks;
-    encode(format_, x, weighted ? scratch.f32.data() : nullptr, columns,
-           rows * columns / format_.elements, reinterpret_cast<uint8_t*>(out));
+    uint8_t* bytes = reinterpret_cast<uint8_t*>(out);
+    if (!format_.searched) return EncodeRows(rows, columns, x, nullptr, columns, bytes);
+    if (!statistics.importance.empty() && MakeWeights(statistics.importance, scratch.f32))
+      return EncodeRows(rows, columns, x, scratch.f32.data(), columns, bytes);
+    if (effort_ == Effort::kFast) return EncodeRows(rows, columns, x, nullptr, columns, bytes);
+    // Some rows at a time, so that their weights stay in the cache.
+    const uint64_t step = std::max<uint64_t>(1, kPriorElements / columns);
+    scratch.f32.resize(step * columns);
+    for (uint64_t row = 0; row < rows; row += step) {
+      const uint64_t n = std::min(step, rows - row);
+      for (uint64_t r = 0; r < n; ++r)
+        MakePrior(x + (row + r) * columns, columns, scratch.f32.data() + r * columns);
+      EncodeRows(n, columns, x + row * columns, scratch.f32.data(), n * columns,
+                 bytes + row * (columns / format_.elements) * format_.bytes);
+    }
   }
 
  private:
+  static constexpr uint64_t kPriorElements = 1 << 15;
+
+  /// `weights` repeat after `period` elements.
+  void EncodeRows(uint64_t rows, uint64_t columns, const float* x, const float* weights,
+                  uint64_t period, uint8_t* out) const {
+    const uint64_t blocks = rows * columns / format_.elements;
+    if (format_.codebook != nullptr) {
+      EncodeCodebookBlocks(format_, x, weights, period, blocks, out);
+    } else {
+      EncodeBlocks(format_, kDepths[static_cast<size_t>(effort_)], x, weights, period, blocks, out);
+    }
+  }
+
   const BlockFormat& format_;
+  const Effort effort_;
 };
 
 constexpr size_t kTypeLimit = 64;
@@ -52,25 +93,26 @@ constexpr size_t kTypeLimit = 64;
 /// Encoders by type id.
 using Table = std::array<std::unique_ptr<const BlockEncoder>, kTypeLimit>;
 
-const Table& BlockEncoders() {
-  static const Table table = [] {
+const Table& BlockEncoders(Effort effort) {
+  auto make = [](Effort its) {
     Table made;
     for (const TensorTypeInfo& info : AllTensorTypes()) {
       const BlockFormat* format = FindBlockFormat(info.type);
       if (format == nullptr) continue;
-      made[static_cast<size_t>(info.type)] = std::make_unique<BlockEncoder>(*format);
+      made[static_cast<size_t>(info.type)] = std::make_unique<BlockEncoder>(*format, its);
     }
     return made;
-  }();
-  return table;
+  };
+  static const Table fast = make(Effort::kFast), normal = make(Effort::kNormal);
+  return effort == Effort::kFast ? fast : normal;
 }
 
 }  // namespace
 
-const Encoder* FindEncoder(TensorType type, Effort) {
+const Encoder* FindEncoder(TensorType type, Effort effort) {
   if (const Encoder* encoder = FindFloatEncoder(type)) return encoder;
   const size_t id = static_cast<size_t>(type);
-  return id < kTypeLimit ? BlockEncoders()[id].get() : nullptr;
+  return id < kTypeLimit ? BlockEncoders(effort)[id].get() : nullptr;
 }
 
 bool NeedsImportance(TensorType type) {

@@ -65,7 +65,8 @@ constexpr int kTogether = 4;
 
 /// Scale of codes around zero for the lanes from `lane` on.
 template <bool kWeighted>
-HWY_INLINE void FitSymmetric(const BlockFormat& f, SearchBatch& b, size_t lane) {
+HWY_INLINE void FitSymmetric(const BlockFormat& f, const SearchDepth& depth, SearchBatch& b,
+                             size_t lane) {
   const uint32_t group = f.group;
   V largest = Zero();
   for (uint32_t j = 0; j < group; ++j) {
@@ -114,9 +115,11 @@ HWY_INLINE void FitSymmetric(const BlockFormat& f, SearchBatch& b, size_t lane) 
     attempt(factors, std::integral_constant<int, kTogether>());
   }
   const M found = hn::Ne(best_xq, Zero());
-  // A factor of zero keeps lanes without a candidate from winning with an infinite scale.
-  const V again[1] = {hn::IfThenElseZero(found, hn::Div(best_qq, best_xq))};
-  attempt(again, std::integral_constant<int, 1>());
+  for (int i = 0; i < depth.refinements; ++i) {
+    // A factor of zero keeps lanes without a candidate from winning with an infinite scale.
+    const V again[1] = {hn::IfThenElseZero(found, hn::Div(best_qq, best_xq))};
+    attempt(again, std::integral_constant<int, 1>());
+  }
   const V scale = hn::Mul(largest, hn::Div(best_xq, best_qq));
   Store(hn::IfThenElseZero(enough, scale), b.scale + lane);
 }
@@ -182,7 +185,8 @@ HWY_INLINE Line FitLine(const Ranged& r, V q1, V qq, V yq, V given) {
 
 /// Scale and minimum of codes from zero on for the lanes from `lane` on.
 template <bool kWeighted>
-HWY_INLINE void FitWithMinimum(const BlockFormat& f, SearchBatch& b, size_t lane) {
+HWY_INLINE void FitWithMinimum(const BlockFormat& f, const SearchDepth& depth, SearchBatch& b,
+                               size_t lane) {
   alignas(64) Row y[32];
   const Ranged ranged = TakeRange<kWeighted>(f, b, lane, y);
   const V high = Set(static_cast<float>(f.code_max));
@@ -217,10 +221,12 @@ HWY_INLINE void FitWithMinimum(const BlockFormat& f, SearchBatch& b, size_t lane
     }
     attempt(factors, Zero(), std::integral_constant<int, kTogether>());
   }
-  const M found = hn::Gt(best.d, Zero());
-  // A factor of zero gives codes of zero, which never win.
-  const V again[1] = {hn::IfThenElseZero(found, hn::Div(Set(1.0f), best.d))};
-  attempt(again, best.m, std::integral_constant<int, 1>());
+  for (int i = 0; i < depth.refinements; ++i) {
+    // A factor of zero gives codes of zero, which never win.
+    const M found = hn::Gt(best.d, Zero());
+    const V again[1] = {hn::IfThenElseZero(found, hn::Div(Set(1.0f), best.d))};
+    attempt(again, best.m, std::integral_constant<int, 1>());
+  }
   const V low = ranged.low, range = ranged.range;
   const V scale = hn::Mul(range, best.d);
   const V minimum = hn::Neg(hn::Add(low, hn::Mul(range, best.m)));
@@ -377,46 +383,76 @@ float SumErrors(const SearchBatch& b, uint32_t first_group, uint32_t groups) {
   return sum;
 }
 
+/// The super-scale of a block of the batch, its groups' integers under it and their error.
+struct BlockIntegers {
+  SuperScale super;
+  std::array<int8_t, kMaxBlockGroups> scales{}, minimums{};
+  float error = 0;
+  bool open = true;  ///< another round may help
+};
+
+/// One round: integers under each block's super-scale, and the super-scale that fits them.
 template <bool kWeighted>
-void EncodeSuperBlocks(const BlockFormat& f, SearchBatch& b, BlockNumbers* numbers) {
+void ChooseBlocks(const BlockFormat& f, int round, SearchBatch& b, BlockIntegers* best) {
   const size_t lanes = hn::Lanes(D());
-  const uint32_t groups = f.groups();
-  constexpr uint32_t kMaxBlocks = kBatchGroups / 8;
-  const uint32_t blocks = kBatchGroups / groups;
-  SuperScale super[kMaxBlocks];
-  for (uint32_t i = 0; i < blocks; ++i) {
-    super[i] = FirstSuperScale(f, b.scale + i * groups, b.minimum + i * groups);
-    SetSuperScale(b, i * groups, groups, super[i]);
-  }
+  const uint32_t groups = f.groups(), blocks = kBatchGroups / groups;
+  for (uint32_t i = 0; i < blocks; ++i) SetSuperScale(b, i * groups, groups, best[i].super);
   for (size_t lane = 0; lane < kBatchGroups; lane += lanes) {
     ChooseIntegers<kWeighted>(f, b, lane);
     SumGroups<kWeighted>(f, b, lane);
   }
-  float error[kMaxBlocks];
-  SuperScale fitted[kMaxBlocks];
-  bool fits[kMaxBlocks];
+  SuperScale fitted[kBatchGroups / 8];
   for (uint32_t i = 0; i < blocks; ++i) {
     const uint32_t first = i * groups;
-    error[i] = SumErrors(b, first, groups);
+    const float error = SumErrors(b, first, groups);
+    best[i].open = best[i].open && (round == 0 || error < best[i].error);
+    if (!best[i].open) continue;
+    best[i].error = error;
     GroupSums sums[kMaxBlockGroups];
     for (uint32_t g = 0; g < groups; ++g) {
-      numbers[i].scales[g] = static_cast<int8_t>(b.integer_scale[first + g]);
-      numbers[i].minimums[g] = static_cast<int8_t>(b.integer_minimum[first + g]);
+      best[i].scales[g] = static_cast<int8_t>(b.integer_scale[first + g]);
+      best[i].minimums[g] = static_cast<int8_t>(b.integer_minimum[first + g]);
       sums[g] = {b.qq[first + g], b.q[first + g], b.xq[first + g], b.sum_x[first + g],
                  b.sum_w[first + g]};
     }
-    fits[i] =
-        FitSuperScale(f, sums, numbers[i].scales.data(), numbers[i].minimums.data(), &fitted[i]);
-    if (fits[i]) SetSuperScale(b, first, groups, fitted[i]);
+    best[i].open =
+        FitSuperScale(f, sums, best[i].scales.data(), best[i].minimums.data(), &fitted[i]);
+    if (best[i].open) SetSuperScale(b, first, groups, fitted[i]);
   }
   for (size_t lane = 0; lane < kBatchGroups; lane += lanes) ErrorsOfChosen<kWeighted>(f, b, lane);
   for (uint32_t i = 0; i < blocks; ++i) {
-    if (fits[i] && SumErrors(b, i * groups, groups) < error[i]) super[i] = fitted[i];
-    SetSuperScale(b, i * groups, groups, super[i]);
-    numbers[i].d = super[i].d;
-    numbers[i].m = super[i].m;
+    const float error = SumErrors(b, i * groups, groups);
+    best[i].open = best[i].open && error < best[i].error;
+    if (!best[i].open) continue;
+    best[i].error = error;
+    best[i].super = fitted[i];
   }
-  for (size_t lane = 0; lane < kBatchGroups; lane += lanes) {
+}
+
+template <bool kWeighted>
+void EncodeSuperBlocks(const BlockFormat& f, const SearchDepth& depth, SearchBatch& b,
+                       BlockNumbers* numbers) {
+  const uint32_t groups = f.groups(), blocks = kBatchGroups / groups;
+  BlockIntegers best[kBatchGroups / 8];
+  for (uint32_t i = 0; i < blocks; ++i)
+    best[i].super = FirstSuperScale(f, b.scale + i * groups, b.minimum + i * groups);
+  auto open = [&] {
+    return std::any_of(best, best + blocks, [](const BlockIntegers& i) { return i.open; });
+  };
+  for (int round = 0; round < depth.rounds && open(); ++round)
+    ChooseBlocks<kWeighted>(f, round, b, best);
+  for (uint32_t i = 0; i < blocks; ++i) {
+    numbers[i].d = best[i].super.d;
+    numbers[i].m = best[i].super.m;
+    numbers[i].scales = best[i].scales;
+    numbers[i].minimums = best[i].minimums;
+    SetSuperScale(b, i * groups, groups, best[i].super);
+    for (uint32_t g = 0; g < groups; ++g) {
+      b.integer_scale[i * groups + g] = best[i].scales[g];
+      b.integer_minimum[i * groups + g] = best[i].minimums[g];
+    }
+  }
+  for (size_t lane = 0; lane < kBatchGroups; lane += hn::Lanes(D())) {
     const GroupScale scale =
         ScaleOf(b, Load(b.integer_scale + lane), Load(b.integer_minimum + lane), lane);
     Store(scale.m, b.m + lane);
@@ -452,8 +488,8 @@ void FillBatch(const BlockFormat& f, const float* x, const float* w, uint64_t co
 }
 
 template <bool kWeighted>
-void EncodeBatches(const BlockFormat& f, const float* x, const float* w, uint64_t columns,
-                   uint64_t blocks, uint8_t* out) {
+void EncodeBatches(const BlockFormat& f, const SearchDepth& depth, const float* x, const float* w,
+                   uint64_t columns, uint64_t blocks, uint8_t* out) {
   SearchBatch batch;
   BlockNumbers numbers[kBatchGroups];
   const uint32_t groups = f.groups();
@@ -464,13 +500,13 @@ void EncodeBatches(const BlockFormat& f, const float* x, const float* w, uint64_
     FillBatch(f, x, w, columns, first, n * groups, batch);
     for (size_t lane = 0; lane < kBatchGroups; lane += hn::Lanes(D())) {
       if (f.minimum) {
-        FitWithMinimum<kWeighted>(f, batch, lane);
+        FitWithMinimum<kWeighted>(f, depth, batch, lane);
       } else {
-        FitSymmetric<kWeighted>(f, batch, lane);
+        FitSymmetric<kWeighted>(f, depth, batch, lane);
       }
     }
     if (f.super_block()) {
-      EncodeSuperBlocks<kWeighted>(f, batch, numbers);
+      EncodeSuperBlocks<kWeighted>(f, depth, batch, numbers);
     } else {
       ScaleSimpleBlocks(f, batch, numbers);
     }
@@ -484,12 +520,12 @@ void EncodeBatches(const BlockFormat& f, const float* x, const float* w, uint64_
   }
 }
 
-void EncodeBlocks(const BlockFormat& f, const float* x, const float* w, uint64_t columns,
-                  uint64_t blocks, uint8_t* out) {
+void EncodeBlocks(const BlockFormat& f, const SearchDepth& depth, const float* x, const float* w,
+                  uint64_t columns, uint64_t blocks, uint8_t* out) {
   if (w == nullptr) {
-    EncodeBatches<false>(f, x, w, columns, blocks, out);
+    EncodeBatches<false>(f, depth, x, w, columns, blocks, out);
   } else {
-    EncodeBatches<true>(f, x, w, columns, blocks, out);
+    EncodeBatches<true>(f, depth, x, w, columns, blocks, out);
   }
 }
 
@@ -502,9 +538,9 @@ namespace smelt {
 
 HWY_EXPORT(EncodeBlocks);
 
-void EncodeBlocks(const BlockFormat& format, const float* x, const float* w, uint64_t columns,
-                  uint64_t blocks, uint8_t* out) {
-  HWY_DYNAMIC_DISPATCH(EncodeBlocks)(format, x, w, columns, blocks, out);
+void EncodeBlocks(const BlockFormat& format, const SearchDepth& depth, const float* x,
+                  const float* w, uint64_t columns, uint64_t blocks, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(EncodeBlocks)(format, depth, x, w, columns, blocks, out);
 }
 
 }  // namespace smelt

@@ -3,10 +3,10 @@
 //
 // Per group: eight scales around the one that maps the largest value to the end of the code range
 // are tried; each gives codes, and codes give the best scale (and minimum) in closed form. The
-// winner's codes are computed once more from its own scale. Then the f16 super-scale is set, each
+// winner's codes are computed again from its own scale. Then the f16 super-scale is set, each
 // group tries the integer sub-scale that rounding gives and its neighbours (with the best integer
-// minimum for each), the super-scale is fitted to the integers, and the codes are computed from
-// what is stored.
+// minimum for each), and the super-scale is fitted to the integers; both again while it helps. The
+// codes are computed from what is stored.
 //
 // Two implementations make the same bytes: search_reference.cc, one value after the other, and
 // search.cc, with one group in one SIMD lane. Every float operation stands in the same order in
@@ -71,13 +71,19 @@ SuperScale FirstSuperScale(const BlockFormat& format, const float* scales, const
 bool FitSuperScale(const BlockFormat& format, const GroupSums* sums, const int8_t* scales,
                    const int8_t* minimums, SuperScale* out);
 
+/// How far the search goes.
+struct SearchDepth {
+  int refinements = 1;  ///< times that a group's codes are computed again from its own best scale
+  int rounds = 1;       ///< times at most that integers and super-scale are chosen
+};
+
 /// Encodes one block. `w` are the weights of its elements: zero or more, at least one above zero.
-void EncodeBlockReference(const BlockFormat& format, const float* x, const float* w,
-                          BlockNumbers* numbers);
+void EncodeBlockReference(const BlockFormat& format, const SearchDepth& depth, const float* x,
+                          const float* w, BlockNumbers* numbers);
 
 /// The same for `blocks` blocks whose values stand one after the other. `w` (nullptr: all 1) are
 /// weights of a row of `columns`, which the blocks go through from its start again and again.
-void EncodeBlocks(const BlockFormat& format, const float* x, const float* w, uint64_t columns,
-                  uint64_t blocks, uint8_t* out);
+void EncodeBlocks(const BlockFormat& format, const SearchDepth& depth, const float* x,
+                  const float* w, uint64_t columns, uint64_t blocks, uint8_t* out);
 
 }  // namespace smelt

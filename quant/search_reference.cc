@@ -22,7 +22,7 @@ struct Fit {
 };
 
 /// Scale of codes around zero. Values are taken relative to the one of largest magnitude.
-Fit FitSymmetric(const BlockFormat& f, const float* x, const float* w) {
+Fit FitSymmetric(const BlockFormat& f, const SearchDepth& depth, const float* x, const float* w) {
   float largest = 0;
   for (uint32_t j = 0; j < f.group; ++j) {
     if (std::abs(x[j]) > std::abs(largest)) largest = x[j];
@@ -49,12 +49,12 @@ Fit FitSymmetric(const BlockFormat& f, const float* x, const float* w) {
     }
   };
   for (const float offset : kCandidateOffsets) attempt(static_cast<float>(f.code_min) - offset);
-  if (best_xq != 0) attempt(best_qq / best_xq);
+  for (int i = 0; i < depth.refinements && best_xq != 0; ++i) attempt(best_qq / best_xq);
   return {largest * (best_xq / best_qq), 0};
 }
 
 /// Scale and minimum of codes from zero on. Values are taken relative to the range.
-Fit FitWithMinimum(const BlockFormat& f, const float* x, const float* w) {
+Fit FitWithMinimum(const BlockFormat& f, const SearchDepth& depth, const float* x, const float* w) {
   float low = x[0], high = x[0];
   for (uint32_t j = 1; j < f.group; ++j) {
     low = std::min(low, x[j]);
@@ -105,7 +105,7 @@ Fit FitWithMinimum(const BlockFormat& f, const float* x, const float* w) {
     }
   };
   for (const float offset : kCandidateOffsets) attempt(static_cast<float>(f.code_max) + offset, 0);
-  if (best_d > 0) attempt(1.0f / best_d, best_m);
+  for (int i = 0; i < depth.refinements && best_d > 0; ++i) attempt(1.0f / best_d, best_m);
   return {range * best_d, -(low + range * best_m)};
 }
 
@@ -189,58 +189,71 @@ void StoreCodes(const BlockFormat& f, const float* x, const GroupScale& s, int8_
   for (uint32_t j = 0; j < f.group; ++j) codes[j] = static_cast<int8_t>(Code(f, x[j], s));
 }
 
-GroupScale ScaleOf(const SuperScale& super, const BlockNumbers& numbers, uint32_t g) {
-  return MakeGroupScale(super.scale * numbers.scales[g], super.minimum * numbers.minimums[g]);
-}
+/// A super-scale and the integers of each group under it.
+struct Integers {
+  SuperScale super;
+  std::array<int8_t, kMaxBlockGroups> scales{}, minimums{};
+  float error = 0;
 
-void EncodeSuperBlock(const BlockFormat& f, const float* x, const float* w, const Fit* fits,
-                      BlockNumbers* numbers) {
+  GroupScale ScaleOf(uint32_t g) const {
+    return MakeGroupScale(super.scale * scales[g], super.minimum * minimums[g]);
+  }
+};
+
+void EncodeSuperBlock(const BlockFormat& f, const SearchDepth& depth, const float* x,
+                      const float* w, const Fit* fits, BlockNumbers* numbers) {
   const uint32_t groups = f.groups();
   float scales[kMaxBlockGroups] = {}, minimums[kMaxBlockGroups] = {};
   for (uint32_t g = 0; g < groups; ++g) {
     scales[g] = fits[g].scale;
     minimums[g] = fits[g].minimum;
   }
-  SuperScale super = FirstSuperScale(f, scales, minimums);
-  float error = 0;
-  GroupSums sums[kMaxBlockGroups];
-  for (uint32_t g = 0; g < groups; ++g) {
-    const uint32_t first = g * f.group;
-    float group_error;
-    ChooseIntegers(f, x + first, w + first, fits[g], super, &numbers->scales[g],
-                   &numbers->minimums[g], &group_error);
-    error += group_error;
-    sums[g] = SumGroup(f, x + first, w + first, ScaleOf(super, *numbers, g));
-  }
-  SuperScale fitted;
-  if (FitSuperScale(f, sums, numbers->scales.data(), numbers->minimums.data(), &fitted)) {
-    float fitted_error = 0, unused;
+  Integers best;
+  best.super = FirstSuperScale(f, scales, minimums);
+  for (int round = 0; round < depth.rounds; ++round) {
+    Integers trial;
+    trial.super = best.super;
+    GroupSums sums[kMaxBlockGroups];
     for (uint32_t g = 0; g < groups; ++g) {
       const uint32_t first = g * f.group;
-      fitted_error += GroupError(f, x + first, w + first, ScaleOf(fitted, *numbers, g), &unused);
+      float error;
+      ChooseIntegers(f, x + first, w + first, fits[g], trial.super, &trial.scales[g],
+                     &trial.minimums[g], &error);
+      trial.error += error;
+      sums[g] = SumGroup(f, x + first, w + first, trial.ScaleOf(g));
     }
-    if (fitted_error < error) super = fitted;
+    if (round > 0 && !(trial.error < best.error)) break;
+    best = trial;
+    if (!FitSuperScale(f, sums, trial.scales.data(), trial.minimums.data(), &trial.super)) break;
+    trial.error = 0;
+    for (uint32_t g = 0; g < groups; ++g) {
+      float unused;
+      const uint32_t first = g * f.group;
+      trial.error += GroupError(f, x + first, w + first, trial.ScaleOf(g), &unused);
+    }
+    if (!(trial.error < best.error)) break;
+    best = trial;
   }
-  numbers->d = super.d;
-  numbers->m = super.m;
-  for (uint32_t g = 0; g < groups; ++g) {
-    StoreCodes(f, x + g * f.group, ScaleOf(super, *numbers, g),
-               numbers->codes.data() + g * f.group);
-  }
+  numbers->d = best.super.d;
+  numbers->m = best.super.m;
+  numbers->scales = best.scales;
+  numbers->minimums = best.minimums;
+  for (uint32_t g = 0; g < groups; ++g)
+    StoreCodes(f, x + g * f.group, best.ScaleOf(g), numbers->codes.data() + g * f.group);
 }
 
 }  // namespace
 
-void EncodeBlockReference(const BlockFormat& f, const float* x, const float* w,
-                          BlockNumbers* numbers) {
+void EncodeBlockReference(const BlockFormat& f, const SearchDepth& depth, const float* x,
+                          const float* w, BlockNumbers* numbers) {
   Fit fits[kMaxBlockGroups];
   for (uint32_t g = 0; g < f.groups(); ++g) {
     const uint32_t first = g * f.group;
-    fits[g] =
-        f.minimum ? FitWithMinimum(f, x + first, w + first) : FitSymmetric(f, x + first, w + first);
+    fits[g] = f.minimum ? FitWithMinimum(f, depth, x + first, w + first)
+                        : FitSymmetric(f, depth, x + first, w + first);
   }
   if (f.super_block()) {
-    EncodeSuperBlock(f, x, w, fits, numbers);
+    EncodeSuperBlock(f, depth, x, w, fits, numbers);
     return;
   }
   const SuperScale scale = SimpleScale(f, fits[0].scale, fits[0].minimum);

@@ -117,16 +117,20 @@ void EncodeValues(const BlockFormat& format, Form form, uint8_t weight_bits, con
   const std::vector<float> w = Weights(weight_bits, format.elements);
   std::vector<uint8_t> wanted(blocks * format.bytes), got(wanted.size());
   bool first = true;
+  const SearchDepth depth = weight_bits % 2 == 0 ? SearchDepth{} : SearchDepth{3, 3};
   for (size_t b = 0; b < blocks && format.codebook == nullptr; ++b) {
     BlockNumbers numbers{};
-    EncodeBlockReference(format, x.data() + b * format.elements, w.data(), &numbers);
+    EncodeBlockReference(format, depth, x.data() + b * format.elements, w.data(), &numbers);
     format.pack(numbers, wanted.data() + b * format.bytes);
   }
   for (const std::string& target : SimdTargets()) {
     Require(ForceSimdTarget(target).ok(), "a listed target can be forced");
-    const auto encode = format.codebook == nullptr ? EncodeBlocks : EncodeCodebookBlocks;
-    encode(format, x.data(), weight_bits == 0 ? nullptr : w.data(), format.elements, blocks,
-           got.data());
+    const float* weights = weight_bits == 0 ? nullptr : w.data();
+    if (format.codebook == nullptr) {
+      EncodeBlocks(format, depth, x.data(), weights, format.elements, blocks, got.data());
+    } else {
+      EncodeCodebookBlocks(format, x.data(), weights, format.elements, blocks, got.data());
+    }
     if (format.codebook != nullptr && first) wanted = got;
     first = false;
     Require(got == wanted, "bytes are the reference's, or every target's");

@@ -41,7 +41,9 @@ std::vector<std::byte> Encode(TensorType type, const std::vector<float>& x, uint
   EncodeScratch scratch;
   InputStatistics statistics;
   if (importance != nullptr) statistics.importance = {importance, columns};
-  FindEncoder(type)->Encode(x.size() / columns, columns, x.data(), statistics, out.data(), scratch);
+  const Effort effort = importance == nullptr ? Effort::kFast : Effort::kNormal;
+  FindEncoder(type, effort)
+      ->Encode(x.size() / columns, columns, x.data(), statistics, out.data(), scratch);
   return out;
 }
 
@@ -101,7 +103,7 @@ TEST(Encode, ErrorIsNoWorseThanTheReferences) {
       const auto weighted = Decode(
           format->type, Encode(format->type, m.x, m.columns, m.importance.data()), m.x.size());
       EXPECT_LE(RelativeError(m, weighted, [&](size_t c) { return m.importance[c]; }),
-                1.001 * Reference(errors, m, format->type, "imatrix", "weighted_rel_rmse"))
+                kPrinted * Reference(errors, m, format->type, "imatrix", "weighted_rel_rmse"))
           << what;
     }
   }
@@ -117,7 +119,7 @@ TEST(Encode, ColumnsWithoutImportanceKeepTheirWeights) {
       const auto decoded = Decode(
           format->type, Encode(format->type, m.x, m.columns, m.importance_half.data()), m.x.size());
       EXPECT_LE(RelativeError(m, decoded, [&](size_t c) { return m.importance_half[c]; }),
-                1.001 * Reference(errors, m, format->type, "half", "weighted_rel_rmse"))
+                kPrinted * Reference(errors, m, format->type, "half", "weighted_rel_rmse"))
           << what;
       EXPECT_LE(RelativeError(m, decoded, [&](size_t c) { return m.importance_half[c] == 0; }),
                 2 * Reference(errors, m, format->type,
@@ -182,11 +184,12 @@ std::vector<float> HardValues(size_t rows, size_t columns) {
 }
 
 std::vector<std::byte> EncodeByReference(const BlockFormat& format, const std::vector<float>& x,
-                                         const std::vector<float>& w, uint64_t columns) {
+                                         const std::vector<float>& w, uint64_t columns,
+                                         const SearchDepth& depth) {
   std::vector<std::byte> out(x.size() / format.elements * format.bytes);
   for (size_t first = 0; first < x.size(); first += format.elements) {
     BlockNumbers numbers{};
-    EncodeBlockReference(format, x.data() + first, w.data() + first % columns, &numbers);
+    EncodeBlockReference(format, depth, x.data() + first, w.data() + first % columns, &numbers);
     format.pack(numbers,
                 reinterpret_cast<uint8_t*>(out.data()) + first / format.elements * format.bytes);
   }
@@ -254,7 +257,7 @@ TEST(Encode, EveryFiniteRowIsCloseOrRefused) {
     const uint64_t blocks = x.size() / format->elements;
     std::vector<std::byte> bytes(blocks * format->bytes);
     for (const std::vector<float>* w : {&ones, &weights}) {
-      EncodeBlocks(*format, x.data(), w == &ones ? nullptr : w->data(), kExtremeColumns, blocks,
+      EncodeBlocks(*format, {}, x.data(), w == &ones ? nullptr : w->data(), kExtremeColumns, blocks,
                    reinterpret_cast<uint8_t*>(bytes.data()));
       size_t accepted = 0;
       for (uint64_t b = 0; b < blocks; ++b) {
@@ -281,26 +284,28 @@ TEST(Encode, EveryFiniteRowIsCloseOrRefused) {
   }
 }
 
+constexpr SearchDepth kDeep = {.refinements = 3, .rounds = 3};
+
 void ExpectBytesOfTheReference(const std::vector<float>& x, uint64_t columns) {
   const std::vector<float> w = ColumnWeights(columns), ones(columns, 1.0f);
   EachTarget targets;
   for (const BlockFormat* format : LinearFormats()) {
-    const auto plain = EncodeByReference(*format, x, ones, columns);
-    const auto weighted = EncodeByReference(*format, x, w, columns);
+    const auto plain = EncodeByReference(*format, x, ones, columns, {});
+    const auto weighted = EncodeByReference(*format, x, w, columns, kDeep);
     for (const std::string& target : targets.names()) {
       targets.Use(target);
       const std::string what = std::string(Info(format->type).name) + " on " + target;
       std::vector<std::byte> got(plain.size());
       uint8_t* out = reinterpret_cast<uint8_t*>(got.data());
       const uint64_t blocks = x.size() / format->elements;
-      EncodeBlocks(*format, x.data(), nullptr, columns, blocks, out);
+      EncodeBlocks(*format, {}, x.data(), nullptr, columns, blocks, out);
       for (uint64_t b = 0; b < blocks; ++b) {
         ASSERT_EQ(
             std::memcmp(out + b * format->bytes, plain.data() + b * format->bytes, format->bytes),
             0)
             << what << " block " << b << " row " << b * format->elements / columns;
       }
-      EncodeBlocks(*format, x.data(), w.data(), columns, blocks, out);
+      EncodeBlocks(*format, kDeep, x.data(), w.data(), columns, blocks, out);
       for (uint64_t b = 0; b < blocks; ++b) {
         ASSERT_EQ(std::memcmp(out + b * format->bytes, weighted.data() + b * format->bytes,
                               format->bytes),
