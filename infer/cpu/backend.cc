@@ -73,6 +73,15 @@ class Executor {
     });
   }
 
+  // f(floats before it, floats) for every panel of a slot with so many features, which it writes.
+  template <typename F>
+  absl::Status Write(Slot slot, uint32_t features, const F& f) {
+    const size_t size = static_cast<size_t>(features) * batch_.layout.lanes;
+    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) { f(p * size, size); }));
+    Wrote(slot);
+    return absl::OkStatus();
+  }
+
   absl::Status Do(const NormOp& op) {
     const NormArgs args{.kind = op.kind,
                         .epsilon = op.epsilon,
@@ -84,36 +93,22 @@ class Executor {
                         .add = op.add};
     const float* in = At(op.in);
     float* out = At(op.out);
-    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
-      if (batch_.layout.lanes == 1) {
-        NormRow(args, in + p * size, out + p * size);
-      } else {
-        NormPanel(args, in + p * size, out + p * size);
-      }
-    }));
-    Wrote(op.out);
-    return absl::OkStatus();
+    const auto norm = batch_.layout.lanes == 1 ? NormRow : NormPanel;
+    return Write(op.out, op.features, [&](size_t at, size_t) { norm(args, in + at, out + at); });
   }
 
   absl::Status Do(const AddOp& op) {
     const float* in = At(op.in);
     float* out = At(op.out);
-    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    SMELT_RETURN_IF_ERROR(
-        ForPanels([&](uint64_t p) { AddScaled(in + p * size, op.scale, size, out + p * size); }));
-    Wrote(op.out);
-    return absl::OkStatus();
+    return Write(op.out, op.features,
+                 [&](size_t at, size_t size) { AddScaled(in + at, op.scale, size, out + at); });
   }
 
   absl::Status Do(const ScaleOp& op) {
     float* x = At(op.x);
-    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
-      for (size_t i = p * size; i < (p + 1) * size; ++i) x[i] *= op.scale;
-    }));
-    Wrote(op.x);
-    return absl::OkStatus();
+    return Write(op.x, op.features, [&](size_t at, size_t size) {
+      for (float& v : std::span(x + at, size)) v *= op.scale;
+    });
   }
 
   absl::Status Do(const MatMulOp& op) {
@@ -238,41 +233,32 @@ class Executor {
 
   absl::Status Do(const ClampOp& op) {
     float* x = At(op.x);
-    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
-      for (float& v : std::span(x + p * size, size)) v = std::clamp(v, -op.limit, op.limit);
-    }));
-    Wrote(op.x);
-    return absl::OkStatus();
+    return Write(op.x, op.features, [&](size_t at, size_t size) {
+      for (float& v : std::span(x + at, size)) v = std::clamp(v, -op.limit, op.limit);
+    });
   }
 
   absl::Status Do(const XieluOp& op) {
     float* x = At(op.x);
     const Xielu& f = op.xielu;
-    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
-      for (float& v : std::span(x + p * size, size)) {
+    return Write(op.x, op.features, [&](size_t at, size_t size) {
+      for (float& v : std::span(x + at, size)) {
         v = v > 0 ? f.alpha_p * v * v + f.beta * v
                   : (std::expm1(std::min(v, f.eps)) - v) * f.alpha_n + f.beta * v;
       }
-    }));
-    Wrote(op.x);
-    return absl::OkStatus();
+    });
   }
 
   absl::Status Do(const GateOp& op) {
     float* x = At(op.x);
     const float* z = At(op.z);
-    const size_t size = static_cast<size_t>(op.features) * batch_.layout.lanes;
-    SMELT_RETURN_IF_ERROR(ForPanels([&](uint64_t p) {
+    return Write(op.x, op.features, [&](size_t at, size_t size) {
       if (op.plain) {
-        MultiplyBy(z + p * size, size, x + p * size);
+        MultiplyBy(z + at, size, x + at);
       } else {
-        Gate(op.activation, z + p * size, size, x + p * size);
+        Gate(op.activation, z + at, size, x + at);
       }
-    }));
-    Wrote(op.x);
-    return absl::OkStatus();
+    });
   }
 
   const Graph& graph_;

@@ -104,13 +104,7 @@ void RunChunk(const DeltaOp& op, const Sizes& sizes, uint32_t head, const Chunk&
   alignas(64) float high[kPanel] = {}, low[kPanel] = {}, steps[kPanel] = {}, all[kPanel];
   alignas(64) DeltaWeights weights;
   TimeSteps(alpha, ValuesOf(op.dt_bias)[head], 0, kNoLimit, tokens, steps);
-  const double a = ValuesOf(op.a)[head];
-  double sum = 0;
-  for (size_t t = 0; t < tokens; ++t) {
-    sum += a * steps[t];
-    high[t] = static_cast<float>(sum);
-    low[t] = static_cast<float>(sum - high[t]);
-  }
+  SumDecay(ValuesOf(op.a)[head], steps, tokens, high, low);
   MakeDeltaWeights({beta, high, low, tokens}, chunk.kk, chunk.kq, weights);
   // What each token changes: its value less what the state held for its key.
   float* change = scratch->change.Reserve(op.value_size * kPanel);

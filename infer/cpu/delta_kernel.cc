@@ -62,10 +62,8 @@ void MakeDeltaWeightsImpl(const DeltaGates& g, const float* kk, const float* kq,
   for (size_t lane = 0; lane < kPanel; lane += n) {
     const V high = hn::Load(d, g.high + lane), low = hn::Load(d, g.low + lane);
     hn::Store(Sigmoid(d, hn::Load(d, g.beta + lane)), d, w.beta + lane);
-    hn::Store(ExpDifference(d, high, low, 0, 0), d, w.carried + lane);
-    const V rest =
-        hn::Sub(hn::Sub(hn::Set(d, g.high[last]), high), hn::Sub(low, hn::Set(d, g.low[last])));
-    hn::Store(hn::Exp(d, rest), d, w.left + lane);
+    hn::Store(Carried(d, high, low), d, w.carried + lane);
+    hn::Store(Left(d, high, low, g.high[last], g.low[last]), d, w.left + lane);
   }
   alignas(64) float a[kPanel];
   for (size_t s = g.tokens; s-- > 0;) {

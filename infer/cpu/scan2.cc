@@ -81,13 +81,7 @@ void RunChunk(const Scan2Op& op, const Sizes& sizes, uint32_t head, const Chunk&
   alignas(64) float dt[kPanel] = {}, high[kPanel] = {}, low[kPanel] = {};
   alignas(64) float carried[kPanel], left[kPanel], all[kPanel], weights[kTile];
   TimeSteps(raw, ValuesOf(op.dt_bias)[head], op.dt_min, op.dt_max, tokens, dt);
-  const double a = ValuesOf(op.a)[head];
-  double sum = 0;
-  for (size_t t = 0; t < tokens; ++t) {
-    sum += a * dt[t];
-    high[t] = static_cast<float>(sum);
-    low[t] = static_cast<float>(sum - high[t]);
-  }
+  SumDecay(ValuesOf(op.a)[head], dt, tokens, high, low);
   const ChunkDecay decay{dt, high, low, tokens, ValuesOf(op.d)[head]};
   ChunkWeights(decay, chunk.products, weights, carried, left);
   // From before the chunk, then from within.

@@ -92,10 +92,9 @@ void ChunkWeightsImpl(const ChunkDecay& s, const float* products, float* weights
   const size_t n = hn::Lanes(d), last = s.tokens - 1;
   for (size_t lane = 0; lane < kPanel; lane += n) {
     const V high = hn::Load(d, s.high + lane), low = hn::Load(d, s.low + lane);
-    hn::Store(ExpDifference(d, high, low, 0, 0), d, carried + lane);
-    const V rest =
-        hn::Sub(hn::Sub(hn::Set(d, s.high[last]), high), hn::Sub(low, hn::Set(d, s.low[last])));
-    hn::Store(hn::Mul(hn::Exp(d, rest), hn::Load(d, s.dt + lane)), d, left + lane);
+    hn::Store(Carried(d, high, low), d, carried + lane);
+    const V rest = Left(d, high, low, s.high[last], s.low[last]);
+    hn::Store(hn::Mul(rest, hn::Load(d, s.dt + lane)), d, left + lane);
     const V token = hn::Iota(d, static_cast<float>(lane));
     for (size_t from = 0; from < s.tokens; ++from) {
       float* to = weights + from * kPanel + lane;
@@ -164,6 +163,14 @@ void RunScan2(const Scan2Head& head) { HWY_DYNAMIC_DISPATCH(RunScan2Impl)(head);
 void TimeSteps(const float* raw, float bias, float minimum, float maximum, size_t count,
                float* dt) {
   HWY_DYNAMIC_DISPATCH(TimeStepsImpl)(raw, bias, minimum, maximum, count, dt);
+}
+void SumDecay(double a, const float* dt, size_t tokens, float* high, float* low) {
+  double sum = 0;
+  for (size_t t = 0; t < tokens; ++t) {
+    sum += a * dt[t];
+    high[t] = static_cast<float>(sum);
+    low[t] = static_cast<float>(sum - high[t]);
+  }
 }
 void ChunkWeights(const ChunkDecay& decay, const float* products, float* weights, float* carried,
                   float* left) {

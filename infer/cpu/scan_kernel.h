@@ -37,8 +37,11 @@ void RunScan2(const Scan2Head& head);
 /// dt[i] = min(max(softplus(raw[i] + bias), minimum), maximum).
 void TimeSteps(const float* raw, float bias, float minimum, float maximum, size_t count, float* dt);
 
-/// What a chunk of up to 32 tokens needs of one head's decay. L[t] = A (dt[0] + ... + dt[t]), as a
-/// sum of two floats.
+/// L[t] = a (dt[0] + ... + dt[t]) as a sum of two floats, so that the difference of two of them is
+/// exact to a float's own precision.
+void SumDecay(double a, const float* dt, size_t tokens, float* high, float* low);
+
+/// What a chunk of up to 32 tokens needs of one head's decay: L by SumDecay.
 struct ChunkDecay {
   const float *dt = nullptr, *high = nullptr, *low = nullptr;
   size_t tokens = 0;

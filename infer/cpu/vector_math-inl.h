@@ -81,6 +81,15 @@ inline V ExpDifference(D d, V high, V low, float from_high, float from_low) {
                  hn::Add(hn::Sub(high, hn::Set(d, from_high)), hn::Sub(low, hn::Set(d, from_low))));
 }
 
+// What decay leaves of a chunk's tokens, L[t] (the logarithm, a sum of two floats) at hand: at
+// token t of what was there before the chunk, exp(L[t]); at the chunk's end of what token t gave,
+// exp(L[last] - L[t]).
+inline V Carried(D d, V high, V low) { return ExpDifference(d, high, low, 0, 0); }
+inline V Left(D d, V high, V low, float last_high, float last_low) {
+  return hn::Exp(d,
+                 hn::Sub(hn::Sub(hn::Set(d, last_high), high), hn::Sub(low, hn::Set(d, last_low))));
+}
+
 inline V SoftCap(D d, V x, float cap) {
   return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Mul(x, hn::Set(d, 1.0f / cap))));
 }
