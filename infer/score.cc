@@ -14,10 +14,6 @@
 namespace smelt {
 namespace {
 
-// Activations, keys and values of a batch; with the tiles of the threads and the file caches'
-// bookkeeping the process stays below 300 MiB.
-constexpr uint64_t kActivationBudget = 150ull << 20;
-
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

@@ -21,6 +21,11 @@ namespace smelt {
 /// block formats to 8 bits per 32, as llama.cpp does.
 enum class Precision { kF32, kQ8 };
 
+/// Bytes that a batch's activations, keys and values take at most, where a single chunk does not
+/// need more; with the tiles of the threads and the file caches' bookkeeping the process stays
+/// below 300 MiB.
+inline constexpr uint64_t kActivationBudget = 150ull << 20;
+
 struct ScoreOptions {
   uint64_t context = 512;
   uint64_t chunks = 0;   ///< of each text, at most; 0 = all complete ones

@@ -18,6 +18,7 @@
 #include "lib/base/storage.h"
 #include "lib/jobs/fill.h"
 #include "lib/jobs/gate.h"
+#include "lib/jobs/memory_estimate.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/plan.h"
@@ -219,7 +220,7 @@ PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
   out.matrices = plan.fallbacks.matrices;
   out.fallbacks = PublicFallbacks(plan.fallbacks);
   out.warnings = plan.warnings;
-  out.memory_bytes = EstimateMemory(plan, Threads(), options.validate != Validate::kOff);
+  out.memory_bytes = EstimateMemory(plan, Threads(), options);
   for (const PlannedTensor& t : plan.tensors) {
     PlannedTensorInfo info;
     info.name = t.name;

@@ -26,6 +26,7 @@ struct Quick {
 };
 constexpr Quick kQuick[] = {{160'000'000, 512}, {320'000'000, 256}, {UINT64_MAX, 128}};
 constexpr uint64_t kQuickContext = 256;
+constexpr uint64_t kQuickBatch = 512;
 constexpr uint64_t kFullContext = 512;
 constexpr uint64_t kShortestContext = 8;  ///< below it hardly a position is judged
 
@@ -93,11 +94,12 @@ absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& pla
                                       const std::vector<NamedText>& texts,
                                       const Observer& observer) {
   Material m;
-  const bool full = options.validate == Validate::kFull;
   SMELT_ASSIGN_OR_RETURN(m.texts, TextsOf(source, plan, options, texts, observer));
   m.text = m.texts.tokenizer != nullptr;
   m.texts.SetBos(m.score);
-  m.score.context = full ? kFullContext : std::min(kQuickContext, QuickPositions(plan));
+  const CheckPositions positions = PositionsOfCheck(plan, options);
+  m.score.context = positions.chunk;
+  m.score.batch_tokens = positions.batch;
   if (const uint64_t trained = TrainedContext(source); trained > 0)
     m.score.context = std::min(m.score.context, trained);
   size_t longest = 0;
@@ -107,10 +109,7 @@ absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& pla
                  " tokens; give a longer one with --text, or --validate off");
   }
   SMELT_RETURN_IF_ERROR(DescribeShortTexts(m.texts, m.score, observer));
-  if (!full) {
-    m.score.chunks = QuickChunks(plan, m);
-    m.score.batch_tokens = 512;
-  }
+  if (options.validate != Validate::kFull) m.score.chunks = QuickChunks(plan, m);
   return m;
 }
 
@@ -155,6 +154,14 @@ uint64_t QuickPositions(const Plan& plan) {
     if (plan.parameters <= quick.parameters) return quick.positions;
   }
   return 128;
+}
+
+CheckPositions PositionsOfCheck(const Plan& plan, const ConvertOptions& options) {
+  if (options.validate == Validate::kFull)
+    return {.chunk = kFullContext, .batch = ScoreOptions{}.batch_tokens};
+  const uint64_t all = QuickPositions(plan), chunk = std::min(kQuickContext, all);
+  // A chunk of every text at least.
+  return {.chunk = chunk, .batch = std::clamp(options.text_files.size() * chunk, all, kQuickBatch)};
 }
 
 absl::Status CheckLimit(std::string_view option, std::optional<double> limit) {

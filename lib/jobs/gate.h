@@ -33,6 +33,13 @@ double BreakageLimit(const Plan& plan);
 /// more than 320 million parameters, so that its cost stays in proportion to the fill's.
 uint64_t QuickPositions(const Plan& plan);
 
+/// Positions of a chunk of a text of the check, and at most of the chunks that go through a layer
+/// together. A model's own context may be shorter.
+struct CheckPositions {
+  uint64_t chunk = 0, batch = 0;
+};
+CheckPositions PositionsOfCheck(const Plan& plan, const ConvertOptions& options);
+
 /// kUsage for a limit that is no finite number from 0 on. `option` names it.
 absl::Status CheckLimit(std::string_view option, std::optional<double> limit);
 

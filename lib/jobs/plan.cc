@@ -197,23 +197,6 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   return plan;
 }
 
-uint64_t EstimateMemory(const Plan& plan, int threads, bool with_gate) {
-  uint64_t tile = 0, columns = 0, vocabulary_row = 0;
-  for (const PlannedTensor& t : plan.tensors) {
-    const uint64_t elements = t.tile_rows * t.shape.columns();
-    tile = std::max(tile, elements * 4 + elements * 4);
-    columns = std::max(columns, t.shape.columns());
-    vocabulary_row = std::max(vocabulary_row, t.shape.columns());
-  }
-  const uint64_t fixed = (16u << 20) + 3 * plan.header.size();
-  const uint64_t fill = static_cast<uint64_t>(threads) * 2 * tile;
-  // Activations of one batch for two models: a handful of vectors per position, the widest being a
-  // feed-forward layer.
-  const uint64_t gate =
-      with_gate ? 512 * columns * 4 * 2 * 4 + static_cast<uint64_t>(threads) * (4u << 20) : 0;
-  return fixed + std::max(fill, gate);
-}
-
 std::string DefaultOutputName(const ModelSource& source, const Plan& plan) {
   const Metadata& metadata = source.metadata();
   std::string name = StringOr(metadata, "general.basename");

@@ -98,10 +98,6 @@ struct FixedTypes {
 absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& options,
                               const FixedTypes* fixed = nullptr);
 
-/// Anonymous memory that filling the plan takes with `threads` workers, in bytes: tiles in flight
-/// and the header, plus what the gate's buffers need for a model of these shapes. An estimate.
-uint64_t EstimateMemory(const Plan& plan, int threads, bool with_gate);
-
 /// Output name when the user gives none: BASENAME-SIZE-FINETUNE-VERSION-TYPE.gguf from the
 /// metadata, or the source's own name.
 std::string DefaultOutputName(const ModelSource& source, const Plan& plan);

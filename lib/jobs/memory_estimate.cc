@@ -1,0 +1,46 @@
+#include "lib/jobs/memory_estimate.h"
+
+#include <algorithm>
+
+#include "infer/score.h"
+#include "lib/jobs/gate.h"
+
+namespace smelt {
+namespace {
+
+constexpr uint64_t kProgram = 16u << 20;
+/// Decoded rows of a matrix that one worker multiplies with.
+constexpr uint64_t kDecodedRows = 2u << 20;
+/// Rows of the widest matrix that a position of the check holds: a block's scratch memory (queries,
+/// keys, values and what comes of them), which both models use in turn, and the stream of each,
+/// half of it twice.
+constexpr uint64_t kRowsOfPosition = 4 + 3;
+
+uint64_t FillMemory(const Plan& plan, uint64_t threads) {
+  uint64_t elements = 0;
+  for (const PlannedTensor& t : plan.tensors)
+    elements = std::max(elements, t.tile_rows * t.shape.columns());
+  // A tile as f32 and as it is written, and the same again for what a recipe is made of.
+  return threads * 2 * (elements * sizeof(float) + elements * sizeof(float));
+}
+
+uint64_t CheckMemory(const Plan& plan, uint64_t threads, const ConvertOptions& options) {
+  uint64_t columns = 0;
+  for (const PlannedTensor& t : plan.tensors) columns = std::max(columns, t.shape.columns());
+  const uint64_t position = kRowsOfPosition * columns * sizeof(float);
+  const CheckPositions positions = PositionsOfCheck(plan, options);
+  const uint64_t batch = std::min(positions.batch * position, kActivationBudget);
+  return std::max(batch, positions.chunk * position) + threads * kDecodedRows;
+}
+
+}  // namespace
+
+uint64_t EstimateMemory(const Plan& plan, int threads, const ConvertOptions& options) {
+  const uint64_t workers = static_cast<uint64_t>(threads);
+  const uint64_t fill = FillMemory(plan, workers);
+  const bool checks = options.validate != Validate::kOff;
+  const uint64_t check = checks ? CheckMemory(plan, workers, options) : 0;
+  return kProgram + 3 * plan.header.size() + std::max(fill, check);
+}
+
+}  // namespace smelt
