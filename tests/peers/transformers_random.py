@@ -698,6 +698,7 @@ def mistral4(draw, old):
     c["rope_parameters"] = {"rope_type": "yarn", "rope_theta": draw.theta(), "factor": draw.choice([4.0, 16.0]),
                             "original_max_position_embeddings": draw.choice([16, 32]), "beta_fast": 32.0, "beta_slow": 1.0,
                             "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": draw.choice([0.1, 0.5])}
+    return c
 
 
 def plain(draw, old, kinds=ALL_ROPE, biases=("attention_bias", "mlp_bias"), own_size=True, activations=True, eps="rms_norm_eps"):
@@ -773,9 +774,11 @@ def cohere2(draw, old):
     c = plain(draw, old, kinds=["default", "default", "linear", "yarn"], biases=("attention_bias",), own_size=False, eps="layer_norm_eps")
     c["num_hidden_layers"] = draw.randint(1, 6)
     c["sliding_window"] = draw.window()
+    if draw.maybe():
+        c["head_dim"] = draw.choice([8, 12, 24, c["hidden_size"] // c["num_attention_heads"]])
     way = draw.choice(["types", "pattern", "default"])
     if way == "types":
-        c["layer_types"] = [t.replace("full_attention", "full_attention") for t in draw.layer_types(c["num_hidden_layers"])]
+        c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
     elif way == "pattern":
         c["sliding_window_pattern"] = draw.randint(1, 5)
     if draw.maybe(0.8):
@@ -829,6 +832,8 @@ def hunyuan(draw, old):
     c = state_size(plain(draw, old, kinds=["default"], biases=("attention_bias",)))
     if draw.maybe(0.7):
         alpha = {"alpha": draw.choice([1000.0, 50.0]), "factor": 1.0, "type" if old else "rope_type": "dynamic"}
+        if draw.maybe():
+            alpha.update(beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0)
         if old:
             c["rope_scaling"] = alpha
         else:
@@ -866,6 +871,8 @@ def some_experts(draw, c, count, used, ffn=None):
 def olmoe(draw, old):
     c = plain(draw, old, biases=("attention_bias", "norm_topk_prob"), own_size=False)
     some_experts(draw, c, "num_experts", "num_experts_per_tok")
+    if draw.maybe(0.3):
+        c["clip_qkv"] = draw.choice([None, 0.5, 8.0])
     return c
 
 
@@ -995,7 +1002,7 @@ def minimax_m2(draw, old):
 
 
 def ernie_moe(draw, old):
-    c = plain(draw, old, biases=(), own_size=False)
+    c = plain(draw, old, biases=("use_bias",), own_size=False)
     c["num_hidden_layers"] = draw.randint(1, 6)
     some_experts(draw, c, "moe_num_experts", "moe_k", "moe_intermediate_size")
     c["moe_num_shared_experts"] = draw.choice([0, 1, 2])
@@ -1013,7 +1020,7 @@ def apertus(draw, old):
 
 
 def internlm3(draw, old):
-    c = plain(draw, old, biases=(), own_size=False)
+    c = plain(draw, old, kinds=ALL_ROPE + ["dynamic"], biases=(), own_size=False)
     if draw.maybe(0.7):
         c["qkv_bias"] = c["bias"] = draw.maybe()
     return state_size(c)
@@ -1127,6 +1134,8 @@ def gemma4(draw, old):
     if draw.maybe(0.3):
         c["use_bidirectional_attention"] = draw.choice([None, "vision"])
     act(draw, c, "hidden_activation")
+    if draw.maybe(0.2):
+        c["attention_bias"] = draw.maybe()
     return c
 
 
@@ -1150,6 +1159,50 @@ def gemma4_e(draw, old):
     c["vocab_size_per_layer_input"] = c["vocab_size"]
     c["use_double_wide_mlp"] = draw.maybe()
     return c
+
+
+# What published configurations say besides, and what changes nothing at these values. Some of it speaks of tensors that are not there (a
+# draft head that a fine-tune no longer has).
+PUBLISHED = {
+    "cohere2": {"order_of_interleaved_layers": "local_attn_first", "rotary_pct": 1.0, "position_embedding_type": "rope_gptj", "layer_switch": 4,
+                "use_gated_activation": True, "use_embedding_sharing": True, "use_parallel_block": True, "use_parallel_embedding": False},
+    "deepseek-v2": {"scoring_func": "softmax", "moe_layer_freq": 1, "ep_size": 1, "aux_loss_alpha": 0.001, "seq_aux": True},
+    "deepseek-v3": {"scoring_func": "sigmoid", "moe_layer_freq": 1, "ep_size": 1, "topk_method": "noaux_tc", "num_nextn_predict_layers": 1},
+    "glm4-moe-lite": {"topk_method": "noaux_tc", "num_nextn_predict_layers": 1, "rope_interleave": True},
+    "mistral4": {"rope_interleave": True},
+    "glm4_moe": {"num_nextn_predict_layers": 1},
+    "minimax_m2": {"scoring_func": "sigmoid", "use_qk_norm": True, "qk_norm_type": "per_layer", "use_routing_bias": True, "use_mtp": True,
+                   "num_mtp_modules": 3, "mtp_transformer_layers": 1, "shared_intermediate_size": 0},
+    "lfm2": {"block_norm_eps": 1e-5, "block_use_swiglu": True, "block_use_xavier_init": True, "block_mlp_init_scale": 1.0,
+             "block_out_init_scale": 1.0, "conv_use_xavier_init": True, "use_pos_enc": True},
+    "lfm2-moe": {"use_pos_enc": True},
+    "qwen3_5": {"attn_output_gate": True, "mtp_num_hidden_layers": 1, "mtp_use_dedicated_embeddings": False, "mamba_ssm_dtype": "float32"},
+    "qwen3_5_moe": {"attn_output_gate": True, "mtp_num_hidden_layers": 1, "mtp_use_dedicated_embeddings": False, "mamba_ssm_dtype": "float32"},
+    "granite": {"attention_dropout": 0.1},
+    "granitemoehybrid": {"normalization_function": "rmsnorm", "init_method": "mup", "mamba_proj_bias": False},
+    "bamba": {"mamba_proj_bias": False, "z_loss_coefficient": 0.0, "num_logits_to_keep": 1},
+    "nemotron-h": {"time_step_limit": [0.0, float("inf")], "time_step_max": 0.1, "time_step_floor": 0.0001, "mamba_hidden_act": "silu", "expand": 2,
+                   "residual_in_fp32": False, "rescale_prenorm_residual": True, "sliding_window": None, "num_logits_to_keep": 1},
+    "falcon-h1": {"mamba_proj_bias": False, "projectors_bias": False, "mamba_use_mlp": True, "num_logits_to_keep": 1},
+    "falcon-mamba": {"time_step_min": 0.001, "time_step_max": 0.1, "time_step_floor": 0.0001, "time_step_scale": 1.0, "residual_in_fp32": True,
+                     "time_step_init_scheme": "random", "use_mambapy": False},
+    "ernie4_5_moe": {"moe_gate": "topk", "moe_use_aux_free": True, "moe_norm_min": 1e-12},
+    "exaone4": {"sliding_window_pattern": "LLLG"},
+    "gpt-oss": {"experts_per_token": 1, "initial_context_length": 4096, "swiglu_limit": 7.0},
+    "smollm3": {"use_sliding_window": False, "sliding_window": None},
+    "hunyuan": {"use_qk_norm": True, "use_cla": False, "cla_share_factor": 2, "mlp_bias": False},
+    "phi": {"qk_layernorm": False, "embd_pdrop": 0.0},
+    "stablelm": {"rotary_scaling_factor": 1.0},
+    "gemma3": {"use_bidirectional_attention": False, "attn_logit_softcapping": None},
+}
+
+
+def as_published(draw, family, config):
+    """Adds the members that the class itself does not tell from absent ones."""
+    for key, value in PUBLISHED.get(family, {}).items():
+        if draw.maybe():
+            config.setdefault(key, value)
+    return config
 
 
 #          draw, model_type, architecture, tokenizer of this fixture
@@ -1266,7 +1319,7 @@ def make(draw, family, folder, p):
     draw_config, model_type, architecture, tokenizer = FAMILIES[family]
     old = draw.maybe()
     config = {"architectures": [architecture], "model_type": model_type, "torch_dtype" if old else "dtype": "float32",
-              **draw_config(draw, old)}
+              **as_published(draw, family, draw_config(draw, old))}
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     # What transformers saves of its own reading is not what is compared: config.json stays as drawn.
