@@ -152,10 +152,25 @@ constexpr RolePattern kRoles[] = {
 };
 
 constexpr ShapeFallback kFallbacks[] = {
-    {kIQ1_S, kIQ4_NL}, {kIQ1_M, kIQ4_NL},   {kIQ2_XXS, kIQ4_NL}, {kIQ2_XS, kIQ4_NL},
-    {kIQ2_S, kIQ4_NL}, {kIQ3_XXS, kIQ4_NL}, {kIQ3_S, kIQ4_NL},   {kIQ4_XS, kIQ4_NL},
-    {kQ2_K, kQ4_0},    {kQ3_K, kQ4_0},      {kTQ1_0, kQ4_0},     {kTQ2_0, kQ4_0},
-    {kQ2_0, kQ4_0},    {kQ4_K, kQ5_0},      {kQ5_K, kQ5_1},      {kQ6_K, kQ8_0},
+    {kIQ1_S, kIQ4_NL},
+    {kIQ1_M, kIQ4_NL},
+    {kIQ2_XXS, kIQ4_NL},
+    {kIQ2_XS, kIQ4_NL},
+    {kIQ2_S, kIQ4_NL},
+    {kIQ3_XXS, kIQ4_NL},
+    {kIQ3_S, kIQ4_NL},
+    {kIQ4_XS, kIQ4_NL},
+    {kQ2_K, kQ4_0},
+    {kQ3_K, kQ4_0},
+    {kTQ1_0, kQ4_0},
+    {kTQ2_0, kQ4_0},
+    {kQ2_0, kQ4_0},
+    {kQ4_K, kQ5_0},
+    {kQ5_K, kQ5_1},
+    {kQ6_K, kQ8_0},
+    // llama-quantize knows none for these and fails.
+    {kQ1_0, kQ4_0},
+    {kNVFP4, kQ4_0},
 };
 
 constexpr std::string_view kKept[] = {

@@ -63,6 +63,7 @@ enum class FileType : uint32_t {
   kTQ1_0 = 36,
   kTQ2_0 = 37,
   kMXFP4_MOE = 38,
+  kNVFP4 = 39,
   kQ1_0 = 40,
   kQ2_0 = 41,
 };
@@ -91,7 +92,8 @@ struct PresetRule {
 /// In order: the first rule that holds decides; none: the base type.
 std::span<const PresetRule> PresetRules();
 
-/// What becomes of a type whose block does not divide the columns.
+/// What becomes of a type whose block does not divide the columns; of one that is not listed, or if
+/// the columns are no multiple of 32 either: F16.
 struct ShapeFallback {
   TensorType chosen, instead;
 };

@@ -21,13 +21,13 @@ const std::vector<Preset>& Presets() {
       {"Q5_K_S", 16, kQ5_K},     {"Q5_1", 9, kQ5_1},        {"Q5_0", 8, kQ5_0},
       {"Q4_K_M", 15, kQ4_K},     {"Q4_K_S", 14, kQ4_K},     {"Q4_1", 3, kQ4_1},
       {"Q4_0", 2, kQ4_0},        {"IQ4_NL", 25, kIQ4_NL},   {"IQ4_XS", 30, kIQ4_XS},
-      {"MXFP4_MOE", 38, kMXFP4}, {"Q3_K_L", 13, kQ3_K},     {"Q3_K_M", 12, kQ3_K},
-      {"Q3_K_S", 11, kQ3_K},     {"IQ3_M", 27, kIQ3_S},     {"IQ3_S", 26, kIQ3_S},
-      {"IQ3_XS", 22, kIQ3_S},    {"IQ3_XXS", 23, kIQ3_XXS}, {"Q2_K", 10, kQ2_K},
-      {"Q2_K_S", 21, kQ2_K},     {"Q2_0", 41, kQ2_0},       {"IQ2_M", 29, kIQ2_S},
-      {"IQ2_S", 28, kIQ2_XS},    {"IQ2_XS", 20, kIQ2_XS},   {"IQ2_XXS", 19, kIQ2_XXS},
-      {"TQ2_0", 37, kTQ2_0},     {"TQ1_0", 36, kTQ1_0},     {"IQ1_M", 31, kIQ1_M},
-      {"IQ1_S", 24, kIQ1_S},     {"Q1_0", 40, kQ1_0},
+      {"NVFP4", 39, kNVFP4},     {"MXFP4_MOE", 38, kMXFP4}, {"Q3_K_L", 13, kQ3_K},
+      {"Q3_K_M", 12, kQ3_K},     {"Q3_K_S", 11, kQ3_K},     {"IQ3_M", 27, kIQ3_S},
+      {"IQ3_S", 26, kIQ3_S},     {"IQ3_XS", 22, kIQ3_S},    {"IQ3_XXS", 23, kIQ3_XXS},
+      {"Q2_K", 10, kQ2_K},       {"Q2_K_S", 21, kQ2_K},     {"Q2_0", 41, kQ2_0},
+      {"IQ2_M", 29, kIQ2_S},     {"IQ2_S", 28, kIQ2_XS},    {"IQ2_XS", 20, kIQ2_XS},
+      {"IQ2_XXS", 19, kIQ2_XXS}, {"TQ2_0", 37, kTQ2_0},     {"TQ1_0", 36, kTQ1_0},
+      {"IQ1_M", 31, kIQ1_M},     {"IQ1_S", 24, kIQ1_S},     {"Q1_0", 40, kQ1_0},
   };
   return presets;
 }
@@ -122,21 +122,21 @@ class Chooser {
       return choice;
     }
     if (!Info(preset_.base).quantized) return {preset_.base, preset_prefix_ + "every weight"};
-    const std::optional<TypeChoice> direct = DirectOption(tensor);
+    const std::optional<TypeChoice> direct = DirectOption(i);
     TypeChoice choice = direct ? *direct : BeforeShape(i);
-    if (tensor.ne[0] % Info(choice.type).block_elements != 0) {
-      choice.misfit = choice.type;
-      Fit(tensor, choice);
-    }
+    if (tensor.ne[0] % Info(choice.type).block_elements != 0) Fit(tensor, choice);
     return choice;
   }
 
  private:
-  /// The options that name this very tensor; they win over everything.
-  std::optional<TypeChoice> DirectOption(const ShapeTensor& tensor) const {
-    const Role role = RoleOf(tensor.name);
+  /// The options that name tensor `i` itself; they win over everything, but for a pattern that
+  /// means the table of per-layer embeddings.
+  std::optional<TypeChoice> DirectOption(size_t i) const {
+    const std::string& name = shape_.tensors[i].name;
+    const Role role = RoleOf(name);
     if (role == Role::kOutput && named_.output) return ByOption(*named_.output);
-    if (role == Role::kEmbedding && named_.embedding) return ByOption(*named_.embedding);
+    const bool meant = name == "per_layer_token_embd.weight" && named_.pattern[i];
+    if (role == Role::kEmbedding && named_.embedding && !meant) return ByOption(*named_.embedding);
     return std::nullopt;
   }
 
@@ -202,24 +202,19 @@ class Chooser {
     if (layered && shape_.experts > 1 && !IsLowPreset()) context_.index = LayerOf(tensor.name);
   }
 
-  static std::string Misfit(const ShapeTensor& tensor, TensorType type) {
-    return Cat("columns ", tensor.ne[0], " are no multiple of ", Info(type).block_elements);
-  }
-
-  /// The reference aborts where a type that an option gives does not fit.
+  /// Puts another type in the place of one whose blocks do not divide the rows. The reference
+  /// aborts where an option gave that one.
   static void Fit(const ShapeTensor& tensor, TypeChoice& choice) {
+    choice.misfit = choice.type;
+    TensorType instead = kF16;
     for (const ShapeFallback& fallback : ShapeFallbacks()) {
       if (fallback.chosen != choice.type) continue;
-      const TensorType type =
-          tensor.ne[0] % Info(fallback.instead).block_elements == 0 ? fallback.instead : kF16;
-      choice.why = Cat(Misfit(tensor, choice.type), ": ", LowerName(type), " instead of ",
-                       LowerName(choice.type), " (", choice.why, ")");
-      choice.type = type;
-      return;
+      if (tensor.ne[0] % Info(fallback.instead).block_elements == 0) instead = fallback.instead;
     }
-    choice.why = Cat(Misfit(tensor, choice.type), " and llama-quantize would fail: f16 instead of ",
+    choice.why = Cat("columns ", tensor.ne[0], " are no multiple of ",
+                     Info(choice.type).block_elements, ": ", LowerName(instead), " instead of ",
                      LowerName(choice.type), " (", choice.why, ")");
-    choice.type = kF16;
+    choice.type = instead;
   }
 
   const ModelShape& shape_;

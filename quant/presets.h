@@ -21,7 +21,8 @@ struct Preset {
 
 /// nullptr when unknown; any letter case; "q4_k" means Q4_K_M.
 const Preset* FindPreset(std::string_view name);
-/// All presets, in the order in which help lists them.
+/// All presets, in the order in which help lists them. NVFP4 is ours: llama.cpp has its number for
+/// converted files of that type only, and its tensors are chosen as those of other 4-bit presets.
 const std::vector<Preset>& AllPresets();
 
 struct ShapeTensor {

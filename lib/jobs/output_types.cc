@@ -120,7 +120,8 @@ ModelShape ShapeOf(const ModelSource& source, bool published, TensorType automat
   shape.layers = KeyOr0(metadata, shape.architecture + ".block_count");
   shape.experts = KeyOr0(metadata, shape.architecture + ".expert_count");
   shape.heads = KeyOr0(metadata, shape.architecture + ".attention.head_count");
-  shape.kv_heads = KeyOr0(metadata, shape.architecture + ".attention.head_count_kv");
+  const std::string kv_heads = shape.architecture + ".attention.head_count_kv";
+  shape.kv_heads = metadata.Has(kv_heads) ? KeyOr0(metadata, kv_heads) : shape.heads;
   for (const TensorInfo& t : source.tensors()) {
     ShapeTensor s;
     s.name = t.name;
