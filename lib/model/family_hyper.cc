@@ -230,7 +230,6 @@ absl::Status NoPlaceForDraft(const FamilyContext& context) {
 
 absl::Status ReadDraft(FamilyContext& context, std::optional<bool> keep) {
   Hyper& h = context.hyper;
-  h.Set(Param::kBlocks, h.real(Param::kLayers));
   const DraftHead& draft = context.family.draft;
   if (keep.value_or(false) && context.family.drops_draft_layers) return NoPlaceForDraft(context);
   if (draft.mark.empty()) return absl::OkStatus();
@@ -238,7 +237,6 @@ absl::Status ReadDraft(FamilyContext& context, std::optional<bool> keep) {
   if (count == 0) return absl::OkStatus();
   if (keep.value_or(draft.kept)) {
     h.Set(Param::kDraft, static_cast<double>(count));
-    h.Set(Param::kBlocks, h.real(Param::kLayers) + static_cast<double>(count));
   } else {
     context.notes.push_back("the draft head (multi-token prediction) is left out");
   }
@@ -270,7 +268,10 @@ absl::StatusOr<FamilyContext> ReadHyper(const Family& family, const Config& conf
   SMELT_RETURN_IF_ERROR(ReadDraft(context, keep_draft));
   if (family.derive != nullptr) SMELT_RETURN_IF_ERROR(family.derive(context));
   // Draft blocks attend, and have experts as the last block has.
-  const uint64_t blocks = context.hyper(Param::kBlocks);
+  Hyper& h = context.hyper;
+  h.Set(Param::kBlocks,
+        h.real(Param::kLayers) + (h.Has(Param::kDraft) ? h.real(Param::kDraft) : 0));
+  const uint64_t blocks = h(Param::kBlocks);
   if (!context.sparse.empty()) context.sparse.resize(blocks, context.sparse.back());
   if (!context.recurrent.empty()) context.recurrent.resize(blocks, false);
   return context;

@@ -775,7 +775,7 @@ def cohere2(draw, old):
     c["num_hidden_layers"] = draw.randint(1, 6)
     c["sliding_window"] = draw.window()
     if draw.maybe():
-        c["head_dim"] = draw.choice([8, 12, 24, c["hidden_size"] // c["num_attention_heads"]])
+        c["head_dim"] = c["hidden_size"] // c["num_attention_heads"]  # it has no effect on the class
     way = draw.choice(["types", "pattern", "default"])
     if way == "types":
         c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
@@ -802,6 +802,9 @@ def exaone4(draw, old):
         c["layer_types"] = ["full_attention"] * c["num_hidden_layers"]
     elif draw.maybe():
         c["layer_types"] = draw.layer_types(c["num_hidden_layers"])
+        c["sliding_window_pattern"] = draw.choice(["LLLG", 4, 2])  # without effect then
+    elif draw.maybe():
+        c["sliding_window_pattern"] = draw.randint(1, 5)
     return c
 
 
@@ -1187,7 +1190,6 @@ PUBLISHED = {
     "falcon-mamba": {"time_step_min": 0.001, "time_step_max": 0.1, "time_step_floor": 0.0001, "time_step_scale": 1.0, "residual_in_fp32": True,
                      "time_step_init_scheme": "random", "use_mambapy": False},
     "ernie4_5_moe": {"moe_gate": "topk", "moe_use_aux_free": True, "moe_norm_min": 1e-12},
-    "exaone4": {"sliding_window_pattern": "LLLG"},
     "gpt-oss": {"experts_per_token": 1, "initial_context_length": 4096, "swiglu_limit": 7.0},
     "smollm3": {"use_sliding_window": False, "sliding_window": None},
     "hunyuan": {"use_qk_norm": True, "use_cla": False, "cla_share_factor": 2, "mlp_bias": False},

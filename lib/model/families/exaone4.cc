@@ -1,6 +1,7 @@
 // EXAONE 4: norms after the blocks, of q and k per head; the hybrid has a window and rotation in
 // some layers, neither in the others. Defaults: transformers
 // models/exaone4/configuration_exaone4.py.
+#include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/model/families/families.h"
 
@@ -20,6 +21,7 @@ const Architecture kExaone4Architecture = {
 namespace {
 
 constexpr std::string_view kNames[] = {"Exaone4ForCausalLM", "Exaone4Model"};
+constexpr uint64_t kPeriod = 4;  // of layers that look at everything, unless the makers say
 
 constexpr auto kHypers = Table<HyperRule>(
     DecoderHypers(
@@ -34,8 +36,22 @@ constexpr auto kTensors =
     Table<TensorRule>(kEnds, AttentionTensors(Param::kNone, Param::kNone), kHeadNorms,
                       kPostAttentionNorm, GatedMlp(), kPostFfnNorm);
 
-/// Without layer_types: by sliding_window_pattern, which may be a text that only layer_types
-/// explains.
+/// Without layer_types every sliding_window_pattern-th layer looks at everything. Beside them it
+/// may be a text, as the makers write it.
+absl::Status ReadPattern(FamilyContext& context) {
+  constexpr std::string_view kKey = "sliding_window_pattern";
+  const JsonValue* pattern = context.config.Find(kKey);
+  if (context.config.Has("layer_types") || pattern == nullptr) return absl::OkStatus();
+  if (pattern->is_string()) {
+    if (*pattern->as_string() == "LLLG") return absl::OkStatus();
+    return context.config.Bad(kKey, "is a text, which only layer_types explains");
+  }
+  SMELT_ASSIGN_OR_RETURN(const auto period, context.config.Count(kKey, 1));
+  for (size_t i = 0; i < context.windowed.size(); ++i)
+    context.windowed[i] = (i + 1) % period.value_or(kPeriod) != 0;
+  return absl::OkStatus();
+}
+
 absl::Status Derive(FamilyContext& context) {
   const Hyper& h = context.hyper;
   if (h(Param::kHeadDim) * h(Param::kHeads) != h(Param::kWidth)) {
@@ -44,6 +60,9 @@ absl::Status Derive(FamilyContext& context) {
         "architecture");
   }
   if (!h.Has(Param::kWindow)) return absl::OkStatus();
+  SMELT_RETURN_IF_ERROR(ReadPattern(context));
+  // Also where no layer has a window.
+  context.rotated.assign(context.windowed.begin(), context.windowed.end());
   if (h(Param::kLayers) != 64) {
     context.differences.push_back(
         "knows layers with a window and layers without rotation only in models of 64 layers");
@@ -52,7 +71,7 @@ absl::Status Derive(FamilyContext& context) {
 }
 
 bool IsWindowed(const Hyper& h, uint64_t layer) {
-  return h.Has(Param::kWindow) && (layer + 1) % 4 != 0;
+  return h.Has(Param::kWindow) && (layer + 1) % kPeriod != 0;
 }
 
 }  // namespace
