@@ -313,6 +313,30 @@ TEST(Presets, OptionsForOutputAndEmbeddingAreWarnedOfLikePatterns) {
       << WarningsOf(both)[0];
 }
 
+// As llama-quantize does: the option is of both tables of embeddings, a pattern of what it names.
+TEST(Presets, APatternDecidesTheTableOfPerLayerEmbeddingsBeforeTheOption) {
+  const ModelShape shape{"gemma4",
+                         1,
+                         0,
+                         4,
+                         4,
+                         {{"per_layer_token_embd.weight", {256, 64, 1, 1}, 2, TensorType::kF16},
+                          {"token_embd.weight", {256, 64, 1, 1}, 2, TensorType::kF16}}};
+  PresetOptions options;
+  options.token_embedding_type = TensorType::kQ5_1;
+  auto choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options);
+  SMELT_ASSERT_OK(choices);
+  EXPECT_EQ((*choices)[0].type, TensorType::kQ5_1);
+  EXPECT_EQ((*choices)[1].type, TensorType::kQ5_1);
+  for (const char* pattern : {"per_layer_token_embd", "token_embd"}) {
+    options.tensor_types = {{pattern, TensorType::kQ4_0}};
+    choices = ChooseTypes(shape, *FindPreset("q4_k_m"), options);
+    SMELT_ASSERT_OK(choices);
+    EXPECT_EQ((*choices)[0].type, TensorType::kQ4_0) << pattern;
+    EXPECT_EQ((*choices)[1].type, TensorType::kQ5_1) << pattern;
+  }
+}
+
 TEST(Presets, AForcedTypeThatDoesNotFitGivesWayAsThePresetsOwnDoes) {
   const struct {
     std::string name;
