@@ -577,7 +577,7 @@ def nemotron_h(draw, old):
     c["layer_norm_epsilon"] = c.pop("rms_norm_eps", 1e-5)
     heads = draw.choice([2, 4, 6])
     c.update(mamba_num_heads=heads, mamba_head_dim=draw.choice([8, 12, 20]), n_groups=draw.choice([1, 2]), ssm_state_size=draw.choice([8, 20]),
-             conv_kernel=draw.choice([2, 4]), chunk_size=draw.choice([8, 32]), time_step_min=draw.choice([0.001, 0.05, 0]))
+             conv_kernel=draw.choice([2, 4]), chunk_size=draw.choice([8, 32]), time_step_min=draw.choice([0.001, 0.05, 0.0]))
     pattern = draw.choice(["M*-", "M-M*-", "ME*", "MEM*E", "*", "-", "ME*-", "M"])
     if draw.maybe():
         c["hybrid_override_pattern"] = pattern
@@ -1158,7 +1158,7 @@ def gemma4_e(draw, old):
     c["layer_types"] = [draw.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
     own = layers - shared
     c["layer_types"][own - 2:own] = draw.sample(["full_attention", "sliding_attention"], 2)
-    c["hidden_size_per_layer_input"] = draw.choice([0, 4, 8, 12])
+    c["hidden_size_per_layer_input"] = draw.choice([4, 8, 12] if shared else [0, 4, 8, 12])  # without, the class cannot share
     c["vocab_size_per_layer_input"] = c["vocab_size"]
     c["use_double_wide_mlp"] = draw.maybe()
     return c
