@@ -22,8 +22,9 @@ constexpr char kExamples[] =
     "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
     "  smelt convert ./tokenizer-files --vocab-only -o vocab.gguf\n"
     "  smelt convert ./base --lora ./my-adapter --lora ./style=0.5 --type q4_k_m\n"
-    "Types: auto f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s q4_1 q4_0 q3_k_l "
-    "q3_k_m q3_k_s q2_k copy.\n"
+    "Types: auto f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s q4_1 q4_0 iq4_nl "
+    "iq4_xs nvfp4 mxfp4_moe q3_k_l q3_k_m q3_k_s iq3_m iq3_s iq3_xs iq3_xxs q2_k q2_k_s q2_0 iq2_m "
+    "iq2_s iq2_xs iq2_xxs tq2_0 tq1_0 iq1_m iq1_s q1_0 copy.\n"
     "The result is evaluated against the source before it gets its name. An interrupted run "
     "resumes when it is started again.";
 

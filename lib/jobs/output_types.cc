@@ -214,9 +214,10 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
   if (plain && published) return Plain(source, *as_type, UpperAscii(options.type) == "AUTO");
   const Preset* preset = FindPreset(name);
   if (preset == nullptr) {
-    return Error(ErrorCode::kUsage, "--type \"", Escape(options.type),
-                 "\" is unknown; try auto, f16, bf16, f32, q8_0, q6_k, q5_k_m, q4_k_m, q3_k_m, "
-                 "q2_k, q4_0 or copy");
+    return Error(
+        ErrorCode::kUsage, "--type \"", Escape(options.type),
+        "\" is unknown; try auto, f16, bf16, f32, q8_0, q6_k, q5_k_m, q4_k_m, iq4_xs, q3_k_m, "
+        "q2_k or copy (smelt convert --help lists all)");
   }
   SMELT_ASSIGN_OR_RETURN(PresetOptions preset_options, ToPresetOptions(options));
   OutputTypes out;

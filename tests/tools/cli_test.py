@@ -56,6 +56,12 @@ class Usage(Case):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
+        types = re.search(r"Types: ([^.]*)\.", smelt("convert", "--help").out)[1].split()
+        self.assertEqual(len(types), 38)
+        for kind in types:  # presets of few bits are refused without importance
+            p = smelt("convert", LLAMA, "--type", kind, "--dry-run")
+            self.assertTrue(p.status == 0 or "importance" in p.err, p.err)
+        self.refused(smelt("convert", LLAMA, "--type", "q9_k", "--dry-run"), 2, "q9_k", "--help")
         self.assertRegex(smelt("--version").out, r"^smelt \d+\.\d+\.\d+\n$")
 
     def test_families_are_listed(self):
