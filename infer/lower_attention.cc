@@ -22,12 +22,6 @@ absl::Status Lowerer::Mixer(const LayerSpec& layer, const Attention& a) {
     SMELT_RETURN_IF_ERROR(Multiply(a.q, in, q));
   }
   if (own_keys) SMELT_RETURN_IF_ERROR(KeysAndValues(a, in, k, v));
-  if (a.clamp != 0) {
-    for (const Slot x : own_keys ? std::vector<Slot>{q, k, v} : std::vector<Slot>{q}) {
-      graph_.ops.push_back(ClampOp{
-          .x = x, .features = graph_.slots[x].features, .limit = static_cast<float>(a.clamp)});
-    }
-  }
   const auto normalize = [&]() -> absl::Status {
     if (a.q_norm.present()) SMELT_RETURN_IF_ERROR(AddNorm(a.q_norm, q, q, q_features, false));
     if (own_keys && a.k_norm.present())
@@ -35,6 +29,12 @@ absl::Status Lowerer::Mixer(const LayerSpec& layer, const Attention& a) {
     return absl::OkStatus();
   };
   if (!a.norm_after_rope) SMELT_RETURN_IF_ERROR(normalize());
+  if (a.clamp != 0) {
+    for (const Slot x : own_keys ? std::vector<Slot>{q, k, v} : std::vector<Slot>{q}) {
+      graph_.ops.push_back(ClampOp{
+          .x = x, .features = graph_.slots[x].features, .limit = static_cast<float>(a.clamp)});
+    }
+  }
   if (a.rope.style != RopeStyle::kNone) {
     graph_.ops.push_back(RopeOp{.q = q,
                                 .k = k,

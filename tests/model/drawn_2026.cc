@@ -117,6 +117,35 @@ Published Olmo(Maker& m, Model& model) {
   return out;
 }
 
+Published Olmoe(Maker& m, Model& model) {
+  m.DrawSizes(false);
+  const size_t count = m.Pick<size_t>({3, 5, 9}), used = 1 + m.Below(3);
+  const bool normalise = m.Coin();
+  const double clamp = m.Pick({0.0, 0.5, 1.0});
+  model = m.Start();
+  for (size_t i = 0; i < m.layers; ++i) {
+    Layer l = m.Attention(false, false);
+    l.clamp = clamp;
+    l.mixer_norm = m.Rms(m.width);
+    l.ffn_norm = m.Rms(m.width);
+    l.q_norm = m.Rms(m.heads * m.head);
+    l.k_norm = m.Rms(m.kv_heads * m.head);
+    l.experts = DrawExperts(
+        m, count, used,
+        normalise ? Experts::Weights::kNormalisedSoftmax : Experts::Weights::kSoftmax, m.ffn);
+    model.layers.push_back(l);
+  }
+  Published out(
+      m.Config("OlmoeForCausalLM",
+               Cat(m.RmsEps(), m.Theta(), R"(,"num_experts":)", count, R"(,"num_experts_per_tok":)",
+                   used, R"(,"norm_topk_prob":)", Bool(normalise), R"(,"clip_qkv":)",
+                   clamp == 0 ? "null" : Cat(clamp))));
+  out.AddDecoder(model, "mlp.");
+  if (normalise) out.differences.push_back("does not normalise the weights of the chosen");
+  if (clamp != 0) out.differences.push_back("ignores the limit of queries, keys and values");
+  return out;
+}
+
 Published Dots1(Maker& m, Model& model) {
   m.DrawSizes(false);
   const size_t groups = m.Pick<size_t>({1, 2, 4}), count = groups * m.Pick<size_t>({2, 3}),

@@ -168,6 +168,7 @@ Published Granite(Maker& m, Model& model);
 Published Cohere(Maker& m, Model& model);
 Published HunYuan(Maker& m, Model& model);
 Published Olmo(Maker& m, Model& model);
+Published Olmoe(Maker& m, Model& model);
 Published Dots1(Maker& m, Model& model);
 Published Apertus(Maker& m, Model& model);
 

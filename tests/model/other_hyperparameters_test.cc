@@ -105,8 +105,8 @@ INSTANTIATE_TEST_SUITE_P(
                           Case{"Phi3", Phi3}, Case{"Gpt2", Gpt2}, Case{"GptNeox", GptNeox},
                           Case{"Starcoder2", Starcoder2}, Case{"Olmo2", Olmo2},
                           Case{"GptOss", GptOss}, Case{"Granite", Granite}, Case{"Cohere", Cohere},
-                          Case{"HunYuan", HunYuan}, Case{"Olmo", Olmo}, Case{"Dots1", Dots1},
-                          Case{"Apertus", Apertus}),
+                          Case{"HunYuan", HunYuan}, Case{"Olmo", Olmo}, Case{"Olmoe", Olmoe},
+                          Case{"Dots1", Dots1}, Case{"Apertus", Apertus}),
         ::testing::Range(0, 5)),
     [](const auto& info) {
       return Cat(std::get<0>(info.param).family, "_", std::get<1>(info.param));

@@ -188,12 +188,12 @@ Row Scaled(double scale, Row x) {
 Rows Attend(const Layer& l, const Rows& x) {
   Rows q, k, v, out;
   for (size_t t = 0; t < x.size(); ++t) {
-    q.push_back(Clamped(l, Multiply(l.q, x[t])));
-    k.push_back(Clamped(l, Multiply(l.k, x[t])));
+    q.push_back(Multiply(l.q, x[t]));
+    k.push_back(Multiply(l.k, x[t]));
     v.push_back(Clamped(l, Multiply(l.v, x[t])));
     if (!l.norm_after_rope) {
-      q[t] = Normed(l.q_norm, q[t]);
-      k[t] = Normed(l.k_norm, k[t]);
+      q[t] = Clamped(l, Normed(l.q_norm, q[t]));
+      k[t] = Clamped(l, Normed(l.k_norm, k[t]));
     }
     for (size_t h = 0; h < l.heads; ++h) Rotate(l.rope, t, &q[t][h * l.head]);
     for (size_t h = 0; h < l.kv_heads; ++h) Rotate(l.rope, t, &k[t][h * l.head]);

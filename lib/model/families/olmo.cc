@@ -15,6 +15,7 @@ const Architecture kOlmoArchitecture = {
 const Architecture kOlmoeArchitecture = {
     .name = "olmoe",
     .qk_norm = QkNorm::kAllHeads,
+    .clamped_qkv = true,
     .normalize_experts = false,
 };
 
@@ -22,16 +23,18 @@ namespace {
 
 constexpr std::string_view kOlmoNames[] = {"OlmoForCausalLM", "OlmoModel"};
 
+constexpr HyperRule kClamp{Param::kClamp, "clip_qkv", HyperKind::kReal, kAbsent, 1e-9, 1e9};
+constexpr KeyRule kClampKey{"attention.clamp_kqv", ValueType::kF32, Param::kClamp};
+
 constexpr auto kOlmoHypers =
     Table<HyperRule>(DecoderHypers({.vocab = 50304, .ffn = 11008, .heads = 32, .context = 2048}),
-                     Flag(Param::kAttentionBias, "attention_bias", false),
-                     HyperRule{Param::kClamp, "clip_qkv", HyperKind::kReal, kAbsent, 1e-9, 1e9});
+                     Flag(Param::kAttentionBias, "attention_bias", false), kClamp);
 
 // The class's layer norms have no weights, and this epsilon.
 constexpr auto kOlmoKeys = Table<KeyRule>(
     kSizeKeys, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
     KeyRule{.key = "attention.layer_norm_epsilon", .type = ValueType::kF32, .constant = 1e-5},
-    KeyRule{"attention.clamp_kqv", ValueType::kF32, Param::kClamp});
+    kClampKey);
 
 constexpr auto kOlmoTensors = Table<TensorRule>(
     TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
@@ -45,12 +48,10 @@ constexpr std::string_view kOlmoeNames[] = {"OlmoeForCausalLM", "OlmoeModel"};
 constexpr auto kOlmoeHypers = Table<HyperRule>(
     DecoderHypers({.vocab = 50304, .ffn = 2048, .heads = 16, .context = 4096, .eps = RmsEps(1e-5)}),
     Flag(Param::kAttentionBias, "attention_bias", false), NumExperts(64), ExpertsUsed(8),
-    Flag(Param::kNormTopkProb, "norm_topk_prob", false));
-
-constexpr FixedRule kFixed[] = {{"clip_qkv", "null"}};
+    Flag(Param::kNormTopkProb, "norm_topk_prob", false), kClamp);
 
 constexpr auto kKeys = Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys,
-                                      HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey);
+                                      HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kClampKey);
 
 constexpr auto kOlmoeTensors =
     Table<TensorRule>(kEnds, kOutputOfTied, kAttentionNorm,
@@ -59,6 +60,8 @@ constexpr auto kOlmoeTensors =
 
 absl::Status DeriveOlmoe(FamilyContext& context) {
   WriteExpertNormalization(context);
+  if (context.hyper.Has(Param::kClamp))
+    context.differences.push_back("ignores the limit of queries, keys and values (clip_qkv)");
   return NoteAttentionBias(context);
 }
 
@@ -81,10 +84,10 @@ const Family kOlmoe = {
     .model_type = "olmoe",
     .architecture = kOlmoeArchitecture,
     .hypers = kOlmoeHypers,
-    .fixed = kFixed,
+    .fixed = {},
     .keys = kKeys,
     .tensors = kOlmoeTensors,
-    .llama_cpp = "never normalises the weights of the chosen experts",
+    .llama_cpp = "never normalises the weights of the chosen experts, ignores clip_qkv",
     .derive = DeriveOlmoe,
 };
 
