@@ -22,6 +22,7 @@ void AddQuantize(CLI::App& app, Invocation& invocation);
 void AddEval(CLI::App& app, Invocation& invocation);
 void AddRun(CLI::App& app, Invocation& invocation);
 void AddImport(CLI::App& app, Invocation& invocation);
+void AddStore(CLI::App& app, Invocation& invocation);
 void AddInspect(CLI::App& app, Invocation& invocation);
 void AddTokenize(CLI::App& app, Invocation& invocation);
 void AddFamilies(CLI::App& app, Invocation& invocation);

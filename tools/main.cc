@@ -60,8 +60,12 @@ std::string Sentence(const CLI::ParseError& error) {
 
 // Which command's help answers a usage error.
 std::string HelpHint(const CLI::App& app) {
-  const auto chosen = app.get_subcommands();
-  return chosen.empty() ? "smelt --help" : "smelt " + chosen.front()->get_name() + " --help";
+  std::string command = "smelt";
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    command += " " + at->get_name();
+  }
+  return command + " --help";
 }
 
 // Words such as m-00001-of-00003.gguf that differ in the number of the part alone, which a shell
@@ -109,6 +113,7 @@ int Main(std::vector<std::string> words) {
   AddEval(app, invocation);
   AddRun(app, invocation);
   AddImport(app, invocation);
+  AddStore(app, invocation);
   AddInspect(app, invocation);
   AddTokenize(app, invocation);
   AddFamilies(app, invocation);

@@ -97,6 +97,31 @@ Json Conversion(const ConvertResult& r) {
   return json;
 }
 
+Json Model(const StoreModel& model) {
+  return Json{{"name", model.name},
+              {"id", model.id},
+              {"bytes", model.bytes},
+              {"modified", model.modified},
+              {"format", model.format},
+              {"family", model.family},
+              {"parameters", model.parameters},
+              {"file_type", model.file_type}};
+}
+
+std::string_view KindName(StoreProblem::Kind kind) {
+  switch (kind) {
+    case StoreProblem::Kind::kBadManifest:
+      return "bad_manifest";
+    case StoreProblem::Kind::kMissing:
+      return "missing";
+    case StoreProblem::Kind::kWrongSize:
+      return "wrong_size";
+    case StoreProblem::Kind::kDamaged:
+      return "damaged";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string ToJson(const EvaluateResult& result) { return Dump(Evaluation(result)); }
@@ -194,6 +219,60 @@ std::string ToJson(const InspectResult& r, bool recipes) {
         {"type", t.type}, {"tensors", t.tensors}, {"elements", t.elements}, {"bytes", t.bytes}});
   }
   return Dump(json);
+}
+
+std::string ToJson(const StoreListing& listing) {
+  Json models = Json::array();
+  for (const StoreModel& model : listing.models) models.push_back(Model(model));
+  return Dump(Json{
+      {"store", listing.store}, {"models", std::move(models)}, {"problems", listing.problems}});
+}
+
+std::string ToJson(const StoreDetails& details) {
+  Json json = Model(details.model);
+  Json& layers = json["layers"] = Json::array();
+  for (const StoreLayer& layer : details.layers) {
+    layers.push_back(Json{{"media_type", layer.media_type},
+                          {"digest", layer.digest},
+                          {"bytes", layer.bytes},
+                          {"from", layer.from}});
+  }
+  const auto parsed = [](const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json::parse(text, nullptr, false);
+  };
+  json["template"] = details.template_text;
+  json["system"] = details.system;
+  json["licenses"] = details.licenses;
+  json["parameter_values"] = parsed(details.parameters);
+  json["messages"] = parsed(details.messages);
+  json["renderer"] = details.renderer;
+  json["parser"] = details.parser;
+  json["requires"] = details.least_ollama;
+  json["modelfile"] = details.modelfile;
+  return Dump(json);
+}
+
+std::string ToJson(const PruneResult& result) {
+  return Dump(Json{{"files", result.files}, {"bytes", result.bytes}});
+}
+
+std::string ToJson(const VerifyResult& result) {
+  Json problems = Json::array();
+  for (const StoreProblem& problem : result.problems) {
+    problems.push_back(Json{{"kind", KindName(problem.kind)},
+                            {"path", problem.path},
+                            {"what", problem.what},
+                            {"models", problem.names},
+                            {"repaired", problem.repaired},
+                            {"quarantined", problem.quarantined}});
+  }
+  return Dump(Json{{"store", result.store},
+                   {"sound", result.sound()},
+                   {"models", result.models},
+                   {"blobs", result.blobs},
+                   {"bytes", result.bytes},
+                   {"problems", std::move(problems)},
+                   {"orphans", result.orphans}});
 }
 
 std::string IdsToJson(const std::vector<int32_t>& ids) { return Dump(Json{{"ids", ids}}); }

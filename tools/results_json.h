@@ -8,6 +8,7 @@
 #include "smelt/generate.h"
 #include "smelt/import.h"
 #include "smelt/inspect.h"
+#include "smelt/store.h"
 #include "smelt/vocabulary.h"
 
 namespace smelt::tools {
@@ -19,6 +20,10 @@ std::string ToJson(const VocabularyResult& result);
 std::string ToJson(const GenerateResult& result);
 std::string ToJson(const ImportResult& result);
 std::string ToJson(const InspectResult& result, bool recipes);
+std::string ToJson(const StoreListing& listing);
+std::string ToJson(const StoreDetails& details);
+std::string ToJson(const PruneResult& result);
+std::string ToJson(const VerifyResult& result);
 std::string IdsToJson(const std::vector<int32_t>& ids);
 
 }  // namespace smelt::tools

@@ -31,12 +31,22 @@ bool TakesValue(const CLI::Option& option) { return option.get_items_expected_ma
 
 CommandLine Mistake(std::string sentence) { return {.mistake = std::move(sentence), .words = {}}; }
 
+/// "convert", "store list"
+std::string NameOf(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  const bool nested = parent != nullptr && parent->get_parent() != nullptr;
+  return (nested ? NameOf(*parent) + " " : "") + command.get_name();
+}
+
 /// Looks through the words behind a command's name.
 class Words {
  public:
-  explicit Words(const CLI::App& command) : command_(command) {
+  explicit Words(const CLI::App& command) : command_(command), name_(NameOf(command)) {
     for (const CLI::Option* option : command.get_options()) {
-      if (option->get_positional()) positionals_.push_back(option->get_name(true));
+      if (option->get_positional()) {
+        positionals_.push_back(option->get_name(true));
+        any_number_ |= option->get_items_expected_max() > 1;
+      }
       for (const std::string& name : option->get_lnames()) known_.push_back("--" + name);
     }
   }
@@ -63,7 +73,8 @@ class Words {
         out.words.push_back(words[++i]);
       }
     }
-    if (arguments.size() > positionals_.size()) return Mistake(TooMany(arguments) + Help());
+    if (arguments.size() > positionals_.size() && !any_number_)
+      return Mistake(TooMany(arguments) + Help());
     if (!arguments.empty()) out.words.push_back("--");
     out.words.insert(out.words.end(), arguments.begin(), arguments.end());
     return out;
@@ -101,37 +112,62 @@ class Words {
   }
 
   std::string Unknown(const std::string& word) const {
-    std::string sentence = Quoted(word) + " is no option of smelt " + command_.get_name();
+    std::string sentence = Quoted(word) + " is no option of smelt " + name_;
     for (const std::string& name : positionals_) {
       if (name != "PROMPT" && name != "TEXT") continue;
       return sentence + Suggestion(word.substr(0, word.find('=')), known_) + "; a " + name +
-             " that begins with a dash goes behind -- (smelt " + command_.get_name() +
-             " MODEL -- " +
+             " that begins with a dash goes behind -- (smelt " + name_ + " MODEL -- " +
              OneLine(ShellQuoted(word).starts_with("./") ? word : ShellQuoted(word), kShown) + ")";
     }
     return sentence + Suggestion(word.substr(0, word.find('=')), known_);
   }
 
-  std::string Help() const { return "; try `smelt " + command_.get_name() + " --help`"; }
+  std::string Help() const { return "; try `smelt " + name_ + " --help`"; }
 
   std::string TooMany(const std::vector<std::string>& arguments) const {
     std::string names, extra;
     for (const std::string& name : positionals_) names += " " + name;
     for (size_t i = positionals_.size(); i < arguments.size(); ++i)
       extra += " " + OneLine(arguments[i], kShown);
-    return "too many arguments:" + OneLine(extra, 150) + "; smelt " + command_.get_name() +
-           " takes" + names + " (of a model in several parts name the first, or the folder)";
+    return "too many arguments:" + OneLine(extra, 150) + "; smelt " + name_ + " takes" + names +
+           " (of a model in several parts name the first, or the folder)";
   }
 
   const CLI::App& command_;
+  const std::string name_;
   std::vector<std::string> positionals_, known_;
+  bool any_number_ = false;  ///< a positional takes as many words as there are
 };
+
+}  // namespace
+
+namespace {
+
+/// The words behind the name of a command that has commands of its own.
+CommandLine LookThroughNested(const CLI::App& command, const std::vector<std::string>& words) {
+  const std::vector<std::string> rest(words.begin() + 1, words.end());
+  std::vector<std::string> names;
+  for (const CLI::App* nested : command.get_subcommands(nullptr)) {
+    names.push_back(nested->get_name());
+    if (rest.empty() || names.back() != rest[0]) continue;
+    CommandLine line = Words(*nested).Sort(rest);
+    line.words.insert(line.words.begin(), words[0]);
+    return line;
+  }
+  if (rest.empty()) return {.mistake = "", .words = {words[0], "--help"}};
+  if (rest[0] == "-h" || rest[0] == "--help") return {.mistake = "", .words = words};
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  return Mistake(Quoted(rest[0]) + " is no command of smelt " + words[0] +
+                 Suggestion(rest[0], names) + "; it has " + all + "; try `smelt " + words[0] +
+                 " --help`");
+}
 
 }  // namespace
 
 CommandLine LookThrough(const CLI::App& app, const std::vector<std::string>& words) {
   if (words.empty()) return {};
-  if (words[0] == "help" && words.size() < 3) {
+  if (words[0] == "help" && words.size() < 4) {
     const std::vector<std::string> asked(words.begin() + 1, words.end());
     CommandLine line = LookThrough(app, asked);
     if (line.mistake.empty()) line.words = asked;
@@ -141,7 +177,9 @@ CommandLine LookThrough(const CLI::App& app, const std::vector<std::string>& wor
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands(nullptr)) {
     names.push_back(command->get_name());
-    if (names.back() == words[0]) return Words(*command).Sort(words);
+    if (names.back() != words[0]) continue;
+    return command->get_subcommands(nullptr).empty() ? Words(*command).Sort(words)
+                                                     : LookThroughNested(*command, words);
   }
   if (app.get_option_no_throw(words[0]) != nullptr) return {.mistake = "", .words = words};
   const std::string help = "; try `smelt --help`";

@@ -146,6 +146,10 @@ absl::StatusOr<Config> ReadConfig(std::string_view text, std::string_view file) 
     return string == nullptr ? std::string() : *string;
   };
   Config config;
+  config.format = member("model_format");
+  config.family = member("model_family");
+  config.parameters = member("model_type");
+  config.file_type = member("file_type");
   config.renderer = member("renderer");
   config.parser = member("parser");
   config.least_ollama = member("requires");
@@ -162,8 +166,8 @@ std::string WriteConfig(const Config& config) {
     return value.empty() ? "" : Cat(",\"", key, "\":", GoJsonString(value));
   };
   return Cat(
-      "{\"model_format\":\"gguf\",\"model_family\":", family, ",\"model_families\":[", family,
-      "],\"model_type\":", GoJsonString(config.parameters),
+      "{\"model_format\":", GoJsonString(config.format), ",\"model_family\":", family,
+      ",\"model_families\":[", family, "],\"model_type\":", GoJsonString(config.parameters),
       ",\"file_type\":", GoJsonString(config.file_type), optional("renderer", config.renderer),
       optional("parser", config.parser), optional("requires", config.least_ollama),
       ",\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[",

@@ -14,6 +14,8 @@ namespace smelt::ollama {
 
 // Media types of layers.
 inline constexpr std::string_view kModelLayer = "application/vnd.ollama.image.model";
+inline constexpr std::string_view kAdapterLayer = "application/vnd.ollama.image.adapter";
+inline constexpr std::string_view kProjectorLayer = "application/vnd.ollama.image.projector";
 inline constexpr std::string_view kTemplateLayer = "application/vnd.ollama.image.template";
 inline constexpr std::string_view kPromptLayer = "application/vnd.ollama.image.prompt";  ///< old
 inline constexpr std::string_view kSystemLayer = "application/vnd.ollama.image.system";
@@ -34,8 +36,9 @@ struct Manifest {
   std::vector<Layer> layers;
 };
 
-/// What a configuration blob says of a GGUF model.
+/// What a configuration blob says of a model.
 struct Config {
+  std::string format = "gguf";                 ///< model_format
   std::string family;                          ///< general.architecture
   std::string parameters;                      ///< ParameterText
   std::string file_type;                       ///< "Q4_K_M", "unknown"

@@ -261,11 +261,33 @@ std::string Parameters::Json() const {
   return Cat("{", out, "}\n");
 }
 
+std::vector<std::string> ParameterTexts(const ParameterValue& value) {
+  if (const auto* texts = std::get_if<std::vector<std::string>>(&value)) return *texts;
+  return {std::visit(ToJson(), value)};
+}
+
 bool IsDroppedParameter(std::string_view name) { return name == "penalize_newline"; }
 
 bool IsOldParameter(std::string_view name) {
   const Known* known = Find(name);
   return known != nullptr && known->old;
+}
+
+absl::StatusOr<std::vector<Message>> ReadMessages(std::string_view json, std::string_view file) {
+  SMELT_ASSIGN_OR_RETURN(const JsonValue root, ParseJsonValue(json, file));
+  std::vector<Message> messages;
+  if (root.as_array() != nullptr) {
+    for (const JsonValue& entry : *root.as_array()) {
+      const JsonValue* role = entry.Find("role");
+      const JsonValue* content = entry.Find("content");
+      if (role == nullptr || role->as_string() == nullptr) break;
+      const std::string* text = content == nullptr ? nullptr : content->as_string();
+      messages.push_back({*role->as_string(), text == nullptr ? "" : *text});
+    }
+    if (messages.size() == root.as_array()->size()) return messages;
+  }
+  return Error(ErrorCode::kInvalidInput, Escape(file),
+               ": the layer of messages is no list of roles and texts");
 }
 
 std::string MessagesJson(const std::vector<Message>& messages) {

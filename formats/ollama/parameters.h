@@ -37,6 +37,9 @@ class Parameters {
   std::map<std::string, bool> added_;  ///< names that Add has set
 };
 
+/// Its values as a Modelfile has them, one for each line.
+std::vector<std::string> ParameterTexts(const ParameterValue& value);
+
 /// True for names that old Modelfiles have and every Ollama accepts and drops.
 bool IsDroppedParameter(std::string_view name);
 /// True for names that Ollama dropped in 0.7.0 and later.
@@ -45,7 +48,8 @@ bool IsOldParameter(std::string_view name);
 struct Message {
   std::string role, content;
 };
-/// The content of a messages layer.
+/// The content of a messages layer, and from it.
+absl::StatusOr<std::vector<Message>> ReadMessages(std::string_view json, std::string_view file);
 std::string MessagesJson(const std::vector<Message>& messages);
 
 }  // namespace smelt::ollama

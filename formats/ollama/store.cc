@@ -47,15 +47,20 @@ std::vector<std::string> Entries(const fs::path& folder) {
   return names.ok() ? *std::move(names) : std::vector<std::string>();
 }
 
+/// `strays`: entries at the level of tags that are no files of valid names.
 void ListBelow(const fs::path& folder, const std::string& relative, int level,
-               std::vector<Name>& out) {
+               std::vector<Name>& out, std::vector<std::string>& strays) {
   for (const std::string& entry : Entries(folder)) {
     const std::string path = relative.empty() ? entry : Cat(relative, "/", entry);
     if (level < 3 && IsFolder(folder / entry)) {
-      ListBelow(folder / entry, path, level + 1, out);
-    } else if (level == 3 && IsFile(folder / entry)) {
+      ListBelow(folder / entry, path, level + 1, out, strays);
+    } else if (level == 3) {
       const Name name = NameOfManifest(path);
-      if (name.valid()) out.push_back(name);
+      if (name.valid() && IsFile(folder / entry)) {
+        out.push_back(name);
+      } else {
+        strays.push_back((folder / entry).string());
+      }
     }
   }
 }
@@ -95,8 +100,16 @@ absl::StatusOr<std::string> StoreForWriting() {
 
 std::vector<Name> ListNames(const std::string& store) {
   std::vector<Name> names;
-  ListBelow(fs::path(store) / "manifests", "", 0, names);
+  std::vector<std::string> strays;
+  ListBelow(fs::path(store) / "manifests", "", 0, names, strays);
   return names;
+}
+
+std::vector<std::string> ListStrays(const std::string& store) {
+  std::vector<Name> names;
+  std::vector<std::string> strays;
+  ListBelow(fs::path(store) / "manifests", "", 0, names, strays);
+  return strays;
 }
 
 Name InSpellingOf(const std::string& store, const Name& name) {

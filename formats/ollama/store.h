@@ -21,6 +21,10 @@ std::vector<std::string> StoreCandidates();
 /// it.
 absl::StatusOr<std::string> StoreForWriting();
 
+/// Files below `manifests/` that are no manifests of valid names: their paths, sorted. Ollama does
+/// not prune while there are any.
+std::vector<std::string> ListStrays(const std::string& store);
+
 /// Every name with a valid manifest path, sorted. Other files below `manifests/` are skipped.
 std::vector<Name> ListNames(const std::string& store);
 

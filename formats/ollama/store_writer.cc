@@ -91,6 +91,15 @@ std::string ChangeMark(int fd) {
 
 }  // namespace
 
+absl::StatusOr<std::string> HashOf(const std::string& path, const BlobProgress& progress) {
+  SMELT_ASSIGN_OR_RETURN(const Fd file, OpenForReading(path));
+  struct stat info;
+  if (fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return Error(ErrorCode::kUsage, Escape(path), " is no regular file");
+  }
+  return HashFile(file.get(), path, static_cast<uint64_t>(info.st_size), -1, progress);
+}
+
 /// A file being made in the staging folder; locked while it is ours, removed unless it was moved
 /// away.
 class StoreWriter::Staged {
@@ -377,8 +386,22 @@ absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
 }
 
 absl::Status StoreWriter::PutManifest(const Name& name, const Manifest& manifest) {
+  return PutManifestText(name, WriteManifest(manifest));
+}
+
+absl::Status StoreWriter::RemoveManifest(const Name& name) {
+  std::string path = ManifestFile(store_, name);
+  if (unlink(path.c_str()) != 0) return StoreError(path, "cannot be removed", errno);
+  path = DirectoryOf(path);
+  for (int level = 0; level < 4; ++level) {  // model, namespace, host, manifests
+    if (rmdir(path.c_str()) != 0) break;
+    path = DirectoryOf(path);
+  }
+  return SyncDirectory(path);
+}
+
+absl::Status StoreWriter::PutManifestText(const Name& name, std::string_view text) {
   const std::string path = ManifestFile(store_, name);
-  const std::string text = WriteManifest(manifest);
   SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(0));
   SMELT_RETURN_IF_ERROR(Write(staged.fd(), staged.path(), std::as_bytes(std::span(text))));
   SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));

@@ -26,6 +26,9 @@ struct AddedBlob {
 /// Called with the bytes done; an error stops the work and is returned.
 using BlobProgress = std::function<absl::Status(uint64_t done, uint64_t total)>;
 
+/// SHA-256 of a file, 64 digits.
+absl::StatusOr<std::string> HashOf(const std::string& path, const BlobProgress& progress);
+
 /// Files are made in the folder `STORE/smelt-staging` (which no Ollama looks at), synced, and
 /// renamed to their place: nothing temporary is ever in `blobs/` or `manifests/`. Staged files of
 /// killed runs are removed by later ones.
@@ -57,6 +60,10 @@ class StoreWriter {
 
   /// Replaces the manifest of `name` in one step. The name is used as it is (see InSpellingOf).
   absl::Status PutManifest(const Name& name, const Manifest& manifest);
+  /// The same for the bytes of a manifest that somebody wrote.
+  absl::Status PutManifestText(const Name& name, std::string_view text);
+  /// Removes a name, and the folders that it leaves empty.
+  absl::Status RemoveManifest(const Name& name);
 
   /// Removes the blobs of `old` that no manifest of the store names any more. Where a manifest
   /// cannot be read, all blobs stay.

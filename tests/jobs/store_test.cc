@@ -1,0 +1,187 @@
+#include "smelt/store.h"
+
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "formats/ollama/store.h"
+#include "lib/base/status.h"
+#include "smelt/import.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::ReadFile;
+using testing::TempDir;
+using testing::TestdataPath;
+using ::testing::UnorderedElementsAre;
+using testing::WriteFile;
+
+constexpr char kModelfile[] =
+    "FROM tiny-q8_0.gguf\nTEMPLATE {{ .Prompt }}\nSYSTEM \"\"\"Two\nlines\"\"\"\n"
+    "PARAMETER stop \" \"\nPARAMETER temperature 0.5\nLICENSE MIT\nMESSAGE user hi\n";
+
+/// A store with the model "one", and the files that it was made from.
+class Store : public ::testing::Test {
+ protected:
+  Store() {
+    for (const char* name : {"tiny-q8_0.gguf", "tiny-f16.gguf"}) {
+      fs::copy_file(TestdataPath(std::string("ollama/gguf/") + name), dir_ / name);
+      chmod((dir_ / name).c_str(), 0600);  // copied into the store, never linked
+    }
+    Make("one", kModelfile);
+  }
+
+  void Make(const std::string& name, const std::string& modelfile) {
+    WriteFile(dir_ / "Modelfile", modelfile);
+    ImportOptions options;
+    options.name = name;
+    options.store = store();
+    options.modelfile = dir_ / "Modelfile";
+    SMELT_EXPECT_OK(Import(options));
+  }
+
+  std::string store() const { return dir_ / "store"; }
+  std::string blob(const std::string& name) const {
+    return ollama::ResolveStoreName(name, store()).value();
+  }
+  size_t blobs() const {
+    return static_cast<size_t>(
+        std::distance(fs::directory_iterator(store() + "/blobs"), fs::directory_iterator()));
+  }
+  /// Two hours pass.
+  void Age() {
+    for (const auto& entry : fs::directory_iterator(store() + "/blobs"))
+      fs::last_write_time(entry, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  }
+
+  TempDir dir_;
+};
+
+// The second step of Ollama's own case: what is copied has the same ID (testdata/ollama/24_cp_rm
+// had the figures: 26161 bytes for this model with a system prompt "x").
+TEST_F(Store, ListsWhatIsThere) {
+  Make("x", "FROM tiny-q8_0.gguf\nSYSTEM x\n");
+  SMELT_ASSERT_OK(CopyStored("x", "two/Copy:T", store()));
+  SMELT_ASSERT_OK(RemoveStored({"x"}, store()));
+  const auto listing = ListStore(store());
+  SMELT_ASSERT_OK(listing);
+  std::vector<std::string> names;
+  for (const StoreModel& model : listing->models) names.push_back(model.name);
+  ASSERT_THAT(names, UnorderedElementsAre("one:latest", "two/Copy:T"));
+  const StoreModel& copy = listing->models[names[0] == "two/Copy:T" ? 0 : 1];
+  EXPECT_EQ(copy.bytes, 26161u);
+  EXPECT_EQ(copy.id.size(), 64u);
+  EXPECT_EQ(copy.family, "llama");
+  EXPECT_EQ(copy.parameters, "19K");
+  EXPECT_EQ(copy.file_type, "Q8_0");
+  EXPECT_THAT(listing->problems, IsEmpty());
+}
+
+TEST_F(Store, TheModelfileMakesTheModelAgain) {
+  const auto shown = ShowStored("ONE", store());
+  SMELT_ASSERT_OK(shown);
+  EXPECT_EQ(shown->system, "Two\nlines");
+  EXPECT_THAT(shown->licenses, ElementsAre("MIT"));
+  Make("again", shown->modelfile);
+  const std::string manifests = store() + "/manifests/registry.ollama.ai/library/";
+  EXPECT_EQ(ReadFile(manifests + "again/latest"), ReadFile(manifests + "one/latest"));
+}
+
+TEST_F(Store, RemovingKeepsWhatOthersNeed) {
+  Make("two", "FROM tiny-q8_0.gguf\n");
+  const std::string weights = blob("one");
+  EXPECT_EQ(CodeOf(RemoveStored({"one", "absent"}, store())), ErrorCode::kNotFound);
+  SMELT_EXPECT_OK(ShowStored("one", store()));  // all or none
+  SMELT_ASSERT_OK(RemoveStored({"one"}, store()));
+  EXPECT_TRUE(fs::exists(weights));
+  EXPECT_EQ(blobs(), 2u);
+  SMELT_ASSERT_OK(RemoveStored({"two"}, store()));
+  EXPECT_EQ(blobs(), 0u);
+  EXPECT_FALSE(fs::exists(store() + "/manifests/registry.ollama.ai"));
+}
+
+TEST_F(Store, PruningLeavesWhatIsNeededOrYoung) {
+  const size_t before = blobs();
+  const std::string orphan = store() + "/blobs/sha256-" + std::string(64, 'a');
+  WriteFile(orphan, "old");
+  WriteFile(orphan + "-partial-3", "half");
+  auto pruned = PruneStore(store());
+  SMELT_ASSERT_OK(pruned);
+  EXPECT_THAT(pruned->files, IsEmpty());
+  Age();
+  pruned = PruneStore(store(), true);
+  SMELT_ASSERT_OK(pruned);
+  EXPECT_THAT(pruned->files, ElementsAre(orphan, orphan + "-partial-3"));
+  EXPECT_EQ(pruned->bytes, 7u);
+  EXPECT_TRUE(fs::exists(orphan));
+  SMELT_ASSERT_OK(PruneStore(store()));
+  EXPECT_EQ(blobs(), before);
+}
+
+TEST_F(Store, NothingIsPrunedBesideABadManifest) {
+  WriteFile(store() + "/manifests/registry.ollama.ai/library/one/.DS_Store", "x");
+  EXPECT_EQ(CodeOf(PruneStore(store()).status()), ErrorCode::kInvalidInput);
+  fs::remove(store() + "/manifests/registry.ollama.ai/library/one/.DS_Store");
+  WriteFile(store() + "/manifests/registry.ollama.ai/library/one/half", "{\"layers\":");
+  EXPECT_THAT(std::string(PruneStore(store()).status().message()), HasSubstr("one/half"));
+}
+
+TEST_F(Store, VerifyingFindsEveryDamage) {
+  Make("two", "FROM tiny-f16.gguf\nSYSTEM Two.\n");
+  VerifyOptions options;
+  options.store = store();
+  auto result = VerifyStore(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_TRUE(result->sound());
+  EXPECT_EQ(result->models, 2u);
+  EXPECT_EQ(result->blobs, blobs());
+
+  const std::string damaged = blob("one"), missing = blob("two");
+  std::string bytes = ReadFile(damaged);
+  bytes[9000] ^= 1;
+  WriteFile(damaged, bytes);
+  fs::remove(missing);
+  WriteFile(store() + "/blobs/sha256-" + std::string(64, 'b'), "nobody's");
+  result = VerifyStore(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_FALSE(result->sound());
+  EXPECT_EQ(result->orphans.size(), 1u);
+  std::vector<std::string> paths;
+  for (const StoreProblem& problem : result->problems) paths.push_back(problem.path);
+  EXPECT_THAT(paths, UnorderedElementsAre(damaged, missing));
+
+  options.repair_from = {dir_ / "tiny-f16.gguf"};
+  options.quarantine = true;
+  result = VerifyStore(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_FALSE(result->sound());
+  EXPECT_EQ(ReadFile(missing), ReadFile(dir_ / "tiny-f16.gguf"));
+  EXPECT_FALSE(fs::exists(damaged));
+  EXPECT_TRUE(fs::exists(store() + "/smelt-quarantine/" + fs::path(damaged).filename().string()));
+
+  options.repair_from = {dir_ / "tiny-q8_0.gguf"};
+  result = VerifyStore(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_TRUE(result->sound());
+  EXPECT_EQ(blob("one"), damaged);
+}
+
+TEST_F(Store, WhatIsNoStoreIsSaid) {
+  EXPECT_EQ(CodeOf(ListStore(dir_ / "absent").status()), ErrorCode::kNotFound);
+  EXPECT_EQ(CodeOf(ListStore(dir_ / "Modelfile").status()), ErrorCode::kUsage);
+  EXPECT_FALSE(fs::exists(dir_ / "absent"));
+  EXPECT_EQ(CodeOf(ShowStored("absent", store()).status()), ErrorCode::kNotFound);
+  EXPECT_EQ(CodeOf(CopyStored("one", "../x", store())), ErrorCode::kUsage);
+}
+
+}  // namespace
+}  // namespace smelt
