@@ -211,6 +211,27 @@ constexpr std::string_view kKept[] = {
     "time_mix_lerp_fused.weight",
 };
 
+using A = ArchitectureRule;
+constexpr A kArchitectureRules[] = {
+    {"glm5-next", "hc_"},
+    {"glm5-next", "indexer.attn_q_b"},
+    {"glm5-next", "indexer.attn_k"},
+    {"glm5-next", "indexer.proj"},
+    {"glm5-next", "indexer_compressor_gate"},
+    {"glm5-next", "indexer_compressor_ape"},
+    {"glm5-next", "ssm_f_a.weight"},
+    {"glm5-next", "ssm_f_b.weight"},
+    {"glm5-next", "ssm_g_a.weight"},
+    {"glm5-next", "ssm_g_b.weight"},
+    {"glm5-next", "ssm_beta.weight"},
+    {"glm5-next", "attn_kv_a_mqa.weight"},
+    {"glm5-next", "attn_k_b.weight"},
+    {"glm5-next", "attn_v_b.weight"},
+    {"glm5-next", "attn_q_a", A::kAtLeastQ8},
+    {"glm5-next", "attn_q_b", A::kAtLeastQ8},
+    {"glm5-next", "nextn.eh_proj", A::kAtLeastQ8},
+};
+
 }  // namespace
 
 Role RoleOf(std::string_view name) {
@@ -225,5 +246,6 @@ Role RoleOf(std::string_view name) {
 std::span<const PresetRule> PresetRules() { return kRules; }
 std::span<const ShapeFallback> ShapeFallbacks() { return kFallbacks; }
 std::span<const std::string_view> KeptNames() { return kKept; }
+std::span<const ArchitectureRule> ArchitectureRules() { return kArchitectureRules; }
 
 }  // namespace smelt

@@ -77,7 +77,7 @@ struct RuleContext {
   uint32_t gqa = 0;  ///< query heads per key head in layer 0; 0 without key heads
   bool falcon = false;
   bool importance = false;
-  bool stacked = false;           ///< ne[2] > 1: a tensor of experts
+  bool stacked = false;           ///< ne[2] > 1, which counts as a tensor of experts
   bool whole_base_blocks = true;  ///< the columns are a multiple of the base type's block
 };
 
@@ -101,5 +101,12 @@ std::span<const ShapeFallback> ShapeFallbacks();
 
 /// Tensors whose names contain one of these keep their type.
 std::span<const std::string_view> KeptNames();
+
+/// What holds in one architecture only, of tensors whose names contain `part`.
+struct ArchitectureRule {
+  std::string_view architecture, part;
+  enum Effect { kKept, kAtLeastQ8 } effect = kKept;
+};
+std::span<const ArchitectureRule> ArchitectureRules();
 
 }  // namespace smelt

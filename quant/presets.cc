@@ -68,8 +68,16 @@ std::vector<size_t> SortedOrder(const ModelShape& shape) {
   return order;
 }
 
+bool HasRule(const ModelShape& shape, const ShapeTensor& tensor, ArchitectureRule::Effect effect) {
+  return std::ranges::any_of(ArchitectureRules(), [&](const ArchitectureRule& rule) {
+    return rule.effect == effect && rule.architecture == shape.architecture &&
+           Contains(tensor.name, rule.part);
+  });
+}
+
 /// Empty when the presets may change the tensor's type, else why they leave it.
-std::string_view WhyKept(const ShapeTensor& tensor, const PresetOptions& options) {
+std::string_view WhyKept(const ModelShape& shape, const ShapeTensor& tensor,
+                         const PresetOptions& options) {
   int dims = 4;
   while (dims > 0 && tensor.ne[dims - 1] == 1) --dims;
   if (dims < 2) return "one-dimensional tensors keep their type";
@@ -77,7 +85,8 @@ std::string_view WhyKept(const ShapeTensor& tensor, const PresetOptions& options
   for (std::string_view part : KeptNames()) {
     if (Contains(tensor.name, part)) return "tensors of this name keep their type";
   }
-  if (tensor.name == "position_embd.weight" || tensor.name == "token_types.weight") {
+  if (tensor.name == "position_embd.weight" || tensor.name == "token_types.weight" ||
+      HasRule(shape, tensor, ArchitectureRule::kKept)) {
     return "tensors of this name keep their type";
   }
   if (options.leave_output_tensor && tensor.name == "output.weight") return "output left as it is";
@@ -116,7 +125,7 @@ class Chooser {
   /// Of tensor number `i`.
   TypeChoice Choose(size_t i) {
     const ShapeTensor& tensor = shape_.tensors[i];
-    if (const std::string_view kept = WhyKept(tensor, options_); !kept.empty()) {
+    if (const std::string_view kept = WhyKept(shape_, tensor, options_); !kept.empty()) {
       TypeChoice choice{tensor.type, std::string(kept)};
       choice.kept = true;
       return choice;
@@ -168,8 +177,12 @@ class Chooser {
   }
 
   TypeChoice ByRules(const ShapeTensor& tensor, Role role) {
+    if (HasRule(shape_, tensor, ArchitectureRule::kAtLeastQ8))
+      return {kQ8_0, preset_prefix_ + "no tensor of this name has fewer bits"};
     SetIndex(tensor, role);
-    context_.stacked = tensor.ne[2] > 1;
+    // In this architecture the matrices of latent attention are stacked, too.
+    const bool expert = role == Role::kUp || role == Role::kGate || role == Role::kDown;
+    context_.stacked = tensor.ne[2] > 1 && (shape_.architecture != "bailingmoe3" || expert);
     context_.whole_base_blocks = tensor.ne[0] % Info(preset_.base).block_elements == 0;
     const uint64_t bit = uint64_t{1} << preset_.file_type;
     const bool moe = static_cast<FileType>(preset_.file_type) == FileType::kMXFP4_MOE;

@@ -65,13 +65,16 @@ def plan_of(quantize, preset, path, imatrix=None):
 
 
 class Model:
-    """A converted model, and the same at another size."""
+    """Keys, and names, shapes and types of tensors."""
 
-    def __init__(self, path):
+    def __init__(self, architecture, fields, tensors):
+        self.architecture, self.fields, self.tensors = architecture, fields, tensors
+
+    @staticmethod
+    def read(path):
         reader = gguf.GGUFReader(path)
-        self.fields = {f.name: (f.contents(), f.types) for f in reader.fields.values() if not f.name.startswith("GGUF.")}
-        self.architecture = self.fields["general.architecture"][0]
-        self.tensors = [(t.name, [int(n) for n in t.shape], t.tensor_type) for t in reader.tensors]
+        fields = {f.name: (f.contents(), f.types) for f in reader.fields.values() if not f.name.startswith("GGUF.")}
+        return Model(fields["general.architecture"][0], fields, [(t.name, [int(n) for n in t.shape], t.tensor_type) for t in reader.tensors])
 
     def key(self, name, default=None):
         return self.fields.get(f"{self.architecture}.{name}", (default,))[0]
@@ -149,6 +152,46 @@ class Model:
             file.truncate(-(-end // 32) * 32 + total)
 
 
+def kimi_delta(architecture):
+    """A hybrid of Kimi delta attention and MLA. Its classes are not read from folders; llama-quantize has rules for them alone."""
+    kinds, blocks = gguf.GGUFValueType, 33
+    model = Model(architecture, {}, [])
+    for key, value in {
+            "block_count": blocks, "nextn_predict_layers": 1, "context_length": 4096, "embedding_length": 2048, "feed_forward_length": 4096,
+            "vocab_size": 512, "attention.head_count": 32, "attention.key_length_mla": 192, "attention.value_length_mla": 128,
+            "attention.q_lora_rank": 512, "attention.kv_lora_rank": 512, "ssm.conv_kernel": 4, "kda.head_dim": 128, "expert_count": 64,
+            "expert_used_count": 8, "expert_feed_forward_length": 512, "expert_shared_count": 1, "leading_dense_block_count": 1,
+            "expert_gating_func": 2, "rope.dimension_count": 64, "attention.indexer.head_count": 8, "attention.indexer.key_length": 128,
+            "attention.indexer.top_k": 512, "attention.indexer.kpool": 4, "hyper_connection.count": 4,
+            "hyper_connection.sinkhorn_iterations": 8}.items():
+        model.set(key, value)
+    for key, value in {"attention.layer_norm_rms_epsilon": 1e-6, "kda.gate_lower_bound": -5.0, "hyper_connection.epsilon": 1e-6}.items():
+        model.set(key, value, kinds.FLOAT32)
+    model.set("kda.safe_gate", True, kinds.BOOL)
+    model.fields[f"{architecture}.attention.head_count_kv"] = ([int(i % 4 == 3) for i in range(blocks)], [kinds.ARRAY, kinds.UINT32])
+    f32 = gguf.GGMLQuantizationType.F32
+    for name, shape in {"token_embd": [2048, 512], "output": [2048, 512], "output_norm": [2048]}.items():
+        model.tensors.append((name + ".weight", shape, f32))
+    delta = {"attn_q": [2048, 4096], "attn_k": [2048, 4096], "attn_v": [2048, 4096], "attn_output": [4096, 2048], "ssm_conv1d_q": [4, 1, 4096],
+             "ssm_f_a": [2048, 256], "ssm_f_b": [256, 4096], "ssm_g_a": [2048, 256], "ssm_g_b": [256, 4096], "ssm_beta": [2048, 32]}
+    latent = {"attn_q_a": [2048, 512], "attn_q_b": [512, 6144], "attn_kv_a_mqa": [2048, 576], "attn_k_b": [128, 512, 32],
+              "attn_v_b": [512, 128, 32], "attn_output": [4096, 2048], "attn_gate": [2048, 32], "indexer.proj": [2048, 8],
+              "indexer.attn_k": [2048, 128], "indexer.attn_q_b": [512, 1024], "indexer_compressor_gate": [2048, 128],
+              "indexer_compressor_ape": [256, 4]}
+    dense = {"ffn_gate": [2048, 4096], "ffn_up": [2048, 4096], "ffn_down": [4096, 2048]}
+    sparse = {"ffn_gate_inp": [2048, 64], "ffn_gate_exps": [2048, 512, 64], "ffn_up_exps": [2048, 512, 64], "ffn_down_exps": [512, 2048, 64],
+              "ffn_gate_shexp": [2048, 512], "ffn_up_shexp": [2048, 512], "ffn_down_shexp": [512, 2048]}
+    for i in range(blocks):
+        parts = {"attn_norm": [2048], "hc_attn_fn": [8192, 24], **(delta if i % 4 != 3 else latent), **(dense if i == 0 else sparse)}
+        if i == blocks - 1:
+            parts["nextn.eh_proj"] = [4096, 2048]
+        model.tensors += [(f"blk.{i}.{name}.weight", shape, f32) for name, shape in parts.items()]
+    return model
+
+
+MADE = ("glm5-next", "bailingmoe3")
+
+
 def runs(text):
     """AAAB -> A3B."""
     return re.sub(r"(.)\1+", lambda m: m[1] + str(len(m[0])), text)
@@ -190,7 +233,7 @@ def convert(p, name):
 
 
 def record(a, p, name, letters):
-    model = Model(convert(p, name)).stretch(*MODELS[name])
+    model = kimi_delta(name) if name in MADE else Model.read(convert(p, name)).stretch(*MODELS[name])
     path = p.work / f"{name}-plan.gguf"
     model.write(path)
     kinds = {}  # (name of the tensor in its block, shape, type) -> blocks
@@ -215,7 +258,7 @@ def record(a, p, name, letters):
                 plans[preset + " imatrix"] = plan
     path.unlink()
     keys = ("block_count", "expert_count", "attention.head_count", "attention.head_count_kv")
-    return {"description": f"{name}, {MODELS[name][0]} layers", "architecture": model.architecture,
+    return {"description": f"{name}, {model.key('block_count')} blocks", "architecture": model.architecture,
             "metadata": {f"{model.architecture}.{k}": model.key(k) for k in keys if model.key(k) is not None},
             "tensors": [[n, shape, kind, layers] for n, shape, kind, layers, _ in rows], "plans": plans}
 
@@ -242,14 +285,14 @@ def compare(a, p, checks, name):
 def main():
     parser = peers.parser(__doc__)
     parser.add_argument("--quantize", required=True, type=pathlib.Path, help="llama-quantize")
-    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--models", default=",".join([*MODELS, *MADE]))
     parser.add_argument("--compare", action="store_true", help="compare plans of the small models instead of recording")
     parser.add_argument("-o", dest="out", type=pathlib.Path)
     a = parser.parse_args()
     p, checks = peers.Peers(a), peers.Checks(verbose=False)
     names = a.models.split(",")
     if a.compare:
-        for name in names:
+        for name in (n for n in names if n not in MADE):
             compare(a, p, checks, name)
         return checks.close()
     write_importance(p.work / "any.imatrix.gguf")

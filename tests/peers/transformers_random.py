@@ -680,6 +680,8 @@ def deepseek_v3(draw, old):
     if draw.maybe():
         c["norm_topk_prob"] = draw.maybe()
     latent_rope(draw, c, old)
+    if draw.maybe(0.2):
+        c["rope_interleave"] = draw.maybe()
     return c
 
 
@@ -750,6 +752,8 @@ def smollm3(draw, old):
     if way == "list":
         c["no_rope_layers"] = [draw.choice([0, 1]) for _ in range(c["num_hidden_layers"])]
     c["pad_token_id"] = None
+    if draw.maybe(0.3):
+        c["use_sliding_window"], c["sliding_window"] = draw.maybe(), draw.window()
     return c
 
 
@@ -1199,11 +1203,25 @@ PUBLISHED = {
 }
 
 
+# Switches that no published model has on, and that the classes have all the same.
+SWITCHES = {
+    "nemotron-h": ["attention_bias", "mlp_bias", "use_bias"],
+    "falcon-h1": ["attention_bias", "mlp_bias", "projectors_bias", "mamba_proj_bias"],
+    "bamba": ["attention_bias", "mlp_bias", "mamba_proj_bias"],
+    "granitemoehybrid": ["attention_bias", "mamba_proj_bias"],
+    "deepseek-v2": ["mlp_bias"],
+    "phi": ["qk_layernorm"],
+}
+
+
 def as_published(draw, family, config):
     """Adds the members that the class itself does not tell from absent ones."""
     for key, value in PUBLISHED.get(family, {}).items():
         if draw.maybe():
             config.setdefault(key, value)
+    for key in SWITCHES.get(family, []):
+        if key not in config and draw.maybe(0.15):
+            config[key] = draw.maybe()
     return config
 
 
