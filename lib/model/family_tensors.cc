@@ -428,6 +428,25 @@ class TensorMaker {
     return part;
   }
 
+  /// Whether outputs come before inputs in a tensor of experts that are published transposed:
+  /// transformers' own saves have them so. If that tensor is square, the other one of the block,
+  /// which then is not, tells.
+  bool LieUpright(const TensorRule& rule, uint64_t layer, const RawTensor& tensor, uint64_t experts,
+                  bool halves) {
+    const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns);
+    const uint64_t stored_rows = halves ? 2 * rows : rows;
+    if (stored_rows != columns)
+      return tensor.shape == std::vector<uint64_t>{experts, stored_rows, columns};
+    constexpr std::string_view kUp = "gate_up_proj", kDown = "down_proj";
+    std::string other(rule.source);
+    const size_t at = other.rfind(halves ? kUp : kDown);
+    if (at == other.npos) return false;
+    other.replace(at, (halves ? kUp : kDown).size(), halves ? kDown : kUp);
+    const RawTensor* found = published_->Find(other, layer);
+    return found != nullptr &&
+           found->shape == std::vector<uint64_t>{experts, halves ? columns : 2 * columns, rows};
+  }
+
   absl::Status MakeFusedExperts(const TensorRule& rule, uint64_t layer, const std::string& target) {
     SMELT_ASSIGN_OR_RETURN(const uint64_t experts, Experts());
     const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns);
@@ -441,14 +460,11 @@ class TensorMaker {
     const bool odd = rule.op == TensorOp::kOddExperts || rule.op == TensorOp::kOddExpertRows;
     const bool interleaved = by_rows || odd || rule.op == TensorOp::kEvenExperts;
     const uint64_t stored_rows = halves || interleaved ? 2 * rows : rows;
-    // Outputs before inputs. transformers' own saves of classes that publish them transposed are.
     const bool either = rule.op == TensorOp::kTransposedExperts ||
                         rule.op == TensorOp::kTransposedExpertsFirst ||
                         rule.op == TensorOp::kTransposedExpertsSecond;
-    const bool upright =
-        either ? stored_rows != columns &&
-                     tensor->shape == std::vector<uint64_t>{experts, stored_rows, columns}
-               : halves || by_rows || rule.op == TensorOp::kStackedExperts;
+    const bool upright = either ? LieUpright(rule, layer, *tensor, experts, halves)
+                                : halves || by_rows || rule.op == TensorOp::kStackedExperts;
     SMELT_RETURN_IF_ERROR(ExpectShape(*tensor,
                                       upright
                                           ? std::vector<uint64_t>{experts, stored_rows, columns}

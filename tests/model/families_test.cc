@@ -91,6 +91,64 @@ TEST(GptOssTest, FusedExpertsAreTurnedAndSplitByParity) {
   EXPECT_NEAR(first.rope.magnitude, 0.1 * std::log(8.0) + 1, 1e-6);
 }
 
+/// A Qwen3-VL-MoE of Llama's sizes with experts of `ffn`, fused as published (inputs before
+/// outputs) or as transformers saves them (`upright`).
+testing::FolderTensors Qwen3VlMoe(uint64_t experts, uint64_t ffn, bool upright) {
+  testing::FolderTensors t = LlamaTensors(2, true);
+  std::erase_if(t,
+                [](const auto& entry) { return entry.first.find(".mlp.") != std::string::npos; });
+  for (int i = 0; i < 2; ++i) {
+    const std::string p = Cat("model.layers.", i, ".");
+    t[p + "self_attn.q_norm.weight"] = t[p + "self_attn.k_norm.weight"] = Counting({4}, 1);
+    t[p + "mlp.gate.weight"] = Counting({experts, 8}, 1);
+    const uint64_t up[] = {8, 2 * ffn}, down[] = {ffn, 8};
+    t[p + "mlp.experts.gate_up_proj"] = Counting({experts, up[upright], up[!upright]}, 1000);
+    t[p + "mlp.experts.down_proj"] = Counting({experts, down[upright], down[!upright]}, 3000);
+  }
+  return t;
+}
+
+// Sizes tell which way they lie, also where one of the two tensors is square.
+TEST(Qwen3VlMoeTest, FusedExpertsLieAsPublishedOrAsTransformersSavesThem) {
+  const uint64_t experts = 3, width = 8;
+  for (const uint64_t ffn : {4u, 5u, 8u}) {
+    for (const bool upright : {false, true}) {
+      SCOPED_TRACE(Cat(ffn, upright ? " as saved" : " as published"));
+      testing::FolderTensors t = Qwen3VlMoe(experts, ffn, upright);
+      const testing::TempDir dir;
+      testing::WriteFolder(
+          dir.path(),
+          Cat(R"({"architectures":["Qwen3VLMoeForConditionalGeneration"],"text_config":{)",
+              R"("head_dim":4,"num_experts":3,"num_experts_per_tok":2,"moe_intermediate_size":)",
+              ffn, R"(,"decoder_sparse_step":1,"rope_theta":10000,)", kLlamaConfig,
+              R"(},"tie_word_embeddings":false})"),
+          t);
+      const auto opened = testing::OpenFolder(dir.path());
+      SMELT_ASSERT_OK(opened);
+      const std::vector<float>& fused = t["model.layers.1.mlp.experts.gate_up_proj"].values;
+      const std::vector<float>& down = t["model.layers.1.mlp.experts.down_proj"].values;
+      std::vector<float> gate, up, downs;
+      for (uint64_t e = 0; e < experts; ++e) {
+        const auto at = [&](uint64_t out, uint64_t in, uint64_t outs, uint64_t ins) {
+          return e * outs * ins + (upright ? out * ins + in : in * outs + out);
+        };
+        for (uint64_t f = 0; f < ffn; ++f) {
+          for (uint64_t c = 0; c < width; ++c) {
+            gate.push_back(fused[at(f, c, 2 * ffn, width)]);
+            up.push_back(fused[at(ffn + f, c, 2 * ffn, width)]);
+          }
+        }
+        for (uint64_t r = 0; r < width; ++r) {
+          for (uint64_t f = 0; f < ffn; ++f) downs.push_back(down[at(r, f, width, ffn)]);
+        }
+      }
+      EXPECT_EQ(ReadTensor(*opened->source, "blk.1.ffn_gate_exps.weight"), gate);
+      EXPECT_EQ(ReadTensor(*opened->source, "blk.1.ffn_up_exps.weight"), up);
+      EXPECT_EQ(ReadTensor(*opened->source, "blk.1.ffn_down_exps.weight"), downs);
+    }
+  }
+}
+
 TEST(RopeTest, YarnAsTransformersComputesIt) {
   RopeParameters p;
   p.dims = 16;

@@ -1009,7 +1009,7 @@ def minimax_m2(draw, old):
 
 
 def ernie_moe(draw, old):
-    c = plain(draw, old, biases=("use_bias",), own_size=False)
+    c = plain(draw, old, biases=(), own_size=False)
     c["num_hidden_layers"] = draw.randint(1, 6)
     some_experts(draw, c, "moe_num_experts", "moe_k", "moe_intermediate_size")
     c["moe_num_shared_experts"] = draw.choice([0, 1, 2])
@@ -1193,7 +1193,7 @@ PUBLISHED = {
     "falcon-h1": {"mamba_proj_bias": False, "projectors_bias": False, "mamba_use_mlp": True, "num_logits_to_keep": 1},
     "falcon-mamba": {"time_step_min": 0.001, "time_step_max": 0.1, "time_step_floor": 0.0001, "time_step_scale": 1.0, "residual_in_fp32": True,
                      "time_step_init_scheme": "random", "use_mambapy": False},
-    "ernie4_5_moe": {"moe_gate": "topk", "moe_use_aux_free": True, "moe_norm_min": 1e-12},
+    "ernie4_5_moe": {"moe_gate": "topk", "moe_use_aux_free": True, "moe_norm_min": 1e-12, "use_bias": False},
     "gpt-oss": {"experts_per_token": 1, "initial_context_length": 4096, "swiglu_limit": 7.0},
     "smollm3": {"use_sliding_window": False, "sliding_window": None},
     "hunyuan": {"use_qk_norm": True, "use_cla": False, "cla_share_factor": 2, "mlp_bias": False},
@@ -1356,7 +1356,7 @@ def make(draw, family, folder, p):
 
 def truth(folder, ids, dtype=torch.float32):
     config = transformers.AutoConfig.from_pretrained(folder)  # which the class would read as its own: InternLM3's is no Llama's
-    model = class_of(folder).from_pretrained(folder, config=config, dtype=dtype, attn_implementation="eager")
+    model = class_of(folder).from_pretrained(folder, config=config, dtype=dtype, attn_implementation="eager", experts_implementation="eager")
     with torch.no_grad():
         return model.eval()(torch.tensor([ids]), use_cache=False).logits[0]
 
