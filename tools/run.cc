@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "smelt/generate.h"
+#include "tools/chat.h"
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/numbers.h"
@@ -23,6 +24,9 @@ constexpr char kExamples[] =
     "  smelt run model.gguf --prompt-file story.txt --stop \"The end\"\n"
     "  git log -1 | smelt run model.gguf              the prompt from a pipe\n"
     "  smelt run model.gguf -- \"- a list\"            a prompt that begins with a dash\n"
+    "  smelt run model.gguf --chat                    a conversation, by the model's chat "
+    "template\n"
+    "  smelt run model.gguf --chat \"What is a star?\"  one question\n"
     "Ctrl-C stops the text. --json says why it ended: finish_reason is stop (the model's end or a\n"
     "--stop text), length (-n) or interrupted.";
 
@@ -30,6 +34,8 @@ struct Arguments {
   GenerateOptions options;
   std::optional<std::string> prompt;
   std::string ids_file, activations = "q8";
+  bool chat = false;
+  ChatArguments conversation;
 };
 
 constexpr int64_t kMostTokens = 1'000'000'000'000;  // more are a mistake
@@ -54,6 +60,13 @@ std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
 int Run(Arguments& arguments, Terminal& terminal) {
   GenerateOptions& options = arguments.options;
   options.f32_activations = arguments.activations == "f32";
+  if (arguments.chat) {
+    if (!arguments.ids_file.empty())
+      return terminal.FailUsage(
+          "--chat and --prompt-ids exclude each other: a conversation is text");
+    arguments.conversation.prompt = arguments.prompt;
+    return RunChat(options, arguments.conversation, terminal);
+  }
   const int given = (arguments.prompt ? 1 : 0) + (arguments.ids_file.empty() ? 0 : 1) +
                     (options.prompt_file.empty() ? 0 : 1);
   if (given > 1) return terminal.FailUsage("give one of PROMPT, --prompt-file and --prompt-ids");
@@ -110,7 +123,8 @@ void AddRun(CLI::App& app, Invocation& invocation) {
       ->type_name("FILE");
   command->add_option("--prompt-ids", a.ids_file, "Ids (a JSON list) instead, taken as they are")
       ->type_name("FILE");
-  AddNumber(*command, "-n,--max-tokens", o.max_tokens, "Tokens to generate at most (default 128)",
+  AddNumber(*command, "-n,--max-tokens", o.max_tokens,
+            "Tokens to generate at most (default 128; of an answer: until it ends)",
             {"number of tokens from 0 on", 0, kMostTokens});
   AddNumber(*command, "--temp", o.temperature,
             "Temperature (default 0.8); 0: always the most probable token", {"number"});
@@ -129,11 +143,34 @@ void AddRun(CLI::App& app, Invocation& invocation) {
       ->type_name("TEXT")
       ->allow_extra_args(false);
   command->add_flag("--ignore-eos", o.ignore_eos, "Do not stop at end-of-generation tokens");
+  CLI::Option* chat = command->add_flag(
+      "--chat", a.chat,
+      "Talk: PROMPT is a question; without one, on a terminal, a conversation (/clear, /bye)");
+  ChatArguments& c = a.conversation;
+  command->add_option("--system", c.system, "System message of the conversation")
+      ->type_name("TEXT")
+      ->needs(chat);
+  command->add_option("--tools", c.tools_file, "Tools that the model is told of (a JSON list)")
+      ->type_name("FILE")
+      ->needs(chat);
+  command
+      ->add_option("--chat-template", c.chat_template,
+                   "Jinja template in the place of the model's own")
+      ->type_name("FILE")
+      ->needs(chat);
+  command
+      ->add_option(
+          "--think", c.think,
+          "What a model thinks before it answers: show, hide, or off (for models that can)")
+      ->check(CLI::IsMember({"show", "hide", "off"}))
+      ->needs(chat);
   command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
       ->check(CLI::IsMember({"f32", "q8"}));
   AddGlobals(*command, invocation);
-  command->callback(
-      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+  command->callback([&invocation, command] {
+    a.conversation.limited = command->get_option("--max-tokens")->count() > 0;
+    invocation.run = [](Terminal& terminal) { return Run(a, terminal); };
+  });
 }
 
 }  // namespace smelt::tools

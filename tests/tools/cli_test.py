@@ -52,7 +52,7 @@ class Case(unittest.TestCase):
 
 class Usage(Case):
     def test_help_teaches(self):
-        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"], ["families"], ["template"]):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"], ["families"], ["template"], ["store"]):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
@@ -577,6 +577,57 @@ class RunAndTokenize(Case):
         p = subprocess.run(f"'{PROGRAM}' inspect -q '{LLAMA}' | head -n 1", shell=True, capture_output=True, text=True)
         self.assertEqual(p.stderr, "")
         self.assertEqual(len(p.stdout.splitlines()), 1)
+
+
+class Chat(Case):
+    def test_a_question(self):
+        p = smelt("run", LLAMA, "--chat", "Hello", "-n", "8", "--temp", "0")
+        self.assertEqual((p.status, p.err), (0, ""))
+        self.assertEqual(smelt("run", LLAMA, "--chat", "-n", "8", "--temp", "0", input="Hello\n").out, p.out)
+        r = smelt("run", LLAMA, "--chat", "Hello", "-n", "8", "--temp", "0", "--json").json()
+        self.assertEqual(r["text"] + "\n", p.out)
+        self.refused(smelt("run", LLAMA, "--system", "x", "Hello"), 2, "--chat")
+        self.refused(smelt("run", LLAMA, "--chat", "--tools", LLAMA + "/config.json", "Hello"), 1, "JSON list")
+
+    def test_thoughts_are_shown_or_hidden(self):
+        template = self.path("thinks.jinja")
+        with open(template, "w") as f:
+            f.write("{% for m in messages %}{{ m.content }}{% endfor %}<think>\n")
+        argv = ["run", LLAMA, "--chat", "Hello", "-n", "8", "--temp", "0", "--chat-template", template]
+        self.assertNotEqual(smelt(*argv).out, "\n")
+        self.assertEqual(smelt(*argv, "--think", "hide").out, "\n")
+
+
+class Store(Case):
+    def setUp(self):
+        super().setUp()
+        with open(self.path("Modelfile"), "w") as f:
+            f.write(f"FROM {LLAMA}\nSYSTEM Be brief.\n")
+        self.store = ["--store", self.path("store")]
+        self.imported = smelt("import", "-f", self.path("Modelfile"), "mine", "--type", "q8_0", *self.store, "--json")
+
+    def test_import_by_a_modelfile(self):
+        self.assertEqual(self.imported.status, 0, self.imported.err)
+        r = self.imported.json()
+        self.assertEqual((r["name"], r["how"], r["conversion"]["type"]), ("mine:latest", "conversion", "Q8_0"))
+        with open(self.path("Modelfile"), "a") as f:
+            f.write("PARAMETER temperature hot\n")
+        self.refused(smelt("import", "-f", self.path("Modelfile"), "x", *self.store), 1, "line 3", "temperature", "hot")
+        self.refused(smelt("import", LLAMA, *self.store), 2, "name")
+
+    def test_keeping_a_store(self):
+        self.assertEqual(smelt("store", "cp", "mine", "yours:v1", *self.store).status, 0)
+        names = [m["name"] for m in smelt("store", "list", "--json", *self.store).json()["models"]]
+        self.assertEqual(sorted(names), ["mine:latest", "yours:v1"])
+        self.assertIn("SYSTEM Be brief.\n", smelt("store", "show", "mine", "--modelfile", *self.store).out)
+        self.assertTrue(smelt("store", "verify", "--json", *self.store).json()["sound"])
+        blob = self.imported.json()["blob"]
+        os.truncate(blob, 1000)
+        self.refused(smelt("store", "verify", *self.store), 1, "not sound")
+        self.assertEqual(smelt("store", "rm", "mine", "yours:v1", *self.store).status, 0)
+        self.assertFalse(os.path.exists(blob))
+        self.refused(smelt("store", "rm", "mine", *self.store), 1, "no model")
+        self.refused(smelt("store", "lsit", *self.store), 2, "nearest is list")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,168 @@
+#include "smelt/chat.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "formats/ollama/name.h"
+#include "formats/ollama/store.h"
+#include "lib/base/folder.h"
+#include "lib/base/guard.h"
+#include "lib/base/job_scope.h"
+#include "lib/base/json.h"
+#include "lib/base/status.h"
+#include "smelt/chat_template.h"
+
+namespace smelt {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Message {
+  std::string role, content;
+};
+
+std::string ToJson(const std::vector<Message>& messages) {
+  std::string out;
+  for (const Message& message : messages) {
+    out += Cat(out.empty() ? "" : ",", "{\"role\":", JsonQuote(message.role),
+               ",\"content\":", JsonQuote(message.content), "}");
+  }
+  return Cat("[", out, "]");
+}
+
+/// A model of a store may have Go's template alone, which only Ollama renders.
+bool HasGoTemplate(const std::string& model) {
+  if (NameExists(model)) return false;
+  const ollama::Name name = ollama::SplitName(model).WithDefaults();
+  if (!name.valid()) return false;
+  for (const std::string& store : ollama::StoreCandidates()) {
+    const auto manifest = ollama::LoadManifest(store, ollama::InSpellingOf(store, name));
+    if (!manifest.ok()) continue;
+    return std::ranges::any_of(manifest->layers, [](const ollama::Layer& layer) {
+      return layer.media_type == ollama::kTemplateLayer || layer.media_type == ollama::kPromptLayer;
+    });
+  }
+  return false;
+}
+
+absl::StatusOr<ChatRenderer> OpenRenderer(const ChatOptions& options, const Observer& observer) {
+  const bool own = options.chat_template.empty();
+  absl::StatusOr<ChatRenderer> renderer = ChatRenderer::Open(
+      {.source = own ? options.model : options.chat_template, .bos = {}, .eos = {}}, observer);
+  if (renderer.ok() || !own || CodeOf(renderer.status()) != ErrorCode::kNotFound) return renderer;
+  if (HasGoTemplate(options.model)) {
+    return Error(ErrorCode::kNotFound, "model \"", Escape(options.model),
+                 "\" has a template of Go's alone, which Ollama renders itself: talk to it with "
+                 "`ollama run`, or give a Jinja template with --chat-template FILE");
+  }
+  return renderer;
+}
+
+absl::Status CheckJson(std::string_view text, std::string_view what, bool list) {
+  if (text.empty()) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(const JsonValue value, ParseJsonValue(text, what));
+  if (list ? value.is_array() : value.is_object()) return absl::OkStatus();
+  return Error(ErrorCode::kInvalidInput, what, " must be a JSON ", list ? "list" : "object");
+}
+
+}  // namespace
+
+struct Chat::Impl {
+  ChatOptions options;
+  std::optional<ChatRenderer> renderer;
+  std::unique_ptr<Generator> generator;
+  std::vector<Message> messages;
+  std::string prompt;
+  /// The sequence before anything was fed, and after the last prompt.
+  GeneratorState empty, after_prompt;
+  std::vector<int32_t> prompt_ids;
+
+  absl::StatusOr<std::string> Render(const std::vector<Message>& conversation) const {
+    std::string json = Cat("{\"messages\":", ToJson(conversation));
+    if (!options.tools.empty()) json += Cat(",\"tools\":", options.tools);
+    if (!options.variables.empty()) json += Cat(",\"kwargs\":", options.variables);
+    return renderer->Render(json + "}");
+  }
+
+  /// The model's beginning of a text, unless the template has written it.
+  absl::StatusOr<std::vector<int32_t>> Encode(const std::string& text) const {
+    SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> beginning, generator->Encode("", true));
+    SMELT_ASSIGN_OR_RETURN(std::vector<int32_t> ids, generator->Encode(text, false));
+    const bool written = ids.size() >= beginning.size() &&
+                         std::equal(beginning.begin(), beginning.end(), ids.begin());
+    if (written) return ids;
+    return generator->Encode(text, true);
+  }
+
+  /// Brings the sequence to the end of `ids`: how many were new.
+  absl::StatusOr<size_t> Feed(const std::vector<int32_t>& ids, const Observer& observer) {
+    const bool goes_on = !prompt_ids.empty() && ids.size() > prompt_ids.size() &&
+                         std::equal(prompt_ids.begin(), prompt_ids.end(), ids.begin());
+    const size_t known = goes_on ? prompt_ids.size() : 0;
+    SMELT_RETURN_IF_ERROR(generator->Restore(goes_on ? after_prompt : empty));
+    SMELT_RETURN_IF_ERROR(generator->Feed(std::span(ids).subspan(known), observer));
+    SMELT_ASSIGN_OR_RETURN(after_prompt, generator->Save());
+    prompt_ids = ids;
+    return ids.size() - known;
+  }
+};
+
+Chat::Chat(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Chat::~Chat() = default;
+const std::string& Chat::prompt() const { return impl_->prompt; }
+std::string Chat::messages() const { return ToJson(impl_->messages); }
+
+absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
+                                                 const Observer& watcher) try {
+  const JobScope job(watcher);
+  SMELT_RETURN_IF_ERROR(CheckJson(options.tools, "the list of tools", true));
+  SMELT_RETURN_IF_ERROR(CheckJson(options.variables, "the template's variables", false));
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  SMELT_ASSIGN_OR_RETURN(impl->renderer, OpenRenderer(options, job.observer()));
+  SMELT_ASSIGN_OR_RETURN(
+      impl->generator,
+      Generator::Open({.model = options.model, .f32_activations = options.f32_activations},
+                      job.observer()));
+  SMELT_ASSIGN_OR_RETURN(impl->empty, impl->generator->Save());
+  std::unique_ptr<Chat> chat(new Chat(std::move(impl)));
+  chat->Clear();
+  return chat;
+} catch (...) {
+  return CaughtError();
+}
+
+void Chat::Clear() {
+  impl_->messages.clear();
+  if (!impl_->options.system.empty()) impl_->messages.push_back({"system", impl_->options.system});
+}
+
+absl::StatusOr<GenerateResult> Chat::Say(std::string_view message, const ContinueOptions& options,
+                                         const Observer& watcher) try {
+  const JobScope job(watcher);
+  std::vector<Message> conversation = impl_->messages;
+  conversation.push_back({"user", std::string(message)});
+  SMELT_ASSIGN_OR_RETURN(impl_->prompt, impl_->Render(conversation));
+  SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, impl_->Encode(impl_->prompt));
+  if (ids.empty()) {
+    return Error(ErrorCode::kInvalidInput,
+                 "the chat template makes an empty text of the conversation");
+  }
+  const Clock::time_point start = Clock::now();
+  SMELT_ASSIGN_OR_RETURN(const size_t fed, impl_->Feed(ids, job.observer()));
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  SMELT_ASSIGN_OR_RETURN(GenerateResult result,
+                         impl_->generator->Continue(options, job.observer()));
+  result.prompt_ids = ids;
+  result.prompt_tokens_per_second = seconds > 0 ? static_cast<double>(fed) / seconds : 0;
+  conversation.push_back({"assistant", result.text});
+  impl_->messages = std::move(conversation);
+  return result;
+} catch (...) {
+  return CaughtError();
+}
+
+}  // namespace smelt

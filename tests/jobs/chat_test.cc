@@ -1,0 +1,116 @@
+#include "smelt/chat.h"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <string>
+
+#include "lib/base/status.h"
+#include "smelt/chat_template.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::TempDir;
+using testing::TestdataPath;
+using testing::WriteFile;
+
+ContinueOptions Greedy(int64_t tokens) {
+  ContinueOptions options;
+  options.temperature = 0;
+  options.max_tokens = tokens;
+  return options;
+}
+
+ChatOptions Options() {
+  ChatOptions options;
+  options.model = TestdataPath("models/llama");
+  options.f32_activations = true;
+  return options;
+}
+
+/// The answer that a fresh generator gives to `prompt`, whose template has written the beginning.
+GenerateResult Plain(const std::string& prompt, int64_t tokens) {
+  GenerateOptions options;
+  static_cast<ContinueOptions&>(options) = Greedy(tokens);
+  options.model = TestdataPath("models/llama");
+  options.f32_activations = true;
+  const auto generator = Generator::Open({.model = options.model, .f32_activations = true});
+  options.prompt_ids = (*generator)->Encode(prompt, false).value();
+  options.use_prompt_ids = true;
+  return Generate(options).value();
+}
+
+// The template of this model writes the beginning token itself: it must stand there once.
+TEST(Chat, AnswersGoOnFromTheTemplatesText) {
+  const auto chat = Chat::Open(Options());
+  SMELT_ASSERT_OK(chat);
+  const auto first = (*chat)->Say("Hello there", Greedy(12));
+  SMELT_ASSERT_OK(first);
+  const auto renderer = ChatRenderer::Open({.source = Options().model, .bos = {}, .eos = {}});
+  SMELT_ASSERT_OK(renderer);
+  EXPECT_EQ((*chat)->prompt(),
+            renderer->Render(R"([{"role":"user","content":"Hello there"}])").value());
+  const GenerateResult plain = Plain((*chat)->prompt(), 12);
+  EXPECT_EQ(first->ids, plain.ids);
+  EXPECT_EQ(first->prompt_ids, plain.prompt_ids);
+}
+
+// The second turn begins as the first did, and gives what it gives from scratch.
+TEST(Chat, TheConversationIsRemembered) {
+  ChatOptions options = Options();
+  options.system = "Be kind.";
+  const auto chat = Chat::Open(options);
+  SMELT_ASSERT_OK(chat);
+  SMELT_ASSERT_OK((*chat)->Say("One", Greedy(9)));
+  const auto second = (*chat)->Say("Two", Greedy(9));
+  SMELT_ASSERT_OK(second);
+  EXPECT_THAT((*chat)->prompt(), HasSubstr("Be kind."));
+  EXPECT_THAT((*chat)->prompt(), HasSubstr("One"));
+  EXPECT_EQ(second->ids, Plain((*chat)->prompt(), 9).ids);
+  EXPECT_THAT((*chat)->messages(),
+              HasSubstr(R"({"role":"user","content":"Two"},{"role":"assistant")"));
+
+  (*chat)->Clear();
+  EXPECT_EQ((*chat)->messages(), R"([{"role":"system","content":"Be kind."}])");
+  SMELT_ASSERT_OK((*chat)->Say("Three", Greedy(3)));
+  EXPECT_EQ((*chat)->prompt().find("One"), std::string::npos);
+}
+
+TEST(Chat, TheBeginningIsAddedWhereTheTemplateLacksIt) {
+  const TempDir dir;
+  WriteFile(dir / "plain.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+  ChatOptions options = Options();
+  options.chat_template = dir / "plain.jinja";
+  const auto chat = Chat::Open(options);
+  SMELT_ASSERT_OK(chat);
+  const auto result = (*chat)->Say("Hello", Greedy(1));
+  SMELT_ASSERT_OK(result);
+  const auto generator = Generator::Open({.model = options.model, .f32_activations = true});
+  EXPECT_EQ(result->prompt_ids, (*generator)->Encode("Hello", true).value());
+  EXPECT_EQ(result->prompt_ids.size(), (*generator)->Encode("Hello", false)->size() + 1);
+}
+
+TEST(Chat, WhatCannotBeRenderedIsSaid) {
+  ChatOptions options = Options();
+  options.tools = "{}";
+  EXPECT_THAT(std::string(Chat::Open(options).status().message()), HasSubstr("JSON list"));
+  options = Options();
+  options.variables = "[]";
+  EXPECT_THAT(std::string(Chat::Open(options).status().message()), HasSubstr("JSON object"));
+
+  const TempDir dir;
+  WriteFile(dir / "raises.jinja", "{{ raise_exception('no such talk') }}");
+  options = Options();
+  options.chat_template = dir / "raises.jinja";
+  const auto chat = Chat::Open(options);
+  SMELT_ASSERT_OK(chat);
+  EXPECT_THAT(std::string((*chat)->Say("Hello", Greedy(1)).status().message()),
+              HasSubstr("no such talk"));
+  EXPECT_EQ((*chat)->messages(), "[]");
+}
+
+}  // namespace
+}  // namespace smelt
