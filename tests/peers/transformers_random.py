@@ -1331,7 +1331,9 @@ def class_of(folder):
     """The class that transformers makes of a causal model; it does not list all of them."""
     config = transformers.AutoConfig.from_pretrained(folder)
     known = transformers.AutoModelForCausalLM._model_mapping
-    return known[type(config)] if type(config) in known else getattr(transformers, config.architectures[0])
+    found = known[type(config)] if type(config) in known else None
+    # Of a model with a vision part it may be the class of the text part.
+    return found if found is not None and found.config_class is type(config) else getattr(transformers, config.architectures[0])
 
 
 def make(draw, family, folder, p):
