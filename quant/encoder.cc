@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "quant/block_format.h"
+#include "quant/codebook_format.h"
 #include "quant/codebook_search.h"
 #include "quant/float_codecs.h"
 #include "quant/search.h"
@@ -32,15 +33,17 @@ bool MakeWeights(std::span<const float> importance, std::vector<float>& weights)
 constexpr SearchDepth kDepths[] = {{.refinements = 1, .rounds = 1},
                                    {.refinements = 3, .rounds = 3}};
 
-/// What the magnitudes of a row's weights say about their importance where nothing else is known.
-void MakePrior(const float* x, uint64_t columns, float* weights) {
+/// What the magnitudes of a row's weights say about their importance where nothing else is known:
+/// the largest stand in columns of large inputs. Where groups have a minimum, small weights bear
+/// it, and count as well. Judged by KL divergence (README.md), not by any error of weights.
+void MakePrior(bool minimum, const float* x, uint64_t columns, float* weights) {
   constexpr double kLeast = 1e-3;
   double sum = 0;
   for (uint64_t i = 0; i < columns; ++i) sum += static_cast<double>(x[i]) * x[i];
   const double mean = sum / static_cast<double>(columns);
   for (uint64_t i = 0; i < columns; ++i) {
-    const double size = mean > 0 ? static_cast<double>(x[i]) * x[i] / mean : 1;
-    weights[i] = static_cast<float>(std::sqrt(size) + kLeast);
+    const double square = mean > 0 ? static_cast<double>(x[i]) * x[i] / mean : 1;
+    weights[i] = static_cast<float>(minimum ? std::sqrt(square + 1) : square + kLeast);
   }
 }
 
@@ -57,14 +60,18 @@ class BlockEncoder final : public Encoder {
     if (!format_.searched) return EncodeRows(rows, columns, x, nullptr, columns, bytes);
     if (!statistics.importance.empty() && MakeWeights(statistics.importance, scratch.f32))
       return EncodeRows(rows, columns, x, scratch.f32.data(), columns, bytes);
-    if (effort_ == Effort::kFast) return EncodeRows(rows, columns, x, nullptr, columns, bytes);
+    // Of two levels of one size, large weights would only make the small ones larger.
+    const bool one_size = format_.codebook != nullptr && format_.codebook->levels == 2;
+    if (effort_ == Effort::kFast || one_size)
+      return EncodeRows(rows, columns, x, nullptr, columns, bytes);
     // Some rows at a time, so that their weights stay in the cache.
     const uint64_t step = std::max<uint64_t>(1, kPriorElements / columns);
     scratch.f32.resize(step * columns);
     for (uint64_t row = 0; row < rows; row += step) {
       const uint64_t n = std::min(step, rows - row);
       for (uint64_t r = 0; r < n; ++r)
-        MakePrior(x + (row + r) * columns, columns, scratch.f32.data() + r * columns);
+        MakePrior(format_.minimum, x + (row + r) * columns, columns,
+                  scratch.f32.data() + r * columns);
       EncodeRows(n, columns, x + row * columns, scratch.f32.data(), n * columns,
                  bytes + row * (columns / format_.elements) * format_.bytes);
     }
@@ -113,6 +120,12 @@ const Encoder* FindEncoder(TensorType type, Effort effort) {
   if (const Encoder* encoder = FindFloatEncoder(type)) return encoder;
   const size_t id = static_cast<size_t>(type);
   return id < kTypeLimit ? BlockEncoders(effort)[id].get() : nullptr;
+}
+
+std::optional<Effort> EffortNamed(std::string_view name) {
+  if (name == "fast") return Effort::kFast;
+  if (name == "normal") return Effort::kNormal;
+  return std::nullopt;
 }
 
 bool NeedsImportance(TensorType type) {

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/tensor_type.h"
@@ -23,6 +25,9 @@ enum class Effort : uint8_t {
   kFast,    ///< unweighted squared error where no importance is given
   kNormal,  ///< without importance, what the weights' own magnitudes say about it
 };
+
+/// The effort of that name ("fast", "normal"); nothing where there is none.
+std::optional<Effort> EffortNamed(std::string_view name);
 
 /// Working memory of an encoder, reused from tile to tile by one thread.
 class EncodeScratch {

@@ -11,11 +11,6 @@
 namespace smelt {
 namespace {
 
-/// Eight times (grid + delta), delta = -1/8 where `negative`, else +1/8.
-void ShiftedOctet(const int8_t* grid, bool negative, int8_t* codes) {
-  for (int k = 0; k < 8; ++k) codes[k] = static_cast<int8_t>(8 * grid[k] + (negative ? -1 : 1));
-}
-
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   const IqTables& tables = GetIqTables();
   const float d = LoadF16(block);

@@ -2,8 +2,11 @@
 // NOTICE.
 #pragma once
 
+#include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace smelt {
 
@@ -38,11 +41,27 @@ inline uint8_t EvenSigns(uint32_t bits7) {
   return static_cast<uint8_t>(bits7 | ((std::popcount(bits7) & 1) << 7));
 }
 
-/// Eight entries of a grid, negative where the sign bit is set.
+/// For each byte of sign bits eight bytes that are 255 where the bit is set.
+inline constexpr auto kSignMasks = [] {
+  std::array<std::array<uint8_t, 8>, 256> masks{};
+  for (size_t signs = 0; signs < 256; ++signs)
+    for (size_t k = 0; k < 8; ++k) masks[signs][k] = (signs >> k) & 1 ? 255 : 0;
+  return masks;
+}();
+
+/// Eight values above zero of a grid, negative where the sign bit is set: all at once, as ~v + 1,
+/// which carries nothing into the next byte.
 inline void SignedOctet(const int8_t* grid, uint8_t signs, int8_t* codes) {
-  for (int k = 0; k < 8; ++k) {
-    codes[k] = static_cast<int8_t>((signs >> k) & 1 ? -grid[k] : grid[k]);
-  }
+  uint64_t values, mask;
+  std::memcpy(&values, grid, 8);
+  std::memcpy(&mask, kSignMasks[signs].data(), 8);
+  values = (values ^ mask) + (mask & 0x0101010101010101u);
+  std::memcpy(codes, &values, 8);
+}
+
+/// Eight times a grid's values of -1, 0, 1, and one more, or one less where `down`.
+inline void ShiftedOctet(const int8_t* grid, bool down, int8_t* codes) {
+  for (int k = 0; k < 8; ++k) codes[k] = static_cast<int8_t>(8 * grid[k] + (down ? -1 : 1));
 }
 
 }  // namespace smelt

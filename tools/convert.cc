@@ -230,6 +230,11 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
   command.add_flag("--no-fallback", a.no_fallback,
                    "Refuse where a type's blocks do not divide a tensor's rows, instead of taking "
                    "a type that fits");
+  command
+      .add_option("--effort", o.effort,
+                  "Search of the encoders: fast (least squared error), or normal (default: what "
+                  "matters more is kept more exact)")
+      ->check(CLI::IsMember({"fast", "normal"}));
   command.add_flag("--allow-requantize", o.allow_requantize,
                    "Accept a source that is quantized already (errors add up)");
   command
@@ -307,8 +312,8 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
   // What is about weights has nothing to act on.
   for (const char* name :
        {"--type", "--pure", "--output-tensor-type", "--token-embedding-type", "--tensor-type",
-        "--no-fallback", "--allow-requantize", "--dry-run", "--plan", "--validate", "--text",
-        "--max-ppl-increase", "--max-kl", "--keep-rejected", "--mtp"})
+        "--no-fallback", "--effort", "--allow-requantize", "--dry-run", "--plan", "--validate",
+        "--text", "--max-ppl-increase", "--max-kl", "--keep-rejected", "--mtp"})
     vocab_only->excludes(command->get_option(name));
 }
 

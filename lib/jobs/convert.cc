@@ -42,6 +42,7 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .metadata = o.metadata,
           .allow_fallback = o.allow_fallback,
           .allow_requantize = o.allow_requantize,
+          .effort = o.effort,
           .adapters = o.adapters,
           .base = o.base,
           .mtp = o.mtp,

@@ -33,6 +33,10 @@ struct Scratch {
   }
 };
 
+Effort EffortOf(const Plan& plan) {
+  return EffortNamed(plan.options.effort).value_or(Effort::kNormal);
+}
+
 // Stored bytes that are the output's bytes.
 bool PassesThrough(const TensorInfo& info, TensorType type) {
   return info.type == type && (info.recipe == nullptr || info.recipe->only_gathers());
@@ -95,7 +99,7 @@ class Filler {
       SMELT_RETURN_IF_ERROR(GoOn());
       const Plan& plan = *targets_[i].plan;
       const Tile tile = plan.TileAt(number);
-      SMELT_RETURN_IF_ERROR(MakeTile(plan.tensors[tile.tensor], tile, scratch, values));
+      SMELT_RETURN_IF_ERROR(MakeTile(plan, tile, scratch, values));
       SMELT_RETURN_IF_ERROR(targets_[i].output->file->WriteAt(tile.offset, scratch.bytes));
       SMELT_RETURN_IF_ERROR(
           targets_[i].output->journal->Add(number, TileHash(fingerprints_[i], scratch.bytes)));
@@ -106,8 +110,9 @@ class Filler {
 
   // Leaves the tile's bytes, padding included, in scratch.bytes. `values`: its rows as f32, once
   // they were read.
-  absl::Status MakeTile(const PlannedTensor& planned, const Tile& tile, Scratch& scratch,
+  absl::Status MakeTile(const Plan& plan, const Tile& tile, Scratch& scratch,
                         const float*& values) {
+    const PlannedTensor& planned = plan.tensors[tile.tensor];
     const TensorInfo& info = source_.tensors()[planned.source];
     const uint64_t columns = planned.shape.columns();
     scratch.bytes.resize(tile.bytes + tile.padding);
@@ -121,7 +126,7 @@ class Filler {
         SMELT_RETURN_IF_ERROR(source_.ReadRows(planned.source, tile.first_row, tile.rows, out));
         values = out;
       }
-      FindEncoder(planned.type)
+      FindEncoder(planned.type, EffortOf(plan))
           ->Encode(tile.rows, columns, values, {}, scratch.bytes.data(), scratch.encode);
     }
     return CheckTile(info, planned, tile, values, scratch);

@@ -137,7 +137,8 @@ double Plan::bits_per_weight() const {
 }
 
 uint64_t Plan::Fingerprint() const {
-  std::string text = Cat(source_identity, "\n", encoder_version, "\n", file_bytes, "\n");
+  std::string text =
+      Cat(source_identity, "\n", encoder_version, "\n", options.effort, "\n", file_bytes, "\n");
   for (const PlannedTensor& t : tensors)
     text += Cat(t.name, ' ', static_cast<uint32_t>(t.source_type), ' ',
                 static_cast<uint32_t>(t.type), ' ', t.offset, ' ', t.tile_rows, "\n");
@@ -166,6 +167,10 @@ Tile Plan::TileAt(uint64_t number) const {
 
 absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& options,
                               const FixedTypes* fixed) {
+  if (!EffortNamed(options.effort)) {
+    return Error(ErrorCode::kUsage, "effort is ", Escape(options.effort, 40),
+                 ": write fast or normal");
+  }
   SMELT_ASSIGN_OR_RETURN(OutputTypes types, ChooseOutputTypes(source, options));
   Plan plan;
   plan.source = source.name();

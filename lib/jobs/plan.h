@@ -17,7 +17,7 @@ namespace smelt {
 
 /// Raised whenever an encoder gives other bytes than before: plans and half-written files of
 /// another version are not continued.
-inline constexpr uint32_t kEncoderVersion = 2;
+inline constexpr uint32_t kEncoderVersion = 3;
 
 /// What the user may decide about the bytes of an output. The same source, options and encoder
 /// version give the same file.
@@ -29,6 +29,7 @@ struct PlanOptions {
   std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
+  std::string effort = "normal";                           ///< of the encoders: fast or normal
   std::vector<std::pair<std::string, double>> adapters{};  ///< folders, strengths
   std::string base{};
   std::string mtp{};

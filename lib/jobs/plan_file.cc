@@ -29,6 +29,7 @@ Json OptionsToJson(const PlanOptions& o) {
               {"metadata", Pairs(o.metadata)},
               {"no_fallback", !o.allow_fallback},
               {"allow_requantize", o.allow_requantize},
+              {"effort", o.effort},
               {"adapters", Pairs(o.adapters)},
               {"base", o.base},
               {"mtp", o.mtp},
@@ -90,6 +91,7 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.metadata = PairsOf(o, "metadata");
   out.allow_fallback = !FlagOf(o, "no_fallback");
   out.allow_requantize = FlagOf(o, "allow_requantize");
+  out.effort = TextOf(o, "effort");
   out.adapters = AdaptersOf(o);
   out.base = TextOf(o, "base");
   out.mtp = TextOf(o, "mtp");

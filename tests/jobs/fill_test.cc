@@ -52,7 +52,7 @@ std::string Expected(const Plan& plan) {
       for (uint64_t c = 0; c < columns; ++c)
         values[r * columns + c] = FakeSource::Value(t.source, r, c);
     EncodeScratch scratch;
-    FindEncoder(t.type)->Encode(rows, columns, values.data(), {},
+    FindEncoder(t.type, Effort::kNormal)->Encode(rows, columns, values.data(), {},
                                 reinterpret_cast<std::byte*>(file.data()) + t.offset, scratch);
   }
   return file;

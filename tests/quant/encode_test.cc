@@ -574,6 +574,76 @@ TEST(Encode, CodebooksNeverMakeMoreOfARowThanItIs) {
   }
 }
 
+std::vector<std::byte> EncodeNormal(TensorType type, const std::vector<float>& x, uint64_t columns,
+                                    const std::vector<float>& importance) {
+  std::vector<std::byte> out(x.size() / columns * RowBytes(type, columns).value_or(0));
+  EncodeScratch scratch;
+  FindEncoder(type, Effort::kNormal)
+      ->Encode(x.size() / columns, columns, x.data(), {.importance = importance}, out.data(),
+               scratch);
+  return out;
+}
+
+TEST(Encode, HostileImportanceLosesNoWeights) {
+  constexpr size_t kColumns = 512;
+  const std::vector<float> x = Noise(16 * kColumns, 3);
+  const std::vector<float> zeros(kColumns, 0.0f), denormals(kColumns, 1e-40f);
+  const std::vector<float> ones(kColumns, 1.0f);
+  std::vector<float> huge = ones, every_other = zeros;
+  huge[77] = 1e30f;
+  for (size_t i = 0; i < kColumns; i += 2) every_other[i] = 1e38f;
+  for (const BlockFormat* format : AllFormats()) {
+    const std::string what(Info(format->type).name);
+    auto encode = [&](const std::vector<float>& importance) {
+      return EncodeNormal(format->type, x, kColumns, importance);
+    };
+    auto error = [&](const std::vector<std::byte>& bytes) {
+      const std::vector<float> decoded = Decode(format->type, bytes, x.size());
+      double sum = 0, size = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        sum += std::pow(static_cast<double>(decoded[i]) - x[i], 2);
+        size += std::pow(static_cast<double>(x[i]), 2);
+      }
+      return std::sqrt(sum / size);
+    };
+    EXPECT_EQ(encode(zeros), encode({})) << what;
+    EXPECT_EQ(encode(denormals), encode(ones)) << what;
+    const double usual = error(encode(ones));
+    EXPECT_LE(error(encode(huge)), 1.3 * usual) << what;
+    EXPECT_LE(error(encode(every_other)), 2.5 * usual) << what;
+  }
+}
+
+TEST(Encode, NormalEffortMakesTheSameBytesOnEveryTargetAndNothingLarger) {
+  constexpr size_t kColumns = 768, kRows = 28;
+  const std::vector<float> x = HardValues(kRows, kColumns);
+  EachTarget targets;
+  for (const BlockFormat* format : AllFormats()) {
+    std::vector<std::byte> bytes;
+    for (const std::string& target : targets.names()) {
+      targets.Use(target);
+      const auto got = EncodeNormal(format->type, x, kColumns, {});
+      if (bytes.empty()) bytes = got;
+      ASSERT_EQ(got, bytes) << Info(format->type).name << " on " << target;
+    }
+    const size_t row_bytes = bytes.size() / kRows;
+    for (size_t r = 0; r < kRows; ++r) {
+      uint64_t bad = 0;
+      const std::byte* row = bytes.data() + r * row_bytes;
+      if (!FindCodec(format->type)->Validate(row, kColumns, &bad)) continue;
+      std::vector<float> decoded(kColumns);
+      FindCodec(format->type)->Decode(row, kColumns, decoded.data());
+      double error = 0, size = 0;
+      for (size_t c = 0; c < kColumns; ++c) {
+        const double v = x[r * kColumns + c];
+        error += (decoded[c] - v) * (decoded[c] - v);
+        size += v * v;
+      }
+      EXPECT_LE(error, size * 1.1) << Info(format->type).name << " row " << r;
+    }
+  }
+}
+
 TEST(Encode, HalvesAreRoundedAsTheScalarFunctionsDo) {
   EachTarget targets;
   std::vector<float> x = Noise(4099, 31);

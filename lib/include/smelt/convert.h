@@ -55,6 +55,8 @@ struct ConvertOptions {
       metadata;                ///< KEY, VALUE; VALUE may be TYPE:VALUE
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
+  /// How long the encoders search for a smaller loss: "fast" (least squared error) or "normal".
+  std::string effort = "normal";
   bool force = false;     ///< replace an existing output
   std::string plan_file;  ///< written if absent, replayed if present
   /// Folders of adapters (PEFT's LoRA) to merge, and how strong each is (1: as it was trained).
