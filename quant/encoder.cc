@@ -37,7 +37,7 @@ constexpr SearchDepth kDepths[] = {{.refinements = 1, .rounds = 1},
 /// the largest stand in columns of large inputs. Where groups have a minimum, small weights bear
 /// it, and count as well. Judged by KL divergence (README.md), not by any error of weights.
 void MakePrior(bool minimum, const float* x, uint64_t columns, float* weights) {
-  constexpr double kLeast = 1e-3;
+  constexpr double kLeast = 0.1;
   double sum = 0;
   for (uint64_t i = 0; i < columns; ++i) sum += static_cast<double>(x[i]) * x[i];
   const double mean = sum / static_cast<double>(columns);
