@@ -1206,7 +1206,6 @@ PUBLISHED = {
 # Switches that no published model has on, and that the classes have all the same.
 SWITCHES = {
     "nemotron-h": ["attention_bias", "mlp_bias", "use_bias"],
-    "falcon-h1": ["attention_bias", "mlp_bias", "projectors_bias", "mamba_proj_bias"],
     "bamba": ["attention_bias", "mlp_bias", "mamba_proj_bias"],
     "granitemoehybrid": ["attention_bias", "mamba_proj_bias"],
     "deepseek-v2": ["mlp_bias"],
