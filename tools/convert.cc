@@ -238,6 +238,12 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
   command.add_flag("--allow-requantize", o.allow_requantize,
                    "Accept a source that is quantized already (errors add up)");
   command
+      .add_option(
+          "--imatrix", o.imatrix,
+          "Importance matrix (GGUF or .dat, as `smelt imatrix` or llama-imatrix writes it): "
+          "columns whose inputs are large are kept more exact")
+      ->type_name("FILE");
+  command
       .add_option("--lora", a.adapters,
                   "Merge an adapter (a folder of PEFT's), SCALE times as strong as it was trained "
                   "(repeatable)")
@@ -312,8 +318,8 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
   // What is about weights has nothing to act on.
   for (const char* name :
        {"--type", "--pure", "--output-tensor-type", "--token-embedding-type", "--tensor-type",
-        "--no-fallback", "--effort", "--allow-requantize", "--dry-run", "--plan", "--validate",
-        "--text", "--max-ppl-increase", "--max-kl", "--keep-rejected", "--mtp"})
+        "--no-fallback", "--effort", "--allow-requantize", "--imatrix", "--dry-run", "--plan",
+        "--validate", "--text", "--max-ppl-increase", "--max-kl", "--keep-rejected", "--mtp"})
     vocab_only->excludes(command->get_option(name));
 }
 

@@ -43,6 +43,7 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .allow_fallback = o.allow_fallback,
           .allow_requantize = o.allow_requantize,
           .effort = o.effort,
+          .imatrix = o.imatrix,
           .adapters = o.adapters,
           .base = o.base,
           .mtp = o.mtp,
@@ -130,13 +131,15 @@ absl::Status CheckOutputPath(const Job& job, const ConvertOptions& options) {
   SMELT_RETURN_IF_ERROR(CheckIsNotInput(job.output, options));
   std::vector<std::string> others = options.text_files;
   others.push_back(options.plan_file);
+  others.push_back(options.imatrix);
   for (const std::string& other : others) {
     std::error_code error;
     if (other.empty() ||
         (other != job.output && !std::filesystem::equivalent(other, job.output, error)))
       continue;
-    return Error(ErrorCode::kUsage, Escape(job.output),
-                 " is the text or the plan too; choose another output with -o");
+    return Error(
+        ErrorCode::kUsage, Escape(job.output),
+        " is the text, the plan or the importance matrix too; choose another output with -o");
   }
   return CheckOutput(job.output, options.force);
 }

@@ -22,6 +22,7 @@ struct Scratch {
   std::unique_ptr<float[]> values;
   uint64_t capacity = 0;
   std::vector<std::byte> bytes;
+  std::vector<float> importance;
   EncodeScratch encode;
 
   float* Values(uint64_t n) {
@@ -126,10 +127,22 @@ class Filler {
         SMELT_RETURN_IF_ERROR(source_.ReadRows(planned.source, tile.first_row, tile.rows, out));
         values = out;
       }
+      SMELT_ASSIGN_OR_RETURN(const InputStatistics statistics, StatisticsOf(plan, tile, scratch));
       FindEncoder(planned.type, EffortOf(plan))
-          ->Encode(tile.rows, columns, values, {}, scratch.bytes.data(), scratch.encode);
+          ->Encode(tile.rows, columns, values, statistics, scratch.bytes.data(), scratch.encode);
     }
     return CheckTile(info, planned, tile, values, scratch);
+  }
+
+  static absl::StatusOr<InputStatistics> StatisticsOf(const Plan& plan, const Tile& tile,
+                                                      Scratch& scratch) {
+    const PlannedTensor& planned = plan.tensors[tile.tensor];
+    if (planned.importance < 0) return InputStatistics{};
+    scratch.importance.resize(planned.shape.columns());
+    SMELT_RETURN_IF_ERROR(plan.importance->ReadImportance(static_cast<size_t>(planned.importance),
+                                                          tile.first_row / planned.matrix_rows(),
+                                                          scratch.importance));
+    return InputStatistics{.importance = scratch.importance};
   }
 
   absl::Status CheckTile(const TensorInfo& info, const PlannedTensor& planned, const Tile& tile,

@@ -10,6 +10,7 @@
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/output_types.h"
+#include "lib/jobs/plan_importance.h"
 #include "quant/codec.h"
 #include "quant/encoder.h"
 
@@ -59,7 +60,7 @@ absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const Pla
   return absl::OkStatus();
 }
 
-absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const PlanOptions& options,
+absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const Plan& plan,
                                         const OutputTypes& types) {
   Metadata metadata = source.metadata();
   for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.Erase(key);
@@ -71,7 +72,8 @@ absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const PlanOpt
     metadata.Set("general.file_type", *types.file_type);
   if (block_types || metadata.Has("general.quantization_version"))
     metadata.Set("general.quantization_version", uint32_t{2});
-  SMELT_RETURN_IF_ERROR(EditMetadata(options.metadata, metadata));
+  SetImportanceKeys(plan, metadata);
+  SMELT_RETURN_IF_ERROR(EditMetadata(plan.options.metadata, metadata));
   return metadata;
 }
 
@@ -142,6 +144,7 @@ uint64_t Plan::Fingerprint() const {
   for (const PlannedTensor& t : tensors)
     text += Cat(t.name, ' ', static_cast<uint32_t>(t.source_type), ' ',
                 static_cast<uint32_t>(t.type), ' ', t.offset, ' ', t.tile_rows, "\n");
+  if (importance != nullptr) text += importance->sha256();
   text += Cat(XxHash64(header));
   return XxHash64(std::as_bytes(std::span(text)));
 }
@@ -183,7 +186,8 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
     for (size_t i = 0; i < types.choices.size(); ++i)
       types.choices[i] = {fixed->types[i].first, fixed->types[i].second};
   }
-  SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, options, types));
+  SMELT_RETURN_IF_ERROR(OpenImportance(plan));
+  SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, plan, types));
   plan.architecture = ArchitectureOf(metadata);
   for (size_t i = 0; i < source.tensors().size(); ++i) {
     const TensorInfo& info = source.tensors()[i];
@@ -198,6 +202,7 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
     t.tile_rows = TileRows(info);
     plan.tensors.push_back(std::move(t));
   }
+  SMELT_RETURN_IF_ERROR(MatchImportance(plan));
   SMELT_RETURN_IF_ERROR(LayOut(metadata, plan));
   return plan;
 }

@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "formats/importance.h"
 #include "lib/base/tensor_type.h"
 #include "lib/jobs/fallbacks.h"
 #include "lib/model/model_source.h"
@@ -30,6 +32,7 @@ struct PlanOptions {
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
   std::string effort = "normal";                           ///< of the encoders: fast or normal
+  std::string imatrix{};                                   ///< importance-matrix file; empty: none
   std::vector<std::pair<std::string, double>> adapters{};  ///< folders, strengths
   std::string base{};
   std::string mtp{};
@@ -48,6 +51,7 @@ struct PlannedTensor {
   TensorType source_type = TensorType::kF32;
   TensorType type = TensorType::kF32;
   std::string why;
+  int importance = -1;      ///< entry of Plan::importance, or -1
   uint64_t offset = 0;      ///< from the start of the file
   uint64_t bytes = 0;       ///< without padding
   uint64_t padding = 0;     ///< zeros that follow
@@ -76,6 +80,7 @@ struct Plan {
   uint32_t encoder_version = kEncoderVersion;
   std::vector<std::string> warnings;  ///< options that do not do what they say; not saved
   Fallbacks fallbacks;                ///< of the preset; not saved
+  std::shared_ptr<const ImportanceFile> importance;  ///< nullptr: none
   std::vector<std::byte> header;
   std::vector<PlannedTensor> tensors;
   uint64_t file_bytes = 0;

@@ -30,6 +30,7 @@ Json OptionsToJson(const PlanOptions& o) {
               {"no_fallback", !o.allow_fallback},
               {"allow_requantize", o.allow_requantize},
               {"effort", o.effort},
+              {"imatrix", o.imatrix},
               {"adapters", Pairs(o.adapters)},
               {"base", o.base},
               {"mtp", o.mtp},
@@ -92,6 +93,7 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.allow_fallback = !FlagOf(o, "no_fallback");
   out.allow_requantize = FlagOf(o, "allow_requantize");
   out.effort = TextOf(o, "effort");
+  out.imatrix = TextOf(o, "imatrix");
   out.adapters = AdaptersOf(o);
   out.base = TextOf(o, "base");
   out.mtp = TextOf(o, "mtp");
@@ -149,6 +151,7 @@ std::string PlanToJson(const Plan& plan) {
   root["source_identity"] = plan.source_identity;
   root["type"] = plan.type;
   root["options"] = OptionsToJson(plan.options);
+  if (plan.importance != nullptr) root["imatrix_sha256"] = plan.importance->sha256();
   root["file_bytes"] = plan.file_bytes;
   root["header_bytes"] = plan.header.size();
   root["header_sha256"] = HeaderHash(plan);
@@ -193,6 +196,10 @@ absl::StatusOr<Plan> PlanFromJson(const std::string& json, const std::string& na
   }
   SMELT_ASSIGN_OR_RETURN(const FixedTypes fixed, TypesFrom(root, name, source));
   SMELT_ASSIGN_OR_RETURN(Plan plan, MakePlan(source, recorded, &fixed));
+  if (plan.importance != nullptr && TextOf(root, "imatrix_sha256") != plan.importance->sha256()) {
+    return Bad(name, Cat("the importance matrix ", Escape(recorded.imatrix),
+                         " is not the one it was made with"));
+  }
   if (UintOf(root, "file_bytes") != plan.file_bytes ||
       TextOf(root, "header_sha256") != HeaderHash(plan)) {
     return Bad(name, "its layout does not come out again from this source");

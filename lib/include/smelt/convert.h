@@ -57,6 +57,7 @@ struct ConvertOptions {
   bool allow_requantize = false;
   /// How long the encoders search for a smaller loss: "fast" (least squared error) or "normal".
   std::string effort = "normal";
+  std::string imatrix;    ///< importance-matrix file that weighs the errors; empty: none
   bool force = false;     ///< replace an existing output
   std::string plan_file;  ///< written if absent, replayed if present
   /// Folders of adapters (PEFT's LoRA) to merge, and how strong each is (1: as it was trained).
