@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "infer/graph.h"
 #include "infer/score.h"
+#include "infer/tap.h"
 #include "lib/model/model_source.h"
 
 namespace smelt {
@@ -96,9 +97,13 @@ class Backend {
 
   /// Records the program's operations for this batch, submits them and waits. `x` is the residual
   /// stream; `inputs` are the per-layer inputs, of models that have them. `state` is that of the
-  /// layer whose keys the program's attends to.
+  /// layer whose keys the program's attends to. `tap` sees what goes into its products.
   virtual absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x,
-                           Buffer* inputs = nullptr) = 0;
+                           Buffer* inputs = nullptr, Tap* tap = nullptr) = 0;
+
+  /// Tells the tap that `x` goes into a product with `matrix`, which is not carried out.
+  virtual absl::Status Watch(const Batch& batch, const Matrix& matrix, const Buffer& x,
+                             Tap& tap) = 0;
 
   /// Losses of `targets` by tiles of the vocabulary; `reference` and `reference_x` both or neither.
   virtual absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x,

@@ -23,7 +23,9 @@ struct Matrix {
   WeightPtr weight = {}, bias = {};
   uint64_t first_row = 0;
   uint32_t rows = 0, columns = 0;
-  uint64_t expert_rows = 0;  ///< rows from expert to expert where the weight stacks several
+  uint64_t expert_rows = 0;      ///< rows from expert to expert where the weight stacks several
+  TensorRef tensor = kNoTensor;  ///< of which the weight was made
+  uint64_t count = 1;            ///< matrices that the weight stacks
   bool present() const { return weight != nullptr; }
 };
 

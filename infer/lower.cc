@@ -118,6 +118,8 @@ absl::StatusOr<Matrix> Lowerer::Lower(const Linear& linear) {
   const smelt::Shape& shape = Shape(linear.weight);
   m.columns = static_cast<uint32_t>(shape.columns());
   m.expert_rows = shape.ne[1];
+  m.tensor = linear.weight;
+  m.count = shape.ne[2] * shape.ne[3];
   m.first_row = linear.first_row;
   m.rows = static_cast<uint32_t>(linear.rows == 0 ? shape.ne[1] - linear.first_row : linear.rows);
   if (shape.columns() > std::numeric_limits<uint32_t>::max() ||

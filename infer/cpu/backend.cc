@@ -12,6 +12,7 @@
 #include "infer/cpu/latent.h"
 #include "infer/cpu/loss.h"
 #include "infer/cpu/scan.h"
+#include "infer/cpu/watch.h"
 #include "infer/cpu/weights.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
@@ -24,17 +25,19 @@ namespace {
 class Executor {
  public:
   Executor(const CpuProgram& program, CpuBatch& batch, CpuState& state, CpuBuffer& x,
-           CpuBuffer* inputs)
+           CpuBuffer* inputs, Tap* tap)
       : graph_(program.graph),
         precision_(program.precision),
         batch_(batch),
         state_(state),
         x_(x),
-        inputs_(inputs) {}
+        inputs_(inputs),
+        tap_(tap) {}
 
   absl::Status RunAll() {
     const Layout& layout = batch_.layout;
     batch_.scratch.Reserve(layout.Floats(graph_.scratch_features));
+    if (tap_ != nullptr) tokens_ = TokensOfPanels(layout);
     for (const Op& op : graph_.ops) {
       if (MustStop()) return GoOn();
       SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
@@ -112,8 +115,9 @@ class Executor {
   }
 
   absl::Status Do(const MatMulOp& op) {
-    SMELT_RETURN_IF_ERROR(MatMul(op.matrix, op.store, op.activation, precision_,
-                                 InputOf(op.in, op.matrix.columns), At(op.out)));
+    Input& in = InputOf(op.in, op.matrix.columns);
+    if (tap_ != nullptr) SMELT_RETURN_IF_ERROR(Watch(*tap_, op.matrix, 0, tokens_, in));
+    SMELT_RETURN_IF_ERROR(MatMul(op.matrix, op.store, op.activation, precision_, in, At(op.out)));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -183,7 +187,8 @@ class Executor {
   }
 
   absl::Status Do(const LatentAttentionOp& op) {
-    SMELT_RETURN_IF_ERROR(AttendLatent(op, batch_.layout, At(op.q), At(op.k), state_, At(op.out)));
+    SMELT_RETURN_IF_ERROR(
+        AttendLatent(op, batch_.layout, At(op.q), At(op.k), state_, At(op.out), tap_));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -199,7 +204,7 @@ class Executor {
   absl::Status Do(const ExpertsOp& op) {
     SMELT_RETURN_IF_ERROR(RunExperts(op, batch_.layout, precision_,
                                      InputOf(op.in, op.router.columns), At(op.expert_in),
-                                     At(op.out)));
+                                     At(op.out), tap_));
     Wrote(op.out);
     return absl::OkStatus();
   }
@@ -267,7 +272,9 @@ class Executor {
   CpuState& state_;
   CpuBuffer& x_;
   CpuBuffer* inputs_;
-  Slot input_slot_ = 0;  // 1 + slot of batch_.input, 0 = none
+  Tap* const tap_;
+  std::vector<uint32_t> tokens_;  // of each panel, where somebody watches
+  Slot input_slot_ = 0;           // 1 + slot of batch_.input, 0 = none
 };
 
 class CpuBackend : public Backend {
@@ -340,12 +347,20 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
-  absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x,
-                   Buffer* inputs) override {
+  absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x, Buffer* inputs,
+                   Tap* tap) override {
     return Executor(static_cast<const CpuProgram&>(program), static_cast<CpuBatch&>(batch),
                     static_cast<CpuState&>(state), static_cast<CpuBuffer&>(x),
-                    static_cast<CpuBuffer*>(inputs))
+                    static_cast<CpuBuffer*>(inputs), tap)
         .RunAll();
+  }
+
+  absl::Status Watch(const Batch& batch, const Matrix& matrix, const Buffer& x, Tap& tap) override {
+    const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
+    Input in;
+    in.Set(static_cast<const CpuBuffer&>(x).values.data(), matrix.columns, layout.panels,
+           layout.lanes);
+    return cpu::Watch(tap, matrix, 0, TokensOfPanels(layout), in);
   }
 
   absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x, const Head* reference,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "infer/cpu/kernels.h"
+#include "infer/cpu/watch.h"
 #include "infer/cpu/weights.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
@@ -88,16 +89,20 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
 class ExpertRunner {
  public:
   ExpertRunner(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
-               const float* expert_in, float* out)
+               const float* expert_in, float* out, Tap* tap)
       : op_(op),
         layout_(layout),
         precision_(precision),
         in_(in),
         expert_in_(expert_in),
-        out_(out) {}
+        out_(out),
+        tap_(tap) {
+    if (tap != nullptr) tokens_ = TokensOfPanels(layout);
+  }
 
   absl::Status Run() {
     if (!op_.add) std::fill_n(out_, layout_.Floats(op_.width), 0.0f);
+    SMELT_RETURN_IF_ERROR(WatchAll({&op_.router}, 0, tokens_, in_));
     SMELT_RETURN_IF_ERROR(RouteTokens());
     for (uint32_t e = 0; e < op_.count; ++e) {
       if (!routes_[e].tokens.empty()) SMELT_RETURN_IF_ERROR(RunExpert(e));
@@ -127,6 +132,15 @@ class ExpertRunner {
     return absl::OkStatus();
   }
 
+  absl::Status WatchAll(std::initializer_list<const Matrix*> matrices, uint32_t index,
+                        std::span<const uint32_t> tokens, Input& in) {
+    if (tap_ == nullptr) return absl::OkStatus();
+    for (const Matrix* matrix : matrices) {
+      if (matrix->present()) SMELT_RETURN_IF_ERROR(Watch(*tap_, *matrix, index, tokens, in));
+    }
+    return absl::OkStatus();
+  }
+
   // Expert e's part of a stacked weight.
   static Matrix Of(const Matrix& all, uint32_t e) {
     Matrix one = all;
@@ -145,6 +159,8 @@ class ExpertRunner {
     float* result = result_.Reserve(slots * op_.width);
     SMELT_RETURN_IF_ERROR(GatherTokens(layout_, expert_in_, op_.width, route.tokens, lanes, x));
     input_.Set(x, op_.width, panels, lanes);
+    const std::vector<uint32_t> tokens = TokensOfPanels(count, lanes);
+    SMELT_RETURN_IF_ERROR(WatchAll({&op_.gate, &op_.up}, e, tokens, input_));
     if (op_.clamped) {
       float* up = up_.Reserve(slots * op_.hidden);
       SMELT_RETURN_IF_ERROR(
@@ -162,6 +178,7 @@ class ExpertRunner {
           MatMul(Of(op_.up, e), Store::kActivate, op_.activation, precision_, input_, hidden));
     }
     hidden_input_.Set(hidden, op_.hidden, panels, lanes);
+    SMELT_RETURN_IF_ERROR(WatchAll({&op_.down}, e, tokens, hidden_input_));
     SMELT_RETURN_IF_ERROR(
         MatMul(Of(op_.down, e), Store::kSet, op_.activation, precision_, hidden_input_, result));
     return Scatter(route, lanes, result);
@@ -183,6 +200,8 @@ class ExpertRunner {
     const uint32_t panels = layout_.panels, lanes = layout_.lanes, hidden_size = op_.shared_up.rows;
     float* hidden = hidden_.Reserve(layout_.Floats(hidden_size));
     const Activation act = op_.shared_activation;
+    SMELT_RETURN_IF_ERROR(
+        WatchAll({&op_.shared_gate_proj, &op_.shared_up, &op_.shared_gate}, 0, tokens_, in_));
     if (op_.shared_gate_proj.present()) {
       SMELT_RETURN_IF_ERROR(
           MatMul(op_.shared_gate_proj, Store::kSet, act, precision_, in_, hidden));
@@ -192,6 +211,7 @@ class ExpertRunner {
       SMELT_RETURN_IF_ERROR(MatMul(op_.shared_up, Store::kActivate, act, precision_, in_, hidden));
     }
     hidden_input_.Set(hidden, hidden_size, panels, lanes);
+    SMELT_RETURN_IF_ERROR(WatchAll({&op_.shared_down}, 0, tokens_, hidden_input_));
     if (!op_.shared_gate.present())
       return MatMul(op_.shared_down, Store::kAdd, act, precision_, hidden_input_, out_);
     Array<float> gate(layout_.Floats(1));
@@ -219,6 +239,8 @@ class ExpertRunner {
   Input& in_;
   const float* expert_in_;
   float* out_;
+  Tap* const tap_;
+  std::vector<uint32_t> tokens_;  // of each of the batch's panels, where somebody watches
   std::vector<Route> routes_;
   Array<float> gathered_, hidden_, up_, result_;
   Input input_, hidden_input_;
@@ -227,8 +249,8 @@ class ExpertRunner {
 }  // namespace
 
 absl::Status RunExperts(const ExpertsOp& op, const Layout& layout, Precision precision, Input& in,
-                        const float* expert_in, float* out) {
-  return ExpertRunner(op, layout, precision, in, expert_in, out).Run();
+                        const float* expert_in, float* out, Tap* tap) {
+  return ExpertRunner(op, layout, precision, in, expert_in, out, tap).Run();
 }
 
 }  // namespace smelt::cpu

@@ -8,6 +8,7 @@
 #include "infer/cpu/head_matmul.h"
 #include "infer/cpu/kernels.h"
 #include "infer/cpu/memory.h"
+#include "infer/cpu/watch.h"
 #include "infer/cpu/weights.h"
 #include "lib/base/parallel.h"
 #include "lib/base/per_thread.h"
@@ -19,7 +20,7 @@ namespace {
 constexpr uint64_t kKeyBlock = 384;
 
 struct Scratch {
-  Array<float> rows, key_weights, value_weights, keys, values, scores, running;
+  Array<float> rows, key_weights, value_weights, keys, values, scores, running, latent;
 };
 const PerThread<Scratch> scratch;
 
@@ -63,6 +64,9 @@ class HeadOfMany {
              uint64_t head, const float* q, float* out)
       : op_(op), segment_(s), cache_(cache), head_(head), q_(q), out_(out) {}
 
+  /// Also sums up latent vectors as values are: their squares, by element, go there.
+  void WatchSums(double* squares) { squares_ = squares; }
+
   absl::Status Run() {
     const size_t plain = Blocks(op_.plain_size), value = Blocks(op_.value_size);
     key_weights_ = scratch->key_weights.Reserve(plain * op_.rank * kPanel);
@@ -75,6 +79,8 @@ class HeadOfMany {
     maximum_ = running, sum_ = running + static_cast<size_t>(segment_.panels) * kPanel;
     std::fill_n(maximum_, segment_.panels * kPanel, -1e30f);
     std::fill_n(sum_, segment_.panels * kPanel, 0.0f);
+    if (squares_ != nullptr)
+      latent_ = scratch->latent.Reserve(static_cast<size_t>(segment_.panels) * op_.rank * kPanel);
     for (uint64_t key = 0; key < cache_.positions; key += kKeyBlock) {
       MakeBlock(key, std::min(kKeyBlock, cache_.positions - key));
       for (uint32_t p = 0; p < segment_.panels; ++p) AttendBlock(key, p);
@@ -83,7 +89,9 @@ class HeadOfMany {
       float* sum = sum_ + static_cast<size_t>(p) * kPanel;
       for (size_t lane = 0; lane < kPanel; ++lane) sum[lane] = 1.0f / sum[lane];
       ScalePanel(sum, op_.value_size, Out(p));
+      if (squares_ != nullptr) ScalePanel(sum, op_.rank, Latent(p));
     }
+    if (squares_ != nullptr) AddSquares();
     return absl::OkStatus();
   }
 
@@ -92,6 +100,20 @@ class HeadOfMany {
   float* Out(uint32_t p) const {
     const size_t panel = segment_.first_panel + p;
     return out_ + (panel * op_.heads + head_) * op_.value_size * kPanel;
+  }
+
+  float* Latent(uint32_t p) const { return latent_ + static_cast<size_t>(p) * op_.rank * kPanel; }
+
+  // Panel after panel, the lanes that are tokens.
+  void AddSquares() {
+    for (uint32_t p = 0; p < segment_.panels; ++p) {
+      const uint32_t tokens = std::min(kPanel, segment_.tokens - p * kPanel);
+      for (uint32_t r = 0; r < op_.rank; ++r) {
+        const float* at = Latent(p) + static_cast<size_t>(r) * kPanel;
+        for (uint32_t lane = 0; lane < tokens; ++lane)
+          squares_[r] += static_cast<double>(at[lane]) * at[lane];
+      }
+    }
   }
 
   void MakeBlock(uint64_t key, uint64_t count) {
@@ -132,6 +154,11 @@ class HeadOfMany {
                 std::min<size_t>(kPanel, op_.value_size - b * kPanel), scores_, count,
                 out + b * kPanel * kPanel, key > 0);
     }
+    if (squares_ == nullptr) return;
+    float* latent = Latent(p);
+    if (key > 0) ScalePanel(correction, op_.rank, latent);
+    GemmPanel(cache_.keys.data() + key * Stride() + op_.rope_size, 1, Stride(), op_.rank, scores_,
+              count, latent, key > 0);
   }
 
   const LatentAttentionOp& op_;
@@ -142,29 +169,40 @@ class HeadOfMany {
   float* const out_;
   float *key_weights_ = nullptr, *value_weights_ = nullptr, *keys_ = nullptr, *values_ = nullptr;
   float *scores_ = nullptr, *maximum_ = nullptr, *sum_ = nullptr;
+  double* squares_ = nullptr;  // by element of the latent vectors; nullptr: nobody watches
+  float* latent_ = nullptr;    // their sums, [panel][element][lane]
 };
 
 absl::Status AttendMany(const LatentAttentionOp& op, const Layout& layout, const float* q,
-                        const float* k, CpuState& state, float* out) {
+                        const float* k, CpuState& state, float* out, InputSquares* sums) {
   const size_t key = op.rope_size + op.rank;
+  // Of each sequence and head, so that they are added in one order.
+  std::vector<double> squares;
+  if (sums != nullptr) squares.resize(layout.segments.size() * op.heads * op.rank);
   for (size_t i = 0; i < layout.segments.size(); ++i)
     SMELT_RETURN_IF_ERROR(state.sequences[i].Extend(layout.segments[i].tokens, key, 0));
   SMELT_RETURN_IF_ERROR(AppendRows(layout, k, key, state, &SequenceState::keys));
   for (size_t i = 0; i < layout.segments.size(); ++i)
     state.sequences[i].positions += layout.segments[i].tokens;
-  return ParallelFor(layout.segments.size() * op.heads, 1, [&](uint64_t first, uint64_t last) {
+  const uint64_t tasks = layout.segments.size() * op.heads;
+  SMELT_RETURN_IF_ERROR(ParallelFor(tasks, 1, [&](uint64_t first, uint64_t last) {
     for (uint64_t task = first; task < last; ++task) {
       const size_t i = task / op.heads;
-      SMELT_RETURN_IF_ERROR(
-          HeadOfMany(op, layout.segments[i], state.sequences[i], task % op.heads, q, out).Run());
+      HeadOfMany head(op, layout.segments[i], state.sequences[i], task % op.heads, q, out);
+      if (sums != nullptr) head.WatchSums(squares.data() + task * op.rank);
+      SMELT_RETURN_IF_ERROR(head.Run());
     }
     return absl::OkStatus();
-  });
+  }));
+  if (sums == nullptr) return absl::OkStatus();
+  for (size_t i = 0; i < squares.size(); ++i) sums->sums[i % sums->sums.size()] += squares[i];
+  for (uint64_t& count : sums->counts) count += layout.tokens;
+  return absl::OkStatus();
 }
 
 // The matrices of keys work on the queries, those of values on the sums.
 absl::Status AttendFew(const LatentAttentionOp& op, const Layout& layout, const float* q,
-                       const float* k, CpuState& state, float* out) {
+                       const float* k, CpuState& state, float* out, Tap* tap) {
   const uint32_t head = op.plain_size + op.rope_size, key = op.rope_size + op.rank;
   const size_t lanes = layout.lanes;
   Array<float> query(layout.Floats(static_cast<size_t>(op.heads) * key));
@@ -187,6 +225,9 @@ absl::Status AttendFew(const LatentAttentionOp& op, const Layout& layout, const 
                               .value_size = op.rank,
                               .scale = op.scale};
   SMELT_RETURN_IF_ERROR(Attend(attention, layout, query.data(), k, nullptr, state, latent.data()));
+  if (tap != nullptr) {
+    SMELT_RETURN_IF_ERROR(WatchHeads(*tap, op.v_b, op.heads, op.rank, layout, latent.data()));
+  }
   return HeadMatMul(
       {.heads = op.heads, .in_stride = op.rank, .out_stride = op.value_size, .matrix = op.v_b},
       layout, latent.data(), out);
@@ -195,10 +236,17 @@ absl::Status AttendFew(const LatentAttentionOp& op, const Layout& layout, const 
 }  // namespace
 
 absl::Status AttendLatent(const LatentAttentionOp& op, const Layout& layout, const float* q,
-                          const float* k, CpuState& state, float* out) {
+                          const float* k, CpuState& state, float* out, Tap* tap) {
+  if (tap != nullptr) {
+    SMELT_RETURN_IF_ERROR(
+        WatchHeads(*tap, op.k_b, op.heads, op.plain_size + op.rope_size, layout, q));
+  }
   const bool many = std::ranges::all_of(
       layout.segments, [&](const Layout::Segment& s) { return MakesKeys(op, layout, s); });
-  return many ? AttendMany(op, layout, q, k, state, out) : AttendFew(op, layout, q, k, state, out);
+  if (!many) return AttendFew(op, layout, q, k, state, out, tap);
+  InputSquares* sums =
+      tap == nullptr ? nullptr : tap->Squares(op.v_b.tensor, op.rank, op.v_b.count);
+  return AttendMany(op, layout, q, k, state, out, sums);
 }
 
 }  // namespace smelt::cpu

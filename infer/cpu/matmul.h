@@ -1,6 +1,8 @@
 // Matrix products over a batch.
 #pragma once
 
+#include <vector>
+
 #include "absl/status/status.h"
 #include "infer/cpu/layout.h"
 #include "infer/cpu/memory.h"
@@ -21,6 +23,7 @@ class Input {
   const float* x = nullptr;
   uint32_t columns = 0, panels = 0, lanes = 0;
   bool quantized = false;
+  std::vector<double> squares;  ///< sum of squares of each column; empty: not known (see Watch)
   /// One lane: codes [panel][columns], scales [panel][columns / 32], sums [panel][columns / 16]. 32
   /// lanes: codes [panel][columns / 4][32][4], scales [panel][columns / 32][32], sums
   /// [panel][columns / 16][32].

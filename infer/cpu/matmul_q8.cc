@@ -29,6 +29,7 @@ void Input::Set(const float* values, uint32_t new_columns, uint32_t new_panels,
   panels = new_panels;
   lanes = new_lanes;
   quantized = false;
+  squares.clear();
 }
 
 absl::Status Input::Quantize() {

@@ -1,0 +1,94 @@
+#include "infer/cpu/watch.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+
+namespace smelt::cpu {
+namespace {
+
+constexpr uint64_t kColumns = 32;  // that one thread sums up together
+
+void AddSquares(const float* x, uint32_t lanes, double* sums) {
+  for (uint32_t lane = 0; lane < lanes; ++lane) {
+    const double value = x[lane];
+    sums[lane] += value * value;
+  }
+}
+
+void Add(std::span<const double> squares, uint64_t index, uint64_t tokens, InputSquares& to) {
+  double* sums = to.sums.data() + index * to.columns;
+  for (uint64_t c = 0; c < to.columns; ++c) sums[c] += squares[c];
+  to.counts[index] += tokens;
+}
+
+uint64_t Total(std::span<const uint32_t> tokens) {
+  return std::accumulate(tokens.begin(), tokens.end(), uint64_t{0});
+}
+
+InputSquares* Asked(Tap& tap, const Matrix& matrix) {
+  if (matrix.first_row != 0) return nullptr;
+  return tap.Squares(matrix.tensor, matrix.columns, matrix.count);
+}
+
+}  // namespace
+
+std::vector<uint32_t> TokensOfPanels(const Layout& layout) {
+  std::vector<uint32_t> tokens;
+  for (const Layout::Segment& s : layout.segments) {
+    for (uint32_t p = 0; p < s.panels; ++p) tokens.push_back(layout.TokensOf(s, p));
+  }
+  return tokens;
+}
+
+std::vector<uint32_t> TokensOfPanels(uint32_t tokens, uint32_t lanes) {
+  std::vector<uint32_t> out;
+  for (; tokens > 0; tokens -= out.back()) out.push_back(std::min(tokens, lanes));
+  return out;
+}
+
+absl::Status SumSquares(const float* x, uint64_t columns, uint32_t lanes,
+                        std::span<const uint32_t> tokens, std::vector<double>& squares) {
+  squares.resize(columns);
+  return ParallelForWorkers(columns, kColumns, [&](uint64_t first, uint64_t last, int) {
+    double sums[kColumns][kPanel] = {};
+    for (size_t p = 0; p < tokens.size(); ++p) {
+      for (uint64_t c = first; c < last; ++c) {
+        const float* at = x + (p * columns + c) * lanes;
+        if (tokens[p] == kPanel) {
+          AddSquares(at, kPanel, sums[c - first]);
+        } else {
+          AddSquares(at, tokens[p], sums[c - first]);
+        }
+      }
+    }
+    for (uint64_t c = first; c < last; ++c)
+      squares[c] = std::accumulate(sums[c - first], sums[c - first] + kPanel, 0.0);
+  });
+}
+
+absl::Status Watch(Tap& tap, const Matrix& matrix, uint64_t index, std::span<const uint32_t> tokens,
+                   Input& in) {
+  InputSquares* to = Asked(tap, matrix);
+  if (to == nullptr) return absl::OkStatus();
+  if (in.squares.empty())
+    SMELT_RETURN_IF_ERROR(SumSquares(in.x, in.columns, in.lanes, tokens, in.squares));
+  Add(in.squares, index, Total(tokens), *to);
+  return absl::OkStatus();
+}
+
+absl::Status WatchHeads(Tap& tap, const Matrix& matrix, uint32_t heads, uint32_t stride,
+                        const Layout& layout, const float* x) {
+  InputSquares* to = Asked(tap, matrix);
+  if (to == nullptr) return absl::OkStatus();
+  const std::vector<uint32_t> tokens = TokensOfPanels(layout);
+  std::vector<double> squares;
+  SMELT_RETURN_IF_ERROR(SumSquares(x, uint64_t{heads} * stride, layout.lanes, tokens, squares));
+  for (uint64_t h = 0; h < heads; ++h)
+    Add(std::span(squares).subspan(h * stride), h, Total(tokens), *to);
+  return absl::OkStatus();
+}
+
+}  // namespace smelt::cpu
