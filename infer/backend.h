@@ -50,6 +50,9 @@ class Program {
   virtual ~Program() = default;
 };
 
+/// Where a buffer's values lie: those of a file may be written out when memory is wanted.
+enum class Place { kMemory, kTemporaryFile };
+
 /// What a weight is for.
 enum class WeightUse {
   kValues,    ///< a small one (norms, biases, ...): all values are kept as f32
@@ -87,9 +90,9 @@ class Backend {
   /// `length`: positions of the sequence in use, for Rope::long_from.
   virtual absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences,
                                                           uint64_t length) = 0;
-  virtual absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch,
-                                                            uint32_t features) = 0;
-  virtual std::unique_ptr<State> NewState(size_t sequences) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch, uint32_t features,
+                                                            Place place = Place::kMemory) = 0;
+  virtual std::unique_ptr<State> NewState(size_t sequences, Place place = Place::kMemory) = 0;
 
   /// x = scale * table[ids] (+ positions[position]).
   virtual absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions,

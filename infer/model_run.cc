@@ -27,13 +27,17 @@ absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& so
     if (StateOf(spec, i) != i) run->shared_.emplace(StateOf(spec, i), nullptr);
   }
   uint64_t most = 0, kept = run->inputs_.features();
+  uint64_t stream = spec.width + run->inputs_.features();
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     SMELT_RETURN_IF_ERROR(GoOn());
     SMELT_ASSIGN_OR_RETURN(const Graph graph,
                            LowerLayer(spec, i, source, WeightUse::kStream, backend));
     most = std::max(most, graph.scratch_features + graph.state_per_token);
-    if (run->shared_.contains(i)) kept += graph.state_per_token;
+    if (!run->shared_.contains(i)) continue;
+    kept += graph.state_per_token;
+    stream += graph.state_per_token;
   }
+  run->stream_bytes_ = stream * sizeof(float);
   run->scratch_bytes_ = (most + kept) * sizeof(float);
   return run;
 }
@@ -57,10 +61,10 @@ absl::Status InputsRun::Open(const ModelSpec& spec, const ModelSource& source, W
   return absl::OkStatus();
 }
 
-absl::Status InputsRun::Allocate(const Batch& batch) {
+absl::Status InputsRun::Allocate(const Batch& batch, Place place) {
   buffer_.reset();
   if (program_ == nullptr) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(buffer_, backend_->NewBuffer(batch, features_));
+  SMELT_ASSIGN_OR_RETURN(buffer_, backend_->NewBuffer(batch, features_, place));
   return absl::OkStatus();
 }
 
@@ -70,12 +74,43 @@ absl::Status InputsRun::Fill(Batch& batch, std::span<const int32_t> ids, State& 
   return backend_->Run(*program_, batch, state, x, buffer_.get());
 }
 
+absl::StatusOr<Stream> ModelRun::NewStream(const Batch& batch, size_t sequences, Place place) {
+  Stream stream;
+  stream.sequences = sequences;
+  SMELT_ASSIGN_OR_RETURN(stream.x, backend_.NewBuffer(batch, spec_.width, place));
+  for (const auto& [layer, state] : shared_)
+    stream.shared.emplace(layer, backend_.NewState(sequences, place));
+  SMELT_RETURN_IF_ERROR(inputs_.Allocate(batch, place));
+  stream.inputs = std::move(inputs_.buffer());
+  return stream;
+}
+
+void ModelRun::SetStream(Stream stream) {
+  if (state_ == nullptr || sequences_ != stream.sequences)
+    state_ = backend_.NewState(stream.sequences);
+  sequences_ = stream.sequences;
+  x_ = std::move(stream.x);
+  inputs_.buffer() = std::move(stream.inputs);
+  shared_ = std::move(stream.shared);
+}
+
+Stream ModelRun::TakeStream() {
+  Stream stream;
+  stream.sequences = sequences_;
+  stream.x = std::move(x_);
+  stream.inputs = std::move(inputs_.buffer());
+  for (auto& [layer, state] : shared_) stream.shared.emplace(layer, std::move(state));
+  return stream;
+}
+
 absl::Status ModelRun::Allocate(const Batch& batch, size_t sequences) {
   x_.reset();
-  SMELT_ASSIGN_OR_RETURN(x_, backend_.NewBuffer(batch, spec_.width));
-  state_ = backend_.NewState(sequences);
-  for (auto& [layer, state] : shared_) state = backend_.NewState(sequences);
-  return inputs_.Allocate(batch);
+  inputs_.buffer().reset();
+  state_.reset();
+  for (auto& [layer, state] : shared_) state.reset();
+  SMELT_ASSIGN_OR_RETURN(Stream stream, NewStream(batch, sequences));
+  SetStream(std::move(stream));
+  return absl::OkStatus();
 }
 
 absl::Status ModelRun::Embed(Batch& batch, std::span<const int32_t> ids) {
@@ -84,20 +119,24 @@ absl::Status ModelRun::Embed(Batch& batch, std::span<const int32_t> ids) {
   return inputs_.Fill(batch, ids, *state_, *x_);
 }
 
-absl::Status ModelRun::RunLayer(size_t layer, Batch& batch) {
+absl::Status ModelRun::RunLayer(size_t layer, Batch& batch, Tap* tap) {
   if (layer >= spec_.layers.size()) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(Graph graph,
-                         LowerLayer(spec_, layer, source_, WeightUse::kStream, backend_));
-  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Program> program,
-                         backend_.Compile(std::move(graph), precision_));
+  if (program_ == nullptr || program_layer_ != layer) {
+    program_.reset();
+    SMELT_ASSIGN_OR_RETURN(Graph graph,
+                           LowerLayer(spec_, layer, source_, WeightUse::kStream, backend_));
+    SMELT_ASSIGN_OR_RETURN(program_, backend_.Compile(std::move(graph), precision_));
+    program_layer_ = layer;
+  }
   const size_t of = StateOf(spec_, layer);
   const auto shared = shared_.find(of);
   State& state = shared == shared_.end() ? *state_ : *shared->second;
   if (of == layer) state.Clear();
-  return backend_.Run(*program, batch, state, *x_, inputs_.buffer());
+  return backend_.Run(*program_, batch, state, *x_, inputs_.buffer().get(), tap);
 }
 
 absl::Status ModelRun::RunFinalNorm(Batch& batch) {
+  program_.reset();
   state_->Clear();
   return backend_.Run(*final_norm_, batch, *state_, *x_);
 }

@@ -19,11 +19,11 @@ class InputsRun {
                     Precision precision, Backend& backend);
   /// Features of a token, with the scratch memory that making them needs.
   uint64_t features() const { return features_ + scratch_; }
-  absl::Status Allocate(const Batch& batch);
+  absl::Status Allocate(const Batch& batch, Place place = Place::kMemory);
   /// `x` is the embedding of `ids`.
   absl::Status Fill(Batch& batch, std::span<const int32_t> ids, State& state, Buffer& x);
   /// Of Backend::Run; nullptr where the model has none.
-  Buffer* buffer() { return buffer_.get(); }
+  std::unique_ptr<Buffer>& buffer() { return buffer_; }
 
  private:
   Backend* backend_ = nullptr;
@@ -33,6 +33,14 @@ class InputsRun {
   uint64_t scratch_ = 0;
   std::unique_ptr<Program> program_;
   std::unique_ptr<Buffer> buffer_;
+};
+
+/// What a batch carries from layer to layer.
+struct Stream {
+  size_t sequences = 0;
+  std::unique_ptr<Buffer> x;       ///< the residual stream
+  std::unique_ptr<Buffer> inputs;  ///< the per-layer inputs, of models that have them
+  std::map<size_t, std::unique_ptr<State>> shared;  ///< of layers that later ones attend to
 };
 
 /// The layer whose state a layer's program works on: its own, or that of the keys it attends to.
@@ -51,12 +59,19 @@ class ModelRun {
   /// Bytes of activations and state that one token of a batch needs, besides scratch that models
   /// share.
   uint64_t scratch_bytes_per_token() const { return scratch_bytes_; }
+  /// Bytes of a token in a Stream.
+  uint64_t stream_bytes_per_token() const { return stream_bytes_; }
 
-  /// Allocates the residual stream for a kind of batch.
+  absl::StatusOr<Stream> NewStream(const Batch& batch, size_t sequences,
+                                   Place place = Place::kMemory);
+  /// What the functions below work on, until it is taken.
+  void SetStream(Stream stream);
+  Stream TakeStream();
+  /// Sets a new stream for a kind of batch.
   absl::Status Allocate(const Batch& batch, size_t sequences);
   absl::Status Embed(Batch& batch, std::span<const int32_t> ids);
-  /// Does nothing past the last layer.
-  absl::Status RunLayer(size_t layer, Batch& batch);
+  /// Does nothing past the last layer. `tap`: of Backend::Run.
+  absl::Status RunLayer(size_t layer, Batch& batch, Tap* tap = nullptr);
   absl::Status RunFinalNorm(Batch& batch);
 
  private:
@@ -72,9 +87,12 @@ class ModelRun {
   std::unique_ptr<Program> final_norm_;
   std::unique_ptr<Buffer> x_;
   InputsRun inputs_;
-  std::unique_ptr<State> state_;
-  std::map<size_t, std::unique_ptr<State>> shared_;  ///< of layers that later ones attend to
-  uint64_t scratch_bytes_ = 0;
+  size_t sequences_ = 0;
+  std::unique_ptr<State> state_;  ///< of the layer at hand, for so many sequences
+  std::map<size_t, std::unique_ptr<State>> shared_;
+  std::unique_ptr<Program> program_;  ///< of the layer at hand
+  size_t program_layer_ = 0;
+  uint64_t scratch_bytes_ = 0, stream_bytes_ = 0;
 };
 
 /// Ids must be in [0, vocabulary).

@@ -7,6 +7,7 @@
 #include "infer/backend.h"
 #include "infer/model_run.h"
 #include "infer/statistics.h"
+#include "infer/windows.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
@@ -18,12 +19,6 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// A chunk of a text.
-struct Window {
-  const int32_t* ids = nullptr;
-  uint64_t length = 0, first_scored = 0;
-};
-
 class Scorer {
  public:
   Scorer(const std::vector<std::vector<int32_t>>& texts, const ScoreOptions& options,
@@ -31,7 +26,8 @@ class Scorer {
       : texts_(texts), options_(options), observer_(observer), backend_(NewCpuBackend()) {}
 
   absl::Status Open(const SpecifiedModel& model, const SpecifiedModel* reference) {
-    SMELT_RETURN_IF_ERROR(CutTexts());
+    SMELT_ASSIGN_OR_RETURN(windows_, CutTexts(texts_, options_));
+    total_ = TokensOf(windows_);
     for (const SpecifiedModel* m : {&model, reference}) {
       if (m == nullptr) continue;
       SMELT_ASSIGN_OR_RETURN(std::unique_ptr<ModelRun> run,
@@ -49,8 +45,9 @@ class Scorer {
   absl::StatusOr<ScoreResult> Run() {
     const double start = Now();
     for (size_t first = 0; first < windows_.size();) {
-      const size_t count = WindowsInBatch(first);
-      SMELT_RETURN_IF_ERROR(RunBatch(std::span(windows_).subspan(first, count)));
+      const std::span<const Window> left = std::span(windows_).subspan(first);
+      const size_t count = WindowsInBatch(left, batch_tokens_);
+      SMELT_RETURN_IF_ERROR(RunBatch(left.first(count)));
       first += count;
     }
     SMELT_RETURN_IF_ERROR(CheckMappedFiles());
@@ -64,24 +61,6 @@ class Scorer {
   }
 
  private:
-  absl::Status CutTexts() {
-    if (options_.context < 4) {
-      return Error(ErrorCode::kUsage, "a context of ", options_.context,
-                   " tokens; at least 4 are needed");
-    }
-    for (const std::vector<int32_t>& ids : texts_) {
-      const Chunks chunks = ChunksOf(ids.size(), options_);
-      for (uint64_t c = 0; c < chunks.count; ++c) {
-        windows_.push_back({ids.data() + c * chunks.context, chunks.context, chunks.first_scored});
-        total_ += chunks.context;
-        longest_ = std::max(longest_, chunks.context);
-      }
-    }
-    if (!windows_.empty()) return absl::OkStatus();
-    return Error(ErrorCode::kInvalidInput,
-                 "the text has fewer than 2 tokens, so there is nothing to predict");
-  }
-
   void ChooseBatch() {
     uint64_t scratch = 0, streams = 0;
     for (const auto& run : runs_) {
@@ -93,35 +72,12 @@ class Scorer {
     batch_tokens_ = std::min(options_.batch_tokens, kActivationBudget / (scratch + streams + 1));
   }
 
-  /// How many go through a layer together, at least one.
-  size_t WindowsInBatch(size_t first) const {
-    size_t count = 1;
-    uint64_t tokens = windows_[first].length;
-    for (size_t next = first + 1; next < windows_.size(); ++next, ++count) {
-      tokens += windows_[next].length;
-      if (tokens > batch_tokens_) break;
-    }
-    return count;
-  }
-
-  // The batch's ids, each chunk begun by BOS where the model wants it.
-  std::vector<int32_t> BatchIds(std::span<const Window> windows) const {
-    std::vector<int32_t> ids;
-    for (const Window& w : windows) {
-      ids.insert(ids.end(), w.ids, w.ids + w.length);
-      if (options_.add_bos) ids[ids.size() - w.length] = options_.bos;
-    }
-    return ids;
-  }
-
   absl::Status Prepare(std::span<const Window> windows) {
     std::vector<uint64_t> lengths;
     for (const Window& w : windows) lengths.push_back(w.length);
     if (batch_ != nullptr && prepared_ == lengths) return absl::OkStatus();
-    std::vector<Sequence> sequences;
-    for (const uint64_t length : lengths) sequences.push_back({length, 0});
     batch_.reset();
-    SMELT_ASSIGN_OR_RETURN(batch_, backend_->NewBatch(sequences, longest_));
+    SMELT_ASSIGN_OR_RETURN(batch_, backend_->NewBatch(SequencesOf(windows), LongestOf(windows_)));
     for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->Allocate(*batch_, windows.size()));
     prepared_ = std::move(lengths);
     return absl::OkStatus();
@@ -129,7 +85,7 @@ class Scorer {
 
   absl::Status RunBatch(std::span<const Window> windows) {
     SMELT_RETURN_IF_ERROR(Prepare(windows));
-    const std::vector<int32_t> ids = BatchIds(windows);
+    const std::vector<int32_t> ids = IdsOf(windows, options_);
     size_t layers = 0;
     for (const auto& run : runs_) {
       SMELT_RETURN_IF_ERROR(run->Embed(*batch_, ids));
@@ -199,7 +155,7 @@ class Scorer {
   std::vector<Window> windows_;
   std::vector<uint64_t> prepared_;  ///< lengths of the batch's windows
   uint64_t total_ = 0, done_ = 0;   ///< tokens
-  uint64_t longest_ = 0, batch_tokens_ = 0;
+  uint64_t batch_tokens_ = 0;
   std::vector<TokenLoss> losses_;
   double nll_sum_ = 0;
 };

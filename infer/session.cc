@@ -173,7 +173,7 @@ class EngineSession : public Session {
       for (size_t i = 0; i < programs_.size(); ++i) {
         SMELT_RETURN_IF_ERROR(GoOn());
         SMELT_RETURN_IF_ERROR(backend_->Run(
-            *programs_[i], *batch, *state_.layers[StateOf(spec_, i)], *x, inputs_.buffer()));
+            *programs_[i], *batch, *state_.layers[StateOf(spec_, i)], *x, inputs_.buffer().get()));
         observer.Report({.phase = "reading",
                          .done = first + part.size() * (i + 1) / programs_.size(),
                          .total = ids.size(),

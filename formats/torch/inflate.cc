@@ -1,6 +1,5 @@
 #include "formats/torch/inflate.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -20,6 +19,7 @@
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
 #include "lib/base/system_error.h"
+#include "lib/base/temporary_file.h"
 
 namespace smelt {
 namespace {
@@ -64,24 +64,6 @@ class TemporaryStorage : public Storage {
   mutable std::mutex mutex_;
   mutable std::unique_ptr<MappedFile> mapping_;
 };
-
-absl::StatusOr<Fd> OpenTemporary(std::string_view member) {
-  const char* named = std::getenv("TMPDIR");
-  // Not /tmp first: it is often in memory, and a member may be as big as the model.
-  for (const char* folder : {named, "/var/tmp", "/tmp"}) {
-    if (folder == nullptr || *folder == '\0') continue;
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {  // a file system without O_TMPFILE
-      std::string path = Cat(folder, "/smelt-XXXXXX");
-      fd = mkostemp(path.data(), O_CLOEXEC);
-      if (fd >= 0) unlink(path.c_str());
-    }
-    if (fd >= 0) return Fd(fd);
-  }
-  return Error(ErrorCode::kIo, Escape(member),
-               ": is deflated, and no temporary file can be made for it (", SystemReason(errno),
-               "); set TMPDIR to a folder with space");
-}
 
 absl::Status Write(int fd, std::string_view member, std::span<const unsigned char> bytes) {
   const int error = WriteAll(fd, std::as_bytes(bytes)).error;
@@ -167,7 +149,7 @@ bool CanInflateTo(uint64_t compressed_size, uint64_t size) {
 
 absl::StatusOr<std::shared_ptr<Storage>> InflateToTemporary(const Storage& archive,
                                                             const DeflatedMember& member) {
-  SMELT_ASSIGN_OR_RETURN(Fd file, OpenTemporary(member.name));
+  SMELT_ASSIGN_OR_RETURN(Fd file, OpenTemporaryFile(member.name));
   const int fd = file.get();
   auto storage = std::make_shared<TemporaryStorage>(
       std::move(file), member.name, Cat(archive.identity(), "+", member.offset, ":", member.size),

@@ -301,16 +301,18 @@ class CpuBackend : public Backend {
     return std::unique_ptr<Batch>(std::move(batch));
   }
 
-  absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch,
-                                                    uint32_t features) override {
+  absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch, uint32_t features,
+                                                    Place place) override {
     auto buffer = std::make_unique<CpuBuffer>();
     buffer->features = features;
-    buffer->values = Array<float>(static_cast<const CpuBatch&>(batch).layout.Floats(features));
+    SMELT_ASSIGN_OR_RETURN(
+        buffer->values,
+        NewArray(static_cast<const CpuBatch&>(batch).layout.Floats(features), place));
     return std::unique_ptr<Buffer>(std::move(buffer));
   }
 
-  std::unique_ptr<State> NewState(size_t sequences) override {
-    return std::make_unique<CpuState>(sequences);
+  std::unique_ptr<State> NewState(size_t sequences, Place place) override {
+    return std::make_unique<CpuState>(sequences, place);
   }
 
   absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,

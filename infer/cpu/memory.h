@@ -4,10 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "hwy/aligned_allocator.h"
+#include "infer/backend.h"
+#include "lib/base/status.h"
+#include "lib/base/temporary_file.h"
 
 namespace smelt::cpu {
 
@@ -18,8 +23,18 @@ class Array {
  public:
   Array() = default;
   explicit Array(size_t count)
-      : data_(hwy::AllocateAligned<T>(count == 0 ? 1 : count)), size_(count) {
+      : data_(hwy::AllocateAligned<T>(count == 0 ? 1 : count).release()), size_(count) {
     if (data_ == nullptr) throw std::bad_alloc();
+  }
+
+  /// The pages are those of a temporary file; zeros.
+  static absl::StatusOr<Array> InFile(size_t count) {
+    const uint64_t bytes = (count == 0 ? 1 : count) * sizeof(T);
+    SMELT_ASSIGN_OR_RETURN(void* const memory, MapTemporaryFile(bytes, "the text's activations"));
+    Array array;
+    array.data_ = {static_cast<T*>(memory), Release{bytes}};
+    array.size_ = count;
+    return array;
   }
 
   size_t size() const { return size_; }
@@ -51,8 +66,19 @@ class Array {
   }
 
  private:
-  hwy::AlignedFreeUniquePtr<T[]> data_;
+  struct Release {
+    uint64_t mapped = 0;  ///< bytes of a temporary file; 0: ordinary memory
+    void operator()(T* memory) const {
+      mapped != 0 ? UnmapTemporaryFile(memory, mapped) : hwy::AlignedFreer()(memory);
+    }
+  };
+  std::unique_ptr<T[], Release> data_;
   size_t size_ = 0;
 };
+
+inline absl::StatusOr<Array<float>> NewArray(size_t count, Place place) {
+  if (place == Place::kTemporaryFile) return Array<float>::InFile(count);
+  return Array<float>(count);
+}
 
 }  // namespace smelt::cpu

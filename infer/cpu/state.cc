@@ -13,6 +13,11 @@ absl::Status SequenceState::Extend(uint64_t more, uint64_t key_columns, uint64_t
     return absl::OkStatus();
   // A growing cache is copied a few times in its life; the first allocation is exact.
   const uint64_t room = positions == 0 ? need : need + need / 2;
+  if (place == Place::kTemporaryFile && positions == 0) {
+    SMELT_ASSIGN_OR_RETURN(keys, NewArray(room * key_columns, place));
+    SMELT_ASSIGN_OR_RETURN(values, NewArray(room * value_columns, place));
+    return absl::OkStatus();
+  }
   try {
     keys.Grow(room * key_columns, positions * key_columns);
     values.Grow(room * value_columns, positions * value_columns);

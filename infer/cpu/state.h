@@ -16,7 +16,8 @@ struct SequenceState {
   uint64_t positions = 0;
   /// The last taps - 1 inputs of the convolution, [tap][channel], and the recurrent state.
   Array<float> window, recurrent;
-  bool started = false;  ///< window and recurrent hold something
+  bool started = false;          ///< window and recurrent hold something
+  Place place = Place::kMemory;  ///< of keys and values
 
   /// Room for `more` positions.
   absl::Status Extend(uint64_t more, uint64_t key_columns, uint64_t value_columns);
@@ -24,7 +25,9 @@ struct SequenceState {
 
 class CpuState : public State {
  public:
-  explicit CpuState(size_t sequences) : sequences(sequences) {}
+  explicit CpuState(size_t sequences, Place place = Place::kMemory) : sequences(sequences) {
+    for (SequenceState& s : this->sequences) s.place = place;
+  }
   std::unique_ptr<State> Copy() const override;
   void Clear() override;
   bool Truncate(uint64_t positions) override;
