@@ -44,6 +44,7 @@ class ImportanceFile {
       std::shared_ptr<const Storage> storage);
 
   const std::string& name() const { return storage_->name(); }
+  uint64_t bytes() const { return storage_->size(); }
   const std::string& sha256() const { return sha256_; }
   /// A .dat: its values are means times a number of chunks, the count of its entries, and it does
   /// not tell the matrices of a tensor apart.

@@ -21,6 +21,7 @@ void AddConvert(CLI::App& app, Invocation& invocation);
 void AddQuantize(CLI::App& app, Invocation& invocation);
 void AddEval(CLI::App& app, Invocation& invocation);
 void AddRun(CLI::App& app, Invocation& invocation);
+void AddImatrix(CLI::App& app, Invocation& invocation);
 void AddImport(CLI::App& app, Invocation& invocation);
 void AddStore(CLI::App& app, Invocation& invocation);
 void AddInspect(CLI::App& app, Invocation& invocation);

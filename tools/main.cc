@@ -112,6 +112,7 @@ int Main(std::vector<std::string> words) {
   AddQuantize(app, invocation);
   AddEval(app, invocation);
   AddRun(app, invocation);
+  AddImatrix(app, invocation);
   AddImport(app, invocation);
   AddStore(app, invocation);
   AddInspect(app, invocation);

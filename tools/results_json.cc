@@ -172,6 +172,24 @@ std::string ToJson(const GenerateResult& r) {
                    {"tokens_per_second", Number(r.tokens_per_second)}});
 }
 
+std::string ToJson(const ImportanceSummary& s) {
+  Json json{{"file", s.file},     {"format", s.format},         {"datasets", s.datasets},
+            {"chunks", s.chunks}, {"chunk_size", s.chunk_size}, {"bytes", s.bytes},
+            {"tokens", s.tokens}, {"seconds", s.seconds}};
+  Json& tensors = json["tensors"] = Json::array();
+  for (const ImportanceTensor& t : s.tensors) {
+    tensors.push_back(Json{{"name", t.name},
+                           {"columns", t.columns},
+                           {"values", t.values},
+                           {"zeros", t.zeros},
+                           {"mean", Number(t.mean)},
+                           {"smallest", Number(t.smallest)},
+                           {"largest", Number(t.largest)},
+                           {"tokens", t.tokens}});
+  }
+  return Dump(json);
+}
+
 std::string ToJson(const ImportResult& r) {
   return Dump(Json{{"name", r.name},
                    {"manifest", r.manifest},

@@ -6,6 +6,7 @@
 #include "smelt/convert.h"
 #include "smelt/evaluate.h"
 #include "smelt/generate.h"
+#include "smelt/imatrix.h"
 #include "smelt/import.h"
 #include "smelt/inspect.h"
 #include "smelt/store.h"
@@ -18,6 +19,7 @@ std::string ToJson(const ConvertResult& result);
 std::string ToJson(const PlanSummary& plan);
 std::string ToJson(const VocabularyResult& result);
 std::string ToJson(const GenerateResult& result);
+std::string ToJson(const ImportanceSummary& summary);
 std::string ToJson(const ImportResult& result);
 std::string ToJson(const InspectResult& result, bool recipes);
 std::string ToJson(const StoreListing& listing);

@@ -1,0 +1,57 @@
+// Importance as a model's layers give it away, kept until it is written.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "formats/importance.h"
+#include "infer/tap.h"
+#include "lib/base/fd.h"
+#include "lib/model/model_source.h"
+
+namespace smelt {
+
+/// The tensors of one layer. Watches those that llama-imatrix does: all of layers ("blk."), and the
+/// output matrix when it is asked for.
+class ImportanceTap : public Tap {
+ public:
+  ImportanceTap(const ModelSource& source, bool output_matrix)
+      : source_(source), output_matrix_(output_matrix) {}
+
+  InputSquares* Squares(TensorRef tensor, uint64_t columns, uint64_t matrices) override;
+
+  const std::string& NameOf(TensorRef tensor) const {
+    return source_.tensors()[static_cast<size_t>(tensor)].name;
+  }
+  std::map<TensorRef, InputSquares>& found() { return found_; }
+
+ private:
+  const ModelSource& source_;
+  const bool output_matrix_;
+  std::map<TensorRef, InputSquares> found_;
+};
+
+/// What was found of all layers so far, in a temporary file: experts make it as big as a layer.
+class ImportanceSpool {
+ public:
+  static absl::StatusOr<ImportanceSpool> Make();
+
+  /// Takes what the tap has found and leaves it empty. An input that is no number is an error.
+  absl::Status Take(ImportanceTap& tap);
+  /// Writes everything: see WriteImportance.
+  absl::Status Write(const std::string& path, const ImportanceOrigin& origin, bool force) const;
+
+ private:
+  struct Place {
+    std::vector<float> counts;
+    uint64_t columns = 0, offset = 0;
+  };
+  Fd file_;
+  uint64_t end_ = 0;
+  std::map<std::string, Place> places_;
+};
+
+}  // namespace smelt
