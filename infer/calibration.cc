@@ -9,16 +9,14 @@
 namespace smelt {
 namespace {
 
-// What a batch needs while it is in a layer. The streams of all batches together come on top: in
-// memory while they are small, else in a file.
+// What a batch needs while it is in a layer.
 constexpr uint64_t kActivationBudget = 96ull << 20;
-constexpr uint64_t kStreamsInMemory = 48ull << 20;
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Calibration>> Calibration::Open(
     const SpecifiedModel& model, const std::vector<std::vector<int32_t>>& texts,
-    const ScoreOptions& options, const Observer& observer) {
+    const ScoreOptions& options, const Observer& observer, uint64_t in_memory) {
   std::unique_ptr<Calibration> out(new Calibration(options, observer));
   SMELT_ASSIGN_OR_RETURN(out->windows_, CutTexts(texts, options));
   out->tokens_ = TokensOf(out->windows_);
@@ -28,16 +26,15 @@ absl::StatusOr<std::unique_ptr<Calibration>> Calibration::Open(
   for (const Window& w : out->windows_)
     SMELT_RETURN_IF_ERROR(CheckIds({w.ids, w.length}, vocabulary));
   if (options.add_bos) SMELT_RETURN_IF_ERROR(CheckIds({&options.bos, 1}, vocabulary));
-  SMELT_RETURN_IF_ERROR(out->MakeParts());
+  SMELT_RETURN_IF_ERROR(out->MakeParts(in_memory));
   return out;
 }
 
-absl::Status Calibration::MakeParts() {
+absl::Status Calibration::MakeParts(uint64_t in_memory) {
   const uint64_t batch_tokens =
       std::min(options_.batch_tokens, kActivationBudget / (run_->scratch_bytes_per_token() + 1));
-  const Place place = run_->stream_bytes_per_token() * tokens_ <= kStreamsInMemory
-                          ? Place::kMemory
-                          : Place::kTemporaryFile;
+  const Place place = run_->stream_bytes_per_token() * tokens_ <= in_memory ? Place::kMemory
+                                                                            : Place::kTemporaryFile;
   for (std::span<const Window> left = windows_; !left.empty();) {
     const size_t count = WindowsInBatch(left, batch_tokens);
     Part& part = parts_.emplace_back();

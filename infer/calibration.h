@@ -18,11 +18,15 @@ namespace smelt {
 
 class Calibration {
  public:
+  /// Bytes up to which what the chunks carry from layer to layer is kept in memory.
+  static constexpr uint64_t kStreamsInMemory = 48ull << 20;
+
   /// `texts` are each text's ids, cut as Score() cuts them; every position of a chunk counts. The
-  /// model and the texts outlive this.
+  /// model and the texts outlive this. What the chunks carry from layer to layer goes to a
+  /// temporary file where it is more than `in_memory` bytes.
   static absl::StatusOr<std::unique_ptr<Calibration>> Open(
       const SpecifiedModel& model, const std::vector<std::vector<int32_t>>& texts,
-      const ScoreOptions& options, const Observer& observer);
+      const ScoreOptions& options, const Observer& observer, uint64_t in_memory = kStreamsInMemory);
 
   uint64_t tokens() const { return tokens_; }
   uint64_t chunks() const { return windows_.size(); }
@@ -44,7 +48,7 @@ class Calibration {
 
   Calibration(const ScoreOptions& options, const Observer& observer)
       : options_(options), observer_(observer), backend_(NewCpuBackend()) {}
-  absl::Status MakeParts();
+  absl::Status MakeParts(uint64_t in_memory);
   absl::StatusOr<Batch*> BatchFor(const Part& part);
   /// f(batch) for every part, whose stream the run has meanwhile.
   template <typename F>

@@ -91,7 +91,9 @@ double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 class Forward {
  public:
-  Forward(const ModelSpec& spec, const MemoryModel& model) : spec_(spec), model_(model) {}
+  Forward(const ModelSpec& spec, const MemoryModel& model,
+          std::map<TensorRef, InputSquares>* inputs = nullptr)
+      : spec_(spec), model_(model), inputs_(inputs) {}
 
   Rows Run(const std::vector<int32_t>& ids) const {
     Rows x;
@@ -120,6 +122,19 @@ class Forward {
  private:
   double At(TensorRef t, size_t i) const { return model_.Values(t)[i]; }
 
+  // x goes into a product with matrix number `index` of a tensor.
+  void Watch(TensorRef t, size_t index, const double* x) const {
+    if (inputs_ == nullptr) return;
+    const Shape& shape = model_.ShapeOf(t);
+    InputSquares& squares = (*inputs_)[t];
+    squares.columns = shape.columns();
+    squares.sums.resize(shape.columns() * shape.ne[2]);
+    squares.counts.resize(shape.ne[2]);
+    ++squares.counts[index];
+    for (size_t c = 0; c < squares.columns; ++c)
+      squares.sums[index * squares.columns + c] += x[c] * x[c];
+  }
+
   Row Normed(const Norm& n, const Row& x) const {
     if (!n.present()) return x;
     Row y(x.size());
@@ -144,6 +159,7 @@ class Forward {
     const Shape& shape = model_.ShapeOf(l.weight);
     const size_t rows = l.rows == 0 ? shape.ne[1] - l.first_row : l.rows;
     Row y(rows);
+    if (l.first_row == 0) Watch(l.weight, expert, x.data());
     for (size_t r = 0; r < rows; ++r) {
       const size_t row = expert * shape.ne[1] + l.first_row + r;
       for (size_t k = 0; k < x.size(); ++k) y[r] += At(l.weight, row * x.size() + k) * x[k];
@@ -422,6 +438,10 @@ class Forward {
             dot += q[t][h * head + a.plain_size + i] * rotated[s][i];
           sum += weight[s] = std::exp(dot * a.scale * temperature);
         }
+        Watch(a.k_b.weight, h, q[t].data() + h * head);
+        Row latent(a.rank);
+        for (size_t s = 0; s <= t; ++s) AddTo(latent, c[s], weight[s] / sum);
+        Watch(a.v_b.weight, h, latent.data());
         for (size_t s = 0; s <= t; ++s) {
           for (size_t i = 0; i < a.value_size; ++i) {
             double value = 0;
@@ -587,9 +607,16 @@ class Forward {
 
   const ModelSpec& spec_;
   const MemoryModel& model_;
+  std::map<TensorRef, InputSquares>* const inputs_;
 };
 
 }  // namespace
+
+void AddReferenceInputs(const ModelSpec& spec, const MemoryModel& model,
+                        const std::vector<int32_t>& ids,
+                        std::map<TensorRef, InputSquares>& inputs) {
+  Forward(spec, model, &inputs).Run(ids);
+}
 
 std::vector<std::vector<double>> ReferenceLogits(const ModelSpec& spec, const MemoryModel& model,
                                                  const std::vector<int32_t>& ids) {

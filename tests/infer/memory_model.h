@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "infer/score.h"
+#include "infer/tap.h"
 #include "lib/model/layer_spec.h"
 #include "lib/model/model_source.h"
 
@@ -51,5 +53,9 @@ class MemoryModel : public ModelSource {
 /// Logits [position][vocabulary] of one sequence from position 0.
 std::vector<std::vector<double>> ReferenceLogits(const ModelSpec& spec, const MemoryModel& model,
                                                  const std::vector<int32_t>& ids);
+
+/// What goes into the products of that pass, by tensor, added to `inputs`.
+void AddReferenceInputs(const ModelSpec& spec, const MemoryModel& model,
+                        const std::vector<int32_t>& ids, std::map<TensorRef, InputSquares>& inputs);
 
 }  // namespace smelt::testing
