@@ -47,11 +47,6 @@ absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const Pla
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " would become ",
                  Info(type).name, ", which we cannot write; choose another --type");
   }
-  if (NeedsImportance(type)) {
-    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " would become ",
-                 Info(type).name,
-                 ", which loses too much without an importance matrix; choose another --type");
-  }
   if (!RowBytes(type, tensor.shape.columns())) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " has rows of ",
                  tensor.shape.columns(), " columns, no multiple of the ", Info(type).block_elements,
