@@ -10,7 +10,7 @@ namespace smelt {
 namespace {
 
 // What a batch needs while it is in a layer.
-constexpr uint64_t kActivationBudget = 96ull << 20;
+constexpr uint64_t kBatchBudget = 96ull << 20;
 
 }  // namespace
 
@@ -32,7 +32,7 @@ absl::StatusOr<std::unique_ptr<Calibration>> Calibration::Open(
 
 absl::Status Calibration::MakeParts(uint64_t in_memory) {
   const uint64_t batch_tokens =
-      std::min(options_.batch_tokens, kActivationBudget / (run_->scratch_bytes_per_token() + 1));
+      std::min(options_.batch_tokens, kBatchBudget / (run_->scratch_bytes_per_token() + 1));
   const Place place = run_->stream_bytes_per_token() * tokens_ <= in_memory ? Place::kMemory
                                                                             : Place::kTemporaryFile;
   for (std::span<const Window> left = windows_; !left.empty();) {
