@@ -71,6 +71,9 @@ class Words {
         if (i + 1 == words.size() || (words[i + 1].empty() && !MayBeEmpty(word)))
           return Mistake(word + " needs a value" + Help());
         out.words.push_back(words[++i]);
+        while (TakesSeveral(word) && i + 1 < words.size() && words[i + 1] != "--" &&
+               !LooksLikeOption(words[i + 1]))
+          out.words.push_back(words[++i]);
       }
     }
     if (arguments.size() > positionals_.size() && !any_number_)
@@ -104,6 +107,12 @@ class Words {
       break;
     }
     return true;
+  }
+
+  bool TakesSeveral(const std::string& word) const {
+    const CLI::Option* option = command_.get_option_no_throw(word);
+    return option != nullptr && option->get_items_expected_max() > 1 &&
+           option->get_allow_extra_args();
   }
 
   bool MayBeEmpty(const std::string& word) const {

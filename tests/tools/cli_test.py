@@ -52,7 +52,7 @@ class Case(unittest.TestCase):
 
 class Usage(Case):
     def test_help_teaches(self):
-        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["inspect"], ["tokenize"], ["families"], ["template"], ["store"]):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["imatrix"], ["inspect"], ["tokenize"], ["families"], ["template"], ["store"]):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
@@ -473,6 +473,36 @@ class RunAndTokenize(Case):
                      ["--threads", "5000"], ["--threads", "0x2"], ["--temp", "0x1p-1"], ["--seed", "18446744073709551616"]):
             self.refused(smelt("run", LLAMA, "a", *argv), 2, f'"{argv[1]}" is no')
         self.assertEqual(smelt("run", LLAMA, "a", "-n", "+2", "--temp", "1e-1", "--json").status, 0)
+
+    def test_importance_matrices(self):
+        made, again, both, old = (self.path(name) for name in ("a.gguf", "b.gguf", "c.gguf", "d.dat"))
+        for argv in ([LLAMA, "--text", TEXT], ["-o", made], [LLAMA, "-o", made], ["--merge", made, "-o", both],
+                     [LLAMA, "--show", made], ["--show", made, "--chunks", "2"]):
+            self.refused(smelt("imatrix", *argv), 2)
+        options = ["--text", TEXT, "--context", "64", "--chunks", "4"]
+        r = smelt("imatrix", LLAMA, *options, "-o", made, "--json").json()
+        self.assertEqual((r["chunks"], r["chunk_size"], r["tokens"], r["datasets"]), (4, 64, 256, [TEXT]))
+        self.assertTrue(all(t["tokens"] == [256] and t["mean"] > 0 for t in r["tensors"]))
+        self.refused(smelt("imatrix", LLAMA, *options, "-o", made), 1, "--force")
+        self.assertEqual(smelt("imatrix", LLAMA, *options, "-o", again, "--threads", "3").status, 0)
+        self.assertEqual(programs.read(made), programs.read(again))
+        merged = smelt("imatrix", "--merge", made, again, "-o", both, "--json").json()
+        self.assertTrue(all(t["tokens"] == [512] for t in merged["tensors"]))
+        self.assertEqual([t["mean"] for t in merged["tensors"]], [t["mean"] for t in r["tensors"]])
+        self.assertEqual(smelt("imatrix", LLAMA, *options, "-o", old).status, 0)
+        shown = smelt("imatrix", "--show", old)
+        self.assertEqual(shown.status, 0, shown.err)
+        self.assertIn("blk.0.attn_q.weight", shown.out)
+        for file in (made, old):
+            p = smelt("convert", LLAMA, "--type", "q4_0", "--imatrix", file, "-o", self.path("q.gguf"), "--force", "--json")
+            self.assertEqual(p.status, 0, p.err)
+            keys = {k["key"]: k["value"] for k in smelt("inspect", self.path("q.gguf"), "--json").json()["metadata"]}
+            self.assertEqual(keys["quantize.imatrix.file"], file)
+            self.assertEqual(keys["quantize.imatrix.entries_count"], len(r["tensors"]))
+            self.assertEqual(keys["quantize.imatrix.chunks_count"], 4)
+        self.refused(smelt("eval", made, "--text", TEXT), 1, "importance matrix")
+        self.refused(smelt("imatrix", "--show", TEXT), 1, "no importance matrix")
+        self.refused(smelt("convert", LLAMA, "--type", "q4_0", "--imatrix", TEXT, "-o", self.path("r.gguf")), 1, "no importance matrix")
 
     def test_quiet_evaluation_prints_what_was_asked_for(self):
         p = smelt("eval", LLAMA, "--text", os.path.join(MODELS, "eval.txt"), "--chunks", "1", "-q")
