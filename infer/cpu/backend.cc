@@ -144,7 +144,20 @@ class Executor {
     return absl::OkStatus();
   }
 
+  // Queries, which go into the matrices of keys before a temperature scales what comes of it.
+  absl::Status WatchQueries(const LatentAttentionOp& op) {
+    if (tap_ == nullptr || queries_watched_) return absl::OkStatus();
+    queries_watched_ = true;
+    return WatchHeads(*tap_, op.k_b, op.heads, op.plain_size + op.rope_size, batch_.layout,
+                      At(op.q));
+  }
+
   absl::Status Do(const TemperatureOp& op) {
+    for (const Op& next : graph_.ops) {
+      const LatentAttentionOp* attention = std::get_if<LatentAttentionOp>(&next);
+      if (attention != nullptr && attention->q == op.x)
+        SMELT_RETURN_IF_ERROR(WatchQueries(*attention));
+    }
     const Layout& layout = batch_.layout;
     float* x = At(op.x);
     const size_t size = static_cast<size_t>(op.features) * layout.lanes;
@@ -187,6 +200,7 @@ class Executor {
   }
 
   absl::Status Do(const LatentAttentionOp& op) {
+    SMELT_RETURN_IF_ERROR(WatchQueries(op));
     SMELT_RETURN_IF_ERROR(
         AttendLatent(op, batch_.layout, At(op.q), At(op.k), state_, At(op.out), tap_));
     Wrote(op.out);
@@ -273,6 +287,7 @@ class Executor {
   CpuBuffer& x_;
   CpuBuffer* inputs_;
   Tap* const tap_;
+  bool queries_watched_ = false;
   std::vector<uint32_t> tokens_;  // of each panel, where somebody watches
   Slot input_slot_ = 0;           // 1 + slot of batch_.input, 0 = none
 };

@@ -237,10 +237,6 @@ absl::Status AttendFew(const LatentAttentionOp& op, const Layout& layout, const 
 
 absl::Status AttendLatent(const LatentAttentionOp& op, const Layout& layout, const float* q,
                           const float* k, CpuState& state, float* out, Tap* tap) {
-  if (tap != nullptr) {
-    SMELT_RETURN_IF_ERROR(
-        WatchHeads(*tap, op.k_b, op.heads, op.plain_size + op.rope_size, layout, q));
-  }
   const bool many = std::ranges::all_of(
       layout.segments, [&](const Layout::Segment& s) { return MakesKeys(op, layout, s); });
   if (!many) return AttendFew(op, layout, q, k, state, out, tap);
