@@ -232,7 +232,7 @@ int ImportanceFile::Find(std::string_view tensor) const {
 
 bool ImportanceFile::Fits(size_t entry, uint64_t columns, uint64_t matrices) const {
   const ImportanceEntry& e = entries_[entry];
-  if (legacy_) return CheckedMul(columns, matrices) == e.columns;
+  if (e.matrices() == 1) return CheckedMul(columns, matrices) == e.columns;
   return e.columns == columns && e.matrices() == matrices;
 }
 
@@ -251,7 +251,7 @@ absl::Status ImportanceFile::ReadImportance(size_t entry, uint64_t matrix,
                                             std::span<float> out) const {
   const ImportanceEntry& e = entries_[entry];
   SMELT_RETURN_IF_ERROR(ReadSums(entry, matrix * out.size(), out));
-  const float count = legacy_ ? e.counts[0] : e.counts[matrix];
+  const float count = e.counts[e.matrices() == 1 ? 0 : matrix];
   if (count > 0) {
     for (float& value : out) value /= count;
   } else if (!legacy_) {

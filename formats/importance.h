@@ -16,11 +16,12 @@
 
 namespace smelt {
 
-/// What is known of one weight tensor, of each of its matrices (experts, heads; 1 where it stacks
-/// none): for every column the sum of the squares of its inputs, over so many rows of inputs.
+/// What is known of one weight tensor, of each of its experts' matrices (of 1 where there are
+/// none): for every column the sum of the squares of its inputs, over so many rows of inputs. What
+/// a tensor stacks otherwise, for heads, is one matrix with the columns of all.
 struct ImportanceEntry {
   std::string name;             ///< of the tensor: "blk.0.attn_q.weight"
-  uint64_t columns = 0;         ///< of a row; in a .dat of all matrices together
+  uint64_t columns = 0;         ///< of a row; of heads, and in a .dat, of all matrices together
   std::vector<float> counts{};  ///< of every matrix: rows of inputs, whole numbers
 
   uint64_t matrices() const { return counts.size(); }

@@ -8,8 +8,9 @@
 
 namespace smelt {
 
-/// Of each matrix of a tensor (experts, heads; one where it stacks none) and each of its columns:
-/// the sum of the squares of its inputs, over so many tokens.
+/// Of each expert's matrix of a tensor (of the only one where there are none) and each of its
+/// columns: the sum of the squares of its inputs, over so many tokens. Matrices that a tensor
+/// stacks for heads count as one with the columns of all.
 struct InputSquares {
   uint64_t columns = 0;
   std::vector<double> sums;      ///< [matrix][column]

@@ -196,7 +196,7 @@ absl::Status AttendMany(const LatentAttentionOp& op, const Layout& layout, const
   }));
   if (sums == nullptr) return absl::OkStatus();
   for (size_t i = 0; i < squares.size(); ++i) sums->sums[i % sums->sums.size()] += squares[i];
-  for (uint64_t& count : sums->counts) count += layout.tokens;
+  sums->counts[0] += layout.tokens;
   return absl::OkStatus();
 }
 
@@ -241,7 +241,7 @@ absl::Status AttendLatent(const LatentAttentionOp& op, const Layout& layout, con
       layout.segments, [&](const Layout::Segment& s) { return MakesKeys(op, layout, s); });
   if (!many) return AttendFew(op, layout, q, k, state, out, tap);
   InputSquares* sums =
-      tap == nullptr ? nullptr : tap->Squares(op.v_b.tensor, op.rank, op.v_b.count);
+      tap == nullptr ? nullptr : tap->Squares(op.v_b.tensor, uint64_t{op.heads} * op.rank, 1);
   return AttendMany(op, layout, q, k, state, out, sums);
 }
 

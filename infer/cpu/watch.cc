@@ -81,13 +81,16 @@ absl::Status Watch(Tap& tap, const Matrix& matrix, uint64_t index, std::span<con
 
 absl::Status WatchHeads(Tap& tap, const Matrix& matrix, uint32_t heads, uint32_t stride,
                         const Layout& layout, const float* x) {
-  InputSquares* to = Asked(tap, matrix);
+  InputSquares* to = tap.Squares(matrix.tensor, uint64_t{heads} * matrix.columns, 1);
   if (to == nullptr) return absl::OkStatus();
   const std::vector<uint32_t> tokens = TokensOfPanels(layout);
   std::vector<double> squares;
   SMELT_RETURN_IF_ERROR(SumSquares(x, uint64_t{heads} * stride, layout.lanes, tokens, squares));
-  for (uint64_t h = 0; h < heads; ++h)
-    Add(std::span(squares).subspan(h * stride), h, Total(tokens), *to);
+  for (uint64_t h = 0; h < heads; ++h) {
+    for (uint64_t c = 0; c < matrix.columns; ++c)
+      to->sums[h * matrix.columns + c] += squares[h * stride + c];
+  }
+  to->counts[0] += Total(tokens);
   return absl::OkStatus();
 }
 

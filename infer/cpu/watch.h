@@ -24,7 +24,7 @@ absl::Status Watch(Tap& tap, const Matrix& matrix, uint64_t index, std::span<con
                    Input& in);
 
 /// The same for a product with a matrix for each head, whose inputs are the first features of each
-/// `stride`.
+/// `stride`. All heads see every token: to the tap they are one matrix with the columns of all.
 absl::Status WatchHeads(Tap& tap, const Matrix& matrix, uint32_t heads, uint32_t stride,
                         const Layout& layout, const float* x);
 

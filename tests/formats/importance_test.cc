@@ -103,6 +103,16 @@ TEST(Importance, AGgufHasSumsAndCountsOfEachExpert) {
   EXPECT_THAT(ImportanceOf(**file, 0, 1, 3), ElementsAre(0, 0, 0)) << "an expert without input";
 }
 
+TEST(Importance, HeadsAreOneMatrixWithTheColumnsOfAll) {
+  const auto file =
+      Read(Gguf({{"a.weight.in_sum2", {6}, {2, 4, 6, 8, 10, 12}}, {"a.weight.counts", {1}, {2}}}));
+  SMELT_ASSERT_OK(file);
+  EXPECT_TRUE((*file)->Fits(0, 3, 2));
+  EXPECT_TRUE((*file)->Fits(0, 6, 1));
+  EXPECT_FALSE((*file)->Fits(0, 4, 2));
+  EXPECT_THAT(ImportanceOf(**file, 0, 1, 3), ElementsAre(4, 5, 6));
+}
+
 TEST(Importance, WhatIsWrongWithAGgufIsNamed) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();

@@ -122,17 +122,20 @@ class Forward {
  private:
   double At(TensorRef t, size_t i) const { return model_.Values(t)[i]; }
 
-  // x goes into a product with matrix number `index` of a tensor.
+  // x goes into a product with expert `index` of a tensor.
   void Watch(TensorRef t, size_t index, const double* x) const {
     if (inputs_ == nullptr) return;
     const Shape& shape = model_.ShapeOf(t);
+    Watch(t, index, shape.columns(), shape.ne[2], x);
+  }
+  void Watch(TensorRef t, size_t index, size_t columns, size_t matrices, const double* x) const {
+    if (inputs_ == nullptr) return;
     InputSquares& squares = (*inputs_)[t];
-    squares.columns = shape.columns();
-    squares.sums.resize(shape.columns() * shape.ne[2]);
-    squares.counts.resize(shape.ne[2]);
+    squares.columns = columns;
+    squares.sums.resize(columns * matrices);
+    squares.counts.resize(matrices);
     ++squares.counts[index];
-    for (size_t c = 0; c < squares.columns; ++c)
-      squares.sums[index * squares.columns + c] += x[c] * x[c];
+    for (size_t c = 0; c < columns; ++c) squares.sums[index * columns + c] += x[c] * x[c];
   }
 
   Row Normed(const Norm& n, const Row& x) const {
@@ -422,7 +425,7 @@ class Forward {
     for (size_t t = 0; t < in.size(); ++t) {
       const double temperature =
           1 + a.temperature * std::log(1 + static_cast<double>(t / a.temperature_length));
-      Row y(static_cast<size_t>(a.heads) * a.value_size);
+      Row y(static_cast<size_t>(a.heads) * a.value_size), queries, latents;  // of all heads
       for (size_t h = 0; h < a.heads; ++h) {
         Row weight(t + 1);
         double sum = 0;
@@ -438,10 +441,11 @@ class Forward {
             dot += q[t][h * head + a.plain_size + i] * rotated[s][i];
           sum += weight[s] = std::exp(dot * a.scale * temperature);
         }
-        Watch(a.k_b.weight, h, q[t].data() + h * head);
+        queries.insert(queries.end(), q[t].begin() + static_cast<std::ptrdiff_t>(h * head),
+                       q[t].begin() + static_cast<std::ptrdiff_t>(h * head + a.plain_size));
         Row latent(a.rank);
         for (size_t s = 0; s <= t; ++s) AddTo(latent, c[s], weight[s] / sum);
-        Watch(a.v_b.weight, h, latent.data());
+        latents.insert(latents.end(), latent.begin(), latent.end());
         for (size_t s = 0; s <= t; ++s) {
           for (size_t i = 0; i < a.value_size; ++i) {
             double value = 0;
@@ -451,6 +455,8 @@ class Forward {
           }
         }
       }
+      Watch(a.k_b.weight, 0, queries.size(), 1, queries.data());
+      Watch(a.v_b.weight, 0, latents.size(), 1, latents.data());
       out.push_back(Multiply(a.output, y));
     }
     return out;

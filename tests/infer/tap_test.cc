@@ -46,11 +46,11 @@ absl::StatusOr<Inputs> Watched(const RandomModel& m, const std::vector<Ids>& tex
   return std::move(tap.inputs);
 }
 
-/// Chunks of 44 and a text of 13: panels with empty lanes, several chunks in a batch and several
+/// Chunks of 44 of two texts: panels with empty lanes, several chunks in a batch and several
 /// batches.
 const ScoreOptions kOptions{.context = 44, .batch_tokens = 100};
 std::vector<Ids> Texts(const RandomModel& m) {
-  return {RandomIds(3, 5 * 44 + 7, m.spec.vocabulary), RandomIds(4, 13, m.spec.vocabulary)};
+  return {RandomIds(3, 5 * 44 + 7, m.spec.vocabulary), RandomIds(4, 44, m.spec.vocabulary)};
 }
 
 Inputs Reference(const RandomModel& m, const std::vector<Ids>& texts) {
