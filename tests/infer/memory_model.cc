@@ -363,8 +363,10 @@ class Forward {
   KeysValues Keys(const Attention& a, const Rows& in) const {
     KeysValues made;
     for (const Row& row : in) {
-      made.k.push_back(Normed(a.k_norm, Multiply(a.k, row)));
-      made.v.push_back(Normed(a.v_norm, Multiply(a.v, row)));
+      const Row k = Multiply(a.k, row);
+      const bool one = a.k.weight == a.v.weight && a.k.first_row == a.v.first_row;
+      made.k.push_back(Normed(a.k_norm, k));
+      made.v.push_back(Normed(a.v_norm, one ? k : Multiply(a.v, row)));  // one product for both
     }
     RotateAll(a, a.kv_heads, made.k);
     return made;
