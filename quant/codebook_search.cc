@@ -26,7 +26,7 @@ inline constexpr size_t kCodebookGroups = 16;
 inline constexpr size_t kMaxScaleGroup = 256;
 inline constexpr int kMaxGranuleLevels = 8;
 /// Scales around that of single levels with which a codebook's entries are tried.
-inline constexpr std::array<float, 3> kAround = {0.92f, 1.0f, 1.1f};
+inline constexpr std::array<float, 2> kAround = {0.96f, 1.07f};
 
 /// Values of a batch, element by element: x[j][g] is element j of group g, in units of the group's
 /// largest magnitude. Rows hold one number per group.
@@ -163,12 +163,19 @@ struct Choice {
   int turned = -1;
 };
 
+/// Bits of a number that is not negative, in its order: what is smaller cannot be foreseen, and
+/// integers are chosen without a branch.
+uint32_t OrderedBits(float v) { return std::bit_cast<uint32_t>(v); }
+
 /// First of the list's entries whose second half costs least.
 uint32_t Cheapest(const GranuleIndex& index, const GranuleIndex::List& list, const Row* costs,
                   size_t lane) {
-  uint32_t best = list.begin;
+  const uint8_t* second = index.second.data();
+  uint32_t best = list.begin, least = OrderedBits(costs[second[best]][lane]);
   for (uint32_t i = list.begin + 1u; i < list.end; ++i) {
-    if (costs[index.second[i]][lane] < costs[index.second[best]][lane]) best = i;
+    const uint32_t cost = OrderedBits(costs[second[i]][lane]);
+    best = cost < least ? i : best;
+    least = std::min(least, cost);
   }
   return best;
 }
