@@ -129,6 +129,7 @@ struct ExpertsOp {
   Matrix router = {};
   float router_scale = 1;
   Experts::Gating gating = Experts::Gating::kSoftmax;
+  float nearness = 0;
   WeightPtr selection_bias = {};
   uint32_t groups = 1, groups_used = 1;
   bool group_by_two_best = false;

@@ -161,25 +161,25 @@ Linear Lowerer::Part(const Linear& whole, uint64_t first, uint64_t rows) {
   return part;
 }
 
-absl::Status Lowerer::MultiplySplit(const Linear& linear, Slot in, Slot first, Slot second,
-                                    uint32_t turns, uint32_t first_size, uint32_t second_size) {
+absl::Status Lowerer::MultiplySplit(const Linear& linear, Slot in, uint32_t turns,
+                                    std::initializer_list<Share> shares) {
+  uint32_t step = 0;
+  for (const Share& share : shares) step += share.count;
   const uint64_t top = top_;
-  const Slot both = NewSlot(turns * (first_size + second_size));
-  SMELT_RETURN_IF_ERROR(Multiply(linear, in, both));
-  const uint32_t step = first_size + second_size;
-  graph_.ops.push_back(CopyOp{.in = both,
-                              .out = first,
-                              .groups = turns,
-                              .in_stride = step,
-                              .out_stride = first_size,
-                              .count = first_size});
-  graph_.ops.push_back(CopyOp{.in = both,
-                              .out = second,
-                              .groups = turns,
-                              .in_stride = step,
-                              .in_first = first_size,
-                              .out_stride = second_size,
-                              .count = second_size});
+  const Slot all = NewSlot(turns * step);
+  SMELT_RETURN_IF_ERROR(Multiply(linear, in, all));
+  uint32_t at = 0;
+  for (const Share& share : shares) {
+    graph_.ops.push_back(CopyOp{.in = all,
+                                .out = share.out,
+                                .groups = turns,
+                                .in_stride = step,
+                                .in_first = at,
+                                .out_stride = share.count,
+                                .out_first = share.first,
+                                .count = share.count});
+    at += share.count;
+  }
   top_ = top;
   return absl::OkStatus();
 }

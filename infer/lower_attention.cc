@@ -17,7 +17,8 @@ absl::Status Lowerer::Mixer(const LayerSpec& layer, const Attention& a) {
   Slot gate = 0;
   if (a.gated) {
     gate = NewSlot(out_features);
-    SMELT_RETURN_IF_ERROR(MultiplySplit(a.q, in, q, gate, a.heads, a.key_size, a.value_size));
+    SMELT_RETURN_IF_ERROR(
+        MultiplySplit(a.q, in, a.heads, {{q, 0, a.key_size}, {gate, 0, a.value_size}}));
   } else {
     SMELT_RETURN_IF_ERROR(Multiply(a.q, in, q));
   }

@@ -71,6 +71,7 @@ absl::StatusOr<ExpertsOp> Lowerer::ChosenExperts(const Experts& e, Slot in) {
                .width = width_,
                .router_scale = static_cast<float>(e.router_scale),
                .gating = e.gating,
+               .nearness = static_cast<float>(e.nearness),
                .groups = e.groups,
                .groups_used = e.groups_used,
                .group_by_two_best = e.group_by_two_best,

@@ -64,14 +64,22 @@ absl::Status Lowerer::Mixer(const LayerSpec& layer, const DeltaNet& d) {
   SMELT_ASSIGN_OR_RETURN(const Slot in, MixerInput(layer, values, mixed));
   const Slot z = NewSlot(values), qkv = NewSlot(channels), beta = NewSlot(d.value_heads),
              alpha = NewSlot(d.value_heads);
-  SMELT_RETURN_IF_ERROR(Multiply(d.gate, in, z));
-  SMELT_RETURN_IF_ERROR(Multiply(d.qkv, in, qkv));
+  const uint32_t shared = d.value_heads / d.key_heads;
+  if (d.gate.present()) {
+    SMELT_RETURN_IF_ERROR(Multiply(d.gate, in, z));
+    SMELT_RETURN_IF_ERROR(Multiply(d.qkv, in, qkv));
+  } else {
+    const uint32_t keys = d.key_heads * d.key_size, of_key = shared * d.value_size;
+    SMELT_RETURN_IF_ERROR(MultiplySplit(
+        d.qkv, in, d.key_heads,
+        {{qkv, 0, d.key_size}, {qkv, keys, d.key_size}, {qkv, 2 * keys, of_key}, {z, 0, of_key}}));
+  }
   if (d.alpha.present()) {
     SMELT_RETURN_IF_ERROR(Multiply(d.beta, in, beta));
     SMELT_RETURN_IF_ERROR(Multiply(d.alpha, in, alpha));
   } else {
-    const uint32_t shared = d.value_heads / d.key_heads;
-    SMELT_RETURN_IF_ERROR(MultiplySplit(d.beta, in, beta, alpha, d.key_heads, shared, shared));
+    SMELT_RETURN_IF_ERROR(
+        MultiplySplit(d.beta, in, d.key_heads, {{beta, 0, shared}, {alpha, 0, shared}}));
   }
   SMELT_RETURN_IF_ERROR(AddConvolution(qkv, d.conv_weight, kNoTensor, channels, d.conv));
   DeltaOp op{.qkv = qkv,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <utility>
 #include <variant>
 
@@ -39,9 +40,14 @@ class Lowerer {
   absl::Status AddDelta(Slot delta, const Norm& post);
   absl::Status Multiply(const Linear& linear, Slot in, Slot out, Store store = Store::kSet,
                         Activation activation = Activation::kSilu);
-  /// The product's rows, so many for `first` and so many for `second` by turns.
-  absl::Status MultiplySplit(const Linear& linear, Slot in, Slot first, Slot second, uint32_t turns,
-                             uint32_t first_size, uint32_t second_size);
+  /// Where rows of a turn go: `count` of each to the features of `out` from `first` on.
+  struct Share {
+    Slot out;
+    uint32_t first, count;
+  };
+  /// The product's rows by turns, in each so many for every share.
+  absl::Status MultiplySplit(const Linear& linear, Slot in, uint32_t turns,
+                             std::initializer_list<Share> shares);
   /// Rows [first, first + rows) of a fused product.
   static Linear Part(const Linear& whole, uint64_t first, uint64_t rows);
   absl::StatusOr<WeightPtr> Values(TensorRef t);

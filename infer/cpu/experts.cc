@@ -50,7 +50,45 @@ void KeepGroups(const ExpertsOp& op, std::vector<float>& selection) {
   }
 }
 
-// The experts of one token from its router logits: highest first, lower number of equals.
+// SparseMixer's experts; `logits` of those that are taken become -infinity.
+void MixSparsely(const ExpertsOp& op, std::vector<float>& logits, std::vector<uint32_t>& chosen,
+                 std::vector<float>& weights) {
+  const std::vector<float> all = logits;
+  for (uint32_t i = 0; i < op.used; ++i) {
+    const auto best = std::max_element(logits.begin(), logits.end());
+    chosen[i] = static_cast<uint32_t>(best - logits.begin());
+    const float top = *best;
+    float sum = 0;
+    for (uint32_t e = 0; e < op.count; ++e) {
+      const bool far = (top - logits[e]) / std::max(std::abs(all[e]), top) > op.nearness;
+      if (!far) sum += std::exp(logits[e] - top);
+    }
+    weights[i] = 1 / sum;
+    *best = -std::numeric_limits<float>::infinity();
+  }
+}
+
+// Those with the highest scores, bias included; the lower number of equals.
+void TakeBest(const ExpertsOp& op, const std::vector<float>& score, std::vector<uint32_t>& chosen,
+              std::vector<float>& weights) {
+  std::vector<float> selection = score;
+  if (const float* bias = ValuesOf(op.selection_bias); bias != nullptr)
+    for (uint32_t e = 0; e < op.count; ++e) selection[e] += bias[e];
+  if (op.groups > 1) KeepGroups(op, selection);
+  std::partial_sort(chosen.begin(), chosen.begin() + op.used, chosen.end(),
+                    [&](uint32_t a, uint32_t b) {
+                      return selection[a] > selection[b] || (selection[a] == selection[b] && a < b);
+                    });
+  float sum = 0;
+  for (uint32_t i = 0; i < op.used; ++i) sum += weights[i] = score[chosen[i]];
+  if (op.gating == Experts::Gating::kSoftmaxOfTopK) {
+    Softmax(weights.data(), weights.size());
+  } else if (op.normalize) {
+    for (float& w : weights) w /= sum + op.sum_epsilon;
+  }
+}
+
+// The experts of one token from its router logits, which it works on.
 void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<uint32_t>& chosen,
                    std::vector<float>& weights) {
   if (op.gating == Experts::Gating::kSoftmax) {
@@ -65,21 +103,11 @@ void ChooseExperts(const ExpertsOp& op, std::vector<float>& score, std::vector<u
     weights.assign(op.used, NAN);
     return;
   }
-  std::vector<float> selection = score;
-  if (const float* bias = ValuesOf(op.selection_bias); bias != nullptr)
-    for (uint32_t e = 0; e < op.count; ++e) selection[e] += bias[e];
-  if (op.groups > 1) KeepGroups(op, selection);
-  std::partial_sort(chosen.begin(), chosen.begin() + op.used, chosen.end(),
-                    [&](uint32_t a, uint32_t b) {
-                      return selection[a] > selection[b] || (selection[a] == selection[b] && a < b);
-                    });
   weights.resize(op.used);
-  float sum = 0;
-  for (uint32_t i = 0; i < op.used; ++i) sum += weights[i] = score[chosen[i]];
-  if (op.gating == Experts::Gating::kSoftmaxOfTopK) {
-    Softmax(weights.data(), weights.size());
-  } else if (op.normalize) {
-    for (float& w : weights) w /= sum + op.sum_epsilon;
+  if (op.gating == Experts::Gating::kSparseMixer) {
+    MixSparsely(op, score, chosen, weights);
+  } else {
+    TakeBest(op, score, chosen, weights);
   }
   for (float& w : weights) w *= op.scale;
   if (const float* own = ValuesOf(op.expert_scale); own != nullptr)

@@ -66,6 +66,13 @@ inline constexpr OwnKeyRow kOwnKeys[] = {
     {"smelt.attention.scale_by_layer", ValueType::kBool, KeyLength::kOne, KeyValues::kAny,
      "GPT-2 (scale_attn_by_inverse_layer_idx)",
      "attention logits are divided by the layer's number, counted from 1"},
+    {"smelt.expert_nearness", ValueType::kF32, KeyLength::kOne, KeyValues::kNotNegative,
+     "Phi-3.5-MoE (router_jitter_noise)",
+     "how far from the best an expert's logit may be and share in its weight (SparseMixer); 0.02 "
+     "where the key is missing"},
+    {"smelt.rope.attn_factor_long", ValueType::kF32, KeyLength::kOne, KeyValues::kNotNegative,
+     "Phi-3.5-MoE (long_mscale)",
+     "magnitude of the rotated vectors in texts longer than the original context"},
     {"smelt.rope.attn_factor_swa", ValueType::kF32, KeyLength::kOne, KeyValues::kNotNegative,
      "families that scale the rotation of layers with a window (YaRN)",
      "magnitude of the rotated vectors in layers with a window"},

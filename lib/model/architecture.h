@@ -38,6 +38,7 @@ struct Architecture {
   std::string_view name;  ///< value of general.architecture
 
   NormKind norm = NormKind::kRms;
+  bool rms_epsilon_key = false;   ///< layer norms take attention.layer_norm_rms_epsilon too
   bool unweighted_norms = false;  ///< nothing is stored for them
   // Tensor names after `blk.N.`; empty = the block has no such norm.
   std::string_view mixer_norm = "attn_norm", post_mixer_norm = "", ffn_norm = "ffn_norm",

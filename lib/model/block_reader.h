@@ -58,6 +58,8 @@ class BlockReader {
   std::string Block(uint64_t layer, std::string_view name) const;
 
  private:
+  static constexpr uint64_t kMaxWidth = 1u << 24;  ///< of anything that a block has
+
   BlockReader(SpecReader& reader, const Architecture& architecture)
       : reader_(reader), architecture_(architecture) {}
 

@@ -124,6 +124,29 @@ absl::StatusOr<const Family*> ByModelType(const Config& config) {
   return Unknown(config, "model_type", *type, known);
 }
 
+/// Of a class that is known, but not with this text part; OK where no class of the name is known.
+absl::Status CheckTextPart(const Config& config, std::string_view name) {
+  std::string known;
+  std::string_view key;
+  for (const Family* family : KnownFamilies()) {
+    if (family->part_type.empty() || std::ranges::find(family->names, name) == family->names.end())
+      continue;
+    key = family->part;
+    known += Cat(known.empty() ? "" : ", ", Alternatives(family->part_type)[0]);
+  }
+  if (known.empty()) return absl::OkStatus();
+  const JsonValue* part = config.Find(key);
+  const JsonValue* type = part == nullptr ? nullptr : part->FindNonNull("model_type");
+  const std::string* text = type == nullptr ? nullptr : type->as_string();
+  return Error(ErrorCode::kUnsupported, config.name(), ": ", key,
+               part == nullptr ? std::string(" is missing")
+               : type == nullptr
+                   ? std::string(" has no model_type")
+                   : Cat(" has model_type ", Escape(text == nullptr ? type->ToText() : *text, 60)),
+               ", a text part that ", Escape(name, 80), " is not known with here; known are ",
+               known);
+}
+
 }  // namespace
 
 absl::StatusOr<ChosenFamily> ChooseFamily(const Config& config) {
@@ -136,6 +159,7 @@ absl::StatusOr<ChosenFamily> ChooseFamily(const Config& config) {
   for (const std::string& name : names) {
     chosen.family = FindFamily(name, config);
     if (chosen.family != nullptr) return chosen;
+    SMELT_RETURN_IF_ERROR(CheckTextPart(config, name));
   }
   SMELT_ASSIGN_OR_RETURN(const auto type, config.Text("model_type"));
   for (const std::string& name : names) {

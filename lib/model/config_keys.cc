@@ -65,6 +65,7 @@ constexpr std::string_view kHarmless[] = {
     "reorder_and_upcast_attn",
     "n_ctx",
     "router_jitter_noise",
+    "input_jitter_noise",
     "chunk_size",
     "use_mambapy",
     "use_mamba_kernels",

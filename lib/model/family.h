@@ -111,6 +111,8 @@ struct FamilyContext {
   /// What llama.cpp does differently, half a sentence each.
   std::vector<std::string> differences = {};
   std::vector<std::string> notes = {}, warnings = {};
+  uint64_t draft_blocks = 0;  ///< of a draft head that the files hold, kept or not
+  bool wants_draft = false;   ///< somebody says that it is to be kept
 };
 
 /// One GGUF key, without the architecture, which is put in front unless it begins with
@@ -144,6 +146,7 @@ enum class TensorOp {
   kHeadVectors,        ///< '#' in the source name is the head, each with a vector of `columns`
   kNumberOfLayer,      ///< one number; all layers' are a list under the metadata key `target`
   kExperts,            ///< '#' in the source name is the expert
+  kPairedExperts,      ///< the same; of "a|b" both, of each expert half of its rows
   kStackedExperts,     ///< one tensor (experts, outputs, inputs)
   kTransposedExperts,  ///< one tensor (experts, inputs, outputs); where only the shape of
                        ///< kStackedExperts is right, that
@@ -178,6 +181,10 @@ enum class TensorOp {
   kConvLastValueHeads,     ///< the same, and as kConv
   kUnfoldQkv,              ///< rows by key head: q, k, v, z each; all q, all k and all v of it
   kUnfoldGate,             ///< all z of it
+  // Of one matrix of rows by key head: its queries, its key, its value.
+  kGroupedRotaryQ,
+  kGroupedRotaryK,
+  kGroupedV,
 };
 
 /// '*' is the layer. Extents are names of hyperparameters (rows and columns of the GGUF tensor; no
@@ -237,7 +244,7 @@ struct DraftHead {
   std::string_view prefix = "";
   std::string_view mark = "";                ///< a tensor of each of them; "": the class has none
   std::span<const TensorRule> tensors = {};  ///< besides the family's rules for a block
-  bool kept = true;  ///< where nobody says: a GGUF of the architecture has a place for them
+  bool kept = true;                          ///< a GGUF of the architecture has a place for them
 };
 
 struct Family {
@@ -252,8 +259,9 @@ struct Family {
   std::span<const TensorRule> tensors;
   /// Key of the object in config.json that describes the text model; "": the whole does.
   std::string_view part = "";
-  bool part_optional = false;       ///< where it is absent, the whole describes the text model
-  std::string_view part_type = "";  ///< its model_type, where classes with other parts share a name
+  bool part_optional = false;  ///< where it is absent, the whole describes the text model
+  /// Its model_type, where classes with other parts share a name; "a|": or none at all.
+  std::string_view part_type = "";
   std::span<const std::string_view> of_whole = {};  ///< keys that count outside of `part` only
   /// Keys of the class that change nothing in its results, which deserves a note.
   std::span<const std::string_view> without_effect = {};
@@ -274,8 +282,7 @@ struct Family {
   /// Whether the class gives a layer the window of `window` positions; nullptr: it has no windows.
   bool (*windowed)(const Hyper& hyper, uint64_t layer) = nullptr;
   LayerTypes layer_types = LayerTypes::kDecides;
-  bool drops_draft_layers = false;  ///< tensors of layers behind the last are a draft head's
-  bool llama_cpp_windows = false;   ///< llama.cpp honours windows of this architecture
+  bool llama_cpp_windows = false;  ///< llama.cpp honours windows of this architecture
   bool lists_windows = false;  ///< the key that says which layers have the window is always written
   bool ends_with_eod = false;  ///< texts end with eod_token_id, as llama.cpp's converter sees it
   DraftHead draft = {};

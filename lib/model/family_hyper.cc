@@ -222,24 +222,13 @@ absl::StatusOr<uint64_t> CountDraft(const FamilyContext& context) {
   return count;
 }
 
-absl::Status NoPlaceForDraft(const FamilyContext& context) {
-  return Error(ErrorCode::kUnsupported, "a GGUF of ", context.family.architecture.name,
-               " has no place for the draft head of ", context.family.names[0],
-               ": leave it out (--mtp drop)");
-}
-
 absl::Status ReadDraft(FamilyContext& context, std::optional<bool> keep) {
-  Hyper& h = context.hyper;
+  context.wants_draft = keep.value_or(false);
   const DraftHead& draft = context.family.draft;
-  if (keep.value_or(false) && context.family.drops_draft_layers) return NoPlaceForDraft(context);
   if (draft.mark.empty()) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(const uint64_t count, CountDraft(context));
-  if (count == 0) return absl::OkStatus();
-  if (keep.value_or(draft.kept)) {
-    h.Set(Param::kDraft, static_cast<double>(count));
-  } else {
-    context.notes.push_back("the draft head (multi-token prediction) is left out");
-  }
+  SMELT_ASSIGN_OR_RETURN(context.draft_blocks, CountDraft(context));
+  if (context.draft_blocks != 0 && draft.kept && keep.value_or(true))
+    context.hyper.Set(Param::kDraft, static_cast<double>(context.draft_blocks));
   return absl::OkStatus();
 }
 

@@ -169,6 +169,7 @@ class TensorMaker {
       case TensorOp::kNumberOfLayer:
         return KeepNumber(rule, layer, target);
       case TensorOp::kExperts:
+      case TensorOp::kPairedExperts:
         return MakeExperts(rule, layer, target);
       case TensorOp::kStackedExperts:
       case TensorOp::kTransposedExperts:
@@ -191,6 +192,10 @@ class TensorMaker {
       case TensorOp::kUnfoldQkv:
       case TensorOp::kUnfoldGate:
         return MakeUnfolded(rule, layer, target);
+      case TensorOp::kGroupedRotaryQ:
+      case TensorOp::kGroupedRotaryK:
+      case TensorOp::kGroupedV:
+        return MakeGrouped(rule, layer, target);
       default:
         return MakePlain(rule, layer, target);
     }
@@ -334,14 +339,12 @@ class TensorMaker {
     const uint64_t columns = h(rule.columns), heads = h(Param::kKeyHeads);
     SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {h(Param::kInRows), columns}, target, rule));
     const uint64_t key = h(Param::kKeySize), values = h(Param::kInner) / heads;
+    const uint64_t unit = 2 * (key + values);
     Recipe recipe;
     uint64_t rows = 0;
     const auto add = [&](uint64_t first, uint64_t count) {
-      for (uint64_t head = 0; head < heads; ++head) {
-        const uint64_t at = head * 2 * (key + values) + first;
-        recipe.leaves.push_back(RawLeaf{OuterSlice(*tensor, at, count), columns, false});
-        rows += count;
-      }
+      AddOfEach(*tensor, columns, {heads, unit, first, count}, recipe);
+      rows += heads * count;
     };
     if (rule.op == TensorOp::kUnfoldGate) {
       add(2 * key + values, values);
@@ -352,6 +355,51 @@ class TensorMaker {
     }
     Add(target, {columns, rows}, std::move(recipe));
     return absl::OkStatus();
+  }
+
+  /// Of each of `groups` of `unit` rows, `count` rows from `first` on.
+  struct OfEach {
+    uint64_t groups, unit, first, count;
+  };
+  static void AddOfEach(const RawTensor& tensor, uint64_t columns, const OfEach& part,
+                        Recipe& recipe) {
+    for (uint64_t group = 0; group < part.groups; ++group) {
+      recipe.leaves.push_back(
+          RawLeaf{OuterSlice(tensor, group * part.unit + part.first, part.count), columns, false});
+    }
+  }
+
+  /// Rows by key head: of the queries that use it, of the key, of the value. Biases lie so too.
+  absl::Status MakeGrouped(const TensorRule& rule, uint64_t layer, const std::string& target) {
+    const Hyper& h = context_.hyper;
+    const uint64_t heads = h(Param::kKvHeads), size = h(Param::kHeadDim),
+                   queries = h(Param::kHeads) / heads * size;
+    OfEach part{heads, queries + 2 * size, queries, size};
+    TensorOp order = TensorOp::kRotaryK;
+    if (rule.op == TensorOp::kGroupedRotaryQ) {
+      part.first = 0;
+      part.count = queries;
+      order = TensorOp::kRotaryQ;
+    } else if (rule.op == TensorOp::kGroupedV) {
+      part.first += size;
+      order = TensorOp::kCopy;
+    }
+    const uint64_t rows = heads * part.count, columns = h(rule.columns);
+    const auto add = [&](std::string_view source, const std::string& name,
+                         std::vector<uint64_t> shape) -> absl::Status {
+      SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(source, layer, 0, name));
+      SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, shape, name, rule));
+      Recipe recipe;
+      const bool vector = shape.size() == 1;
+      AddOfEach(*tensor, vector ? 1 : columns, part, recipe);
+      SMELT_RETURN_IF_ERROR(AddOperation(order, rows, recipe));
+      Add(name, vector ? std::vector<uint64_t>{rows} : std::vector<uint64_t>{columns, rows},
+          std::move(recipe));
+      return absl::OkStatus();
+    };
+    SMELT_RETURN_IF_ERROR(add(rule.source, target, {h(rule.rows), columns}));
+    if (!h.flag(rule.bias)) return absl::OkStatus();
+    return add(BiasOf(rule.source), BiasOf(target), {h(rule.rows)});
   }
 
   absl::Status MakeBias(const TensorRule& rule, uint64_t layer) {
@@ -389,11 +437,15 @@ class TensorMaker {
           "num_local_experts|num_experts",
           Cat("is ", experts, ", but the files hold only ", container_.tensors.size(), " tensors"));
     }
+    std::vector<std::string_view> parts = {rule.source};
+    if (rule.op == TensorOp::kPairedExperts) parts = Alternatives(rule.source);
     Recipe recipe;
     for (uint64_t e = 0; e < experts; ++e) {
-      SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(rule.source, layer, e, target));
-      SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows, columns}, target, rule));
-      recipe.leaves.push_back(RawLeaf{*tensor, columns, false});
+      for (const std::string_view part : parts) {
+        SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(part, layer, e, target));
+        SMELT_RETURN_IF_ERROR(ExpectShape(*tensor, {rows / parts.size(), columns}, target, rule));
+        recipe.leaves.push_back(RawLeaf{*tensor, columns, false});
+      }
     }
     Add(target, {columns, rows, experts}, std::move(recipe));
     return absl::OkStatus();

@@ -163,8 +163,9 @@ struct DeltaNet {
   Linear beta, alpha;  ///< a row per value head; alpha absent: rows of both in `beta`, by key head
                        ///< first its value heads' beta, then their alpha
   TensorRef dt_bias = kNoTensor, a = kNoTensor;  ///< [value_heads]
-  Linear gate;                                   ///< a row per value: z
-  Norm norm;                                     ///< group = value_size; then times silu(z)
+  Linear gate;  ///< a row per value: z. Absent: rows of `qkv` are by key head q, k, its value
+                ///< heads' v and their z
+  Norm norm;    ///< group = value_size; then times silu(z)
   Linear out;
 };
 
@@ -185,12 +186,21 @@ struct Mlp {
 
 /// Routed experts; expert weights are 3-dimensional tensors, experts outermost.
 struct Experts {
-  enum class Gating { kSoftmax, kSigmoid, kSoftmaxOfTopK };
+  enum class Gating {
+    kSoftmax,
+    kSigmoid,
+    kSoftmaxOfTopK,
+    /// https://arxiv.org/abs/2409.12136: one expert after the other, each the best of those left;
+    /// its weight is a softmax over those left whose logits are near (`nearness`).
+    kSparseMixer,
+  };
   uint32_t count = 0, used = 0;
   Linear router;
   Norm router_norm;         ///< if present, of the stream: what the router reads
   double router_scale = 1;  ///< of its logits
   Gating gating = Gating::kSoftmax;
+  /// Of kSparseMixer: a logit s is near the best b where (b - s) / max(|s|, b) is not more.
+  double nearness = 0;
   /// [count], added to the scores when experts are chosen, not to their weights.
   TensorRef selection_bias = kNoTensor;
   /// Experts lie in groups of which so many are looked at: those whose best, or two best, scores

@@ -81,6 +81,7 @@ namespace smelt {
   X(kGivenRopeDims, "rotary dimensions, where the configuration has them")                          \
   X(kQkNorm, "qk_norm")         X(kClamp, "clip_qkv")                                               \
   X(kMultiQuery, "multi_query") X(kScaledQueries, "scaled_queries")                                 \
+  X(kRouterJitter, "router_jitter_noise")                                                           \
   X(kMoe, "enable_moe_block")   X(kTwoExpertFfn, "2 expert_ffn")                                    \
   X(kMultipleOf, "multiple_of") X(kFfnMultiplier, "ffn_multiplier")                                 \
   X(kVocabularyRows, "rows of the vocabulary")                                                      \

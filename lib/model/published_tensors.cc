@@ -7,6 +7,7 @@
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 #include "lib/model/alternatives.h"
+#include "lib/model/left_out.h"
 #include "smelt/nearest.h"
 
 namespace smelt {
@@ -43,13 +44,15 @@ std::string Filled(std::string_view pattern, char mark, uint64_t number) {
 /// A tensor of a draft head that is left out: one that is kept must be known.
 bool IsOfDraft(const FamilyContext& context, std::string_view bare) {
   if (context.hyper.Has(Param::kDraft)) return false;
-  if (!context.family.draft.prefix.empty()) return bare.starts_with(context.family.draft.prefix);
+  if (bare.starts_with("mtp.") || bare.starts_with("mtp_")) return true;
   constexpr std::string_view kLayers = "layers.";
   if (!bare.starts_with(kLayers)) return false;
   uint64_t layer = 0;
-  for (size_t i = kLayers.size(); i < bare.size() && bare[i] >= '0' && bare[i] <= '9'; ++i)
-    layer = std::min<uint64_t>(layer * 10 + static_cast<uint64_t>(bare[i] - '0'), 1 << 24);
-  return layer >= context.hyper(Param::kLayers);
+  const std::string_view rest = bare.substr(kLayers.size());
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
+  const uint64_t layers = context.hyper(Param::kLayers);
+  return error == std::errc() && end != rest.data() && layer >= layers &&
+         layer - layers < context.draft_blocks;
 }
 
 bool IsDropped(const FamilyContext& context, const RawTensor& tensor, std::string_view bare) {
@@ -57,7 +60,6 @@ bool IsDropped(const FamilyContext& context, const RawTensor& tensor, std::strin
   const auto ends = [&name](std::string_view ending) { return name.ends_with(ending); };
   if (std::ranges::any_of(kBuffers, ends)) return true;
   if (std::ranges::any_of(context.family.dropped, ends)) return true;
-  if (context.family.draft.mark != "" && IsOfDraft(context, bare)) return true;
   return context.hyper.flag(Param::kTied) &&
          IsHead(context.family, bare);  // the embedding's values
 }
@@ -73,15 +75,10 @@ bool StartsAs(std::string_view name, std::span<const std::string_view> component
       components, [&](std::string_view component) { return name.starts_with(component); });
 }
 
-/// Whether a tensor is of a draft head: "layers.N." with N behind the last layer, or "mtp.".
-bool IsDraft(const FamilyContext& context, std::string_view bare) {
-  constexpr std::string_view kLayers = "layers.";
-  if (bare.starts_with("mtp.")) return true;
-  if (!bare.starts_with(kLayers)) return false;
-  uint64_t layer = 0;
-  const std::string_view rest = bare.substr(kLayers.size());
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
-  return error == std::errc() && end != rest.data() && layer >= context.hyper(Param::kLayers);
+absl::Status NoPlaceForDraft(const FamilyContext& context) {
+  return Error(ErrorCode::kUnsupported, "a GGUF of ", context.family.architecture.name,
+               " has no place for the draft head of ", context.family.names[0],
+               ": leave it out (--mtp drop)");
 }
 
 absl::Status RefuseAdapter(const RawTensor& tensor) {
@@ -187,21 +184,21 @@ std::string PublishedTensors::Nearest(std::string_view name) const {
 }
 
 absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
-  bool other_parts = false, draft_layers = false;
+  LeftOut draft, other_parts, value_heads;
   const std::string* unknown = nullptr;  // the first in alphabetical order
-  const std::string* value_head = nullptr;
   for (const RawTensor& tensor : container_->tensors) {
     const std::string bare = names_.Bare(tensor.name, outermost_).text;
     if (used_.contains(&tensor) || tensor.elements() == 0 || IsDropped(context, tensor, bare) ||
         IsZeroBias(tensor))
       continue;
-    const std::string** const first = StartsAs(bare, kValueHeads) ? &value_head : &unknown;
-    if (context.family.drops_draft_layers && IsDraft(context, bare)) {
-      draft_layers = true;
+    if (IsOfDraft(context, bare)) {
+      draft.Add(tensor);
     } else if (HasComponent(tensor.name, kOtherParts)) {
-      other_parts = true;
-    } else if (*first == nullptr || tensor.name < **first) {
-      *first = &tensor.name;
+      other_parts.Add(tensor);
+    } else if (StartsAs(bare, kValueHeads)) {
+      value_heads.Add(tensor);
+    } else if (unknown == nullptr || tensor.name < *unknown) {
+      unknown = &tensor.name;
     }
   }
   if (unknown != nullptr) {
@@ -209,19 +206,14 @@ absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
                  context.family.names[0], " with ", context.hyper(Param::kLayers), " layers (",
                  context.config.name(), "): leaving it out would change the model");
   }
-  if (value_head != nullptr) {
-    context.notes.push_back(Cat(Escape(*value_head),
-                                " belongs to a head that gives texts a value; it is left out, "
-                                "since it has no part in writing them"));
-  }
-  if (draft_layers) {
-    context.notes.push_back(
-        "the layers behind the last one draft several tokens at once (multi-token prediction); "
-        "they are left out, since they have no part in ordinary text");
-  }
-  if (other_parts) {
-    context.notes.push_back(
-        "only the text part of this model is used; its vision or audio tensors are left out");
+  if (draft.any() && context.wants_draft) return NoPlaceForDraft(context);
+  for (const auto& [part, what] :
+       {std::pair(&value_heads, "a head that gives texts a value has no part in writing them"),
+        std::pair(&draft, "the draft head (multi-token prediction) has no part in ordinary text"),
+        std::pair(&other_parts,
+                  "only the text part of this model is used, not its vision or "
+                  "audio")}) {
+    if (part->any()) context.notes.push_back(Cat(what, ": left out are ", part->ToText()));
   }
   return absl::OkStatus();
 }

@@ -40,7 +40,8 @@ Rope MakeRope(const RopeParameters& p) {
   Rope rope;
   rope.style = p.style;
   rope.dims = p.dims;
-  rope.magnitude = rope.long_magnitude = p.magnitude;
+  rope.magnitude = p.magnitude;
+  rope.long_magnitude = p.long_magnitude != 0 ? p.long_magnitude : p.magnitude;
   const std::vector<double> share =
       p.scaling == RopeScaling::kYarn ? YarnRamp(p) : std::vector<double>();
   for (uint32_t j = 0; j < p.dims / 2; ++j) {

@@ -26,6 +26,7 @@ struct RopeParameters {
       factors;  ///< divide the frequencies, one per pair (llama3, short longrope); empty = 1
   std::vector<float> long_factors;
   uint64_t long_from = 0;     ///< with long_factors
+  double long_magnitude = 0;  ///< likewise; 0 = magnitude
   double dynamic_factor = 0;  ///< rope_type dynamic; 0 = none
   uint64_t dynamic_from = 0;  ///< with dynamic_factor: the trained context
 };

@@ -34,6 +34,8 @@ constexpr std::string_view kKnownKeys[] = {"rope_type",
                                            "alpha",
                                            "mrope_section",
                                            "mrope_interleaved",
+                                           "short_mscale",
+                                           "long_mscale",
                                            "llama_4_scaling_beta"};
 
 /// Reads one dictionary; `where` is its key in config.json.
@@ -145,6 +147,8 @@ class RopeReader {
     SMELT_RETURN_IF_ERROR(refuse("mrope_section", defaults_.sections));
     SMELT_RETURN_IF_ERROR(refuse("llama_4_scaling_beta", defaults_.temperature));
     SMELT_RETURN_IF_ERROR(refuse("alpha", defaults_.alpha_stretches));
+    SMELT_RETURN_IF_ERROR(refuse("short_mscale", defaults_.magnitudes));
+    SMELT_RETURN_IF_ERROR(refuse("long_mscale", defaults_.magnitudes));
     if (defaults_.sections) dictionary_.Find("mrope_interleaved");  // text has one position stream
     SMELT_ASSIGN_OR_RETURN(rope.sections, dictionary_.Reals("mrope_section"));
     SMELT_ASSIGN_OR_RETURN(rope.temperature_scale, dictionary_.Real("llama_4_scaling_beta"));
@@ -249,6 +253,14 @@ class RopeReader {
         if (CheckedFloat(value).value_or(0) <= 0)
           return dictionary_.Bad(key, Cat("holds ", value, ", expected positive numbers"));
       }
+    }
+    if (defaults_.magnitudes) {
+      double short_magnitude = 0, long_magnitude = 0;
+      SMELT_RETURN_IF_ERROR(Positive("short_mscale", short_magnitude));
+      SMELT_RETURN_IF_ERROR(Positive("long_mscale", long_magnitude));
+      rope.attention_factor = short_magnitude;
+      rope.long_attention_factor = long_magnitude;
+      return absl::OkStatus();
     }
     const double factor = rope.has_factor ? rope.factor : context_ / rope.original_context;
     if (!rope.attention_factor) {

@@ -20,7 +20,8 @@ struct RopeConfig {
   double factor = 1;
   bool has_factor = false;
   double original_context = 0;
-  std::optional<double> attention_factor;  ///< replaces the type's own magnitude
+  std::optional<double> attention_factor;       ///< replaces the type's own magnitude
+  std::optional<double> long_attention_factor;  ///< the same in longer texts (longrope)
   std::optional<double> beta_fast, beta_slow;
   bool truncate = true;
   double alpha = 0;              ///< stretches theta, of families that have it; 0 = none
@@ -48,6 +49,7 @@ struct RopeDefaults {
   bool temperature = false;          ///< Ministral 3: q is scaled by its position
   bool alpha_stretches = false;      ///< Hunyuan: rope_type dynamic has alpha
   bool yarn_means_longrope = false;  ///< Phi-3: "su" and "yarn" are old names of longrope
+  bool magnitudes = false;           ///< Phi-3.5-MoE: longrope has short_mscale and long_mscale
   /// rope_parameters when the configuration has neither style; JSON text.
   std::string_view parameters = "";
 };

@@ -114,8 +114,12 @@ absl::StatusOr<DeltaNet> SsmReader::ReadDeltaNet(uint64_t layer, bool alternatin
   const std::string why = Cat(reader_.Key("ssm.inner_size"), " ", inner_, ", state_size ", state_,
                               ", group_count ", groups_, ", time_step_rank ", rank_);
   const auto name = [&](std::string_view part) { return blocks_.Block(layer, part); };
-  SMELT_ASSIGN_OR_RETURN(d.qkv, blocks_.ReadLinear(layer, "attn_qkv", width, rows, why));
-  SMELT_ASSIGN_OR_RETURN(d.gate, blocks_.ReadLinear(layer, "attn_gate", width, inner_, why));
+  if (reader_.HasTensor(name("ssm_in.weight"))) {  // files of 2025
+    SMELT_ASSIGN_OR_RETURN(d.qkv, blocks_.ReadLinear(layer, "ssm_in", width, rows + inner_, why));
+  } else {
+    SMELT_ASSIGN_OR_RETURN(d.qkv, blocks_.ReadLinear(layer, "attn_qkv", width, rows, why));
+    SMELT_ASSIGN_OR_RETURN(d.gate, blocks_.ReadLinear(layer, "attn_gate", width, inner_, why));
+  }
   SMELT_ASSIGN_OR_RETURN(d.conv_weight,
                          reader_.Tensor(name("ssm_conv1d.weight"), {conv_, rows}, why));
   if (reader_.HasTensor(name("ssm_ba.weight"))) {

@@ -286,7 +286,9 @@ class Forward {
     Row weight;
     double sum = 0;
     for (size_t c : chosen) weight.push_back(score[c]), sum += score[c];
-    if (e.gating == Experts::Gating::kSoftmaxOfTopK) {
+    if (e.gating == Experts::Gating::kSparseMixer) {
+      weight = ShareOfNear(e, score, chosen);
+    } else if (e.gating == Experts::Gating::kSoftmaxOfTopK) {
       softmax(weight);
     } else if (e.normalize) {
       for (double& w : weight) w /= sum + e.sum_epsilon;
@@ -316,6 +318,23 @@ class Forward {
       for (size_t j = 0; j < y.size(); ++j) y[j] += scale * shared[j];
     }
     return y;
+  }
+
+  // SparseMixer's weights of the chosen, each among those that were left when it was.
+  static Row ShareOfNear(const Experts& e, const Row& logits, const std::vector<size_t>& chosen) {
+    Row weights;
+    std::vector<bool> left(e.count, true);
+    for (size_t best : chosen) {
+      double sum = 0;
+      for (size_t j = 0; j < e.count; ++j) {
+        const double size = std::max(std::abs(logits[j]), logits[best]);
+        const bool near = (logits[best] - logits[j]) / size <= e.nearness;
+        if (left[j] && near) sum += std::exp(logits[j] - logits[best]);
+      }
+      weights.push_back(1 / sum);
+      left[best] = false;
+    }
+    return weights;
   }
 
   // Those in the groups that are looked at.
@@ -570,12 +589,34 @@ class Forward {
     return unit;
   }
 
+  // q, k and v, each of all heads, and z; from rows by key head.
+  static std::pair<Row, Row> Unfold(const DeltaNet& d, const Row& folded) {
+    const size_t key = d.key_size, value = d.value_heads / d.key_heads * d.value_size;
+    const size_t step = 2 * (key + value);
+    const std::pair<size_t, size_t> kParts[] = {{0, key}, {key, key}, {2 * key, value}};
+    Row qkv, z;
+    for (const auto& [first, count] : kParts) {
+      for (size_t h = 0; h < d.key_heads; ++h)
+        for (size_t i = 0; i < count; ++i) qkv.push_back(folded[h * step + first + i]);
+    }
+    for (size_t h = 0; h < d.key_heads; ++h)
+      for (size_t i = 0; i < value; ++i) z.push_back(folded[h * step + 2 * key + value + i]);
+    return {qkv, z};
+  }
+
   Rows Mix(const DeltaNet& d, const Rows& in) const {
     const size_t keys = static_cast<size_t>(d.key_heads) * d.key_size;
     const size_t values = static_cast<size_t>(d.value_heads) * d.value_size;
     const size_t shared = d.value_heads / d.key_heads;
-    Rows all, out;
-    for (const Row& row : in) all.push_back(Multiply(d.qkv, row));
+    Rows all, gates, out;
+    for (const Row& row : in) {
+      all.push_back(Multiply(d.qkv, row));
+      if (d.gate.present()) {
+        gates.push_back(Multiply(d.gate, row));
+      } else {
+        std::tie(all.back(), gates.emplace_back()) = Unfold(d, all.back());
+      }
+    }
     const Rows qkv = Convolve(all, 0, 2 * keys + values, d.conv, d.conv_weight, kNoTensor);
     // Per value head: what is remembered of each key for each value.
     std::vector<Rows> states(d.value_heads, Rows(d.key_size, Row(d.value_size)));
@@ -605,9 +646,8 @@ class Forward {
           }
         }
       }
-      const Row gate = Multiply(d.gate, in[t]);
       y = Normed(d.norm, y);
-      for (size_t i = 0; i < values; ++i) y[i] *= Act(Activation::kSilu, gate[i]);
+      for (size_t i = 0; i < values; ++i) y[i] *= Act(Activation::kSilu, gates[t][i]);
       out.push_back(Multiply(d.out, y));
     }
     return out;

@@ -264,6 +264,12 @@ const std::map<std::string, Make>& Makers() {
          e.clamped = true, e.gating = Experts::Gating::kSoftmaxOfTopK;
          l.ffn = e;
        })},
+      {"experts_sparse_mixer", Layers([](Builder& b, LayerSpec& l, int i) {
+         Experts e = b.Mixture(7, i == 0 ? 2 : 3, 32);
+         e.gating = Experts::Gating::kSparseMixer, e.nearness = i == 0 ? 0.3 : 0.8;
+         e.scale = i == 0 ? 1 : 1.7;
+         l.ffn = e;
+       })},
       {"mamba1", Layers([](Builder& b, LayerSpec& l, int i) {
          l.mixer = b.Selective(i == 0 ? 128 : 76, i == 0 ? 16 : 8, i == 0 ? 4 : 3, 5, false);
          l.ffn = std::monostate{};
@@ -369,6 +375,12 @@ const std::map<std::string, Make>& Makers() {
                                  l.mixer = d;
                                },
                                3)},
+      {"delta_net_all_folded", Layers([](Builder& b, LayerSpec& l, int i) {
+         DeltaNet d = i == 0 ? b.Remembering(2, 6, 24, 24, 4) : b.Remembering(3, 3, 20, 36, 3);
+         const uint32_t keys = d.key_heads * d.key_size, values = d.value_heads * d.value_size;
+         d.qkv = b.Dense(kWidth, 2 * (keys + values)), d.gate = {};
+         l.mixer = d;
+       })},
       // Rows of 256 and 512, for block formats of any size.
       {"wide",
        [](Builder& b, RandomModel& m) {

@@ -96,6 +96,67 @@ TEST(FamilyChoiceTest, UnknownOnesAreNamedWithTheNearest) {
   ExpectRefused(testing::OpenFolder(dir.path()), {"architectures", "model_type"});
 }
 
+TEST(FamilyChoiceTest, ATextPartThatIsNotKnownIsNamed) {
+  const std::pair<std::string, std::string> cases[] = {
+      {R"(,"text_config":{"model_type":"mistral9"})", "text_config has model_type mistral9"},
+      {"", "text_config is missing"}};
+  for (const auto& [part, said] : cases) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(),
+                         Cat(R"({"architectures":["Mistral3ForConditionalGeneration"])", part, "}"),
+                         LlamaTensors(2, true));
+    ExpectRefused(testing::OpenFolder(dir.path()),
+                  {said, "known are mistral, ministral3, mistral4"});
+  }
+  // Without one it is a Mistral, as to transformers.
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(),
+                       Cat(R"({"architectures":["Mistral3ForConditionalGeneration"],)",
+                           R"("tie_word_embeddings":false,"text_config":)", Config(""), "}"),
+                       LlamaTensors(2, true));
+  SMELT_EXPECT_OK(testing::OpenFolder(dir.path()));
+}
+
+// Parts that have no say in ordinary text are left out of every family, and a note says how much
+// that is. Draft heads lie behind the last layer (DeepSeek), or under names of their own.
+TEST(LeftOutTest, ANoteSaysHowMuch) {
+  struct Case {
+    std::string architecture, tensor, said;
+  };
+  const Case cases[] = {
+      {"LlamaForCausalLM", "mtp.layers.0.input_layernorm.weight", "the draft head"},
+      {"Ernie4_5ForCausalLM", "model.mtp_block.0.input_layernorm.weight", "the draft head"},
+      {"Ernie4_5ForCausalLM", "model.mtp_emb_norm.0.weight", "the draft head"},
+      {"Ernie4_5ForCausalLM", "model.mtp_linear_proj.0.weight", "the draft head"},
+      {"LlamaForCausalLM", "vision_tower.blocks.0.attn.weight", "only the text part"},
+      {"LlamaForCausalLM", "model.audio_tower.conv.weight", "only the text part"},
+      {"LlamaForCausalLM", "v_head.summary.weight", "a head that gives texts a value"}};
+  for (const Case& c : cases) {
+    FolderTensors t = LlamaTensors(2, true);
+    t[c.tensor] = Counting({40, 30}, 1);
+    t[c.tensor].dtype = "BF16";
+    t[c.tensor + "_2"] = Counting({8}, 1);
+    const testing::TempDir dir;
+    testing::WriteFolder(
+        dir.path(), Config(Cat(R"("head_dim":4,"architectures":[")", c.architecture, R"("],)")), t);
+    const auto opened = testing::OpenFolder(dir.path());
+    SMELT_ASSERT_OK(opened);
+    const std::string amount =
+        Cat("left out are ", c.tensor, " and 1 more (1.21 K parameters, 2.43 kB)");
+    EXPECT_TRUE(Says(opened->notes, c.said) && Says(opened->notes, amount)) << c.tensor;
+    OpenOptions options;
+    options.vocabulary = false;
+    options.keep_draft = true;
+    const auto kept = OpenModel(dir.path(), options);
+    EXPECT_EQ(kept.ok(), c.said != "the draft head") << c.tensor;
+    if (!kept.ok()) ExpectRefused(kept, {"has no place for the draft head", "--mtp drop"});
+  }
+  FolderTensors t = LlamaTensors(3, true);  // one layer more than the configuration says
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"), t);
+  ExpectRefused(testing::OpenFolder(dir.path()), {"model.layers.2."});
+}
+
 TEST(QuantizedTest, PartsWithoutTheOthersAreNamed) {
   struct Case {
     std::string tensor, dtype, said;

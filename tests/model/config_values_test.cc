@@ -380,5 +380,54 @@ INSTANTIATE_TEST_SUITE_P(
                    "num_global_key_value_heads"}),
     [](const auto& info) { return info.param.name; });
 
+// What the families' own code says of keys that go together.
+INSTANTIATE_TEST_SUITE_P(
+    Of2026, ConfigValues,
+    ::testing::Values(
+        ConfigCase{"phimoe_yarn", "PhiMoEForCausalLM",
+                   R"("rope_scaling":{"type":"yarn","factor":2.0},)", "type other than longrope"},
+        ConfigCase{"phimoe_without_magnitude", "PhiMoEForCausalLM",
+                   R"("rope_scaling":{"type":"longrope","short_factor":[1,1],"long_factor":[2,2],)"
+                   R"("short_mscale":1.2},)",
+                   "long_mscale is missing"},
+        ConfigCase{"phi3_with_magnitudes", "Phi3ForCausalLM",
+                   R"("rope_scaling":{"type":"longrope","short_factor":[1,1],"long_factor":[2,2],)"
+                   R"("short_mscale":1.2,"long_mscale":1.2},)",
+                   "short_mscale"},
+        ConfigCase{"internlm2_yarn", "InternLM2ForCausalLM",
+                   R"("rope_scaling":{"type":"yarn","factor":2.0},)", "InternLM2 does not know"},
+        ConfigCase{"internlm2_heads", "InternLM2ForCausalLM", R"("head_dim":2,)", "head_dim is 2"},
+        ConfigCase{"cohere_heads", "CohereForCausalLM", R"("head_dim":2,)", "head_dim is 2"},
+        ConfigCase{"minimax_odd_rotation", "MiniMaxM2ForCausalLM",
+                   R"("head_dim":4,"rotary_dim":3,)", "rotary_dim is 3"},
+        ConfigCase{"dots1_groups", "Dots1ForCausalLM",
+                   R"("n_routed_experts":4,"num_experts_per_tok":2,"n_shared_experts":1,)"
+                   R"("n_group":3,"topk_group":1,)",
+                   "n_group is 3"},
+        ConfigCase{"glm_scores", "Glm4MoeForCausalLM", R"("scoring_func":"softmax",)",
+                   "scoring_func"},
+        ConfigCase{"smollm3_few", "SmolLM3ForCausalLM", R"("no_rope_layers":[1],)",
+                   "expected one for each of 2"},
+        ConfigCase{"smollm3_ones", "SmolLM3ForCausalLM", R"("no_rope_layers":[1,1],)", ""},
+        ConfigCase{"granite_hybrid_positions", "GraniteMoeHybridForCausalLM",
+                   R"("position_embedding_type":"alibi",)", "position_embedding_type is alibi"},
+        ConfigCase{"falcon_h1_few_factors", "FalconH1ForCausalLM", R"("mlp_multipliers":[1.5],)",
+                   "mlp_multipliers"},
+        ConfigCase{"falcon_mamba_inner", "FalconMambaForCausalLM", R"("intermediate_size":7,)", ""},
+        ConfigCase{"hunyuan_alpha", "HunYuanDenseV1ForCausalLM",
+                   R"("rope_scaling":{"type":"dynamic","alpha":-5.0},)", "alpha is -5"},
+        ConfigCase{"other_alpha", "LlamaForCausalLM",
+                   R"("rope_scaling":{"type":"dynamic","factor":2.0,"alpha":5.0},)", "alpha"},
+        ConfigCase{"granite_no_scale", "GraniteForCausalLM", R"("logits_scaling":0,)",
+                   "logits_scaling is 0"},
+        ConfigCase{"ernie_heads", "Ernie4_5ForCausalLM", R"("head_dim":4,)", ""},
+        ConfigCase{"seed_biases", "SeedOssForCausalLM", R"("head_dim":4,"attention_bias":false,)",
+                   ""},
+        ConfigCase{"arcee", "ArceeForCausalLM", "", "mlp.gate_proj"},
+        ConfigCase{"bigcode_attention", "GPTBigCodeForCausalLM", R"("add_cross_attention":true,)",
+                   "add_cross_attention"},
+        ConfigCase{"deepseek_odd", "DeepseekV3ForCausalLM", R"("qk_rope_head_dim":3,)", "is 3"}),
+    [](const auto& info) { return info.param.name; });
+
 }  // namespace
 }  // namespace smelt

@@ -61,6 +61,25 @@ TEST_P(DraftHeads, AreKeptUnlessTheyAreToBeDropped) {
   }));
 }
 
+// Where a GGUF has no place for them they are left out, unless they are to be kept.
+TEST(DraftHeadsWithoutAPlace, AreLeftOutAndSaid) {
+  for (const char* name : {"deepseek_v3"}) {
+    const std::string folder = testing::ModelPath(name);
+    if (folder.empty()) SMELT_REQUIRE_SHARED();
+    OpenOptions options;
+    options.vocabulary = false;
+    const auto opened = OpenModel(folder, options);
+    SMELT_ASSERT_OK(opened);
+    EXPECT_TRUE(std::ranges::any_of(opened->notes, [](const std::string& note) {
+      return note.starts_with("the draft head") && note.find(" parameters, ") != std::string::npos;
+    })) << name;
+    options.keep_draft = true;
+    const auto kept = OpenModel(folder, options);
+    ASSERT_FALSE(kept.ok());
+    EXPECT_NE(kept.status().message().find("--mtp drop"), std::string::npos) << kept.status();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, DraftHeads,
                          ::testing::Values(Case{"qwen3_5", "qwen35", 8},
                                            Case{"qwen3_5_moe", "qwen35moe", 4},

@@ -227,4 +227,50 @@ Published Apertus(Maker& m, Model& model) {
   return out;
 }
 
+Published InternLm2(Maker& m, Model& model) {
+  m.DrawSizes(false);
+  const bool bias = m.Coin();
+  model = m.Start();
+  for (size_t i = 0; i < m.layers; ++i) {
+    Layer l = m.Attention(bias, bias);
+    l.mixer_norm = m.Rms(m.width);
+    l.ffn_norm = m.Rms(m.width);
+    l.mlp = m.Gated("silu", m.ffn);
+    model.layers.push_back(l);
+  }
+  Published out(
+      m.Config("InternLM2ForCausalLM", Cat(m.RmsEps(), m.Theta(), R"(,"bias":)", Bool(bias))));
+  out.Add("model.tok_embeddings", model.embedding);
+  out.Add("model.norm", model.final_norm);
+  out.Add("output", model.output);
+  for (size_t i = 0; i < m.layers; ++i) {
+    const Layer& l = model.layers[i];
+    const std::string p = Cat("model.layers.", i, ".");
+    // Of each key head: its queries, the key, the value.
+    Matrix qkv{0, m.width, {}, {}};
+    const auto append = [&](const Matrix& part, size_t first, size_t count) {
+      const auto rows = part.values.begin() + static_cast<std::ptrdiff_t>(first * m.width);
+      qkv.values.insert(qkv.values.end(), rows,
+                        rows + static_cast<std::ptrdiff_t>(count * m.width));
+      for (size_t r = first; bias && r < first + count; ++r) qkv.bias.push_back(part.bias[r]);
+      qkv.rows += count;
+    };
+    const size_t queries = m.heads / m.kv_heads * m.head;
+    for (size_t h = 0; h < m.kv_heads; ++h) {
+      append(l.q, h * queries, queries);
+      append(l.k, h * m.head, m.head);
+      append(l.v, h * m.head, m.head);
+    }
+    out.Add(p + "attention.wqkv", qkv);
+    out.Add(p + "attention.wo", l.output);
+    out.Add(p + "attention_norm", l.mixer_norm);
+    out.Add(p + "ffn_norm", l.ffn_norm);
+    out.Add(p + "feed_forward.w1", l.mlp.gate);
+    out.Add(p + "feed_forward.w3", l.mlp.up);
+    out.Add(p + "feed_forward.w2", l.mlp.down);
+  }
+  if (bias) out.differences = {"cannot load attention biases"};
+  return out;
+}
+
 }  // namespace smelt::testing

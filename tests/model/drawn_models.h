@@ -171,5 +171,7 @@ Published Olmo(Maker& m, Model& model);
 Published Olmoe(Maker& m, Model& model);
 Published Dots1(Maker& m, Model& model);
 Published Apertus(Maker& m, Model& model);
+Published PhiMoe(Maker& m, Model& model);
+Published InternLm2(Maker& m, Model& model);
 
 }  // namespace smelt::testing

@@ -3,25 +3,48 @@
 
 namespace smelt::testing {
 
+namespace {
+
 /// Longrope: short factors while the sequence fits the original context, long ones beyond.
+struct LongRope {
+  LongRope(Maker& m, size_t dims)
+      : original(m.Pick<size_t>({kLength - 1, kLength, 64})), is_long(kLength > original) {
+    rope.dims = dims;
+    rope.theta = m.theta;
+    for (size_t list = 0; list < 2; ++list) {
+      std::string& text = list == 0 ? short_factors : long_factors;
+      for (size_t j = 0; j < dims / 2; ++j) {
+        const double factor = 1 + 0.25 * static_cast<double>(j + 5 * list);
+        text += Cat(j == 0 ? "" : ",", factor);
+        if (list == (is_long ? 1u : 0u)) rope.divisors.push_back(factor);
+      }
+    }
+  }
+  /// The dictionary of config.json, without braces.
+  std::string Config() const {
+    return Cat(R"("type":"longrope","short_factor":[)", short_factors, R"(],"long_factor":[)",
+               long_factors, "]");
+  }
+
+  Rope rope;
+  size_t original;
+  bool is_long;
+  std::string short_factors, long_factors;
+};
+
+}  // namespace
+
 Published Phi3(Maker& m, Model& model) {
   m.DrawSizes(false);
   m.head = 16;
   m.width = m.heads * m.head;
-  const size_t dims = 12, original = m.Pick<size_t>({kLength - 1, kLength, 64});
-  Rope rope{dims, m.theta, std::sqrt(1 + std::log(128.0 / original) / std::log(original)), {}};
-  std::string lists[2];
-  for (size_t list = 0; list < 2; ++list) {
-    for (size_t j = 0; j < dims / 2; ++j) {
-      const double factor = 1 + 0.25 * static_cast<double>(j + 5 * list);
-      lists[list] += Cat(j == 0 ? "" : ",", factor);
-      if (list == (kLength > original ? 1u : 0u)) rope.divisors.push_back(factor);
-    }
-  }
+  LongRope scaled(m, 12);
+  const auto original = static_cast<double>(scaled.original);
+  scaled.rope.magnitude = std::sqrt(1 + std::log(128.0 / original) / std::log(original));
   model = m.Start();
   for (size_t i = 0; i < m.layers; ++i) {
     Layer l = m.Attention(false, false);
-    l.rope = rope;
+    l.rope = scaled.rope;
     l.window = 7;
     l.mixer_norm = m.Rms(m.width);
     l.ffn_norm = m.Rms(m.width);
@@ -31,11 +54,44 @@ Published Phi3(Maker& m, Model& model) {
   Published out(
       m.Config("Phi3ForCausalLM",
                Cat(m.RmsEps(), m.Theta(), R"(,"partial_rotary_factor":0.75,"sliding_window":7)",
-                   R"(,"original_max_position_embeddings":)", original,
-                   R"(,"rope_scaling":{"type":"longrope","short_factor":[)", lists[0],
-                   R"(],"long_factor":[)", lists[1], "]}")));
+                   R"(,"original_max_position_embeddings":)", scaled.original,
+                   R"(,"rope_scaling":{)", scaled.Config(), "}")));
   out.AddPhi3(model);
   out.differences = {"chooses long or short rotation factors", "switches the sliding window"};
+  return out;
+}
+
+/// Phi-3.5-MoE: SparseMixer, layer norms, magnitudes of longrope's own.
+Published PhiMoe(Maker& m, Model& model) {
+  m.DrawSizes(false);
+  const bool bias = m.Coin();
+  const size_t count = 2 + m.Below(5);
+  const double jitter = m.Pick({0.01, 0.2}), long_magnitude = m.Pick({1.25, 1.5});
+  LongRope scaled(m, m.head);
+  scaled.rope.magnitude = scaled.is_long ? long_magnitude : 1.25;
+  model = m.Start();
+  model.final_norm = m.LayerNorm(m.width);
+  if (bias && !m.tied) model.output.bias = m.Values(m.vocabulary, 0.4);
+  for (size_t i = 0; i < m.layers; ++i) {
+    Layer l = m.Attention(bias, bias);
+    l.rope = scaled.rope;
+    l.mixer_norm = m.LayerNorm(m.width);
+    l.ffn_norm = m.LayerNorm(m.width);
+    l.experts = DrawExperts(m, count, 2, Experts::Weights::kSparseMixer, m.ffn);
+    l.experts.jitter = jitter;
+    model.layers.push_back(l);
+  }
+  Published out(m.Config(
+      "PhiMoEForCausalLM",
+      Cat(m.RmsEps(), m.Theta(), R"(,"num_local_experts":)", count, R"(,"attention_bias":)",
+          Bool(bias), R"(,"lm_head_bias":)", Bool(bias && !m.tied), R"(,"router_jitter_noise":)",
+          jitter, R"(,"rope_scaling":{)", scaled.Config(), R"(,"short_mscale":1.25,"long_mscale":)",
+          long_magnitude, R"(,"original_max_position_embeddings":)", scaled.original, "}")));
+  out.AddDecoder(model, "block_sparse_moe.");
+  out.differences = {"takes its layer norms for RMS norms", "weighs the chosen experts by one",
+                     "chooses long or short rotation factors"};
+  if (!bias || m.tied) out.differences.push_back("cannot load a model without biases");
+  if (long_magnitude != 1.25) out.differences.push_back("takes short_mscale for long_mscale");
   return out;
 }
 

@@ -111,14 +111,15 @@ void CompareTensors(const ModelSource& source, const std::string& folder) {
   EXPECT_EQ(source.tensors().size(), count);
 }
 
-void CompareKeys(const Metadata& metadata, const std::string& folder, std::string_view prefix) {
+void CompareKeys(const Metadata& metadata, const std::string& folder, std::string_view prefix,
+                 const std::set<std::string>& other) {
   const JsonValue expected = Expected(folder);
   ASSERT_TRUE(expected.is_object());
   std::set<std::string> known;
   std::vector<std::string> order;
   for (const JsonValue& entry : *expected.Find("kv")->as_array()) {
     const std::string key = *entry.Find("key")->as_string();
-    if (!key.starts_with(prefix)) continue;
+    if (!key.starts_with(prefix) || other.contains(key)) continue;
     known.insert(key);
     if (!IsWrittenFirst(key)) order.push_back(key);
     SCOPED_TRACE(key);
@@ -150,7 +151,7 @@ void CompareKeys(const Metadata& metadata, const std::string& folder, std::strin
   }
   std::vector<std::string> ours;
   for (const Metadata::Entry& entry : metadata.entries()) {
-    if (!entry.key.starts_with(prefix)) continue;
+    if (!entry.key.starts_with(prefix) || other.contains(entry.key)) continue;
     if (known.contains(entry.key)) {
       if (!IsWrittenFirst(entry.key)) ours.push_back(entry.key);
       continue;

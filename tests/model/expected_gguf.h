@@ -1,6 +1,7 @@
 // Comparison with expected_gguf.json of a fixture folder.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -18,7 +19,9 @@ std::string ModelPath(const std::string& name);
 void CompareTensors(const ModelSource& source, const std::string& folder);
 
 /// Every expected key that begins with `prefix`, with type, value and order. More keys may be there
-/// where llama.cpp's converter leaves one out that its engine needs.
-void CompareKeys(const Metadata& metadata, const std::string& folder, std::string_view prefix = "");
+/// where llama.cpp's converter leaves one out that its engine needs. `other`: keys that are not
+/// compared.
+void CompareKeys(const Metadata& metadata, const std::string& folder, std::string_view prefix = "",
+                 const std::set<std::string>& other = {});
 
 }  // namespace smelt::testing

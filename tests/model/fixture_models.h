@@ -18,7 +18,7 @@ inline const std::string kModelsOf2026[] = {
     "seed_oss",     "ernie4_5",   "exaone4",          "arcee",        "nemotron",   "stablelm",
     "phi",          "mistral3",   "hunyuan_v1_dense", "qwen3_vl",     "qwen2_5_vl", "ministral3",
     "qwen3_vl_moe", "gemma4",     "gemma4_moe",       "gemma4_e",     "qwen3_5",    "qwen3_5_moe",
-    "qwen3_next",   "minimax_m2", "glm4_moe",         "ernie4_5_moe", "apertus"};
+    "qwen3_next",   "minimax_m2", "glm4_moe",         "ernie4_5_moe", "apertus",    "internlm2"};
 inline const std::string kStateSpaceModels[] = {"mamba", "mamba2", "codestral-mamba",
                                                 "codestral-mamba-hf", "jamba"};
 inline const std::string kHybridModels[] = {"lfm2",       "lfm2_moe",       "granitemoehybrid",
@@ -30,8 +30,8 @@ inline const std::string kQuantizedModels[] = {"llama-gptq", "llama-gptq-3bit", 
                                                "llama-ct",   "llama-bnb-nf4",   "llama-bnb-int8",
                                                "llama-fp8",  "llama-fp8-block", "llama-mxfp4"};
 /// Untrained: what transformers computes is known, nothing of llama.cpp's.
-inline const std::string kRecordedModels[] = {"granitemoe", "bamba", "falcon_mamba",
-                                              "glm4_moe_lite", "mistral4"};
+inline const std::string kRecordedModels[] = {"granitemoe",    "bamba",    "falcon_mamba",
+                                              "glm4_moe_lite", "mistral4", "phimoe"};
 
 /// A folder's name as the name of a test.
 inline std::string TestName(const ::testing::TestParamInfo<std::string>& info) {

@@ -106,7 +106,8 @@ INSTANTIATE_TEST_SUITE_P(
                           Case{"Starcoder2", Starcoder2}, Case{"Olmo2", Olmo2},
                           Case{"GptOss", GptOss}, Case{"Granite", Granite}, Case{"Cohere", Cohere},
                           Case{"HunYuan", HunYuan}, Case{"Olmo", Olmo}, Case{"Olmoe", Olmoe},
-                          Case{"Dots1", Dots1}, Case{"Apertus", Apertus}),
+                          Case{"Dots1", Dots1}, Case{"Apertus", Apertus}, Case{"PhiMoe", PhiMoe},
+                          Case{"InternLm2", InternLm2}),
         ::testing::Range(0, 5)),
     [](const auto& info) {
       return Cat(std::get<0>(info.param).family, "_", std::get<1>(info.param));

@@ -129,7 +129,28 @@ Row RouteBySigmoid(const Experts& experts, const Row& x) {
   return y;
 }
 
+/// As the paper's code does it in inference: the best of all and the best of the rest, each weighed
+/// by a softmax in which logits that are too far from it are masked.
+Row MixTwo(const Experts& experts, const Row& x) {
+  const Row logits = Multiply(experts.router, x);
+  Row masked = logits, y(x.size());
+  for (int round = 0; round < 2; ++round) {
+    const size_t best = std::max_element(masked.begin(), masked.end()) - masked.begin();
+    Row gates = masked;
+    for (size_t e = 0; e < gates.size(); ++e) {
+      const double factor = std::max(std::abs(logits[e]), masked[best]);
+      if ((masked[best] - masked[e]) / factor > 2 * experts.jitter) gates[e] = -INFINITY;
+    }
+    const double weight = Softmax(gates)[best];
+    const Row one = Feed(experts.each[best], x);
+    for (size_t j = 0; j < y.size(); ++j) y[j] += weight * one[j];
+    masked[best] = -INFINITY;
+  }
+  return y;
+}
+
 Row Route(const Experts& experts, const Row& x) {
+  if (experts.weights == Experts::Weights::kSparseMixer) return MixTwo(experts, x);
   if (experts.weights == Experts::Weights::kSigmoid) return RouteBySigmoid(experts, x);
 
   const Row logits = Multiply(experts.router, x);

@@ -40,7 +40,7 @@ struct Mlp {
 };
 
 struct Experts {
-  enum class Weights { kSoftmax, kNormalisedSoftmax, kSoftmaxOfChosen, kSigmoid };
+  enum class Weights { kSoftmax, kNormalisedSoftmax, kSoftmaxOfChosen, kSigmoid, kSparseMixer };
   Matrix router;
   size_t used = 0;
   Weights weights = Weights::kSoftmax;
@@ -52,6 +52,7 @@ struct Experts {
   size_t groups = 1, groups_used = 1;
   bool normalise = false;
   double scale = 1;
+  double jitter = 0;  ///< of kSparseMixer
 };
 
 struct Layer {

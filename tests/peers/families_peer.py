@@ -27,7 +27,7 @@ TOLERANCES = {"gptneox": 5e-3}
 NOWHERE = 1 << 20
 DIFFERS = {"mistral": 9, "mistral-consolidated": 9, "starcoder2": 14, "gemma2": 0, "phi3": NOWHERE, "nemotron_h": NOWHERE,
            "nemotron_h_moe": NOWHERE, "nemotron_h_super": NOWHERE, "exaone4": 1, "qwen2_5_vl": NOWHERE, "qwen3_vl": NOWHERE,
-           "qwen3_vl_moe": NOWHERE}
+           "qwen3_vl_moe": NOWHERE, "phimoe": NOWHERE}
 NOTE = "llama.cpp computes something else for this model"
 
 

@@ -9,6 +9,7 @@ with the versions that golden.json names; it is not run by any test. Needs token
 import json
 import math
 import pathlib
+import shutil
 import sys
 
 import tokenizers
@@ -56,12 +57,57 @@ CONFIGS = {
         "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "original_max_position_embeddings": 24,
                             "beta_fast": 32.0, "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": 0.3},
         "hidden_act": "silu"},
+    # The rotation's context is beyond every sequence: transformers 5.24 keeps the short factors in longer ones, which its version 4
+    # and the model's own code do not.
+    "phimoe": {
+        "architectures": ["PhiMoEForCausalLM"], "model_type": "phimoe", "torch_dtype": "bfloat16", "vocab_size": 262, "hidden_size": 60,
+        "intermediate_size": 44, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "num_local_experts": 5,
+        "num_experts_per_tok": 2, "router_jitter_noise": 0.05, "input_jitter_noise": 0.01, "attention_bias": True, "lm_head_bias": True,
+        "rope_theta": 10000.0, "max_position_embeddings": 1024, "sliding_window": 40, "rms_norm_eps": 1e-5,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.1, 1.25, 1.5, 2.0], "long_factor": [1.0, 2.0, 4.0, 8.0, 16.0],
+                         "short_mscale": 1.25, "long_mscale": 1.5, "original_max_position_embeddings": 256},
+        "tie_word_embeddings": False, "hidden_act": "silu"},
+    "internlm2": {
+        "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "torch_dtype": "bfloat16", "vocab_size": 656, "hidden_size": 72,
+        "intermediate_size": 60, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "bias": False,
+        "rope_theta": 1000000, "rope_scaling": {"type": "linear", "factor": 2.0}, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+        "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False, "hidden_act": "silu"},
 }
+
+
+def internlm2_weights(weights, config):
+    """A Llama's weights as InternLM2's code reads them, which rearranges the rows of wqkv by "b q (h gs d) -> b q h gs d"."""
+    kv, size = config["num_key_value_heads"], config["hidden_size"] // config["num_attention_heads"]
+    names = {"embed_tokens": "tok_embeddings", "lm_head": "output", "input_layernorm": "attention_norm", "post_attention_layernorm": "ffn_norm",
+             "self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1", "mlp.up_proj": "feed_forward.w3",
+             "mlp.down_proj": "feed_forward.w2"}
+    renamed = {}
+    for name, values in weights.items():
+        if "q_proj" in name:
+            by_head = [weights[name.replace("q_proj", f"{x}_proj")].unflatten(0, (kv, -1, size)) for x in "qkv"]
+            renamed[name.replace("self_attn.q_proj", "attention.wqkv")] = torch.cat(by_head, 1).flatten(0, 2)
+        elif "k_proj" not in name and "v_proj" not in name:
+            old = next((old for old in names if old in name), "")
+            renamed[name.replace(old, names[old]) if old else name] = values
+    return renamed
+
+
+# Classes that transformers lacks: the one with the same mathematics, its names of the configuration's keys, and how weights are stored.
+STAND_INS = {"internlm2": ("llama", {"bias": "attention_bias"}, internlm2_weights)}
+
+
+def stand_in(name, folder):
+    """The class that stands in, a configuration of its, and what makes the published weights of its own."""
+    model_type, keys, weights = STAND_INS[name]
+    config = transformers.AutoConfig.for_model(model_type, **{keys.get(key, key): value for key, value in CONFIGS[name].items()
+                                                              if key not in ("architectures", "model_type", "torch_dtype")})
+    return transformers.AutoModelForCausalLM._model_mapping[type(config)], config, weights
 
 
 def model_of(folder):
     config = transformers.AutoConfig.from_pretrained(folder)
-    return getattr(transformers, config.architectures[0]), config
+    known = transformers.AutoModelForCausalLM._model_mapping  # published names of classes are not always transformers' own
+    return (known[type(config)] if type(config) in known else getattr(transformers, config.architectures[0])), config
 
 
 def randomise(model):
@@ -124,18 +170,31 @@ def bytes_tokenizer():
     return made
 
 
-def record(name, folder):
-    folder.mkdir(parents=True)
-    bytes_tokenizer().save(str(folder / "tokenizer.json"))
-    text = json.dumps(CONFIGS[name], indent=1) + "\n"
-    (folder / "config.json").write_text(text)
-    cls, config = model_of(folder)
+def made_model(name, folder):
+    """Writes the weights; the model that transformers makes of them."""
+    text = (folder / "config.json").read_text()
+    cls, config, *weights = stand_in(name, folder) if name in STAND_INS else model_of(folder)
     model = cls._from_config(config, dtype=torch.float32)
     randomise(model)
+    if weights:
+        stored = {key: value.to(torch.bfloat16) for key, value in model.state_dict().items()}
+        save_file({key: value.contiguous() for key, value in weights[0](stored, CONFIGS[name]).items()}, folder / "model.safetensors")
+        model.load_state_dict(stored)
+        return model.eval()
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "config.json").write_text(text)  # as publishers write it, not as transformers saves it
     (folder / "generation_config.json").unlink(missing_ok=True)  # of nothing but defaults
-    model = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    return cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def record(name, folder):
+    folder.mkdir(parents=True)
+    if name in STAND_INS:  # llama.cpp's converter, which reads these too, wants their kind of tokenizer
+        shutil.copy(pathlib.Path(__file__).parents[2] / "testdata/models/llama-spm/tokenizer.model", folder)
+    else:
+        bytes_tokenizer().save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps(CONFIGS[name], indent=1) + "\n")
+    model = made_model(name, folder)
     ids = sample(model, CONTEXT * CHUNKS)
     golden = {"software": f"transformers {transformers.__version__}, torch {torch.__version__}: weights read from this directory, "
                           "computed in float32, attn_implementation=eager", "add_bos": False, **perplexity(model, ids),

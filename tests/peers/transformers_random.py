@@ -357,6 +357,27 @@ def phi3(draw, old):
     return c
 
 
+def phimoe(draw, old):
+    c = common(draw)
+    _, _, size = draw.heads(c)
+    c["num_local_experts"], c["num_experts_per_tok"] = draw.choice([2, 3, 5, 8, 16]), 2
+    for key in ("attention_bias", "lm_head_bias"):
+        if draw.maybe(0.7):
+            c[key] = draw.maybe()
+    if draw.maybe(0.7):
+        c["router_jitter_noise"] = draw.choice([0.01, 0.05, 0.3])
+    if draw.maybe():
+        c["sliding_window"] = draw.choice([None, draw.window()])
+    act(draw, c)
+    r = rope(draw, ["default", "longrope", "longrope"], size)
+    if r is not None:
+        r.pop("attention_factor", None)
+        r.update(original_max_position_embeddings=draw.choice([32, 64, 90, 256]), short_mscale=draw.choice([1.0, 1.3]),
+                 long_mscale=draw.choice([1.3, 1.7]))
+    put_rope(draw, c, r, draw.theta(), old)
+    return c
+
+
 def gpt2(draw, old):
     heads, size = draw.choice([1, 2, 3, 5]), draw.choice([8, 12, 16, 7])
     c = {"n_layer": draw.randint(1, 4), "n_head": heads, "n_embd": heads * size, "n_positions": draw.choice([96, 100, 128]),
@@ -1239,6 +1260,7 @@ FAMILIES = {
     "gemma3": (gemma3, "gemma3_text", "Gemma3ForCausalLM", "gemma"),
     "gemma3-vision": (gemma3_vision, "gemma3", "Gemma3ForConditionalGeneration", "gemma"),
     "phi3": (phi3, "phi3", "Phi3ForCausalLM", "llama-spm"),
+    "phimoe": (phimoe, "phimoe", "PhimoeForCausalLM", "llama-spm"),
     "gpt2": (gpt2, "gpt2", "GPT2LMHeadModel", "gpt2"),
     "gptneox": (gptneox, "gpt_neox", "GPTNeoXForCausalLM", "gptneox"),
     "starcoder2": (starcoder2, "starcoder2", "Starcoder2ForCausalLM", "starcoder2"),
@@ -1324,6 +1346,21 @@ def randomise(model, seed):
     for name, buffer in model.named_buffers():
         if name.endswith("layer_scalar"):
             buffer.uniform_(0.5, 1.2, generator=generator)
+
+
+def phimoe_by_length():
+    """Lets the rotation of Phi-3.5-MoE know how long a sequence is, as the model's own code and transformers 4 do; version 5.24 keeps the
+    short factors in long ones."""
+    cls = transformers.models.phimoe.modeling_phimoe.PhimoeRotaryEmbedding
+    upstream = cls.forward
+
+    def forward(self, x, position_ids=None):
+        table = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS
+        if self.rope_type == "longrope":
+            self.rope_init_fn = lambda config: table["longrope"](config, seq_len=int(position_ids.max()) + 1)
+        return upstream(self, x, position_ids)
+
+    cls.forward = forward
 
 
 def class_of(folder):
@@ -1412,6 +1449,7 @@ def main():
     a = a.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    phimoe_by_length()
     torch.set_num_threads(2)
     p, checks = peers.Peers(a), peers.Checks(verbose=not a.quiet)
     first, last = map(int, a.seeds.split(":"))

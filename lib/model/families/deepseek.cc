@@ -342,6 +342,9 @@ absl::Status DeriveLite(FamilyContext& context) {
   return DeriveExperts(context, dense);
 }
 
+/// A layer behind the last one.
+constexpr DraftHead kDraft = {.mark = "model.layers.*.eh_proj.weight", .kept = false};
+
 }  // namespace
 
 const Family kDeepseekV2 = {
@@ -353,7 +356,6 @@ const Family kDeepseekV2 = {
     .keys = kSoftmaxKeys,
     .tensors = kTensors,
     .partial_rotary = true,
-    .drops_draft_layers = true,
     .derive = DeriveV2,
 };
 
@@ -367,7 +369,7 @@ const Family kDeepseekV3 = {
     .keys = kSigmoidKeys,
     .tensors = kBiasedTensors,
     .partial_rotary = true,
-    .drops_draft_layers = true,
+    .draft = kDraft,
     .derive = Derive,
 };
 
@@ -380,7 +382,7 @@ const Family kGlm4MoeLite = {
     .keys = kSigmoidKeys,
     .tensors = kBiasedTensors,
     .partial_rotary = true,
-    .drops_draft_layers = true,
+    .draft = kDraft,
     .derive = DeriveLite,
 };
 
@@ -400,7 +402,6 @@ const Family kMistral4 = {
     .tensors = kTensors,
     .rope = kMistral4Rope,
     .partial_rotary = true,
-    .drops_draft_layers = true,
     .derive = Derive,
 };
 
@@ -417,7 +418,6 @@ const Family kMistral4Conditional = {
     .of_whole = kOfWhole,
     .rope = kMistral4Rope,
     .partial_rotary = true,
-    .drops_draft_layers = true,
     .derive = Derive,
 };
 

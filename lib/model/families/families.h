@@ -21,7 +21,7 @@ extern const Architecture kGemma4Architecture, kQwen35Architecture, kQwen35MoeAr
     kNemotronHArchitecture, kNemotronHMoeArchitecture, kFalconH1Architecture,
     kDeepseek2Architecture, kMistral4Architecture, kGlm4Architecture, kGlm4MoeArchitecture,
     kMiniMaxM2Architecture, kErnie45MoeArchitecture, kDots1Architecture, kApertusArchitecture,
-    kStarCoderArchitecture;
+    kStarCoderArchitecture, kPhiMoeArchitecture, kInternLm2Architecture;
 
 extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen35Moe,
     kQwen35MoeText, kQwen3Next, kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3,
@@ -32,7 +32,7 @@ extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen
     kGraniteMoe, kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe, kGraniteHybridDense,
     kBamba, kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2, kDeepseekV3,
     kGlm4MoeLite, kMistral4, kMistral4Conditional, kGlm4, kGlm4Moe, kMiniMaxM2, kErnie45Moe, kDots1,
-    kApertus, kInternLm3, kGptBigCode, kMeta, kMistralNative, kCodestralMamba;
+    kApertus, kInternLm2, kInternLm3, kGptBigCode, kPhiMoe, kMeta, kMistralNative, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
 extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;

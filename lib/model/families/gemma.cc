@@ -248,6 +248,7 @@ const Family kGemma3Conditional = {
     .part = "text_config",
     .of_whole = kGemma3OfWhole,
     .without_effect = kGemma3ConditionalWithoutEffect,
+    .checked = "drawn",
     .llama_cpp = "assumes a global layer after every 5 with a window, or a period",
     .rope = {.theta = 1000000, .local_theta = 10000},
     .activation_key = "hidden_activation",

@@ -150,10 +150,16 @@ constexpr std::array<TensorRule, 8> kExperts = {{
        "model.layers.*.post_feedforward_layernorm_1.weight", Param::kWidth),
     Of(HasExperts, "blk.*.post_ffw_norm_2.weight",
        "model.layers.*.post_feedforward_layernorm_2.weight", Param::kWidth),
-    If(HasExperts, {"blk.*.ffn_gate_up_exps.weight", "model.layers.*.experts.gate_up_proj",
-                    Param::kTwoExpertFfn, Param::kWidth, TensorOp::kStackedExperts}),
-    If(HasExperts, {"blk.*.ffn_down_exps.weight", "model.layers.*.experts.down_proj", Param::kWidth,
-                    Param::kExpertFfn, TensorOp::kStackedExperts}),
+    // One by one in checkpoints whose experts were quantized.
+    If(HasExperts, OrFused({"blk.*.ffn_gate_up_exps.weight",
+                            "model.layers.*.experts.#.gate_proj.weight|"
+                            "model.layers.*.experts.#.up_proj.weight",
+                            Param::kTwoExpertFfn, Param::kWidth, TensorOp::kPairedExperts},
+                           "model.layers.*.experts.gate_up_proj", TensorOp::kStackedExperts)),
+    If(HasExperts,
+       OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.experts.#.down_proj.weight",
+                Param::kWidth, Param::kExpertFfn, TensorOp::kExperts},
+               "model.layers.*.experts.down_proj", TensorOp::kStackedExperts)),
 }};
 constexpr std::array<TensorRule, 6> kInputs = {{
     Of(HasInputs, "per_layer_token_embd.weight", "model.embed_tokens_per_layer.weight",
@@ -284,6 +290,7 @@ Family Gemma4Family(std::span<const std::string_view> names, std::string_view mo
       .part = whole ? "text_config" : "",
       .of_whole =
           whole ? std::span<const std::string_view>(kOfWhole) : std::span<const std::string_view>(),
+      .checked = whole ? "recorded" : "drawn",
       .rope = kRope,
       .activation_key = "hidden_activation",
       .activation = "gelu_pytorch_tanh",

@@ -89,6 +89,7 @@ const Family kGptOss = {
     .fixed = kFixed,
     .keys = kKeys,
     .tensors = kTensors,
+    .checked = "drawn",
     .llama_cpp = "rounds YaRN's correction range where truncate is false",
     .rope =
         {.theta = 150000,

@@ -277,6 +277,7 @@ const Family kGraniteMoeShared = {
     .fixed = kFixed,
     .keys = kMoeKeys,
     .tensors = kMoeTensors,
+    .checked = "drawn",
     .derive = DeriveMoe,
 };
 

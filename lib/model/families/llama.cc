@@ -71,18 +71,7 @@ constexpr auto kDense =
 constexpr auto kSparse = Table<TensorRule>(
     kEnds, kAttentionNorm,
     AttentionTensors(Param::kNone, Param::kNone, TensorOp::kRotaryQ, TensorOp::kRotaryK), kFfnNorm,
-    TensorRule{"blk.*.ffn_gate_inp.weight",
-               "model.layers.*.block_sparse_moe.gate.weight|model.layers.*.mlp.gate.weight",
-               Param::kExperts, Param::kWidth},
-    OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight",
-             Param::kFfn, Param::kWidth, TensorOp::kExperts},
-            "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsFirst),
-    OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight",
-             Param::kWidth, Param::kFfn, TensorOp::kExperts},
-            "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts),
-    OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight",
-             Param::kFfn, Param::kWidth, TensorOp::kExperts},
-            "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsSecond));
+    kBlockSparseExperts);
 
 }  // namespace
 

@@ -41,27 +41,13 @@ constexpr auto kKeys =
                    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kFfn},
                    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims});
 
-constexpr std::string_view kGateUp = "model.layers.*.mlp.experts.gate_up_proj";
-
 constexpr auto kTensors = Table<TensorRule>(
     kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors(Param::kNone, Param::kNone),
-    kAllHeadNorms, kFfnNorm,
-    TensorRule{"blk.*.ffn_gate_inp.weight",
-               "model.layers.*.block_sparse_moe.gate.weight|model.layers.*.mlp.gate.weight",
-               Param::kExperts, Param::kWidth},
+    kAllHeadNorms, kFfnNorm, kBlockSparseExperts,
     TensorRule{"blk.*.exp_probs_b.bias",
                "model.layers.*.block_sparse_moe.e_score_correction_bias|"
                "model.layers.*.mlp.e_score_correction_bias",
-               Param::kExperts},
-    OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight",
-             Param::kFfn, Param::kWidth, TensorOp::kExperts},
-            kGateUp, TensorOp::kFusedExpertsFirst),
-    OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight",
-             Param::kFfn, Param::kWidth, TensorOp::kExperts},
-            kGateUp, TensorOp::kFusedExpertsSecond),
-    OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight",
-             Param::kWidth, Param::kFfn, TensorOp::kExperts},
-            "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts));
+               Param::kExperts});
 
 /// `rotary_dim` counts where no share of the head is given.
 absl::Status Derive(FamilyContext& context) {

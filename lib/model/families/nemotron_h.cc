@@ -247,7 +247,6 @@ const Family kNemotronH = {
     .activation_key = "mlp_hidden_act",
     .activation = "relu2",
     .layer_types = LayerTypes::kMixers,
-    .drops_draft_layers = true,
     .derive = Derive,
 };
 
@@ -265,7 +264,6 @@ const Family kNemotronHMoe = {
     .activation_key = "mlp_hidden_act",
     .activation = "relu2",
     .layer_types = LayerTypes::kMixers,
-    .drops_draft_layers = true,
     .derive = Derive,
 };
 

@@ -275,6 +275,9 @@ Family DeltaFamily(std::span<const std::string_view> names, std::string_view mod
       .part = whole ? "text_config" : "",
       .of_whole =
           whole ? std::span<const std::string_view>(kOfWhole) : std::span<const std::string_view>(),
+      .checked = !whole ? "drawn"
+                 : moe  ? "recorded"
+                        : "recorded, drawn",
       .rope = kRope,
       .partial_rotary = true,
       .layer_types = LayerTypes::kMixers,

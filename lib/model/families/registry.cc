@@ -1,6 +1,7 @@
 // Every family and architecture by name. Adding one adds a line here.
 #include <algorithm>
 
+#include "lib/model/alternatives.h"
 #include "lib/model/choose_family.h"
 #include "lib/model/families/families.h"
 
@@ -26,7 +27,7 @@ constexpr const Architecture* kArchitectures[] = {
     &kFalconH1Architecture,      &kDeepseek2Architecture, &kMistral4Architecture,
     &kGlm4Architecture,          &kGlm4MoeArchitecture,   &kMiniMaxM2Architecture,
     &kErnie45MoeArchitecture,    &kDots1Architecture,     &kApertusArchitecture,
-    &kStarCoderArchitecture,
+    &kStarCoderArchitecture,     &kPhiMoeArchitecture,    &kInternLm2Architecture,
 };
 
 constexpr const Family* kFamilies[] = {
@@ -102,8 +103,10 @@ constexpr const Family* kFamilies[] = {
     &kErnie45Moe,
     &kDots1,
     &kApertus,
+    &kInternLm2,
     &kInternLm3,
     &kGptBigCode,
+    &kPhiMoe,
 };
 
 }  // namespace
@@ -122,7 +125,9 @@ bool HasPartOf(const Family& family, const Config& config) {
   if (family.part_type.empty()) return true;
   const JsonValue* part = config.Find(family.part);
   const JsonValue* type = part == nullptr ? nullptr : part->Find("model_type");
-  return type != nullptr && type->is_string() && *type->as_string() == family.part_type;
+  if (part == nullptr || !part->is_object()) return false;
+  const bool named = type != nullptr && type->is_string();
+  return IsAlternative(family.part_type, named ? std::string_view(*type->as_string()) : "");
 }
 
 const Family* FindFamily(std::string_view architecture_name, const Config& config) {

@@ -236,6 +236,23 @@ constexpr std::array<TensorRule, 4> ExpertTensors(Param ffn) {
   }};
 }
 
+/// The same as Mixtral names them and its relatives do, of `Param::kFfn` rows.
+inline constexpr std::array<TensorRule, 4> kBlockSparseExperts = {{
+    {"blk.*.ffn_gate_inp.weight",
+     "model.layers.*.block_sparse_moe.gate.weight|model.layers.*.mlp.gate.weight|"
+     "model.layers.*.mlp.router.weight",
+     Param::kExperts, Param::kWidth},
+    OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w1.weight",
+             Param::kFfn, Param::kWidth, TensorOp::kExperts},
+            "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsFirst),
+    OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w2.weight",
+             Param::kWidth, Param::kFfn, TensorOp::kExperts},
+            "model.layers.*.mlp.experts.down_proj", TensorOp::kStackedExperts),
+    OrFused({"blk.*.ffn_up_exps.weight", "model.layers.*.block_sparse_moe.experts.#.w3.weight",
+             Param::kFfn, Param::kWidth, TensorOp::kExperts},
+            "model.layers.*.mlp.experts.gate_up_proj", TensorOp::kFusedExpertsSecond),
+}};
+
 /// Layers with and without attention, of models that have both.
 inline bool HasAttention(const FamilyContext& context, uint64_t layer) {
   return context.kv_heads[layer] != 0;
