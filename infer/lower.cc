@@ -170,14 +170,26 @@ absl::Status Lowerer::MultiplySplit(const Linear& linear, Slot in, uint32_t turn
   SMELT_RETURN_IF_ERROR(Multiply(linear, in, all));
   uint32_t at = 0;
   for (const Share& share : shares) {
-    graph_.ops.push_back(CopyOp{.in = all,
-                                .out = share.out,
-                                .groups = turns,
-                                .in_stride = step,
-                                .in_first = at,
-                                .out_stride = share.count,
-                                .out_first = share.first,
-                                .count = share.count});
+    const uint32_t features = graph_.slots[share.out].features;
+    if (features == turns * share.count) {
+      graph_.ops.push_back(CopyOp{.in = all,
+                                  .out = share.out,
+                                  .groups = turns,
+                                  .in_stride = step,
+                                  .in_first = at,
+                                  .out_stride = share.count,
+                                  .count = share.count});
+    } else {  // a part of a buffer, turn by turn
+      for (uint32_t turn = 0; turn < turns; ++turn) {
+        graph_.ops.push_back(CopyOp{.in = all,
+                                    .out = share.out,
+                                    .in_stride = turns * step,
+                                    .in_first = turn * step + at,
+                                    .out_stride = features,
+                                    .out_first = share.first + turn * share.count,
+                                    .count = share.count});
+      }
+    }
     at += share.count;
   }
   top_ = top;

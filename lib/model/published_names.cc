@@ -71,6 +71,7 @@ PublishedNames::PublishedNames(const Family& family) {
   for (const TensorRule& rule : family.tensors) WantRule(rule, nullptr);
   const DraftHead& draft = family.draft;
   for (const TensorRule& rule : draft.tensors) WantRule(rule, nullptr);
+  if (!draft.mark.empty()) Want(draft.mark);
   if (!draft.prefix.empty())
     for (const TensorRule& rule : family.tensors) WantRule(rule, &draft);
   Want(family.head);

@@ -397,7 +397,6 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"internlm2_yarn", "InternLM2ForCausalLM",
                    R"("rope_scaling":{"type":"yarn","factor":2.0},)", "InternLM2 does not know"},
         ConfigCase{"internlm2_heads", "InternLM2ForCausalLM", R"("head_dim":2,)", "head_dim is 2"},
-        ConfigCase{"cohere_heads", "CohereForCausalLM", R"("head_dim":2,)", "head_dim is 2"},
         ConfigCase{"minimax_odd_rotation", "MiniMaxM2ForCausalLM",
                    R"("head_dim":4,"rotary_dim":3,)", "rotary_dim is 3"},
         ConfigCase{"dots1_groups", "Dots1ForCausalLM",
@@ -413,9 +412,9 @@ INSTANTIATE_TEST_SUITE_P(
                    R"("position_embedding_type":"alibi",)", "position_embedding_type is alibi"},
         ConfigCase{"falcon_h1_few_factors", "FalconH1ForCausalLM", R"("mlp_multipliers":[1.5],)",
                    "mlp_multipliers"},
-        ConfigCase{"falcon_mamba_inner", "FalconMambaForCausalLM", R"("intermediate_size":7,)", ""},
         ConfigCase{"hunyuan_alpha", "HunYuanDenseV1ForCausalLM",
-                   R"("rope_scaling":{"type":"dynamic","alpha":-5.0},)", "alpha is -5"},
+                   R"("rope_scaling":{"type":"dynamic","factor":1.0,"alpha":-5.0},)",
+                   "alpha is -5"},
         ConfigCase{"other_alpha", "LlamaForCausalLM",
                    R"("rope_scaling":{"type":"dynamic","factor":2.0,"alpha":5.0},)", "alpha"},
         ConfigCase{"granite_no_scale", "GraniteForCausalLM", R"("logits_scaling":0,)",
@@ -426,7 +425,8 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"arcee", "ArceeForCausalLM", "", "mlp.gate_proj"},
         ConfigCase{"bigcode_attention", "GPTBigCodeForCausalLM", R"("add_cross_attention":true,)",
                    "add_cross_attention"},
-        ConfigCase{"deepseek_odd", "DeepseekV3ForCausalLM", R"("qk_rope_head_dim":3,)", "is 3"}),
+        ConfigCase{"deepseek_odd", "DeepseekV3ForCausalLM", R"("qk_rope_head_dim":3,)",
+                   "3 rotary dimensions"}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -107,42 +107,31 @@ absl::Status DeriveQwen2Vl(FamilyContext& context) {
   return absl::OkStatus();
 }
 
+Family Qwen2VlFamily(std::span<const std::string_view> names, std::string_view model_type,
+                     std::string_view checked) {
+  return {
+      .names = names,
+      .model_type = model_type,
+      .architecture = kQwen2VlArchitecture,
+      .hypers = kQwen2VlHypers,
+      .fixed = {},
+      .keys = kQwen2VlKeys,
+      .tensors = kQwen2VlTensors,
+      .part = "text_config",
+      .part_optional = true,
+      .of_whole = kOfWhole,
+      .checked = checked,
+      .llama_cpp = "takes 0 for rms_norm_eps",
+      .rope = {.theta = 1000000, .sections = true},
+      .windowed = IsWindowedFromMax,
+      .derive = DeriveQwen2Vl,
+  };
+}
+
 }  // namespace
 
-const Family kQwen2Vl = {
-    .names = kQwen2VlNames,
-    .model_type = "qwen2_vl",
-    .architecture = kQwen2VlArchitecture,
-    .hypers = kQwen2VlHypers,
-    .fixed = {},
-    .keys = kQwen2VlKeys,
-    .tensors = kQwen2VlTensors,
-    .part = "text_config",
-    .part_optional = true,
-    .of_whole = kOfWhole,
-    .checked = "drawn",
-    .llama_cpp = "takes 0 for rms_norm_eps",
-    .rope = {.theta = 1000000, .sections = true},
-    .windowed = IsWindowedFromMax,
-    .derive = DeriveQwen2Vl,
-};
-
-const Family kQwen25Vl = {
-    .names = kQwen25VlNames,
-    .model_type = "qwen2_5_vl",
-    .architecture = kQwen2VlArchitecture,
-    .hypers = kQwen2VlHypers,
-    .fixed = {},
-    .keys = kQwen2VlKeys,
-    .tensors = kQwen2VlTensors,
-    .part = "text_config",
-    .part_optional = true,
-    .of_whole = kOfWhole,
-    .llama_cpp = "takes 0 for rms_norm_eps",
-    .rope = {.theta = 1000000, .sections = true},
-    .windowed = IsWindowedFromMax,
-    .derive = DeriveQwen2Vl,
-};
+const Family kQwen2Vl = Qwen2VlFamily(kQwen2VlNames, "qwen2_vl", "drawn");
+const Family kQwen25Vl = Qwen2VlFamily(kQwen25VlNames, "qwen2_5_vl", "recorded, drawn");
 
 const Family kQwen3Vl = {
     .names = kQwen3VlNames,
