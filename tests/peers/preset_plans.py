@@ -7,7 +7,7 @@
 Each model is one of the small folders in fixtures/models or testdata/models, as `smelt convert` names and shapes its tensors, stretched: as
 many layers, heads and experts as a published model of the family has, and rows that are multiples of 256, so that the rules decide and
 not the shape. llama-quantize reads no weights in a dry run: the files have none (they are sparse). With --compare the small models
-themselves are planned by both programs, for every preset that needs no importance.
+themselves are planned by both programs, with and without importance.
 """
 import json
 import pathlib
@@ -208,15 +208,17 @@ def spans(numbers):
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in out)
 
 
-def write_importance(path):
-    """The rules ask whether there is a file, not what it holds."""
+def write_importance(path, tensors):
+    """Ones for every column: the rules ask whether there is a file, not what it holds."""
     writer = gguf.GGUFWriter(path, "")
     writer.add_type("imatrix")
     writer.add_array("imatrix.datasets", ["any"])
     writer.add_uint32("imatrix.chunk_count", 1)
     writer.add_uint32("imatrix.chunk_size", 512)
-    for suffix, width in (("in_sum2", 256), ("counts", 1)):
-        writer.add_tensor(f"blk.0.any.weight.{suffix}", gguf.np.ones((1, width), dtype=gguf.np.float32))
+    for name, shape, _ in tensors:
+        if len(shape) > 1 and name.endswith(".weight"):
+            for suffix, width in (("in_sum2", shape[0]), ("counts", 1)):
+                writer.add_tensor(f"{name}.{suffix}", gguf.np.ones((shape[2] if len(shape) > 2 else 1, width), dtype=gguf.np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -265,13 +267,14 @@ def record(a, p, name, letters):
 
 def compare(a, p, checks, name):
     """The small model itself."""
-    path = convert(p, name)
-    for preset in PRESETS:
-        theirs = plan_of(a.quantize, preset, path)
+    path, importance = convert(p, name), p.work / f"{name}.imatrix.gguf"
+    write_importance(importance, Model.read(path).tensors)
+    for preset, with_importance in ((preset, w) for preset in PRESETS for w in (False, True)):
+        theirs = plan_of(a.quantize, preset, path, importance if with_importance else None)
         try:
-            plan = p.smelt_json("convert", path, "--type", preset, "--dry-run")
+            plan = p.smelt_json("convert", path, "--type", preset, "--dry-run", *(["--imatrix", importance] if with_importance else []))
         except peers.Failed as e:
-            if "importance" not in str(e):
+            if with_importance or "importance" not in str(e):
                 checks.check(False, f"{name} {preset}: {str(e).strip().splitlines()[-1]}")
             continue
         ours = {t["name"]: t["type"].upper() for t in plan["tensors"]}
@@ -295,7 +298,7 @@ def main():
         for name in (n for n in names if n not in MADE):
             compare(a, p, checks, name)
         return checks.close()
-    write_importance(p.work / "any.imatrix.gguf")
+    write_importance(p.work / "any.imatrix.gguf", [("blk.0.any.weight", [256, 1], None)])
     letters, models = {}, []
     for name in names:
         models.append(record(a, p, name, letters))
