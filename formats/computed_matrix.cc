@@ -13,6 +13,7 @@ class Rows : public ComputedMatrix {
   }
   uint64_t tile_rows() const override { return whole_->tile_rows(); }
   std::optional<TensorType> block_type() const override { return whole_->block_type(); }
+  float block_factor() const override { return whole_->block_factor(); }
   absl::Status ReadBlocks(uint64_t first, uint64_t count, std::byte* out) const override {
     return whole_->ReadBlocks(first_ + first, count, out);
   }

@@ -30,8 +30,9 @@ class ComputedMatrix {
   /// Rows that are read well together: more than one where columns lie together.
   virtual uint64_t tile_rows() const { return 1; }
 
-  /// The block type of GGUF that holds the very same values.
+  /// The block type of GGUF that holds the same values, all of them divided by `block_factor`.
   virtual std::optional<TensorType> block_type() const { return std::nullopt; }
+  virtual float block_factor() const { return 1; }
   /// `count` rows in it.
   virtual absl::Status ReadBlocks(uint64_t first, uint64_t count, std::byte* out) const {
     return Error(ErrorCode::kInternal, format_, " has no block type");

@@ -6,9 +6,21 @@
 
 #include "lib/base/float8.h"
 #include "lib/base/per_thread.h"
+#include "lib/base/status.h"
 
 namespace smelt {
 namespace {
+
+constexpr uint64_t kNvfp4Groups = 4;  // of a block of GGUF's
+
+/// Pairs of neighbours as pairs of value i and value i + n, 2 n values in all.
+void SplitHalves(const std::byte* pairs, uint64_t n, std::byte* out) {
+  const auto value = [&](uint64_t i) {
+    const auto pair = static_cast<uint8_t>(pairs[i / 2]);
+    return static_cast<uint8_t>(i % 2 == 0 ? pair & 15 : pair >> 4);
+  };
+  for (uint64_t i = 0; i < n; ++i) out[i] = static_cast<std::byte>(value(i) | value(i + n) << 4);
+}
 
 class Float4Matrix : public ComputedMatrix {
  public:
@@ -35,43 +47,54 @@ class Float4Matrix : public ComputedMatrix {
   }
 
   std::optional<TensorType> block_type() const override {
-    if (!parts_.biased_exponents || parts_.group != 32) return std::nullopt;
-    return TensorType::kMXFP4;
+    if (biased_exponents() && parts_.group == 32) return TensorType::kMXFP4;
+    const bool nvfp4 = parts_.scales.dtype() == RawType::kF8_E4M3 && parts_.group == 16 &&
+                       parts_.scales.columns() % kNvfp4Groups == 0;
+    return nvfp4 ? std::optional(TensorType::kNVFP4) : std::nullopt;
   }
+  float block_factor() const override { return parts_.factor / parts_.divisor; }
 
-  /// A block: the exponent, then value i low and value i + 16 high in byte i.
+  /// A block: the scales of its groups, then group by group value i low and value i + group / 2
+  /// high in byte i.
   absl::Status ReadBlocks(uint64_t first, uint64_t count, std::byte* out) const override {
     static const PerThread<ByteBuffer> buffer;
-    constexpr uint64_t kPairs = 16;
-    const uint64_t groups = parts_.scales.columns(), blocks = count * groups;
-    std::byte* const in = buffer->Reserve(blocks * (kPairs + 1));
-    std::byte* const exponents = in + blocks * kPairs;
+    const uint64_t half = parts_.group / 2, groups = count * parts_.scales.columns();
+    const uint64_t in_block = biased_exponents() ? 1 : kNvfp4Groups;
+    std::byte* const in = buffer->Reserve(groups * (half + 1));
+    std::byte* const scales = in + groups * half;
     SMELT_RETURN_IF_ERROR(parts_.values.Read(first, count, in));
-    SMELT_RETURN_IF_ERROR(parts_.scales.Read(first, count, exponents));
-    for (uint64_t b = 0; b < blocks; ++b) {
-      const std::byte* const pairs = in + b * kPairs;
-      *out++ = exponents[b];
-      const auto value = [&](uint64_t i) {
-        const auto pair = static_cast<uint8_t>(pairs[i / 2]);
-        return static_cast<uint8_t>(i % 2 == 0 ? pair & 15 : pair >> 4);
-      };
-      for (uint64_t i = 0; i < kPairs; ++i)
-        *out++ = static_cast<std::byte>(value(i) | value(i + kPairs) << 4);
+    SMELT_RETURN_IF_ERROR(parts_.scales.Read(first, count, scales));
+    if (!biased_exponents()) SMELT_RETURN_IF_ERROR(CheckPositive(first, scales, groups));
+    for (uint64_t g = 0; g < groups; g += in_block) {
+      std::memcpy(out, scales + g, in_block);
+      out += in_block;
+      for (uint64_t i = g; i < g + in_block; ++i) {
+        SplitHalves(in + i * half, half, out);
+        out += half;
+      }
     }
     return absl::OkStatus();
   }
 
  private:
+  bool biased_exponents() const { return parts_.scales.dtype() == RawType::kF8_E8M0; }
+
+  /// GGUF's scales have no sign.
+  absl::Status CheckPositive(uint64_t first, const std::byte* scales, uint64_t n) const {
+    const uint64_t columns = parts_.scales.columns();
+    for (uint64_t i = 0; i < n; ++i) {
+      const auto bits = static_cast<uint8_t>(scales[i]);
+      if (bits < 0x7f || bits == 0x80) continue;
+      return Error(ErrorCode::kInvalidInput, "tensor ", Escape(parts_.scales.tensor().name),
+                   " has the value ", Cat(kE4M3[bits]), " at row ", first + i / columns,
+                   ", column ", i % columns, " (counted from 0): scales are positive numbers");
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status ReadScales(uint64_t first, uint64_t count, float* out) const {
     const uint64_t n = count * parts_.scales.columns();
-    if (parts_.biased_exponents) {
-      std::vector<uint8_t> exponents(n);
-      SMELT_RETURN_IF_ERROR(
-          parts_.scales.Read(first, count, reinterpret_cast<std::byte*>(exponents.data())));
-      for (uint64_t i = 0; i < n; ++i) out[i] = E8M0ToF32(exponents[i]);
-    } else {
-      SMELT_RETURN_IF_ERROR(parts_.scales.ReadFloats(first, count, out));
-    }
+    SMELT_RETURN_IF_ERROR(parts_.scales.ReadScales(first, count, out));
     for (uint64_t i = 0; i < n; ++i) out[i] = out[i] * parts_.factor / parts_.divisor;
     return absl::OkStatus();
   }

@@ -14,9 +14,8 @@ namespace smelt {
 
 /// A byte holds two neighbouring values, the first one low.
 struct Float4Parts {
-  StoredMatrix values;            ///< bytes, columns / 2 a row
-  StoredMatrix scales;            ///< columns / group a row, as floats or E8M0 in bytes
-  bool biased_exponents = false;  ///< scales are bytes e that mean 2^(e - 127)
+  StoredMatrix values;  ///< bytes, columns / 2 a row
+  StoredMatrix scales;  ///< columns / group a row, E8M0 or other floats
   uint64_t group = 32;
   float factor = 1, divisor = 1;  ///< multiplied with each scale; divides it then
 };

@@ -84,8 +84,7 @@ absl::StatusOr<QuantizedWeight> ReadMlx(const QuantizedModule& module) {
   if ((mode == "mxfp4" || mode == "nvfp4") && bits == 4) {
     Float4Parts parts;
     parts.group = group;
-    parts.biased_exponents = mode == "mxfp4";
-    if (!parts.biased_exponents) exponents.dtype = RawType::kF8_E4M3;
+    exponents.dtype = mode == "mxfp4" ? RawType::kF8_E8M0 : RawType::kF8_E4M3;
     SMELT_ASSIGN_OR_RETURN(parts.values, StoredMatrix::Make(bytes));
     SMELT_ASSIGN_OR_RETURN(parts.scales, StoredMatrix::Make(exponents));
     weight.matrix = MakeFloat4Matrix(format, std::move(parts));

@@ -28,6 +28,8 @@ struct QuantizationConfig {
   std::optional<int64_t> Number(std::string_view name) const;
   std::optional<std::string> Text(std::string_view name) const;
   std::optional<bool> Flag(std::string_view name) const;
+  /// Whether there is a member that is not null.
+  bool Has(std::string_view name) const;
 };
 
 /// A weight: what several stored tensors mean.
@@ -75,6 +77,9 @@ class QuantizedModule {
   QuantizedParts& parts_;
 };
 
+/// Bytes as what they are in the microscaling formats: exponents e that mean 2^(e - 127).
+RawTensor AsExponents(const RawTensor& bytes);
+
 // How each format is read; the table of them is in join.cc.
 absl::StatusOr<QuantizedWeight> ReadGptqOrAwq(const QuantizedModule& module);
 absl::StatusOr<QuantizedWeight> ReadCompressedInts(const QuantizedModule& module);
@@ -86,5 +91,6 @@ absl::StatusOr<QuantizedWeight> ReadBitsAndBytes4(const QuantizedModule& module)
 absl::StatusOr<QuantizedWeight> ReadMxfp4(const QuantizedModule& module);
 absl::StatusOr<QuantizedWeight> ReadNvfp4(const QuantizedModule& module);
 absl::StatusOr<QuantizedWeight> ReadHqq(const QuantizedModule& module);
+absl::StatusOr<QuantizedWeight> ReadQuark(const QuantizedModule& module);
 
 }  // namespace smelt

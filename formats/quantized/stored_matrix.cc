@@ -1,6 +1,7 @@
 #include "formats/quantized/stored_matrix.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <span>
 
@@ -110,6 +111,26 @@ absl::Status StoredMatrix::ReadFloats(uint64_t row, uint64_t rows, uint64_t colu
   return absl::OkStatus();
 }
 
+absl::Status StoredMatrix::ReadScales(uint64_t row, uint64_t rows, uint64_t column,
+                                      uint64_t columns, float* out) const {
+  SMELT_RETURN_IF_ERROR(ReadFloats(row, rows, column, columns, out));
+  for (uint64_t i = 0; i < rows * columns; ++i) {
+    if (std::isfinite(out[i])) continue;
+    const uint64_t width = tensor_.shape.size() < 2 ? 1 : tensor_.shape.back();
+    const uint64_t at = (row + i / columns) * columns_ + column + i % columns;
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor_.name), " has the value ",
+                 std::isnan(out[i]) ? "NaN"
+                 : out[i] > 0       ? "infinity"
+                                    : "-infinity",
+                 " at ",
+                 width == 1 && tensor_.shape.size() < 2
+                     ? Cat("element ", at)
+                     : Cat("row ", at / width, ", column ", at % width),
+                 " (counted from 0): the numbers that weights are made with must be finite");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<float>> ReadAllFloats(const RawTensor& tensor, uint64_t limit) {
   SMELT_ASSIGN_OR_RETURN(const StoredMatrix matrix, StoredMatrix::Make(tensor));
   if (!HoldsNumbers(tensor.dtype) || tensor.elements() > limit) {
@@ -118,7 +139,7 @@ absl::StatusOr<std::vector<float>> ReadAllFloats(const RawTensor& tensor, uint64
                  " numbers");
   }
   std::vector<float> values(tensor.elements());
-  SMELT_RETURN_IF_ERROR(matrix.ReadFloats(0, matrix.rows(), values.data()));
+  SMELT_RETURN_IF_ERROR(matrix.ReadScales(0, matrix.rows(), values.data()));
   return values;
 }
 

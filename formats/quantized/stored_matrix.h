@@ -38,6 +38,12 @@ class StoredMatrix {
   absl::Status ReadFloats(uint64_t row, uint64_t rows, float* out) const {
     return ReadFloats(row, rows, 0, columns_, out);
   }
+  /// Numbers that weights are made with: kInvalidInput names the place of one that is not finite.
+  absl::Status ReadScales(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns,
+                          float* out) const;
+  absl::Status ReadScales(uint64_t row, uint64_t rows, float* out) const {
+    return ReadScales(row, rows, 0, columns_, out);
+  }
 
  private:
   RawTensor tensor_;
@@ -47,7 +53,8 @@ class StoredMatrix {
 /// Whether ReadFloats knows the type.
 bool HoldsNumbers(RawType type);
 
-/// All elements of a small tensor as f32. kInvalidInput when there are more than `limit`.
+/// All elements of a small tensor as f32. kInvalidInput when there are more than `limit`, or one
+/// that is not finite.
 absl::StatusOr<std::vector<float>> ReadAllFloats(const RawTensor& tensor, uint64_t limit);
 
 }  // namespace smelt

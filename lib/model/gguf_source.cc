@@ -25,6 +25,8 @@ class GgufSource : public ModelSource {
       tensors_.push_back(std::move(info));
     }
     BuildIndex();
+    scale_of_.assign(tensors_.size(), -1);
+    for (size_t i = 0; i < tensors_.size(); ++i) FindCompanions(i);
   }
 
   const Metadata& metadata() const override { return file_.metadata; }
@@ -51,7 +53,12 @@ class GgufSource : public ModelSource {
       const uint64_t n = std::min(piece, count - row);
       std::byte* const raw = buffer->Reserve(n * row_bytes);
       SMELT_RETURN_IF_ERROR(ReadRawRows(tensor, first + row, n, raw));
-      codec->Decode(raw, n * columns, out + row * columns);
+      if (const int scale = scale_of_[tensor]; scale >= 0) {
+        SMELT_RETURN_IF_ERROR(
+            DecodeScaled(*codec, raw, info, scale, first + row, n, out + row * columns));
+      } else {
+        codec->Decode(raw, n * columns, out + row * columns);
+      }
       if (const auto bad = FirstNotFinite(out + row * columns, n * columns)) {
         return NotFinite(info, first + row + *bad / columns, *bad % columns,
                          out[row * columns + *bad]);
@@ -69,6 +76,10 @@ class GgufSource : public ModelSource {
 
   absl::StatusOr<MappedRows> MapRows(size_t tensor) const override {
     const GgufTensor& stored = file_.tensors[tensor];
+    if (scale_of_[tensor] >= 0) {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(stored.name),
+                   " is multiplied with numbers of its own");
+    }
     SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, stored.storage->Map());
     const std::byte* base = bytes.data() + stored.offset;
     if (!Info(stored.type).quantized &&
@@ -80,6 +91,54 @@ class GgufSource : public ModelSource {
   }
 
  private:
+  /// NVFP4 has a number for each matrix beside the scales in its blocks, and one for activations
+  /// quantized to it, which are not here.
+  void FindCompanions(size_t tensor) {
+    const TensorInfo& info = tensors_[tensor];
+    if (info.type != TensorType::kNVFP4) return;
+    const std::string scale = ScaleName(info.name);
+    const std::string input = Cat(scale.substr(0, scale.rfind('.')), ".input_scale");
+    // Gemma 4 has scales of experts of its own under this name, which its layers apply.
+    const bool of_layer =
+        file_.metadata.StringOr("general.architecture", "").value_or("") == "gemma4" &&
+        scale.ends_with("ffn_down_exps.scale");
+    for (const std::string& name : {scale, input}) {
+      const int found = Find(name);
+      if (found < 0 || (of_layer && name == scale)) continue;
+      TensorInfo& companion = tensors_[static_cast<size_t>(found)];
+      if (companion.type != TensorType::kF32 ||
+          (companion.shape.elements() != 1 &&
+           companion.shape.elements() != info.shape.ne[2] * info.shape.ne[3]))
+        continue;
+      companion.companion_of = tensor;
+      if (name == scale) scale_of_[tensor] = found;
+    }
+  }
+
+  /// Rows of blocks whose scales are multiplied first, as they are where the weights come from.
+  absl::Status DecodeScaled(const Codec& codec, const std::byte* in, const TensorInfo& info,
+                            int scale, uint64_t first, uint64_t rows, float* out) const {
+    const uint64_t columns = info.shape.columns(), group = codec.unpack_group();
+    const GgufTensor& stored = file_.tensors[static_cast<size_t>(scale)];
+    std::vector<float> factors(stored.elements());
+    SMELT_RETURN_IF_ERROR(
+        stored.storage->ReadAt(stored.offset, std::as_writable_bytes(std::span(factors))));
+    std::vector<int8_t> codes(columns);
+    std::vector<float> scales(columns / group);
+    const uint64_t row_bytes = *RowBytes(info.type, columns);
+    for (uint64_t i = 0; i < rows; ++i) {
+      const uint64_t matrix = (first + i) / info.shape.ne[1];
+      const float factor = factors[factors.size() == 1 ? 0 : matrix];
+      codec.Unpack8(in + i * row_bytes, columns, {codes.data(), scales.data(), nullptr});
+      for (uint64_t g = 0; g < scales.size(); ++g) {
+        const float both = scales[g] * factor;
+        for (uint64_t c = g * group; c < (g + 1) * group; ++c)
+          *out++ = static_cast<float>(codes[c]) * both;
+      }
+    }
+    return absl::OkStatus();
+  }
+
   uint64_t RowBytesOf(size_t tensor) const {
     return *RowBytes(tensors_[tensor].type,
                      tensors_[tensor].shape.columns());  // checked by the reader
@@ -95,6 +154,7 @@ class GgufSource : public ModelSource {
   std::string name_;
   GgufFile file_;
   std::vector<TensorInfo> tensors_;
+  std::vector<int> scale_of_;  ///< of each tensor: the one that has its ".scale", or -1
 };
 
 }  // namespace

@@ -1,11 +1,18 @@
 #include "lib/model/model_source.h"
 
 #include "formats/container.h"
+#include "lib/base/cat.h"
 
 namespace smelt {
 
 std::string Shape::ToText() const {
   return ShapeText(std::span(ne).first(static_cast<size_t>(dims)));
+}
+
+std::string ScaleName(std::string_view weight) {
+  constexpr std::string_view kWeight = ".weight";
+  if (weight.ends_with(kWeight)) weight.remove_suffix(kWeight.size());
+  return Cat(weight, ".scale");
 }
 
 int ModelSource::Find(std::string_view tensor_name) const {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,7 +42,13 @@ struct TensorInfo {
   uint64_t tile_rows = 1;
   /// How it is made from published tensors; nullptr for sources that store it as it is (GGUF).
   const Recipe* recipe = nullptr;
+  /// Belongs to the stored form of that tensor (NVFP4's ".scale"): ReadRows of that one has applied
+  /// it, and without its blocks it means nothing.
+  std::optional<size_t> companion_of = std::nullopt;
 };
+
+/// Where GGUF holds what the blocks of tensor "X.weight" are multiplied with: "X.scale".
+std::string ScaleName(std::string_view weight);
 
 /// Rows in memory, in the stored type. Either evenly spaced (`pointers` empty) or one pointer a
 /// row.

@@ -87,6 +87,11 @@ TensorType StoredType(const Recipe& recipe) {
   return same ? type : TensorType::kF32;
 }
 
+/// Whether columns move in whole blocks of so many.
+bool MovesBlocks(const SwapRows& columns, uint64_t block) {
+  return columns.first % block == 0 && columns.unit % block == 0 && columns.rest % block == 0;
+}
+
 }  // namespace
 
 uint64_t LeafRows(const Leaf& leaf) {
@@ -128,7 +133,7 @@ uint64_t Recipe::SourceRow(uint64_t row) const {
 bool Recipe::only_gathers() const {
   if (!elements.empty()) return false;
   const bool coded = code_bits() != 0;
-  if (coded && across != 1) return false;
+  if (coded && (across != 1 || decoded)) return false;
   std::optional<TensorType> type;
   for (const Leaf& leaf : leaves) {
     const auto* raw = std::get_if<RawLeaf>(&leaf);
@@ -137,7 +142,28 @@ bool Recipe::only_gathers() const {
     if (!of_leaf || (raw != nullptr && raw->transposed) || (type && type != of_leaf)) return false;
     type = of_leaf;
   }
-  return true;
+  return !coded || !columns || !type || MovesBlocks(*columns, Info(*type).block_elements);
+}
+
+std::optional<std::vector<float>> Recipe::BlockFactors(uint64_t matrices, uint64_t rows) const {
+  std::vector<float> of_leaves;
+  std::vector<uint64_t> ends;
+  for (const Leaf& leaf : leaves) {
+    const auto* raw = std::get_if<RawLeaf>(&leaf);
+    const bool computed = raw != nullptr && raw->tensor.computed != nullptr;
+    of_leaves.push_back(computed ? raw->tensor.computed->block_factor() : 1);
+    ends.push_back((ends.empty() ? 0 : ends.back()) + LeafRows(leaf));
+  }
+  const auto other = [&](float factor) { return factor != of_leaves[0]; };
+  if (std::ranges::none_of(of_leaves, other)) return std::vector<float>(matrices, of_leaves[0]);
+  std::vector<float> factors;
+  for (uint64_t row = 0; row < matrices * rows; ++row) {
+    const auto leaf = std::ranges::upper_bound(ends, SourceRow(row)) - ends.begin();
+    const float factor = of_leaves[static_cast<size_t>(leaf)];
+    if (row % rows == 0) factors.push_back(factor);
+    if (factor != factors.back()) return std::nullopt;
+  }
+  return factors;
 }
 
 uint32_t Recipe::code_bits() const {
@@ -152,11 +178,15 @@ uint32_t Recipe::code_bits() const {
 }
 
 std::string Recipe::computed_as() const {
+  const std::string format = computed_from();
+  return format.substr(0, format.find(','));
+}
+
+std::string Recipe::computed_from() const {
   for (const Leaf& leaf : leaves) {
     const auto* raw = std::get_if<RawLeaf>(&leaf);
     if (raw == nullptr || raw->tensor.computed == nullptr) continue;
-    const std::string& format = raw->tensor.computed->format();
-    return format.substr(0, format.find(','));
+    return raw->tensor.computed->format();
   }
   return "";
 }

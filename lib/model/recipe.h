@@ -75,6 +75,8 @@ struct Recipe {
   std::vector<RowMap> rows;
   std::optional<SwapRows> columns = std::nullopt;  ///< of every row, moved as rows are
   std::vector<ElementOp> elements;
+  /// Blocks are handed out as values: the result could not say what they are multiplied with.
+  bool decoded = false;
 
   /// One line: "rows swapped (8, 2, 16) of model.layers.0.self_attn.q_proj.weight [BF16 256 x
   /// 256]".
@@ -84,8 +86,14 @@ struct Recipe {
   bool only_gathers() const;
   /// Bits of the coarsest codes that leaves are read from; 0: there are none.
   uint32_t code_bits() const;
-  /// The format of what is computed, "GPTQ"; empty: leaves are stored as they are.
+  /// The format of what is computed, "GPTQ, 4 bits, groups of 128"; empty: leaves are stored as
+  /// they are.
+  std::string computed_from() const;
+  /// Its name alone, "GPTQ".
   std::string computed_as() const;
+  /// What the block type's values are multiplied with, of each of `matrices` of `rows` rows.
+  /// nullopt: not one factor for each.
+  std::optional<std::vector<float>> BlockFactors(uint64_t matrices, uint64_t rows) const;
   uint64_t matrix_columns() const;
   /// The row of the leaves, laid one after the other, that becomes row `row` of the matrix.
   uint64_t SourceRow(uint64_t row) const;

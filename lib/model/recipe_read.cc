@@ -130,20 +130,23 @@ class TileReader {
       first_row += rows;
     }
     if (!recipe_.columns) return absl::OkStatus();
-    if (raw != nullptr) MoveColumns(Info(info_.type).block_bytes, raw);
-    if (out != nullptr) MoveColumns(sizeof(float), reinterpret_cast<std::byte*>(out));
+    const TensorTypeInfo& type = Info(info_.type);
+    if (raw != nullptr) MoveColumns(type.block_elements, type.block_bytes, raw);
+    if (out != nullptr) MoveColumns(1, sizeof(float), reinterpret_cast<std::byte*>(out));
     return absl::OkStatus();
   }
 
-  /// Columns of the tile, of `size` bytes an element, to their places.
-  void MoveColumns(uint64_t size, std::byte* rows) const {
+  /// Columns of the tile, of `size` bytes for each `block` of them, to their places.
+  void MoveColumns(uint64_t block, uint64_t size, std::byte* rows) const {
     const SwapRows& map = *recipe_.columns;
-    std::vector<std::byte> row(width_ * size);
+    std::vector<std::byte> row(width_ / block * size);
     for (uint64_t i = 0; i < sources_.size(); ++i) {
       std::byte* to = rows + i * row.size();
       std::memcpy(row.data(), to, row.size());
-      for (uint64_t c = map.first; c < width_; c += map.unit)
-        std::memcpy(to + c * size, row.data() + map.Source(c) * size, map.unit * size);
+      for (uint64_t c = map.first; c < width_; c += map.unit) {
+        std::memcpy(to + c / block * size, row.data() + map.Source(c) / block * size,
+                    map.unit / block * size);
+      }
     }
   }
 

@@ -1,13 +1,40 @@
 #include "lib/model/recipe_source.h"
 
+#include <algorithm>
 #include <deque>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
+#include "lib/base/text_hash.h"
 
 namespace smelt {
 namespace {
+
+constexpr std::string_view kWeight = ".weight";
+
+/// Matrices beside which llama.cpp reads what their blocks are multiplied with, by their names in a
+/// layer.
+constexpr std::string_view kScaled[] = {
+    "attn_q",         "attn_k",         "attn_v",
+    "attn_output",    "attn_qkv",       "attn_gate",
+    "ffn_gate",       "ffn_down",       "ffn_up",
+    "ffn_gate_shexp", "ffn_down_shexp", "ffn_up_shexp",
+    "ffn_gate_exps",  "ffn_down_exps",  "ffn_up_exps",
+    "ssm_in",         "ssm_out",        "ssm_alpha",
+    "ssm_beta",       "nextn.eh_proj",  "nextn.shared_head_head"};
+
+bool TakesScale(std::string_view name) {
+  if (!name.ends_with(kWeight)) return false;
+  name.remove_suffix(kWeight.size());
+  if (name == "output") return true;
+  if (!name.starts_with("blk.")) return false;
+  name.remove_prefix(4);
+  name.remove_prefix(std::min(name.find('.'), name.size() - 1) + 1);
+  return std::ranges::find(kScaled, name) != std::end(kScaled);
+}
 
 class RecipeSource : public ModelSource {
  public:
@@ -17,15 +44,27 @@ class RecipeSource : public ModelSource {
     texts_hash_ = XxHash64(std::as_bytes(std::span(texts)));
   }
 
-  absl::Status Add(RecipeTensor tensor) {
+  absl::Status Add(RecipeTensor tensor, const TextSet<std::string>& names) {
     TensorInfo info;
     info.name = std::move(tensor.name);
     info.shape = tensor.shape;
-    recipes_.push_back(std::move(tensor.recipe));
-    info.recipe = &recipes_.back();
+    Recipe& recipe = recipes_.emplace_back(std::move(tensor.recipe));
+    info.recipe = &recipe;
     SMELT_RETURN_IF_ERROR(CheckRecipe(info));
+    std::optional<std::vector<float>> scales;
+    if (Info(info.type).quantized) {
+      scales = recipe.BlockFactors(info.shape.ne[2] * info.shape.ne[3], info.shape.ne[1]);
+      const bool none = scales && std::ranges::all_of(*scales, [](float x) { return x == 1; });
+      if (none) {
+        scales.reset();
+      } else if (!scales || !TakesScale(info.name) || names.contains(ScaleName(info.name))) {
+        scales.reset();
+        recipe.decoded = true;
+        SMELT_RETURN_IF_ERROR(CheckRecipe(info));
+      }
+    }
     tensors_.push_back(std::move(info));
-    return absl::OkStatus();
+    return scales ? AddScale(*std::move(scales)) : absl::OkStatus();
   }
   void Finish() { BuildIndex(); }
 
@@ -50,6 +89,22 @@ class RecipeSource : public ModelSource {
   }
 
  private:
+  /// ".scale" of the last tensor: a number for each of its matrices.
+  absl::Status AddScale(std::vector<float> values) {
+    TensorInfo info;
+    info.name = ScaleName(tensors_.back().name);
+    info.shape.dims = 1;
+    info.shape.ne[0] = values.size();
+    info.companion_of = tensors_.size() - 1;
+    Recipe recipe;
+    recipe.leaves.push_back(ConstantLeaf{std::move(values)});
+    recipes_.push_back(std::move(recipe));
+    info.recipe = &recipes_.back();
+    SMELT_RETURN_IF_ERROR(CheckRecipe(info));
+    tensors_.push_back(std::move(info));
+    return absl::OkStatus();
+  }
+
   std::string name_;
   Metadata metadata_;
   std::vector<std::shared_ptr<const Storage>> files_;
@@ -65,7 +120,9 @@ absl::StatusOr<std::unique_ptr<ModelSource>> MakeRecipeSource(
     std::vector<std::shared_ptr<const Storage>> files, std::string texts) {
   auto source = std::make_unique<RecipeSource>(std::move(name), std::move(metadata),
                                                std::move(files), std::move(texts));
-  for (RecipeTensor& tensor : tensors) SMELT_RETURN_IF_ERROR(source->Add(std::move(tensor)));
+  TextSet<std::string> names;
+  for (const RecipeTensor& tensor : tensors) names.insert(tensor.name);
+  for (RecipeTensor& tensor : tensors) SMELT_RETURN_IF_ERROR(source->Add(std::move(tensor), names));
   source->Finish();
   return source;
 }

@@ -148,7 +148,7 @@ absl::StatusOr<std::vector<float>> SpecReader::Values(TensorRef tensor) const {
 
 absl::Status SpecReader::Finish() const {
   for (size_t i = 0; i < read_tensors_.size(); ++i) {
-    if (!read_tensors_[i]) {
+    if (!read_tensors_[i] && !source_.tensors()[i].companion_of) {
       return Error(ErrorCode::kUnsupported, "tensor ", Escape(source_.tensors()[i].name),
                    " is not used by architecture ", architecture_,
                    " as its keys describe it: leaving it out would change the result");
