@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -51,6 +52,19 @@ struct GgufFile {
 /// before use (see gguf_reader.cc): memory stays within a small multiple of the header, and nothing
 /// in the result needs to be checked again.
 absl::StatusOr<GgufFile> OpenGguf(const std::string& path);
+
+/// The same of parts whose places are known, whatever their names.
+absl::StatusOr<GgufFile> OpenGgufParts(const std::vector<std::string>& paths);
+
+/// Keys of the parts of a split file.
+inline constexpr std::string_view kSplitNumberKey = "split.no";  ///< from 0
+inline constexpr std::string_view kSplitCountKey = "split.count";
+inline constexpr std::string_view kSplitTensorsKey = "split.tensors.count";  ///< of all parts
+/// split.count is written in 16 bits.
+inline constexpr uint64_t kGgufMaxParts = 65535;
+
+/// "PREFIX-00001-of-00003.gguf": the name of part `number` (from 0) of `count`.
+std::string GgufPartName(std::string_view prefix, uint64_t number, uint64_t count);
 
 /// One file, whether it is a part of a split or not; split.* keys are kept.
 absl::StatusOr<GgufFile> ReadGguf(std::shared_ptr<const Storage> storage);

@@ -13,7 +13,7 @@
 namespace smelt {
 namespace {
 
-constexpr std::string_view kSplitKeys[] = {"split.no", "split.count", "split.tensors.count"};
+constexpr std::string_view kSplitKeys[] = {kSplitNumberKey, kSplitCountKey, kSplitTensorsKey};
 /// Five digits in the names.
 constexpr uint64_t kMaxParts = 99999;
 
@@ -35,9 +35,9 @@ absl::StatusOr<SplitKeys> ReadSplitKeys(const GgufFile& part) {
       return Error(ErrorCode::kInvalidInput, file, ": ", key,
                    " must be a non-negative integer, but is a ", Name(value->type()));
     }
-    if (key == "split.no")
+    if (key == kSplitNumberKey)
       keys.number = *number;
-    else if (key == "split.count")
+    else if (key == kSplitCountKey)
       keys.count = *number;
     else
       keys.tensors = *number;
@@ -50,17 +50,9 @@ absl::StatusOr<SplitKeys> ReadSplitKeys(const GgufFile& part) {
   return keys;
 }
 
-std::string PartSuffix(uint64_t number, uint64_t count) {
-  char text[64];
-  std::snprintf(text, sizeof(text), "-%05llu-of-%05llu.gguf",
-                static_cast<unsigned long long>(number + 1),
-                static_cast<unsigned long long>(count));
-  return text;
-}
-
 /// "dir/PREFIX" of "dir/PREFIX-00001-of-00003.gguf".
 absl::StatusOr<std::string> SplitPrefix(const std::string& path, const SplitKeys& keys) {
-  const std::string suffix = PartSuffix(keys.number, keys.count);
+  const std::string suffix = GgufPartName("", keys.number, keys.count);
   if (!path.ends_with(suffix)) {
     return Error(ErrorCode::kInvalidInput, Escape(path), ": part ", keys.number + 1,
                  " of a split into ", keys.count, " files, but its name does not end in \"", suffix,
@@ -115,31 +107,64 @@ absl::Status CheckWhole(const GgufFile& whole, const SplitKeys& keys) {
   return absl::OkStatus();
 }
 
+/// `whole` is the first of the parts at `paths`; the others come to it.
+absl::StatusOr<GgufFile> Join(GgufFile whole, const SplitKeys& keys,
+                              const std::vector<std::string>& paths) {
+  for (uint64_t i = 1; i < paths.size(); ++i)
+    SMELT_RETURN_IF_ERROR(AppendPart(paths[i], i, paths.size(), whole));
+  if (paths.size() > 1) SMELT_RETURN_IF_ERROR(CheckWhole(whole, keys));
+  for (std::string_view key : kSplitKeys) whole.metadata.Erase(key);
+  return whole;
+}
+
+/// Where the parts of the split that `path` begins are.
+absl::StatusOr<std::vector<std::string>> PartsBeside(const std::string& path,
+                                                     const SplitKeys& keys) {
+  SMELT_ASSIGN_OR_RETURN(const std::string prefix, SplitPrefix(path, keys));
+  if (const std::string first = GgufPartName(prefix, 0, keys.count); keys.number != 0) {
+    const absl::StatusOr<GgufFile> opened = OpenOne(first);
+    const std::string what =
+        Cat(Escape(path), ": part ", keys.number + 1, " of ", keys.count, " of a split GGUF");
+    if (opened.ok())
+      return Error(ErrorCode::kUsage, what, "; name the first: ", ShellQuoted(first));
+    if (CodeOf(opened.status()) != ErrorCode::kNotFound) return opened.status();
+    return Error(ErrorCode::kNotFound, what,
+                 ", of which the first is missing: ", Escape(LastName(first)),
+                 "; put all parts into one folder");
+  }
+  std::vector<std::string> paths = {path};
+  for (uint64_t i = 1; i < keys.count; ++i) paths.push_back(GgufPartName(prefix, i, keys.count));
+  return paths;
+}
+
 }  // namespace
+
+std::string GgufPartName(std::string_view prefix, uint64_t number, uint64_t count) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "-%05llu-of-%05llu.gguf",
+                static_cast<unsigned long long>(number + 1),
+                static_cast<unsigned long long>(count));
+  return Cat(prefix, text);
+}
 
 absl::StatusOr<GgufFile> OpenGguf(const std::string& path) {
   SMELT_ASSIGN_OR_RETURN(GgufFile whole, OpenOne(path));
   SMELT_ASSIGN_OR_RETURN(const SplitKeys keys, ReadSplitKeys(whole));
+  std::vector<std::string> paths = {path};
   if (keys.count > 1) {
-    SMELT_ASSIGN_OR_RETURN(const std::string prefix, SplitPrefix(path, keys));
-    if (const std::string first = prefix + PartSuffix(0, keys.count); keys.number != 0) {
-      const absl::StatusOr<GgufFile> opened = OpenOne(first);
-      const std::string what =
-          Cat(Escape(path), ": part ", keys.number + 1, " of ", keys.count, " of a split GGUF");
-      if (opened.ok())
-        return Error(ErrorCode::kUsage, what, "; name the first: ", ShellQuoted(first));
-      if (CodeOf(opened.status()) != ErrorCode::kNotFound) return opened.status();
-      return Error(ErrorCode::kNotFound, what,
-                   ", of which the first is missing: ", Escape(LastName(first)),
-                   "; put all parts into one folder");
-    }
-    for (uint64_t i = 1; i < keys.count; ++i) {
-      SMELT_RETURN_IF_ERROR(AppendPart(prefix + PartSuffix(i, keys.count), i, keys.count, whole));
-    }
-    SMELT_RETURN_IF_ERROR(CheckWhole(whole, keys));
+    SMELT_ASSIGN_OR_RETURN(paths, PartsBeside(path, keys));
   }
-  for (std::string_view key : kSplitKeys) whole.metadata.Erase(key);
-  return whole;
+  return Join(std::move(whole), keys, paths);
+}
+
+absl::StatusOr<GgufFile> OpenGgufParts(const std::vector<std::string>& paths) {
+  SMELT_ASSIGN_OR_RETURN(GgufFile whole, OpenOne(paths.front()));
+  SMELT_ASSIGN_OR_RETURN(const SplitKeys keys, ReadSplitKeys(whole));
+  if (keys.number != 0 || keys.count != paths.size()) {
+    return Error(ErrorCode::kInvalidInput, Escape(paths.front()), ": its keys call it part ",
+                 keys.number + 1, " of ", keys.count, ", not the first of ", paths.size());
+  }
+  return Join(std::move(whole), keys, paths);
 }
 
 }  // namespace smelt

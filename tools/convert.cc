@@ -18,6 +18,7 @@ constexpr char kExamples[] =
     "  smelt convert ./model -o model.gguf               16-bit: bf16 stays bf16, everything else "
     "f16\n"
     "  smelt convert part-00001-of-00003.gguf --type copy -o whole.gguf\n"
+    "  smelt convert ./model --type q8_0 --split-size 4G -o big.gguf   big-00001-of-0000N.gguf\n"
     "  smelt convert ./model --type q4_k_m --tensor-type 'ffn_down=q6_k' --dry-run\n"
     "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
     "  smelt convert ./tokenizer-files --vocab-only -o vocab.gguf\n"
@@ -47,12 +48,19 @@ std::string Lower(std::string text) {
 void PrintPlan(const PlanSummary& plan, Terminal& terminal) {
   std::string text = Left("offset", 14) + Left("bytes", 13) + Left("type", 7) + Left("from", 6) +
                      Left("shape", 20) + Left("tensor", 30) + " why\n";
+  size_t file = 0;
   for (const PlannedTensorInfo& t : plan.tensors) {
+    if (plan.files.size() > 1 && (&t == plan.tensors.data() || t.file != file)) {
+      file = t.file;
+      text += OneLine(plan.files[file].path, 300) + ": " + Bytes(plan.files[file].bytes) + "\n";
+    }
     text += Left(std::to_string(t.offset), 14) + Left(std::to_string(t.bytes), 13) +
             Left(Lower(t.type), 7) + Left(Lower(t.source_type), 6) + Left(ShapeText(t.shape), 20) +
             Left(OneLine(t.name, 80), 30) + " " + OneLine(t.why, 200) + "\n";
   }
-  text += "\n" + OneLine(plan.output, 300) + ": " + std::to_string(plan.tensors.size()) +
+  const std::string parts =
+      plan.files.size() == 1 ? "" : std::to_string(plan.files.size()) + " parts, ";
+  text += "\n" + OneLine(plan.output, 300) + ": " + parts + std::to_string(plan.tensors.size()) +
           " tensors, " + std::to_string(plan.file_bytes) + " bytes (" + Bytes(plan.file_bytes) +
           "), " + Fixed(plan.bits_per_weight, 2) + " bits/weight, about " +
           Mebibytes(plan.memory_bytes) + " of memory; nothing was written\n";
@@ -64,7 +72,10 @@ std::string PlusMinus(double value, double error) {
 }
 
 void SayResult(const ConvertResult& result, Terminal& terminal) {
-  const std::string output = OneLine(result.output, 300);
+  const size_t others = result.files.size() - 1;
+  const std::string output =
+      OneLine(result.output, 300) +
+      (others == 0 ? "" : " and " + std::to_string(others) + " more of its parts");
   const double checking = result.validation ? result.validation->seconds : 0;
   terminal.Say("writing   " + output + "   " + Bytes(result.bytes) + "  " +
                Fixed(result.bits_per_weight, 2) + " bits/weight  " +
@@ -76,7 +87,7 @@ void SayResult(const ConvertResult& result, Terminal& terminal) {
       result.validation
           ? "        try: smelt run " + ShellQuoted(result.output) + " \"Once upon a time\""
           : "";
-  terminal.Say("done      " + output + advice);
+  terminal.Say("done      " + OneLine(result.output, 300) + advice);
 }
 
 int RunVocabulary(const ConvertOptions& options, const Observer& observer, Terminal& terminal) {
@@ -281,6 +292,19 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
                   "File to write (or an existing folder); default: NAME-TYPE.gguf here")
       ->type_name("OUT");
   AddConversionOptions(command, a);
+  CLI::Option* size =
+      command
+          .add_option_function<std::string>(
+              "--split-size", [&o](const std::string& text) { o.split_size = *ParseBytes(text); },
+              "Write parts OUT-00001-of-0000N.gguf of at most this size: 4G, 500M (powers of "
+              "1000)")
+          ->type_name("SIZE")
+          ->check([](const std::string& text) {
+            return ParseBytes(text) ? std::string() : NotAllowed(text, "size: write 4G or 500M");
+          });
+  AddNumber(command, "--split-tensors", o.split_tensors, "Write parts of at most N tensors",
+            {"number of tensors from 1 on", uint64_t{1}})
+      ->excludes(size);
   command.add_flag("--dry-run", a.dry_run,
                    "Print the plan: every tensor, type and why, exact bytes; write nothing");
   command.add_option("--plan", o.plan_file, "Plan as JSON: written if absent, replayed if present")
@@ -318,8 +342,9 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
   // What is about weights has nothing to act on.
   for (const char* name :
        {"--type", "--pure", "--output-tensor-type", "--token-embedding-type", "--tensor-type",
-        "--no-fallback", "--effort", "--allow-requantize", "--imatrix", "--dry-run", "--plan",
-        "--validate", "--text", "--max-ppl-increase", "--max-kl", "--keep-rejected", "--mtp"})
+        "--no-fallback", "--effort", "--allow-requantize", "--imatrix", "--split-size",
+        "--split-tensors", "--dry-run", "--plan", "--validate", "--text", "--max-ppl-increase",
+        "--max-kl", "--keep-rejected", "--mtp"})
     vocab_only->excludes(command->get_option(name));
 }
 

@@ -1,8 +1,26 @@
 #include "tools/numbers.h"
 
+#include <limits>
+
 #include "tools/format.h"
 
 namespace smelt::tools {
+
+std::optional<uint64_t> ParseBytes(std::string_view text) {
+  constexpr std::string_view kUnits = "KMGT";
+  uint64_t unit = 1;
+  if (!text.empty()) {
+    const char last = static_cast<char>(text.back() & ~0x20);  // in capitals
+    if (const size_t at = kUnits.find(last); at != std::string_view::npos) {
+      for (size_t i = 0; i <= at; ++i) unit *= 1000;
+      text.remove_suffix(1);
+    }
+  }
+  const std::optional<uint64_t> count = ParseNumber<uint64_t>(text);
+  if (!count || *count == 0 || *count > std::numeric_limits<uint64_t>::max() / unit)
+    return std::nullopt;
+  return *count * unit;
+}
 
 std::string NotAllowed(std::string_view text, std::string_view what) {
   return "\"" + OneLine(text, 40) + "\" is no " + std::string(what);

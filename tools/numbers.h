@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,6 +36,10 @@ template <typename T>
 struct NumberOf<std::optional<T>> {
   using type = T;
 };
+
+/// A size in bytes: "4G", "500M", "64K" (powers of 1000), "1000000". Nothing for another text, for
+/// 0, and for more than 64 bits hold.
+std::optional<uint64_t> ParseBytes(std::string_view text);
 
 /// What a number may be, and the words for it behind "is no": "number from 1 to 4096".
 template <typename T>

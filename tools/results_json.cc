@@ -83,8 +83,16 @@ Json Fallbacks(const std::vector<TypeFallback>& fallbacks) {
   return list;
 }
 
+Json Files(const std::vector<OutputFile>& files) {
+  Json list = Json::array();
+  for (const OutputFile& file : files)
+    list.push_back(Json{{"path", file.path}, {"bytes", file.bytes}, {"tensors", file.tensors}});
+  return list;
+}
+
 Json Conversion(const ConvertResult& r) {
   Json json{{"output", r.output},
+            {"parts", Files(r.files)},
             {"type", r.type},
             {"bytes", r.bytes},
             {"bits_per_weight", r.bits_per_weight},
@@ -140,6 +148,7 @@ std::string ToJson(const VocabularyResult& r) {
 std::string ToJson(const PlanSummary& plan) {
   Json json{{"source", plan.source},
             {"output", plan.output},
+            {"parts", Files(plan.files)},
             {"type", plan.type},
             {"architecture", plan.architecture},
             {"bytes", plan.file_bytes},
@@ -156,6 +165,7 @@ std::string ToJson(const PlanSummary& plan) {
                            {"source_type", t.source_type},
                            {"why", t.why},
                            {"shape", t.shape},
+                           {"part", t.file},
                            {"offset", t.offset},
                            {"bytes", t.bytes}});
   }

@@ -116,9 +116,13 @@ absl::Status CheckOutput(const std::string& path, bool force) {
 
 AtomicFile::AtomicFile(std::string path, uint64_t size, bool force)
     : path_(std::move(path)), part_path_(path_ + ".part"), size_(size), force_(force) {
+  BelongsTo(size);
+}
+
+void AtomicFile::BelongsTo(uint64_t bytes_of_all) {
   // The gate reads the output again: pages are dropped only where keeping them would crowd out
   // everything else.
-  drop_written_pages_ = size > PhysicalMemory() / 4;
+  drop_written_pages_ = bytes_of_all > PhysicalMemory() / 4;
 }
 
 AtomicFile::~AtomicFile() {
@@ -271,6 +275,29 @@ void AtomicFile::Discard() {
   if (fd_ < 0) return;
   unlink(part_path_.c_str());  // before the lock goes, so that it is surely ours
   close(std::exchange(fd_, -1));
+}
+
+absl::Status CommitTogether(std::span<const std::unique_ptr<AtomicFile>> files,
+                            std::span<const std::string> names, bool force) {
+  for (const auto& file : files) SMELT_RETURN_IF_ERROR(file->Sync());
+  for (const std::string& name : names) SMELT_RETURN_IF_ERROR(CheckOutput(name, force));
+  if (files.size() > 1 && force) {
+    const std::string& first = names.front();
+    if (unlink(first.c_str()) == 0) {
+      SMELT_RETURN_IF_ERROR(SyncDirectory(DirectoryOf(first)));
+    } else if (errno != ENOENT) {
+      return SystemError(first, "cannot be replaced", errno);
+    }
+  }
+  for (size_t i = files.size(); i-- > 0;) SMELT_RETURN_IF_ERROR(files[i]->CommitAs(names[i]));
+  return absl::OkStatus();
+}
+
+absl::Status TakeBack(const std::string& path) {
+  const std::string part = path + ".part";
+  const int error = RenameNoReplace(path.c_str(), part.c_str());
+  if (error == 0) return absl::OkStatus();
+  return SystemError(path, Cat("cannot be renamed to ", Escape(part)), error);
 }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view content, bool force) {

@@ -43,6 +43,10 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  /// Of an output of several files: what all of them take together decides whether pages that were
+  /// written are dropped. Before the first write.
+  void BelongsTo(uint64_t bytes_of_all);
+
   const std::string& path() const { return path_; }
   const std::string& part_path() const { return part_path_; }
   uint64_t size() const { return size_; }
@@ -78,6 +82,16 @@ class AtomicFile {
   std::mutex mutex_;
   std::vector<std::pair<uint64_t, uint64_t>> in_flight_;  ///< ranges whose write-back was started
 };
+
+/// Commits the files of one output under `names`, the first last: who opens the first finds the
+/// others. With `force` an old first file goes before any other is replaced, so that no old file is
+/// read together with new ones. Files that got their names before an error keep them; see TakeBack.
+absl::Status CommitTogether(std::span<const std::unique_ptr<AtomicFile>> files,
+                            std::span<const std::string> names, bool force);
+
+/// `path`, which an earlier run committed before it was killed, becomes PATH.part again. The caller
+/// knows that it is that run's, and holds the lock on the output's first part.
+absl::Status TakeBack(const std::string& path);
 
 /// A folder's entries are on the disk when this returns.
 absl::Status SyncDirectory(const std::string& directory);

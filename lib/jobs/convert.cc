@@ -23,6 +23,7 @@
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/plan.h"
 #include "lib/jobs/plan_file.h"
+#include "lib/jobs/plan_layout.h"
 #include "lib/jobs/vocabulary_edits.h"
 #include "lib/model/gguf_source.h"
 #include "lib/model/recipe.h"
@@ -48,17 +49,25 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .base = o.base,
           .mtp = o.mtp,
           .pre = o.pre,
-          .allow_tokenizer_mismatch = o.allow_tokenizer_mismatch};
+          .allow_tokenizer_mismatch = o.allow_tokenizer_mismatch,
+          .split_size = o.split_size,
+          .split_tensors = o.split_tensors};
 }
 
 /// What is being converted, and how: everything before the first byte.
 struct Job {
   std::unique_ptr<ModelSource> source;
   Plan plan;
-  std::string output;
+  std::string output;              ///< as asked for
+  std::vector<std::string> files;  ///< names of the plan's files: it, or its parts
+
+  /// What a reader opens.
+  const std::string& first() const { return files.front(); }
 };
 
-std::string RejectedName(const Job& job) { return job.output + ".rejected"; }
+std::vector<std::string> RejectedNames(const Job& job) {
+  return FileNames(job.output + ".rejected", job.files.size());
+}
 
 // A plain safetensors file is no model; its matrices can be quantized, but not evaluated.
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& options,
@@ -123,25 +132,34 @@ absl::Status CheckIsNotInput(const std::string& output, const ConvertOptions& op
                " is the input itself; choose another output with -o");
 }
 
-absl::Status CheckOutputPath(const Job& job, const ConvertOptions& options) {
-  if (options.keep_rejected) {
-    SMELT_RETURN_IF_ERROR(CheckIsNotInput(RejectedName(job), options));
-    SMELT_RETURN_IF_ERROR(CheckOutput(RejectedName(job), options.force));
-  }
-  SMELT_RETURN_IF_ERROR(CheckIsNotInput(job.output, options));
+absl::Status CheckIsNotOther(const std::string& output, const ConvertOptions& options) {
   std::vector<std::string> others = options.text_files;
   others.push_back(options.plan_file);
   others.push_back(options.imatrix);
   for (const std::string& other : others) {
     std::error_code error;
-    if (other.empty() ||
-        (other != job.output && !std::filesystem::equivalent(other, job.output, error)))
+    if (other.empty() || (other != output && !std::filesystem::equivalent(other, output, error)))
       continue;
     return Error(
-        ErrorCode::kUsage, Escape(job.output),
+        ErrorCode::kUsage, Escape(output),
         " is the text, the plan or the importance matrix too; choose another output with -o");
   }
-  return CheckOutput(job.output, options.force);
+  return absl::OkStatus();
+}
+
+absl::Status CheckOutputPaths(const Job& job, const ConvertOptions& options) {
+  if (options.keep_rejected) {
+    for (const std::string& name : RejectedNames(job)) {
+      SMELT_RETURN_IF_ERROR(CheckIsNotInput(name, options));
+      SMELT_RETURN_IF_ERROR(CheckOutput(name, options.force));
+    }
+  }
+  for (const std::string& name : job.files) {
+    SMELT_RETURN_IF_ERROR(CheckIsNotInput(name, options));
+    SMELT_RETURN_IF_ERROR(CheckIsNotOther(name, options));
+  }
+  // Other parts than the first may be those of an interrupted run: OpenPartialOutput judges them.
+  return CheckOutput(job.first(), options.force);
 }
 
 absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& observer) {
@@ -166,6 +184,10 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
   SMELT_RETURN_IF_ERROR(CheckVocabularyEdits(job.source->metadata(), job.plan.options.metadata,
                                              options.validate != Validate::kOff, observer));
   SMELT_ASSIGN_OR_RETURN(job.output, OutputPath(options, *job.source, job.plan));
+  job.files = FileNames(job.output, job.plan.files.size());
+  const PlanOptions& o = job.plan.options;
+  if ((o.split_size > 0 || o.split_tensors > 0) && job.files.size() == 1)
+    observer.Note(Cat("all fits into one file, which is not split: ", Escape(job.output)));
   return job;
 }
 
@@ -209,11 +231,21 @@ std::vector<TypeFallback> PublicFallbacks(const Fallbacks& fallbacks) {
   return out;
 }
 
+std::vector<OutputFile> PublicFiles(const Job& job) {
+  std::vector<OutputFile> out;
+  for (size_t i = 0; i < job.files.size(); ++i) {
+    const PlannedFile& file = job.plan.files[i];
+    out.push_back({.path = job.files[i], .bytes = file.bytes, .tensors = file.tensors});
+  }
+  return out;
+}
+
 PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
   const Plan& plan = job.plan;
   PlanSummary out;
   out.source = options.source;
-  out.output = job.output;
+  out.output = job.first();
+  out.files = PublicFiles(job);
   out.type = plan.type;
   out.architecture = plan.architecture;
   out.source_type = MostCommonType(job);
@@ -232,6 +264,7 @@ PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
     info.source_type = StoredAs(job, t);
     info.why = t.why;
     info.shape.assign(t.shape.ne.begin(), t.shape.ne.begin() + t.shape.dims);
+    info.file = t.file;
     info.offset = t.offset;
     info.bytes = t.bytes;
     out.tensors.push_back(std::move(info));
@@ -259,8 +292,9 @@ bool KeepsPart(ErrorCode code) {
 }
 
 absl::Status Interrupted(const Job& job) {
-  return Error(ErrorCode::kCancelled, "interrupted; ", Escape(job.output),
-               ".part keeps what was done: run the same command again to resume");
+  return Error(ErrorCode::kCancelled, "interrupted; ", Escape(job.first()), ".part",
+               job.files.size() == 1 ? " keeps" : " and those beside it keep",
+               " what was done: run the same command again to resume");
 }
 
 // What to try after a missed gate.
@@ -278,7 +312,7 @@ absl::Status GateMissed(const Job& job, const EvaluateResult& validation,
     what += what.empty() ? text : Cat(", ", text);
   }
   if (what.empty()) what = "its logits are not finite";
-  return Error(ErrorCode::kGateMissed, Escape(job.output),
+  return Error(ErrorCode::kGateMissed, Escape(job.first()),
                " was not written: the result differs too much from the source: ", what,
                "; try a finer --type, raise --max-kl or --max-ppl-increase",
                options.keep_rejected ? "" : ", or look at it with --keep-rejected");
@@ -291,21 +325,22 @@ absl::Status Reject(const Job& job, const absl::Status& why, const ConvertOption
     output.Discard();
     return why;
   }
-  const absl::Status kept = output.file->CommitAs(RejectedName(job));
+  const std::vector<std::string> names = RejectedNames(job);
+  const absl::Status kept = output.CommitAs(names, options.force);
   output.Discard();
   return Error(ErrorCode::kGateMissed, std::string(why.message()),
-               kept.ok() ? Cat("; it is kept as ", Escape(RejectedName(job)))
+               kept.ok() ? Cat("; it is kept as ", Escape(names.front()))
                          : Cat("; it could not be kept: ", std::string(kept.message())));
 }
 
-// The part read again as a GGUF: what a user will open.
+// What was written read again as a GGUF: what a user will open.
 absl::StatusOr<std::unique_ptr<ModelSource>> Reopen(const Job& job, const PartialOutput& output) {
-  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(output.file->part_path()));
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGgufParts(output.part_paths()));
   if (file.tensors.size() != job.plan.tensors.size()) {
-    return Error(ErrorCode::kInternal, Escape(job.output),
+    return Error(ErrorCode::kInternal, Escape(job.first()),
                  ": what was written does not read back as planned");
   }
-  return MakeGgufSource(job.output, std::move(file));
+  return MakeGgufSource(job.first(), std::move(file));
 }
 
 /// Fills the part and checks it; after an error the caller decides what stays.
@@ -343,7 +378,7 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   SMELT_RETURN_IF_ERROR(CheckLimit("--max-kl", options.max_kl));
   SMELT_RETURN_IF_ERROR(CheckLimit("--max-ppl-increase", options.max_ppl_increase));
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
-  SMELT_RETURN_IF_ERROR(CheckOutputPath(job, options));
+  SMELT_RETURN_IF_ERROR(CheckOutputPaths(job, options));
   std::vector<NamedText> texts;
   if (options.validate != Validate::kOff) {
     SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
@@ -353,7 +388,7 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   if (options.on_plan) options.on_plan(Summarize(job, options));
 
   SMELT_ASSIGN_OR_RETURN(PartialOutput output,
-                         OpenPartialOutput(job.output, job.plan, options.force, observer));
+                         OpenPartialOutput(job.files, job.plan, options.force, observer));
   TellAboutEarlierRun(output, job.plan, observer);
   ConvertResult result;
   MemoryPeak peak;
@@ -363,10 +398,10 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
     if (!KeepsPart(CodeOf(status))) return Reject(job, status, options, output);
     return CodeOf(status) == ErrorCode::kCancelled ? Interrupted(job) : status;
   }
-  SMELT_RETURN_IF_ERROR(output.file->Commit());
-  output.journal->Remove();
+  SMELT_RETURN_IF_ERROR(output.CommitAs(job.files, options.force));
 
-  result.output = job.output;
+  result.output = job.first();
+  result.files = PublicFiles(job);
   result.type = job.plan.type;
   result.bytes = job.plan.file_bytes;
   result.bits_per_weight = job.plan.bits_per_weight();

@@ -101,9 +101,10 @@ class Filler {
       const Plan& plan = *targets_[i].plan;
       const Tile tile = plan.TileAt(number);
       SMELT_RETURN_IF_ERROR(MakeTile(plan, tile, scratch, values));
-      SMELT_RETURN_IF_ERROR(targets_[i].output->file->WriteAt(tile.offset, scratch.bytes));
+      PartialOutput& output = *targets_[i].output;
+      SMELT_RETURN_IF_ERROR(output.files[tile.file]->WriteAt(tile.offset, scratch.bytes));
       SMELT_RETURN_IF_ERROR(
-          targets_[i].output->journal->Add(number, TileHash(fingerprints_[i], scratch.bytes)));
+          output.journals[tile.file]->Add(number, TileHash(fingerprints_[i], scratch.bytes)));
       Report(tile.bytes);
     }
     return absl::OkStatus();
@@ -195,7 +196,8 @@ absl::Status Fill(std::span<const FillTarget> targets, const ModelSource& source
   if (targets.empty()) return absl::OkStatus();
   const JobScope job(observer);
   for (const FillTarget& target : targets) {
-    SMELT_RETURN_IF_ERROR(target.output->file->WriteAt(0, target.plan->header));
+    for (size_t i = 0; i < target.plan->files.size(); ++i)
+      SMELT_RETURN_IF_ERROR(target.output->files[i]->WriteAt(0, target.plan->files[i].header));
   }
   return Filler(targets, source, job.observer(), peak).Run();
 }

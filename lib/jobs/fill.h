@@ -18,25 +18,33 @@
 
 namespace smelt {
 
-/// An output being written: NAME.part, its journal, and what an earlier run left in it.
+/// An output being written: NAME.part of each of its files, a journal beside each, and what an
+/// earlier run left in them.
 struct PartialOutput {
-  std::unique_ptr<AtomicFile> file;
-  std::unique_ptr<Journal> journal;
+  std::vector<std::unique_ptr<AtomicFile>> files;  ///< as Plan::files
+  std::vector<std::unique_ptr<Journal>> journals;
   std::vector<bool> done;  ///< by tile number
   uint64_t done_bytes = 0;
   std::string restarted;  ///< why an earlier run's part was not continued; empty when there was
                           ///< none, or it was
   bool resumed = false;
 
-  /// Neither part nor journal stay.
+  std::vector<std::string> part_paths() const;
+
+  /// The files get `names` together (see CommitTogether), and the journals go.
+  absl::Status CommitAs(std::span<const std::string> names, bool force);
+
+  /// Neither parts nor journals stay.
   void Discard();
 };
 
-/// Opens NAME.part for `plan`. A part and journal of the same plan are continued: every tile that
-/// the journal lists is read back and kept when its checksum is right. `force`: replace a finished
-/// output. Errors: see AtomicFile::Open.
-absl::StatusOr<PartialOutput> OpenPartialOutput(const std::string& path, const Plan& plan,
-                                                bool force, const Observer& observer);
+/// Opens NAME.part for each file of `plan`. A part and journal of the same plan are continued:
+/// every tile that the journal lists is read back and kept when its checksum is right. `force`:
+/// replace a finished output. Errors: see AtomicFile::Open; nothing that was made for this stays
+/// then.
+absl::StatusOr<PartialOutput> OpenPartialOutput(std::span<const std::string> names,
+                                                const Plan& plan, bool force,
+                                                const Observer& observer);
 
 struct FillTarget {
   const Plan* plan = nullptr;

@@ -66,8 +66,10 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& path
   std::string text(kMagic);
   text.append(reinterpret_cast<const char*>(&fingerprint), sizeof(fingerprint));
   text.append(reinterpret_cast<const char*>(records.data()), records.size() * sizeof(Record));
-  SMELT_RETURN_IF_ERROR(Write(fd, path, std::as_bytes(std::span(text))));
-  return journal;
+  const absl::Status written = Write(fd, path, std::as_bytes(std::span(text)));
+  if (written.ok()) return journal;
+  journal->Remove();
+  return written;
 }
 
 absl::Status Journal::Add(uint64_t tile, uint64_t hash) {

@@ -40,7 +40,7 @@ uint64_t EstimateMemory(const Plan& plan, int threads, const ConvertOptions& opt
   const uint64_t fill = FillMemory(plan, workers);
   const bool checks = options.validate != Validate::kOff;
   const uint64_t check = checks ? CheckMemory(plan, workers, options) : 0;
-  return kProgram + 3 * plan.header.size() + std::max(fill, check);
+  return kProgram + 3 * plan.header_bytes() + std::max(fill, check);
 }
 
 }  // namespace smelt

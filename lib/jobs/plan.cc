@@ -4,13 +4,13 @@
 #include <cctype>
 
 #include "formats/gguf.h"
-#include "lib/base/checked.h"
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/output_types.h"
 #include "lib/jobs/plan_importance.h"
+#include "lib/jobs/plan_layout.h"
 #include "quant/codec.h"
 #include "quant/encoder.h"
 
@@ -58,7 +58,8 @@ absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const Pla
 absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const Plan& plan,
                                         const OutputTypes& types) {
   Metadata metadata = source.metadata();
-  for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.Erase(key);
+  for (std::string_view key : {kSplitNumberKey, kSplitCountKey, kSplitTensorsKey})
+    metadata.Erase(key);
   const bool block_types = std::any_of(types.choices.begin(), types.choices.end(),
                                        [](const TypeChoice& c) { return Info(c.type).quantized; });
   // A converter's plain output has the key only where the family writes it; a quantizer always sets
@@ -70,40 +71,6 @@ absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const Plan& p
   SetImportanceKeys(plan, metadata);
   SMELT_RETURN_IF_ERROR(EditMetadata(plan.options.metadata, metadata));
   return metadata;
-}
-
-absl::StatusOr<uint64_t> AlignmentOf(const Metadata& metadata) {
-  const MetadataValue* value = metadata.Find("general.alignment");
-  if (value == nullptr) return kGgufDefaultAlignment;
-  const uint32_t* alignment = value->get_if<uint32_t>();
-  if (alignment == nullptr || *alignment < 8 || *alignment > (1u << 20) ||
-      (*alignment & (*alignment - 1)) != 0) {
-    return Error(ErrorCode::kUsage, "general.alignment must be a power of two from 8 to 1048576");
-  }
-  return *alignment;
-}
-
-// Offsets, paddings and tile numbers, once the types are known.
-absl::Status LayOut(const Metadata& metadata, Plan& plan) {
-  std::vector<GgufTensorSpec> specs;
-  for (const PlannedTensor& t : plan.tensors)
-    specs.push_back({t.name, t.shape.ne, t.shape.dims, t.type});
-  SMELT_ASSIGN_OR_RETURN(const uint64_t alignment, AlignmentOf(metadata));
-  SMELT_ASSIGN_OR_RETURN(GgufLayout layout, SerializeGgufHeader(metadata, specs, alignment));
-  plan.header = std::move(layout.header);
-  plan.file_bytes = layout.file_size;
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    PlannedTensor& t = plan.tensors[i];
-    t.offset = layout.offsets[i];
-    t.bytes = layout.bytes[i];
-    const uint64_t next = i + 1 < plan.tensors.size() ? layout.offsets[i + 1] : layout.file_size;
-    t.padding = next - t.offset - t.bytes;
-    t.first_tile = plan.tiles;
-    t.tiles = t.tiles_per_matrix() * t.shape.ne[2] * t.shape.ne[3];
-    plan.tiles += t.tiles;
-    plan.parameters += t.shape.elements();
-  }
-  return absl::OkStatus();
 }
 
 std::string ArchitectureOf(const Metadata& metadata) {
@@ -127,6 +94,12 @@ std::string LastComponent(std::string path) {
 
 }  // namespace
 
+uint64_t Plan::header_bytes() const {
+  uint64_t bytes = 0;
+  for (const PlannedFile& file : files) bytes += file.header.size();
+  return bytes;
+}
+
 double Plan::bits_per_weight() const {
   uint64_t bytes = 0;
   for (const PlannedTensor& t : tensors) bytes += t.bytes;
@@ -134,13 +107,12 @@ double Plan::bits_per_weight() const {
 }
 
 uint64_t Plan::Fingerprint() const {
-  std::string text =
-      Cat(source_identity, "\n", encoder_version, "\n", options.effort, "\n", file_bytes, "\n");
+  std::string text = Cat(source_identity, "\n", encoder_version, "\n", options.effort, "\n");
   for (const PlannedTensor& t : tensors)
     text += Cat(t.name, ' ', static_cast<uint32_t>(t.source_type), ' ',
                 static_cast<uint32_t>(t.type), ' ', t.offset, ' ', t.tile_rows, "\n");
   if (importance != nullptr) text += importance->sha256();
-  text += Cat(XxHash64(header));
+  for (const PlannedFile& file : files) text += Cat(file.bytes, ' ', XxHash64(file.header), "\n");
   return XxHash64(std::as_bytes(std::span(text)));
 }
 
@@ -151,6 +123,7 @@ Tile Plan::TileAt(uint64_t number) const {
   Tile tile;
   tile.tensor = static_cast<size_t>(after - tensors.begin()) - 1;
   const PlannedTensor& t = tensors[tile.tensor];
+  tile.file = t.file;
   const uint64_t in_tensor = number - t.first_tile;
   const uint64_t matrix = in_tensor / t.tiles_per_matrix();
   const uint64_t row = in_tensor % t.tiles_per_matrix() * t.tile_rows;
@@ -186,6 +159,9 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   plan.architecture = ArchitectureOf(metadata);
   for (size_t i = 0; i < source.tensors().size(); ++i) {
     const TensorInfo& info = source.tensors()[i];
+    if (const auto owner = info.companion_of;
+        owner && types.choices[*owner].type != source.tensors()[*owner].type)
+      continue;
     SMELT_RETURN_IF_ERROR(CheckEncodable(info, types.choices[i].type, options));
     PlannedTensor t;
     t.name = info.name;

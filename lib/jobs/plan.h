@@ -38,6 +38,8 @@ struct PlanOptions {
   std::string mtp{};
   std::string pre{};
   bool allow_tokenizer_mismatch = false;
+  uint64_t split_size = 0;     ///< bytes of a part, unless one tensor takes more; 0: one file
+  uint64_t split_tensors = 0;  ///< tensors of a part; 0: one file
 
   friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
 };
@@ -52,7 +54,8 @@ struct PlannedTensor {
   TensorType type = TensorType::kF32;
   std::string why;
   int importance = -1;      ///< entry of Plan::importance, or -1
-  uint64_t offset = 0;      ///< from the start of the file
+  size_t file = 0;          ///< index in Plan::files
+  uint64_t offset = 0;      ///< from the start of that file
   uint64_t bytes = 0;       ///< without padding
   uint64_t padding = 0;     ///< zeros that follow
   uint64_t tile_rows = 1;   ///< rows of a tile; the last of a matrix may have fewer
@@ -65,10 +68,19 @@ struct PlannedTensor {
 
 /// Rows [first_row, first_row + rows) of a planned tensor; rows run over all matrices together.
 struct Tile {
-  size_t tensor = 0;
+  size_t tensor = 0, file = 0;
   uint64_t first_row = 0, rows = 0;
   uint64_t offset = 0, bytes = 0;  ///< in the file
   uint64_t padding = 0;            ///< zeros after it: the tensor's, when it is the last tile
+};
+
+/// One of the files that the output consists of: usually there is one, with `--split-size` several,
+/// of which a reader opens the first.
+struct PlannedFile {
+  std::vector<std::byte> header;
+  uint64_t bytes = 0;    ///< header included
+  uint64_t tensors = 0;  ///< neighbours; all of a tensor is in one file
+  uint64_t first_tile = 0, tiles = 0;
 };
 
 struct Plan {
@@ -81,12 +93,13 @@ struct Plan {
   std::vector<std::string> warnings;  ///< options that do not do what they say; not saved
   Fallbacks fallbacks;                ///< of the preset; not saved
   std::shared_ptr<const ImportanceFile> importance;  ///< nullptr: none
-  std::vector<std::byte> header;
+  std::vector<PlannedFile> files;
   std::vector<PlannedTensor> tensors;
-  uint64_t file_bytes = 0;
+  uint64_t file_bytes = 0;  ///< of all files
   uint64_t parameters = 0;
   uint64_t tiles = 0;
 
+  uint64_t header_bytes() const;  ///< of all files
   /// Size of all tensors in bits over their elements.
   double bits_per_weight() const;
   /// Identifies the output's bytes: everything that they depend on.

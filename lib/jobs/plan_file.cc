@@ -35,10 +35,18 @@ Json OptionsToJson(const PlanOptions& o) {
               {"base", o.base},
               {"mtp", o.mtp},
               {"pre", o.pre},
-              {"allow_tokenizer_mismatch", o.allow_tokenizer_mismatch}};
+              {"allow_tokenizer_mismatch", o.allow_tokenizer_mismatch},
+              {"split_size", o.split_size},
+              {"split_tensors", o.split_tensors}};
 }
 
-std::string HeaderHash(const Plan& plan) { return Sha256Hex(plan.header); }
+/// Of the headers of all files, one behind the other.
+std::string HeaderHash(const Plan& plan) {
+  std::vector<std::byte> headers;
+  for (const PlannedFile& file : plan.files)
+    headers.insert(headers.end(), file.header.begin(), file.header.end());
+  return Sha256Hex(headers);
+}
 
 absl::Status Bad(const std::string& name, std::string_view what) {
   return Error(ErrorCode::kInvalidInput, "plan ", Escape(name), ": ", what,
@@ -53,6 +61,13 @@ std::string TextOf(const JsonValue& object, std::string_view key) {
 bool FlagOf(const JsonValue& object, std::string_view key) {
   const JsonValue* v = object.Find(key);
   return v != nullptr && v->as_bool() != nullptr && *v->as_bool();
+}
+
+std::optional<uint64_t> UintOf(const JsonValue& object, std::string_view key) {
+  const JsonValue* v = object.Find(key);
+  const std::optional<int64_t> n = v != nullptr ? v->as_int() : std::nullopt;
+  if (!n || *n < 0) return std::nullopt;
+  return static_cast<uint64_t>(*n);
 }
 
 std::vector<std::pair<std::string, std::string>> PairsOf(const JsonValue& object,
@@ -99,6 +114,8 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.mtp = TextOf(o, "mtp");
   out.pre = TextOf(o, "pre");
   out.allow_tokenizer_mismatch = FlagOf(o, "allow_tokenizer_mismatch");
+  out.split_size = UintOf(o, "split_size").value_or(0);
+  out.split_tensors = UintOf(o, "split_tensors").value_or(0);
   return out;
 }
 
@@ -117,28 +134,28 @@ absl::StatusOr<FixedTypes> TypesFrom(const JsonValue& root, const std::string& n
   const JsonValue* tensors = root.Find("tensors");
   if (tensors == nullptr || !tensors->is_array()) return Bad(name, "\"tensors\" is no list");
   const JsonValue::Array& list = *tensors->as_array();
-  if (list.size() != source.tensors().size()) {
-    return Bad(name, Cat("it has ", list.size(), " tensors, the source ", source.tensors().size()));
-  }
   FixedTypes fixed;
-  for (size_t i = 0; i < list.size(); ++i) {
-    if (TextOf(list[i], "name") != source.tensors()[i].name) {
-      return Bad(name, Cat("tensor ", i, " is \"", Escape(TextOf(list[i], "name")),
-                           "\", in the source ", Escape(source.tensors()[i].name)));
+  size_t next = 0;
+  for (const TensorInfo& tensor : source.tensors()) {
+    const std::string found = next < list.size() ? TextOf(list[next], "name") : std::string();
+    if (found != tensor.name && tensor.companion_of) {  // left out with the blocks it belongs to
+      fixed.types.emplace_back(tensor.type, "");
+      continue;
     }
-    const std::optional<TensorType> type = ParseTensorType(TextOf(list[i], "type"));
-    if (!type)
-      return Bad(name, Cat("tensor ", Escape(source.tensors()[i].name), " has no known type"));
-    fixed.types.emplace_back(*type, TextOf(list[i], "why"));
+    if (found != tensor.name) {
+      return Bad(name, Cat("tensor ", next, " is \"", Escape(found), "\", in the source ",
+                           Escape(tensor.name)));
+    }
+    const std::optional<TensorType> type = ParseTensorType(TextOf(list[next], "type"));
+    if (!type) return Bad(name, Cat("tensor ", Escape(tensor.name), " has no known type"));
+    fixed.types.emplace_back(*type, TextOf(list[next], "why"));
+    ++next;
+  }
+  if (next != list.size()) {
+    return Bad(name, Cat("it has ", list.size(), " tensors, and the source has no ",
+                         Escape(TextOf(list[next], "name"))));
   }
   return fixed;
-}
-
-std::optional<uint64_t> UintOf(const JsonValue& object, std::string_view key) {
-  const JsonValue* v = object.Find(key);
-  const std::optional<int64_t> n = v != nullptr ? v->as_int() : std::nullopt;
-  if (!n || *n < 0) return std::nullopt;
-  return static_cast<uint64_t>(*n);
 }
 
 }  // namespace
@@ -152,8 +169,9 @@ std::string PlanToJson(const Plan& plan) {
   root["type"] = plan.type;
   root["options"] = OptionsToJson(plan.options);
   if (plan.importance != nullptr) root["imatrix_sha256"] = plan.importance->sha256();
+  root["parts"] = plan.files.size();
   root["file_bytes"] = plan.file_bytes;
-  root["header_bytes"] = plan.header.size();
+  root["header_bytes"] = plan.header_bytes();
   root["header_sha256"] = HeaderHash(plan);
   root["parameters"] = plan.parameters;
   root["bits_per_weight"] = plan.bits_per_weight();
@@ -166,6 +184,7 @@ std::string PlanToJson(const Plan& plan) {
                            {"source_type", Info(t.source_type).name},
                            {"why", t.why},
                            {"shape", std::move(shape)},
+                           {"part", t.file},
                            {"offset", t.offset},
                            {"bytes", t.bytes}});
   }
@@ -205,6 +224,8 @@ absl::StatusOr<Plan> PlanFromJson(const std::string& json, const std::string& na
     return Bad(name, "its layout does not come out again from this source");
   }
   const JsonValue::Array& list = *root.Find("tensors")->as_array();
+  if (list.size() != plan.tensors.size())
+    return Bad(name, "its tensors do not come out again from this source");
   for (size_t i = 0; i < list.size(); ++i) {
     if (UintOf(list[i], "offset") != plan.tensors[i].offset ||
         UintOf(list[i], "bytes") != plan.tensors[i].bytes)

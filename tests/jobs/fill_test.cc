@@ -1,11 +1,14 @@
 #include "lib/jobs/fill.h"
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 
 #include "lib/base/folder.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
+#include "lib/jobs/plan_layout.h"
 #include "quant/encoder.h"
 #include "tests/jobs/fake_source.h"
 #include "tests/testing/testing.h"
@@ -28,24 +31,30 @@ struct MixedSource : FakeSource {
   }
 };
 
+absl::StatusOr<PartialOutput> Open(const std::string& path, const Plan& plan, bool force = false,
+                                   const Observer& observer = {}) {
+  return OpenPartialOutput(FileNames(path, plan.files.size()), plan, force, observer);
+}
+
 // One run as the convert job does it; the output is committed when all went well.
 absl::Status Convert(const FakeSource& source, const Plan& plan, const std::string& path,
-                     bool* resumed = nullptr, const Observer& observer = {}) {
-  SMELT_ASSIGN_OR_RETURN(PartialOutput output, OpenPartialOutput(path, plan, false, observer));
+                     bool* resumed = nullptr, const Observer& observer = {}, bool force = false) {
+  SMELT_ASSIGN_OR_RETURN(PartialOutput output, Open(path, plan, force, observer));
   if (resumed != nullptr) *resumed = output.resumed;
   MemoryPeak peak;
   const FillTarget target{&plan, &output};
   SMELT_RETURN_IF_ERROR(Fill(std::span(&target, 1), source, observer, peak));
-  SMELT_RETURN_IF_ERROR(output.file->Commit());
-  output.journal->Remove();
-  return absl::OkStatus();
+  return output.CommitAs(FileNames(path, plan.files.size()), force);
 }
 
-// The file as a straight loop over the plan writes it.
-std::string Expected(const Plan& plan) {
-  std::string file(plan.file_bytes, '\0');
-  std::copy(plan.header.begin(), plan.header.end(), reinterpret_cast<std::byte*>(file.data()));
+// A file as a straight loop over the plan writes it.
+std::string Expected(const Plan& plan, size_t number = 0) {
+  const PlannedFile& planned = plan.files[number];
+  std::string file(planned.bytes, '\0');
+  std::copy(planned.header.begin(), planned.header.end(),
+            reinterpret_cast<std::byte*>(file.data()));
   for (const PlannedTensor& t : plan.tensors) {
+    if (t.file != number) continue;
     const uint64_t columns = t.shape.columns(), rows = t.shape.rows();
     std::vector<float> values(columns * rows);
     for (uint64_t r = 0; r < rows; ++r)
@@ -109,7 +118,7 @@ TEST(Fill, ADamagedPartIsMendedAndAStrangersPartStaysAlone) {
   EXPECT_FALSE(Convert(source, *plan, path).ok());
   source.reads_left_ = -1;
   std::string part = ReadFile(path + ".part");
-  for (size_t at : {size_t{3}, plan->header.size() + 100, part.size() / 2})
+  for (size_t at : {size_t{3}, plan->header_bytes() + 100, part.size() / 2})
     part[at] = static_cast<char>(part[at] ^ 0x55);
   WriteFile(path + ".part", part);
   SMELT_ASSERT_OK(Convert(source, *plan, path));
@@ -132,7 +141,7 @@ TEST(Fill, AnotherPlanStartsOver) {
   source.reads_left_ = -1;
   const auto second = MakePlan(source, {.type = "q8_0", .metadata = {{"general.name", "other"}}});
   SMELT_ASSERT_OK(second);
-  auto output = OpenPartialOutput(path, *second, false, {});
+  auto output = Open(path, *second);
   SMELT_ASSERT_OK(output);
   EXPECT_FALSE(output->resumed);
   EXPECT_NE(output->restarted, "");
@@ -144,9 +153,9 @@ TEST(Fill, TwoRunsWithOneOutputDoNotMix) {
   MixedSource source;
   const auto plan = MakePlan(source, {.type = "q8_0"});
   TempDir dir;
-  const auto first = OpenPartialOutput(dir / "x.gguf", *plan, false, {});
+  const auto first = Open(dir / "x.gguf", *plan);
   SMELT_ASSERT_OK(first);
-  const auto second = OpenPartialOutput(dir / "x.gguf", *plan, false, {});
+  const auto second = Open(dir / "x.gguf", *plan);
   EXPECT_EQ(CodeOf(second.status()), ErrorCode::kAlreadyExists);
 }
 
@@ -195,15 +204,15 @@ TEST(Fill, SeveralOutputsComeFromOneRead) {
   MixedSource source;
   TempDir dir;
   const Plan a = *MakePlan(source, {.type = "f16"}), b = *MakePlan(source, {.type = "q4_0"});
-  auto out_a = OpenPartialOutput(dir / "a.gguf", a, false, {});
-  auto out_b = OpenPartialOutput(dir / "b.gguf", b, false, {});
+  auto out_a = Open(dir / "a.gguf", a);
+  auto out_b = Open(dir / "b.gguf", b);
   SMELT_ASSERT_OK(out_a);
   SMELT_ASSERT_OK(out_b);
   const FillTarget targets[] = {{&a, &*out_a}, {&b, &*out_b}};
   MemoryPeak peak;
   SMELT_ASSERT_OK(Fill(targets, source, {}, peak));
-  SMELT_ASSERT_OK(out_a->file->Commit());
-  SMELT_ASSERT_OK(out_b->file->Commit());
+  SMELT_ASSERT_OK(out_a->CommitAs(FileNames(dir / "a.gguf", 1), false));
+  SMELT_ASSERT_OK(out_b->CommitAs(FileNames(dir / "b.gguf", 1), false));
   EXPECT_TRUE(ReadFile(dir / "a.gguf") == Expected(a));
   EXPECT_TRUE(ReadFile(dir / "b.gguf") == Expected(b));
   // The norm stays F32 in both and passes through, once per output; everything else is read once.
@@ -225,6 +234,150 @@ TEST(Fill, CancellingKeepsWhatIsDone) {
   SetThreads(0);
   EXPECT_TRUE(resumed);
   EXPECT_TRUE(ReadFile(dir / "x.gguf") == Expected(*plan));
+}
+
+/// Three parts of it, and what a run leaves where it stops.
+class FillParts : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    plan_ = *MakePlan(source_, {.type = "q8_0", .split_tensors = 2});
+    ASSERT_EQ(plan_.files.size(), 3u);
+    names_ = FileNames(path_, 3);
+  }
+
+  std::vector<std::string> Left() const {
+    std::vector<std::string> names = *ListFolder(dir_.path());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  void ExpectWhole() const {
+    EXPECT_EQ(Left(), (std::vector<std::string>{"x-00001-of-00003.gguf", "x-00002-of-00003.gguf",
+                                                "x-00003-of-00003.gguf"}));
+    for (size_t i = 0; i < names_.size(); ++i)
+      EXPECT_TRUE(ReadFile(names_[i]) == Expected(plan_, i)) << i;
+  }
+
+  /// A run that was killed while it named the files: those from `first` on have their names.
+  void StopWhileCommitting(size_t first) {
+    auto output = Open(path_, plan_);
+    SMELT_ASSERT_OK(output);
+    MemoryPeak peak;
+    const FillTarget target{&plan_, &*output};
+    SMELT_ASSERT_OK(smelt::Fill(std::span(&target, 1), source_, {}, peak));
+    for (size_t i = names_.size(); i-- > first;)
+      SMELT_ASSERT_OK(output->files[i]->CommitAs(names_[i]));
+  }
+
+  struct FivePieces : FakeSource {
+    FivePieces() {
+      Add("token_embd.weight", {256, 3000});
+      Add("blk.0.attn_norm.weight", {255});
+      Add("blk.0.ffn_up.weight", {512, 1500});
+      Add("blk.0.ffn_gate_exps.weight", {256, 1100, 3});
+      Add("output.weight", {256, 3000});
+    }
+  };
+  FivePieces source_;
+  TempDir dir_;
+  const std::string path_ = dir_ / "x.gguf";
+  Plan plan_;
+  std::vector<std::string> names_;
+};
+
+TEST_F(FillParts, HaveTheirOwnBytesAndNothingElseStays) {
+  for (int threads : {1, 5}) {
+    SetThreads(threads);
+    SMELT_ASSERT_OK(Convert(source_, plan_, path_, nullptr, {}, threads > 1));
+    ExpectWhole();
+  }
+  SetThreads(0);
+}
+
+TEST_F(FillParts, ResumeAfterAReadError) {
+  bool resumed = false;
+  for (int64_t reads = 0; reads < static_cast<int64_t>(plan_.tiles); reads += 3) {
+    source_.reads_left_ = reads;
+    EXPECT_EQ(CodeOf(Convert(source_, plan_, path_)), ErrorCode::kIo);
+    for (const std::string& name : names_) EXPECT_FALSE(Exists(name));
+    source_.reads_left_ = -1;
+    source_.reads_ = 0;
+    SMELT_ASSERT_OK(Convert(source_, plan_, path_, &resumed, {}, true));
+    EXPECT_EQ(resumed, reads > 0);
+    ExpectWhole();
+    for (const std::string& name : names_) std::filesystem::remove(name);
+  }
+}
+
+TEST_F(FillParts, AreTakenBackAfterAKillBetweenTheirNames) {
+  for (size_t first : {3, 2, 1}) {
+    StopWhileCommitting(first);
+    EXPECT_FALSE(Exists(names_[0]));
+    source_.reads_ = 0;
+    bool resumed = false;
+    SMELT_ASSERT_OK(Convert(source_, plan_, path_, &resumed));
+    EXPECT_TRUE(resumed);
+    EXPECT_EQ(source_.reads_, 0u) << "all of it was there";
+    ExpectWhole();
+    for (const std::string& name : names_) std::filesystem::remove(name);
+  }
+  // The first file's name is the last: where it is given, the output is whole.
+  StopWhileCommitting(0);
+  EXPECT_EQ(CodeOf(Convert(source_, plan_, path_)), ErrorCode::kAlreadyExists);
+  for (size_t i = 0; i < names_.size(); ++i)
+    EXPECT_TRUE(ReadFile(names_[i]) == Expected(plan_, i)) << i;
+}
+
+TEST_F(FillParts, WhatIsNotOursIsNeverTaken) {
+  // Another file of a part's name, also of its size, while the journal of a killed run lies beside.
+  for (const std::string& precious :
+       {std::string("precious"), std::string(plan_.files[2].bytes, 'x')}) {
+    StopWhileCommitting(2);
+    WriteFile(names_[2], precious);
+    EXPECT_EQ(CodeOf(Convert(source_, plan_, path_)), ErrorCode::kAlreadyExists);
+    EXPECT_EQ(ReadFile(names_[2]), precious);
+    SMELT_EXPECT_OK(Convert(source_, plan_, path_, nullptr, {}, true));  // with a word it goes
+    ExpectWhole();
+    for (const std::string& name : names_) std::filesystem::remove(name);
+  }
+  // A part that no journal calls ours; nothing of the attempt stays.
+  WriteFile(names_[1] + ".part", "a download");
+  EXPECT_EQ(CodeOf(Convert(source_, plan_, path_)), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(Left(), std::vector<std::string>{"x-00002-of-00003.gguf.part"});
+  EXPECT_EQ(ReadFile(names_[1] + ".part"), "a download");
+}
+
+TEST_F(FillParts, AnOldFirstFileIsNeverReadWithNewOnes) {
+  const Plan old = *MakePlan(source_, {.type = "q4_0", .split_tensors = 2});
+  SMELT_ASSERT_OK(Convert(source_, old, path_));
+  auto output = Open(path_, plan_, true);
+  SMELT_ASSERT_OK(output);
+  MemoryPeak peak;
+  const FillTarget target{&plan_, &*output};
+  SMELT_ASSERT_OK(smelt::Fill(std::span(&target, 1), source_, {}, peak));
+  EXPECT_TRUE(ReadFile(names_[0]) == Expected(old, 0));
+  // The second cannot be replaced: a folder has its name. The first is not the old one any more.
+  std::filesystem::remove(names_[1]);
+  std::filesystem::create_directories(names_[1] + "/x");
+  EXPECT_FALSE(output->CommitAs(names_, true).ok());
+  EXPECT_TRUE(ReadFile(names_[0]) == Expected(old, 0)) << "refused before the first was touched";
+  std::filesystem::remove_all(names_[1]);
+  SMELT_ASSERT_OK(output->CommitAs(names_, true));
+  ExpectWhole();
+}
+
+TEST_F(FillParts, OneThatFindsNoSpaceTakesAllWithIt) {
+  Plan plan = plan_;
+  plan.files[2].bytes = uint64_t{1} << 50;
+  EXPECT_EQ(CodeOf(Open(path_, plan).status()), ErrorCode::kNoSpace);
+  EXPECT_TRUE(Left().empty());
+}
+
+TEST_F(FillParts, TwoRunsDoNotMix) {
+  const auto first = Open(path_, plan_);
+  SMELT_ASSERT_OK(first);
+  EXPECT_EQ(CodeOf(Open(path_, plan_).status()), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(Left().size(), 6u);
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ TEST(PlanWithImportance, KeysAreThoseOfLlamaQuantize) {
   const auto plan = MakePlan(source, {.type = "q4_0", .imatrix = path});
   SMELT_ASSERT_OK(plan);
   const auto file = ReadGguf(MemoryStorage("plan", [&] {
-    std::vector<std::byte> bytes = plan->header;
+    std::vector<std::byte> bytes = plan->files[0].header;
     bytes.resize(plan->file_bytes);
     return bytes;
   }()));
@@ -138,13 +138,12 @@ TEST(PlanWithImportance, TypesThatNeedItAreRefusedWithout) {
 }
 
 absl::Status FillTo(const Source& source, const Plan& plan, const std::string& path) {
-  SMELT_ASSIGN_OR_RETURN(PartialOutput output, OpenPartialOutput(path, plan, true, {}));
+  const std::vector<std::string> names = {path};
+  SMELT_ASSIGN_OR_RETURN(PartialOutput output, OpenPartialOutput(names, plan, true, {}));
   MemoryPeak peak;
   const FillTarget target{&plan, &output};
   SMELT_RETURN_IF_ERROR(Fill(std::span(&target, 1), source, {}, peak));
-  SMELT_RETURN_IF_ERROR(output.file->Commit());
-  output.journal->Remove();
-  return absl::OkStatus();
+  return output.CommitAs(names, true);
 }
 
 /// What an encoder makes of one matrix of a tensor with the importance that the file has for it.

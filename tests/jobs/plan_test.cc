@@ -26,7 +26,7 @@ TEST(Plan, TilesCoverEveryByteOfTheDataOnce) {
   for (const char* type : {"f32", "f16", "q8_0", "q4_k_m"}) {
     const auto plan = MakePlan(source, {.type = type});
     SMELT_ASSERT_OK(plan);
-    uint64_t position = plan->header.size();
+    uint64_t position = plan->header_bytes();
     for (uint64_t i = 0; i < plan->tiles; ++i) {
       const Tile tile = plan->TileAt(i);
       EXPECT_EQ(tile.offset, position) << type << " tile " << i;
@@ -38,6 +38,60 @@ TEST(Plan, TilesCoverEveryByteOfTheDataOnce) {
     }
     EXPECT_EQ(position, plan->file_bytes) << type;
   }
+}
+
+TEST(Plan, PartsHoldWhatTheyMay) {
+  FakeSource source;
+  Fill(source);
+  const Plan whole = *MakePlan(source, {.type = "f16"});
+  const auto expect = [&](const Plan& plan) {
+    uint64_t tensors = 0, tiles = 0, bytes = 0;
+    for (size_t i = 0; i < plan.files.size(); ++i) {
+      const PlannedFile& file = plan.files[i];
+      EXPECT_EQ(file.first_tile, tiles);
+      EXPECT_GT(file.tensors, 0u);
+      uint64_t position = file.header.size();
+      for (uint64_t tile = tiles; tile < tiles + file.tiles; ++tile) {
+        const Tile t = plan.TileAt(tile);
+        EXPECT_EQ(t.file, i);
+        EXPECT_EQ(t.offset, position);
+        position += t.bytes + t.padding;
+      }
+      EXPECT_EQ(position, file.bytes);
+      tiles += file.tiles;
+      tensors += file.tensors;
+      bytes += file.bytes;
+    }
+    EXPECT_EQ(tiles, plan.tiles);
+    EXPECT_EQ(tensors, plan.tensors.size());
+    EXPECT_EQ(bytes, plan.file_bytes);
+    EXPECT_EQ(plan.tiles, whole.tiles);
+  };
+  for (uint64_t n : {1, 2, 3, 4}) {
+    const auto plan = MakePlan(source, {.type = "f16", .split_tensors = n});
+    SMELT_ASSERT_OK(plan);
+    EXPECT_EQ(plan->files.size(), (5 + n - 1) / n);
+    expect(*plan);
+  }
+  for (uint64_t size : {uint64_t{1}, uint64_t{400'000}, uint64_t{900'000}, whole.file_bytes - 1}) {
+    const auto plan = MakePlan(source, {.type = "f16", .split_size = size});
+    SMELT_ASSERT_OK(plan);
+    EXPECT_GT(plan->files.size(), 1u);
+    for (const PlannedFile& file : plan->files)
+      EXPECT_TRUE(file.bytes <= size || file.tensors == 1) << file.bytes << " of " << size;
+    // No part could have taken the first tensor of the next.
+    for (size_t i = 0, next = plan->files[0].tensors; i + 1 < plan->files.size(); ++i) {
+      EXPECT_GT(plan->files[i].bytes + 200 + plan->tensors[next].bytes, size);
+      next += plan->files[i + 1].tensors;
+    }
+    expect(*plan);
+  }
+  // What fits is not split, and has no keys of a split.
+  EXPECT_EQ(MakePlan(source, {.type = "f16", .split_size = whole.file_bytes})->files[0].header,
+            whole.files[0].header);
+  EXPECT_EQ(MakePlan(source, {.type = "f16", .split_tensors = 5})->files.size(), 1u);
+  EXPECT_EQ(CodeOf(MakePlan(source, {.type = "f16", .split_size = 1, .split_tensors = 1}).status()),
+            ErrorCode::kUsage);
 }
 
 TEST(Plan, ARowLongerThanATileIsATile) {

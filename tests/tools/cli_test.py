@@ -138,7 +138,7 @@ class Convert(Case):
         p = smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q4_k_m", "--json")
         self.assertEqual(p.status, 0, p.err)
         r = p.json()
-        self.assertEqual(list(r), ["output", "type", "bytes", "bits_per_weight", "tensors", "fallbacks", "warnings", "seconds", "peak_anonymous_bytes",
+        self.assertEqual(list(r), ["output", "parts", "type", "bytes", "bits_per_weight", "tensors", "fallbacks", "warnings", "seconds", "peak_anonymous_bytes",
                                    "validation"])
         self.assertEqual(r["bytes"], os.path.getsize(self.path("x.gguf")))
         self.assertEqual(list(r["validation"]), EVAL_KEYS)
@@ -194,6 +194,61 @@ class Convert(Case):
         q8 = self.converted("q8.gguf")
         self.refused(smelt("quantize", q8, "--type", "q4_0", "-o", self.path("q4.gguf")), 1, "--allow-requantize")
         self.assertEqual(smelt("quantize", q8, "--type", "q4_0", "-o", self.path("q4.gguf"), "--allow-requantize").status, 0)
+
+    def test_parts(self):
+        whole = self.converted("whole.gguf")
+        p = smelt("convert", LLAMA, "-o", self.path("p.gguf"), "--type", "q8_0", "--split-tensors", "8", "--json")
+        self.assertEqual(p.status, 0, p.err)
+        parts = p.json()["parts"]
+        names = [self.path(f"p-{i + 1:05}-of-{len(parts):05}.gguf") for i in range(len(parts))]
+        self.assertEqual([x["path"] for x in parts], names)
+        self.assertEqual([x["bytes"] for x in parts], [os.path.getsize(x) for x in names])
+        self.assertTrue(all(x["tensors"] == 8 for x in parts[:-1]))
+        self.assertEqual(p.json()["output"], names[0])
+        self.assertFalse(os.path.exists(self.path("p.gguf")))
+        # Merged again, and split in another way: the same tensors, the same file in the end.
+        size = os.path.getsize(whole) * 2 // 5
+        p = smelt("convert", names[0], "--type", "copy", "--split-size", str(size), "-o", self.path("q.gguf"), "--json")
+        self.assertEqual(p.status, 0, p.err)
+        self.assertGreater(len(p.json()["parts"]), 2)
+        self.assertTrue(all(x["bytes"] <= size or x["tensors"] == 1 for x in p.json()["parts"]))
+        for first in (names[0], p.json()["output"]):
+            merged = self.path("merged.gguf")
+            self.assertEqual(smelt("convert", first, "--type", "copy", "-o", merged, "--force").status, 0)
+            self.assertEqual(programs.read(merged), programs.read(whole))
+        self.assertEqual(smelt("eval", names[0], "--text", TEXT, "--chunks", "1", "--context", "64", "--json").json()["perplexity"],
+                         smelt("eval", whole, "--text", TEXT, "--chunks", "1", "--context", "64", "--json").json()["perplexity"])
+
+    def test_parts_that_are_there_and_odd_sizes(self):
+        argv = ["convert", LLAMA, "-o", self.path("p.gguf"), "--type", "f16", "--split-size", "30K", "--validate", "off"]
+        plan = smelt(*argv, "--dry-run", "--json").json()
+        second = plan["parts"][1]["path"]
+        self.assertEqual(sorted({t["part"] for t in plan["tensors"]}), list(range(len(plan["parts"]))))
+        with open(second, "w") as f:
+            f.write("precious")
+        self.refused(smelt(*argv), 1, "already exists", "--force")
+        self.assertEqual(programs.read(second), b"precious")
+        self.assertEqual(os.listdir(self.dir), [os.path.basename(second)])
+        self.assertEqual(smelt(*argv, "--force").status, 0)
+        self.assertEqual(len(os.listdir(self.dir)), len(plan["parts"]))
+        self.refused(smelt("convert", plan["parts"][0]["path"], "--type", "copy", "-o", self.path("p.gguf"), "--force", *argv[6:8]), 2,
+                     "is the input itself")
+        for size in ("0", "4X", "G", "-1", "1.5G", "99999999999999G", ""):
+            self.refused(smelt(*argv[:6], "--split-size", size), 2, "--split-size")
+        self.refused(smelt(*argv, "--split-tensors", "3"), 2, "--split-tensors")
+        self.refused(smelt(*argv[:6], "--split-tensors", "0"), 2, "--split-tensors")
+        fits = smelt(*argv[:6], "--validate", "off", "--split-size", "1G", "--json")
+        self.assertEqual([x["path"] for x in fits.json()["parts"]], [self.path("p.gguf")])
+        self.assertIn("not split", fits.err)
+
+    def test_parts_that_miss_the_gate(self):
+        argv = ["convert", LLAMA, "-o", self.path("p.gguf"), "--type", "q2_k", "--split-tensors", "9", "--max-kl", "0"]
+        self.refused(smelt(*argv), 1, "was not written")
+        self.assertEqual(os.listdir(self.dir), [])
+        self.refused(smelt(*argv, "--keep-rejected"), 1, "it is kept as")
+        first = sorted(os.listdir(self.dir))[0]
+        self.assertRegex(first, r"^p\.gguf\.rejected-00001-of-0000\d\.gguf$")
+        self.assertEqual(smelt("inspect", self.path(first)).status, 0)
 
     def test_copy_and_metadata(self):
         q8 = self.converted("q8.gguf")

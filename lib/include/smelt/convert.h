@@ -20,7 +20,14 @@ enum class Validate { kQuick, kFull, kOff };
 struct PlannedTensorInfo {
   std::string name, type, source_type, why;
   std::vector<uint64_t> shape;     ///< ggml order
-  uint64_t offset = 0, bytes = 0;  ///< offset from the start of the file
+  size_t file = 0;                 ///< index in PlanSummary::files
+  uint64_t offset = 0, bytes = 0;  ///< offset from the start of that file
+};
+
+/// A file of the output: the only one, or a part.
+struct OutputFile {
+  std::string path;
+  uint64_t bytes = 0, tensors = 0;
 };
 
 /// Matrices in which one type stands in for the preset's, whose blocks do not divide their rows.
@@ -31,9 +38,11 @@ struct TypeFallback {
 };
 
 struct PlanSummary {
-  std::string source, output, type, architecture;
-  std::string source_type;  ///< of most of the source's weights: "BF16"
-  std::string tokenizer;    ///< pre-tokenizer or model of the tokenizer; empty when there is none
+  std::string source, type, architecture;
+  std::string output;             ///< what a reader opens: the first of `files`
+  std::vector<OutputFile> files;  ///< one, or all parts in order
+  std::string source_type;        ///< of most of the source's weights: "BF16"
+  std::string tokenizer;  ///< pre-tokenizer or model of the tokenizer; empty when there is none
   std::vector<PlannedTensorInfo> tensors;
   uint64_t file_bytes = 0, parameters = 0;
   uint64_t matrices = 0;                ///< that the preset quantizes
@@ -67,6 +76,9 @@ struct ConvertOptions {
   std::string mtp;
   std::string pre;                        ///< pre-tokenizer name to use
   bool allow_tokenizer_mismatch = false;  ///< write a vocabulary that encodes differently
+  /// Output in parts, PREFIX-00001-of-0000N.gguf for an `output` PREFIX.gguf: at most so many bytes
+  /// each (unless one tensor takes more), or so many tensors; 0: no limit. One of the two.
+  uint64_t split_size = 0, split_tensors = 0;
   Validate validate = Validate::kQuick;
   std::vector<std::string> text_files;     ///< texts of the gate; empty: the bundled one
   std::optional<double> max_ppl_increase;  ///< 0.02 = 2%; empty: the default limit against breakage
@@ -79,7 +91,8 @@ struct ConvertOptions {
 };
 
 struct ConvertResult {
-  std::string output, type;
+  std::string output, type;       ///< output: what a reader opens, the first of `files`
+  std::vector<OutputFile> files;  ///< one, or all parts in order
   uint64_t bytes = 0;
   double bits_per_weight = 0;
   uint64_t tensors = 0;
