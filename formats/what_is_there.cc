@@ -93,14 +93,23 @@ std::string ListOf(const std::vector<std::string>& names, size_t shown) {
   return names.size() > shown ? Cat(list, " and ", names.size() - shown, " more") : list;
 }
 
-absl::Status NoWeights(const std::string& directory) {
-  const std::vector<std::string> entries = ListEntries(directory);
+absl::Status RefuseOtherForms(const std::string& path) {
+  const bool folder = IsFolder(path);
+  const std::vector<std::string> entries =
+      folder ? ListEntries(path) : std::vector{path.substr(path.find_last_of('/') + 1)};
   for (const Evidence& evidence : kEvidence) {
-    const std::string seen = Find(evidence, directory, entries);
+    const std::string seen = Find(evidence, path, entries);
     if (seen.empty()) continue;
-    return Error(ErrorCode::kUnsupported, Escape(directory), ": no weights in one piece, but ",
-                 evidence.what, " (", Escape(seen, 60), "): ", evidence.way_out);
+    return Error(ErrorCode::kUnsupported, Escape(path), ": no weights in one piece, but ",
+                 folder ? "" : "a file of ", evidence.what,
+                 folder ? Cat(" (", Escape(seen, 60), ")") : "", ": ", evidence.way_out);
   }
+  return absl::OkStatus();
+}
+
+absl::Status NoWeights(const std::string& directory) {
+  SMELT_RETURN_IF_ERROR(RefuseOtherForms(directory));
+  const std::vector<std::string> entries = ListEntries(directory);
   SMELT_RETURN_IF_ERROR(RefusePiecesIn(directory));
   if (const std::string why = UnfinishedIn(directory); !why.empty())
     return Error(ErrorCode::kNotFound, Escape(directory), ": no weights yet: ", why);

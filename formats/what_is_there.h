@@ -12,6 +12,9 @@ namespace smelt {
 /// joins them, another program's format. Names the files that were seen.
 absl::Status NoWeights(const std::string& directory);
 
+/// kUnsupported where a folder holds, or a file is, what is known and no model's weights.
+absl::Status RefuseOtherForms(const std::string& path);
+
 /// Names in a folder, sorted; a slash behind those of folders. None where it cannot be listed.
 std::vector<std::string> ListEntries(const std::string& directory);
 

@@ -2,6 +2,7 @@
 #include "smelt/inspect.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "tools/commands.h"
 #include "tools/format.h"
@@ -43,15 +44,17 @@ std::string ToText(const InspectResult& r) {
             OneLine(key.json, 100) + "\n";
   }
   text += "\n";
+  size_t width = 6;
+  for (const InspectTensor& t : r.tensors) width = std::max(width, t.type.size());
   for (const InspectTensor& t : r.tensors) {
-    text += "  " + Left(OneLine(t.name, 300), 44) + " " + Left(t.type, 6) + " " +
+    text += "  " + Left(OneLine(t.name, 300), 44) + " " + Left(t.type, width) + " " +
             Left(ShapeText(t.shape), 20) + " " + std::to_string(t.bytes) + PlaceText(t) + "\n";
     if (!t.recipe.empty()) text += "      = " + OneLine(t.recipe, 1000) + "\n";
   }
   text += "\n" + ArchiveText(r);
   for (const TypeTotal& t : r.totals) {
-    text += "  " + Left(t.type, 8) + std::to_string(t.tensors) + " tensors, " + Count(t.elements) +
-            " elements, " + Bytes(t.bytes) + "\n";
+    text += "  " + Left(t.type, width + 2) + std::to_string(t.tensors) + " tensors, " +
+            Count(t.elements) + " elements, " + Bytes(t.bytes) + "\n";
   }
   text += "  " + std::to_string(r.tensors.size()) + " tensors, " + Count(r.parameters) +
           " parameters, " + Bytes(r.bytes) + ", " + Fixed(r.bits_per_weight, 2) + " bits/weight\n";

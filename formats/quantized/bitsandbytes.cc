@@ -51,7 +51,7 @@ class BlockMatrix : public ComputedMatrix {
   absl::StatusOr<std::vector<float>> Scales(uint64_t first, uint64_t count) const {
     std::vector<float> out(count);
     if (parts_.scale_table.empty()) {
-      SMELT_RETURN_IF_ERROR(parts_.scales.ReadFloats(first, count, out.data()));
+      SMELT_RETURN_IF_ERROR(parts_.scales.ReadScales(first, count, out.data()));
       return out;
     }
     std::vector<uint8_t> codes(count);
@@ -108,7 +108,13 @@ absl::StatusOr<QuantizedWeight> ReadBitsAndBytes4(const QuantizedModule& module)
   const RawTensor* tensor = module.Find(".weight.quant_state.bitsandbytes__nf4");
   const bool nf4 = tensor != nullptr;
   if (!nf4) {
-    SMELT_ASSIGN_OR_RETURN(tensor, module.Need(".weight.quant_state.bitsandbytes__fp4"));
+    tensor = module.Find(".weight.quant_state.bitsandbytes__fp4");
+  }
+  if (tensor == nullptr) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(module.stem),
+                 ".weight.quant_state.bitsandbytes__nf4 (or __fp4) is missing: it says the shape "
+                 "of ",
+                 Escape(module.codes.name), "; download the folder again");
   }
   SMELT_ASSIGN_OR_RETURN(const JsonValue state, ReadState(module, *tensor));
   QuantizedWeight weight;

@@ -19,53 +19,99 @@ uint32_t WordAt(const std::byte* words, uint64_t i) {
   return word;
 }
 
-/// A word of AWQ's with its codes in order: the even ones lie in its lower half, the odd ones
-/// above.
-uint32_t InOrder(uint32_t word) {
-  const auto spread = [](uint32_t half) {  // four nibbles, every other place
-    half = (half | half << 8) & 0x00ff00ffu;
-    return (half | half << 4) & 0x0f0f0f0fu;
-  };
-  return spread(word & 0xffffu) | spread(word >> 16) << 4;
+/// The eight codes of a word, one a byte.
+uint64_t CodesOf(uint32_t word) {
+  uint64_t codes = word;
+  codes = (codes | codes << 16) & 0x0000ffff0000ffffu;
+  codes = (codes | codes << 8) & 0x00ff00ff00ff00ffu;
+  return (codes | codes << 4) & 0x0f0f0f0f0f0f0f0fu;
 }
 
-/// Whole words of codes, `step` bytes apart.
+/// The same of AWQ's: the even ones lie in its lower half, the odd ones above.
+uint64_t AwqCodesOf(uint32_t word) {
+  const auto spread = [](uint64_t half) {  // four nibbles, every other byte
+    half = (half | half << 24) & 0x000000ff000000ffu;
+    return (half | half << 12) & 0x000f000f000f000fu;
+  };
+  return spread(word & 0xffffu) | spread(word >> 16) << 8;
+}
+
+/// Whole words of eight codes.
+uint64_t UnpackNibbles(const std::byte* words, uint64_t n, uint8_t* out, bool awq_order) {
+  const uint64_t whole = n / 8;
+  for (uint64_t w = 0; w < whole; ++w) {
+    const uint32_t word = WordAt(words, w);
+    const uint64_t codes = awq_order ? AwqCodesOf(word) : CodesOf(word);
+    std::memcpy(out + w * 8, &codes, sizeof codes);
+  }
+  return whole * 8;
+}
+
+/// out[j][i] = in[i][j] of 8 x 8 bytes, by halves.
+void Turn8(const uint8_t* in, uint64_t in_step, uint8_t* out, uint64_t out_step) {
+  uint64_t x[8];
+  for (uint64_t i = 0; i < 8; ++i) std::memcpy(&x[i], in + i * in_step, 8);
+  const auto swap = [&x](size_t a, size_t b, int bits, uint64_t mask) {
+    const uint64_t change = (x[a] >> bits ^ x[b]) & mask;
+    x[b] ^= change;
+    x[a] ^= change << bits;
+  };
+  for (size_t i = 0; i < 4; ++i) swap(i, i + 4, 32, 0x00000000ffffffffu);
+  for (const size_t i : {0, 1, 4, 5}) swap(i, i + 2, 16, 0x0000ffff0000ffffu);
+  for (const size_t i : {0, 2, 4, 6}) swap(i, i + 1, 8, 0x00ff00ff00ff00ffu);
+  for (uint64_t i = 0; i < 8; ++i) std::memcpy(out + i * out_step, &x[i], 8);
+}
+
+/// out[j][i] = in[i][j] of `rows` x `columns` bytes.
+void Turn(const uint8_t* in, uint64_t rows, uint64_t columns, uint64_t in_step, uint8_t* out,
+          uint64_t out_step) {
+  const uint64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
+  for (uint64_t i = 0; i < whole_rows; i += 8) {
+    for (uint64_t j = 0; j < whole_columns; j += 8)
+      Turn8(in + i * in_step + j, in_step, out + j * out_step + i, out_step);
+  }
+  for (uint64_t i = 0; i < rows; ++i) {
+    for (uint64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j)
+      out[j * out_step + i] = in[i * in_step + j];
+  }
+}
+
+/// Whole words of codes.
 template <uint32_t kBits>
-uint64_t UnpackWhole(const std::byte* words, uint64_t n, uint8_t* out, uint64_t step,
-                     bool awq_order = false) {
+uint64_t UnpackWhole(const std::byte* words, uint64_t n, uint8_t* out) {
   constexpr uint32_t kPerWord = 32 / kBits, kMask = (1u << kBits) - 1;
   const uint64_t whole = n / kPerWord;
   for (uint64_t w = 0; w < whole; ++w) {
-    const uint32_t word = awq_order ? InOrder(WordAt(words, w)) : WordAt(words, w);
+    const uint32_t word = WordAt(words, w);
     for (uint32_t i = 0; i < kPerWord; ++i)
-      out[(w * kPerWord + i) * step] = static_cast<uint8_t>(word >> (i * kBits) & kMask);
+      out[w * kPerWord + i] = static_cast<uint8_t>(word >> (i * kBits) & kMask);
   }
   return whole * kPerWord;
 }
 
-/// Codes [first, +n) of a line of words into bytes `step` apart.
+/// Codes [first, +n) of a line of words.
 void Unpack(const std::byte* words, const CodeLayout& layout, uint64_t first, uint64_t n,
-            uint8_t* out, uint64_t step) {
+            uint8_t* out) {
   const uint32_t bits = layout.bits, mask = (1u << bits) - 1, per_word = 32 / bits;
   const bool whole_words = layout.whole_words || 32 % bits == 0;
   uint64_t done = 0;
   if (whole_words && first % per_word == 0) {
     const std::byte* from = words + first / per_word * 4;
-    if (bits == 4) done = UnpackWhole<4>(from, n, out, step, layout.awq_order);
-    if (bits == 8) done = UnpackWhole<8>(from, n, out, step);
-    if (bits == 2) done = UnpackWhole<2>(from, n, out, step);
+    if (bits == 4) done = UnpackNibbles(from, n, out, layout.awq_order);
+    if (bits == 8) done = UnpackWhole<8>(from, n, out);
+    if (bits == 2) done = UnpackWhole<2>(from, n, out);
   }
   for (uint64_t i = done; i < n; ++i) {
     const uint64_t at = first + i;
     if (whole_words) {
       const uint64_t place = layout.awq_order ? kAwqPlace[at % per_word] : at % per_word;
-      out[i * step] = static_cast<uint8_t>(WordAt(words, at / per_word) >> (place * bits) & mask);
+      out[i] = static_cast<uint8_t>(WordAt(words, at / per_word) >> (place * bits) & mask);
       continue;
     }
     const uint64_t bit = at * bits, word = bit / 32, shift = bit % 32;
     uint64_t two = WordAt(words, word);
     if (shift + bits > 32) two |= static_cast<uint64_t>(WordAt(words, word + 1)) << 32;
-    out[i * step] = static_cast<uint8_t>(two >> shift & mask);
+    out[i] = static_cast<uint8_t>(two >> shift & mask);
   }
 }
 
@@ -111,8 +157,11 @@ absl::StatusOr<CodeMatrix> CodeMatrix::Make(const RawTensor& tensor, const CodeL
 }
 
 absl::Status CodeMatrix::Read(uint64_t first, uint64_t count, uint8_t* out) const {
-  return layout_.along_rows ? ReadAlongRows(first, count, out)
-                            : ReadAlongColumns(first, count, out);
+  SMELT_RETURN_IF_ERROR(layout_.along_rows ? ReadAlongRows(first, count, out)
+                                           : ReadAlongColumns(first, count, out));
+  if (layout_.flip == 0) return absl::OkStatus();
+  for (uint64_t i = 0; i < count * columns_; ++i) out[i] ^= layout_.flip;
+  return absl::OkStatus();
 }
 
 absl::Status CodeMatrix::ReadAlongColumns(uint64_t first, uint64_t count, uint8_t* out) const {
@@ -134,7 +183,7 @@ absl::Status CodeMatrix::ReadAlongColumns(uint64_t first, uint64_t count, uint8_
     SMELT_RETURN_IF_ERROR(stored_.Read(first, count, lines));
   }
   for (uint64_t i = 0; i < count; ++i)
-    Unpack(lines + i * words * 4, layout_, 0, columns_, out + i * columns_, 1);
+    Unpack(lines + i * words * 4, layout_, 0, columns_, out + i * columns_);
   return absl::OkStatus();
 }
 
@@ -159,9 +208,8 @@ absl::Status CodeMatrix::ReadAlongRows(uint64_t first, uint64_t count, uint8_t* 
   for (uint64_t c = 0; c < columns_; c += kColumns) {
     const uint64_t n = std::min(kColumns, columns_ - c);
     for (uint64_t i = 0; i < n; ++i)
-      Unpack(lines + (c + i) * range.count * 4, layout_, range.first, count, &codes[i], kColumns);
-    for (uint64_t r = 0; r < count; ++r)
-      std::memcpy(out + r * columns_ + c, &codes[r * kColumns], n);
+      Unpack(lines + (c + i) * range.count * 4, layout_, range.first, count, &codes[i * count]);
+    Turn(codes.data(), n, count, count, out + c, columns_);
   }
   return absl::OkStatus();
 }

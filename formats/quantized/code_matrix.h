@@ -20,6 +20,8 @@ struct CodeLayout {
   bool whole_words = false;
   /// The eight codes of a word lie in AWQ's order.
   bool awq_order = false;
+  /// Exclusive-or with every code: 8 turns 4-bit integers with a sign into ones from 0 on.
+  uint8_t flip = 0;
 };
 
 /// Words for `n` codes.

@@ -1,6 +1,7 @@
 // Values of 8 bits, FP8 or integers, with scales to multiply with: of fp8, fbgemm_fp8, ModelOpt,
 // compressed-tensors (float, int, naive), Mistral's and DeepSeek's own layouts.
 #include <array>
+#include <string>
 #include <utility>
 
 #include "formats/quantized/module.h"
@@ -43,6 +44,17 @@ const RawTensor* FindScale(const QuantizedModule& module) {
     if (const RawTensor* scale = module.Find(ending)) return scale;
   }
   return nullptr;
+}
+
+/// ", blocks of 128 x 128".
+std::string ScalesText(const ScaledParts& parts) {
+  const bool all_rows = parts.block_rows >= parts.matrix_rows,
+             all_columns = parts.block_columns >= parts.values.columns();
+  if (all_rows && all_columns) return ", one scale";
+  if (all_columns && parts.block_rows == 1) return ", a scale a row";
+  if (all_rows && parts.block_columns == 1) return ", a scale a column";
+  if (parts.block_rows == 1) return Cat(", groups of ", parts.block_columns);
+  return Cat(", blocks of ", parts.block_rows, " x ", parts.block_columns);
 }
 
 /// Values that are what they are.
@@ -88,15 +100,18 @@ absl::StatusOr<QuantizedWeight> ReadEightBits(const QuantizedModule& module) {
   if (parts.block_rows == 0 || parts.block_columns == 0 ||
       scale->elements() != scale_rows * scale_columns * of_all)
     return module.Bad(*scale, "no scales of its rows or blocks");
-  SMELT_ASSIGN_OR_RETURN(parts.scales, StoredMatrix::Make(*scale, scale_columns));
+  // Bytes are the exponents of the microscaling formats (MXFP8).
+  SMELT_ASSIGN_OR_RETURN(
+      parts.scales, StoredMatrix::Make(scale->dtype == RawType::kU8 ? AsExponents(*scale) : *scale,
+                                       scale_columns));
   if (const RawTensor* zero = module.Find(".weight_zero_point")) {
     if (zero->elements() != scale->elements() || !HoldsNumbers(zero->dtype))
       return module.Bad(*zero, "not the scales' shape");
     SMELT_ASSIGN_OR_RETURN(parts.zeros, StoredMatrix::Make(*zero, scale_columns));
   }
-  const bool integers = values.dtype == RawType::kI8;
-  return QuantizedWeight{values.shape,
-                         MakeScaledMatrix(integers ? "8-bit integers" : "FP8", std::move(parts))};
+  const std::string format =
+      Cat(values.dtype == RawType::kI8 ? "8-bit integers" : "FP8", ScalesText(parts));
+  return QuantizedWeight{values.shape, MakeScaledMatrix(format, std::move(parts))};
 }
 
 absl::StatusOr<QuantizedWeight> ReadCast(const QuantizedModule& module) {

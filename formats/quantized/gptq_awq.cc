@@ -4,6 +4,8 @@
 //   AWQ GEMM  qweight [K, N / 8]        scales [G, N]  qzeros [G, N / 8]
 //   AWQ GEMV  qweight [N, K / 8]        scales [N, at least G]  qzeros [N, at least G / 8]
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "formats/quantized/grouped_matrix.h"
@@ -30,25 +32,77 @@ absl::Status CheckGroups(const QuantizedModule& module, const GroupedParts& part
                                 " columns are not the ", columns, " that there are"));
 }
 
-/// Columns of a group: config.json's number, or what divides the columns evenly.
+/// Settings that some modules have of their own: auto-round's extra_config, GPTQModel's dynamic.
+bool HasOwnSettings(const QuantizationConfig& config) {
+  return config.Has("extra_config") || config.Has("dynamic");
+}
+
+/// A number of the module's own settings, else of the whole configuration's.
+std::optional<int64_t> Setting(const QuantizedModule& module, std::string_view name) {
+  const JsonValue* own = module.config.dictionary == nullptr
+                             ? nullptr
+                             : module.config.dictionary->FindNonNull("extra_config");
+  own = own == nullptr || own->as_object() == nullptr ? nullptr : own->FindNonNull(module.stem);
+  const JsonValue* number =
+      own == nullptr || own->as_object() == nullptr ? nullptr : own->FindNonNull(name);
+  return number == nullptr ? module.config.Number(name) : number->as_int();
+}
+
+/// Columns of a group: config.json's number, or what divides the columns evenly, where modules may
+/// have numbers of their own.
 uint64_t GroupSize(const QuantizedModule& module, uint64_t columns, uint64_t groups) {
-  const int64_t said = module.config.Number("group_size").value_or(0);
-  if (said == -1) return columns;
-  if (said > 0) return static_cast<uint64_t>(said);
+  const int64_t said = Setting(module, "group_size").value_or(0);
+  const uint64_t size = said < 0 ? columns : static_cast<uint64_t>(said);
+  const bool fits = size > 0 && (columns + size - 1) / size == groups;
+  if (fits || (size > 0 && !HasOwnSettings(module.config))) return size;
   return groups == 0 ? 0 : (columns + groups - 1) / groups;
+}
+
+/// Bits of a code: what config.json says, or what the words of the zero points are enough for.
+uint64_t BitsOfCodes(const QuantizedModule& module, const Shapes& stored, const RawTensor* g_idx) {
+  const int64_t said = std::clamp<int64_t>(Setting(module, "bits").value_or(0), 0, 64);
+  const uint64_t bits = static_cast<uint64_t>(said), rows = stored.qweight->shape[1];
+  if (g_idx != nullptr) {
+    const uint64_t columns = g_idx->elements();
+    const uint64_t counted = columns == 0 ? 0 : stored.qweight->shape[0] * 32 / columns;
+    return bits == 0 || HasOwnSettings(module.config) || counted == bits ? counted : 0;
+  }
+  const auto fits = [&](uint64_t b) {
+    return b >= 1 && b <= 8 &&
+           WordsOf(rows, {.bits = static_cast<uint32_t>(b)}) == stored.qzeros->shape[1];
+  };
+  if (fits(bits) || (bits != 0 && !HasOwnSettings(module.config))) return bits;
+  const uint64_t counted = rows == 0 ? 0 : stored.qzeros->shape[1] * 32 / rows;
+  return fits(counted) ? counted : 0;
+}
+
+/// What is added to stored zero points: the first version of the format stores them less one.
+absl::StatusOr<float> ZeroOffset(const QuantizedModule& module) {
+  const QuantizationConfig& config = module.config;
+  std::string format = config.Text("checkpoint_format").value_or("gptq");
+  if (config.method.find("round") !=
+      std::string::npos) {  // auto-round's own packing has them whole
+    const std::string packing =
+        config.Text("packing_format").value_or(config.Text("backend").value_or("auto_round"));
+    const bool first = packing == "auto" || (packing.find("gptq") != std::string::npos &&
+                                             packing.find("gptqmodel") == std::string::npos);
+    format = first ? "gptq" : "gptq_v2";
+  }
+  if (config.Flag("is_marlin_format").value_or(false)) format = "marlin";
+  if (format == "gptq" || format == "gptq_v2") return format == "gptq" ? 1.0f : 0.0f;
+  return Error(ErrorCode::kUnsupported, config.file, ": checkpoint_format ", Escape(format, 40),
+               " of GPTQ is not supported, gptq and gptq_v2 are; use the unquantized model");
 }
 
 absl::StatusOr<QuantizedWeight> ReadGptq(const QuantizedModule& module, const Shapes& stored) {
   const RawTensor* const g_idx = module.Find(".g_idx");
   const uint64_t words = stored.qweight->shape[0], rows = stored.qweight->shape[1];
-  const uint64_t said =
-      static_cast<uint64_t>(std::max<int64_t>(module.config.Number("bits").value_or(0), 0));
-  uint64_t columns = g_idx != nullptr ? g_idx->elements() : 0;
-  if (g_idx == nullptr && said > 0) columns = words * 32 / said;
-  const uint64_t bits = columns == 0 ? 0 : words * 32 / columns;
-  if (bits < 1 || bits > 8 || (said > 0 && said != bits)) {
-    return module.Bad(*stored.qweight, Cat("codes of ", said, " bits (bits of ", module.config.file,
-                                           ") do not make ", columns, " columns"));
+  const uint64_t bits = BitsOfCodes(module, stored, g_idx);
+  const uint64_t columns = g_idx != nullptr ? g_idx->elements() : bits == 0 ? 0 : words * 32 / bits;
+  if (bits < 1 || bits > 8) {
+    return module.Bad(*stored.qweight,
+                      Cat("no number of bits (bits of ", module.config.file, ": ",
+                          Setting(module, "bits").value_or(0), ") makes its columns"));
   }
   GroupedParts parts;
   parts.groups = stored.scales->shape[0];
@@ -62,14 +116,7 @@ absl::StatusOr<QuantizedWeight> ReadGptq(const QuantizedModule& module, const Sh
   of_zeros.along_rows = true;
   SMELT_ASSIGN_OR_RETURN(parts.zeros,
                          CodeMatrix::Make(*stored.qzeros, of_zeros, rows, parts.groups));
-  // The first format stores zero points less one.
-  const std::string format = module.config.Text("checkpoint_format").value_or("gptq");
-  if (format != "gptq" && format != "gptq_v2") {
-    return Error(ErrorCode::kUnsupported, module.config.file, ": checkpoint_format ",
-                 Escape(format, 40),
-                 " of GPTQ is not supported, gptq and gptq_v2 are; use the unquantized model");
-  }
-  parts.zero = format == "gptq" ? 1 : 0;
+  SMELT_ASSIGN_OR_RETURN(parts.zero, ZeroOffset(module));
   if (g_idx == nullptr && module.config.Flag("desc_act").value_or(false))
     return module.Need(".g_idx").status();  // the order of the columns is nowhere
   if (g_idx != nullptr) {

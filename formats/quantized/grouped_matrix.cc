@@ -16,6 +16,7 @@ struct Scratch {
   std::vector<uint8_t> codes, zero_codes;
   std::vector<float> scales, zeros, by_column;
   std::vector<uint32_t> groups;
+  bool in_order = false;  ///< groups follow each other, all of the same size
 };
 
 class GroupedMatrix : public ComputedMatrix {
@@ -41,7 +42,7 @@ class GroupedMatrix : public ComputedMatrix {
       const float *const scales = s.scales.data() + i * groups, *const zeros =
                                                                     s.zeros.data() + i * groups;
       float* const row = out + i * columns;
-      if (parts_.group_of) {
+      if (parts_.group_of && !s.in_order) {
         for (uint64_t c = 0; c < columns; ++c) {
           const uint32_t g = s.groups[c];
           row[c] = (static_cast<float>(codes[c]) - zeros[g]) * scales[g];
@@ -96,6 +97,9 @@ class GroupedMatrix : public ComputedMatrix {
       }
       s.groups[c] = static_cast<uint32_t>(stored[c]);
     }
+    s.in_order = parts_.group_size > 0;
+    for (uint64_t c = 0; c < columns && s.in_order; ++c)
+      s.in_order = s.groups[c] == c / parts_.group_size;
     return absl::OkStatus();
   }
 
@@ -105,10 +109,10 @@ class GroupedMatrix : public ComputedMatrix {
 }  // namespace
 
 absl::Status GroupValues::Read(uint64_t first, uint64_t count, float* out) const {
-  if (!transposed) return stored.ReadFloats(first, count, out);
+  if (!transposed) return stored.ReadScales(first, count, out);
   const uint64_t groups = stored.rows();
   std::vector<float> lines(groups * count);
-  SMELT_RETURN_IF_ERROR(stored.ReadFloats(0, groups, first, count, lines.data()));
+  SMELT_RETURN_IF_ERROR(stored.ReadScales(0, groups, first, count, lines.data()));
   for (uint64_t i = 0; i < count; ++i) {
     for (uint64_t g = 0; g < groups; ++g) out[i * groups + g] = lines[g * count + i];
   }
@@ -117,6 +121,7 @@ absl::Status GroupValues::Read(uint64_t first, uint64_t count, float* out) const
 
 std::shared_ptr<const ComputedMatrix> MakeGroupedMatrix(std::string format, uint32_t bits,
                                                         GroupedParts parts) {
+  format += parts.groups == 1 ? ", a scale a row" : Cat(", groups of ", parts.group_size);
   return std::make_shared<GroupedMatrix>(std::move(format), bits, std::move(parts));
 }
 

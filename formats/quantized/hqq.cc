@@ -21,7 +21,7 @@ constexpr Packing kPackings[] = {{8, 1, 1}, {4, 1, 2}, {3, 4, 10}, {2, 1, 4}, {1
 struct Parts {
   StoredMatrix codes;
   Packing packing = kPackings[0];
-  uint64_t columns = 0;
+  uint64_t columns = 0, elements = 0;
   uint64_t width = 0;       ///< columns of the reshaped matrix
   uint64_t plane_rows = 0;  ///< rows of the packed matrix
   bool groups_in_rows = true;
@@ -31,7 +31,9 @@ struct Parts {
 class HqqMatrix : public ComputedMatrix {
  public:
   explicit HqqMatrix(Parts parts)
-      : ComputedMatrix(Cat("HQQ, ", parts.packing.bits, " bits"), parts.packing.bits),
+      : ComputedMatrix(Cat("HQQ, ", parts.packing.bits, " bits, groups of ",
+                           parts.elements / parts.scales.size()),
+                       parts.packing.bits),
         parts_(std::move(parts)) {}
 
   absl::Status ReadRows(uint64_t first, uint64_t count, float* out) const override {
@@ -42,22 +44,45 @@ class HqqMatrix : public ComputedMatrix {
       const uint64_t number = i / plane, stop = std::min(end, (number + 1) * plane), n = stop - i;
       std::byte* const in = buffer->Reserve(n * size);
       SMELT_RETURN_IF_ERROR(parts_.codes.Read(i % plane, n, in));
-      const uint32_t bits = parts_.packing.bits, mask = (1u << bits) - 1;
+      const uint32_t bits = parts_.packing.bits;
       const uint32_t shift = bits * (parts_.packing.planes - 1 - static_cast<uint32_t>(number));
-      for (uint64_t j = 0; j < n; ++j) {
-        uint32_t element = 0;
-        std::memcpy(&element, in + j * size, size);
-        const uint64_t group =
-            parts_.groups_in_rows ? (i + j) / parts_.width : (i + j) % parts_.width;
-        *out++ = (static_cast<float>(element >> shift & mask) - parts_.zeros[group]) *
-                 parts_.scales[group];
+      for (uint64_t done = 0; done < n;) {  // what lies in one row of the reshaped matrix
+        const uint64_t row = (i + done) / parts_.width, column = (i + done) % parts_.width;
+        const uint64_t run = std::min(n - done, parts_.width - column);
+        if (size == 1) {
+          DecodeRun<uint8_t>(in + done, run, shift, row, column, out + done);
+        } else {
+          DecodeRun<uint32_t>(in + done * size, run, shift, row, column, out + done);
+        }
+        done += run;
       }
+      out += n;
       i = stop;
     }
     return absl::OkStatus();
   }
 
  private:
+  /// Neighbours of one row of the reshaped matrix, from `column` on.
+  template <typename Element>
+  void DecodeRun(const std::byte* in, uint64_t n, uint32_t shift, uint64_t row, uint64_t column,
+                 float* out) const {
+    const uint32_t mask = (1u << parts_.packing.bits) - 1;
+    for (uint64_t j = 0; j < n; ++j) {
+      Element element;
+      std::memcpy(&element, in + j * sizeof element, sizeof element);
+      out[j] = static_cast<float>(static_cast<int32_t>(element >> shift & mask));
+    }
+    if (parts_.groups_in_rows) {
+      const float zero = parts_.zeros[row], scale = parts_.scales[row];
+      for (uint64_t j = 0; j < n; ++j) out[j] = (out[j] - zero) * scale;
+    } else {
+      const float *const zeros = parts_.zeros.data() + column, *const scales =
+                                                                   parts_.scales.data() + column;
+      for (uint64_t j = 0; j < n; ++j) out[j] = (out[j] - zeros[j]) * scales[j];
+    }
+  }
+
   Parts parts_;
 };
 
@@ -98,9 +123,14 @@ absl::StatusOr<QuantizedWeight> ReadHqq(const QuantizedModule& module) {
   const uint64_t elements = weight.shape[0] * weight.shape[1], groups = scale->elements();
   if (groups == 0 || groups > kMostGroups || elements % groups != 0 || zero->elements() != groups)
     return module.Bad(*scale, "no scales of groups of the same size");
+  // Its shape says along which axis groups lie, too.
+  if (scale->shape.size() == 2 && groups > 1 && scale->shape[axis] != 1)
+    return module.Bad(
+        *scale, Cat("not the scales of groups along axis ", axis, " (", module.stem, ".axis)"));
   Parts parts;
   parts.packing = *packing;
   parts.columns = weight.shape[1];
+  parts.elements = elements;
   parts.groups_in_rows = axis == 1;
   parts.width = axis == 1 ? elements / groups : groups;
   const uint64_t height = elements / parts.width;

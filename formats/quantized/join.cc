@@ -1,6 +1,7 @@
 #include "formats/quantized/join.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -18,6 +19,11 @@ bool Is(const QuantizedModule& module, RawType type, std::string_view companion)
   return module.codes.dtype == type && module.Has(companion);
 }
 
+/// Codes of bitsandbytes by what config.json says, whatever of their parts is there.
+bool IsBitsAndBytes(const QuantizedModule& module, RawType type) {
+  return module.codes.dtype == type && module.config.method == "bitsandbytes";
+}
+
 /// How a weight is known: by the ending of a tensor's name and by what lies beside it. The first
 /// row that applies.
 struct Layout {
@@ -28,6 +34,11 @@ struct Layout {
 };
 
 constexpr Layout kLayouts[] = {
+    {".weight", ".weight", ReadQuark,
+     [](const QuantizedModule& m) {
+       return m.config.method == "quark" && BitsOf(m.codes.dtype) != 16 &&
+              m.codes.dtype != RawType::kF32 && m.Has(".weight_scale");
+     }},
     {".qweight", ".weight", ReadGptqOrAwq},
     {".weight_packed", ".weight", ReadNvfp4,
      [](const QuantizedModule& m) { return m.codes.dtype == RawType::kU8; }},
@@ -36,9 +47,13 @@ constexpr Layout kLayouts[] = {
     {"_blocks", "_blocks", ReadMxfp4, [](const QuantizedModule& m) { return m.Has("_scales"); }},
     {".W_q", ".weight", ReadHqq},
     {".weight", ".weight", ReadBitsAndBytes4,
-     [](const QuantizedModule& m) { return m.Has(".weight.absmax"); }},
+     [](const QuantizedModule& m) {
+       return m.Has(".weight.absmax") || IsBitsAndBytes(m, RawType::kU8);
+     }},
     {".weight", ".weight", ReadBitsAndBytes8,
-     [](const QuantizedModule& m) { return Is(m, RawType::kI8, ".SCB"); }},
+     [](const QuantizedModule& m) {
+       return Is(m, RawType::kI8, ".SCB") || IsBitsAndBytes(m, RawType::kI8);
+     }},
     {".weight", ".weight", ReadMlx,
      [](const QuantizedModule& m) { return Is(m, RawType::kU32, ".scales"); }},
     {".weight", ".weight", ReadNvfp4,
@@ -52,9 +67,26 @@ struct Unread {
   std::string_view ending, format;
 };
 constexpr Unread kUnread[] = {
-    {".codebooks", "AQLM"}, {".weight._data", "quanto"}, {".centroids", "VPTQ"},
-    {".q_weight", "EXL2"},  {".trellis", "EXL3"},        {".trellis_shape", "EXL3"},
-    {".B", "Marlin"},       {".dense_weights", "SpQR"},  {".weight_quantized", "EETQ"},
+    {".codebooks", "AQLM"},
+    {".weight._data", "quanto"},
+    {".centroids", "VPTQ"},
+    {"centroids.weight", "VPTQ"},
+    {".q_weight", "EXL2"},
+    {".trellis", "EXL3"},
+    {".trellis_shape", "EXL3"},
+    {".B", "Marlin"},
+    {".B_24", "Marlin (2:4)"},
+    {".scale_packed", "Marlin (2:4)"},
+    {".bitmask", "compressed-tensors' sparse matrices"},
+    {".weight_bitmask", "compressed-tensors' sparse matrices"},
+    {".dense_weights", "SpQR"},
+    {".weight_quantized", "EETQ"},
+    {"_weight_qdata", "torchao"},
+    {".weight:qdata", "torchao"},
+    {".weight:tensor_impl:packed_weight", "torchao"},
+    {".weight:tensor_impl:data", "torchao"},
+    {".forward_hadamard_matrix", "FP-Quant"},
+    {".hadamard_matrix", "auto-round with turned weights"},
 };
 
 /// Parts of weights; one that belongs to none is no weight either.
@@ -94,18 +126,17 @@ class Joiner {
 
   absl::Status Run(std::vector<std::string>& notes) {
     std::vector<RawTensor> joined;
-    for (const Layout& layout : kLayouts) {  // one after the other: scales of one are FP8 too
-      for (const RawTensor& tensor : container_.tensors) {
-        if (parts_.IsUsed(tensor) || !tensor.name.ends_with(layout.ending)) continue;
-        const QuantizedModule module(
-            parts_, config_, tensor,
-            std::string_view(tensor.name).substr(0, tensor.name.size() - layout.ending.size()));
-        if (layout.applies != nullptr && !layout.applies(module)) continue;
+    const std::vector<Found> found = FindCodes();
+    for (size_t row = 0; row < std::size(kLayouts); ++row) {  // in order: scales of one are FP8 too
+      for (const Found& codes : found) {
+        if (codes.layout != row || parts_.IsUsed(*codes.tensor)) continue;
+        const Layout& layout = kLayouts[row];
+        const QuantizedModule module(parts_, config_, *codes.tensor, Stem(*codes.tensor, layout));
         SMELT_ASSIGN_OR_RETURN(QuantizedWeight weight,
                                IsCast(module) ? ReadCast(module) : layout.read(module));
         Count(*weight.matrix);
-        parts_.Use(tensor);
-        joined.push_back(Joined(tensor, Cat(module.stem, layout.weight), std::move(weight)));
+        parts_.Use(*codes.tensor);
+        joined.push_back(Joined(*codes.tensor, Cat(module.stem, layout.weight), std::move(weight)));
       }
     }
     SMELT_RETURN_IF_ERROR(CheckParts());
@@ -127,6 +158,31 @@ class Joiner {
   }
 
  private:
+  /// A tensor, and the first row of kLayouts that applies to it.
+  struct Found {
+    const RawTensor* tensor;
+    size_t layout;
+  };
+
+  static std::string_view Stem(const RawTensor& tensor, const Layout& layout) {
+    return std::string_view(tensor.name).substr(0, tensor.name.size() - layout.ending.size());
+  }
+
+  std::vector<Found> FindCodes() {
+    std::vector<Found> found;
+    for (const RawTensor& tensor : container_.tensors) {
+      for (size_t row = 0; row < std::size(kLayouts); ++row) {
+        const Layout& layout = kLayouts[row];
+        if (!tensor.name.ends_with(layout.ending)) continue;
+        const QuantizedModule module(parts_, config_, tensor, Stem(tensor, layout));
+        if (layout.applies != nullptr && !layout.applies(module)) continue;
+        found.push_back({&tensor, row});
+        break;
+      }
+    }
+    return found;
+  }
+
   /// Weights cast to 8 bits: there are no scales anywhere, and nothing says that there are.
   bool IsCast(const QuantizedModule& module) {
     const RawType type = module.codes.dtype;
@@ -210,14 +266,14 @@ absl::Status JoinQuantized(const QuantizationConfig& config, Container& containe
                    ", a quantization that is not read; use the unquantized model");
     }
   }
-  const JsonValue* transforms =
-      config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("transform_config");
-  if (transforms != nullptr &&
-      !(transforms->as_object() != nullptr && transforms->as_object()->empty())) {
-    return Error(
-        ErrorCode::kUnsupported, config.file, ": ", config.key,
-        " has a transform_config: weights and inputs are turned (SpinQuant, QuIP), which is "
-        "not read; use the unquantized model");
+  for (const char* name : {"transform_config", "rotation_config"}) {
+    const JsonValue* turned =
+        config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull(name);
+    const JsonValue::Object* members = turned == nullptr ? nullptr : turned->as_object();
+    if (turned == nullptr || (members != nullptr && members->empty())) continue;
+    return Error(ErrorCode::kUnsupported, config.file, ": ", config.key, " has a ", name,
+                 ": weights and inputs are turned (SpinQuant, QuIP), which is not read; use the "
+                 "unquantized model");
   }
   return Joiner(config, container, counts).Run(notes);
 }

@@ -28,6 +28,8 @@ std::optional<bool> QuantizationConfig::Flag(std::string_view name) const {
   return *value->as_bool();
 }
 
+bool QuantizationConfig::Has(std::string_view name) const { return Member(*this, name) != nullptr; }
+
 QuantizedParts::QuantizedParts(const Container& container) {
   index_.reserve(container.tensors.size());
   for (const RawTensor& tensor : container.tensors) index_.emplace(tensor.name, &tensor);

@@ -18,10 +18,10 @@ class ScaledMatrix : public ComputedMatrix {
     const uint64_t first_scale = ScaleRow(first),
                    scale_rows = ScaleRow(first + count - 1) + 1 - first_scale;
     std::vector<float> scales(scale_rows * blocks), zeros;
-    SMELT_RETURN_IF_ERROR(parts_.scales.ReadFloats(first_scale, scale_rows, scales.data()));
+    SMELT_RETURN_IF_ERROR(parts_.scales.ReadScales(first_scale, scale_rows, scales.data()));
     if (parts_.zeros) {
       zeros.resize(scales.size());
-      SMELT_RETURN_IF_ERROR(parts_.zeros->ReadFloats(first_scale, scale_rows, zeros.data()));
+      SMELT_RETURN_IF_ERROR(parts_.zeros->ReadScales(first_scale, scale_rows, zeros.data()));
     }
     SMELT_RETURN_IF_ERROR(parts_.values.ReadFloats(first, count, out));
     for (uint64_t i = 0; i < count; ++i) {

@@ -171,6 +171,23 @@ void FromGguf(const GgufFile& file, InspectResult& result) {
   }
 }
 
+uint32_t CodeBits(const TensorInfo& tensor) {
+  return tensor.recipe == nullptr ? 0 : tensor.recipe->code_bits();
+}
+
+/// "BF16", or what its values are computed from: "GPTQ, 4 bits, groups of 128".
+std::string StoredType(const TensorInfo& tensor) {
+  return CodeBits(tensor) == 0 ? std::string(Info(tensor.type).name)
+                               : tensor.recipe->computed_from();
+}
+
+/// Of codes without their scales.
+uint64_t StoredBytes(const TensorInfo& tensor) {
+  if (const uint64_t bits = CodeBits(tensor); bits != 0 && !Info(tensor.type).quantized)
+    return (tensor.shape.elements() * bits + 7) / 8;
+  return RowBytes(tensor.type, tensor.shape.columns()).value_or(0) * tensor.shape.rows();
+}
+
 absl::Status FromDirectory(const std::string& path, bool recipes, const Observer& observer,
                            InspectResult& result) {
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source,
@@ -180,13 +197,12 @@ absl::Status FromDirectory(const std::string& path, bool recipes, const Observer
     result.metadata.push_back(KeyOf(entry));
   }
   for (const TensorInfo& tensor : source->tensors()) {
-    const std::optional<uint64_t> row = RowBytes(tensor.type, tensor.shape.columns());
     result.tensors.push_back(
         {.name = tensor.name,
-         .type = std::string(Info(tensor.type).name),
+         .type = StoredType(tensor),
          .recipe = recipes && tensor.recipe != nullptr ? tensor.recipe->ToText() : "",
          .shape = Extents(tensor.shape.ne, tensor.shape.dims),
-         .bytes = row.value_or(0) * tensor.shape.rows()});
+         .bytes = StoredBytes(tensor)});
   }
   return absl::OkStatus();
 }

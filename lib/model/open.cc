@@ -19,6 +19,7 @@
 #include "lib/model/gguf_source.h"
 #include "lib/model/lora.h"
 #include "lib/model/meta_parts.h"
+#include "lib/model/mlx_layout.h"
 #include "lib/model/quantized.h"
 #include "lib/model/sentence_modules.h"
 #include "lib/model/token_ids.h"
@@ -89,6 +90,7 @@ class DirectoryReader {
   absl::StatusOr<OpenedModel> Finish(const Family& family, const Config& config,
                                      Container container, const SlicedTensors* sliced) {
     SMELT_RETURN_IF_ERROR(ReadQuantized(config, container, container.notes));
+    SMELT_RETURN_IF_ERROR(UndoMlxLayout(family, container));
     for (const auto& [path, strength] : options_.adapters) {
       SMELT_ASSIGN_OR_RETURN(const LoraAdapter adapter, OpenLora(path));
       SMELT_RETURN_IF_ERROR(MergeLora(family, adapter, strength, container, container.notes));
@@ -119,6 +121,7 @@ class DirectoryReader {
 
   absl::StatusOr<std::string> ReadConfigText(std::string_view name) {
     if (!NameExists(File(name))) {
+      SMELT_RETURN_IF_ERROR(RefuseOtherForms(path_));
       const std::vector<std::string> entries = ListEntries(path_);
       return Error(ErrorCode::kNotFound, "no config.json in ", Escape(path_),
                    ": expected a model directory with config.json and its weights",
@@ -254,6 +257,7 @@ absl::Status NotAModel(const Storage& file) {
   SMELT_ASSIGN_OR_RETURN(const std::string start, ReadStart(file, kStandInBytes));
   SMELT_RETURN_IF_ERROR(RefuseStandIn(file.name(), start));
   const std::string name = Escape(file.name());
+  SMELT_RETURN_IF_ERROR(RefuseOtherForms(file.name()));
   if (start.empty()) return Error(ErrorCode::kInvalidInput, name, ": the file is empty");
   const fs::path path(file.name());
   if (path.extension() != ".json") SMELT_RETURN_IF_ERROR(RefuseText(file.name(), start));

@@ -84,9 +84,9 @@ struct MethodFormat {
   std::string_view method, format;
 };
 constexpr MethodFormat kFormats[] = {
-    {"gptq", "GPTQ"}, {"awq", "AWQ"},       {"bitsandbytes", "bitsandbytes"},
-    {"hqq", "HQQ"},   {"mxfp4", "MXFP4"},   {"fp8", "FP8"},
-    {"mlx", "MLX"},   {"fbgemm_fp8", "FP8"}};
+    {"gptq", "GPTQ"}, {"awq", "AWQ"},     {"bitsandbytes", "bitsandbytes"},
+    {"hqq", "HQQ"},   {"mxfp4", "MXFP4"}, {"fp8", "FP8"},
+    {"mlx", "MLX"},   {"nvfp4", "NVFP4"}, {"fbgemm_fp8", "FP8"}};
 
 /// "the weights are quantized: GPTQ, 4 bits (7 of 9 matrices)".
 std::string FoundNote(const QuantizationConfig& config, const std::vector<QuantizedCount>& counts) {
@@ -99,6 +99,15 @@ std::string FoundNote(const QuantizationConfig& config, const std::vector<Quanti
         return std::string_view(count.format).starts_with(said->format);
       });
   if (other) note += Cat("; ", config.file, " says ", config.method, " (", config.key, ")");
+  // Formats that have settings of single modules say them; what all of the block says otherwise is
+  // a left-over.
+  const std::optional<int64_t> bits = config.Number("bits");
+  const bool own = config.Has("extra_config") || config.Has("dynamic") || config.method == "mlx";
+  const bool otherwise =
+      bits && !other && !own && std::ranges::any_of(counts, [&](const QuantizedCount& count) {
+        return count.bits != 0 && count.bits != static_cast<uint64_t>(*bits);
+      });
+  if (otherwise) note += Cat("; ", config.file, " says ", *bits, " bits (", config.key, ")");
   return note;
 }
 

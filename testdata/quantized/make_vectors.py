@@ -2,11 +2,12 @@
 """Small matrices as the quantizers' own libraries store them, and the values that these libraries give back.
 
     pip install torch safetensors compressed-tensors==0.20.1 hqq==0.2.8.post1 bitsandbytes==0.50.2 mlx[cpu]==0.32.4
-    make_vectors.py OUT      # writes OUT/NAME.safetensors, one a case, and OUT/cases.json
+    make_vectors.py OUT [PART]...      # writes OUT/NAME.safetensors, one a case, and OUT/cases.json; of all parts, or of those named
 
 A case's file holds the stored tensors of one weight "layer", and "expected": F32, what they mean. cases.json says for each what its
 config.json would say (quantization_config, or quantization of MLX). Layouts whose library needs a GPU are written and read by the few
-lines at the end, from their documentation (AutoAWQ's gemv, ModelOpt's NVFP4, DeepSeek's and Mistral's names for FP8).
+lines at the end, from their documentation (AutoAWQ's gemv, ModelOpt's NVFP4, DeepSeek's and Mistral's names for FP8), or from the packing
+code of libraries that need one to be imported (auto-round 0.16.1: qlinear_torch.py, bit_packing.py; AMD Quark 0.13: utils/pack.py).
 """
 import json
 import os
@@ -195,10 +196,97 @@ def plain():
     case("fp8-cast", {}, {"layer.weight": q}, q.float())
 
 
+def words(x):
+    return torch.from_numpy(x.numpy().astype(np.uint32).view(np.int32))
+
+
+def stream(x, bits):
+    """Integers of `bits` bits along the last axis, one behind the other from the lowest bit on, as words of 32 bits."""
+    flat = ((x[..., None] >> torch.arange(bits)) & 1).flatten(-2)
+    return words((flat.view(*flat.shape[:-1], -1, 32) << torch.arange(32)).sum(-1))
+
+
+AWQ_PLACES = torch.tensor([0, 2, 4, 6, 1, 3, 5, 7])  # which of eight values lies in each nibble of a word
+
+
+def nibbles(x, reorder):
+    """Eight values of 4 bits along the last axis a word; AWQ's order or the plain one."""
+    x = (x & 15).view(*x.shape[:-1], -1, 8)
+    return words(((x[..., AWQ_PLACES] if reorder else x) << (torch.arange(8) * 4)).sum(-1))
+
+
+def auto_round():
+    """qweight [inputs bits / 32, outputs], qzeros [groups, outputs bits / 32], scales [groups, outputs]; no g_idx."""
+    rows, columns, group = 32, 128, 32
+    generator = torch.Generator().manual_seed(20261130)
+    for name, bits, packing, less, extra in (("auto-round-4", 4, "auto_round:exllamav2", 0, {}), ("auto-round-gptq-4", 4, "auto_round:auto_gptq", 1, {}),
+                                             ("auto-round-gptqmodel-3", 3, "auto_round:gptqmodel", 0, {}), ("auto-round-5", 5, "auto_round", 0, {}),
+                                             ("auto-round-extra-8", 8, "auto_round:auto_gptq", 1, {"layer": {"bits": 8, "group_size": 64}}),
+                                             ("auto-round-regex-2", 2, "auto_round:auto_gptq", 1, {"layer.*down_proj": {"bits": 8}, ".*": {"bits": 2}})):
+        size = extra.get("layer", {}).get("group_size", group)
+        codes = torch.randint(0, 1 << bits, (rows, columns), generator=generator)
+        zeros = torch.randint(less, 1 << bits, (columns // size, rows), generator=generator)
+        scales = torch.rand(columns // size, rows, generator=generator).half() * 0.1
+        expected = (codes - zeros.T.repeat_interleave(size, 1)).float() * scales.T.float().repeat_interleave(size, 1)
+        config = {"quant_method": "auto-round", "bits": 4 if extra else bits, "group_size": group, "sym": False, "packing_format": packing}
+        if extra:
+            config["extra_config"] = extra
+        case(name, config, {"layer.qweight": stream(codes, bits).T, "layer.qzeros": stream(zeros - less, bits), "layer.scales": scales}, expected)
+    codes, zeros = torch.randint(0, 16, (columns, rows), generator=generator), torch.randint(0, 16, (columns // group, rows), generator=generator)
+    scales = torch.rand(columns // group, rows, generator=generator).half() * 0.1
+    case("auto-round-awq", {"quant_method": "auto-round", "bits": 4, "group_size": group, "sym": False, "packing_format": "auto_round:auto_awq"},
+         {"layer.qweight": nibbles(codes, True), "layer.qzeros": nibbles(zeros, True), "layer.scales": scales},
+         ((codes - zeros.repeat_interleave(group, 0)).float() * scales.float().repeat_interleave(group, 0)).T)
+    w = (torch.randn(24, 128, generator=generator) * 20).to(torch.float8_e4m3fn)  # MXFP8: exponents for 32 values
+    exponents = torch.randint(115, 125, (24, 4), generator=generator).to(torch.uint8)
+    case("auto-round-mxfp8", {"quant_method": "auto-round", "bits": 8, "group_size": 32, "data_type": "mx_fp", "packing_format": "auto_round:llm_compressor"},
+         {"layer.weight": w, "layer.weight_scale": exponents}, w.float() * torch.exp2(exponents.float() - 127).repeat_interleave(32, 1))
+
+
+def quark():
+    generator = torch.Generator().manual_seed(20261201)
+
+    def config(dtype, qscheme, method="reorder", layers=None, **more):
+        settings = {"dtype": dtype, "qscheme": qscheme, **more}
+        if layers:  # of this layer alone
+            return {"quant_method": "quark", "export": {"pack_method": method}, "global_quant_config": {"weight": {"dtype": "int8", "qscheme": "per_tensor"}},
+                    "layer_quant_config": {layers: {"weight": settings}}}
+        return {"quant_method": "quark", "export": {"pack_method": method}, "global_quant_config": {"weight": settings}, "layer_quant_config": {}}
+
+    rows, columns, group = 24, 128, 32
+    for name, low, method, layers in (("quark-uint4-group", 0, "reorder", None), ("quark-int4-group", -8, "reorder", "*lay*"), ("quark-int4-group-order", -8, "order", None)):
+        codes = torch.randint(low, low + 16, (rows, columns), generator=generator)
+        zeros = torch.randint(low, low + 16, (rows, columns // group), generator=generator)
+        scales = torch.rand(rows, columns // group, generator=generator).to(torch.bfloat16) * 0.1
+        expected = (codes - zeros.repeat_interleave(group, 1)).float() * scales.float().repeat_interleave(group, 1)
+        case(name, config("int4" if low else "uint4", "per_group", method, layers, group_size=group, ch_axis=1),
+             {"layer.weight": nibbles(codes.T.contiguous(), method == "reorder"), "layer.weight_scale": scales.T,
+              "layer.weight_zero_point": nibbles(zeros.T.contiguous(), method == "reorder")}, expected)
+    codes, zeros = torch.randint(-8, 8, (rows, columns), generator=generator), torch.randint(-8, 8, (rows,), generator=generator)
+    scales = torch.rand(rows, generator=generator) * 0.1
+    case("quark-int4-channel", config("int4", "per_channel", ch_axis=0),
+         {"layer.weight": nibbles(codes, True), "layer.weight_scale": scales, "layer.weight_zero_point": nibbles(zeros, True)},
+         (codes - zeros[:, None]).float() * scales[:, None])
+    codes, zeros = torch.randint(-128, 128, (rows, columns), generator=generator), torch.randint(-9, 9, (rows,), generator=generator)
+    case("quark-int8-channel", config("int8", "per_channel", ch_axis=0),
+         {"layer.weight": codes.to(torch.int8), "layer.weight_scale": scales, "layer.weight_zero_point": zeros.to(torch.int8)},
+         (codes - zeros[:, None]).float() * scales[:, None])
+    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+    codes, exponents = torch.randint(0, 16, (rows, columns), generator=generator), torch.randint(115, 125, (rows, columns // 32), generator=generator)
+    case("quark-mxfp4", config("fp4", "per_group", group_size=32, scale_format="e8m0"),
+         {"layer.weight": (codes[:, 0::2] | codes[:, 1::2] << 4).to(torch.uint8), "layer.weight_scale": exponents.to(torch.uint8)},
+         values[codes] * torch.exp2(exponents.float() - 127).repeat_interleave(32, 1))
+
+
+PARTS = {part.__name__: part for part in (compressed, hqq, bitsandbytes, mlx, plain, auto_round, quark)}
 os.makedirs(OUT, exist_ok=True)
-for part in (compressed, hqq, bitsandbytes, mlx, plain):
-    part()
-with open(os.path.join(OUT, "cases.json"), "w") as f:
+listed = os.path.join(OUT, "cases.json")
+if sys.argv[2:] and os.path.exists(listed):
+    with open(listed) as f:
+        CASES.update(json.load(f))
+for part in sys.argv[2:] or PARTS:
+    PARTS[part]()
+with open(listed, "w") as f:
     json.dump(CASES, f, indent=1)
     f.write("\n")
 print(len(CASES), "cases")

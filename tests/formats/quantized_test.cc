@@ -247,9 +247,64 @@ TEST(QuantizedWeights, AGroupThatIsNotThereIsNamed) {
       << status;
 }
 
+// The tensor and the place of a scale that is no number, not of the weights that it spoils.
+TEST(QuantizedWeights, AScaleThatIsNoNumberIsNamed) {
+  for (const auto& [name, part] :
+       {std::pair("gptq-v2-8", "layer.scales"), std::pair("awq-gemv", "layer.scales"),
+        std::pair("ct-int3", "layer.weight_scale"), std::pair("fp8-deepseek", "layer.scale"),
+        std::pair("bnb-nf4", "layer.weight.absmax"), std::pair("ct-nvfp4", "layer.weight_scale"),
+        std::pair("hqq-4-axis1", "layer.scale"), std::pair("mlx-4", "layer.biases"),
+        std::pair("quark-mxfp4", "layer.weight_scale")}) {
+    Case c = Open(name);
+    for (RawTensor& tensor : c.container.tensors) {
+      if (tensor.name != part) continue;
+      tensor.storage =
+          MemoryStorage("ones", std::vector<std::byte>(tensor.elements() * 8, std::byte{0xff}));
+      tensor.offset = 0;
+    }
+    absl::Status status = Join(c);
+    if (status.ok()) {
+      const RawTensor& tensor = c.container.tensors[0];
+      std::vector<float> values(tensor.shape.back());
+      status = tensor.computed->ReadRows(0, 1, values.data());
+    }
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput) << name;
+    for (const char* said : {part, "NaN", "(counted from 0)"})
+      EXPECT_NE(status.message().find(said), absl::string_view::npos) << name << ": " << status;
+  }
+}
+
+// What config.json or another part says must be there, and agree.
+TEST(QuantizedWeights, PartsOfBitsandbytesAndHqqAreMissedByName) {
+  const auto message = [](Case& c) { return std::string(Join(c).message()); };
+  const auto without = [](const std::string& name, const std::string& part) {
+    Case c = Open(name);
+    std::erase_if(c.container.tensors,
+                  [&](const RawTensor& t) { return t.name.find(part) != std::string::npos; });
+    return c;
+  };
+  Case absmax = without("bnb-nf4", "absmax"), state = without("bnb-nf4", "quant_state");
+  EXPECT_NE(message(absmax).find("layer.weight.absmax is missing"), std::string::npos);
+  EXPECT_NE(message(state).find("quant_state.bitsandbytes__nf4"), std::string::npos);
+  const std::vector<std::byte> zeros(4096);
+  Case eight = Open("bnb-nf4");
+  eight.container.tensors = {Stored("layer.weight", RawType::kI8, {16, 32}, zeros)};
+  EXPECT_NE(message(eight).find("layer.SCB is missing"), std::string::npos);
+  Case axis = Open("hqq-4-axis1");
+  for (RawTensor& tensor : axis.container.tensors) {
+    if (tensor.name != "layer.axis") continue;
+    tensor.storage = MemoryStorage("zero", std::vector<std::byte>(8));
+    tensor.offset = 0;
+  }
+  EXPECT_NE(message(axis).find("axis 0"), std::string::npos) << message(axis);
+}
+
 TEST(QuantizedWeights, FormatsThatAreNotReadAreNamed) {
   for (const auto& [name, format] :
-       {std::pair("layer.codebooks", "AQLM"), std::pair("layer.q_weight", "EXL2")}) {
+       {std::pair("layer.codebooks", "AQLM"), std::pair("layer.q_weight", "EXL2"),
+        std::pair("layer.trellis", "EXL3"), std::pair("layer.centroids.weight", "VPTQ"),
+        std::pair("layer.B", "Marlin"), std::pair("layer_weight_qdata", "torchao"),
+        std::pair("layer.weight.bitmask", "sparse")}) {
     Container container;
     container.tensors.push_back({.name = name,
                                  .dtype = RawType::kI32,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "formats/weight_sets.h"
+#include "formats/what_is_there.h"
 #include "lib/base/status.h"
 #include "tests/formats/small_weights.h"
 #include "tests/formats/torch/checkpoint_builder.h"
@@ -377,6 +378,23 @@ TEST(WeightsDirectory, WhatIsNotIsRefusedByName) {
       EXPECT_THAT(sentence, Not(HasSubstr(advice)));
     }
   }
+}
+
+// A trainer's shards are named where somebody points at them, too.
+TEST(OtherForms, FoldersAndFilesAreNamed) {
+  const TempDir dir;
+  for (const auto& [file, what] :
+       {std::pair("a/global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt", "DeepSpeed"),
+        std::pair("b/pytorch_model_fsdp_0/__0_0.distcp", "FSDP"),
+        std::pair("c/mp_rank_00_model_states.pt", "DeepSpeed")}) {
+    const std::filesystem::path path(dir / file);
+    std::filesystem::create_directories(path.parent_path());
+    testing::WriteFile(path, "x");
+    EXPECT_THAT(RefuseOtherForms(path).message(), HasSubstr(what));
+    EXPECT_THAT(RefuseOtherForms(path.parent_path()).message(), HasSubstr(what));
+  }
+  testing::WriteFile(dir / "model.bin", "x");
+  SMELT_EXPECT_OK(RefuseOtherForms(dir / "model.bin"));
 }
 
 TEST(WeightsDirectory, BrokenLinksAreNamed) {

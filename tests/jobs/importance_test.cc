@@ -181,7 +181,9 @@ TEST(FillWithImportance, EachExpertIsEncodedWithItsOwn) {
         const std::string want = Encoded(t, m, importance);
         EXPECT_TRUE(file.substr(t.offset + m * want.size(), want.size()) == want)
             << t.name << " matrix " << m << " with " << threads << " threads";
-        if (!importance.empty()) EXPECT_FALSE(want == Encoded(t, m, {})) << "importance matters";
+        if (!importance.empty()) {
+          EXPECT_FALSE(want == Encoded(t, m, {})) << "importance matters";
+        }
       }
     }
   }

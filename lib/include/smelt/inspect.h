@@ -24,10 +24,12 @@ struct InspectOptions {
 };
 
 struct InspectTensor {
-  std::string name = {}, type = {}, recipe = {};
+  std::string name = {};
+  std::string type = {};  ///< "BF16"; of quantized checkpoints "GPTQ, 4 bits, groups of 128"
+  std::string recipe = {};
   std::vector<uint64_t> shape =
-      {};  ///< ggml order for models, as published for a plain safetensors file
-  uint64_t bytes = 0;
+      {};              ///< ggml order for models, as published for a plain safetensors file
+  uint64_t bytes = 0;  ///< of quantized checkpoints those of the codes, without their scales
   // Of PyTorch archives: where its elements lie; several tensors may share a storage.
   std::string storage = {};           ///< "archive/data/0"; empty for other formats
   uint64_t offset = 0;                ///< bytes from the storage's begin to the first element
