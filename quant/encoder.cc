@@ -53,6 +53,13 @@ void MakePrior(bool minimum, const float* x, uint64_t columns, float* weights) {
   for (uint64_t i = 0; minimum && i < columns; ++i) weights[i] = std::sqrt(weights[i]);
 }
 
+/// Of two levels of one size, large weights would only make the small ones larger; where there are
+/// more than 16, none is lost for another's sake.
+bool HasPrior(const BlockFormat& format) {
+  if (format.codebook != nullptr) return format.codebook->levels > 2;
+  return format.code_max - format.code_min < 16;
+}
+
 /// The encoder of any block format, driven by its BlockFormat.
 class BlockEncoder final : public Encoder {
  public:
@@ -66,9 +73,7 @@ class BlockEncoder final : public Encoder {
     if (!format_.searched) return EncodeRows(rows, columns, x, nullptr, columns, bytes);
     if (!statistics.importance.empty() && MakeWeights(statistics.importance, scratch.f32))
       return EncodeRows(rows, columns, x, scratch.f32.data(), columns, bytes);
-    // Of two levels of one size, large weights would only make the small ones larger.
-    const bool one_size = format_.codebook != nullptr && format_.codebook->levels == 2;
-    if (effort_ == Effort::kFast || one_size)
+    if (effort_ == Effort::kFast || !HasPrior(format_))
       return EncodeRows(rows, columns, x, nullptr, columns, bytes);
     // Some rows at a time, so that their weights stay in the cache.
     const uint64_t step = std::max<uint64_t>(1, kPriorElements / columns);
