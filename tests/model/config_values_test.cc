@@ -422,6 +422,10 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{"ernie_heads", "Ernie4_5ForCausalLM", R"("head_dim":4,)", ""},
         ConfigCase{"seed_biases", "SeedOssForCausalLM", R"("head_dim":4,"attention_bias":false,)",
                    ""},
+        // EmbeddingGemma looks both ways.
+        ConfigCase{"embedding_gemma", "Gemma3TextModel",
+                   R"("head_dim":4,"use_bidirectional_attention":true,)",
+                   "use_bidirectional_attention is true"},
         ConfigCase{"arcee", "ArceeForCausalLM", "", "mlp.gate_proj"},
         ConfigCase{"bigcode_attention", "GPTBigCodeForCausalLM", R"("add_cross_attention":true,)",
                    "add_cross_attention"},

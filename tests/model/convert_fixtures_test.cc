@@ -19,10 +19,11 @@
 namespace smelt {
 namespace {
 
-// Keys that are written otherwise on purpose.
+// Keys that are written otherwise.
 const std::set<std::string> kGemma4Keys = {
-    // The converter has a kind of vocabulary for Gemma 4 alone, with merges; SentencePiece's, which
-    // every reader knows, says the same by scores. Ids are equal (tokenizers_peer.py).
+    // The converter has a kind of vocabulary for Gemma 4 alone, with merges, which is read here but
+    // not written: SentencePiece's stands for it, with scores. Where llama.cpp would merge other
+    // pairs by them, conversion says so.
     "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.merges", "tokenizer.ggml.scores",
     // It shows tokens of tools to the one who reads the text; the tokenizer calls them special.
     "tokenizer.ggml.token_type",

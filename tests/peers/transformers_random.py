@@ -359,7 +359,7 @@ def phi3(draw, old):
 
 def phimoe(draw, old):
     c = common(draw)
-    _, _, size = draw.heads(c)
+    _, _, size = draw.heads(c, null=False)
     c["num_local_experts"], c["num_experts_per_tok"] = draw.choice([2, 3, 5, 8, 16]), 2
     for key in ("attention_bias", "lm_head_bias"):
         if draw.maybe(0.7):
