@@ -156,8 +156,9 @@ std::string Encoded(const PlannedTensor& t, uint64_t matrix, std::span<const flo
   }
   std::string bytes(t.bytes / t.shape.ne[2], '\0');
   EncodeScratch scratch;
-  FindEncoder(t.type)->Encode(rows, columns, values.data(), {.importance = importance},
-                              reinterpret_cast<std::byte*>(bytes.data()), scratch);
+  FindEncoder(t.type, Effort::kNormal)
+      ->Encode(rows, columns, values.data(), {.importance = importance},
+               reinterpret_cast<std::byte*>(bytes.data()), scratch);
   return bytes;
 }
 
