@@ -86,6 +86,7 @@ absl::Status Calibration::Step(size_t layer, Tap* tap) {
     return absl::OkStatus();
   }));
   ++layers_done_;
+  batch_.reset();  // others want the memory
   return absl::OkStatus();
 }
 

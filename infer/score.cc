@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "infer/backend.h"
+#include "infer/evaluation.h"
 #include "infer/model_run.h"
 #include "infer/statistics.h"
 #include "infer/windows.h"
@@ -19,13 +20,26 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-class Scorer {
+/// Adds the time that it lives to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds), start_(Now()) {}
+  ~Stopwatch() { seconds_ += Now() - start_; }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  const double start_;
+};
+
+class Scorer : public Evaluation {
  public:
   Scorer(const std::vector<std::vector<int32_t>>& texts, const ScoreOptions& options,
          const Observer& observer)
       : texts_(texts), options_(options), observer_(observer), backend_(NewCpuBackend()) {}
 
-  absl::Status Open(const SpecifiedModel& model, const SpecifiedModel* reference) {
+  absl::Status OpenModels(const SpecifiedModel& model, const SpecifiedModel* reference) {
     SMELT_ASSIGN_OR_RETURN(windows_, CutTexts(texts_, options_));
     total_ = TokensOf(windows_);
     for (const SpecifiedModel* m : {&model, reference}) {
@@ -42,21 +56,54 @@ class Scorer {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<ScoreResult> Run() {
-    const double start = Now();
-    for (size_t first = 0; first < windows_.size();) {
-      const std::span<const Window> left = std::span(windows_).subspan(first);
-      const size_t count = WindowsInBatch(left, batch_tokens_);
-      SMELT_RETURN_IF_ERROR(RunBatch(left.first(count)));
-      first += count;
-    }
+  size_t layers() const override {
+    size_t layers = 0;
+    for (const auto& run : runs_) layers = std::max(layers, run->spec().layers.size());
+    return layers;
+  }
+
+  bool more() const override { return next_ < windows_.size(); }
+
+  absl::Status Begin() override {
+    const Stopwatch watch(seconds_);
+    const std::span<const Window> left = std::span(windows_).subspan(next_);
+    windows_at_hand_ = left.first(WindowsInBatch(left, batch_tokens_));
+    SMELT_RETURN_IF_ERROR(Prepare());
+    ids_ = IdsOf(windows_at_hand_, options_);
+    for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->Embed(*batch_, ids_));
+    return absl::OkStatus();
+  }
+
+  absl::Status Step(size_t layer) override {
+    const Stopwatch watch(seconds_);
+    SMELT_RETURN_IF_ERROR(GoOn());
+    SMELT_RETURN_IF_ERROR(MakeBatch());
+    for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunLayer(layer, *batch_));
+    Report(static_cast<double>(layer + 1) / static_cast<double>(layers() + 1));
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish() override {
+    const Stopwatch watch(seconds_);
+    SMELT_RETURN_IF_ERROR(MakeBatch());
+    for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunFinalNorm(*batch_));
+    SMELT_RETURN_IF_ERROR(Score(ids_, windows_at_hand_));
+    Report(1);
+    done_ += ids_.size();
+    next_ += windows_at_hand_.size();
+    return absl::OkStatus();
+  }
+
+  void Trim() override { batch_.reset(); }
+
+  absl::StatusOr<ScoreResult> Result() override {
     SMELT_RETURN_IF_ERROR(CheckMappedFiles());
     ScoreResult result;
     result.tokens_processed = done_;
     Summarize(losses_, runs_.size() > 1, result);
     result.chunks = windows_.size();
     SummarizeTexts(result);
-    result.seconds = Now() - start;
+    result.seconds = seconds_;
     return result;
   }
 
@@ -72,34 +119,23 @@ class Scorer {
     batch_tokens_ = std::min(options_.batch_tokens, kActivationBudget / (scratch + streams + 1));
   }
 
-  absl::Status Prepare(std::span<const Window> windows) {
+  absl::Status Prepare() {
     std::vector<uint64_t> lengths;
-    for (const Window& w : windows) lengths.push_back(w.length);
+    for (const Window& w : windows_at_hand_) lengths.push_back(w.length);
     if (batch_ != nullptr && prepared_ == lengths) return absl::OkStatus();
     batch_.reset();
-    SMELT_ASSIGN_OR_RETURN(batch_, backend_->NewBatch(SequencesOf(windows), LongestOf(windows_)));
-    for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->Allocate(*batch_, windows.size()));
+    SMELT_RETURN_IF_ERROR(MakeBatch());
+    for (const auto& run : runs_)
+      SMELT_RETURN_IF_ERROR(run->Allocate(*batch_, windows_at_hand_.size()));
     prepared_ = std::move(lengths);
     return absl::OkStatus();
   }
 
-  absl::Status RunBatch(std::span<const Window> windows) {
-    SMELT_RETURN_IF_ERROR(Prepare(windows));
-    const std::vector<int32_t> ids = IdsOf(windows, options_);
-    size_t layers = 0;
-    for (const auto& run : runs_) {
-      SMELT_RETURN_IF_ERROR(run->Embed(*batch_, ids));
-      layers = std::max(layers, run->spec().layers.size());
-    }
-    for (size_t layer = 0; layer < layers; ++layer) {
-      SMELT_RETURN_IF_ERROR(GoOn());
-      for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunLayer(layer, *batch_));
-      Report(ids.size(), static_cast<double>(layer + 1) / static_cast<double>(layers + 1));
-    }
-    for (const auto& run : runs_) SMELT_RETURN_IF_ERROR(run->RunFinalNorm(*batch_));
-    SMELT_RETURN_IF_ERROR(Score(ids, windows));
-    Report(ids.size(), 1);
-    done_ += ids.size();
+  // Of the windows at hand, unless it is there.
+  absl::Status MakeBatch() {
+    if (batch_ != nullptr) return absl::OkStatus();
+    SMELT_ASSIGN_OR_RETURN(batch_,
+                           backend_->NewBatch(SequencesOf(windows_at_hand_), LongestOf(windows_)));
     return absl::OkStatus();
   }
 
@@ -135,32 +171,51 @@ class Scorer {
     }
   }
 
-  void Report(uint64_t batch_tokens, double share) {
+  // The batch at hand has come so far.
+  void Report(double share) {
     Progress progress;
     progress.phase = "checking";
     progress.unit = "tokens";
     progress.total = total_;
-    progress.done = done_ + static_cast<uint64_t>(share * static_cast<double>(batch_tokens));
+    progress.done = done_ + static_cast<uint64_t>(share * static_cast<double>(ids_.size()));
     if (!losses_.empty())
       progress.running_value = std::exp(nll_sum_ / static_cast<double>(losses_.size()));
     observer_.Report(progress);
   }
 
   const std::vector<std::vector<int32_t>>& texts_;
-  const ScoreOptions& options_;
+  const ScoreOptions options_;
   const Observer& observer_;
   std::unique_ptr<Backend> backend_;
   std::vector<std::unique_ptr<ModelRun>> runs_;
   std::unique_ptr<Batch> batch_;
   std::vector<Window> windows_;
   std::vector<uint64_t> prepared_;  ///< lengths of the batch's windows
-  uint64_t total_ = 0, done_ = 0;   ///< tokens
+  std::span<const Window> windows_at_hand_;
+  std::vector<int32_t> ids_;       ///< of the windows at hand
+  size_t next_ = 0;                ///< window
+  uint64_t total_ = 0, done_ = 0;  ///< tokens
   uint64_t batch_tokens_ = 0;
   std::vector<TokenLoss> losses_;
-  double nll_sum_ = 0;
+  double nll_sum_ = 0, seconds_ = 0;
 };
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<Evaluation>> Evaluation::Open(
+    const SpecifiedModel& model, const SpecifiedModel* reference,
+    const std::vector<std::vector<int32_t>>& texts, const ScoreOptions& options,
+    const Observer& observer) {
+  auto scorer = std::make_unique<Scorer>(texts, options, observer);
+  SMELT_RETURN_IF_ERROR(scorer->OpenModels(model, reference));
+  return std::unique_ptr<Evaluation>(std::move(scorer));
+}
+
+absl::Status Evaluation::Round() {
+  SMELT_RETURN_IF_ERROR(Begin());
+  for (size_t layer = 0; layer < layers(); ++layer) SMELT_RETURN_IF_ERROR(Step(layer));
+  return Finish();
+}
 
 Chunks ChunksOf(uint64_t ids, const ScoreOptions& options) {
   Chunks out;
@@ -178,9 +233,10 @@ absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedMo
                                   const std::vector<std::vector<int32_t>>& texts,
                                   const ScoreOptions& options, const Observer& observer) {
   const JobScope job(observer);
-  Scorer scorer(texts, options, job.observer());
-  SMELT_RETURN_IF_ERROR(scorer.Open(model, reference));
-  return scorer.Run();
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Evaluation> evaluation,
+                         Evaluation::Open(model, reference, texts, options, job.observer()));
+  while (evaluation->more()) SMELT_RETURN_IF_ERROR(evaluation->Round());
+  return evaluation->Result();
 }
 
 absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* reference,
