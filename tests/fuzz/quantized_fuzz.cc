@@ -17,6 +17,9 @@ constexpr const char* kConfigs[] = {
     R"({"quant_method":"fp8","weight_block_size":[128,64]})",
     R"({"group_size":32,"bits":4,"layer":{"group_size":16,"mode":"nvfp4"}})",
     R"({"group_size":64,"bits":5})",
+    R"({"quant_method":"auto-round","bits":4,"group_size":32,"extra_config":{"l":{"bits":8}}})",
+    R"({"quant_method":"quark","global_quant_config":{"weight":{"dtype":"int4"}}})",
+    R"({"quant_method":"bitsandbytes","load_in_4bit":true})",
 };
 constexpr uint64_t kMost = 1 << 20;  // values that are read of one weight
 
