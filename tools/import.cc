@@ -84,7 +84,11 @@ void AddImport(CLI::App& app, Invocation& invocation) {
       "  smelt import llama3.2 my-llama:q3 --type q3_k_m --allow-requantize\n"
       "A folder is converted straight into the store and checked as by convert; a GGUF stays as it "
       "is, unless options of a conversion are given. Its bytes are shared with the file, or "
-      "linked, or copied, in that order.");
+      "linked, or copied, in that order.\n"
+      "Without a TEMPLATE the model's own chat template is tried on conversations against the "
+      "known "
+      "formats (chatml, llama3.2-instruct, mistral-v7, ...); the format that writes all of them "
+      "alike gives Ollama's template and stop words.");
   command
       ->add_option("MODEL", a.first,
                    "A GGUF, model folder, archive or name in the store; with -f it may be left out")
@@ -99,6 +103,13 @@ void AddImport(CLI::App& app, Invocation& invocation) {
       ->add_option("--store", a.options.store,
                    "The store (default: OLLAMA_MODELS, else Ollama's own folder)")
       ->type_name("DIR");
+  command
+      ->add_option("--chat-template", a.options.chat_template,
+                   "Jinja template in the place of the model's own")
+      ->type_name("FILE");
+  command->add_flag("--require-template", a.options.require_template,
+                    "Refuse a model whose chat template is of no known format, unless the "
+                    "Modelfile has a TEMPLATE");
   command->add_flag("--copy", a.options.copy, "Copy a GGUF's bytes: neither share nor link them");
   const std::vector<const CLI::Option*> own = Options(*command);
   AddConversionOptions(*command, a.conversion);

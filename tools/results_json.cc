@@ -206,6 +206,7 @@ std::string ToJson(const ImportResult& r) {
                    {"blob", r.blob},
                    {"digest", r.digest},
                    {"how", r.how},
+                   {"chat_format", r.chat_format.empty() ? Json(nullptr) : Json(r.chat_format)},
                    {"bytes", r.bytes},
                    {"conversion", r.conversion ? Conversion(*r.conversion) : Json(nullptr)}});
 }

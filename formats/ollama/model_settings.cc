@@ -79,7 +79,8 @@ absl::StatusOr<Parameters> Inherited(const std::vector<Layer>& layers, const std
     if (layer.media_type != kParamsLayer) continue;
     const std::string path = BlobFile(store, layer.digest);
     SMELT_ASSIGN_OR_RETURN(const std::string json, ReadTextFile(path, kMostParameterBytes));
-    SMELT_ASSIGN_OR_RETURN(parameters, Parameters::Read(json, path));
+    SMELT_ASSIGN_OR_RETURN(const Parameters later, Parameters::Read(json, path));
+    parameters.Merge(later);
   }
   return parameters;
 }

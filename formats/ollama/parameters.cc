@@ -204,6 +204,10 @@ absl::StatusOr<Parameters> Parameters::Read(std::string_view json, std::string_v
   return parameters;
 }
 
+void Parameters::Merge(const Parameters& later) {
+  for (const auto& [name, value] : later.values_) values_[name] = value;
+}
+
 absl::Status Parameters::Add(std::string_view name, std::string_view value) {
   if (IsDroppedParameter(name)) return absl::OkStatus();
   const Known* known = Find(name);

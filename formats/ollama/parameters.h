@@ -27,6 +27,9 @@ class Parameters {
   /// a value that is not of its type.
   absl::Status Add(std::string_view name, std::string_view value);
 
+  /// Takes over what `later` has.
+  void Merge(const Parameters& later);
+
   bool empty() const { return values_.empty(); }
   const std::map<std::string, ParameterValue>& values() const { return values_; }
   /// One line with a line feed.

@@ -18,6 +18,7 @@
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
 #include "lib/jobs/import_source.h"
+#include "lib/jobs/import_template.h"
 
 namespace smelt {
 namespace {
@@ -26,6 +27,7 @@ namespace {
 /// was there.
 constexpr int kAttempts = 3;
 constexpr uint64_t kMostConfigBytes = 1 << 20;
+constexpr uint64_t kMostTemplateBytes = 4 << 20;
 
 absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& observer) {
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
@@ -68,7 +70,7 @@ absl::StatusOr<std::optional<ConvertOptions>> Conversion(const ImportOptions& op
                                                          const ImportSource& source) {
   SMELT_ASSIGN_OR_RETURN(const bool gguf, IsGguf(source.model));
   const bool as_it_is = gguf && !options.convert_ggufs;
-  if (as_it_is && source.adapters.empty()) {
+  if (as_it_is && source.adapters.empty() && options.chat_template.empty()) {
     SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(source.model));
     if (file.files.size() == 1) return std::nullopt;
   }
@@ -76,6 +78,11 @@ absl::StatusOr<std::optional<ConvertOptions>> Conversion(const ImportOptions& op
   if (as_it_is) conversion.type = "copy";
   conversion.source = source.model;
   for (const std::string& adapter : source.adapters) conversion.adapters.emplace_back(adapter, 1);
+  if (!options.chat_template.empty()) {
+    SMELT_ASSIGN_OR_RETURN(const std::string text,
+                           ReadTextFile(options.chat_template, kMostTemplateBytes));
+    conversion.metadata.emplace_back("tokenizer.chat_template", Cat("str:", text));
+  }
   return conversion;
 }
 
@@ -84,6 +91,7 @@ struct Model {
   std::string file;  ///< a GGUF
   bool converted = false;
   ollama::Config config;
+  ImportedTemplate chat;
   const ImportSource* source = nullptr;
 };
 
@@ -113,6 +121,7 @@ class Importer {
                             .blob = weights.path,
                             .digest = weights.digest,
                             .how = weights.how,
+                            .chat_format = model.chat.format,
                             .bytes = weights.size,
                             .conversion = {}};
       }
@@ -152,6 +161,9 @@ class Importer {
     ollama::Manifest manifest;
     manifest.layers.push_back({std::string(ollama::kModelLayer), weights.digest, weights.size,
                                model.converted ? "" : source.base});
+    SMELT_ASSIGN_OR_RETURN(
+        manifest.layers,
+        ollama::AddSettings(model.chat.settings, std::move(manifest.layers), writer_, blobs));
     for (ollama::Layer layer : source.inherited.layers) {
       if (layer.media_type == ollama::kModelLayer) continue;
       SMELT_ASSIGN_OR_RETURN(ollama::AddedBlob kept, writer_.Keep(layer));
@@ -177,38 +189,49 @@ class Importer {
   ollama::Manifest new_;  ///< blobs that were not in the store before
 };
 
-/// The configuration of the file, with what the Modelfile or the model in the store says besides.
+/// The configuration of the file, with what its chat format, the model in the store and the
+/// Modelfile say besides: later ones count.
 absl::StatusOr<ollama::Config> ConfigFor(const GgufFile& file, const ImportSource& source,
+                                         const ollama::ModelSettings& chat,
                                          const std::string& store) {
   SMELT_ASSIGN_OR_RETURN(ollama::Config config, ollama::ConfigOf(file));
+  const auto set = [&](const auto& from) {
+    if (!from.renderer.empty()) config.renderer = from.renderer;
+    if (!from.parser.empty()) config.parser = from.parser;
+    if (!from.least_ollama.empty()) config.least_ollama = from.least_ollama;
+  };
+  set(chat);
   if (!source.inherited.config.digest.empty()) {
     const std::string path = ollama::BlobFile(store, source.inherited.config.digest);
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMostConfigBytes));
     SMELT_ASSIGN_OR_RETURN(const ollama::Config base, ollama::ReadConfig(text, path));
-    config.renderer = base.renderer;
-    config.parser = base.parser;
-    config.least_ollama = base.least_ollama;
+    set(base);
   }
-  const auto set = [](const std::string& value, std::string& out) {
-    if (!value.empty()) out = value;
-  };
-  set(source.settings.renderer, config.renderer);
-  set(source.settings.parser, config.parser);
-  set(source.settings.least_ollama, config.least_ollama);
+  set(source.settings);
   return config;
+}
+
+/// What the file's keys say of the model: configuration and template.
+absl::Status Describe(const ImportOptions& options, const std::string& store,
+                      const Observer& observer, Model& model) {
+  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(model.file, observer));
+  SMELT_ASSIGN_OR_RETURN(model.chat, TemplateFor(file, model.source->model, *model.source,
+                                                 options.require_template, observer));
+  SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, *model.source, model.chat.settings, store));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name name,
                                         const ImportOptions& options, const Observer& observer) {
   SMELT_ASSIGN_OR_RETURN(const ImportSource source, FindImportSource(options, store, observer));
   SMELT_ASSIGN_OR_RETURN(std::optional<ConvertOptions> conversion, Conversion(options, source));
-  Model model{
-      .file = source.model, .converted = conversion.has_value(), .config = {}, .source = &source};
+  Model model{.file = source.model,
+              .converted = conversion.has_value(),
+              .config = {},
+              .chat = {},
+              .source = &source};
   std::optional<ConvertResult> converted;
-  if (!model.converted) {
-    SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(model.file, observer));
-    SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, source, store));
-  }
+  if (!model.converted) SMELT_RETURN_IF_ERROR(Describe(options, store, observer, model));
   SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
   name = ollama::InSpellingOf(store, name);
   if (model.converted) {
@@ -217,8 +240,7 @@ absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name n
     conversion->output = model.file;
     conversion->force = true;  // a left-over of a killed import
     SMELT_ASSIGN_OR_RETURN(converted, Convert(*conversion, observer));
-    SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(model.file, observer));
-    SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, source, store));
+    SMELT_RETURN_IF_ERROR(Describe(options, store, observer, model));
   }
   Importer importer(options, std::move(name), writer, observer);
   absl::StatusOr<ImportResult> result;

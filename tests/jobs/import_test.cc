@@ -127,6 +127,98 @@ TEST(Import, AFolderIsConvertedStraightIntoTheStore) {
                                   "{\"repeat_penalty\":1.05,\"temperature\":0.7,\"top_k\":20}\n"));
 }
 
+/// Contents of the layers but the model's, "type: content".
+std::vector<std::string> Layers(const std::string& store, std::string_view name) {
+  const auto manifest = ollama::LoadManifest(store, *ollama::ParseName(name));
+  EXPECT_EQ(testing::GetStatus(manifest).ToString(), "OK");
+  std::vector<std::string> layers;
+  if (!manifest.ok()) return layers;
+  for (const ollama::Layer& layer : manifest->layers) {
+    if (layer.media_type == ollama::kModelLayer) continue;
+    layers.push_back(Cat(layer.media_type.substr(layer.media_type.rfind('.') + 1), ": ",
+                         testing::ReadFile(ollama::BlobFile(store, layer.digest))));
+  }
+  return layers;
+}
+
+constexpr char kChatml[] =
+    "{%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    "{%- endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+constexpr char kChatmlLayer[] =
+    "template: {{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n"
+    "{{ end }}<|im_start|>assistant\n";
+
+TEST(Import, AKnownChatTemplateGivesTemplateAndStopWords) {
+  const TempDir dir;
+  // One that Ollama takes for chatml by its text: it writes system prompts without a role.
+  const auto bare = ImportTo(dir, Copy(dir, "tiny-chatml.gguf"), "bare");
+  SMELT_ASSERT_OK(bare);
+  EXPECT_EQ(bare->chat_format, "chatml-bare-system");
+  EXPECT_THAT(Layers(dir / "store", "bare"),
+              ElementsAre(HasSubstr("template: {{ .System }}{{ range .Messages }}"),
+                          "params: {\"stop\":[\"\\u003c|im_start|\\u003e\",\"\\u003c|im_end|"
+                          "\\u003e\"]}\n"));
+
+  testing::WriteFile(dir / "chatml.jinja", kChatml);
+  testing::WriteFile(dir / "Modelfile",
+                     Cat("FROM ", Copy(dir, "tiny-f16.gguf"),
+                         "\nLICENSE Free.\nPARAMETER stop END\nPARAMETER top_k 3\n"));
+  ImportOptions options;
+  options.name = "given";
+  options.store = dir / "store";
+  options.modelfile = dir / "Modelfile";
+  options.chat_template = dir / "chatml.jinja";
+  options.require_template = true;
+  const auto given = Import(options);
+  SMELT_ASSERT_OK(given);
+  EXPECT_EQ(given->chat_format, "chatml");
+  EXPECT_THAT(
+      Layers(dir / "store", "given"),
+      ElementsAre(kChatmlLayer, "license: Free.", "params: {\"stop\":[\"END\"],\"top_k\":3}\n"));
+  const auto file = OpenGguf(given->blob);
+  SMELT_ASSERT_OK(file);
+  EXPECT_EQ(file->metadata.String("tokenizer.chat_template").value_or(""), kChatml);
+
+  // What the base has stays.
+  const auto derived = ImportTo(dir, "given", "derived");
+  SMELT_ASSERT_OK(derived);
+  EXPECT_EQ(derived->chat_format, "");
+  EXPECT_EQ(Layers(dir / "store", "derived"), Layers(dir / "store", "given"));
+}
+
+TEST(Import, AnUnknownChatTemplateGetsNoLayerAndAWarning) {
+  const TempDir dir;
+  std::string warnings, notes;
+  Observer observer;
+  observer.note = [&](NoteKind kind, const std::string& text) {
+    (kind == NoteKind::kWarning ? warnings : notes) += text + "\n";
+  };
+  for (const char* name : {"tiny-near.gguf", "tiny-unknown.gguf"}) {
+    warnings.clear();
+    const ImportOptions options = {
+        .source = Copy(dir, name), .name = "m", .store = dir / "store", .require_template = false};
+    SMELT_ASSERT_OK(Import(options, observer));
+    EXPECT_THAT(warnings, HasSubstr("its chat template is of no known format"));
+    EXPECT_THAT(warnings, HasSubstr("Ollama from 0.30 on renders the model's own"));
+    EXPECT_THAT(Layers(dir / "store", "m"), ElementsAre());
+    ImportOptions strict = options;
+    strict.require_template = true;
+    strict.name = "strict";
+    EXPECT_THAT(Import(strict).status().message(), HasSubstr("TEMPLATE"));
+  }
+  warnings.clear();
+  ImportOptions none = {.source = Copy(dir, "tiny-f16.gguf"), .name = "m", .store = dir / "store"};
+  SMELT_ASSERT_OK(Import(none, observer));
+  EXPECT_EQ(warnings, "");
+  EXPECT_THAT(notes, HasSubstr("carries no chat template"));
+  none.require_template = true;
+  EXPECT_EQ(CodeOf(Import(none).status()), ErrorCode::kNotFound);
+  testing::WriteFile(dir / "Modelfile", "FROM tiny-f16.gguf\nTEMPLATE {{ .Prompt }}\n");
+  none.source = "";
+  none.modelfile = dir / "Modelfile";
+  SMELT_EXPECT_OK(Import(none));
+}
+
 TEST(Import, AModelThatMissesItsCheckGetsNoName) {
   const TempDir dir;
   ImportOptions options;

@@ -18,7 +18,13 @@ struct ImportOptions {
   std::string name;       ///< [host/][namespace/]model[:tag]
   std::string store;      ///< empty: OLLAMA_MODELS or the default folder
   std::string modelfile;  ///< path; empty: none
+  /// A Jinja file: the model's chat template in the place of its own; empty: its own. A GGUF is
+  /// rewritten for it.
+  std::string chat_template = {};
   bool copy = false;      ///< never share or link the file's bytes
+  /// Refuse a model that has no chat template, or one of no known format, unless the Modelfile
+  /// gives one.
+  bool require_template = false;
   /// How weights become a GGUF (`source` and `output` are not used). A GGUF of one file stays as it
   /// is, and parts are joined, unless `convert_ggufs`.
   ConvertOptions conversion = {};
@@ -28,6 +34,9 @@ struct ImportOptions {
 struct ImportResult {
   std::string name, manifest, blob, digest;
   std::string how;  ///< "reflink", "hard link", "copy", "conversion", "present"
+  /// The format that the model's own chat template was recognised as; empty where the template is
+  /// the Modelfile's, built into Ollama, or of no known format.
+  std::string chat_format = {};
   uint64_t bytes = 0;
   std::optional<ConvertResult> conversion;
 };

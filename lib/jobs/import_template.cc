@@ -1,0 +1,101 @@
+#include "lib/jobs/import_template.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "lib/base/status.h"
+#include "lib/jobs/chat_format.h"
+#include "lib/jobs/conversation.h"
+
+namespace smelt {
+namespace {
+
+/// Architectures whose conversations Ollama writes and reads by code of its own: the names that it
+/// puts into their configurations.
+struct BuiltIn {
+  std::string_view architecture, renderer_and_parser, stop;
+};
+constexpr BuiltIn kBuiltIn[] = {
+    {"gemma4", "gemma4", "<turn|>"},
+    {"laguna", "laguna", ""},
+    {"nemotron_h", "nemotron-3-nano", ""},
+    {"nemotron_h_moe", "nemotron-3-nano", ""},
+    {"nemotron_h_omni", "nemotron-3-nano", ""},
+};
+
+bool HasTemplate(const ImportSource& source) {
+  return !source.settings.template_text.empty() || !source.settings.renderer.empty() ||
+         std::ranges::any_of(source.inherited.layers, [](const ollama::Layer& layer) {
+           return layer.media_type == ollama::kTemplateLayer ||
+                  layer.media_type == ollama::kPromptLayer;
+         });
+}
+
+constexpr std::string_view kWayOut = "; a Modelfile's TEMPLATE gives it one";
+
+/// What the warning says of a template that is of no known format.
+std::string Tried(const absl::StatusOr<ChatFormatMatch>& match) {
+  if (!match.ok()) return Cat("its chat template is none: ", std::string(match.status().message()));
+  std::string tried = "its chat template is of no known format";
+  if (match->nearest.empty()) return Cat(tried, " (none writes any conversation as it does)");
+  tried += " (of ";
+  tried += Cat(match->probes, " conversations ");
+  for (size_t i = 0; i < match->nearest.size(); ++i) {
+    const ChatFormatMatch::Near& near = match->nearest[i];
+    tried += Cat(i == 0 ? "" : ", ", near.name, i == 0 ? " writes " : " ", near.agreed,
+                 i == 0 ? " as it does" : "");
+  }
+  return tried + ")";
+}
+
+}  // namespace
+
+absl::StatusOr<ImportedTemplate> TemplateFor(const GgufFile& file, const std::string& name,
+                                             const ImportSource& source, bool required,
+                                             const Observer& observer) {
+  ImportedTemplate result;
+  SMELT_ASSIGN_OR_RETURN(const std::string architecture,
+                         file.metadata.String("general.architecture"));
+  const auto* built_in = std::ranges::find(kBuiltIn, architecture, &BuiltIn::architecture);
+  if (built_in != std::end(kBuiltIn) && source.base.empty()) {
+    result.settings.renderer = built_in->renderer_and_parser;
+    result.settings.parser = built_in->renderer_and_parser;
+    if (!built_in->stop.empty()) result.settings.parameters.emplace_back("stop", built_in->stop);
+    return result;
+  }
+  if (HasTemplate(source)) return result;
+  if (file.metadata.Has(architecture + ".pooling_type")) return result;  // makes vectors, no text
+  const MetadataValue* text = file.metadata.Find("tokenizer.chat_template");
+  if (text == nullptr || text->AsString() == nullptr) {
+    if (required) {
+      return Error(ErrorCode::kNotFound, Escape(name), ": carries no chat template", kWayOut);
+    }
+    observer.Note(
+        Cat(Escape(name), ": carries no chat template, Ollama only joins the turns", kWayOut));
+    return result;
+  }
+  absl::StatusOr<ChatFormatMatch> match =
+      RecogniseChatFormat(*text->AsString(), SpecialTokenText(file.metadata, "bos"),
+                          SpecialTokenText(file.metadata, "eos"));
+  if (match.ok() && match->format) {
+    result.format = match->format->name;
+    result.settings = std::move(match->format->settings);
+    const std::string& least = result.settings.least_ollama;
+    observer.Note(Cat(Escape(name), ": its chat template is of the format ", result.format,
+                      ", which is written for Ollama",
+                      least.empty() ? "" : Cat(" (from ", least, " on: it prints the date)")));
+    return result;
+  }
+  if (required) {
+    return Error(ErrorCode::kUnsupported, Escape(name), ": ", Tried(match), kWayOut);
+  }
+  observer.Warn(Cat(Escape(name), ": ", Tried(match),
+                    ": it gets no template layer. Ollama from 0.30 on renders the model's own, "
+                    "older ones only join the turns",
+                    kWayOut));
+  return result;
+}
+
+}  // namespace smelt
