@@ -123,8 +123,13 @@ TEST(Import, AFolderIsConvertedStraightIntoTheStore) {
     if (layer.media_type == ollama::kModelLayer) continue;
     layers.push_back(testing::ReadFile(ollama::BlobFile(dir / "store", layer.digest)));
   }
-  EXPECT_THAT(layers, ElementsAre("Be brief.", "Do as you like.",
-                                  "{\"repeat_penalty\":1.05,\"temperature\":0.7,\"top_k\":20}\n"));
+  EXPECT_EQ(result->chat_format, "llama3-instruct");
+  EXPECT_THAT(layers,
+              ElementsAre(HasSubstr("<|start_header_id|>{{ .Role }}<|end_header_id|>"), "Be brief.",
+                          "Do as you like.",
+                          "{\"repeat_penalty\":1.05,\"stop\":[\"\\u003c|start_header_id|\\u003e\","
+                          "\"\\u003c|end_header_id|\\u003e\",\"\\u003c|eot_id|\\u003e\"],"
+                          "\"temperature\":0.7,\"top_k\":20}\n"));
 }
 
 /// Contents of the layers but the model's, "type: content".
@@ -161,7 +166,7 @@ TEST(Import, AKnownChatTemplateGivesTemplateAndStopWords) {
 
   testing::WriteFile(dir / "chatml.jinja", kChatml);
   testing::WriteFile(dir / "Modelfile",
-                     Cat("FROM ", Copy(dir, "tiny-f16.gguf"),
+                     Cat("FROM ", TestdataPath("models/llama"),
                          "\nLICENSE Free.\nPARAMETER stop END\nPARAMETER top_k 3\n"));
   ImportOptions options;
   options.name = "given";
@@ -169,12 +174,14 @@ TEST(Import, AKnownChatTemplateGivesTemplateAndStopWords) {
   options.modelfile = dir / "Modelfile";
   options.chat_template = dir / "chatml.jinja";
   options.require_template = true;
+  options.conversion.validate = Validate::kOff;
   const auto given = Import(options);
   SMELT_ASSERT_OK(given);
   EXPECT_EQ(given->chat_format, "chatml");
   EXPECT_THAT(
       Layers(dir / "store", "given"),
-      ElementsAre(kChatmlLayer, "license: Free.", "params: {\"stop\":[\"END\"],\"top_k\":3}\n"));
+      ElementsAre(kChatmlLayer, "license: Free.",
+                  "params: {\"min_p\":0.05,\"stop\":[\"END\"],\"temperature\":0.8,\"top_k\":3}\n"));
   const auto file = OpenGguf(given->blob);
   SMELT_ASSERT_OK(file);
   EXPECT_EQ(file->metadata.String("tokenizer.chat_template").value_or(""), kChatml);
@@ -253,7 +260,8 @@ TEST(Import, AnotherTypeOfAModelInTheStoreKeepsItsLayers) {
   SMELT_ASSERT_OK(manifest);
   std::vector<std::string> types;
   for (const ollama::Layer& layer : manifest->layers) types.push_back(layer.media_type);
-  EXPECT_THAT(types, ElementsAre(ollama::kModelLayer, ollama::kSystemLayer, ollama::kParamsLayer));
+  EXPECT_THAT(types, ElementsAre(ollama::kModelLayer, ollama::kTemplateLayer, ollama::kSystemLayer,
+                                 ollama::kParamsLayer));
 }
 
 TEST(Import, FromIsAFileAPatternOrAName) {
