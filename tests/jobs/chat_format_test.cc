@@ -100,7 +100,7 @@ TEST(ChatFormats, ATemplateThatWritesOneCharacterElseIsOfNoFormat) {
       {"glm-4", "<sop>", "sop"},
       {"llama4-instruct", "\\n\\n'", "\\n'"},
       {"granite-system", "'%B %d, %Y'", "'%d.%m.%Y'"},
-      {"granite-system", "\nBe", "\n{{ Be"},
+      {"granite-system", "\\nBe", "\\n{{ Be"},
   };
   for (const auto& change : kChanges) {
     std::string text = Reference(change.reference);
