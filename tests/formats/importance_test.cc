@@ -127,7 +127,8 @@ TEST(Importance, WhatIsWrongWithAGgufIsNamed) {
   EXPECT_THAT(Refusal(Gguf({kSums, {"a.weight.counts", {1, 3}, {1, 1, 1}}})), HasSubstr("3"));
   EXPECT_THAT(Refusal(Gguf({kSums, {"a.weight.counts", {1, 2}, {}, TensorType::kF16}})),
               HasSubstr("F32"));
-  EXPECT_THAT(Refusal(Gguf({{"token_embd.weight", {4}, {1, 1, 1, 1}}})), HasSubstr("nothing of any tensor"));
+  EXPECT_THAT(Refusal(Gguf({{"token_embd.weight", {4}, {1, 1, 1, 1}}})),
+              HasSubstr("nothing of any tensor"));
   for (const char* key : {"imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"}) {
     Metadata keys = Keys();
     keys.Erase(key);

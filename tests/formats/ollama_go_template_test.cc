@@ -1,10 +1,9 @@
 // The syntax of Go's templates against Go's own parser (testdata/ollama/go_templates.json).
-#include "formats/ollama/go_template.h"
-
 #include <gmock/gmock.h>
 
 #include <string>
 
+#include "formats/ollama/go_template.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "tests/testing/testing.h"

@@ -61,8 +61,9 @@ std::string Expected(const Plan& plan, size_t number = 0) {
       for (uint64_t c = 0; c < columns; ++c)
         values[r * columns + c] = FakeSource::Value(t.source, r, c);
     EncodeScratch scratch;
-    FindEncoder(t.type, Effort::kNormal)->Encode(rows, columns, values.data(), {},
-                                reinterpret_cast<std::byte*>(file.data()) + t.offset, scratch);
+    FindEncoder(t.type, Effort::kNormal)
+        ->Encode(rows, columns, values.data(), {},
+                 reinterpret_cast<std::byte*>(file.data()) + t.offset, scratch);
   }
   return file;
 }

@@ -124,9 +124,16 @@ void VisitConfigurations(const std::string& kind, const auto& visit) {
   }
 }
 
+/// Folders whose class is in no version of transformers: nobody says what a default of it is.
+bool HasNoUpstreamClass(const std::string& folder) { return folder == "models/internlm2"; }
+
 TEST_F(Mutations, OfConfigurations) {
   VisitConfigurations("config", [&](const std::string& path, const auto& as_upstream) {
-    Visit("config", FolderOf(path), path, as_upstream);
+    const bool alone = HasNoUpstreamClass(FolderOf(path));
+    Visit("config", FolderOf(path), path,
+          [&](const Subject& subject, const std::string& id, const Outcome& outcome) {
+            return alone || as_upstream(subject, id, outcome);
+          });
   });
   counts_.Print("config.json");
   EXPECT_GT(counts_.mutants, 500u);

@@ -57,6 +57,8 @@ def rounds(argv, files, until, wanted):
         assert left <= {x + ".part.journal" for x in names}, left
         for file in files:
             os.remove(file)
+    for journal in left:
+        os.remove(os.path.join(os.path.dirname(out), journal))
     return kills, resumed
 
 

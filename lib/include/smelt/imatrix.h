@@ -28,8 +28,8 @@ struct ImportanceTensor {
   uint64_t columns = 0;          ///< 0: a .dat does not tell them from experts
   std::vector<uint64_t> tokens;  ///< that went into each expert (or head); one entry where there
                                  ///< are none; of a .dat: chunks
-  uint64_t values = 0;                         ///< columns of all experts
-  uint64_t zeros = 0;                          ///< of them, whose inputs were always 0
+  uint64_t values = 0;           ///< columns of all experts
+  uint64_t zeros = 0;            ///< of them, whose inputs were always 0
   double mean = 0, smallest = 0, largest = 0;  ///< over the columns of experts with tokens
 };
 

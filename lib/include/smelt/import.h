@@ -21,7 +21,7 @@ struct ImportOptions {
   /// A Jinja file: the model's chat template in the place of its own; empty: its own. A GGUF is
   /// rewritten for it.
   std::string chat_template = {};
-  bool copy = false;      ///< never share or link the file's bytes
+  bool copy = false;  ///< never share or link the file's bytes
   /// Refuse a model that has no chat template, or one of no known format, unless the Modelfile
   /// gives one.
   bool require_template = false;
