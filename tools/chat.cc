@@ -140,6 +140,7 @@ int RunChat(const GenerateOptions& given, const ChatArguments& arguments, Termin
   const Observer observer = terminal.MakeObserver();
   ChatOptions chat_options;
   chat_options.model = given.model;
+  chat_options.adapters = given.adapters;
   chat_options.f32_activations = given.f32_activations;
   chat_options.chat_template = arguments.chat_template;
   chat_options.system = arguments.system;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "smelt/text.h"
+#include "tools/adapters.h"
 #include "tools/convert_command.h"
 #include "tools/format.h"
 #include "tools/numbers.h"
@@ -23,6 +24,8 @@ constexpr char kExamples[] =
     "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
     "  smelt convert ./tokenizer-files --vocab-only -o vocab.gguf\n"
     "  smelt convert ./base --lora ./my-adapter --lora ./style=0.5 --type q4_k_m\n"
+    "  smelt convert base-q4_k_m.gguf --lora ./my-adapter --type copy --allow-requantize\n"
+    "  smelt convert ./my-adapter --base ./base --adapter-only -o my-adapter.gguf\n"
     "Types: auto f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s q4_1 q4_0 iq4_nl "
     "iq4_xs nvfp4 mxfp4_moe q3_k_l q3_k_m q3_k_s iq3_m iq3_s iq3_xs iq3_xxs q2_k q2_k_s q2_0 iq2_m "
     "iq2_s iq2_xs iq2_xxs tq2_0 tq1_0 iq1_m iq1_s q1_0 copy.\n"
@@ -181,13 +184,7 @@ std::string Complete(ConvertArguments& a) {
     if (!Split(text, false, o.metadata))
       return "--metadata \"" + text + "\": write KEY=VALUE, such as general.name=Mine";
   }
-  o.adapters.clear();
-  for (const std::string& text : a.adapters) {  // a name may have equals signs of its own
-    const size_t at = text.rfind('=');
-    const std::optional<double> strength =
-        at == std::string::npos ? std::nullopt : ParseNumber<double>(text.substr(at + 1));
-    o.adapters.emplace_back(strength ? text.substr(0, at) : text, strength.value_or(1));
-  }
+  o.adapters = ParseAdapters(a.adapters);
   o.allow_fallback = !a.no_fallback;
   o.validate = a.validate == "off"    ? Validate::kOff
                : a.validate == "full" ? Validate::kFull
@@ -254,16 +251,12 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
           "Importance matrix (GGUF or .dat, as `smelt imatrix` or llama-imatrix writes it): "
           "columns whose inputs are large are kept more exact")
       ->type_name("FILE");
+  AddLora(command, a.adapters);
   command
-      .add_option("--lora", a.adapters,
-                  "Merge an adapter (a folder of PEFT's), SCALE times as strong as it was trained "
-                  "(repeatable)")
-      ->type_name("ADAPTER[=SCALE]")
-      ->allow_extra_args(false);
-  command
-      .add_option("--base", o.base,
-                  "The model that MODEL, an adapter's folder, belongs to (default: as the adapter "
-                  "says)")
+      .add_option(
+          "--base", o.base,
+          "The model that SRC, an adapter, belongs to: a folder or a GGUF (default: as the adapter "
+          "says)")
       ->type_name("DIR");
   command.add_option("--pre", o.pre, "Use this pre-tokenizer name")->type_name("NAME");
   command.add_flag("--allow-tokenizer-mismatch", o.allow_tokenizer_mismatch,
@@ -336,15 +329,33 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
                    "Draft head (multi-token prediction): keep or drop; default: kept where a GGUF "
                    "has a place for it")
       ->check(CLI::IsMember({"keep", "drop"}));
+  command->add_flag("--adapter-only", arguments.options.adapter_only,
+                    "Write the adapter (SRC, or that of --lora) as a GGUF of its own, which "
+                    "llama.cpp loads beside the base (f32, f16 or bf16)");
   CLI::Option* vocab_only = command->add_flag(
       "--vocab-only", arguments.vocab_only,
       "Write the vocabulary alone, from the tokenizer files alone: a GGUF without tensors");
   // What is about weights has nothing to act on.
-  for (const char* name :
-       {"--type", "--pure", "--output-tensor-type", "--token-embedding-type", "--tensor-type",
-        "--no-fallback", "--effort", "--allow-requantize", "--imatrix", "--split-size",
-        "--split-tensors", "--dry-run", "--plan", "--validate", "--text", "--max-ppl-increase",
-        "--max-kl", "--keep-rejected", "--mtp"})
+  for (const char* name : {"--type",
+                           "--pure",
+                           "--output-tensor-type",
+                           "--token-embedding-type",
+                           "--tensor-type",
+                           "--no-fallback",
+                           "--effort",
+                           "--allow-requantize",
+                           "--imatrix",
+                           "--split-size",
+                           "--split-tensors",
+                           "--dry-run",
+                           "--plan",
+                           "--validate",
+                           "--text",
+                           "--max-ppl-increase",
+                           "--max-kl",
+                           "--keep-rejected",
+                           "--mtp",
+                           "--adapter-only"})
     vocab_only->excludes(command->get_option(name));
 }
 

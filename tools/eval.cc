@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "smelt/evaluate.h"
+#include "tools/adapters.h"
 #include "tools/convert_command.h"
 #include "tools/format.h"
 #include "tools/results_json.h"
@@ -20,6 +21,7 @@ constexpr char kExamples[] =
     "  smelt eval model.gguf --text news.txt --text code.txt      each text's figures, and those "
     "of "
     "both\n"
+    "  smelt eval ./base --lora ./my-adapter --reference ./base --text eval.txt\n"
     "  smelt eval model.gguf --tokens ids.json --logits-out logits.safetensors\n"
     "Protocol: llama-perplexity's (complete chunks of --context tokens, of each the second half is "
     "scored); of a text shorter than two contexts one chunk, as long as it goes. Arithmetic in "
@@ -35,6 +37,7 @@ constexpr char kExamples[] =
 struct Arguments {
   EvaluateOptions options;
   std::string activations = "f32", max_ppl_increase;
+  std::vector<std::string> adapters;
 };
 
 std::string PlusMinus(double value, double error) {
@@ -118,6 +121,7 @@ void SayMissed(const EvaluateResult& result) {
 int Run(Arguments& arguments, Terminal& terminal) {
   EvaluateOptions& options = arguments.options;
   options.q8_activations = arguments.activations == "q8";
+  options.adapters = ParseAdapters(arguments.adapters);
   if (!arguments.max_ppl_increase.empty()) {
     const absl::StatusOr<double> share =
         ParseShare(arguments.max_ppl_increase, "--max-ppl-increase");
@@ -141,6 +145,7 @@ void AddEval(CLI::App& app, Invocation& invocation) {
   command->footer(kExamples);
   EvaluateOptions& o = a.options;
   command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
+  AddLora(*command, a.adapters);
   command
       ->add_option("--text", o.text_files,
                    "Text to predict (UTF-8; repeatable); - is standard input")

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "smelt/generate.h"
+#include "tools/adapters.h"
 #include "tools/chat.h"
 #include "tools/commands.h"
 #include "tools/format.h"
@@ -36,6 +37,7 @@ struct Arguments {
   std::string ids_file, activations = "q8";
   bool chat = false;
   ChatArguments conversation;
+  std::vector<std::string> adapters;
 };
 
 constexpr int64_t kMostTokens = 1'000'000'000'000;  // more are a mistake
@@ -60,6 +62,7 @@ std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
 int Run(Arguments& arguments, Terminal& terminal) {
   GenerateOptions& options = arguments.options;
   options.f32_activations = arguments.activations == "f32";
+  options.adapters = ParseAdapters(arguments.adapters);
   if (arguments.chat) {
     if (!arguments.ids_file.empty())
       return terminal.FailUsage(
@@ -115,6 +118,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
   command->footer(kExamples);
   GenerateOptions& o = a.options;
   command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
+  AddLora(*command, a.adapters);
   command->add_option("PROMPT", a.prompt,
                       "Text to go on from; -, or none with a pipe: standard input");
   command

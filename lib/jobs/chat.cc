@@ -123,10 +123,11 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   SMELT_ASSIGN_OR_RETURN(impl->renderer, OpenRenderer(options, job.observer()));
-  SMELT_ASSIGN_OR_RETURN(
-      impl->generator,
-      Generator::Open({.model = options.model, .f32_activations = options.f32_activations},
-                      job.observer()));
+  SMELT_ASSIGN_OR_RETURN(impl->generator,
+                         Generator::Open({.model = options.model,
+                                          .f32_activations = options.f32_activations,
+                                          .adapters = options.adapters},
+                                         job.observer()));
   SMELT_ASSIGN_OR_RETURN(impl->empty, impl->generator->Save());
   std::unique_ptr<Chat> chat(new Chat(std::move(impl)));
   chat->Clear();

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 
+#include "lib/base/ascii.h"
 #include "lib/base/folder.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
@@ -26,6 +27,7 @@
 #include "lib/jobs/plan_layout.h"
 #include "lib/jobs/vocabulary_edits.h"
 #include "lib/model/gguf_source.h"
+#include "lib/model/lora_file.h"
 #include "lib/model/recipe.h"
 #include "quant/simd.h"
 
@@ -65,14 +67,56 @@ struct Job {
   const std::string& first() const { return files.front(); }
 };
 
+/// An adapter alone cannot be evaluated.
+bool IsValidated(const ConvertOptions& options) {
+  return options.validate != Validate::kOff && !options.adapter_only;
+}
+
 std::vector<std::string> RejectedNames(const Job& job) {
   return FileNames(job.output + ".rejected", job.files.size());
+}
+
+/// The adapter that is to be written by itself.
+absl::StatusOr<std::unique_ptr<ModelSource>> OpenAdapterOnly(const ConvertOptions& options,
+                                                             const Observer& observer) {
+  const bool named = !options.adapters.empty();  // then the source is the base
+  if (options.adapters.size() > 1 || (named && !options.base.empty())) {
+    return Error(
+        ErrorCode::kUsage,
+        "an adapter by itself: name one adapter, and its base with --base or as the model");
+  }
+  SMELT_RETURN_IF_ERROR(InitSimd());
+  const std::string& base = named ? options.source : options.base;
+  SMELT_ASSIGN_OR_RETURN(OpenedModel opened,
+                         OpenAsLoraFile(named ? options.adapters[0].first : options.source,
+                                        named ? options.adapters[0].second : 1, base));
+  for (const std::string& note : opened.notes) observer.Note(note);
+  for (const std::string& warning : opened.warnings) observer.Warn(warning);
+  return std::move(opened.source);
+}
+
+// Every matrix of an adapter has the one type that was asked for.
+absl::StatusOr<Plan> PlanAdapter(const ModelSource& source, PlanOptions options) {
+  const std::string name = UpperAscii(options.type);
+  const TensorType types[] = {TensorType::kF32, TensorType::kF16, TensorType::kBF16};
+  const auto* const type =
+      std::ranges::find_if(types, [&](TensorType t) { return name == Info(t).name; });
+  if (name != "AUTO" && type == std::end(types)) {
+    return Error(ErrorCode::kUsage, "--type ", Escape(options.type, 40),
+                 " is no type of an adapter: f32 (the default), f16 or bf16");
+  }
+  if (name == "AUTO") options.type = "f32";
+  FixedTypes fixed;
+  fixed.types.assign(source.tensors().size(),
+                     {name == "AUTO" ? TensorType::kF32 : *type, "as asked"});
+  return MakePlan(source, options, &fixed);
 }
 
 // A plain safetensors file is no model; its matrices can be quantized, but not evaluated.
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& options,
                                                         const PlanOptions& plan_options,
                                                         const Observer& observer) {
+  if (options.adapter_only) return OpenAdapterOnly(options, observer);
   if (!options.source.ends_with(".safetensors") || !IsFile(options.source)) {
     const std::string& mtp = plan_options.mtp;
     if (!mtp.empty() && mtp != "keep" && mtp != "drop")
@@ -92,7 +136,7 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& op
     return Error(ErrorCode::kUnsupported, Escape(options.source),
                  " is a plain safetensors file: adapters are merged into a model's folder");
   }
-  if (options.validate != Validate::kOff) {
+  if (IsValidated(options)) {
     return Error(ErrorCode::kUnsupported, Escape(options.source),
                  " is a plain safetensors file: for a model name its folder; to convert bare "
                  "matrices, which cannot be "
@@ -164,6 +208,8 @@ absl::Status CheckOutputPaths(const Job& job, const ConvertOptions& options) {
 
 absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& observer) {
   Job job;
+  if (options.adapter_only && !options.plan_file.empty())
+    return Error(ErrorCode::kUsage, "a plan file is for models: an adapter is written without one");
   SMELT_ASSIGN_OR_RETURN(const std::optional<std::string> saved, ReadPlanFile(options));
   PlanOptions plan_options = ToPlanOptions(options);
   PlanOptions recorded = plan_options;
@@ -175,6 +221,8 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
     SMELT_ASSIGN_OR_RETURN(job.plan,
                            PlanFromJson(*saved, options.plan_file, *job.source, plan_options));
     observer.Note(Cat("replaying the plan ", Escape(options.plan_file)));
+  } else if (options.adapter_only) {
+    SMELT_ASSIGN_OR_RETURN(job.plan, PlanAdapter(*job.source, plan_options));
   } else {
     SMELT_ASSIGN_OR_RETURN(job.plan, MakePlan(*job.source, plan_options));
   }
@@ -182,7 +230,7 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
   if (!job.plan.fallbacks.kinds.empty())
     observer.Note(FallbackNote(job.plan.fallbacks, job.plan.bits_per_weight()));
   SMELT_RETURN_IF_ERROR(CheckVocabularyEdits(job.source->metadata(), job.plan.options.metadata,
-                                             options.validate != Validate::kOff, observer));
+                                             IsValidated(options), observer));
   SMELT_ASSIGN_OR_RETURN(job.output, OutputPath(options, *job.source, job.plan));
   job.files = FileNames(job.output, job.plan.files.size());
   const PlanOptions& o = job.plan.options;
@@ -351,7 +399,7 @@ absl::Status FillAndCheck(const Job& job, const ConvertOptions& options,
   const FillTarget target{&job.plan, &output};
   SMELT_RETURN_IF_ERROR(Fill(std::span(&target, 1), *job.source, observer, peak));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> written, Reopen(job, output));
-  if (options.validate == Validate::kOff) return absl::OkStatus();
+  if (!IsValidated(options)) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(validation,
                          RunGate(*written, *job.source, job.plan, options, texts, observer, peak));
   if (options.on_validation) options.on_validation(*validation);
@@ -380,7 +428,7 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
   SMELT_RETURN_IF_ERROR(CheckOutputPaths(job, options));
   std::vector<NamedText> texts;
-  if (options.validate != Validate::kOff) {
+  if (IsValidated(options)) {
     SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
     SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
   }

@@ -187,7 +187,7 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options,
   const Observer& observer = job.observer();
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> model,
-                         OpenModelByName(options.model, {}, observer));
+                         OpenModelByName(options.model, WithAdapters(options.adapters), observer));
   if (!options.logits_out.empty()) return WriteLogits(*model, options, observer);
   std::unique_ptr<ModelSource> reference;
   if (!options.reference.empty()) {

@@ -176,7 +176,8 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   auto impl = std::make_unique<Impl>();
-  SMELT_ASSIGN_OR_RETURN(impl->source, OpenModelByName(options.model, {}, observer));
+  SMELT_ASSIGN_OR_RETURN(impl->source,
+                         OpenModelByName(options.model, WithAdapters(options.adapters), observer));
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(*impl->source);
   if (tokenizer.ok()) {
     impl->tokenizer = *std::move(tokenizer);
@@ -314,10 +315,11 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const Generator& generator,
 // Everything but the interruption, which Generate makes a result of.
 absl::Status GenerateInto(const GenerateOptions& options, const Observer& observer,
                           GenerateResult& result) {
-  SMELT_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Generator> generator,
-      Generator::Open({.model = options.model, .f32_activations = options.f32_activations},
-                      observer));
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Generator> generator,
+                         Generator::Open({.model = options.model,
+                                          .f32_activations = options.f32_activations,
+                                          .adapters = options.adapters},
+                                         observer));
   if (!generator->has_tokenizer() && options.use_prompt_ids)
     observer.Note("the model has no tokenizer that we know: ids only, no text");
   SMELT_ASSIGN_OR_RETURN(result.prompt_ids, PromptIds(*generator, options, observer));

@@ -38,7 +38,7 @@ uint64_t CheckMemory(const Plan& plan, uint64_t threads, const ConvertOptions& o
 uint64_t EstimateMemory(const Plan& plan, int threads, const ConvertOptions& options) {
   const uint64_t workers = static_cast<uint64_t>(threads);
   const uint64_t fill = FillMemory(plan, workers);
-  const bool checks = options.validate != Validate::kOff;
+  const bool checks = options.validate != Validate::kOff && !options.adapter_only;
   const uint64_t check = checks ? CheckMemory(plan, workers, options) : 0;
   return kProgram + 3 * plan.header_bytes() + std::max(fill, check);
 }

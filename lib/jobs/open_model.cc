@@ -51,6 +51,12 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& 
   return std::move(model->source);
 }
 
+OpenOptions WithAdapters(std::vector<std::pair<std::string, double>> adapters) {
+  OpenOptions options;
+  options.adapters = std::move(adapters);
+  return options;
+}
+
 bool IsPartOfSource(const std::string& output, const std::string& source) {
   namespace fs = std::filesystem;
   std::error_code error;

@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/model/open.h"
@@ -23,6 +25,9 @@ absl::StatusOr<std::string> ResolveVocabulary(const std::string& name);
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& name,
                                                              const OpenOptions& options,
                                                              const Observer& observer);
+
+/// What OpenModelByName does but for adapters, which it merges.
+OpenOptions WithAdapters(std::vector<std::pair<std::string, double>> adapters);
 
 /// Whether the existing file `output` belongs to the model at the path `source`: the file itself,
 /// another part of a split GGUF, or a file of a published folder (but for GGUFs that lie there).

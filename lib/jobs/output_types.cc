@@ -49,7 +49,7 @@ TensorType AutomaticType(const ModelSource& source) {
   if (decoded) return TensorType::kBF16;
   for (const TensorInfo& t : source.tensors()) {
     if (t.shape.dims >= 2 && (t.recipe == nullptr || t.recipe->only_gathers()))
-      return t.type == TensorType::kBF16 ? TensorType::kBF16 : TensorType::kF16;
+      return t.file_type() == TensorType::kBF16 ? TensorType::kBF16 : TensorType::kF16;
   }
   return TensorType::kF16;
 }
@@ -128,7 +128,7 @@ ModelShape ShapeOf(const ModelSource& source, bool published, TensorType automat
     s.name = t.name;
     std::copy(t.shape.ne.begin(), t.shape.ne.end(), s.ne);
     s.dims = t.shape.dims;
-    s.type = published ? ConverterType(t, automatic).type : t.type;
+    s.type = published ? ConverterType(t, automatic).type : t.file_type();
     shape.tensors.push_back(std::move(s));
   }
   return shape;
@@ -139,7 +139,7 @@ std::optional<uint32_t> GuessFileType(const ModelSource& source) {
   if (source.metadata().Has("general.file_type")) return std::nullopt;
   std::map<TensorType, size_t> counts;
   for (const TensorInfo& t : source.tensors())
-    if (t.shape.dims >= 2) ++counts[t.type];
+    if (t.shape.dims >= 2) ++counts[t.file_type()];
   const auto most =
       std::max_element(counts.begin(), counts.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -153,11 +153,13 @@ OutputTypes Copy(const ModelSource& source, bool published) {
   OutputTypes out;
   out.name = "COPY";
   for (const TensorInfo& t : source.tensors()) {
-    TypeChoice choice{t.type, "kept"};
+    const TensorType type = t.file_type();
+    TypeChoice choice{type, "kept"};
     if (published) {
-      choice = ConverterType(t, t.type == TensorType::kF64 ? TensorType::kF32 : t.type);
+      choice = ConverterType(t, type == TensorType::kF64 ? TensorType::kF32 : type);
       if (choice.why.empty()) choice.why = "kept";
     }
+    if (t.unmerged) choice.why += ", with the adapter";
     out.choices.push_back(std::move(choice));
   }
   out.file_type =

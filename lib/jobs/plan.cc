@@ -31,9 +31,11 @@ uint64_t TileRows(const TensorInfo& tensor) {
 
 absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const PlanOptions& options) {
   if (type == tensor.type) return absl::OkStatus();
-  if (Info(tensor.type).quantized && tensor.recipe == nullptr && !options.allow_requantize) {
+  const TensorType stored = tensor.file_type();
+  if (Info(stored).quantized && tensor.recipe == nullptr && !options.allow_requantize) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " is already quantized (",
-                 Info(tensor.type).name, ") and would become ", Info(type).name,
+                 Info(stored).name, ") and would become ", Info(type).name,
+                 tensor.unmerged ? " with the adapter" : "",
                  ": errors add up, so convert from the original model, or accept the loss with "
                  "--allow-requantize");
   }
@@ -187,7 +189,8 @@ std::string DefaultOutputName(const ModelSource& source, const Plan& plan) {
     const std::string part = StringOr(metadata, key);
     if (!part.empty()) name += "-" + part;
   }
-  return Cat(SafeFileName(name), "-", plan.type, ".gguf");
+  const bool adapter = StringOr(metadata, "general.type") == "adapter";
+  return Cat(SafeFileName(name), "-", plan.type, adapter ? "-LoRA" : "", ".gguf");
 }
 
 }  // namespace smelt

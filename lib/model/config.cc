@@ -51,6 +51,20 @@ absl::StatusOr<Config> Config::Nested(std::string_view key,
   return nested;
 }
 
+Config Config::With(std::string_view names, JsonValue value) const {
+  const std::string key = KeyOf(names);
+  JsonValue::Object members = *value_.as_object();
+  const auto it = std::ranges::find(members, key, &JsonValue::Object::value_type::first);
+  if (it == members.end()) {
+    members.emplace_back(key, std::move(value));
+  } else {
+    it->second = std::move(value);
+  }
+  Config changed = *this;
+  changed.value_ = JsonValue(std::move(members));
+  return changed;
+}
+
 const JsonValue* Config::Find(std::string_view names) const {
   const JsonValue* found = nullptr;
   for (const std::string_view name : Alternatives(names)) {

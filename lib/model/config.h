@@ -29,6 +29,8 @@ class Config {
   const Config* Outer() const { return parent_.get(); }
   /// A value that is an object already.
   Config(JsonValue value, std::string name);
+  /// The same with another value of the first of `names` that is there, or of the first.
+  Config With(std::string_view names, JsonValue value) const;
 
   const std::string& name() const { return name_; }
   bool Has(std::string_view names) const { return Find(names) != nullptr; }

@@ -78,6 +78,7 @@ class Hyper {
 };
 
 struct Family;
+struct ImaginedModel;
 
 /// A tensor that several files hold in slices (Meta's parts): side by side, or one below the other.
 struct SlicedTensor {
@@ -91,7 +92,8 @@ struct FamilyContext {
   const Family& family;
   const Config& config;
   const Container& container;  ///< what the files hold: where a layout's rest follows from shapes
-  const SlicedTensors* sliced = nullptr;  ///< may be null
+  const SlicedTensors* sliced = nullptr;    ///< may be null
+  const ImaginedModel* imagined = nullptr;  ///< where there are no files; else null
   Hyper hyper = {};
   RopeConfigs rope = {};
   std::vector<int32_t> kv_heads = {};  ///< by layer, 0 = no attention (hybrids)

@@ -8,6 +8,7 @@
 #include "lib/base/status.h"
 #include "lib/model/alternatives.h"
 #include "lib/model/family.h"
+#include "lib/model/imagined_model.h"
 #include "lib/model/published_tensors.h"
 #include "lib/model/same_values.h"
 #include "lib/model/stored_values.h"
@@ -39,14 +40,15 @@ class TensorMaker {
       : context_(context), family_(context.family), container_(context.container) {}
 
   absl::StatusOr<std::vector<RecipeTensor>> Make() {
-    SMELT_ASSIGN_OR_RETURN(published_, PublishedTensors::Make(family_, container_, context_.notes));
-    SMELT_RETURN_IF_ERROR(SettleTie());
-    const uint64_t layers = context_.hyper(Param::kLayers);
-    if (layers > container_.tensors.size()) {  // before anything is done per layer
-      return context_.config.Bad(
-          "num_hidden_layers|n_layer|n_layers",
-          Cat("is ", layers, ", but the files hold only ", container_.tensors.size(), " tensors"));
+    if (context_.imagined != nullptr) {
+      published_ = PublishedTensors::Imagined(family_, container_, context_.imagined->asked);
+    } else {
+      SMELT_ASSIGN_OR_RETURN(published_,
+                             PublishedTensors::Make(family_, container_, context_.notes));
+      SMELT_RETURN_IF_ERROR(SettleTie());
     }
+    const uint64_t layers = context_.hyper(Param::kLayers);
+    SMELT_RETURN_IF_ERROR(CheckCount("num_hidden_layers|n_layer|n_layers", layers));
     for (RecipeTensor& tensor : context_.generated) made_.push_back(std::move(tensor));
     context_.generated.clear();
     for (const TensorRule& rule : family_.tensors) {
@@ -64,7 +66,7 @@ class TensorMaker {
       for (const TensorRule& rule : family_.draft.tensors)
         SMELT_RETURN_IF_ERROR(ApplyToDraft(rule, layers, i));
     }
-    SMELT_RETURN_IF_ERROR(published_->CheckAllUsed(context_));
+    if (!published_->imagined()) SMELT_RETURN_IF_ERROR(published_->CheckAllUsed(context_));
     return std::move(made_);
   }
 
@@ -122,7 +124,8 @@ class TensorMaker {
   }
 
   absl::Status ExpectShape(const RawTensor& tensor, const std::vector<uint64_t>& shape,
-                           const std::string& target, const TensorRule& rule) const {
+                           const std::string& target, const TensorRule& rule) {
+    published_->Expect(tensor, shape);
     if (tensor.shape == shape) return absl::OkStatus();
     return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor.name), " (", target,
                  ") has shape ", ShapeText(tensor.shape), ", expected ", ShapeText(shape), " (",
@@ -152,12 +155,44 @@ class TensorMaker {
     return Apply(own, layers + i);
   }
 
+  /// Whether the model has the rule's tensor; of an imagined one, whether it is asked for.
+  absl::StatusOr<bool> Applies(const TensorRule& rule, uint64_t layer, const std::string& target) {
+    const ImaginedModel* const imagined = context_.imagined;
+    if (imagined != nullptr) {
+      const bool asked = published_->Has(rule.source, layer) || HasBias(rule, layer) ||
+                         (!rule.fused.empty() && published_->Has(rule.fused, layer));
+      if (!asked) return false;
+      // What is so of a layer only config.json knows; that the file has the tensor is enough.
+      const bool of_layer = rule.target.find('*') != std::string_view::npos;
+      if (imagined->file != nullptr && (of_layer || rule.when == nullptr || rule.when(context_, 0)))
+        return TakeExtents(*imagined, rule, target, context_.hyper);
+      if (imagined->file != nullptr) return false;
+    }
+    return rule.when == nullptr || rule.when(context_, layer);
+  }
+
+  bool HasBias(const TensorRule& rule, uint64_t layer) const {
+    return published_->imagined()
+               ? rule.bias != Param::kNone && published_->Has(BiasesOf(rule.source), layer)
+               : context_.hyper.flag(rule.bias);
+  }
+
+  /// Before anything is done so many times: each would be a tensor of the files.
+  absl::Status CheckCount(std::string_view key, uint64_t count) const {
+    const uint64_t tensors =
+        context_.imagined == nullptr ? container_.tensors.size() : context_.imagined->MostLayers();
+    if (count <= tensors) return absl::OkStatus();
+    return context_.config.Bad(
+        key, Cat("is ", count, ", but the files hold only ", tensors, " tensors"));
+  }
+
   absl::Status Apply(const TensorRule& rule, uint64_t layer) {
-    if (rule.when != nullptr && !rule.when(context_, layer)) return absl::OkStatus();
     const std::string target = FilledName(rule.target, layer);
-    if (rule.optional && published_->Find(rule.source, layer) == nullptr) return absl::OkStatus();
-    if (!rule.fused.empty() && published_->Find(rule.fused, layer) != nullptr &&
-        published_->Find(rule.source, layer) == nullptr) {
+    SMELT_ASSIGN_OR_RETURN(const bool applies, Applies(rule, layer, target));
+    if (!applies) return absl::OkStatus();
+    if (rule.optional && !published_->Has(rule.source, layer)) return absl::OkStatus();
+    if (!rule.fused.empty() && published_->Has(rule.fused, layer) &&
+        !published_->Has(rule.source, layer)) {
       TensorRule fused = rule;
       fused.source = rule.fused;
       fused.op = rule.fused_op;
@@ -252,8 +287,7 @@ class TensorMaker {
     const uint64_t result = kept;
     Add(target, vector ? std::vector<uint64_t>{result} : std::vector<uint64_t>{columns, result},
         std::move(recipe));
-    if (context_.hyper.flag(rule.bias)) return MakeBias(rule, layer);
-    return absl::OkStatus();
+    return HasBias(rule, layer) ? MakeBias(rule, layer) : absl::OkStatus();
   }
 
   absl::Status AddOperation(TensorOp op, uint64_t rows, Recipe& recipe) {
@@ -403,9 +437,7 @@ class TensorMaker {
   }
 
   absl::Status MakeBias(const TensorRule& rule, uint64_t layer) {
-    std::string sources;  // every alternative with .bias
-    for (const std::string_view source : Alternatives(rule.source))
-      sources += Cat(sources.empty() ? "" : "|", BiasOf(source));
+    const std::string sources = BiasesOf(rule.source);
     const std::string target = BiasOf(FilledName(rule.target, layer));
     const uint64_t rows = context_.hyper(rule.rows);
     SMELT_ASSIGN_OR_RETURN(const RawTensor* tensor, Need(sources, layer, 0, target));
@@ -432,11 +464,8 @@ class TensorMaker {
   absl::Status MakeExperts(const TensorRule& rule, uint64_t layer, const std::string& target) {
     SMELT_ASSIGN_OR_RETURN(const uint64_t experts, Experts());
     const uint64_t rows = context_.hyper(rule.rows), columns = context_.hyper(rule.columns);
-    if (experts > container_.tensors.size()) {
-      return context_.config.Bad(
-          "num_local_experts|num_experts",
-          Cat("is ", experts, ", but the files hold only ", container_.tensors.size(), " tensors"));
-    }
+    if (!published_->imagined())
+      SMELT_RETURN_IF_ERROR(CheckCount("num_local_experts|num_experts", experts));
     std::vector<std::string_view> parts = {rule.source};
     if (rule.op == TensorOp::kPairedExperts) parts = Alternatives(rule.source);
     Recipe recipe;

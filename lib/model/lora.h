@@ -1,13 +1,14 @@
-// Low-rank adapters as PEFT saves them, merged into the tensors of their base.
+// Low-rank adapters as PEFT saves them: what a folder holds, and where its base is.
 #pragma once
 
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
-#include "lib/base/json.h"
-#include "lib/model/family.h"
+#include "lib/model/lora_config.h"
 
 namespace smelt {
 
@@ -15,21 +16,39 @@ namespace smelt {
 struct LoraAdapter {
   std::string path;
   std::string texts;  ///< of the configuration, for identity
-  JsonValue config;
+  LoraConfig config;
   Container container;
-
-  /// base_model_name_or_path; empty: it does not say.
-  std::string Base() const;
 };
 
 /// kNotFound where the folder is none; kUnsupported names a kind that is not merged.
 absl::StatusOr<LoraAdapter> OpenLora(const std::string& path);
 
-/// Merges an adapter, `strength` times as strong as it was trained, into the tensors of its base:
-/// low-rank matrices (LoRA, rsLoRA, DoRA, ranks and alphas of single modules), whole tensors that
-/// it replaces (modules_to_save, biases, stored bases). `family` knows the base's names.
-absl::Status MergeLora(const Family& family, const LoraAdapter& adapter, double strength,
-                       Container& base, std::vector<std::string>& notes);
+/// What was trained of one module.
+struct LoraModule {
+  const RawTensor *a = nullptr, *b = nullptr;
+  const RawTensor* lengths = nullptr;  ///< DoRA's
+  const RawTensor* bias = nullptr;     ///< of lora_B
+  const RawTensor* tokens = nullptr;   ///< rows of some tokens
+  bool embedding = false;              ///< a and b are of an embedding, which lies inputs first
+
+  bool low_rank() const { return a != nullptr || b != nullptr; }
+};
+
+/// The tensors of an adapter by what they are. It must outlive this.
+struct LoraParts {
+  std::map<std::string, LoraModule> modules;  ///< by name, as the files have it
+  std::vector<const RawTensor*> whole;        ///< tensors that take the place of the base's
+};
+
+/// Every tensor of the adapter in its place. Errors name what is of no known kind, and matrices
+/// without their partner.
+absl::StatusOr<LoraParts> ReadLoraParts(const LoraAdapter& adapter);
+
+/// The adapter of a checkpoint that was saved with it unmerged (base_layer.weight beside
+/// lora_A.default.weight), taken out of `container`; nothing: it has none. `folder` must say what
+/// the matrices are multiplied by (adapter_config.json).
+absl::StatusOr<std::optional<LoraAdapter>> TakeUnmerged(const std::string& folder,
+                                                        Container& container);
 
 /// The folder that an adapter's base is in: what it names, as a folder beside the adapter or from
 /// here, or a model of the hub's cache. Empty: it is nowhere.

@@ -1,27 +1,14 @@
-// A weight with what low-rank adapters add to it.
+// A published weight with what adapters do to it.
 #pragma once
 
-#include <memory>
-#include <optional>
-
-#include "absl/status/statusor.h"
-#include "formats/computed_matrix.h"
-#include "formats/quantized/stored_matrix.h"
+#include "absl/status/status.h"
+#include "formats/container.h"
+#include "lib/model/merged_rows.h"
 
 namespace smelt {
 
-/// base + scale * B A, of a base of rows x columns: A is (rank, columns), B (rows, rank). With
-/// `magnitudes` (DoRA) every row of that has the length that they say.
-struct LowRank {
-  StoredMatrix a, b;
-  /// The base lies the other way: A is (rank, rows), B (columns, rank).
-  bool turned = false;
-  float scale = 1;
-  std::optional<StoredMatrix> magnitudes;
-};
-
-/// `base`: a matrix. kInvalidInput where the shapes do not fit.
-absl::StatusOr<std::shared_ptr<const ComputedMatrix>> MergeLowRank(const RawTensor& base,
-                                                                   LowRank change);
+/// Makes `base` one that is computed: its own values with the change of one more adapter. Rows run
+/// over all dimensions but the last. kInvalidInput where the shapes do not fit.
+absl::Status MergeInto(TensorChange change, RawTensor& base);
 
 }  // namespace smelt

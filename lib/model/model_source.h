@@ -45,6 +45,11 @@ struct TensorInfo {
   /// Belongs to the stored form of that tensor (NVFP4's ".scale"): ReadRows of that one has applied
   /// it, and without its blocks it means nothing.
   std::optional<size_t> companion_of = std::nullopt;
+  /// Its type before adapters were merged into it; nothing: none were.
+  std::optional<TensorType> unmerged = std::nullopt;
+
+  /// The type that its values have in the files.
+  TensorType file_type() const { return unmerged.value_or(type); }
 };
 
 /// Where GGUF holds what the blocks of tensor "X.weight" are multiplied with: "X.scale".

@@ -12,12 +12,16 @@
 #include "lib/base/own_keys.h"
 #include "lib/base/stand_in.h"
 #include "lib/base/status.h"
+#include "lib/model/adapted_source.h"
 #include "lib/model/adapter.h"
 #include "lib/model/choose_family.h"
 #include "lib/model/family.h"
 #include "lib/model/general.h"
 #include "lib/model/gguf_source.h"
 #include "lib/model/lora.h"
+#include "lib/model/lora_gguf.h"
+#include "lib/model/lora_merge.h"
+#include "lib/model/merged_names.h"
 #include "lib/model/meta_parts.h"
 #include "lib/model/mlx_layout.h"
 #include "lib/model/quantized.h"
@@ -35,6 +39,65 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kConfigLimit = 16 << 20, kCardLimit = 16 << 20;
 
+bool IsGgufFile(const std::string& path) {
+  if (!IsFile(path)) return false;
+  const absl::StatusOr<std::shared_ptr<Storage>> storage = OpenFile(path);
+  return storage.ok() && LooksLikeGguf(**storage);
+}
+
+void NoteMerged(const std::string& path, double strength, const LoraMerged& merged,
+                std::vector<std::string>& notes) {
+  notes.push_back(Cat("the adapter ", Escape(path, 80), ": ", merged.ToText(strength)));
+}
+
+/// Patterns that PEFT passes over too, which nobody means.
+void NotePatterns(const LoraAdapter& adapter, std::vector<std::string>& notes) {
+  for (const std::string& pattern : adapter.config.UnusedPatterns()) {
+    notes.push_back(Cat("the adapter ", Escape(adapter.path, 80), ": its pattern ",
+                        Escape(pattern, 60), " has no effect on any of its modules"));
+  }
+}
+
+std::vector<std::string> NamesOf(const OpenOptions& options) {
+  std::vector<std::string> names;
+  for (const auto& [path, strength] : options.adapters) names.push_back(AdapterName(path));
+  return names;
+}
+
+/// Adapters for the tensors of a GGUF: llama.cpp's, and of a base that is one, PEFT's too.
+absl::Status Adapt(const OpenOptions& options, bool base_is_gguf, OpenedModel& opened) {
+  std::vector<GgufLora> adapters;
+  std::string base_id;
+  for (const auto& [path, strength] : options.adapters) {
+    if (IsGgufFile(path)) {
+      SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(path));
+      if (!IsGgufLora(file)) {
+        return Error(ErrorCode::kUnsupported, Escape(path, 100),
+                     " is no adapter: expected a GGUF of the type adapter (general.type), or a "
+                     "folder of PEFT's");
+      }
+      SMELT_ASSIGN_OR_RETURN(GgufLora adapter, ReadGgufLora(file, strength, *opened.source));
+      adapters.push_back(std::move(adapter));
+    } else if (base_is_gguf) {
+      SMELT_ASSIGN_OR_RETURN(LoraAdapter peft, OpenLora(path));
+      SMELT_ASSIGN_OR_RETURN(GgufLora adapter, ToGgufLora(peft, strength, *opened.source));
+      NotePatterns(peft, opened.notes);
+      if (base_id.empty()) base_id = peft.config.Base();
+      adapters.push_back(std::move(adapter));
+    } else {
+      continue;
+    }
+    NoteMerged(path, strength, adapters.back().merged, opened.notes);
+  }
+  if (adapters.empty()) return absl::OkStatus();
+  Metadata metadata = opened.source->metadata();
+  if (base_is_gguf) NameAfterAdapters(NamesOf(options), base_id, metadata);
+  SMELT_ASSIGN_OR_RETURN(
+      opened.source,
+      MakeAdaptedSource(std::move(opened.source), std::move(adapters), std::move(metadata)));
+  return absl::OkStatus();
+}
+
 /// A directory being read: files, notes, and the texts that identify it.
 class DirectoryReader {
  public:
@@ -42,7 +105,7 @@ class DirectoryReader {
       : path_(std::move(path)), options_(options) {}
 
   absl::StatusOr<OpenedModel> Read() {
-    SMELT_RETURN_IF_ERROR(CheckNoAdapter(path_, opened_.notes));
+    SMELT_RETURN_IF_ERROR(CheckNoAdapter(path_, beside_));
     if (HasParams()) return ReadParams();
     SMELT_ASSIGN_OR_RETURN(const std::string text, ReadConfigText("config.json"));
     SMELT_ASSIGN_OR_RETURN(const Config whole, Config::Parse(text, "config.json"));
@@ -87,15 +150,11 @@ class DirectoryReader {
                   &merged.sliced);
   }
 
-  absl::StatusOr<OpenedModel> Finish(const Family& family, const Config& config,
-                                     Container container, const SlicedTensors* sliced) {
+  absl::StatusOr<OpenedModel> Finish(const Family& family, Config config, Container container,
+                                     const SlicedTensors* sliced) {
     SMELT_RETURN_IF_ERROR(ReadQuantized(config, container, container.notes));
     SMELT_RETURN_IF_ERROR(UndoMlxLayout(family, container));
-    for (const auto& [path, strength] : options_.adapters) {
-      SMELT_ASSIGN_OR_RETURN(const LoraAdapter adapter, OpenLora(path));
-      SMELT_RETURN_IF_ERROR(MergeLora(family, adapter, strength, container, container.notes));
-      texts_ += Cat(adapter.texts, strength);
-    }
+    SMELT_RETURN_IF_ERROR(MergeAdapters(family, config, container));
     SMELT_RETURN_IF_ERROR(OpenTokenizer(config));
     absl::StatusOr<DescribedModel> described =
         Describe(family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced,
@@ -116,7 +175,48 @@ class DirectoryReader {
     SMELT_ASSIGN_OR_RETURN(opened_.source,
                            MakeRecipeSource(path_, std::move(metadata), std::move(model.tensors),
                                             std::move(container.files), std::move(texts_)));
+    SMELT_RETURN_IF_ERROR(Adapt(options_, false, opened_));
     return std::move(opened_);
+  }
+
+  /// Those that are in the checkpoint itself, then those that were asked for.
+  absl::Status MergeAdapters(const Family& family, Config& config, Container& container) {
+    SMELT_ASSIGN_OR_RETURN(std::optional<LoraAdapter> own, TakeUnmerged(path_, container));
+    if (own) {
+      SMELT_RETURN_IF_ERROR(Merge(family, *own, 1, config, container));
+    } else {
+      opened_.notes.insert(opened_.notes.end(), beside_.begin(), beside_.end());
+    }
+    for (const auto& [path, strength] : options_.adapters) {
+      if (IsGgufFile(path)) continue;  // which is for the tensors of the result
+      SMELT_ASSIGN_OR_RETURN(LoraAdapter adapter, OpenLora(path));
+      SMELT_RETURN_IF_ERROR(Merge(family, adapter, strength, config, container));
+      texts_ += Cat(adapter.texts, strength);
+      if (base_id_.empty()) base_id_ = adapter.config.Base();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Merge(const Family& family, LoraAdapter& adapter, double strength, Config& config,
+                     Container& container) {
+    const auto rule_of = [&](Param param) {
+      return std::ranges::find(family.hypers, param, &HyperRule::param);
+    };
+    bool tied = false;
+    if (const auto rule = rule_of(Param::kTied); rule != family.hypers.end()) {
+      SMELT_ASSIGN_OR_RETURN(const auto said, config.Flag(rule->config));
+      tied = said.value_or(rule->fallback.number != 0);
+    }
+    SMELT_ASSIGN_OR_RETURN(const LoraMerged merged,
+                           MergeLora(family, tied, adapter, strength, container));
+    const auto vocabulary = rule_of(Param::kVocab);
+    if (merged.vocabulary_rows != 0 && vocabulary != family.hypers.end()) {
+      config =
+          config.With(vocabulary->config, JsonValue(static_cast<int64_t>(merged.vocabulary_rows)));
+    }
+    NoteMerged(adapter.path, strength, merged, container.notes);
+    NotePatterns(adapter, container.notes);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::string> ReadConfigText(std::string_view name) {
@@ -140,6 +240,38 @@ class DirectoryReader {
       rows = said.value_or(0);
     }
     SMELT_ASSIGN_OR_RETURN(tokenizer_, OpenPublishedTokenizer(path_, rows));
+    return OpenAdaptersTokenizer(rows);
+  }
+
+  /// An adapter's tokenizer counts where it has other tokens than the base's; else its chat
+  /// template does.
+  absl::Status OpenAdaptersTokenizer(uint64_t rows) {
+    for (const auto& [path, strength] : options_.adapters) {
+      if (!IsFolder(path) || !HasTokenizerFiles(path)) continue;
+      SMELT_ASSIGN_OR_RETURN(auto own, OpenPublishedTokenizer(path, rows));
+      if (own->size() == tokenizer_->size()) {
+        template_ = std::move(own);
+        continue;
+      }
+      opened_.notes.push_back(Cat("the vocabulary is that of the adapter ", Escape(path, 80), ": ",
+                                  own->size(), " tokens, and the base's has ", tokenizer_->size()));
+      tokenizer_ = std::move(own);
+      template_.reset();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteAdaptersTemplate(Metadata& out) {
+    constexpr std::string_view kKey = "tokenizer.chat_template";
+    if (template_ == nullptr) return absl::OkStatus();
+    Metadata own;
+    SMELT_RETURN_IF_ERROR(WriteChatTemplates(template_->folder(), own));
+    const MetadataValue* text = own.Find(kKey);
+    const MetadataValue* base = out.Find(kKey);
+    if (text == nullptr || (base != nullptr && *base == *text)) return absl::OkStatus();
+    for (const Metadata::Entry& entry : own.entries()) out.Set(entry.key, entry.value);
+    opened_.notes.push_back(
+        Cat("the chat template is that of the adapter ", Escape(template_->folder().path, 80)));
     return absl::OkStatus();
   }
 
@@ -224,6 +356,7 @@ class DirectoryReader {
     }
     ReadSideFiles(inputs);
     WriteGeneral(inputs, out, opened_.warnings);
+    NameAfterAdapters(NamesOf(options_), base_id_, out);
     for (const Metadata::Entry& entry : model.keys.entries()) out.Set(entry.key, entry.value);
     ReadModules(family.architecture.name, out);
     out.Set("general.quantization_version", uint32_t{2});
@@ -241,6 +374,7 @@ class DirectoryReader {
     options.config_ids = ids.named;
     if (config.name() == "params.json") NameOwnIds(options.config_ids);
     SMELT_RETURN_IF_ERROR(WriteVocabulary(*tokenizer_, options, out, opened_.notes));
+    SMELT_RETURN_IF_ERROR(WriteAdaptersTemplate(out));
     SMELT_RETURN_IF_ERROR(WriteGenerationEnds(ids.ends, out, opened_.notes));
     return family.ends_with_eod ? EndWithEod(config, model.vocabulary_rows, out) : absl::OkStatus();
   }
@@ -249,7 +383,10 @@ class DirectoryReader {
   const OpenOptions& options_;
   OpenedModel opened_;
   std::string texts_;
+  std::string base_id_;              // what an adapter calls its base
+  std::vector<std::string> beside_;  // an adapter that is not applied, unless it is
   std::unique_ptr<PublishedTokenizer> tokenizer_;
+  std::unique_ptr<PublishedTokenizer> template_;  // whose chat template counts; null: tokenizer_'s
 };
 
 /// What a file that is no GGUF is instead.
@@ -277,18 +414,9 @@ absl::Status NotAModel(const Storage& file) {
   return Error(ErrorCode::kInvalidInput, name, " is neither a model directory nor a GGUF file");
 }
 
-/// The base of an adapter's folder, with it merged.
-absl::StatusOr<OpenedModel> OpenAdapted(const std::string& path, OpenOptions options) {
-  SMELT_ASSIGN_OR_RETURN(const LoraAdapter adapter, OpenLora(path));
-  const std::string base = options.base.empty() ? FindLoraBase(adapter) : options.base;
-  if (base.empty() || (IsFolder(base) && HoldsOnlyAdapter(base))) {
-    const std::string name = adapter.Base();
-    return Error(
-        ErrorCode::kNotFound, Escape(path, 100), " holds a LoRA adapter",
-        name.empty() ? std::string() : Cat(" of ", Escape(name, 100)),
-        ", no whole model, and its base is not on this machine; download the base and name "
-        "its folder with --base");
-  }
+/// The base of an adapter, with it merged.
+absl::StatusOr<OpenedModel> OpenAdapted(const std::string& path, const std::string& base,
+                                        OpenOptions options) {
   options.base.clear();
   options.adapters.insert(options.adapters.begin(), {path, 1.0});
   SMELT_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(base, options));
@@ -296,21 +424,29 @@ absl::StatusOr<OpenedModel> OpenAdapted(const std::string& path, OpenOptions opt
   return opened;
 }
 
+/// That of an adapter's folder, which is named or found.
+absl::StatusOr<OpenedModel> OpenAdapted(const std::string& path, const OpenOptions& options) {
+  SMELT_ASSIGN_OR_RETURN(const LoraAdapter adapter, OpenLora(path));
+  const std::string base = options.base.empty() ? FindLoraBase(adapter) : options.base;
+  if (!base.empty() && !(IsFolder(base) && HoldsOnlyAdapter(base)))
+    return OpenAdapted(path, base, options);
+  const std::string name = adapter.config.Base();
+  return Error(ErrorCode::kNotFound, Escape(path, 100), " holds a LoRA adapter",
+               name.empty() ? std::string() : Cat(" of ", Escape(name, 100)),
+               ", no whole model, and its base is not on this machine; download the base and name "
+               "its folder with --base");
+}
+
 }  // namespace
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
   if (!Exists(path)) return Error(ErrorCode::kNotFound, Escape(path), " does not exist");
   if (IsFolder(path) && HoldsOnlyAdapter(path)) return OpenAdapted(path, options);
-  if (!options.base.empty()) {
+  if (IsFolder(path) && !options.base.empty()) {
     return Error(ErrorCode::kUsage, Escape(path),
                  " is no adapter's folder: a base is only for those");
   }
   if (IsFolder(path)) return DirectoryReader(path, options).Read();
-  if (!options.adapters.empty()) {
-    return Error(ErrorCode::kUnsupported, Escape(path),
-                 ": adapters are merged into a published folder, not into a GGUF; name the folder "
-                 "that it was made from");
-  }
   SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> storage, OpenFile(path));
   if (!LooksLikeGguf(*storage)) return NotAModel(*storage);
   if (options.keep_draft) {
@@ -319,9 +455,14 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions
                  "published folder");
   }
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
+  if (!options.base.empty() && IsGgufLora(file)) return OpenAdapted(path, options.base, options);
+  if (!options.base.empty()) {
+    return Error(ErrorCode::kUsage, Escape(path), " is no adapter: a base is only for those");
+  }
   SMELT_RETURN_IF_ERROR(CheckIsModel(file));
   OpenedModel opened;
   opened.source = MakeGgufSource(path, std::move(file));
+  SMELT_RETURN_IF_ERROR(Adapt(options, true, opened));
   return opened;
 }
 

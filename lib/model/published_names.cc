@@ -1,6 +1,7 @@
 #include "lib/model/published_names.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "lib/base/cat.h"
 #include "lib/model/alternatives.h"
@@ -18,6 +19,7 @@ constexpr std::string_view kWrappers[] = {
     "_forward_module",             // Lightning's Fabric
     "base_model",                  // PEFT
     "base_layer",                  // a layer that PEFT has given an adapter
+    "token_adapter",               // an embedding of which PEFT has trained some rows
     "pretrained_model",            // TRL
     "language_model",              // the text part of a multimodal model
     "model",                       // most classes; doubled by whoever wraps one
@@ -45,6 +47,13 @@ std::string WithoutNumbers(std::string_view bare) {
 
 std::string BiasOf(std::string_view name) {
   return Cat(name.substr(0, name.rfind(".weight")), ".bias");
+}
+
+std::string BiasesOf(std::string_view sources) {
+  std::string biases;
+  for (const std::string_view source : Alternatives(sources))
+    biases += Cat(biases.empty() ? "" : "|", BiasOf(source));
+  return biases;
 }
 
 std::string DraftName(const DraftHead& draft, std::string_view sources,
@@ -102,8 +111,10 @@ BareName PublishedNames::Bare(std::string_view name, size_t outermost) const {
   BareName bare;
   const std::vector<std::string_view> components = Components(name);
   for (size_t i = outermost; i < components.size(); ++i) {
-    if (components[i] == kSaved && i + 1 < components.size()) {
+    if (components[i] == kSaved && i + 2 < components.size()) {
       bare.adapter = components[++i];
+    } else if (components[i] == kSaved) {  // saved without the adapter's name
+      bare.adapter = kSaved;
     } else if (components[i] == kOriginal) {
       bare.replaced = true;
     } else if (!IsWrapper(components[i])) {
@@ -111,6 +122,28 @@ BareName PublishedNames::Bare(std::string_view name, size_t outermost) const {
     }
   }
   return bare;
+}
+
+std::optional<TensorPlace> PublishedNames::PlaceIn(std::string_view sources,
+                                                   std::string_view bare) const {
+  const std::vector<std::string_view> name = Components(bare);
+  for (const std::string_view source : Alternatives(sources)) {
+    const std::string pattern = Bare(source).text;
+    const std::vector<std::string_view> wanted = Components(pattern);
+    if (wanted.size() != name.size()) continue;
+    TensorPlace place;
+    const auto fits = [&](size_t i) {
+      if (wanted[i] != "*" && wanted[i] != "#") return wanted[i] == name[i];
+      uint64_t& number = wanted[i] == "*" ? place.layer : place.expert;
+      const auto [end, error] =
+          std::from_chars(name[i].data(), name[i].data() + name[i].size(), number);
+      return error == std::errc() && end == name[i].data() + name[i].size();
+    };
+    size_t i = 0;
+    while (i < name.size() && fits(i)) ++i;
+    if (i == name.size()) return place;
+  }
+  return std::nullopt;
 }
 
 bool PublishedNames::IsWanted(std::string_view bare) const {

@@ -19,6 +19,11 @@ struct BareName {
   bool replaced = false;  ///< of PEFT's original_module: what modules_to_save replaces
 };
 
+/// Numbers in a name.
+struct TensorPlace {
+  uint64_t layer = 0, expert = 0;
+};
+
 /// The names that a family's tables have, and which names of files mean the same.
 class PublishedNames {
  public:
@@ -28,6 +33,10 @@ class PublishedNames {
   /// the parts of a multimodal model, and the family's own prefixes ("model.", "transformer.").
   /// `outermost`: leading components that are wrappers too.
   BareName Bare(std::string_view name, size_t outermost = 0) const;
+
+  /// The layer and the expert that make the first of "a|b" that can be a bare name of it ('*' and
+  /// '#' are their numbers, 0 where it has none); nothing: it is none of them.
+  std::optional<TensorPlace> PlaceIn(std::string_view sources, std::string_view bare) const;
 
   /// Whether the tables have it; `bare` is without wrappers, layers and experts are numbers.
   bool IsWanted(std::string_view bare) const;
@@ -53,5 +62,7 @@ std::string DraftName(const DraftHead& draft, std::string_view sources,
 
 /// The name of a weight's bias.
 std::string BiasOf(std::string_view name);
+/// The same of every one of "a|b".
+std::string BiasesOf(std::string_view sources);
 
 }  // namespace smelt

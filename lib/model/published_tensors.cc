@@ -160,7 +160,55 @@ absl::Status PublishedTensors::Index(std::vector<std::string>& notes) {
   return absl::OkStatus();
 }
 
+PublishedTensors PublishedTensors::Imagined(const Family& family, const Container& container,
+                                            const TextSet<std::string>& asked) {
+  PublishedTensors published(family, container);
+  published.asked_ = asked;
+  for (const std::string& bare :
+       asked) {  // rules are asked for by layer, whichever expert is meant
+    for (const TensorRule& rule : family.tensors) {
+      if (rule.source.find('#') == std::string_view::npos) continue;
+      const auto place = published.names_.PlaceIn(rule.source, bare);
+      if (place) published.asked_->insert(published.NameOfAny(rule.source, place->layer));
+    }
+  }
+  return published;
+}
+
+std::string PublishedTensors::NameOfAny(std::string_view source, uint64_t layer) const {
+  return names_.Bare(Filled(Alternatives(source)[0], '*', layer)).text;
+}
+
+bool PublishedTensors::Has(std::string_view sources, uint64_t layer) const {
+  return std::ranges::any_of(Alternatives(sources), [&](std::string_view source) {
+    return imagined() ? asked_->contains(NameOfAny(source, layer))
+                      : index_.contains(names_.Bare(FilledName(source, layer)).text);
+  });
+}
+
+const RawTensor* PublishedTensors::Imagine(std::string_view sources, uint64_t layer,
+                                           uint64_t expert) {
+  const std::vector<std::string_view> all = Alternatives(sources);
+  const auto it = std::ranges::find_if(all, [&](std::string_view one) { return Has(one, layer); });
+  std::string bare = names_.Bare(FilledName(it == all.end() ? all[0] : *it, layer, expert)).text;
+  const auto [place, added] = index_.try_emplace(std::move(bare), nullptr);
+  if (added) {
+    RawTensor& tensor = made_up_.emplace_back();
+    tensor.name = place->first;
+    place->second = &tensor;
+  }
+  return place->second;
+}
+
+void PublishedTensors::Expect(const RawTensor& tensor, const std::vector<uint64_t>& shape) {
+  if (!imagined() || !tensor.shape.empty()) return;
+  auto& own = const_cast<RawTensor&>(tensor);  // one of made_up_
+  own.shape = shape;
+  own.strides = ContiguousStrides(shape);
+}
+
 const RawTensor* PublishedTensors::Find(std::string_view sources, uint64_t layer, uint64_t expert) {
+  if (imagined()) return Imagine(sources, layer, expert);
   for (const std::string_view source : Alternatives(sources)) {
     const auto it = index_.find(names_.Bare(FilledName(source, layer, expert)).text);
     if (it == index_.end()) continue;

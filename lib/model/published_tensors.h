@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -22,6 +24,17 @@ class PublishedTensors {
   static absl::StatusOr<PublishedTensors> Make(const Family& family, const Container& container,
                                                std::vector<std::string>& notes);
 
+  /// Tensors of which there are no files: each is made up as it is looked for (the first of its
+  /// names that is asked for, else the first), of the shape that Expect gives it. Those that are
+  /// `asked` for, bare names, are there.
+  static PublishedTensors Imagined(const Family& family, const Container& container,
+                                   const TextSet<std::string>& asked);
+  bool imagined() const { return asked_.has_value(); }
+  /// Whether one of "a|b" is there, of any expert.
+  bool Has(std::string_view sources, uint64_t layer = 0) const;
+  /// The shape of a tensor that Find made up.
+  void Expect(const RawTensor& tensor, const std::vector<uint64_t>& shape);
+
   /// The first of "a|b" that is there, with layer ('*') and expert ('#') filled in; nullptr when
   /// none is. What was found counts as used.
   const RawTensor* Find(std::string_view sources, uint64_t layer = 0, uint64_t expert = 0);
@@ -41,12 +54,16 @@ class PublishedTensors {
   PublishedTensors(const Family& family, const Container& container)
       : names_(family), container_(&container) {}
   absl::Status Index(std::vector<std::string>& notes);
+  std::string NameOfAny(std::string_view source, uint64_t layer) const;
+  const RawTensor* Imagine(std::string_view sources, uint64_t layer, uint64_t expert);
 
   PublishedNames names_;
   const Container* container_;
   size_t outermost_ = 0;  ///< leading components of all names that are wrappers
   TextMap<std::string, const RawTensor*> index_;  ///< by bare name
   std::unordered_set<const RawTensor*> used_;
+  std::optional<TextSet<std::string>> asked_;  ///< of imagined ones, and without experts' numbers
+  std::deque<RawTensor> made_up_;
 };
 
 /// The first name of "a|b" with layer and expert filled in.

@@ -67,13 +67,13 @@ void GoldenModel::ExpectLogits(const ModelSource& source) const {
   // Of testdata they lie in a folder of their own, out of the sight of who looks for weights.
   const bool apart = IsFolder(folder_ + "/golden");
   const std::string logits = folder_ + (apart ? "/golden/golden_logits" : "/golden_logits");
-  ExpectLogits(source, logits + ".safetensors");
+  ExpectRecordedLogits(source, logits + ".safetensors");
   if (const std::string longer = logits + "_long.safetensors"; IsFile(longer))
-    ExpectLogits(source, longer);
+    ExpectRecordedLogits(source, longer);
 }
 
 // Of a long sequence only the last rows are recorded.
-void GoldenModel::ExpectLogits(const ModelSource& source, const std::string& file) const {
+void ExpectRecordedLogits(const ModelSource& source, const std::string& file) {
   const auto recorded = OpenSafetensors(file);
   SMELT_ASSERT_OK(recorded);
   const std::vector<int64_t> tokens = Values<int64_t>(*recorded->Find("tokens"));

@@ -14,6 +14,9 @@ namespace smelt::testing {
 /// A list of token ids.
 std::vector<int32_t> Ids(const JsonValue& list);
 
+/// Recorded logits of one sequence (`file`: tokens, logits) are those of the source.
+void ExpectRecordedLogits(const ModelSource& source, const std::string& file);
+
 class GoldenModel {
  public:
   /// What was recorded of the model in `folder`, there or where its golden_ref.json points; false:
@@ -30,7 +33,6 @@ class GoldenModel {
   void ExpectGreedyTexts(const ModelSource& source) const;
 
  private:
-  void ExpectLogits(const ModelSource& source, const std::string& file) const;
   void ExpectPerplexity(const ModelSource& source, const JsonValue& protocol) const;
   void ExpectGreedy(const ModelSource& source, const JsonValue& greedy) const;
 

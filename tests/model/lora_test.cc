@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <tuple>
 
 #include "lib/base/status.h"
 #include "lib/model/open.h"
+#include "tests/model/fixture_models.h"
 #include "tests/model/golden_model.h"
 #include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
@@ -52,6 +54,122 @@ INSTANTIATE_TEST_SUITE_P(Peft, RecordedAdapters,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+/// Adapters of all kinds for small bases, as tests/peers/record_adapters.py records them.
+class SmallRecordedAdapters : public ::testing::TestWithParam<std::string> {};
+
+OpenOptions WithoutVocabulary() {
+  OpenOptions options;
+  options.vocabulary = false;
+  return options;
+}
+
+std::string GoldenLogits(const std::string& folder) {
+  return folder + "/golden/golden_logits.safetensors";
+}
+
+TEST_P(SmallRecordedAdapters, GiveWhatPeftComputes) {
+  const auto opened = OpenModel(Adapter(GetParam()), WithoutVocabulary());
+  SMELT_ASSERT_OK(opened);
+  testing::ExpectRecordedLogits(*opened->source, GoldenLogits(Adapter(GetParam())));
+}
+
+const std::string kSmallAdapters[] = {
+    "tied-head",    "tied-embedding", "tied-both", "tied-ensured", "tied-saved", "tied-saved-head",
+    "tied-tokens",  "ends",           "tokens",    "added-tokens", "bias",       "all-biases",
+    "norms",        "dora-ends",      "ranks",     "gpt2",         "gpt2-dora",  "experts",
+    "experts-down", "experts-turned",
+};
+// Whole checkpoints with the adapter in them.
+const std::string kUnmerged[] = {"unmerged-ends", "unmerged-bias", "unmerged-experts",
+                                 "unmerged-tokens", "unmerged-dora-ends"};
+
+INSTANTIATE_TEST_SUITE_P(Peft, SmallRecordedAdapters, ::testing::ValuesIn(kSmallAdapters),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Unmerged, SmallRecordedAdapters, ::testing::ValuesIn(kUnmerged),
+                         testing::TestName);
+
+TEST(SeveralAdapters, AreMergedInTurn) {
+  OpenOptions options = WithoutVocabulary();
+  options.adapters = {{Adapter("ranks"), 1}, {Adapter("several"), 1}};
+  const auto opened = OpenModel(Adapter("bases/llama"), options);
+  SMELT_ASSERT_OK(opened);
+  testing::ExpectRecordedLogits(*opened->source, GoldenLogits(Adapter("several")));
+}
+
+/// A model of experts, stored one by one or as transformers 5 holds them, takes adapters of both
+/// kinds.
+class ExpertsOfBothKinds : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kExperts = 3, kWidth = 8, kFfn = 6;
+
+  static FolderTensors Tensors(bool fused) {
+    FolderTensors t = LlamaTensors(1, true);
+    std::erase_if(t,
+                  [](const auto& entry) { return entry.first.find("mlp") != std::string::npos; });
+    const std::string moe = "model.layers.0.block_sparse_moe.";
+    t[moe + "gate.weight"] = Counting({kExperts, kWidth}, 1);
+    const testing::FolderTensor both = Counting({kExperts, 2 * kFfn, kWidth}, 1),
+                                down = Counting({kExperts, kWidth, kFfn}, 2);
+    if (fused) {
+      t["model.layers.0.mlp.experts.gate_up_proj"] = both;
+      t["model.layers.0.mlp.experts.down_proj"] = down;
+      return t;
+    }
+    for (uint64_t e = 0; e < kExperts; ++e) {
+      const std::string expert = Cat(moe, "experts.", e, ".w");
+      t[expert + "1.weight"] = Part(both, 2 * e, {kFfn, kWidth});
+      t[expert + "3.weight"] = Part(both, 2 * e + 1, {kFfn, kWidth});
+      t[expert + "2.weight"] = Part(down, e, {kWidth, kFfn});
+    }
+    return t;
+  }
+
+  static testing::FolderTensor Part(const testing::FolderTensor& whole, uint64_t number,
+                                    std::vector<uint64_t> shape) {
+    const auto n = static_cast<std::ptrdiff_t>(shape[0] * shape[1]);
+    const auto first = whole.values.begin() + static_cast<std::ptrdiff_t>(number) * n;
+    return {std::move(shape), std::vector<float>(first, first + n)};
+  }
+
+  absl::StatusOr<OpenedModel> Open(bool fused, const FolderTensors& adapter) {
+    const testing::TempDir dir;
+    fs::create_directories(dir.path() + "/adapter");
+    testing::WriteFolder(
+        dir.path(),
+        Cat(R"({"architectures":["MixtralForCausalLM"],"num_local_experts":)", kExperts,
+            R"(,"num_experts_per_tok":2,"hidden_size":8,"num_hidden_layers":1,)",
+            R"("num_attention_heads":2,"num_key_value_heads":2,"intermediate_size":6,)",
+            R"("vocab_size":10,"max_position_embeddings":64,"tie_word_embeddings":false})"),
+        Tensors(fused));
+    testing::WriteFolder(dir.path() + "/adapter", R"({"peft_type":"LORA","r":2,"lora_alpha":3})",
+                         adapter);
+    fs::rename(dir.path() + "/adapter/config.json", dir.path() + "/adapter/adapter_config.json");
+    fs::rename(dir.path() + "/adapter/model.safetensors",
+               dir.path() + "/adapter/adapter_model.safetensors");
+    OpenOptions options = WithoutVocabulary();
+    options.adapters = {{dir.path() + "/adapter", 1}};
+    return OpenModel(dir.path(), options);
+  }
+};
+
+TEST_F(ExpertsOfBothKinds, OneExpertIsMergedIntoAll) {
+  const std::string expert = "base_model.model.model.layers.0.block_sparse_moe.experts.1.w";
+  FolderTensors adapter;
+  for (const auto& [number, inputs, outputs] :
+       {std::tuple("1", kWidth, kFfn), {"3", kWidth, kFfn}, {"2", kFfn, kWidth}}) {
+    adapter[Cat(expert, number, ".lora_A.weight")] = Counting({2, inputs}, 1);
+    adapter[Cat(expert, number, ".lora_B.weight")] = Counting({outputs, 2}, 3);
+  }
+  const auto one_by_one = Open(false, adapter), fused = Open(true, adapter);
+  SMELT_ASSERT_OK(one_by_one);
+  SMELT_ASSERT_OK(fused);
+  for (const char* name : {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}) {
+    const std::string tensor = Cat("blk.0.", name, ".weight");
+    EXPECT_EQ(testing::ReadTensor(*one_by_one->source, tensor),
+              testing::ReadTensor(*fused->source, tensor));
+  }
+}
 
 /// A small base, and what an adapter makes of it.
 class SmallAdapter : public ::testing::Test {
@@ -130,6 +248,9 @@ TEST_F(SmallAdapter, WhatCannotBeMergedIsNamed) {
       {R"({"peft_type":"LORA","init_lora_weights":"pissa_niter_4"})", "init_lora_weights"},
       {R"({"peft_type":"LORA","lora_alpha":1e300})", "no finite scale"},
       {R"({"peft_type":"LORA","lora_alpha":"32"})", "lora_alpha"},
+      {R"({"peft_type":"LORA","lora_alpha":0})", "lora_alpha 0 is no strength"},
+      {R"({"peft_type":"LORA","lora_alpha":-2})", "lora_alpha -2 is no strength"},
+      {R"({"peft_type":"LORA","r":3})", "says rank 3"},
       {R"({"peft_type":"LORA","use_dora":true})", "no lora_magnitude_vector"},
       {R"({"peft_type":"LORA","alpha_pattern":{"(":4}})", "no regular expression"},
       {R"({"peft_type":"LORA","alpha_pattern":{"v_proj":"4"}})", "no number"},

@@ -4,6 +4,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "smelt/export.h"
@@ -14,6 +16,7 @@ namespace smelt {
 
 struct ChatOptions {
   std::string model;
+  std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
   bool f32_activations = false;
   std::string
       chat_template;      ///< a file (NAME.jinja) in the place of the model's; empty: the model's

@@ -69,9 +69,13 @@ struct ConvertOptions {
   std::string imatrix;    ///< importance-matrix file that weighs the errors; empty: none
   bool force = false;     ///< replace an existing output
   std::string plan_file;  ///< written if absent, replayed if present
-  /// Folders of adapters (PEFT's LoRA) to merge, and how strong each is (1: as it was trained).
+  /// Adapters to merge (folders of PEFT's LoRA, or GGUF files), and how strong each is (1: as it
+  /// was trained).
   std::vector<std::pair<std::string, double>> adapters;
-  std::string base;  ///< of a `source` that is an adapter's folder; empty: where the adapter says
+  std::string base;  ///< of a `source` that is an adapter; empty: where the adapter says
+  /// Write the adapter itself, as llama.cpp loads it beside the base: `source`, or the one of
+  /// `adapters`. Nothing is validated, since only the two together can be evaluated.
+  bool adapter_only = false;
   /// "keep" or "drop" a draft head; empty: kept where a GGUF of its architecture has a place for it
   std::string mtp;
   std::string pre;                        ///< pre-tokenizer name to use

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,6 +19,8 @@ struct EvaluateOptions {
   std::string tokens_file;              ///< JSON list of ids instead of text
   std::string logits_out;  ///< with tokens_file: one sequence, logits [n, vocab] F32 as safetensors
   std::string reference;   ///< another model
+  /// Merged into `model` as it is read: folders of PEFT's or GGUF files, and how strong each is.
+  std::vector<std::pair<std::string, double>> adapters = {};
   uint64_t context = 512;
   uint64_t chunks = 0;  ///< of each text; 0 = all
   bool q8_activations = false;

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -35,6 +36,8 @@ struct GenerateOptions : ContinueOptions {
   std::vector<int32_t> prompt_ids;  ///< taken as they are, instead of `prompt`
   bool use_prompt_ids = false;
   bool f32_activations = false;
+  /// Merged into `model` as it is read: folders of PEFT's or GGUF files, and how strong each is.
+  std::vector<std::pair<std::string, double>> adapters = {};
 };
 
 enum class FinishReason {
@@ -79,6 +82,7 @@ class SMELT_EXPORT GeneratorState {
 struct GeneratorOptions {
   std::string model;
   bool f32_activations = false;
+  std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
 };
 
 /// A model kept open, and one sequence of tokens that grows. With Save and Restore a long prompt is

@@ -1,0 +1,29 @@
+#include "tools/adapters.h"
+
+#include <optional>
+
+#include "tools/numbers.h"
+
+namespace smelt::tools {
+
+void AddLora(CLI::App& command, std::vector<std::string>& texts) {
+  command
+      .add_option("--lora", texts,
+                  "Merge an adapter (a folder of PEFT's, or a GGUF), SCALE times as strong as it "
+                  "was trained (repeatable)")
+      ->type_name("ADAPTER[=SCALE]")
+      ->allow_extra_args(false);
+}
+
+std::vector<std::pair<std::string, double>> ParseAdapters(const std::vector<std::string>& texts) {
+  std::vector<std::pair<std::string, double>> adapters;
+  for (const std::string& text : texts) {
+    const size_t at = text.rfind('=');
+    const std::optional<double> strength =
+        at == std::string::npos ? std::nullopt : ParseNumber<double>(text.substr(at + 1));
+    adapters.emplace_back(strength ? text.substr(0, at) : text, strength.value_or(1));
+  }
+  return adapters;
+}
+
+}  // namespace smelt::tools
