@@ -480,7 +480,8 @@ absl::StatusOr<OpenedModel> OpenMatrices(const std::string& path) {
     for (size_t i = 0; i < raw.shape.size(); ++i)
       tensor.shape.ne[i] = raw.shape[raw.shape.size() - 1 - i];
     const uint64_t columns = raw.shape.back();
-    tensor.recipe.leaves.emplace_back(std::in_place_type<RawLeaf>, std::move(raw), columns, false);
+    tensor.recipe.leaves.emplace_back(
+        RawLeaf{.tensor = std::move(raw), .columns = columns, .transposed = false});
     tensors.push_back(std::move(tensor));
   }
   OpenedModel opened;
