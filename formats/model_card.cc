@@ -54,9 +54,10 @@ struct Events {
   }
 };
 
-// Memory that runs out is no fault of the card, which would only be left out.
+// Memory that runs out is no fault of the card, which would only be left out. libyaml's loader does
+// not always say so: it fails without an error where it copies a tag.
 absl::Status NotYaml(const yaml_parser_t& parser) {
-  if (parser.error == YAML_MEMORY_ERROR) throw std::bad_alloc();
+  if (parser.error == YAML_MEMORY_ERROR || parser.error == YAML_NO_ERROR) throw std::bad_alloc();
   return Error(ErrorCode::kInvalidInput, "front matter is no YAML: ",
                parser.problem == nullptr ? "unreadable" : parser.problem, " in line ",
                static_cast<uint64_t>(parser.problem_mark.line + 2));
