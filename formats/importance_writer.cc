@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "formats/gguf.h"
 #include "formats/importance.h"
 #include "lib/base/atomic_file.h"
+#include "lib/base/checked.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
@@ -91,13 +93,13 @@ absl::Status WriteGguf(const std::string& path, const ImportanceOrigin& origin,
 }
 
 /// Chunks that the matrix with the most inputs saw.
-uint64_t Calls(const ImportanceEntry& entry, uint32_t chunk_size) {
+std::optional<int32_t> Calls(const ImportanceEntry& entry, uint32_t chunk_size) {
   const double most = *std::ranges::max_element(entry.counts);
-  return static_cast<uint64_t>(std::ceil(most / std::max<double>(chunk_size, 1)));
+  return CheckedInteger<int32_t>(std::ceil(most / std::max<double>(chunk_size, 1)));
 }
 
 /// Sums of the entry's matrices to means times the number of calls.
-void ToMeans(const ImportanceEntry& entry, uint64_t calls, std::span<float> values) {
+void ToMeans(const ImportanceEntry& entry, int32_t calls, std::span<float> values) {
   for (uint64_t m = 0; m < entry.matrices(); ++m) {
     const float count = entry.counts[m];
     for (float& value : values.subspan(m * entry.columns, entry.columns))
@@ -115,6 +117,10 @@ absl::Status WriteLegacy(const std::string& path, const ImportanceOrigin& origin
       return Error(ErrorCode::kUnsupported, "tensor ", Escape(entry.name), " has ", entry.values(),
                    " values, more than a .dat can hold; write a .gguf");
     }
+    if (!Calls(entry, origin.chunk_size)) {
+      return Error(ErrorCode::kUnsupported, "tensor ", Escape(entry.name),
+                   " saw more inputs than a .dat can count; write a .gguf");
+    }
     size += 3 * sizeof(int32_t) + entry.name.size() + entry.values() * sizeof(float);
   }
   return WriteAll(path, size, force, [&](Writer& writer) -> absl::Status {
@@ -122,12 +128,12 @@ absl::Status WriteLegacy(const std::string& path, const ImportanceOrigin& origin
     std::vector<float> values;
     for (size_t i = 0; i < entries.size(); ++i) {
       SMELT_RETURN_IF_ERROR(GoOn());
-      const uint64_t calls = Calls(entries[i], origin.chunk_size);
+      const int32_t calls = *Calls(entries[i], origin.chunk_size);
       values.resize(entries[i].values());
       SMELT_RETURN_IF_ERROR(sums(i, values));
       ToMeans(entries[i], calls, values);
       SMELT_RETURN_IF_ERROR(writer.Text(entries[i].name));
-      SMELT_RETURN_IF_ERROR(writer.Int(calls));
+      SMELT_RETURN_IF_ERROR(writer.Int(static_cast<uint64_t>(calls)));
       SMELT_RETURN_IF_ERROR(writer.Int(values.size()));
       SMELT_RETURN_IF_ERROR(writer.Values(values));
     }

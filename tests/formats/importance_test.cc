@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -261,6 +262,19 @@ TEST(Importance, ADatSaysTheSameAsTheGgufThatItWasMadeOf) {
   EXPECT_THAT(ImportanceOf(**dat, 1, 0, 2), ElementsAre(2, 1));
   EXPECT_THAT(ImportanceOf(**dat, 1, 1, 2), ElementsAre(1, 1)) << "an expert without input";
   EXPECT_EQ(SumsOf(**dat, 0).size(), 6u);
+}
+
+TEST(Importance, MoreInputsThanADatCanCountAreRefused) {
+  const TempDir dir;
+  const std::vector<ImportanceEntry> entries = {{.name = "a", .columns = 2, .counts = {2e22f}}};
+  const auto ones = [](size_t, std::span<float> out) {
+    std::ranges::fill(out, 1.0f);
+    return absl::OkStatus();
+  };
+  SMELT_EXPECT_OK(WriteImportance(dir / "m.gguf", {}, entries, ones, false));
+  EXPECT_THAT(std::string(WriteImportance(dir / "m.dat", {}, entries, ones, false).message()),
+              HasSubstr("a saw more inputs"));
+  EXPECT_FALSE(OpenFile(dir / "m.dat").ok());
 }
 
 TEST(Importance, NothingStaysWhereWritingFails) {
