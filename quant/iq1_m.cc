@@ -7,6 +7,7 @@
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
 #include "quant/codebook_format.h"
+#include "quant/iq_index.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -49,21 +50,13 @@ void Pack(const BlockNumbers& numbers, uint8_t* block) {
   }
 }
 
-constexpr int8_t kLevels[] = {-1, 0, 1};
-
-const GranuleIndex& Index() {
-  static const GranuleIndex index = MakeGranuleIndex(
-      GetIqTables().iq1[0], std::size(GetIqTables().iq1), 8, kLevels, std::size(kLevels));
-  return index;
-}
-
 const CodebookFormat kCodebook = {
     .group = 16,
-    .levels = std::size(kLevels),
-    .values = kLevels,
+    .levels = std::size(kIq1Levels),
+    .values = kIq1Levels,
     .granule = 8,
     .codebook = GetIqTables().iq1[0],
-    .index = Index,
+    .index = IqIndex<&IqTables::iq1, kIq1Levels>,
     .signs = Signs::kInLevels,
     .shift = Shift::kPerOctet,
     .scale = {.kind = ScaleKind::kInteger,

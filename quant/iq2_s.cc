@@ -7,6 +7,7 @@
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
 #include "quant/codebook_format.h"
+#include "quant/iq_index.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -41,21 +42,13 @@ void Pack(const BlockNumbers& numbers, uint8_t* block) {
   PackNibbles(numbers.scales.data(), 16, block + 74);
 }
 
-constexpr int8_t kLevels[] = {8, 25, 43};
-
-const GranuleIndex& Index() {
-  static const GranuleIndex index = MakeGranuleIndex(
-      GetIqTables().iq2_s[0], std::size(GetIqTables().iq2_s), 8, kLevels, std::size(kLevels));
-  return index;
-}
-
 const CodebookFormat kCodebook = {
     .group = 16,
-    .levels = std::size(kLevels),
-    .values = kLevels,
+    .levels = std::size(kIq2Levels),
+    .values = kIq2Levels,
     .granule = 8,
     .codebook = GetIqTables().iq2_s[0],
-    .index = Index,
+    .index = IqIndex<&IqTables::iq2_s, kIq2Levels>,
     .signs = Signs::kFree,
     .shift = Shift::kNone,
     .scale = {.kind = ScaleKind::kInteger,

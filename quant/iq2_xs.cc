@@ -5,6 +5,7 @@
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
 #include "quant/codebook_format.h"
+#include "quant/iq_index.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -33,21 +34,13 @@ void Pack(const BlockNumbers& numbers, uint8_t* block) {
   PackNibbles(numbers.scales.data(), 16, block + 66);
 }
 
-constexpr int8_t kLevels[] = {8, 25, 43};
-
-const GranuleIndex& Index() {
-  static const GranuleIndex index = MakeGranuleIndex(
-      GetIqTables().iq2_xs[0], std::size(GetIqTables().iq2_xs), 8, kLevels, std::size(kLevels));
-  return index;
-}
-
 const CodebookFormat kCodebook = {
     .group = 16,
-    .levels = std::size(kLevels),
-    .values = kLevels,
+    .levels = std::size(kIq2Levels),
+    .values = kIq2Levels,
     .granule = 8,
     .codebook = GetIqTables().iq2_xs[0],
-    .index = Index,
+    .index = IqIndex<&IqTables::iq2_xs, kIq2Levels>,
     .signs = Signs::kEven,
     .shift = Shift::kNone,
     .scale = {.kind = ScaleKind::kInteger,

@@ -8,6 +8,7 @@
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
 #include "quant/codebook_format.h"
+#include "quant/iq_index.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -48,21 +49,13 @@ void Pack(const BlockNumbers& numbers, uint8_t* block) {
   PackNibbles(numbers.scales.data(), 8, block + 106);
 }
 
-constexpr int8_t kLevels[] = {1, 3, 5, 7, 9, 11, 13, 15};
-
-const GranuleIndex& Index() {
-  static const GranuleIndex index = MakeGranuleIndex(
-      GetIqTables().iq3_s[0], std::size(GetIqTables().iq3_s), 4, kLevels, std::size(kLevels));
-  return index;
-}
-
 const CodebookFormat kCodebook = {
     .group = 32,
-    .levels = std::size(kLevels),
-    .values = kLevels,
+    .levels = std::size(kIq3SLevels),
+    .values = kIq3SLevels,
     .granule = 4,
     .codebook = GetIqTables().iq3_s[0],
-    .index = Index,
+    .index = IqIndex<&IqTables::iq3_s, kIq3SLevels>,
     .signs = Signs::kFree,
     .shift = Shift::kNone,
     .scale =

@@ -6,6 +6,7 @@
 #include "quant/block_bytes.h"
 #include "quant/block_format.h"
 #include "quant/codebook_format.h"
+#include "quant/iq_index.h"
 #include "quant/iq_tables.h"
 
 namespace smelt {
@@ -43,21 +44,13 @@ void Pack(const BlockNumbers& numbers, uint8_t* block) {
   }
 }
 
-constexpr int8_t kLevels[] = {4, 12, 20, 28, 36, 44, 52, 62};
-
-const GranuleIndex& Index() {
-  static const GranuleIndex index = MakeGranuleIndex(
-      GetIqTables().iq3_xxs[0], std::size(GetIqTables().iq3_xxs), 4, kLevels, std::size(kLevels));
-  return index;
-}
-
 const CodebookFormat kCodebook = {
     .group = 32,
-    .levels = std::size(kLevels),
-    .values = kLevels,
+    .levels = std::size(kIq3XxsLevels),
+    .values = kIq3XxsLevels,
     .granule = 4,
     .codebook = GetIqTables().iq3_xxs[0],
-    .index = Index,
+    .index = IqIndex<&IqTables::iq3_xxs, kIq3XxsLevels>,
     .signs = Signs::kEven,
     .shift = Shift::kNone,
     .scale = {.kind = ScaleKind::kInteger,

@@ -39,7 +39,10 @@ class FakeSource : public ModelSource {
 
   absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override {
     ++reads_;
-    if (reads_left_ >= 0 && reads_left_-- == 0) return Error(ErrorCode::kIo, "injected read error");
+    int64_t left = reads_left_;
+    while (left > 0 && !reads_left_.compare_exchange_weak(left, left - 1)) {
+    }
+    if (left == 0) return Error(ErrorCode::kIo, "injected read error");
     const uint64_t columns = tensors_[tensor].shape.columns();
     for (uint64_t r = 0; r < count; ++r) {
       for (uint64_t c = 0; c < columns; ++c) {
@@ -66,7 +69,7 @@ class FakeSource : public ModelSource {
   size_t bad_tensor_ = SIZE_MAX;
   uint64_t bad_row_ = 0, bad_column_ = 0;
   float bad_value_ = 0;
-  mutable std::atomic<int64_t> reads_left_{-1};  ///< reads before one fails; negative: never
+  mutable std::atomic<int64_t> reads_left_{-1};  ///< reads before all fail; negative: none does
   mutable std::atomic<uint64_t> reads_{0};
 };
 

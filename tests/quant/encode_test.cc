@@ -1,57 +1,21 @@
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "lib/base/float16.h"
 #include "quant/block_format.h"
 #include "quant/codebook_format.h"
-#include "quant/codebook_search.h"
 #include "quant/codec.h"
 #include "quant/encoder.h"
 #include "quant/search.h"
 #include "quant/simd.h"
-#include "quant/stored_scale.h"
+#include "tests/quant/encode_rows.h"
 #include "tests/quant/error_bound.h"
 #include "tests/quant/fixtures.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
 namespace {
-
-std::vector<const BlockFormat*> AllFormats() {
-  std::vector<const BlockFormat*> formats;
-  for (const TensorTypeInfo& info : AllTensorTypes()) {
-    if (const BlockFormat* format = FindBlockFormat(info.type)) formats.push_back(format);
-  }
-  return formats;
-}
-
-/// Those whose codes are linear.
-std::vector<const BlockFormat*> LinearFormats() {
-  std::vector<const BlockFormat*> formats = AllFormats();
-  std::erase_if(formats, [](const BlockFormat* f) { return f->codebook != nullptr; });
-  return formats;
-}
-
-std::vector<std::byte> Encode(TensorType type, const std::vector<float>& x, uint64_t columns,
-                              const float* importance = nullptr) {
-  std::vector<std::byte> out(x.size() / columns * RowBytes(type, columns).value_or(0));
-  EncodeScratch scratch;
-  InputStatistics statistics;
-  if (importance != nullptr) statistics.importance = {importance, columns};
-  const Effort effort = importance == nullptr ? Effort::kFast : Effort::kNormal;
-  FindEncoder(type, effort)
-      ->Encode(x.size() / columns, columns, x.data(), statistics, out.data(), scratch);
-  return out;
-}
-
-std::vector<float> Decode(TensorType type, const std::vector<std::byte>& bytes, size_t count) {
-  std::vector<float> out(count);
-  FindCodec(type)->Decode(bytes.data(), count, out.data());
-  return out;
-}
 
 /// sqrt(sum w e^2 / sum w x^2), only over columns where `use` says so.
 template <typename Weight>
@@ -129,60 +93,6 @@ TEST(Encode, ColumnsWithoutImportanceKeepTheirWeights) {
   }
 }
 
-/// Values that strain the search: zeros, constants, one sign, huge and tiny magnitudes, ties.
-std::vector<float> HardValues(size_t rows, size_t columns) {
-  std::vector<float> x = Noise(rows * columns, 99);
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t c = 0; c < columns; ++c) {
-      float& v = x[r * columns + c];
-      switch (r % 14) {
-        case 1:
-          v = 0;
-          break;
-        case 2:
-          v = 0.37f;
-          break;
-        case 3:
-          v = -0.37f;
-          break;
-        case 4:
-          v = std::abs(v);
-          break;
-        case 5:
-          v = -std::abs(v);
-          break;
-        case 6:
-          v *= 1e30f;
-          break;
-        case 7:
-          v *= 1e-30f;
-          break;
-        case 8:
-          v = c % 32 == 5 ? 1.0f : 0.0f;
-          break;
-        case 9:
-          v = static_cast<float>(static_cast<int>(c % 7) - 3);
-          break;
-        case 10:
-          v *= 1e-38f;
-          break;
-        case 11:
-          v *= 5e36f;
-          break;
-        case 12:
-          v *= (c / 32) % 2 == 0 ? 1.0f : 1e-4f;
-          break;
-        case 13:
-          v = c % 97 == 0 ? -1e5f : v;
-          break;
-        default:
-          break;
-      }
-    }
-  }
-  return x;
-}
-
 std::vector<std::byte> EncodeByReference(const BlockFormat& format, const std::vector<float>& x,
                                          const std::vector<float>& w, uint64_t columns,
                                          const SearchDepth& depth) {
@@ -194,46 +104,6 @@ std::vector<std::byte> EncodeByReference(const BlockFormat& format, const std::v
                 reinterpret_cast<uint8_t*>(out.data()) + first / format.elements * format.bytes);
   }
   return out;
-}
-
-constexpr size_t kExtremeColumns = 256;
-
-/// A row of each kind for every power of two that f32 has: noise, opposite extremes, one outlier,
-/// one sign, constants, values far from zero but near each other, groups of very different size.
-std::vector<float> ExtremeRows() {
-  constexpr int kKinds = 10;
-  const float top = std::numeric_limits<float>::max();
-  std::vector<float> x;
-  for (int exponent = -149; exponent <= 127; ++exponent) {
-    const std::vector<float> noise =
-        Noise(kKinds * kExtremeColumns, static_cast<uint32_t>(1000 + exponent));
-    const float unit = std::ldexp(1.0f, exponent);
-    for (int kind = 0; kind < kKinds; ++kind) {
-      for (size_t c = 0; c < kExtremeColumns; ++c) {
-        const float n = noise[static_cast<size_t>(kind) * kExtremeColumns + c];
-        float v = n * unit;
-        if (kind == 1 && c % 32 < 2) v = c % 2 == 0 ? 1.9f * unit : -1.9f * unit;
-        if (kind == 2) v = c == 77 ? 1.5f * unit : n;
-        if (kind == 3) v = std::abs(v);
-        if (kind == 4) v = -std::abs(v);
-        if (kind == 5) v = c < 100 ? unit : -unit;
-        if (kind == 6) v = unit * (1 + 0.001f * n);
-        if (kind == 7) v = std::ldexp(n, exponent + static_cast<int>(c / 16));
-        if (kind == 8) v = c % 3 == 0 ? unit : c % 3 == 1 ? 0.0f : -0.0f;
-        if (kind == 9) v = c % 32 == 3 ? top : c % 32 == 4 ? -top : v;
-        x.push_back(std::clamp(v, -top, top));
-      }
-    }
-  }
-  return x;
-}
-
-/// Weights of columns as importance gives them: from 1e-3 to some hundreds.
-std::vector<float> ColumnWeights(size_t columns) {
-  std::vector<float> w = Noise(columns, 5);
-  for (size_t i = 0; i < w.size(); ++i)
-    w[i] = i % 50 == 0 ? 1e-3f : std::abs(w[i]) * (i % 70 == 1 ? 100 : 4) + 1e-3f;
-  return w;
 }
 
 /// True where every scale of the block is at most half of the largest f16: such values must be
@@ -385,192 +255,6 @@ TEST(Encode, PackingLosesNothing) {
         }
       }
     }
-  }
-}
-
-std::vector<const BlockFormat*> CodebookFormats() {
-  std::vector<const BlockFormat*> formats = AllFormats();
-  std::erase_if(formats, [](const BlockFormat* f) { return f->codebook == nullptr; });
-  return formats;
-}
-
-/// Code of element j by the definition: an entry's value with its sign, or moved up or down.
-int CodeOf(const CodebookFormat& f, const BlockNumbers& numbers, uint32_t j) {
-  if (f.granule == 0) return numbers.codes[j];
-  const int value = f.codebook[numbers.entries[j / f.granule] * f.granule + j % f.granule];
-  if (f.shift != Shift::kNone) return 8 * value + (numbers.signs[j / 8] != 0 ? -1 : 1);
-  return (numbers.signs[j / 8] >> (j % 8)) & 1 ? -value : value;
-}
-
-TEST(Encode, PackingOfCodebooksLosesNothing) {
-  for (const BlockFormat* format : CodebookFormats()) {
-    const CodebookFormat& f = *format->codebook;
-    const uint32_t groups = format->elements / f.group;
-    for (uint32_t shift = 0; shift < 64; ++shift) {
-      BlockNumbers numbers{};
-      numbers.d = F32ToF16(0.5f + 0.01f * static_cast<float>(shift));
-      for (uint32_t g = 0; g < groups && f.scale.kind != ScaleKind::kF16; ++g) {
-        const bool integer = f.scale.kind == ScaleKind::kInteger;
-        const uint32_t numbers_there = integer ? static_cast<uint32_t>(f.scale.high) + 1 : 126;
-        numbers.scales[g] = static_cast<int8_t>((g * 5 + shift) % numbers_there);
-      }
-      for (uint32_t j = 0; j < format->elements; ++j)
-        numbers.codes[j] = f.values[(j * 7 + shift) % static_cast<uint32_t>(f.levels)];
-      for (uint32_t i = 0; f.granule != 0 && i < format->elements / f.granule; ++i)
-        numbers.entries[i] = static_cast<uint16_t>((i * 131 + shift * 37) % f.index().entry.size());
-      for (uint32_t o = 0; o < format->elements / 8; ++o) {
-        uint32_t bits = (o * 91 + shift * 5) & 255;
-        if (f.signs == Signs::kEven) bits = (bits & 127) | ((std::popcount(bits & 127) & 1) << 7);
-        if (f.shift == Shift::kPerGroup) bits = (o / 4 + shift) & 1;
-        if (f.shift == Shift::kPerOctet) bits = (o + shift) & 1;
-        numbers.signs[o] = static_cast<uint8_t>(bits);
-      }
-      std::vector<uint8_t> block(format->bytes);
-      format->pack(numbers, block.data());
-      int8_t codes[kMaxBlockElements];
-      float scales[kMaxBlockGroups], minimums[kMaxBlockGroups];
-      format->unpack(block.data(), codes, scales, minimums);
-      for (uint32_t j = 0; j < format->elements; ++j)
-        ASSERT_EQ(codes[j], CodeOf(f, numbers, j)) << Info(format->type).name << " " << j;
-      const float d = F16ToF32(numbers.d);
-      for (uint32_t g = 0; g < groups; ++g) {
-        ASSERT_EQ(scales[g * f.group / format->group],
-                  f.scale.kind == ScaleKind::kF16 ? d : ScaleOf(f.scale, d, numbers.scales[g]));
-      }
-    }
-  }
-}
-
-/// The least weighted squared error of an octet over all entries, signs and shifts of a format
-/// with granules, by trying them all.
-double LeastError(const CodebookFormat& f, const float* x, const float* w, double scale,
-                  int shift) {
-  const size_t entries = f.index().entry.size();
-  auto error = [&](uint32_t first, size_t entry, int flipped) {
-    double sum = 0;
-    for (uint32_t k = 0; k < f.granule; ++k) {
-      double value = f.codebook[entry * f.granule + k];
-      if (f.shift != Shift::kNone) value = 8 * value + shift;
-      if (f.signs != Signs::kInLevels) value = std::copysign(value, x[first + k]);
-      if (static_cast<int>(first + k) == flipped) value = -value;
-      const double e = x[first + k] - scale * value;
-      sum += w[first + k] * e * e;
-    }
-    return sum;
-  };
-  uint32_t negative = 0;
-  for (int k = 0; k < 8; ++k) negative += std::signbit(x[k]);
-  const bool turn = f.signs == Signs::kEven && negative % 2 == 1;
-  double best = INFINITY;
-  for (int flipped = turn ? 0 : -1; flipped < (turn ? 8 : 0); ++flipped) {
-    double sum = 0;
-    for (uint32_t first = 0; first < 8; first += f.granule) {
-      double least = INFINITY;
-      for (size_t entry = 0; entry < entries; ++entry)
-        least = std::min(least, error(first, entry, flipped));
-      sum += least;
-    }
-    best = std::min(best, sum);
-  }
-  return best;
-}
-
-TEST(Encode, EntriesOfACodebookAreTheNearestOfAll) {
-  const std::vector<float> x = Noise(512, 77);
-  std::vector<float> w = ColumnWeights(512);
-  for (const BlockFormat* format : CodebookFormats()) {
-    const CodebookFormat& f = *format->codebook;
-    if (f.granule == 0) continue;
-    std::vector<uint8_t> bytes(512 / format->elements * format->bytes);
-    EncodeCodebookBlocks(*format, x.data(), w.data(), 512, 512 / format->elements, bytes.data());
-    for (size_t b = 0; b < 512 / format->elements; ++b) {
-      int8_t codes[kMaxBlockElements];
-      float scales[kMaxBlockGroups], minimums[kMaxBlockGroups];
-      format->unpack(bytes.data() + b * format->bytes, codes, scales, minimums);
-      for (uint32_t first = 0; first < format->elements; first += f.group) {
-        // A unit of the codes is the scale as the search has it.
-        const double scale = scales[first / format->group];
-        double error = 0, least[2] = {0, 0};
-        double by_octet = 0;
-        for (uint32_t o = first; o < first + f.group; o += 8) {
-          const float* values = x.data() + b * format->elements + o;
-          const float* weights = w.data() + b * format->elements + o;
-          for (uint32_t k = 0; k < 8; ++k) {
-            const double e = values[k] - scale * codes[o + k];
-            error += weights[k] * e * e;
-          }
-          double octet = INFINITY;
-          for (int s = 0; s < 2; ++s) {
-            const double found = LeastError(f, values, weights, scale, s == 0 ? 1 : -1);
-            least[s] += found;
-            octet = std::min(octet, found);
-          }
-          by_octet += octet;
-        }
-        const double wanted = f.shift == Shift::kPerOctet ? by_octet : std::min(least[0], least[1]);
-        EXPECT_LE(error, wanted * (1 + 1e-5)) << Info(format->type).name << " " << first;
-      }
-    }
-  }
-}
-
-// Weights that a codebook cannot follow are lost at worst, never turned into something larger.
-TEST(Encode, CodebooksNeverMakeMoreOfARowThanItIs) {
-  const std::vector<float> x = ExtremeRows();
-  const std::vector<float> weights = ColumnWeights(kExtremeColumns);
-  for (const BlockFormat* format : CodebookFormats()) {
-    constexpr size_t kRows = 210;  // of every 13th exponent
-    std::vector<float> rows;
-    for (size_t r = 0; r < kRows; ++r) {
-      const size_t row = (r / 10 * 13) * 10 + r % 10;
-      rows.insert(rows.end(), x.begin() + static_cast<ptrdiff_t>(row * kExtremeColumns),
-                  x.begin() + static_cast<ptrdiff_t>((row + 1) * kExtremeColumns));
-    }
-    const uint64_t blocks = rows.size() / format->elements;
-    std::vector<uint8_t> first, bytes(blocks * format->bytes);
-    EachTarget targets;
-    for (const std::string& target : targets.names()) {
-      targets.Use(target);
-      EncodeCodebookBlocks(*format, rows.data(), weights.data(), kExtremeColumns, blocks,
-                           bytes.data());
-      if (first.empty()) first = bytes;
-      for (uint64_t b = 0; b < blocks; ++b) {
-        ASSERT_EQ(std::memcmp(bytes.data() + b * format->bytes, first.data() + b * format->bytes,
-                              format->bytes),
-                  0)
-            << Info(format->type).name << " on " << target << " row "
-            << b * format->elements / kExtremeColumns;
-      }
-    }
-    size_t accepted = 0;
-    for (uint64_t b = 0; b < blocks; ++b) {
-      const std::byte* block = reinterpret_cast<const std::byte*>(bytes.data()) + b * format->bytes;
-      const float* values = rows.data() + b * format->elements;
-      const std::string what = std::string(Info(format->type).name) + " row " +
-                               std::to_string(b * format->elements / kExtremeColumns);
-      double largest = 0, error = 0, size = 0, weight = 0;
-      for (uint32_t i = 0; i < format->elements; ++i)
-        largest = std::max<double>(largest, std::abs(values[i]));
-      uint64_t bad = 0;
-      if (!FindCodec(format->type)->Validate(block, format->elements, &bad)) {
-        EXPECT_GT(largest, 2688) << what;  // the largest value of NVFP4
-        continue;
-      }
-      ++accepted;
-      std::vector<float> decoded(format->elements);
-      FindCodec(format->type)->Decode(block, format->elements, decoded.data());
-      for (uint32_t i = 0; i < format->elements; ++i) {
-        const double w = weights[b * format->elements % kExtremeColumns + i];
-        const double e = static_cast<double>(decoded[i]) - values[i];
-        error += w * e * e;
-        size += w * static_cast<double>(values[i]) * values[i];
-        weight += w;
-      }
-      // Codes of the least scale that f16 has.
-      const double least = 0x1p-24 * 8;
-      EXPECT_LE(error, size + weight * least * least) << what;
-    }
-    EXPECT_GT(accepted, blocks / 3) << Info(format->type).name;
   }
 }
 
