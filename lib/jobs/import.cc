@@ -1,6 +1,8 @@
 // A model into an Ollama store, so that the real Ollama runs it.
 #include "smelt/import.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -29,9 +31,8 @@ constexpr int kAttempts = 3;
 constexpr uint64_t kMostConfigBytes = 1 << 20;
 constexpr uint64_t kMostTemplateBytes = 4 << 20;
 
-absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& observer) {
-  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(path));
-  const std::string name = Escape(path);
+absl::Status CheckModel(const GgufFile& file, const Observer& observer) {
+  const std::string name = Escape(file.files.front()->name());
   SMELT_RETURN_IF_ERROR(CheckIsModel(file));
   if (file.tensors.empty()) {
     return Error(ErrorCode::kUnsupported, name, ": holds no tensors, only ",
@@ -56,7 +57,7 @@ absl::StatusOr<GgufFile> CheckModel(const std::string& path, const Observer& obs
                         "; `ollama show` of older versions fails on such a file"));
     }
   }
-  return file;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> IsGguf(const std::string& path) {
@@ -65,17 +66,24 @@ absl::StatusOr<bool> IsGguf(const std::string& path) {
   return LooksLikeGguf(*file);
 }
 
-/// How `source` becomes one GGUF; nothing where it is one that stays as it is.
-absl::StatusOr<std::optional<ConvertOptions>> Conversion(const ImportOptions& options,
-                                                         const ImportSource& source) {
+/// The source's GGUF where it is one file that stays as it is; nothing where it must be converted.
+absl::StatusOr<std::optional<GgufFile>> FileAsItIs(const ImportOptions& options,
+                                                   const ImportSource& source) {
+  if (options.convert_ggufs || !source.adapters.empty() || !options.chat_template.empty())
+    return std::nullopt;
   SMELT_ASSIGN_OR_RETURN(const bool gguf, IsGguf(source.model));
-  const bool as_it_is = gguf && !options.convert_ggufs;
-  if (as_it_is && source.adapters.empty() && options.chat_template.empty()) {
-    SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(source.model));
-    if (file.files.size() == 1) return std::nullopt;
-  }
+  if (!gguf) return std::nullopt;
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(source.model));
+  if (file.files.size() > 1) return std::nullopt;  // parts are joined
+  return file;
+}
+
+/// How the source becomes one GGUF.
+absl::StatusOr<ConvertOptions> Conversion(const ImportOptions& options,
+                                          const ImportSource& source) {
   ConvertOptions conversion = options.conversion;
-  if (as_it_is) conversion.type = "copy";
+  SMELT_ASSIGN_OR_RETURN(const bool gguf, IsGguf(source.model));
+  if (gguf && !options.convert_ggufs) conversion.type = "copy";
   conversion.source = source.model;
   for (const std::string& adapter : source.adapters) conversion.adapters.emplace_back(adapter, 1);
   if (!options.chat_template.empty()) {
@@ -212,9 +220,9 @@ absl::StatusOr<ollama::Config> ConfigFor(const GgufFile& file, const ImportSourc
 }
 
 /// What the file's keys say of the model: configuration and template.
-absl::Status Describe(const ImportOptions& options, const std::string& store,
+absl::Status Describe(const GgufFile& file, const ImportOptions& options, const std::string& store,
                       const Observer& observer, Model& model) {
-  SMELT_ASSIGN_OR_RETURN(const GgufFile file, CheckModel(model.file, observer));
+  SMELT_RETURN_IF_ERROR(CheckModel(file, observer));
   SMELT_ASSIGN_OR_RETURN(model.chat, TemplateFor(file, model.source->model, *model.source,
                                                  options.require_template, observer));
   SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, *model.source, model.chat.settings, store));
@@ -224,23 +232,31 @@ absl::Status Describe(const ImportOptions& options, const std::string& store,
 absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name name,
                                         const ImportOptions& options, const Observer& observer) {
   SMELT_ASSIGN_OR_RETURN(const ImportSource source, FindImportSource(options, store, observer));
-  SMELT_ASSIGN_OR_RETURN(std::optional<ConvertOptions> conversion, Conversion(options, source));
+  SMELT_ASSIGN_OR_RETURN(const std::optional<GgufFile> as_it_is, FileAsItIs(options, source));
   Model model{.file = source.model,
-              .converted = conversion.has_value(),
+              .converted = !as_it_is.has_value(),
               .config = {},
               .chat = {},
               .source = &source};
-  std::optional<ConvertResult> converted;
-  if (!model.converted) SMELT_RETURN_IF_ERROR(Describe(options, store, observer, model));
+  if (as_it_is) SMELT_RETURN_IF_ERROR(Describe(*as_it_is, options, store, observer, model));
   SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
   name = ollama::InSpellingOf(store, name);
+  std::optional<ConvertResult> converted;
   if (model.converted) {
+    SMELT_ASSIGN_OR_RETURN(ConvertOptions conversion, Conversion(options, source));
     SMELT_ASSIGN_OR_RETURN(model.file,
                            writer.StagingPath(Cat(name.ManifestPath(), "\n", source.model)));
-    conversion->output = model.file;
-    conversion->force = true;  // a left-over of a killed import
-    SMELT_ASSIGN_OR_RETURN(converted, Convert(*conversion, observer));
-    SMELT_RETURN_IF_ERROR(Describe(options, store, observer, model));
+    conversion.output = model.file;
+    conversion.force = true;  // a left-over of a killed import
+    SMELT_ASSIGN_OR_RETURN(converted, Convert(conversion, observer));
+    const absl::Status described = Guarded([&]() -> absl::Status {
+      SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(model.file));
+      return Describe(file, options, store, observer, model);
+    });
+    if (!described.ok()) {
+      unlink(model.file.c_str());
+      return described;
+    }
   }
   Importer importer(options, std::move(name), writer, observer);
   absl::StatusOr<ImportResult> result;

@@ -238,6 +238,38 @@ TEST(Import, AModelThatMissesItsCheckGetsNoName) {
   EXPECT_FALSE(fs::exists(dir / "store"));
 }
 
+TEST(Import, AnAdapterOfTheModelfileIsMerged) {
+  const TempDir dir;
+  const std::string adapter = TestdataPath("lora/llama-qv");
+  testing::WriteFile(dir / "Modelfile",
+                     Cat("FROM ", TestdataPath("models/llama"), "\nADAPTER ", adapter, "\n"));
+  ImportOptions options;
+  options.name = "mine";
+  options.store = dir / "store";
+  options.modelfile = dir / "Modelfile";
+  options.conversion.type = "f16";
+  const auto result = Import(options);
+  SMELT_ASSERT_OK(result);
+  ConvertOptions convert = testing::Conversion(TestdataPath("models/llama"), dir / "x.gguf", "f16");
+  convert.adapters = {{adapter, 1}};
+  SMELT_ASSERT_OK(Convert(convert));
+  EXPECT_TRUE(testing::ReadFile(result->blob) == testing::ReadFile(dir / "x.gguf"));
+}
+
+TEST(Import, NothingStaysOfAConversionWhoseTemplateIsUnknown) {
+  const TempDir dir;
+  testing::WriteFile(dir / "own.jinja", "{% for m in messages %}[[{{ m.content }}]]{% endfor %}");
+  ImportOptions options;
+  options.source = TestdataPath("models/llama");
+  options.name = "mine";
+  options.store = dir / "store";
+  options.conversion.type = "q8_0";
+  options.chat_template = dir / "own.jinja";
+  options.require_template = true;
+  EXPECT_FALSE(Import(options).ok());
+  EXPECT_FALSE(fs::exists(dir / "store"));
+}
+
 TEST(Import, AnotherTypeOfAModelInTheStoreKeepsItsLayers) {
   const TempDir dir;
   testing::WriteFile(dir / "Modelfile",
