@@ -32,6 +32,7 @@ bool MakeWeights(std::span<const float> importance, std::vector<float>& weights)
 
 /// The search of each effort.
 constexpr SearchDepth kDepths[] = {{.refinements = 1, .rounds = 1},
+                                   {.refinements = 3, .rounds = 3},
                                    {.refinements = 3, .rounds = 3}};
 
 /// What the magnitudes of a row's weights say about their importance where nothing else is known:
@@ -121,8 +122,8 @@ const Table& BlockEncoders(Effort effort) {
     }
     return made;
   };
-  static const Table fast = make(Effort::kFast), normal = make(Effort::kNormal);
-  return effort == Effort::kFast ? fast : normal;
+  static const Table tables[] = {make(Effort::kFast), make(Effort::kNormal), make(Effort::kBest)};
+  return tables[static_cast<size_t>(effort)];
 }
 
 }  // namespace

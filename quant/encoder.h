@@ -13,17 +13,23 @@
 
 namespace smelt {
 
+class InputFactor;
+
 /// What is known about the inputs of a matrix when it is encoded.
 struct InputStatistics {
   /// The diagonal of their second moment: one finite value >= 0 per column of the matrix, up to a
   /// common factor. Empty where nothing is known, and the same as that where all are zero.
   std::span<const float> importance{};
+  /// The whole of it (input_factor.h), of as many columns as the matrix; taken instead of the
+  /// diagonal at Effort::kBest, ignored at others. Read by any number of threads at once.
+  const InputFactor* factor = nullptr;
 };
 
 /// How much is done for a smaller loss.
 enum class Effort : uint8_t {
   kFast,    ///< unweighted squared error where no importance is given
   kNormal,  ///< without importance, what the weights' own magnitudes say about it
+  kBest,    ///< rounding with feedback where there is an InputFactor; else as kNormal
 };
 
 /// The effort of that name ("fast", "normal"); nothing where there is none.
@@ -43,7 +49,8 @@ class Encoder {
 
   /// Encodes `rows` rows of `columns` (a multiple of the block) of one matrix. The same input gives
   /// the same bytes on every machine, and each row is encoded for itself. Inputs are finite; where
-  /// one is too large for the block's f16 scale, Codec::Validate of the output says so.
+  /// one is too large for the block's f16 scale, Codec::Validate of the output says so. With a
+  /// factor, 16 rows are encoded side by side, and more share what is read of it: give 64 or more.
   virtual void Encode(uint64_t rows, uint64_t columns, const float* x,
                       const InputStatistics& statistics, std::byte* out,
                       EncodeScratch& scratch) const = 0;
