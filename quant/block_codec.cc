@@ -12,7 +12,9 @@ const uint8_t* Bytes(const std::byte* p) { return reinterpret_cast<const uint8_t
 
 void UnpackBlocks(const BlockFormat& format, const uint8_t* in, size_t blocks, int8_t* codes,
                   float* scales, float* minimums) {
-  const UnpackBlockFn unpack = format.fast_unpack != nullptr ? format.fast_unpack : format.unpack;
+  UnpackBlockFn unpack = FindVectorUnpack(format.type);
+  if (unpack == nullptr)
+    unpack = format.fast_unpack != nullptr ? format.fast_unpack : format.unpack;
   const uint32_t groups = format.groups();
   for (size_t b = 0; b < blocks; ++b) {
     unpack(in + b * format.bytes, codes + b * format.elements, scales + b * groups,

@@ -1,4 +1,4 @@
-// The kernels of int8_dot.cc, included once per instruction set with SMELT_DOT_VNNI 0 or 1. Codes
+// The kernels of int8_dot.cc, included once per instruction set (int8_dot.cc). Codes
 // are unsigned bytes, 32 in a vector; what a format subtracts from them (its zero point or minimum)
 // is taken off through the sums of the activations.
 //
@@ -14,8 +14,8 @@ namespace SMELT_DOT_NAMESPACE {
 /// Eight sums of four products each. maddubs adds two products in 16 bits: codes up to 128 cannot
 /// saturate.
 SMELT_DOT_INLINE __m256i Products(__m256i codes, __m256i activations) {
-#if SMELT_DOT_VNNI
-  return _mm256_dpbusd_epi32(_mm256_setzero_si256(), codes, activations);
+#if SMELT_DOT_HAS_VNNI
+  return SMELT_DOT_VNNI(_mm256_setzero_si256(), codes, activations);
 #else
   return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, activations), _mm256_set1_epi16(1));
 #endif
@@ -104,7 +104,7 @@ struct DotQ5_1 {
   }
 };
 struct DotQ8_0 {
-#if SMELT_DOT_VNNI
+#if SMELT_DOT_HAS_VNNI
   static constexpr int kBytes = 34, kZero = 128;
 #else
   static constexpr int kBytes = 34, kZero = 0;  // signs move to the activations, see SimpleStep
@@ -118,7 +118,7 @@ SMELT_DOT_INLINE __m256i BlockProducts(const uint8_t* block, const int8_t* activ
   const __m256i codes = Format::Codes(block);
   const __m256i a = Load32(activations);
   if constexpr (!std::is_same_v<Format, DotQ8_0>) return Products(codes, a);
-#if SMELT_DOT_VNNI
+#if SMELT_DOT_HAS_VNNI
   return Products(_mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80))), a);
 #else
   return Products(_mm256_sign_epi8(codes, codes), _mm256_sign_epi8(a, codes));

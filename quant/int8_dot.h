@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "quant/block_format.h"
 #include "quant/codec.h"
 
 namespace smelt {
@@ -14,8 +15,15 @@ namespace smelt {
 using Int8DotFn = void (*)(const uint8_t* weights, uint64_t rows, uint64_t columns,
                            const Activations8& x, float* out);
 
+/// Of a format whose codes are signed values: besides the dot product a block in the common form.
+struct SignedKernels {
+  Int8DotFn dot = nullptr;
+  UnpackBlockFn unpack = nullptr;
+};
+
 /// The kernel for this machine (and the target that SMELT_SIMD forces); nullptr where there is
 /// none.
 Int8DotFn FindInt8Dot(TensorType type);
+UnpackBlockFn FindVectorUnpack(TensorType type);
 
 }  // namespace smelt

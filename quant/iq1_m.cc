@@ -20,7 +20,6 @@ uint16_t ScaleBits(const uint8_t* block) {
 }
 
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
-  const IqTables& tables = GetIqTables();
   const float d = F16ToF32(ScaleBits(block));
   for (int g = 0; g < 16; ++g) {
     const int s = (LoadU16(block + 48 + 2 * (g / 4)) >> (3 * (g % 4))) & 7;
@@ -29,7 +28,7 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   for (int o = 0; o < 32; ++o) {
     const uint8_t qh = block[32 + o / 2];
     const int h = o % 2 == 0 ? Low4(qh) : High4(qh);
-    ShiftedOctet(tables.iq1[block[o] | ((h & 7) << 8)], (h & 8) != 0, codes + 8 * o);
+    ShiftedOctet(kIqTables.iq1[block[o] | ((h & 7) << 8)], (h & 8) != 0, codes + 8 * o);
   }
 }
 
@@ -55,7 +54,7 @@ const CodebookFormat kCodebook = {
     .levels = std::size(kIq1Levels),
     .values = kIq1Levels,
     .granule = 8,
-    .codebook = GetIqTables().iq1[0],
+    .codebook = kIqTables.iq1[0],
     .index = IqIndex<&IqTables::iq1, kIq1Levels>,
     .signs = Signs::kInLevels,
     .shift = Shift::kPerOctet,

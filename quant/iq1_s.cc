@@ -13,14 +13,13 @@ namespace smelt {
 namespace {
 
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
-  const IqTables& tables = GetIqTables();
   const float d = LoadF16(block);
   for (int g = 0; g < 8; ++g) {
     const uint32_t qh = LoadU16(block + 34 + 2 * g);
     scales[g] = d * static_cast<float>(2 * ((qh >> 12) & 7) + 1) * 0.125f;
     for (int l = 0; l < 4; ++l) {
       const uint32_t index = block[2 + 4 * g + l] | (((qh >> (3 * l)) & 7) << 8);
-      ShiftedOctet(tables.iq1[index], qh >> 15 != 0, codes + 32 * g + 8 * l);
+      ShiftedOctet(kIqTables.iq1[index], qh >> 15 != 0, codes + 32 * g + 8 * l);
     }
   }
 }
@@ -43,7 +42,7 @@ const CodebookFormat kCodebook = {
     .levels = std::size(kIq1Levels),
     .values = kIq1Levels,
     .granule = 8,
-    .codebook = GetIqTables().iq1[0],
+    .codebook = kIqTables.iq1[0],
     .index = IqIndex<&IqTables::iq1, kIq1Levels>,
     .signs = Signs::kInLevels,
     .shift = Shift::kPerGroup,

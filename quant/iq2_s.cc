@@ -14,7 +14,6 @@ namespace smelt {
 namespace {
 
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
-  const IqTables& tables = GetIqTables();
   const float d = LoadF16(block);
   const uint8_t* qs = block + 2;
   const uint8_t* signs = block + 34;
@@ -26,7 +25,7 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   }
   for (int o = 0; o < 32; ++o) {
     const int index = qs[o] | (((qh[o / 4] >> (2 * (o % 4))) & 3) << 8);
-    SignedOctet(tables.iq2_s[index], signs[o], codes + 8 * o);
+    SignedOctet(kIqTables.iq2_s[index], signs[o], codes + 8 * o);
   }
 }
 
@@ -47,7 +46,7 @@ const CodebookFormat kCodebook = {
     .levels = std::size(kIq2Levels),
     .values = kIq2Levels,
     .granule = 8,
-    .codebook = GetIqTables().iq2_s[0],
+    .codebook = kIqTables.iq2_s[0],
     .index = IqIndex<&IqTables::iq2_s, kIq2Levels>,
     .signs = Signs::kFree,
     .shift = Shift::kNone,

@@ -12,7 +12,6 @@ namespace smelt {
 namespace {
 
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
-  const IqTables& tables = GetIqTables();
   const float d = LoadF16(block);
   const uint8_t* sc = block + 66;
   for (int g = 0; g < 16; ++g) {
@@ -21,7 +20,7 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
   }
   for (int o = 0; o < 32; ++o) {
     const uint32_t q = LoadU16(block + 2 + 2 * o);
-    SignedOctet(tables.iq2_xs[q & 511], EvenSigns(q >> 9), codes + 8 * o);
+    SignedOctet(kIqTables.iq2_xs[q & 511], EvenSigns(q >> 9), codes + 8 * o);
   }
 }
 
@@ -39,7 +38,7 @@ const CodebookFormat kCodebook = {
     .levels = std::size(kIq2Levels),
     .values = kIq2Levels,
     .granule = 8,
-    .codebook = GetIqTables().iq2_xs[0],
+    .codebook = kIqTables.iq2_xs[0],
     .index = IqIndex<&IqTables::iq2_xs, kIq2Levels>,
     .signs = Signs::kEven,
     .shift = Shift::kNone,

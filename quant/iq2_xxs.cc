@@ -12,14 +12,13 @@ namespace smelt {
 namespace {
 
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
-  const IqTables& tables = GetIqTables();
   const float d = LoadF16(block);
   for (int g = 0; g < 8; ++g) {
     const uint8_t* group = block + 2 + 8 * g;
     const uint32_t word = LoadU32(group + 4);
     scales[g] = d * (0.5f + static_cast<float>(word >> 28)) * 0.25f;
     for (int l = 0; l < 4; ++l) {
-      SignedOctet(tables.iq2_xxs[group[l]], EvenSigns((word >> (7 * l)) & 127),
+      SignedOctet(kIqTables.iq2_xxs[group[l]], EvenSigns((word >> (7 * l)) & 127),
                   codes + 32 * g + 8 * l);
     }
   }
@@ -43,7 +42,7 @@ const CodebookFormat kCodebook = {
     .levels = std::size(kIq2Levels),
     .values = kIq2Levels,
     .granule = 8,
-    .codebook = GetIqTables().iq2_xxs[0],
+    .codebook = kIqTables.iq2_xxs[0],
     .index = IqIndex<&IqTables::iq2_xxs, kIq2Levels>,
     .signs = Signs::kEven,
     .shift = Shift::kNone,

@@ -23,7 +23,6 @@ void SignedQuads(const int8_t* first, const int8_t* second, uint8_t signs, int8_
 }
 
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
-  const IqTables& tables = GetIqTables();
   const float d = LoadF16(block);
   const uint8_t* qs = block + 2;
   const uint8_t* qh = block + 66;
@@ -33,7 +32,7 @@ void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
     const int s = g % 2 == 0 ? Low4(sc[g / 2]) : High4(sc[g / 2]);
     scales[g] = d * static_cast<float>(1 + 2 * s);
   }
-  auto quad = [&](int p) { return tables.iq3_s[qs[p] | (((qh[p / 8] >> (p % 8)) & 1) << 8)]; };
+  auto quad = [&](int p) { return kIqTables.iq3_s[qs[p] | (((qh[p / 8] >> (p % 8)) & 1) << 8)]; };
   for (int o = 0; o < 32; ++o) SignedQuads(quad(2 * o), quad(2 * o + 1), signs[o], codes + 8 * o);
 }
 
@@ -54,7 +53,7 @@ const CodebookFormat kCodebook = {
     .levels = std::size(kIq3SLevels),
     .values = kIq3SLevels,
     .granule = 4,
-    .codebook = GetIqTables().iq3_s[0],
+    .codebook = kIqTables.iq3_s[0],
     .index = IqIndex<&IqTables::iq3_s, kIq3SLevels>,
     .signs = Signs::kFree,
     .shift = Shift::kNone,

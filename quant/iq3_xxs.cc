@@ -21,14 +21,13 @@ void SignedQuads(const int8_t* first, const int8_t* second, uint8_t signs, int8_
 }
 
 void Unpack(const uint8_t* block, int8_t* codes, float* scales, float*) {
-  const IqTables& tables = GetIqTables();
   const float d = LoadF16(block);
   for (int g = 0; g < 8; ++g) {
     const uint8_t* qs = block + 2 + 8 * g;
     const uint32_t word = LoadU32(block + 66 + 4 * g);
     scales[g] = d * (0.5f + static_cast<float>(word >> 28)) * 0.5f;
     for (int l = 0; l < 4; ++l) {
-      SignedQuads(tables.iq3_xxs[qs[2 * l]], tables.iq3_xxs[qs[2 * l + 1]],
+      SignedQuads(kIqTables.iq3_xxs[qs[2 * l]], kIqTables.iq3_xxs[qs[2 * l + 1]],
                   EvenSigns((word >> (7 * l)) & 127), codes + 32 * g + 8 * l);
     }
   }
@@ -49,7 +48,7 @@ const CodebookFormat kCodebook = {
     .levels = std::size(kIq3XxsLevels),
     .values = kIq3XxsLevels,
     .granule = 4,
-    .codebook = GetIqTables().iq3_xxs[0],
+    .codebook = kIqTables.iq3_xxs[0],
     .index = IqIndex<&IqTables::iq3_xxs, kIq3XxsLevels>,
     .signs = Signs::kEven,
     .shift = Shift::kNone,

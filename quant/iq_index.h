@@ -18,7 +18,7 @@ inline constexpr int8_t kIq3SLevels[] = {1, 3, 5, 7, 9, 11, 13, 15};
 /// first asked for.
 template <auto kTable, const auto& kLevels>
 const GranuleIndex& IqIndex() {
-  const auto& table = GetIqTables().*kTable;
+  const auto& table = kIqTables.*kTable;
   static const GranuleIndex index = MakeGranuleIndex(
       table[0], std::size(table), std::size(table[0]), kLevels, std::size(kLevels));
   return index;

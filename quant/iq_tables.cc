@@ -459,8 +459,8 @@ constexpr int8_t kThreeBitS[8] = {1, 3, 5, 7, 9, 11, 13, 15};
 constexpr int8_t kTernary[3] = {-1, 0, 1};
 
 template <int kBits, size_t kEntries, size_t kWidth>
-void Expand(const uint16_t (&packed)[kEntries], const int8_t* values,
-            int8_t (&table)[kEntries][kWidth]) {
+constexpr void Expand(const uint16_t (&packed)[kEntries], const int8_t* values,
+                      int8_t (&table)[kEntries][kWidth]) {
   for (size_t i = 0; i < kEntries; ++i) {
     for (size_t k = 0; k < kWidth; ++k) {
       table[i][k] = values[(packed[i] >> (kBits * k)) & ((1 << kBits) - 1)];
@@ -482,18 +482,16 @@ void PackIq4(const int8_t* values, uint8_t* out) {
     out[i] = static_cast<uint8_t>(code(values[i]) | (code(values[i + 16]) << 4));
 }
 
-const IqTables& GetIqTables() {
-  static const IqTables tables = [] {
-    IqTables t;
-    Expand<2>(kIq2Xxs, kTwoBit, t.iq2_xxs);
-    Expand<2>(kIq2Xs, kTwoBit, t.iq2_xs);
-    Expand<2>(kIq2S, kTwoBit, t.iq2_s);
-    Expand<3>(kIq3Xxs, kThreeBitXxs, t.iq3_xxs);
-    Expand<3>(kIq3S, kThreeBitS, t.iq3_s);
-    Expand<2>(kIq1, kTernary, t.iq1);
-    return t;
-  }();
-  return tables;
-}
+constexpr IqTables kExpanded = [] {
+  IqTables t{};
+  Expand<2>(kIq2Xxs, kTwoBit, t.iq2_xxs);
+  Expand<2>(kIq2Xs, kTwoBit, t.iq2_xs);
+  Expand<2>(kIq2S, kTwoBit, t.iq2_s);
+  Expand<3>(kIq3Xxs, kThreeBitXxs, t.iq3_xxs);
+  Expand<3>(kIq3S, kThreeBitS, t.iq3_s);
+  Expand<2>(kIq1, kTernary, t.iq1);
+  return t;
+}();
+constinit const IqTables kIqTables = kExpanded;
 
 }  // namespace smelt

@@ -16,7 +16,7 @@ struct IqTables {
   int8_t iq3_s[512][4];                                    ///< 1, 3, .. 15
   int8_t iq1[2048][8];                                     ///< -1, 0, 1
 };
-const IqTables& GetIqTables();
+extern const IqTables kIqTables;
 
 /// Values of the 4-bit codes of IQ4_NL and IQ4_XS.
 inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
@@ -37,9 +37,14 @@ inline int Fp4Code(int8_t doubled) {
 }
 
 /// Seven stored sign bits; the eighth makes their number even.
-inline uint8_t EvenSigns(uint32_t bits7) {
-  return static_cast<uint8_t>(bits7 | ((std::popcount(bits7) & 1) << 7));
+constexpr uint8_t EvenSigns(uint32_t bits7) {
+  return static_cast<uint8_t>(bits7 | ((static_cast<uint32_t>(std::popcount(bits7)) & 1) << 7));
 }
+inline constexpr auto kEvenSigns = [] {
+  std::array<uint8_t, 128> signs{};
+  for (uint32_t bits7 = 0; bits7 < 128; ++bits7) signs[bits7] = EvenSigns(bits7);
+  return signs;
+}();
 
 /// For each byte of sign bits eight bytes that are 255 where the bit is set.
 inline constexpr auto kSignMasks = [] {

@@ -7,6 +7,10 @@
 #include "hwy/targets.h"
 #include "lib/base/status.h"
 
+#if HWY_ARCH_X86
+#include <cpuid.h>
+#endif
+
 namespace smelt {
 namespace {
 
@@ -87,12 +91,22 @@ absl::Status InitSimd() {
 #if HWY_ARCH_X86
 bool SimdAllowsAvx2() { return Allows(HWY_AVX2) || Allows(HWY_AVX3); }
 
+bool SimdAllowsAvxVnni() {
+  // Leaf 7.1, EAX bit 4; compilers of 2022 do not all know its name.
+  static const bool vnni = [] {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
+  }();
+  return vnni && SimdAllowsAvx2();
+}
+
 bool SimdAllowsVnni512() {
   static const bool vnni = __builtin_cpu_supports("avx512vnni") != 0;
   return vnni && Allows(HWY_AVX3);
 }
 #else
 bool SimdAllowsAvx2() { return false; }
+bool SimdAllowsAvxVnni() { return false; }
 bool SimdAllowsVnni512() { return false; }
 #endif
 

@@ -22,9 +22,10 @@ std::vector<std::string> SimdTargets();
 /// Forces a target by name (for tests); an empty name lifts the restriction.
 absl::Status ForceSimdTarget(std::string_view name);
 
-/// True when the kernels may use AVX2 with FMA, or AVX-512 with VNNI: the machine has them and no
-/// weaker target is forced. For the files with their own target attributes.
+/// True when the kernels may use AVX2 with FMA, besides it AVX-VNNI, or AVX-512 with VNNI: the
+/// machine has them and no weaker target is forced. For the files with their own target attributes.
 bool SimdAllowsAvx2();
+bool SimdAllowsAvxVnni();
 bool SimdAllowsVnni512();
 
 }  // namespace smelt
