@@ -103,7 +103,7 @@ constexpr int kUp = 0, kDown = 1, kShifts[2] = {1, -1};
 constexpr int kShiftedLevels = 3;
 
 /// The nearest codes in granules of eight signed levels that are shifted.
-HWY_NOINLINE void QuantizeShifted(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+inline HWY_NOINLINE void QuantizeShifted(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   const size_t lanes = hn::Lanes(D());
   OctetChoice choices[2][4][kCodebookGroups];
   float cost[2][kCodebookGroups] = {};
@@ -133,7 +133,7 @@ HWY_NOINLINE void QuantizeShifted(const CodebookFormat& f, CodebookBatch& b, siz
   }
 }
 
-HWY_NOINLINE void CostShifted(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+inline HWY_NOINLINE void CostShifted(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   V up = Zero(), down = Zero(), either = Zero();
   V points[2][kShiftedLevels];
   for (int shift : {kUp, kDown})
@@ -153,7 +153,7 @@ HWY_NOINLINE void CostShifted(const CodebookFormat& f, CodebookBatch& b, size_t 
 }
 
 /// The nearest codes where each element takes any level.
-HWY_NOINLINE void QuantizeLevels(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+inline HWY_NOINLINE void QuantizeLevels(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   const V scale = Load(b.scale + lane);
   const V inverse = hn::IfThenElseZero(hn::Ne(scale, Zero()), hn::Div(Set(1.0f), scale));
   const V lowest = Set(static_cast<float>(f.values[0]));
@@ -169,7 +169,7 @@ HWY_NOINLINE void QuantizeLevels(const CodebookFormat& f, CodebookBatch& b, size
 }
 
 /// Codes by `scale`, and their sums.
-void Quantize(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+inline void Quantize(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   if (f.granule == 0) {
     QuantizeLevels(f, b, lane);
   } else if (f.shift != Shift::kNone) {
@@ -197,7 +197,7 @@ void Quantize(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
 }
 
 /// Their error alone.
-void Cost(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
+inline void Cost(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   if (f.granule == 0) {
     Quantize(f, b, lane);
   } else if (f.shift != Shift::kNone) {
@@ -211,11 +211,11 @@ void Cost(const CodebookFormat& f, CodebookBatch& b, size_t lane) {
   }
 }
 
-void CostAll(const CodebookFormat& f, CodebookBatch& b) {
+inline void CostAll(const CodebookFormat& f, CodebookBatch& b) {
   for (size_t lane = 0; lane < kCodebookGroups; lane += hn::Lanes(D())) Cost(f, b, lane);
 }
 
-void QuantizeAll(const CodebookFormat& f, CodebookBatch& b) {
+inline void QuantizeAll(const CodebookFormat& f, CodebookBatch& b) {
   for (size_t lane = 0; lane < kCodebookGroups; lane += hn::Lanes(D())) Quantize(f, b, lane);
 }
 

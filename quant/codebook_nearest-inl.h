@@ -132,10 +132,10 @@ struct Choice {
 
 /// Bits of a number that is not negative, in its order: what is smaller cannot be foreseen, and
 /// integers are chosen without a branch.
-uint32_t OrderedBits(float v) { return std::bit_cast<uint32_t>(v); }
+inline uint32_t OrderedBits(float v) { return std::bit_cast<uint32_t>(v); }
 
 /// First of the list's entries whose second half costs least.
-uint32_t Cheapest(const GranuleIndex& index, const GranuleIndex::List& list, const Row* costs,
+inline uint32_t Cheapest(const GranuleIndex& index, const GranuleIndex::List& list, const Row* costs,
                   size_t lane) {
   const uint8_t* second = index.second.data();
   uint32_t best = list.begin, least = OrderedBits(costs[second[best]][lane]);

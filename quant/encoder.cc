@@ -9,6 +9,7 @@
 #include "quant/block_format.h"
 #include "quant/codebook_format.h"
 #include "quant/codebook_search.h"
+#include "quant/feedback.h"
 #include "quant/float_codecs.h"
 #include "quant/search.h"
 
@@ -71,6 +72,11 @@ class BlockEncoder final : public Encoder {
   void Encode(uint64_t rows, uint64_t columns, const float* x, const InputStatistics& statistics,
               std::byte* out, EncodeScratch& scratch) const override {
     uint8_t* bytes = reinterpret_cast<uint8_t*>(out);
+    if (effort_ == Effort::kBest && statistics.factor != nullptr) {
+      const InputStatistics diagonal = {.importance = statistics.factor->squares()};
+      Encode(rows, columns, x, diagonal, out, scratch);
+      return EncodeWithFeedback(format_, *statistics.factor, rows, x, bytes);
+    }
     if (!format_.searched) return EncodeRows(rows, columns, x, nullptr, columns, bytes);
     if (!statistics.importance.empty() && MakeWeights(statistics.importance, scratch.f32))
       return EncodeRows(rows, columns, x, scratch.f32.data(), columns, bytes);

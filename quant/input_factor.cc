@@ -126,6 +126,7 @@ absl::StatusOr<InputFactor> InputFactor::Make(uint64_t columns, std::span<const 
   factor.moment_.resize(columns * columns);
   factor.feedback_.resize(columns * columns);
   factor.weights_.resize(columns);
+  factor.squares_.resize(columns);
   const auto& order = factor.order_;
   const uint64_t stride = CholeskyStride(columns);
   // T of the matrix in reverse is R of H = R R^T in reverse.
@@ -136,7 +137,10 @@ absl::StatusOr<InputFactor> InputFactor::Make(uint64_t columns, std::span<const 
       for (uint64_t k = 0; k < columns; ++k) {
         const uint64_t a = std::max(order[j], order[k]), b = std::min(order[j], order[k]);
         double value = unit * gram[a * columns + b];
-        if (j == k) value = known ? value * (1 + kDamping) + kLeast : 1;
+        if (j == k) {
+          value = known ? value * (1 + kDamping) + kLeast : 1;
+          factor.squares_[a] = static_cast<float>(value);
+        }
         row[columns - 1 - k] = value;
         factor.moment_[j * columns + k] = static_cast<float>(value);
       }

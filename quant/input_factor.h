@@ -38,6 +38,8 @@ class InputFactor {
   /// the matrices of one input whatever their types: positions i, i + 1, ... of an aligned run of
   /// 8, 16, 32, 64, 128 or 256 are columns of one such run, as far as it divides the columns.
   std::span<const uint32_t> order() const { return order_; }
+  /// By column: the damped squares, H's diagonal.
+  std::span<const float> squares() const { return squares_; }
   /// By position: A_jk at [j * columns + k] for j < k, zeros elsewhere.
   const float* feedback() const { return feedback_.data(); }
   /// By position: R_kk^2.
@@ -54,7 +56,7 @@ class InputFactor {
 
  private:
   std::vector<uint32_t> order_;
-  std::vector<float> feedback_, weights_, moment_;
+  std::vector<float> squares_, feedback_, weights_, moment_;
   Local local16_, local32_;
 };
 
