@@ -67,6 +67,8 @@ void PrintPlan(const PlanSummary& plan, Terminal& terminal) {
           " tensors, " + std::to_string(plan.file_bytes) + " bytes (" + Bytes(plan.file_bytes) +
           "), " + Fixed(plan.bits_per_weight, 2) + " bits/weight, about " +
           Mebibytes(plan.memory_bytes) + " of memory; nothing was written\n";
+  text += "walk: " + plan.walk + "\n";
+  if (!plan.importance.empty()) text += "importance: " + OneLine(plan.importance, 200) + "\n";
   terminal.Print(text);
 }
 
@@ -249,8 +251,9 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
       .add_option(
           "--imatrix", o.imatrix,
           "Importance matrix (GGUF or .dat, as `smelt imatrix` or llama-imatrix writes it): "
-          "columns whose inputs are large are kept more exact")
-      ->type_name("FILE");
+          "columns whose inputs are large are kept more exact; auto: gathered from a bundled text "
+          "while OUT is written")
+      ->type_name("FILE|auto");
   AddLora(command, a.adapters);
   command
       .add_option(

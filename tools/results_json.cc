@@ -157,6 +157,8 @@ std::string ToJson(const PlanSummary& plan) {
             {"matrices", plan.matrices},
             {"fallbacks", Fallbacks(plan.fallbacks)},
             {"warnings", plan.warnings},
+            {"walk", plan.walk},
+            {"importance", plan.importance.empty() ? Json(nullptr) : Json(plan.importance)},
             {"memory_bytes", plan.memory_bytes}};
   Json& tensors = json["tensors"] = Json::array();
   for (const PlannedTensorInfo& t : plan.tensors) {

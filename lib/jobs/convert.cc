@@ -19,14 +19,16 @@
 #include "lib/base/storage.h"
 #include "lib/jobs/fill.h"
 #include "lib/jobs/gate.h"
+#include "lib/jobs/gathered_importance.h"
 #include "lib/jobs/memory_estimate.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/plan.h"
 #include "lib/jobs/plan_file.h"
+#include "lib/jobs/plan_importance.h"
 #include "lib/jobs/plan_layout.h"
 #include "lib/jobs/vocabulary_edits.h"
-#include "lib/model/gguf_source.h"
+#include "lib/jobs/walk.h"
 #include "lib/model/lora_file.h"
 #include "lib/model/recipe.h"
 #include "quant/simd.h"
@@ -68,9 +70,11 @@ struct Job {
 };
 
 /// An adapter alone cannot be evaluated.
-bool IsValidated(const ConvertOptions& options) {
-  return options.validate != Validate::kOff && !options.adapter_only;
+Validate ValidationOf(const ConvertOptions& options) {
+  return options.adapter_only ? Validate::kOff : options.validate;
 }
+
+bool IsValidated(const ConvertOptions& options) { return ValidationOf(options) != Validate::kOff; }
 
 std::vector<std::string> RejectedNames(const Job& job) {
   return FileNames(job.output + ".rejected", job.files.size());
@@ -135,6 +139,11 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& op
   if (!plan_options.adapters.empty() || !plan_options.base.empty()) {
     return Error(ErrorCode::kUnsupported, Escape(options.source),
                  " is a plain safetensors file: adapters are merged into a model's folder");
+  }
+  if (plan_options.imatrix == kGather) {
+    return Error(ErrorCode::kUnsupported, Escape(options.source),
+                 " is a plain safetensors file: without a model there is nothing to run for "
+                 "--imatrix auto; name a file");
   }
   if (IsValidated(options)) {
     return Error(ErrorCode::kUnsupported, Escape(options.source),
@@ -304,6 +313,9 @@ PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
   out.matrices = plan.fallbacks.matrices;
   out.fallbacks = PublicFallbacks(plan.fallbacks);
   out.warnings = plan.warnings;
+  out.walk = DescribeWalk(plan, ValidationOf(options));
+  if (plan.gathering) out.importance = Describe(GatheringFor(*job.source, plan.parameters));
+  if (plan.importance != nullptr) out.importance = plan.options.imatrix;
   out.memory_bytes = EstimateMemory(plan, Threads(), options);
   for (const PlannedTensor& t : plan.tensors) {
     PlannedTensorInfo info;
@@ -381,27 +393,15 @@ absl::Status Reject(const Job& job, const absl::Status& why, const ConvertOption
                          : Cat("; it could not be kept: ", std::string(kept.message())));
 }
 
-// What was written read again as a GGUF: what a user will open.
-absl::StatusOr<std::unique_ptr<ModelSource>> Reopen(const Job& job, const PartialOutput& output) {
-  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGgufParts(output.part_paths()));
-  if (file.tensors.size() != job.plan.tensors.size()) {
-    return Error(ErrorCode::kInternal, Escape(job.first()),
-                 ": what was written does not read back as planned");
-  }
-  return MakeGgufSource(job.first(), std::move(file));
-}
-
 /// Fills the part and checks it; after an error the caller decides what stays.
 absl::Status FillAndCheck(const Job& job, const ConvertOptions& options,
                           const std::vector<NamedText>& texts, const Observer& observer,
                           PartialOutput& output, MemoryPeak& peak,
                           std::optional<EvaluateResult>& validation) {
-  const FillTarget target{&job.plan, &output};
-  SMELT_RETURN_IF_ERROR(Fill(std::span(&target, 1), *job.source, observer, peak));
-  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> written, Reopen(job, output));
-  if (!IsValidated(options)) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(validation,
-                         RunGate(*written, *job.source, job.plan, options, texts, observer, peak));
+  const Walk walk{*job.source, job.plan, options,    ValidationOf(options),
+                  texts,       observer, job.first()};
+  SMELT_ASSIGN_OR_RETURN(validation, WalkThrough(walk, output, peak));
+  if (!validation) return absl::OkStatus();
   if (options.on_validation) options.on_validation(*validation);
   return validation->passed ? absl::OkStatus() : GateMissed(job, *validation, options);
 }
@@ -428,8 +428,9 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   SMELT_ASSIGN_OR_RETURN(const Job job, PlanJob(options, observer));
   SMELT_RETURN_IF_ERROR(CheckOutputPaths(job, options));
   std::vector<NamedText> texts;
-  if (IsValidated(options)) {
+  if (job.plan.gathering || IsValidated(options))
     SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
+  if (IsValidated(options)) {
     SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
   }
   SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
@@ -53,11 +54,11 @@ uint64_t WorstColumn(const float* values, uint64_t n) {
   return worst;
 }
 
-/// One run of Fill: shared state of the workers.
-class Filler {
+/// Shared state of the workers.
+class TileFiller : public Filler {
  public:
-  Filler(std::span<const FillTarget> targets, const ModelSource& source, const Observer& observer,
-         MemoryPeak& peak)
+  TileFiller(std::span<const FillTarget> targets, const ModelSource& source,
+             const Observer& observer, MemoryPeak& peak)
       : targets_(targets), source_(source), observer_(observer), peak_(peak) {
     for (const FillTarget& target : targets) {
       for (const PlannedTensor& t : target.plan->tensors) total_ += t.bytes;
@@ -66,16 +67,29 @@ class Filler {
     }
   }
 
-  absl::Status Run() {
+  absl::Status WriteHeaders() {
+    for (const FillTarget& target : targets_) {
+      for (size_t i = 0; i < target.plan->files.size(); ++i)
+        SMELT_RETURN_IF_ERROR(target.output->files[i]->WriteAt(0, target.plan->files[i].header));
+    }
     Report(0);
+    return absl::OkStatus();
+  }
+
+  absl::Status Encode(std::span<const size_t> tensors,
+                      const GatheredImportance& gathered) override {
+    gathered_ = &gathered;
+    std::vector<uint64_t> tiles;
+    for (const size_t i : tensors) {
+      const PlannedTensor& t = targets_[0].plan->tensors[i];
+      for (uint64_t n = 0; n < t.tiles; ++n) tiles.push_back(t.first_tile + n);
+    }
     std::vector<Scratch> scratch(static_cast<size_t>(Threads()));
-    SMELT_RETURN_IF_ERROR(ParallelForWorkers(
-        targets_[0].plan->tiles, 1, [&](uint64_t begin, uint64_t end, int worker) {
-          for (uint64_t number = begin; number < end && !stopped_.load(std::memory_order_relaxed);
-               ++number) {
-            if (absl::Status status = FillTile(number, scratch[static_cast<size_t>(worker)]);
-                !status.ok())
-              Stop(number, std::move(status));
+    SMELT_RETURN_IF_ERROR(
+        ParallelForWorkers(tiles.size(), 1, [&](uint64_t begin, uint64_t end, int worker) {
+          for (uint64_t i = begin; i < end && !stopped_.load(std::memory_order_relaxed); ++i) {
+            absl::Status status = FillTile(tiles[i], scratch[static_cast<size_t>(worker)]);
+            if (!status.ok()) Stop(tiles[i], std::move(status));
           }
         }));
     return error_;
@@ -135,11 +149,15 @@ class Filler {
     return CheckTile(info, planned, tile, values, scratch);
   }
 
-  static absl::StatusOr<InputStatistics> StatisticsOf(const Plan& plan, const Tile& tile,
-                                                      Scratch& scratch) {
+  absl::StatusOr<InputStatistics> StatisticsOf(const Plan& plan, const Tile& tile,
+                                               Scratch& scratch) const {
     const PlannedTensor& planned = plan.tensors[tile.tensor];
-    if (planned.importance < 0) return InputStatistics{};
-    scratch.importance.resize(planned.shape.columns());
+    if (planned.importance < 0 && !*gathered_) return InputStatistics{};
+    scratch.importance.assign(planned.shape.columns(), 0.0f);
+    if (*gathered_) {
+      (*gathered_)(planned, tile.first_row / planned.matrix_rows(), scratch.importance);
+      return InputStatistics{.importance = scratch.importance};
+    }
     SMELT_RETURN_IF_ERROR(plan.importance->ReadImportance(static_cast<size_t>(planned.importance),
                                                           tile.first_row / planned.matrix_rows(),
                                                           scratch.importance));
@@ -181,6 +199,7 @@ class Filler {
   const ModelSource& source_;
   const Observer& observer_;
   MemoryPeak& peak_;
+  const GatheredImportance* gathered_ = nullptr;
   std::vector<uint64_t> fingerprints_;
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;
@@ -191,15 +210,23 @@ class Filler {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<Filler>> Filler::Open(std::span<const FillTarget> targets,
+                                                     const ModelSource& source,
+                                                     const Observer& observer, MemoryPeak& peak) {
+  auto filler = std::make_unique<TileFiller>(targets, source, observer, peak);
+  SMELT_RETURN_IF_ERROR(filler->WriteHeaders());
+  return std::unique_ptr<Filler>(std::move(filler));
+}
+
 absl::Status Fill(std::span<const FillTarget> targets, const ModelSource& source,
                   const Observer& observer, MemoryPeak& peak) {
   if (targets.empty()) return absl::OkStatus();
   const JobScope job(observer);
-  for (const FillTarget& target : targets) {
-    for (size_t i = 0; i < target.plan->files.size(); ++i)
-      SMELT_RETURN_IF_ERROR(target.output->files[i]->WriteAt(0, target.plan->files[i].header));
-  }
-  return Filler(targets, source, job.observer(), peak).Run();
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Filler> filler,
+                         Filler::Open(targets, source, job.observer(), peak));
+  std::vector<size_t> all(targets[0].plan->tensors.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  return filler->Encode(all);
 }
 
 }  // namespace smelt

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,7 +25,8 @@ namespace smelt {
 struct PartialOutput {
   std::vector<std::unique_ptr<AtomicFile>> files;  ///< as Plan::files
   std::vector<std::unique_ptr<Journal>> journals;
-  std::vector<bool> done;  ///< by tile number
+  std::vector<bool> done;                     ///< by tile number
+  std::map<uint64_t, uint64_t> stage_hashes;  ///< of what was gathered, by stage
   uint64_t done_bytes = 0;
   std::string restarted;  ///< why an earlier run's part was not continued; empty when there was
                           ///< none, or it was
@@ -51,9 +54,28 @@ struct FillTarget {
   PartialOutput* output = nullptr;
 };
 
-/// Fills plans of one source from one read. Fails with tensor, row and column of the first value
-/// that is not finite, in the source or (a scale or value beyond f16) in the output. kCancelled
-/// when the observer says so.
+/// What the walk itself has gathered: fills in the importance of one matrix' columns, or leaves
+/// zeros where it knows nothing.
+using GatheredImportance =
+    std::function<void(const PlannedTensor& tensor, uint64_t matrix, std::span<float> out)>;
+
+/// Fills plans of one source from one read, some tensors after the other. Fails with tensor, row
+/// and column of the first value that is not finite, in the source or (a scale or value beyond f16)
+/// in the output. kCancelled when the observer says so.
+class Filler {
+ public:
+  virtual ~Filler() = default;
+  /// Writes the headers. Everything outlives the filler.
+  static absl::StatusOr<std::unique_ptr<Filler>> Open(std::span<const FillTarget> targets,
+                                                      const ModelSource& source,
+                                                      const Observer& observer, MemoryPeak& peak);
+  /// Some of the plan's tensors (all plans have the same), in any order. `gathered` may be empty:
+  /// the importance is then that of the plan's own file, or there is none.
+  virtual absl::Status Encode(std::span<const size_t> tensors,
+                              const GatheredImportance& gathered = {}) = 0;
+};
+
+/// All tensors at once.
 absl::Status Fill(std::span<const FillTarget> targets, const ModelSource& source,
                   const Observer& observer, MemoryPeak& peak);
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <random>
 
+#include "infer/evaluation.h"
 #include "infer/score.h"
 #include "lib/base/status.h"
 #include "lib/jobs/bundled_text.h"
@@ -139,6 +140,79 @@ void JudgeAll(const ScoreResult& score, const Plan& plan, const ConvertOptions& 
   if (!score.finite) result.passed = false;
 }
 
+class TextGate : public Gate {
+ public:
+  TextGate(const ModelSource& written, const ModelSource& source, const Plan& plan,
+           const ConvertOptions& options, const Observer& observer, MemoryPeak& peak)
+      : written_{.source = &written, .spec = {}},
+        source_{.source = &source, .spec = {}},
+        plan_(plan),
+        options_(options),
+        observer_(observer),
+        peak_(peak),
+        watched_(observer) {
+    watched_.progress = [this](const Progress& progress) { Show(progress); };
+  }
+
+  absl::Status OpenModels(const std::vector<NamedText>& texts) {
+    SMELT_ASSIGN_OR_RETURN(written_.spec, ReadModelSpec(*written_.source));
+    SMELT_ASSIGN_OR_RETURN(source_.spec, ReadModelSpec(*source_.source));
+    SMELT_ASSIGN_OR_RETURN(material_,
+                           MakeMaterial(*source_.source, plan_, options_, texts, observer_));
+    SMELT_ASSIGN_OR_RETURN(evaluation_, Evaluation::Open(written_, &source_, material_.texts.ids,
+                                                         material_.score, watched_));
+    return absl::OkStatus();
+  }
+
+  size_t layers() const override { return evaluation_->layers(); }
+  absl::Status Begin() override { return evaluation_->Begin(); }
+  // Between steps others want the memory.
+  absl::Status Step(size_t layer) override {
+    const absl::Status status = evaluation_->Step(layer);
+    evaluation_->Trim();
+    return status;
+  }
+
+  absl::StatusOr<EvaluateResult> Finish() override {
+    alone_ = true;
+    SMELT_RETURN_IF_ERROR(evaluation_->Finish());
+    while (evaluation_->more()) SMELT_RETURN_IF_ERROR(evaluation_->Round());
+    SMELT_ASSIGN_OR_RETURN(const ScoreResult score, evaluation_->Result());
+    peak_.Sample();
+    const std::string& source = source_.source->name();
+    if (!score.reference->finite) {
+      return Error(ErrorCode::kGateMissed, Escape(source),
+                   " gives logits that are not finite, so nothing can be compared with it; "
+                   "--validate off converts without checking the result");
+    }
+    if (material_.text) WarnAboutSource(score, *source_.source, observer_);
+    EvaluateResult result = ToEvaluateResult(score, written_.source->name(), source);
+    AddTexts(material_.texts, material_.score, score, result);
+    JudgeAll(score, plan_, options_, result);
+    return result;
+  }
+
+ private:
+  // While somebody writes, the progress is theirs.
+  void Show(const Progress& progress) {
+    peak_.Sample();
+    if (!alone_) return;
+    Progress renamed = progress;
+    renamed.phase = "checking";
+    observer_.Report(renamed);
+  }
+
+  SpecifiedModel written_, source_;
+  const Plan& plan_;
+  const ConvertOptions& options_;
+  const Observer& observer_;
+  MemoryPeak& peak_;
+  Observer watched_;
+  Material material_;
+  std::unique_ptr<Evaluation> evaluation_;
+  bool alone_ = false;
+};
+
 }  // namespace
 
 double BreakageLimit(const Plan& plan) {
@@ -190,35 +264,27 @@ absl::StatusOr<std::vector<NamedText>> ReadGateTexts(const ConvertOptions& optio
   return std::vector<NamedText>{{"the bundled text", std::string(BundledText())}};
 }
 
+absl::StatusOr<std::unique_ptr<Gate>> Gate::Open(const ModelSource& written,
+                                                 const ModelSource& source, const Plan& plan,
+                                                 const ConvertOptions& options,
+                                                 const std::vector<NamedText>& texts,
+                                                 const Observer& observer, MemoryPeak& peak) {
+  SMELT_RETURN_IF_ERROR(
+      CheckWrittenVocabulary(source.metadata(), plan.options.metadata, written.metadata()));
+  auto gate = std::make_unique<TextGate>(written, source, plan, options, observer, peak);
+  SMELT_RETURN_IF_ERROR(gate->OpenModels(texts));
+  return std::unique_ptr<Gate>(std::move(gate));
+}
+
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
                                        const Plan& plan, const ConvertOptions& options,
                                        const std::vector<NamedText>& texts,
                                        const Observer& observer, MemoryPeak& peak) {
-  SMELT_RETURN_IF_ERROR(
-      CheckWrittenVocabulary(source.metadata(), plan.options.metadata, written.metadata()));
-  SMELT_ASSIGN_OR_RETURN(const Material material,
-                         MakeMaterial(source, plan, options, texts, observer));
-  Observer watched = observer;
-  watched.progress = [&](const Progress& progress) {
-    peak.Sample();
-    Progress renamed = progress;
-    renamed.phase = "checking";
-    observer.Report(renamed);
-  };
-  SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
-                         Score(written, &source, material.texts.ids, material.score, watched));
-  peak.Sample();
-  if (!score.reference->finite) {
-    return Error(ErrorCode::kGateMissed, Escape(source.name()),
-                 " gives logits that are not finite, so nothing can be compared with it; "
-                 "--validate off converts "
-                 "without checking the result");
-  }
-  if (material.text) WarnAboutSource(score, source, observer);
-  EvaluateResult result = ToEvaluateResult(score, written.name(), source.name());
-  AddTexts(material.texts, material.score, score, result);
-  JudgeAll(score, plan, options, result);
-  return result;
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Gate> gate,
+                         Gate::Open(written, source, plan, options, texts, observer, peak));
+  SMELT_RETURN_IF_ERROR(gate->Begin());
+  for (size_t layer = 0; layer < gate->layers(); ++layer) SMELT_RETURN_IF_ERROR(gate->Step(layer));
+  return gate->Finish();
 }
 
 }  // namespace smelt

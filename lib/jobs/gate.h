@@ -9,6 +9,7 @@
 // perplexity is judged too, and one near or above that of guessing is a warning.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -55,6 +56,26 @@ absl::StatusOr<std::vector<NamedText>> ReadGateTexts(const ConvertOptions& optio
 /// Compares the written vocabulary with the source's (and what --metadata made of it), then
 /// evaluates `written` against `source` on `texts`. The result's
 /// gates say what was judged; `passed` is the verdict.
+///
+/// As an open loop, in the walk that writes: Begin when the embedding stage is written, Step for
+/// each layer when that is, Finish at the end. What a full check has besides its first batch of
+/// chunks is evaluated in Finish.
+class Gate {
+ public:
+  virtual ~Gate() = default;
+  /// Everything outlives the gate. Reads the written header and no weight.
+  static absl::StatusOr<std::unique_ptr<Gate>> Open(const ModelSource& written,
+                                                    const ModelSource& source, const Plan& plan,
+                                                    const ConvertOptions& options,
+                                                    const std::vector<NamedText>& texts,
+                                                    const Observer& observer, MemoryPeak& peak);
+  virtual size_t layers() const = 0;
+  virtual absl::Status Begin() = 0;
+  virtual absl::Status Step(size_t layer) = 0;
+  virtual absl::StatusOr<EvaluateResult> Finish() = 0;
+};
+
+/// The whole loop.
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
                                        const Plan& plan, const ConvertOptions& options,
                                        const std::vector<NamedText>& texts,

@@ -13,18 +13,6 @@ namespace {
 
 constexpr std::string_view kWhat = "the importance matrix";
 
-absl::StatusOr<std::vector<float>> SumsOf(const InputSquares& squares, const std::string& name) {
-  std::vector<float> sums(squares.sums.size());
-  for (size_t i = 0; i < sums.size(); ++i) {
-    sums[i] = static_cast<float>(squares.sums[i]);
-    if (std::isfinite(sums[i])) continue;
-    return Error(ErrorCode::kInvalidInput, "the inputs of ", Escape(name),
-                 " are not finite (column ", i % squares.columns,
-                 "): the model is broken, or computes beyond what f32 holds");
-  }
-  return sums;
-}
-
 }  // namespace
 
 InputSquares* ImportanceTap::Squares(TensorRef tensor, uint64_t columns, uint64_t matrices) {
@@ -39,6 +27,19 @@ InputSquares* ImportanceTap::Squares(TensorRef tensor, uint64_t columns, uint64_
   return &squares;
 }
 
+absl::StatusOr<std::vector<float>> ImportanceTap::Sums(TensorRef tensor) const {
+  const InputSquares& squares = found_.at(tensor);
+  std::vector<float> sums(squares.sums.size());
+  for (size_t i = 0; i < sums.size(); ++i) {
+    sums[i] = static_cast<float>(squares.sums[i]);
+    if (std::isfinite(sums[i])) continue;
+    return Error(ErrorCode::kInvalidInput, "the inputs of ", Escape(NameOf(tensor)),
+                 " are not finite (column ", i % squares.columns,
+                 "): the model is broken, or computes beyond what f32 holds");
+  }
+  return sums;
+}
+
 absl::StatusOr<ImportanceSpool> ImportanceSpool::Make() {
   ImportanceSpool spool;
   SMELT_ASSIGN_OR_RETURN(spool.file_, OpenTemporaryFile(kWhat));
@@ -48,7 +49,7 @@ absl::StatusOr<ImportanceSpool> ImportanceSpool::Make() {
 absl::Status ImportanceSpool::Take(ImportanceTap& tap) {
   for (const auto& [tensor, squares] : tap.found()) {
     const std::string& name = tap.NameOf(tensor);
-    SMELT_ASSIGN_OR_RETURN(const std::vector<float> sums, SumsOf(squares, name));
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> sums, tap.Sums(tensor));
     Place& place = places_[name];
     place.columns = squares.columns;
     place.counts.assign(squares.counts.begin(), squares.counts.end());

@@ -27,6 +27,9 @@ class ImportanceTap : public Tap {
     return source_.tensors()[static_cast<size_t>(tensor)].name;
   }
   std::map<TensorRef, InputSquares>& found() { return found_; }
+  const std::map<TensorRef, InputSquares>& found() const { return found_; }
+  /// Sums of a tensor that was found, as they are stored. An input that is no number is an error.
+  absl::StatusOr<std::vector<float>> Sums(TensorRef tensor) const;
 
  private:
   const ModelSource& source_;
@@ -39,7 +42,7 @@ class ImportanceSpool {
  public:
   static absl::StatusOr<ImportanceSpool> Make();
 
-  /// Takes what the tap has found and leaves it empty. An input that is no number is an error.
+  /// Takes what the tap has found and leaves it empty.
   absl::Status Take(ImportanceTap& tap);
   /// Writes everything: see WriteImportance.
   absl::Status Write(const std::string& path, const ImportanceOrigin& origin, bool force) const;

@@ -3,6 +3,7 @@
 //
 // On disk, little-endian: 8 bytes "SMELTJNL", u64 fingerprint of the plan, then 16 bytes per tile:
 // u64 tile number, u64 TileHash of its bytes (padding included). Records are appended in any order;
+// a record of a stage has its number + 2^63 and the hash of what was gathered about its inputs;
 // a torn last one is ignored, and no record is believed until the bytes in the part have that hash.
 // So separate processes could each fill a part.
 #pragma once
@@ -50,6 +51,10 @@ class Journal {
 
   /// Appends; call after the tile's bytes were written. Thread-safe.
   absl::Status Add(uint64_t tile, uint64_t hash);
+  /// What was gathered in a stage.
+  absl::Status AddStage(uint64_t stage, uint64_t hash) { return Add(kStage | stage, hash); }
+  static constexpr uint64_t kStage = uint64_t{1} << 63;
+
   /// Renames the journal's file, replacing another.
   absl::Status MoveTo(const std::string& path);
   /// Removes the file (the output is committed or rejected).

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "infer/calibration.h"
 #include "infer/score.h"
 #include "lib/jobs/gate.h"
 
@@ -15,6 +16,9 @@ constexpr uint64_t kDecodedRows = 2u << 20;
 /// keys, values and what comes of them), which both models use in turn, and the stream of each,
 /// half of it twice.
 constexpr uint64_t kRowsOfPosition = 4 + 3;
+
+/// What a text that importance is gathered on carries from layer to layer.
+constexpr uint64_t kGathering = Calibration::kStreamsInMemory;
 
 uint64_t FillMemory(const Plan& plan, uint64_t threads) {
   uint64_t elements = 0;
@@ -40,7 +44,8 @@ uint64_t EstimateMemory(const Plan& plan, int threads, const ConvertOptions& opt
   const uint64_t fill = FillMemory(plan, workers);
   const bool checks = options.validate != Validate::kOff && !options.adapter_only;
   const uint64_t check = checks ? CheckMemory(plan, workers, options) : 0;
-  return kProgram + 3 * plan.header_bytes() + std::max(fill, check);
+  const uint64_t gathering = plan.gathering ? kGathering : 0;
+  return kProgram + 3 * plan.header_bytes() + std::max(fill, check) + gathering;
 }
 
 }  // namespace smelt

@@ -98,7 +98,7 @@ class Opener {
                         const Journal::Content& earlier) {
     const AtomicFile& file = *output_.files[i];
     SMELT_ASSIGN_OR_RETURN(
-        const std::vector<Journal::Record> good,
+        std::vector<Journal::Record> good,
         Verified(plan_.files[i], earlier.records, [&](uint64_t offset, std::span<std::byte> out) {
           return file.ReadAt(offset, out);
         }));
@@ -107,6 +107,7 @@ class Opener {
       output_.done_bytes += plan_.TileAt(record.tile).bytes;
     }
     output_.resumed |= !good.empty();
+    if (i == 0) KeepStages(earlier.records, good);
     // The old journal stays as it is until the new one has every good record: a rename, not a
     // rewrite in place.
     const std::string fresh = journal_path + ".new";
@@ -115,6 +116,15 @@ class Opener {
     SMELT_RETURN_IF_ERROR(journal->MoveTo(journal_path));
     output_.journals.push_back(std::move(journal));
     return absl::OkStatus();
+  }
+
+  // The first journal has the hashes of what was gathered.
+  void KeepStages(const std::vector<Journal::Record>& earlier, std::vector<Journal::Record>& kept) {
+    for (const Journal::Record& record : earlier) {
+      if ((record.tile & Journal::kStage) == 0) continue;
+      if (output_.stage_hashes.emplace(record.tile & ~Journal::kStage, record.hash).second)
+        kept.push_back(record);
+    }
   }
 
   // A run that was killed while it gave the files their names left the later ones finished: they

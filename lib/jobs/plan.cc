@@ -6,6 +6,7 @@
 #include "formats/gguf.h"
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
+#include "lib/jobs/gathered_importance.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/output_types.h"
@@ -55,6 +56,12 @@ absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const Pla
                  " of ", Info(type).name, "; choose another type for it");
   }
   return absl::OkStatus();
+}
+
+bool Quantizes(const Plan& plan) {
+  return std::ranges::any_of(plan.tensors, [](const PlannedTensor& t) {
+    return Info(t.type).quantized && t.type != t.source_type;
+  });
 }
 
 absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const Plan& plan,
@@ -114,6 +121,7 @@ uint64_t Plan::Fingerprint() const {
     text += Cat(t.name, ' ', static_cast<uint32_t>(t.source_type), ' ',
                 static_cast<uint32_t>(t.type), ' ', t.offset, ' ', t.tile_rows, "\n");
   if (importance != nullptr) text += importance->sha256();
+  if (gathering) text += *gathering;
   for (const PlannedFile& file : files) text += Cat(file.bytes, ' ', XxHash64(file.header), "\n");
   return XxHash64(std::as_bytes(std::span(text)));
 }
@@ -177,6 +185,8 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   }
   SMELT_RETURN_IF_ERROR(MatchImportance(plan));
   SMELT_RETURN_IF_ERROR(LayOut(metadata, plan));
+  if (options.imatrix == kGather && Quantizes(plan))
+    plan.gathering = GatheringIdentity(GatheringFor(source, plan.parameters));
   return plan;
 }
 

@@ -31,8 +31,8 @@ struct PlanOptions {
   std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
-  std::string effort = "normal";                           ///< of the encoders: fast or normal
-  std::string imatrix{};                                   ///< importance-matrix file; empty: none
+  std::string effort = "normal";  ///< of the encoders: fast or normal
+  std::string imatrix{};          ///< importance-matrix file; "auto": gathered; empty: none
   std::vector<std::pair<std::string, double>> adapters{};  ///< folders, strengths
   std::string base{};
   std::string mtp{};
@@ -93,6 +93,8 @@ struct Plan {
   std::vector<std::string> warnings;  ///< options that do not do what they say; not saved
   Fallbacks fallbacks;                ///< of the preset; not saved
   std::shared_ptr<const ImportanceFile> importance;  ///< nullptr: none
+  /// Where importance is gathered while the output is written: from what (see GatheringIdentity).
+  std::optional<std::string> gathering;
   std::vector<PlannedFile> files;
   std::vector<PlannedTensor> tensors;
   uint64_t file_bytes = 0;  ///< of all files

@@ -18,7 +18,7 @@ bool IsEnd(std::string_view tensor) {
 }
 
 bool NeedsIt(const Plan& plan, const PlannedTensor& tensor) {
-  if (IsEnd(tensor.name) || tensor.type == tensor.source_type) return false;
+  if (IsEnd(tensor.name) || plan.options.imatrix == kGather) return false;
   return NeedsImportance(tensor.type) ||
          (plan.type == "Q2_K_S" && tensor.type == TensorType::kQ2_K);
 }
@@ -29,8 +29,8 @@ absl::Status Refuse(const Plan& plan, const PlannedTensor& tensor) {
   if (plan.importance == nullptr) {
     return Error(
         ErrorCode::kUnsupported, what,
-        ": give an importance matrix with --imatrix (`smelt imatrix` makes one), or choose "
-        "another --type");
+        ": give an importance matrix with --imatrix (`smelt imatrix` makes one, auto gathers it), "
+        "or choose another --type");
   }
   return Error(ErrorCode::kUnsupported, what, ", and ", Escape(plan.options.imatrix),
                " says nothing of it: give one of this very model, or another type for the tensor "
@@ -57,7 +57,9 @@ void WarnAbout(const Tally& tally, Plan& plan) {
     plan.warnings.push_back(
         Cat("--imatrix has no effect with --type ", Escape(plan.options.type),
             ": it weighs the errors of types such as q4_k_m, and no tensor is quantized"));
-  } else if (tally.matched == 0) {
+  }
+  if (plan.importance == nullptr || tally.quantized == 0) return;
+  if (tally.matched == 0) {
     plan.warnings.push_back(Cat("--imatrix has no effect: ", name,
                                 " names none of the tensors that are quantized; it is of another "
                                 "model"));
@@ -72,12 +74,16 @@ void WarnAbout(const Tally& tally, Plan& plan) {
 }  // namespace
 
 absl::Status OpenImportance(Plan& plan) {
-  if (plan.options.imatrix.empty()) return absl::OkStatus();
+  if (plan.options.imatrix.empty() || plan.options.imatrix == kGather) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(plan.importance, ImportanceFile::Open(plan.options.imatrix));
   return absl::OkStatus();
 }
 
 void SetImportanceKeys(const Plan& plan, Metadata& metadata) {
+  if (plan.options.imatrix == kGather) {
+    metadata.Set("quantize.imatrix.file", plan.options.imatrix);
+    metadata.Set("quantize.imatrix.dataset", "calibration text of smelt");
+  }
   if (plan.importance == nullptr) return;
   const ImportanceOrigin& origin = plan.importance->origin();
   metadata.Set("quantize.imatrix.file", plan.options.imatrix.substr(0, kLongestText));
@@ -108,7 +114,7 @@ absl::Status MatchImportance(Plan& plan) {
     if (IsEnd(tensor.name)) continue;
     if (tally.left_out++ == 0) tally.first_left_out = tensor.name;
   }
-  if (plan.importance != nullptr) WarnAbout(tally, plan);
+  if (!plan.options.imatrix.empty()) WarnAbout(tally, plan);
   return absl::OkStatus();
 }
 

@@ -48,7 +48,9 @@ struct PlanSummary {
   uint64_t matrices = 0;                ///< that the preset quantizes
   std::vector<TypeFallback> fallbacks;  ///< empty where all of these fit
   std::vector<std::string> warnings;    ///< type options that do not do what they say
-  uint64_t memory_bytes = 0;            ///< estimated anonymous peak
+  std::string walk;                     ///< in what order the source is read, and how often
+  std::string importance;     ///< a file, or the text that it will be gathered from; empty: none
+  uint64_t memory_bytes = 0;  ///< estimated anonymous peak
   double bits_per_weight = 0;
 };
 
@@ -66,7 +68,9 @@ struct ConvertOptions {
   bool allow_requantize = false;
   /// How long the encoders search for a smaller loss: "fast" (least squared error) or "normal".
   std::string effort = "normal";
-  std::string imatrix;    ///< importance-matrix file that weighs the errors; empty: none
+  /// Importance-matrix file that weighs the errors; "auto": gathered from a bundled text while the
+  /// output is written; empty: none.
+  std::string imatrix;
   bool force = false;     ///< replace an existing output
   std::string plan_file;  ///< written if absent, replayed if present
   /// Adapters to merge (folders of PEFT's LoRA, or GGUF files), and how strong each is (1: as it

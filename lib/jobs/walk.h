@@ -1,0 +1,40 @@
+// The walk that makes an output: layer after layer, the source is run to see what matters (with
+// --imatrix auto), its weights are encoded and written, and what was written is run beside the
+// source. So a source is read once, however big it is.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/jobs/anonymous_memory.h"
+#include "lib/jobs/evaluation_texts.h"
+#include "lib/jobs/fill.h"
+#include "lib/jobs/plan.h"
+#include "lib/model/model_source.h"
+#include "smelt/convert.h"
+#include "smelt/evaluate.h"
+#include "smelt/observer.h"
+
+namespace smelt {
+
+struct Walk {
+  const ModelSource& source;
+  const Plan& plan;
+  const ConvertOptions& options;
+  Validate validate = Validate::kOff;
+  const std::vector<NamedText>& texts;  ///< of the check
+  const Observer& observer;
+  const std::string& name;  ///< of the output, for messages
+};
+
+/// In what order the source is read, and how often.
+std::string DescribeWalk(const Plan& plan, Validate validate);
+
+/// Fills the part; the check's figures, unless walk.validate is off. After an error the caller
+/// decides what stays.
+absl::StatusOr<std::optional<EvaluateResult>> WalkThrough(const Walk& walk, PartialOutput& output,
+                                                          MemoryPeak& peak);
+
+}  // namespace smelt

@@ -1,0 +1,212 @@
+// The walk that writes an output: stages, importance that is gathered on the way, resuming.
+#include "lib/jobs/walk.h"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+
+#include "formats/gguf.h"
+#include "lib/base/folder.h"
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+#include "lib/jobs/journal.h"
+#include "lib/jobs/stages.h"
+#include "smelt/convert.h"
+#include "tests/jobs/fake_source.h"
+#include "tests/testing/conversions.h"
+#include "tests/testing/testing.h"
+
+namespace smelt {
+namespace {
+
+using testing::Conversion;
+using ::testing::ElementsAre;
+using testing::FakeSource;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::ReadFile;
+using testing::TempDir;
+using testing::TestdataPath;
+using testing::UncheckedConversion;
+using testing::WriteFile;
+
+TEST(Stages, HoldEveryTensorOnceWhereItIsNeededFirst) {
+  FakeSource source;
+  source.Add("token_embd.weight", {256, 500});    // 0
+  source.Add("output.weight", {256, 500});        // 1
+  source.Add("output_norm.weight", {256});        // 2
+  source.Add("blk.0.attn_q.weight", {256, 256});  // 3
+  source.Add("blk.0.attn_norm.weight", {256});    // 4
+  source.Add("blk.1.attn_q.weight", {256, 256});  // 5
+  source.Add("blk.2.attn_q.weight", {256, 256});  // 6: carried along
+  source.Add("rope_freqs.weight", {32});          // 7
+  source.Add("blk.x.odd.weight", {256, 256});     // 8
+  const auto plan = MakePlan(source, {.type = "q8_0"});
+  SMELT_ASSERT_OK(plan);
+  const Stages stages = StagesOf(*plan, 2);
+  EXPECT_THAT(stages.embedding, ElementsAre(0u, 2u, 4u, 7u, 8u));
+  EXPECT_THAT(stages.layers, ElementsAre(ElementsAre(3u), ElementsAre(5u)));
+  EXPECT_THAT(stages.head, ElementsAre(1u, 6u));
+}
+
+std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
+
+TEST(Walk, WritesWhatFillingAtOnceWrites) {
+  const TempDir dir;
+  for (const char* name : {"llama", "gemma2", "jamba", "qwen2moe", "mistral4", "phi3"}) {
+    SCOPED_TRACE(name);
+    SMELT_ASSERT_OK(Convert(UncheckedConversion(Model(name), dir / "off.gguf", "q4_0")));
+    for (const Validate validate : {Validate::kQuick, Validate::kFull}) {
+      ConvertOptions options = Conversion(Model(name), dir / "on.gguf", "q4_0");
+      options.validate = validate;
+      options.max_kl = 50;
+      options.max_ppl_increase = 50;
+      options.force = true;
+      const auto walked = Convert(options);
+      SMELT_ASSERT_OK(walked);
+      EXPECT_TRUE(walked->validation.has_value());
+      EXPECT_TRUE(ReadFile(dir / "on.gguf") == ReadFile(dir / "off.gguf"));
+    }
+    std::remove((dir / "off.gguf").c_str());
+  }
+}
+
+ConvertOptions Auto(const std::string& model, const std::string& output) {
+  ConvertOptions options = Conversion(model, output, "q4_0");
+  options.imatrix = "auto";
+  options.max_kl = 50;
+  options.max_ppl_increase = 50;
+  return options;
+}
+
+TEST(Walk, GatheredImportanceIsTheSameForAnyNumberOfThreads) {
+  const TempDir dir;
+  for (const char* name : {"llama", "qwen2moe"}) {
+    SCOPED_TRACE(name);
+    const std::string one = dir / (std::string(name) + "1.gguf"),
+                      four = dir / (std::string(name) + "4.gguf"),
+                      none = dir / (std::string(name) + "0.gguf");
+    SetThreads(1);
+    SMELT_ASSERT_OK(Convert(Auto(Model(name), one)));
+    SetThreads(4);
+    ConvertOptions unchecked = Auto(Model(name), four);
+    unchecked.max_kl.reset();
+    unchecked.max_ppl_increase.reset();
+    unchecked.validate = Validate::kOff;
+    SMELT_ASSERT_OK(Convert(unchecked));
+    EXPECT_TRUE(ReadFile(one) == ReadFile(four));
+    SMELT_ASSERT_OK(Convert(UncheckedConversion(Model(name), none, "q4_0")));
+    EXPECT_FALSE(ReadFile(one).ends_with(ReadFile(none).substr(ReadFile(none).size() / 2)))
+        << "importance matters";
+    const auto file = OpenGguf(one);
+    SMELT_ASSERT_OK(file);
+    EXPECT_EQ(*file->metadata.Find("quantize.imatrix.file"), MetadataValue("auto"));
+  }
+  SetThreads(0);
+}
+
+TEST(Walk, AnInterruptedOneGoesOnAndGivesTheSameFile) {
+  const TempDir dir;
+  SMELT_ASSERT_OK(Convert(Auto(Model("llama"), dir / "whole.gguf")));
+  bool stop = false;
+  Observer observer;
+  observer.progress = [&](const Progress& progress) {
+    stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
+  };
+  observer.cancelled = [&] { return stop; };
+  const ConvertOptions options = Auto(Model("llama"), dir / "part.gguf");
+  EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
+  EXPECT_TRUE(Exists(dir / "part.gguf.part"));
+  const auto resumed = Convert(options);
+  SMELT_ASSERT_OK(resumed);
+  EXPECT_TRUE(resumed->resumed);
+  EXPECT_TRUE(ReadFile(dir / "part.gguf") == ReadFile(dir / "whole.gguf"));
+}
+
+TEST(Walk, AnInterruptedOneWithOtherFiguresDoesNotGoOn) {
+  const TempDir dir;
+  bool stop = false;
+  Observer observer;
+  observer.progress = [&](const Progress& progress) {
+    stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
+  };
+  observer.cancelled = [&] { return stop; };
+  const ConvertOptions options = Auto(Model("llama"), dir / "x.gguf");
+  EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
+  const std::string path = Journal::PathFor(options.output);
+  std::string journal = ReadFile(path);
+  size_t changed = 0;
+  for (size_t at = 16; at + sizeof(Journal::Record) <= journal.size();
+       at += sizeof(Journal::Record)) {
+    Journal::Record record{};
+    std::memcpy(&record, journal.data() + at, sizeof(record));
+    if ((record.tile & Journal::kStage) == 0) continue;
+    record.hash ^= 1;
+    std::memcpy(journal.data() + at, &record, sizeof(record));
+    ++changed;
+  }
+  ASSERT_GT(changed, 0u);
+  WriteFile(path, journal);
+  const absl::Status status = Convert(options).status();
+  EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("layer 0"));
+  EXPECT_FALSE(Exists(options.output + ".part")) << "the next run starts over";
+  SMELT_EXPECT_OK(Convert(options));
+}
+
+TEST(Walk, ThePlanSaysFromWhatImportanceIsGathered) {
+  const TempDir dir;
+  const auto plan = PlanConversion(Auto(Model("llama"), dir / "x.gguf"));
+  SMELT_ASSERT_OK(plan);
+  EXPECT_THAT(plan->importance, HasSubstr("tokens of the bundled calibration text"));
+  EXPECT_THAT(plan->warnings, IsEmpty());
+  EXPECT_THAT(plan->walk, HasSubstr("read once"));
+}
+
+TEST(Walk, NothingIsGatheredForTypesThatNeedNone) {
+  const TempDir dir;
+  ConvertOptions options = Auto(Model("llama"), dir / "x.gguf");
+  options.type = "f16";
+  const auto plan = PlanConversion(options);
+  SMELT_ASSERT_OK(plan);
+  EXPECT_THAT(plan->importance, IsEmpty());
+  EXPECT_THAT(plan->warnings, ElementsAre(HasSubstr("--imatrix has no effect with --type f16")));
+}
+
+TEST(Walk, PartsAreOneOutput) {
+  const TempDir dir;
+  SMELT_ASSERT_OK(Convert(Auto(Model("llama"), dir / "whole.gguf")));
+  ConvertOptions options = Auto(Model("llama"), dir / "part.gguf");
+  options.split_tensors = 5;
+  bool stop = false;
+  Observer observer;
+  observer.progress = [&](const Progress& progress) {
+    stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
+  };
+  observer.cancelled = [&] { return stop; };
+  EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
+  const auto resumed = Convert(options);
+  SMELT_ASSERT_OK(resumed);
+  EXPECT_TRUE(resumed->resumed);
+  ASSERT_GT(resumed->files.size(), 1u);
+  std::vector<std::string> paths;
+  for (const OutputFile& file : resumed->files) paths.push_back(file.path);
+  const auto parts = OpenGgufParts(paths), whole = OpenGgufParts({dir / "whole.gguf"});
+  SMELT_ASSERT_OK(parts);
+  SMELT_ASSERT_OK(whole);
+  ASSERT_EQ(parts->tensors.size(), whole->tensors.size());
+  for (size_t i = 0; i < parts->tensors.size(); ++i)
+    EXPECT_TRUE(BytesOf(parts->tensors[i]) == BytesOf(whole->tensors[i])) << i;
+}
+
+TEST(Walk, MatricesWithoutAModelHaveNothingToGather) {
+  const TempDir dir;
+  ConvertOptions options =
+      UncheckedConversion(TestdataPath("quant/matrices.safetensors"), dir / "x.gguf", "q4_0");
+  options.imatrix = "auto";
+  EXPECT_EQ(CodeOf(Convert(options).status()), ErrorCode::kUnsupported);
+  EXPECT_FALSE(Exists(dir / "x.gguf.part"));
+}
+
+}  // namespace
+}  // namespace smelt
