@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "lib/model/layer_spec.h"
 
 namespace smelt {
@@ -17,15 +18,34 @@ struct InputSquares {
   std::vector<uint64_t> counts;  ///< [matrix]
 };
 
+/// Of one matrix: the sum of x x^T over its inputs x, their second moment but for the number of
+/// tokens.
+struct InputGram {
+  uint64_t columns = 0;
+  uint64_t tokens = 0;
+  /// [column][column]; what a tap is given is in [i][j] with j <= i.
+  float* sums = nullptr;
+};
+
 /// What Backend::Run tells of its products' inputs, before they are rounded. Sums are the same for
-/// any number of threads.
+/// any number of threads. Its methods are called between products, one call at a time.
 class Tap {
  public:
   virtual ~Tap() = default;
 
-  /// Where the inputs of products with `tensor` are added; nullptr: nobody asks for them. Called
-  /// between products, one call at a time.
+  /// Where the inputs of products with `tensor` are added; nullptr: nobody asks for them.
   virtual InputSquares* Squares(TensorRef tensor, uint64_t columns, uint64_t matrices) = 0;
+
+  /// Where x x^T of the inputs of a product with matrix number `index` of `tensor` is added;
+  /// nullptr: nobody asks for it. `same`: what was returned for another product with the very same
+  /// inputs, or nullptr; who returns it again has them once. Not called for matrices that a tensor
+  /// stacks for heads.
+  virtual absl::StatusOr<InputGram*> Gram(TensorRef tensor, uint64_t index, uint64_t columns,
+                                          InputGram* same) {
+    static_cast<void>(tensor), static_cast<void>(index), static_cast<void>(columns);
+    static_cast<void>(same);
+    return nullptr;
+  }
 };
 
 }  // namespace smelt

@@ -9,6 +9,7 @@
 #include "infer/cpu/weights.h"
 #include "infer/graph.h"
 #include "infer/score.h"
+#include "infer/tap.h"
 
 namespace smelt::cpu {
 
@@ -24,6 +25,7 @@ class Input {
   uint32_t columns = 0, panels = 0, lanes = 0;
   bool quantized = false;
   std::vector<double> squares;  ///< sum of squares of each column; empty: not known (see Watch)
+  InputGram* gram = nullptr;    ///< where x x^T was added; nullptr: nowhere yet
   /// One lane: codes [panel][columns], scales [panel][columns / 32], sums [panel][columns / 16]. 32
   /// lanes: codes [panel][columns / 4][32][4], scales [panel][columns / 32][32], sums
   /// [panel][columns / 16][32].

@@ -30,6 +30,7 @@ void Input::Set(const float* values, uint32_t new_columns, uint32_t new_panels,
   lanes = new_lanes;
   quantized = false;
   squares.clear();
+  gram = nullptr;
 }
 
 absl::Status Input::Quantize() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "infer/cpu/gram.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 
@@ -28,9 +29,23 @@ uint64_t Total(std::span<const uint32_t> tokens) {
   return std::accumulate(tokens.begin(), tokens.end(), uint64_t{0});
 }
 
-InputSquares* Asked(Tap& tap, const Matrix& matrix) {
-  if (matrix.first_row != 0) return nullptr;
-  return tap.Squares(matrix.tensor, matrix.columns, matrix.count);
+absl::Status WatchSquares(Tap& tap, const Matrix& matrix, uint64_t index,
+                          std::span<const uint32_t> tokens, Input& in) {
+  InputSquares* to = tap.Squares(matrix.tensor, matrix.columns, matrix.count);
+  if (to == nullptr) return absl::OkStatus();
+  if (in.squares.empty())
+    SMELT_RETURN_IF_ERROR(SumSquares(in.x, in.columns, in.lanes, tokens, in.squares));
+  Add(in.squares, index, Total(tokens), *to);
+  return absl::OkStatus();
+}
+
+absl::Status WatchGram(Tap& tap, const Matrix& matrix, uint64_t index,
+                       std::span<const uint32_t> tokens, Input& in) {
+  SMELT_ASSIGN_OR_RETURN(InputGram* const to,
+                         tap.Gram(matrix.tensor, index, matrix.columns, in.gram));
+  if (to == nullptr || to == in.gram) return absl::OkStatus();
+  in.gram = to;
+  return AddGram(in.x, in.lanes, tokens, *to);
 }
 
 }  // namespace
@@ -71,12 +86,9 @@ absl::Status SumSquares(const float* x, uint64_t columns, uint32_t lanes,
 
 absl::Status Watch(Tap& tap, const Matrix& matrix, uint64_t index, std::span<const uint32_t> tokens,
                    Input& in) {
-  InputSquares* to = Asked(tap, matrix);
-  if (to == nullptr) return absl::OkStatus();
-  if (in.squares.empty())
-    SMELT_RETURN_IF_ERROR(SumSquares(in.x, in.columns, in.lanes, tokens, in.squares));
-  Add(in.squares, index, Total(tokens), *to);
-  return absl::OkStatus();
+  if (matrix.first_row != 0) return absl::OkStatus();
+  SMELT_RETURN_IF_ERROR(WatchSquares(tap, matrix, index, tokens, in));
+  return WatchGram(tap, matrix, index, tokens, in);
 }
 
 absl::Status WatchHeads(Tap& tap, const Matrix& matrix, uint32_t heads, uint32_t stride,

@@ -54,8 +54,14 @@ class MemoryModel : public ModelSource {
 std::vector<std::vector<double>> ReferenceLogits(const ModelSpec& spec, const MemoryModel& model,
                                                  const std::vector<int32_t>& ids);
 
+/// What goes into the products with a tensor.
+struct ReferenceInputs : InputSquares {
+  std::vector<double> products;  ///< sums of x x^T, [matrix][column][column]
+};
+
 /// What goes into the products of that pass, by tensor, added to `inputs`.
 void AddReferenceInputs(const ModelSpec& spec, const MemoryModel& model,
-                        const std::vector<int32_t>& ids, std::map<TensorRef, InputSquares>& inputs);
+                        const std::vector<int32_t>& ids,
+                        std::map<TensorRef, ReferenceInputs>& inputs);
 
 }  // namespace smelt::testing

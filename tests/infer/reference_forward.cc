@@ -60,12 +60,16 @@ void Forward::Watch(TensorRef t, size_t index, const double* x) const {
 void Forward::Watch(TensorRef t, size_t index, size_t columns, size_t matrices,
                     const double* x) const {
   if (inputs_ == nullptr) return;
-  InputSquares& squares = (*inputs_)[t];
+  ReferenceInputs& squares = (*inputs_)[t];
   squares.columns = columns;
+  squares.products.resize(columns * columns * matrices);
   squares.sums.resize(columns * matrices);
   squares.counts.resize(matrices);
   ++squares.counts[index];
   for (size_t c = 0; c < columns; ++c) squares.sums[index * columns + c] += x[c] * x[c];
+  double* const products = squares.products.data() + index * columns * columns;
+  for (size_t c = 0; c < columns; ++c)
+    for (size_t d = 0; d < columns; ++d) products[c * columns + d] += x[c] * x[d];
 }
 
 Row Forward::Normed(const Norm& n, const Row& x) const {
@@ -276,7 +280,7 @@ std::vector<bool> Forward::OpenExperts(const Experts& e, const Row& selection) {
 }
 void AddReferenceInputs(const ModelSpec& spec, const MemoryModel& model,
                         const std::vector<int32_t>& ids,
-                        std::map<TensorRef, InputSquares>& inputs) {
+                        std::map<TensorRef, ReferenceInputs>& inputs) {
   Forward(spec, model, &inputs).Run(ids);
 }
 

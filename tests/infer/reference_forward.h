@@ -22,7 +22,7 @@ double Sigmoid(double x);
 class Forward {
  public:
   Forward(const ModelSpec& spec, const MemoryModel& model,
-          std::map<TensorRef, InputSquares>* inputs = nullptr)
+          std::map<TensorRef, ReferenceInputs>* inputs = nullptr)
       : spec_(spec), model_(model), inputs_(inputs) {}
 
   Rows Run(const std::vector<int32_t>& ids) const;
@@ -82,7 +82,7 @@ class Forward {
 
   const ModelSpec& spec_;
   const MemoryModel& model_;
-  std::map<TensorRef, InputSquares>* const inputs_;
+  std::map<TensorRef, ReferenceInputs>* const inputs_;
 };
 
 }  // namespace smelt::testing

@@ -2,7 +2,9 @@
 #include "infer/tap.h"
 
 #include <cmath>
+#include <list>
 #include <map>
+#include <utility>
 
 #include "infer/calibration.h"
 #include "lib/base/parallel.h"
@@ -17,9 +19,34 @@ using testing::RandomIds;
 using testing::RandomModel;
 using Ids = std::vector<int32_t>;
 using Inputs = std::map<TensorRef, InputSquares>;
+using References = std::map<TensorRef, testing::ReferenceInputs>;
+
+/// Second moments: each once, however many matrices share it.
+struct Grams {
+  struct One {
+    InputGram gram;
+    std::vector<float> sums;
+  };
+  std::list<One> all;
+  std::map<std::pair<TensorRef, uint64_t>, One*> of;
+};
 
 struct EveryTensor : Tap {
   Inputs inputs;
+  Grams grams;
+  absl::StatusOr<InputGram*> Gram(TensorRef tensor, uint64_t index, uint64_t columns,
+                                  InputGram* same) override {
+    Grams::One*& one = grams.of[{tensor, index}];
+    for (Grams::One& other : grams.all)
+      if (&other.gram == same) one = &other;
+    if (one == nullptr) {
+      one = &grams.all.emplace_back();
+      one->sums.resize(columns * columns);
+      one->gram = {.columns = columns, .sums = one->sums.data()};
+    }
+    EXPECT_EQ(one->gram.columns, columns);
+    return &one->gram;
+  }
   InputSquares* Squares(TensorRef tensor, uint64_t columns, uint64_t matrices) override {
     InputSquares& squares = inputs[tensor];
     squares.columns = columns;
@@ -29,9 +56,9 @@ struct EveryTensor : Tap {
   }
 };
 
-absl::StatusOr<Inputs> Watched(const RandomModel& m, const std::vector<Ids>& texts,
-                               const ScoreOptions& options,
-                               uint64_t in_memory = Calibration::kStreamsInMemory) {
+absl::StatusOr<EveryTensor> Watched(const RandomModel& m, const std::vector<Ids>& texts,
+                                    const ScoreOptions& options,
+                                    uint64_t in_memory = Calibration::kStreamsInMemory) {
   const Observer observer;
   const SpecifiedModel model = m.specified();
   absl::StatusOr<std::unique_ptr<Calibration>> calibration =
@@ -43,7 +70,7 @@ absl::StatusOr<Inputs> Watched(const RandomModel& m, const std::vector<Ids>& tex
     status = (*calibration)->Step(i, &tap);
   if (status.ok()) status = (*calibration)->Finish(&tap);
   if (!status.ok()) return status;
-  return std::move(tap.inputs);
+  return tap;
 }
 
 /// Chunks of 44 of two texts: panels with empty lanes, several chunks in a batch and several
@@ -53,8 +80,8 @@ std::vector<Ids> Texts(const RandomModel& m) {
   return {RandomIds(3, 5 * 44 + 7, m.spec.vocabulary), RandomIds(4, 44, m.spec.vocabulary)};
 }
 
-Inputs Reference(const RandomModel& m, const std::vector<Ids>& texts) {
-  Inputs inputs;
+References Reference(const RandomModel& m, const std::vector<Ids>& texts) {
+  References inputs;
   for (const Ids& ids : texts) {
     const Chunks chunks = ChunksOf(ids.size(), kOptions);
     for (uint64_t c = 0; c < chunks.count; ++c) {
@@ -73,13 +100,13 @@ TEST(Tap, SeesWhatAPlainForwardPassMultiplies) {
     const std::vector<Ids> texts = Texts(m);
     const auto watched = Watched(m, texts, kOptions);
     SMELT_ASSERT_OK(watched);
-    Inputs expected = Reference(m, texts);
+    References expected = Reference(m, texts);
     if (m.spec.inputs.present()) expected.erase(m.spec.inputs.projection.weight);
-    ASSERT_EQ(watched->size(), expected.size());
+    ASSERT_EQ(watched->inputs.size(), expected.size());
     for (const auto& [tensor, want] : expected) {
       SCOPED_TRACE(tensor);
-      ASSERT_TRUE(watched->contains(tensor));
-      const InputSquares& got = watched->at(tensor);
+      ASSERT_TRUE(watched->inputs.contains(tensor));
+      const InputSquares& got = watched->inputs.at(tensor);
       EXPECT_EQ(got.counts, want.counts);
       ASSERT_EQ(got.sums.size(), want.sums.size());
       double mean = 0;
@@ -87,6 +114,32 @@ TEST(Tap, SeesWhatAPlainForwardPassMultiplies) {
       for (size_t i = 0; i < want.sums.size(); ++i)
         ASSERT_NEAR(got.sums[i], want.sums[i], 1e-4 * want.sums[i] + 1e-5 * mean) << i;
     }
+  }
+}
+
+TEST(Tap, SeesSecondMoments) {
+  for (const std::string& name : testing::RandomModelNames()) {
+    SCOPED_TRACE(name);
+    const RandomModel m = MakeRandomModel(name);
+    const std::vector<Ids> texts = Texts(m);
+    const auto watched = Watched(m, texts, kOptions);
+    SMELT_ASSERT_OK(watched);
+    References expected = Reference(m, texts);
+    size_t matrices = 0;
+    for (const auto& [matrix, one] : watched->grams.of) {
+      SCOPED_TRACE(matrix.first);
+      const testing::ReferenceInputs& want = expected.at(matrix.first);
+      const uint64_t n = one->gram.columns;
+      EXPECT_EQ(one->gram.tokens, want.counts[matrix.second]);
+      const double* const products = want.products.data() + matrix.second * n * n;
+      double mean = 0;
+      for (uint64_t i = 0; i < n; ++i) mean += products[i * n + i] / static_cast<double>(n);
+      for (uint64_t i = 0; i < n; ++i)
+        for (uint64_t j = 0; j <= i; ++j)
+          ASSERT_NEAR(one->sums[i * n + j], products[i * n + j], 2e-4 * mean) << i << ' ' << j;
+      matrices += 1;
+    }
+    EXPECT_GT(matrices, watched->grams.all.size()) << "some share their inputs";
   }
 }
 
@@ -102,9 +155,9 @@ TEST(Tap, SumsAreTheSameForAnyNumberOfThreads) {
       SetThreads(threads);
       const auto many = Watched(m, Texts(m), kOptions);
       SMELT_ASSERT_OK(many);
-      for (const auto& [tensor, squares] : *one) {
-        EXPECT_EQ(many->at(tensor).sums, squares.sums) << tensor << " with " << threads;
-        EXPECT_EQ(many->at(tensor).counts, squares.counts);
+      for (const auto& [tensor, squares] : one->inputs) {
+        EXPECT_EQ(many->inputs.at(tensor).sums, squares.sums) << tensor << " with " << threads;
+        EXPECT_EQ(many->inputs.at(tensor).counts, squares.counts);
       }
     }
   }
@@ -119,8 +172,8 @@ TEST(Tap, StreamsInAFileAreTheSame) {
                in_file = Watched(m, Texts(m), kOptions, 0);
     SMELT_ASSERT_OK(in_memory);
     SMELT_ASSERT_OK(in_file);
-    for (const auto& [tensor, squares] : *in_memory)
-      EXPECT_EQ(in_file->at(tensor).sums, squares.sums) << tensor;
+    for (const auto& [tensor, squares] : in_memory->inputs)
+      EXPECT_EQ(in_file->inputs.at(tensor).sums, squares.sums) << tensor;
   }
 }
 
