@@ -143,6 +143,7 @@ const Encoder* FindEncoder(TensorType type, Effort effort) {
 std::optional<Effort> EffortNamed(std::string_view name) {
   if (name == "fast") return Effort::kFast;
   if (name == "normal") return Effort::kNormal;
+  if (name == "best") return Effort::kBest;
   return std::nullopt;
 }
 

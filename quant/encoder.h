@@ -32,7 +32,7 @@ enum class Effort : uint8_t {
   kBest,    ///< rounding with feedback where there is an InputFactor; else as kNormal
 };
 
-/// The effort of that name ("fast", "normal"); nothing where there is none.
+/// The effort of that name ("fast", "normal", "best"); nothing where there is none.
 std::optional<Effort> EffortNamed(std::string_view name);
 
 /// Working memory of an encoder, reused from tile to tile by one thread.

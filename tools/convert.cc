@@ -242,18 +242,28 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
                    "a type that fits");
   command
       .add_option("--effort", o.effort,
-                  "Search of the encoders: fast (least squared error), or normal (default: what "
-                  "matters more is kept more exact)")
-      ->check(CLI::IsMember({"fast", "normal"}));
+                  "What is done for a smaller loss: fast (least squared error), normal (default: "
+                  "what matters more is kept more exact), or best (weights are rounded together, "
+                  "by what goes into them on a calibration text; takes many times as long)")
+      ->check(CLI::IsMember({"fast", "normal", "best"}));
   command.add_flag("--allow-requantize", o.allow_requantize,
                    "Accept a source that is quantized already (errors add up)");
   command
       .add_option(
           "--imatrix", o.imatrix,
           "Importance matrix (GGUF or .dat, as `smelt imatrix` or llama-imatrix writes it): "
-          "columns whose inputs are large are kept more exact; auto: gathered from a bundled text "
-          "while OUT is written")
+          "columns whose inputs are large are kept more exact; auto: gathered from a text while "
+          "OUT is written")
       ->type_name("FILE|auto");
+  command
+      .add_option("--calibration", o.calibration_files,
+                  "Text (UTF-8; repeatable) that --effort best and --imatrix auto gather on "
+                  "(default: a bundled one)")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  AddNumber(command, "--calibration-tokens", o.calibration_tokens,
+            "How many tokens of it, at most (default: by the model's size)",
+            {"number from 1 on", 1, 1 << 30});
   AddLora(command, a.adapters);
   command
       .add_option(
@@ -348,6 +358,8 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
                            "--effort",
                            "--allow-requantize",
                            "--imatrix",
+                           "--calibration",
+                           "--calibration-tokens",
                            "--split-size",
                            "--split-tensors",
                            "--dry-run",

@@ -19,7 +19,6 @@
 #include "lib/base/storage.h"
 #include "lib/jobs/fill.h"
 #include "lib/jobs/gate.h"
-#include "lib/jobs/gathered_importance.h"
 #include "lib/jobs/memory_estimate.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
@@ -49,6 +48,8 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .allow_requantize = o.allow_requantize,
           .effort = o.effort,
           .imatrix = o.imatrix,
+          .calibration = o.calibration_files,
+          .calibration_tokens = o.calibration_tokens,
           .adapters = o.adapters,
           .base = o.base,
           .mtp = o.mtp,
@@ -140,10 +141,11 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenSource(const ConvertOptions& op
     return Error(ErrorCode::kUnsupported, Escape(options.source),
                  " is a plain safetensors file: adapters are merged into a model's folder");
   }
-  if (plan_options.imatrix == kGather) {
+  if (plan_options.gathers()) {
     return Error(ErrorCode::kUnsupported, Escape(options.source),
-                 " is a plain safetensors file: without a model there is nothing to run for "
-                 "--imatrix auto; name a file");
+                 " is a plain safetensors file: without a model there is nothing to run for ",
+                 plan_options.effort == "best" ? "--effort best; take normal"
+                                               : "--imatrix auto; name a file");
   }
   if (IsValidated(options)) {
     return Error(ErrorCode::kUnsupported, Escape(options.source),
@@ -189,13 +191,14 @@ absl::Status CheckIsNotOther(const std::string& output, const ConvertOptions& op
   std::vector<std::string> others = options.text_files;
   others.push_back(options.plan_file);
   others.push_back(options.imatrix);
+  others.insert(others.end(), options.calibration_files.begin(), options.calibration_files.end());
   for (const std::string& other : others) {
     std::error_code error;
     if (other.empty() || (other != output && !std::filesystem::equivalent(other, output, error)))
       continue;
     return Error(
         ErrorCode::kUsage, Escape(output),
-        " is the text, the plan or the importance matrix too; choose another output with -o");
+        " is a text, the plan or the importance matrix too; choose another output with -o");
   }
   return absl::OkStatus();
 }
@@ -314,8 +317,8 @@ PlanSummary Summarize(const Job& job, const ConvertOptions& options) {
   out.fallbacks = PublicFallbacks(plan.fallbacks);
   out.warnings = plan.warnings;
   out.walk = DescribeWalk(plan, ValidationOf(options));
-  if (plan.gathering) out.importance = Describe(GatheringFor(*job.source, plan.parameters));
   if (plan.importance != nullptr) out.importance = plan.options.imatrix;
+  if (plan.gathering) out.importance = plan.gathering->Describe();
   out.memory_bytes = EstimateMemory(plan, Threads(), options);
   for (const PlannedTensor& t : plan.tensors) {
     PlannedTensorInfo info;

@@ -76,14 +76,29 @@ class TileFiller : public Filler {
     return absl::OkStatus();
   }
 
-  absl::Status Encode(std::span<const size_t> tensors,
-                      const GatheredImportance& gathered) override {
-    gathered_ = &gathered;
+  absl::Status Encode(std::span<const PlannedMatrix> matrices,
+                      const GatheredStatistics& gathered) override {
+    std::vector<uint64_t> tiles;
+    for (const PlannedMatrix& m : matrices) {
+      const PlannedTensor& t = targets_[0].plan->tensors[m.tensor];
+      const uint64_t first = t.first_tile + m.matrix * t.tiles_per_matrix();
+      for (uint64_t n = 0; n < t.tiles_per_matrix(); ++n) tiles.push_back(first + n);
+    }
+    return EncodeTiles(tiles, gathered);
+  }
+
+  absl::Status Encode(std::span<const size_t> tensors) override {
     std::vector<uint64_t> tiles;
     for (const size_t i : tensors) {
       const PlannedTensor& t = targets_[0].plan->tensors[i];
       for (uint64_t n = 0; n < t.tiles; ++n) tiles.push_back(t.first_tile + n);
     }
+    return EncodeTiles(tiles, {});
+  }
+
+ private:
+  absl::Status EncodeTiles(std::span<const uint64_t> tiles, const GatheredStatistics& gathered) {
+    gathered_ = &gathered;
     std::vector<Scratch> scratch(static_cast<size_t>(Threads()));
     SMELT_RETURN_IF_ERROR(
         ParallelForWorkers(tiles.size(), 1, [&](uint64_t begin, uint64_t end, int worker) {
@@ -95,7 +110,6 @@ class TileFiller : public Filler {
     return error_;
   }
 
- private:
   // The error of the lowest tile wins, so that messages do not depend on the order of threads more
   // than they must.
   void Stop(uint64_t number, absl::Status status) {
@@ -153,15 +167,15 @@ class TileFiller : public Filler {
                                                Scratch& scratch) const {
     const PlannedTensor& planned = plan.tensors[tile.tensor];
     if (planned.importance < 0 && !*gathered_) return InputStatistics{};
+    const uint64_t matrix = tile.first_row / planned.matrix_rows();
     scratch.importance.assign(planned.shape.columns(), 0.0f);
-    if (*gathered_) {
-      (*gathered_)(planned, tile.first_row / planned.matrix_rows(), scratch.importance);
-      return InputStatistics{.importance = scratch.importance};
-    }
+    InputStatistics statistics{.importance = scratch.importance};
+    if (*gathered_) statistics.factor = (*gathered_)(planned, matrix, scratch.importance);
+    const auto zero = [](float value) { return value == 0; };
+    if (planned.importance < 0 || !std::ranges::all_of(scratch.importance, zero)) return statistics;
     SMELT_RETURN_IF_ERROR(plan.importance->ReadImportance(static_cast<size_t>(planned.importance),
-                                                          tile.first_row / planned.matrix_rows(),
-                                                          scratch.importance));
-    return InputStatistics{.importance = scratch.importance};
+                                                          matrix, scratch.importance));
+    return statistics;
   }
 
   absl::Status CheckTile(const TensorInfo& info, const PlannedTensor& planned, const Tile& tile,
@@ -199,7 +213,7 @@ class TileFiller : public Filler {
   const ModelSource& source_;
   const Observer& observer_;
   MemoryPeak& peak_;
-  const GatheredImportance* gathered_ = nullptr;
+  const GatheredStatistics* gathered_ = nullptr;
   std::vector<uint64_t> fingerprints_;
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;

@@ -16,6 +16,7 @@
 #include "lib/jobs/journal.h"
 #include "lib/jobs/plan.h"
 #include "lib/model/model_source.h"
+#include "quant/input_factor.h"
 #include "smelt/observer.h"
 
 namespace smelt {
@@ -54,10 +55,16 @@ struct FillTarget {
   PartialOutput* output = nullptr;
 };
 
+/// One of the matrices (experts) of a plan's tensor.
+struct PlannedMatrix {
+  size_t tensor = 0;  ///< index in Plan::tensors
+  uint64_t matrix = 0;
+};
+
 /// What the walk itself has gathered: fills in the importance of one matrix' columns, or leaves
-/// zeros where it knows nothing.
-using GatheredImportance =
-    std::function<void(const PlannedTensor& tensor, uint64_t matrix, std::span<float> out)>;
+/// zeros where it knows nothing; gives the factor of their second moment, or nullptr.
+using GatheredStatistics = std::function<const InputFactor*(
+    const PlannedTensor& tensor, uint64_t matrix, std::span<float> importance)>;
 
 /// Fills plans of one source from one read, some tensors after the other. Fails with tensor, row
 /// and column of the first value that is not finite, in the source or (a scale or value beyond f16)
@@ -69,10 +76,12 @@ class Filler {
   static absl::StatusOr<std::unique_ptr<Filler>> Open(std::span<const FillTarget> targets,
                                                       const ModelSource& source,
                                                       const Observer& observer, MemoryPeak& peak);
-  /// Some of the plan's tensors (all plans have the same), in any order. `gathered` may be empty:
-  /// the importance is then that of the plan's own file, or there is none.
-  virtual absl::Status Encode(std::span<const size_t> tensors,
-                              const GatheredImportance& gathered = {}) = 0;
+  /// Some of the plan's matrices (all plans have the same), in any order. Where nothing is
+  /// gathered, the importance is that of the plan's own file, or there is none.
+  virtual absl::Status Encode(std::span<const PlannedMatrix> matrices,
+                              const GatheredStatistics& gathered) = 0;
+  /// The same for all matrices of some tensors.
+  virtual absl::Status Encode(std::span<const size_t> tensors) = 0;
 };
 
 /// All tensors at once.

@@ -1,60 +1,52 @@
-// Importance gathered in the walk that writes an output (--imatrix auto): the source runs on a
-// bundled text, and a layer's is known when that layer is written.
+// Statistics gathered in the walk that writes an output (--imatrix auto, --effort best): the source
+// runs on a text, and a layer's are known when that layer is written.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "infer/calibration.h"
 #include "lib/jobs/fill.h"
-#include "lib/jobs/importance_tap.h"
 #include "lib/jobs/plan.h"
+#include "lib/jobs/statistics_tap.h"
 #include "lib/model/model_source.h"
 #include "smelt/observer.h"
 
 namespace smelt {
 
-/// How much text: enough for every column, and for large models no more than costs about as much as
-/// writing them.
-struct GatheringRecipe {
-  uint64_t context = 0, chunks = 0;
-};
-GatheringRecipe GatheringFor(const ModelSource& source, uint64_t parameters);
-
-/// What the gathered figures are made from, the source aside: part of a plan's fingerprint.
-std::string GatheringIdentity(const GatheringRecipe& recipe);
-
-/// "8192 tokens of the bundled calibration text".
-std::string Describe(const GatheringRecipe& recipe);
-
-class ImportanceGatherer {
+class StatisticsGatherer {
  public:
   /// `output` remembers what each layer gave, so that a resumed run notices where it is not the
   /// same. Everything outlives this.
-  static absl::StatusOr<std::unique_ptr<ImportanceGatherer>> Open(const ModelSource& source,
+  static absl::StatusOr<std::unique_ptr<StatisticsGatherer>> Open(const ModelSource& source,
                                                                   const Plan& plan,
                                                                   const Observer& observer,
                                                                   PartialOutput& output);
 
   absl::Status Begin();
-  /// Then the importance of the layer's tensors, and of no others, is known.
+  /// Then the statistics of the layer's tensors, and of no others, are known.
   absl::Status Step(size_t layer);
-  /// Then that of the output matrix.
+  /// Then those of the output matrix.
   absl::Status Finish();
-  /// What is known now.
-  GatheredImportance known() const;
+  /// Encodes tensors with what is known now.
+  absl::Status Encode(Filler& filler, std::span<const size_t> tensors) const;
 
  private:
-  ImportanceGatherer(const ModelSource& source, PartialOutput& output)
-      : output_(output), tap_(source, true) {}
+  StatisticsGatherer(const ModelSource& source, const Plan& plan, PartialOutput& output);
   absl::Status Keep(size_t stage);
+  absl::Status EncodeWith(const SharedGram& shared, Filler& filler,
+                          std::span<const PlannedMatrix> matrices) const;
+  bool IsDone(std::span<const PlannedMatrix> matrices) const;
+  void FindImportance(const PlannedTensor& tensor, uint64_t matrix, std::span<float> out) const;
 
+  const Plan& plan_;
   PartialOutput& output_;
   std::vector<std::vector<int32_t>> texts_;
   std::unique_ptr<Calibration> calibration_;
-  ImportanceTap tap_;
+  StatisticsTap tap_;
 };
 
 }  // namespace smelt

@@ -5,6 +5,8 @@
 #include "infer/calibration.h"
 #include "infer/score.h"
 #include "lib/jobs/gate.h"
+#include "lib/jobs/statistics_tap.h"
+#include "quant/input_factor.h"
 
 namespace smelt {
 namespace {
@@ -17,8 +19,18 @@ constexpr uint64_t kDecodedRows = 2u << 20;
 /// half of it twice.
 constexpr uint64_t kRowsOfPosition = 4 + 3;
 
-/// What a text that importance is gathered on carries from layer to layer.
-constexpr uint64_t kGathering = Calibration::kStreamsInMemory;
+// What the text carries from layer to layer, and for second moments those in memory and the factor
+// of one while it is made.
+uint64_t GatheringMemory(const Plan& plan) {
+  if (!plan.gathering) return 0;
+  if (!plan.gathering->moments) return Calibration::kStreamsInMemory;
+  uint64_t columns = 0;
+  for (const PlannedTensor& t : plan.tensors) {
+    if (Info(t.type).quantized && t.type != t.source_type)
+      columns = std::max(columns, t.shape.columns());
+  }
+  return Calibration::kStreamsInMemory + StatisticsTap::kInMemory + InputFactor::PeakBytes(columns);
+}
 
 uint64_t FillMemory(const Plan& plan, uint64_t threads) {
   uint64_t elements = 0;
@@ -44,8 +56,7 @@ uint64_t EstimateMemory(const Plan& plan, int threads, const ConvertOptions& opt
   const uint64_t fill = FillMemory(plan, workers);
   const bool checks = options.validate != Validate::kOff && !options.adapter_only;
   const uint64_t check = checks ? CheckMemory(plan, workers, options) : 0;
-  const uint64_t gathering = plan.gathering ? kGathering : 0;
-  return kProgram + 3 * plan.header_bytes() + std::max(fill, check) + gathering;
+  return kProgram + 3 * plan.header_bytes() + std::max(fill, check) + GatheringMemory(plan);
 }
 
 }  // namespace smelt

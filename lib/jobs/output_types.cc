@@ -82,7 +82,7 @@ absl::StatusOr<std::optional<TensorType>> OptionalType(const std::string& name,
 absl::StatusOr<PresetOptions> ToPresetOptions(const PlanOptions& options) {
   PresetOptions out;
   out.pure = options.pure;
-  out.with_importance = !options.imatrix.empty();
+  out.with_importance = !options.imatrix.empty() || options.gathers();
   SMELT_ASSIGN_OR_RETURN(out.output_tensor_type,
                          OptionalType(options.output_tensor_type, "--output-tensor-type"));
   SMELT_ASSIGN_OR_RETURN(out.token_embedding_type,

@@ -6,7 +6,6 @@
 #include "formats/gguf.h"
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
-#include "lib/jobs/gathered_importance.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/output_types.h"
@@ -121,7 +120,7 @@ uint64_t Plan::Fingerprint() const {
     text += Cat(t.name, ' ', static_cast<uint32_t>(t.source_type), ' ',
                 static_cast<uint32_t>(t.type), ' ', t.offset, ' ', t.tile_rows, "\n");
   if (importance != nullptr) text += importance->sha256();
-  if (gathering) text += *gathering;
+  if (gathering) text += gathering->Identity();
   for (const PlannedFile& file : files) text += Cat(file.bytes, ' ', XxHash64(file.header), "\n");
   return XxHash64(std::as_bytes(std::span(text)));
 }
@@ -150,7 +149,12 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
                               const FixedTypes* fixed) {
   if (!EffortNamed(options.effort)) {
     return Error(ErrorCode::kUsage, "effort is ", Escape(options.effort, 40),
-                 ": write fast or normal");
+                 ": write fast, normal or best");
+  }
+  if (!options.gathers() && (!options.calibration.empty() || options.calibration_tokens > 0)) {
+    return Error(ErrorCode::kUsage,
+                 "a calibration text (--calibration, --calibration-tokens) is read for --effort "
+                 "best and --imatrix auto only");
   }
   SMELT_ASSIGN_OR_RETURN(OutputTypes types, ChooseOutputTypes(source, options));
   Plan plan;
@@ -185,8 +189,12 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   }
   SMELT_RETURN_IF_ERROR(MatchImportance(plan));
   SMELT_RETURN_IF_ERROR(LayOut(metadata, plan));
-  if (options.imatrix == kGather && Quantizes(plan))
-    plan.gathering = GatheringIdentity(GatheringFor(source, plan.parameters));
+  if (options.gathers() && Quantizes(plan)) {
+    SMELT_ASSIGN_OR_RETURN(plan.gathering, MakeGathering(source, plan.parameters,
+                                                         {.files = options.calibration,
+                                                          .tokens = options.calibration_tokens,
+                                                          .moments = options.effort == "best"}));
+  }
   return plan;
 }
 

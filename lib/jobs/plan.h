@@ -13,6 +13,7 @@
 #include "formats/importance.h"
 #include "lib/base/tensor_type.h"
 #include "lib/jobs/fallbacks.h"
+#include "lib/jobs/gathering.h"
 #include "lib/model/model_source.h"
 
 namespace smelt {
@@ -31,8 +32,10 @@ struct PlanOptions {
   std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
-  std::string effort = "normal";  ///< of the encoders: fast or normal
+  std::string effort = "normal";  ///< of the encoders: fast, normal or best
   std::string imatrix{};          ///< importance-matrix file; "auto": gathered; empty: none
+  std::vector<std::string> calibration{};  ///< texts to gather on; empty: the bundled one
+  uint64_t calibration_tokens = 0;         ///< of all of them, at most; 0: by the model's size
   std::vector<std::pair<std::string, double>> adapters{};  ///< folders, strengths
   std::string base{};
   std::string mtp{};
@@ -40,6 +43,9 @@ struct PlanOptions {
   bool allow_tokenizer_mismatch = false;
   uint64_t split_size = 0;     ///< bytes of a part, unless one tensor takes more; 0: one file
   uint64_t split_tensors = 0;  ///< tensors of a part; 0: one file
+
+  /// Whether the walk gathers statistics.
+  bool gathers() const { return effort == "best" || imatrix == "auto"; }
 
   friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
 };
@@ -93,8 +99,7 @@ struct Plan {
   std::vector<std::string> warnings;  ///< options that do not do what they say; not saved
   Fallbacks fallbacks;                ///< of the preset; not saved
   std::shared_ptr<const ImportanceFile> importance;  ///< nullptr: none
-  /// Where importance is gathered while the output is written: from what (see GatheringIdentity).
-  std::optional<std::string> gathering;
+  std::optional<Gathering> gathering;  ///< while the output is written, if there is any
   std::vector<PlannedFile> files;
   std::vector<PlannedTensor> tensors;
   uint64_t file_bytes = 0;  ///< of all files

@@ -31,6 +31,8 @@ Json OptionsToJson(const PlanOptions& o) {
               {"allow_requantize", o.allow_requantize},
               {"effort", o.effort},
               {"imatrix", o.imatrix},
+              {"calibration", o.calibration},
+              {"calibration_tokens", o.calibration_tokens},
               {"adapters", Pairs(o.adapters)},
               {"base", o.base},
               {"mtp", o.mtp},
@@ -84,6 +86,16 @@ std::vector<std::pair<std::string, std::string>> PairsOf(const JsonValue& object
   return out;
 }
 
+std::vector<std::string> TextsOf(const JsonValue& object, std::string_view key) {
+  std::vector<std::string> out;
+  const JsonValue* list = object.Find(key);
+  if (list == nullptr || !list->is_array()) return out;
+  for (const JsonValue& item : *list->as_array()) {
+    if (item.is_string()) out.push_back(*item.as_string());
+  }
+  return out;
+}
+
 std::vector<std::pair<std::string, double>> AdaptersOf(const JsonValue& object) {
   std::vector<std::pair<std::string, double>> out;
   const JsonValue* list = object.Find("adapters");
@@ -109,6 +121,8 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.allow_requantize = FlagOf(o, "allow_requantize");
   out.effort = TextOf(o, "effort");
   out.imatrix = TextOf(o, "imatrix");
+  out.calibration = TextsOf(o, "calibration");
+  out.calibration_tokens = UintOf(o, "calibration_tokens").value_or(0);
   out.adapters = AdaptersOf(o);
   out.base = TextOf(o, "base");
   out.mtp = TextOf(o, "mtp");
@@ -169,6 +183,7 @@ std::string PlanToJson(const Plan& plan) {
   root["type"] = plan.type;
   root["options"] = OptionsToJson(plan.options);
   if (plan.importance != nullptr) root["imatrix_sha256"] = plan.importance->sha256();
+  if (plan.gathering) root["gathering"] = plan.gathering->Identity();
   root["parts"] = plan.files.size();
   root["file_bytes"] = plan.file_bytes;
   root["header_bytes"] = plan.header_bytes();
@@ -219,6 +234,8 @@ absl::StatusOr<Plan> PlanFromJson(const std::string& json, const std::string& na
     return Bad(name, Cat("the importance matrix ", Escape(recorded.imatrix),
                          " is not the one it was made with"));
   }
+  if (plan.gathering && TextOf(root, "gathering") != plan.gathering->Identity())
+    return Bad(name, "the calibration text is not the one it was made with");
   if (UintOf(root, "file_bytes") != plan.file_bytes ||
       TextOf(root, "header_sha256") != HeaderHash(plan)) {
     return Bad(name, "its layout does not come out again from this source");

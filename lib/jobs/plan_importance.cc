@@ -18,7 +18,7 @@ bool IsEnd(std::string_view tensor) {
 }
 
 bool NeedsIt(const Plan& plan, const PlannedTensor& tensor) {
-  if (IsEnd(tensor.name) || plan.options.imatrix == kGather) return false;
+  if (IsEnd(tensor.name) || plan.options.gathers()) return false;
   return NeedsImportance(tensor.type) ||
          (plan.type == "Q2_K_S" && tensor.type == TensorType::kQ2_K);
 }
@@ -80,9 +80,12 @@ absl::Status OpenImportance(Plan& plan) {
 }
 
 void SetImportanceKeys(const Plan& plan, Metadata& metadata) {
-  if (plan.options.imatrix == kGather) {
-    metadata.Set("quantize.imatrix.file", plan.options.imatrix);
-    metadata.Set("quantize.imatrix.dataset", "calibration text of smelt");
+  if (plan.importance == nullptr && plan.options.gathers()) {
+    metadata.Set("quantize.imatrix.file", std::string(kGather));
+    metadata.Set("quantize.imatrix.dataset",
+                 plan.options.calibration.empty()
+                     ? "calibration text of smelt"
+                     : plan.options.calibration[0].substr(0, kLongestText));
   }
   if (plan.importance == nullptr) return;
   const ImportanceOrigin& origin = plan.importance->origin();

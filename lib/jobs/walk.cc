@@ -1,13 +1,14 @@
 #include "lib/jobs/walk.h"
 
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "formats/gguf.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/jobs/gate.h"
-#include "lib/jobs/gathered_importance.h"
+#include "lib/jobs/gathered_statistics.h"
 #include "lib/jobs/stages.h"
 #include "lib/model/gguf_source.h"
 #include "lib/model/layer_spec.h"
@@ -42,11 +43,11 @@ class Walker {
     SMELT_RETURN_IF_ERROR(Begin());
     for (size_t layer = 0; layer < stages_.layers.size(); ++layer) {
       if (gatherer_ != nullptr) SMELT_RETURN_IF_ERROR(gatherer_->Step(layer));
-      SMELT_RETURN_IF_ERROR(filler_->Encode(stages_.layers[layer], known_));
+      SMELT_RETURN_IF_ERROR(Encode(stages_.layers[layer]));
       if (gate_ != nullptr) SMELT_RETURN_IF_ERROR(gate_->Step(layer));
     }
     if (gatherer_ != nullptr) SMELT_RETURN_IF_ERROR(gatherer_->Finish());
-    SMELT_RETURN_IF_ERROR(filler_->Encode(stages_.head, known_));
+    SMELT_RETURN_IF_ERROR(Encode(stages_.head));
     if (gate_ == nullptr) return std::optional<EvaluateResult>();
     SMELT_ASSIGN_OR_RETURN(EvaluateResult result, gate_->Finish());
     return std::optional<EvaluateResult>(std::move(result));
@@ -58,13 +59,12 @@ class Walker {
     stages_ = StagesOf(walk_.plan, spec.layers.size());
     if (walk_.plan.gathering) {
       SMELT_ASSIGN_OR_RETURN(
-          gatherer_, ImportanceGatherer::Open(walk_.source, walk_.plan, walk_.observer, output_));
-      known_ = gatherer_->known();
+          gatherer_, StatisticsGatherer::Open(walk_.source, walk_.plan, walk_.observer, output_));
       SMELT_RETURN_IF_ERROR(gatherer_->Begin());
     }
     SMELT_ASSIGN_OR_RETURN(
         filler_, Filler::Open(std::span(&target_, 1), walk_.source, walk_.observer, peak_));
-    SMELT_RETURN_IF_ERROR(filler_->Encode(stages_.embedding, known_));
+    SMELT_RETURN_IF_ERROR(filler_->Encode(stages_.embedding));
     SMELT_ASSIGN_OR_RETURN(written_, Reopen(walk_, output_));
     if (walk_.validate == Validate::kOff) return absl::OkStatus();
     SMELT_ASSIGN_OR_RETURN(gate_, Gate::Open(*written_, walk_.source, walk_.plan, walk_.options,
@@ -72,13 +72,16 @@ class Walker {
     return gate_->Begin();
   }
 
+  absl::Status Encode(std::span<const size_t> tensors) {
+    return gatherer_ != nullptr ? gatherer_->Encode(*filler_, tensors) : filler_->Encode(tensors);
+  }
+
   const Walk& walk_;
   PartialOutput& output_;
   MemoryPeak& peak_;
   const FillTarget target_;
   Stages stages_;
-  std::unique_ptr<ImportanceGatherer> gatherer_;
-  GatheredImportance known_;
+  std::unique_ptr<StatisticsGatherer> gatherer_;
   std::unique_ptr<Filler> filler_;
   std::unique_ptr<ModelSource> written_;
   std::unique_ptr<Gate> gate_;
@@ -89,8 +92,10 @@ class Walker {
 std::string DescribeWalk(const Plan& plan, Validate validate) {
   if (validate == Validate::kOff && !plan.gathering)
     return "tensor by tensor, the source read once";
-  std::string text =
-      plan.gathering ? "layer by layer: run for importance, written" : "layer by layer: written";
+  std::string text = "layer by layer: ";
+  if (plan.gathering)
+    text += plan.gathering->moments ? "run for its inputs' statistics, " : "run for importance, ";
+  text += "written";
   if (validate != Validate::kOff) text += ", checked";
   text += "; the source read once";
   if (validate == Validate::kFull)

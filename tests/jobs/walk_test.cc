@@ -11,6 +11,7 @@
 #include "lib/base/status.h"
 #include "lib/jobs/journal.h"
 #include "lib/jobs/stages.h"
+#include "lib/model/gguf_source.h"
 #include "smelt/convert.h"
 #include "tests/jobs/fake_source.h"
 #include "tests/testing/conversions.h"
@@ -163,6 +164,88 @@ TEST(Walk, ThePlanSaysFromWhatImportanceIsGathered) {
   EXPECT_THAT(plan->walk, HasSubstr("read once"));
 }
 
+ConvertOptions Best(const std::string& model, const std::string& output) {
+  ConvertOptions options = Auto(model, output);
+  options.imatrix = "";
+  options.effort = "best";
+  return options;
+}
+
+TEST(Walk, BestIsTheSameForAnyNumberOfThreadsAndResumed) {
+  const TempDir dir;
+  for (const char* name : {"llama", "qwen2moe", "mistral4"}) {
+    SCOPED_TRACE(name);
+    const std::string one = dir / (std::string(name) + "1.gguf"),
+                      four = dir / (std::string(name) + "4.gguf");
+    SetThreads(1);
+    SMELT_ASSERT_OK(Convert(Best(Model(name), one)));
+    SetThreads(4);
+    bool stop = false;
+    Observer observer;
+    observer.progress = [&](const Progress& progress) {
+      stop = stop || (progress.phase == "writing" && 3 * progress.done >= 2 * progress.total);
+    };
+    observer.cancelled = [&] { return stop; };
+    EXPECT_EQ(CodeOf(Convert(Best(Model(name), four), observer).status()), ErrorCode::kCancelled);
+    const auto resumed = Convert(Best(Model(name), four));
+    SMELT_ASSERT_OK(resumed);
+    EXPECT_TRUE(resumed->resumed);
+    EXPECT_TRUE(ReadFile(one) == ReadFile(four));
+  }
+  SetThreads(0);
+}
+
+TEST(Walk, CalibrationTextsAreRead) {
+  const TempDir dir;
+  std::string prose, numbers;
+  for (int i = 0; i < 400; ++i) {
+    prose += "The ship went down the river before the morning came. ";
+    numbers += std::to_string(i * i) + ", ";
+  }
+  WriteFile(dir / "prose.txt", prose);
+  WriteFile(dir / "numbers.txt", numbers);
+  ConvertOptions options = Best(Model("llama"), dir / "a.gguf");
+  options.calibration_files = {dir / "prose.txt"};
+  options.calibration_tokens = 300;
+  options.plan_file = dir / "plan.json";
+  SMELT_ASSERT_OK(Convert(options));
+  const auto plan = PlanConversion(options);
+  SMELT_ASSERT_OK(plan);
+  EXPECT_THAT(plan->importance, HasSubstr("prose.txt"));
+
+  ConvertOptions other = options;
+  other.plan_file = "";
+  other.output = dir / "b.gguf";
+  other.calibration_files = {dir / "numbers.txt"};
+  SMELT_ASSERT_OK(Convert(other));
+  const std::string a = ReadFile(dir / "a.gguf"), b = ReadFile(dir / "b.gguf");
+  EXPECT_FALSE(a.ends_with(b.substr(b.size() / 2)));
+
+  WriteFile(dir / "prose.txt", prose + "And so on.");
+  options.output = dir / "c.gguf";
+  const absl::Status changed = Convert(options).status();
+  EXPECT_EQ(CodeOf(changed), ErrorCode::kInvalidInput);
+  EXPECT_THAT(std::string(changed.message()), HasSubstr("calibration text"));
+}
+
+TEST(Walk, CalibrationTextsAreForThoseWhoReadThem) {
+  const TempDir dir;
+  ConvertOptions options = Conversion(Model("llama"), dir / "x.gguf", "q4_0");
+  options.calibration_files = {dir / "none.txt"};
+  EXPECT_EQ(CodeOf(PlanConversion(options).status()), ErrorCode::kUsage);
+  options.effort = "best";
+  EXPECT_EQ(CodeOf(PlanConversion(options).status()), ErrorCode::kNotFound);
+}
+
+TEST(Walk, BestNeedsMoreMemoryAndSaysSo) {
+  const TempDir dir;
+  const auto normal = PlanConversion(Conversion(Model("llama"), dir / "x.gguf", "q4_0"));
+  const auto best = PlanConversion(Best(Model("llama"), dir / "x.gguf"));
+  SMELT_ASSERT_OK(normal);
+  SMELT_ASSERT_OK(best);
+  EXPECT_GT(best->memory_bytes, normal->memory_bytes);
+}
+
 TEST(Walk, NothingIsGatheredForTypesThatNeedNone) {
   const TempDir dir;
   ConvertOptions options = Auto(Model("llama"), dir / "x.gguf");
@@ -195,8 +278,15 @@ TEST(Walk, PartsAreOneOutput) {
   SMELT_ASSERT_OK(parts);
   SMELT_ASSERT_OK(whole);
   ASSERT_EQ(parts->tensors.size(), whole->tensors.size());
-  for (size_t i = 0; i < parts->tensors.size(); ++i)
-    EXPECT_TRUE(BytesOf(parts->tensors[i]) == BytesOf(whole->tensors[i])) << i;
+  const auto a = MakeGgufSource("parts", *parts), b = MakeGgufSource("whole", *whole);
+  for (size_t i = 0; i < a->tensors().size(); ++i) {
+    const TensorInfo& info = a->tensors()[i];
+    ASSERT_EQ(info.name, b->tensors()[i].name);
+    std::vector<float> of_parts(info.shape.elements()), of_whole(of_parts.size());
+    SMELT_ASSERT_OK(a->ReadRows(i, 0, info.shape.rows(), of_parts.data()));
+    SMELT_ASSERT_OK(b->ReadRows(i, 0, info.shape.rows(), of_whole.data()));
+    EXPECT_EQ(of_parts, of_whole) << info.name;
+  }
 }
 
 TEST(Walk, MatricesWithoutAModelHaveNothingToGather) {

@@ -66,13 +66,18 @@ struct ConvertOptions {
       metadata;                ///< KEY, VALUE; VALUE may be TYPE:VALUE
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
-  /// How long the encoders search for a smaller loss: "fast" (least squared error) or "normal".
+  /// What is done for a smaller loss: "fast" (least squared error), "normal" (a search on what
+  /// matters), or "best": the model runs on a calibration text, layer after layer, and weights are
+  /// rounded so that their errors cancel in its products.
   std::string effort = "normal";
-  /// Importance-matrix file that weighs the errors; "auto": gathered from a bundled text while the
-  /// output is written; empty: none.
+  /// Importance-matrix file that weighs the errors; "auto": gathered from a text while the output
+  /// is written; empty: none. At effort "best" a file decides only what best leaves alone.
   std::string imatrix;
-  bool force = false;     ///< replace an existing output
-  std::string plan_file;  ///< written if absent, replayed if present
+  std::vector<std::string>
+      calibration_files;            ///< texts for "best" and "auto"; empty: a bundled one
+  uint64_t calibration_tokens = 0;  ///< of all of them, at most; 0: by the model's size
+  bool force = false;               ///< replace an existing output
+  std::string plan_file;            ///< written if absent, replayed if present
   /// Adapters to merge (folders of PEFT's LoRA, or GGUF files), and how strong each is (1: as it
   /// was trained).
   std::vector<std::pair<std::string, double>> adapters;
