@@ -10,8 +10,13 @@
 namespace smelt {
 namespace {
 
-/// Where AWQ puts the eight codes of a word.
-constexpr uint32_t kAwqPlace[] = {0, 4, 1, 5, 2, 6, 3, 7};
+/// Lines ahead that are asked for: each lies in a page of its own, where the processor does not
+/// look by itself.
+constexpr uint64_t kAhead = 16;
+
+/// Where AWQ puts the eight codes of a word; and whose code is where.
+constexpr uint32_t kAwqPlace[] = {0, 4, 1, 5, 2, 6, 3, 7}, kAwqCode[] = {0, 2, 4, 6, 1, 3, 5, 7},
+                   kInOrder[] = {0, 1, 2, 3, 4, 5, 6, 7};
 
 uint32_t WordAt(const std::byte* words, uint64_t i) {
   uint32_t word;
@@ -27,39 +32,52 @@ uint64_t CodesOf(uint32_t word) {
   return (codes | codes << 4) & 0x0f0f0f0f0f0f0f0fu;
 }
 
-/// The same of AWQ's: the even ones lie in its lower half, the odd ones above.
-uint64_t AwqCodesOf(uint32_t word) {
-  const auto spread = [](uint64_t half) {  // four nibbles, every other byte
-    half = (half | half << 24) & 0x000000ff000000ffu;
-    return (half | half << 12) & 0x000f000f000f000fu;
-  };
-  return spread(word & 0xffffu) | spread(word >> 16) << 8;
-}
-
 /// Whole words of eight codes.
-uint64_t UnpackNibbles(const std::byte* words, uint64_t n, uint8_t* out, bool awq_order) {
+uint64_t UnpackNibbles(const std::byte* words, uint64_t n, uint8_t* out) {
   const uint64_t whole = n / 8;
   for (uint64_t w = 0; w < whole; ++w) {
-    const uint32_t word = WordAt(words, w);
-    const uint64_t codes = awq_order ? AwqCodesOf(word) : CodesOf(word);
+    const uint64_t codes = CodesOf(WordAt(words, w));
     std::memcpy(out + w * 8, &codes, sizeof codes);
   }
   return whole * 8;
+}
+
+/// Changes places: the upper part of `a` under `mask` << bits with the lower part of `b`.
+void Swap(uint64_t& a, uint64_t& b, int bits, uint64_t mask) {
+  const uint64_t change = (a >> bits ^ b) & mask;
+  b ^= change;
+  a ^= change << bits;
 }
 
 /// out[j][i] = in[i][j] of 8 x 8 bytes, by halves.
 void Turn8(const uint8_t* in, uint64_t in_step, uint8_t* out, uint64_t out_step) {
   uint64_t x[8];
   for (uint64_t i = 0; i < 8; ++i) std::memcpy(&x[i], in + i * in_step, 8);
-  const auto swap = [&x](size_t a, size_t b, int bits, uint64_t mask) {
-    const uint64_t change = (x[a] >> bits ^ x[b]) & mask;
-    x[b] ^= change;
-    x[a] ^= change << bits;
-  };
-  for (size_t i = 0; i < 4; ++i) swap(i, i + 4, 32, 0x00000000ffffffffu);
-  for (const size_t i : {0, 1, 4, 5}) swap(i, i + 2, 16, 0x0000ffff0000ffffu);
-  for (const size_t i : {0, 2, 4, 6}) swap(i, i + 1, 8, 0x00ff00ff00ff00ffu);
+  for (size_t i = 0; i < 4; ++i) Swap(x[i], x[i + 4], 32, 0x00000000ffffffffu);
+  for (const size_t i : {0, 1, 4, 5}) Swap(x[i], x[i + 2], 16, 0x0000ffff0000ffffu);
+  for (const size_t i : {0, 2, 4, 6}) Swap(x[i], x[i + 1], 8, 0x00ff00ff00ff00ffu);
   for (uint64_t i = 0; i < 8; ++i) std::memcpy(out + i * out_step, &x[i], 8);
+}
+
+/// Eight words of eight codes, `step` bytes apart, are columns of an 8 x 8 matrix: its rows, row
+/// `i` to out[row[i]].
+void TurnNibbles(const std::byte* words, uint64_t step, const uint32_t (&row)[8], uint8_t* out,
+                 uint64_t out_step) {
+  uint64_t even[4], odd[4];  // codes 0, 2, 4, 6 and 1, 3, 5, 7 of columns i and i + 4
+  for (uint64_t i = 0; i < 4; ++i) {
+    const uint64_t two = WordAt(words + i * step, 0) |
+                         static_cast<uint64_t>(WordAt(words + (i + 4) * step, 0)) << 32;
+    even[i] = two & 0x0f0f0f0f0f0f0f0fu;
+    odd[i] = two >> 4 & 0x0f0f0f0f0f0f0f0fu;
+  }
+  for (uint64_t* x : {even, odd}) {  // 4 x 4 bytes in each half
+    for (const size_t i : {0, 1}) Swap(x[i], x[i + 2], 16, 0x0000ffff0000ffffu);
+    for (const size_t i : {0, 2}) Swap(x[i], x[i + 1], 8, 0x00ff00ff00ff00ffu);
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    std::memcpy(out + row[2 * i] * out_step, &even[i], 8);
+    std::memcpy(out + row[2 * i + 1] * out_step, &odd[i], 8);
+  }
 }
 
 /// out[j][i] = in[i][j] of `rows` x `columns` bytes.
@@ -97,7 +115,7 @@ void Unpack(const std::byte* words, const CodeLayout& layout, uint64_t first, ui
   uint64_t done = 0;
   if (whole_words && first % per_word == 0) {
     const std::byte* from = words + first / per_word * 4;
-    if (bits == 4) done = UnpackNibbles(from, n, out, layout.awq_order);
+    if (bits == 4 && !layout.awq_order) done = UnpackNibbles(from, n, out);
     if (bits == 8) done = UnpackWhole<8>(from, n, out);
     if (bits == 2) done = UnpackWhole<2>(from, n, out);
   }
@@ -167,20 +185,23 @@ absl::Status CodeMatrix::Read(uint64_t first, uint64_t count, uint8_t* out) cons
 absl::Status CodeMatrix::ReadAlongColumns(uint64_t first, uint64_t count, uint8_t* out) const {
   static const PerThread<ByteBuffer> stored, turned;
   const uint64_t words = WordsOf(columns_, layout_);
-  std::byte* lines = stored->Reserve(words * count * 4);
+  const std::byte* lines;
   if (layout_.transposed) {
-    SMELT_RETURN_IF_ERROR(stored_.Read(0, words, first, count, lines));
+    SMELT_ASSIGN_OR_RETURN(const auto view, stored_.View(0, words, first, count, *stored));
     std::byte* const rows = turned->Reserve(words * count * 4);
     constexpr uint64_t kTile = 16;  // a cache line of words
     for (uint64_t r = 0; r < count; r += kTile) {
       for (uint64_t w = 0; w < words; ++w) {
+        if (w + kAhead < words) __builtin_prefetch(view.data + (w + kAhead) * view.step + r * 4);
         for (uint64_t i = r; i < std::min(r + kTile, count); ++i)
-          std::memcpy(rows + (i * words + w) * 4, lines + (w * count + i) * 4, 4);
+          std::memcpy(rows + (i * words + w) * 4, view.data + w * view.step + i * 4, 4);
       }
     }
     lines = rows;
   } else {
-    SMELT_RETURN_IF_ERROR(stored_.Read(first, count, lines));
+    std::byte* const read = stored->Reserve(words * count * 4);
+    SMELT_RETURN_IF_ERROR(stored_.Read(first, count, read));
+    lines = read;
   }
   for (uint64_t i = 0; i < count; ++i)
     Unpack(lines + i * words * 4, layout_, 0, columns_, out + i * columns_);
@@ -189,26 +210,50 @@ absl::Status CodeMatrix::ReadAlongColumns(uint64_t first, uint64_t count, uint8_
 
 absl::Status CodeMatrix::ReadAlongRows(uint64_t first, uint64_t count, uint8_t* out) const {
   static const PerThread<ByteBuffer> stored, turned;
+  constexpr uint64_t kColumns = 64;  // at a time, so that neighbours of a row are written together
   const WordRange range = RangeOf(first, count, layout_);
-  std::byte* lines = stored->Reserve(range.count * columns_ * 4);
+  StoredMatrix::Lines lines;  // one of words for each column
   if (layout_.transposed) {
-    SMELT_RETURN_IF_ERROR(stored_.Read(0, columns_, range.begin, range.count, lines));
+    SMELT_ASSIGN_OR_RETURN(lines, stored_.View(0, columns_, range.begin, range.count, *stored));
   } else {
-    SMELT_RETURN_IF_ERROR(stored_.Read(range.begin, range.count, lines));
+    std::byte* const read = stored->Reserve(range.count * columns_ * 4);
+    SMELT_RETURN_IF_ERROR(stored_.Read(range.begin, range.count, read));
     std::byte* const columns = turned->Reserve(range.count * columns_ * 4);
     for (uint64_t w = 0; w < range.count; ++w) {
       for (uint64_t c = 0; c < columns_; ++c)
-        std::memcpy(columns + (c * range.count + w) * 4, lines + (w * columns_ + c) * 4, 4);
+        std::memcpy(columns + (c * range.count + w) * 4, read + (w * columns_ + c) * 4, 4);
     }
-    lines = columns;
+    lines = {columns, range.count * 4};
   }
-  // A few columns at a time, so that neighbouring codes of a row are written together.
-  constexpr uint64_t kColumns = 64;
+  uint64_t done = 0;
+  if (layout_.bits == 4) {
+    done = columns_ / 8 * 8;
+    const auto& place = layout_.awq_order ? kAwqCode : kInOrder;
+    for (uint64_t c = 0; c < done; c += kColumns) {
+      const uint64_t n = std::min(kColumns, done - c);
+      for (uint64_t i = c + kColumns; i < std::min(c + 2 * kColumns, done); ++i)
+        __builtin_prefetch(lines.data + i * lines.step);
+      for (uint64_t w = 0; w < range.count; ++w) {
+        uint8_t cut[8 * kColumns];  // of a word whose rows are not all wanted
+        const uint64_t begin = std::max(w * 8, range.first),
+                       end = std::min(w * 8 + 8, range.first + count);
+        uint8_t* const rows = out + (begin - range.first) * columns_ + c;
+        const bool whole = end - begin == 8;
+        for (uint64_t k = 0; k < n; k += 8) {
+          TurnNibbles(lines.data + (c + k) * lines.step + w * 4, lines.step, place,
+                      (whole ? rows : cut) + k, whole ? columns_ : kColumns);
+        }
+        for (uint64_t r = begin; r < end && !whole; ++r)
+          std::memcpy(rows + (r - begin) * columns_, cut + (r - w * 8) * kColumns, n);
+      }
+    }
+  }
+  if (done == columns_) return absl::OkStatus();
   std::vector<uint8_t> codes(kColumns * count);
-  for (uint64_t c = 0; c < columns_; c += kColumns) {
+  for (uint64_t c = done; c < columns_; c += kColumns) {
     const uint64_t n = std::min(kColumns, columns_ - c);
     for (uint64_t i = 0; i < n; ++i)
-      Unpack(lines + (c + i) * range.count * 4, layout_, range.first, count, &codes[i * count]);
+      Unpack(lines.data + (c + i) * lines.step, layout_, range.first, count, &codes[i * count]);
     Turn(codes.data(), n, count, count, out + c, columns_);
   }
   return absl::OkStatus();

@@ -28,8 +28,9 @@ absl::Status CheckGroups(const QuantizedModule& module, const GroupedParts& part
   if (parts.group_of || (parts.group_size > 0 && parts.groups > 0 &&
                          (columns + parts.group_size - 1) / parts.group_size == parts.groups))
     return absl::OkStatus();
-  return module.Bad(scales, Cat(parts.groups, " groups of ", parts.group_size,
-                                " columns are not the ", columns, " that there are"));
+  return module.Bad(
+      scales, Cat(parts.groups, " groups of ", parts.group_size, " columns are not the ", columns,
+                  " that there are (group_size of ", module.config.file, ")"));
 }
 
 /// Settings that some modules have of their own: auto-round's extra_config, GPTQModel's dynamic.

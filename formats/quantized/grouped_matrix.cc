@@ -14,9 +14,10 @@ namespace {
 /// What a worker needs for the rows of one call.
 struct Scratch {
   std::vector<uint8_t> codes, zero_codes;
-  std::vector<float> scales, zeros, by_column;
+  std::vector<float> scales, zeros, table;
   std::vector<uint32_t> groups;
-  bool in_order = false;  ///< groups follow each other, all of the same size
+  std::vector<uint16_t> begins;  ///< of the values of each column's group in `table`
+  bool in_order = false;         ///< groups follow each other, all of the same size
 };
 
 class GroupedMatrix : public ComputedMatrix {
@@ -43,9 +44,10 @@ class GroupedMatrix : public ComputedMatrix {
                                                                     s.zeros.data() + i * groups;
       float* const row = out + i * columns;
       if (parts_.group_of && !s.in_order) {
-        for (uint64_t c = 0; c < columns; ++c) {
-          const uint32_t g = s.groups[c];
-          row[c] = (static_cast<float>(codes[c]) - zeros[g]) * scales[g];
+        if (s.begins.empty()) {
+          DecodeUnordered(codes, scales, zeros, s, row);
+        } else {
+          DecodeByTables(codes, scales, zeros, s, row);
         }
         continue;
       }
@@ -66,6 +68,34 @@ class GroupedMatrix : public ComputedMatrix {
   }
 
  private:
+  /// Columns whose groups lie anyhow, where groups are too small for tables.
+  void DecodeUnordered(const uint8_t* codes, const float* scales, const float* zeros,
+                       const Scratch& s, float* row) const {
+    const uint32_t* const groups = s.groups.data();
+    for (uint64_t c = 0; c < parts_.codes.columns(); ++c)
+      row[c] = (static_cast<float>(codes[c]) - zeros[groups[c]]) * scales[groups[c]];
+  }
+
+  /// The same by the values that each group's codes have: one load a column.
+  void DecodeByTables(const uint8_t* codes, const float* scales, const float* zeros, Scratch& s,
+                      float* row) const {
+    const uint64_t columns = parts_.codes.columns(), values = uint64_t{1} << bits();
+    for (uint64_t g = 0; g < parts_.groups; ++g) {
+      for (uint64_t code = 0; code < values; ++code)
+        s.table[g * values + code] = (static_cast<float>(code) - zeros[g]) * scales[g];
+    }
+    const float* const table = s.table.data();
+    const uint16_t* const begins = s.begins.data();
+    uint64_t c = 0;
+    for (; c + 8 <= columns; c += 8) {
+      uint64_t eight;
+      std::memcpy(&eight, codes + c, sizeof eight);
+      for (uint64_t i = 0; i < 8; ++i)
+        row[c + i] = table[begins[c + i] + (eight >> (8 * i) & 0xff)];
+    }
+    for (; c < columns; ++c) row[c] = table[begins[c] + codes[c]];
+  }
+
   absl::Status ReadZeros(uint64_t first, uint64_t count, Scratch& s) const {
     if (const auto* codes = std::get_if<CodeMatrix>(&parts_.zeros)) {
       s.zero_codes.resize(s.zeros.size());
@@ -100,6 +130,13 @@ class GroupedMatrix : public ComputedMatrix {
     s.in_order = parts_.group_size > 0;
     for (uint64_t c = 0; c < columns && s.in_order; ++c)
       s.in_order = s.groups[c] == c / parts_.group_size;
+    s.begins.clear();
+    const uint64_t values = uint64_t{1} << bits();
+    if (s.in_order || parts_.groups > std::min<uint64_t>(columns / 2, 1 << 16) / values)
+      return absl::OkStatus();
+    s.table.resize(parts_.groups * values);
+    for (uint64_t c = 0; c < columns; ++c)
+      s.begins.push_back(static_cast<uint16_t>(s.groups[c] * values));
     return absl::OkStatus();
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "formats/quantized/module.h"
 #include "formats/quantized/stored_matrix.h"
@@ -25,20 +26,39 @@ struct Parts {
   uint64_t width = 0;       ///< columns of the reshaped matrix
   uint64_t plane_rows = 0;  ///< rows of the packed matrix
   bool groups_in_rows = true;
+  StoredMatrix scales, zeros;  ///< one behind the other
+};
+
+/// Scales and zero points of neighbouring groups.
+struct Groups {
   std::vector<float> scales, zeros;
+
+  absl::Status Read(const Parts& parts, uint64_t first, uint64_t count) {
+    scales.resize(count);
+    zeros.resize(count);
+    SMELT_RETURN_IF_ERROR(parts.scales.ReadScales(first, count, scales.data()));
+    return parts.zeros.ReadScales(first, count, zeros.data());
+  }
 };
 
 class HqqMatrix : public ComputedMatrix {
  public:
   explicit HqqMatrix(Parts parts)
       : ComputedMatrix(Cat("HQQ, ", parts.packing.bits, " bits, groups of ",
-                           parts.elements / parts.scales.size()),
+                           parts.elements / parts.scales.rows()),
                        parts.packing.bits),
         parts_(std::move(parts)) {}
 
   absl::Status ReadRows(uint64_t first, uint64_t count, float* out) const override {
     static const PerThread<ByteBuffer> buffer;
+    static const PerThread<Groups> scratch;
+    Groups& groups = *scratch;
+    if (count == 0) return absl::OkStatus();
     const uint64_t end = (first + count) * parts_.columns;
+    const uint64_t first_row = first * parts_.columns / parts_.width;
+    if (parts_.groups_in_rows)
+      SMELT_RETURN_IF_ERROR(
+          groups.Read(parts_, first_row, (end - 1) / parts_.width + 1 - first_row));
     const uint64_t plane = parts_.plane_rows * parts_.width, size = parts_.packing.element_bytes;
     for (uint64_t i = first * parts_.columns; i < end;) {  // what lies in one plane
       const uint64_t number = i / plane, stop = std::min(end, (number + 1) * plane), n = stop - i;
@@ -49,10 +69,12 @@ class HqqMatrix : public ComputedMatrix {
       for (uint64_t done = 0; done < n;) {  // what lies in one row of the reshaped matrix
         const uint64_t row = (i + done) / parts_.width, column = (i + done) % parts_.width;
         const uint64_t run = std::min(n - done, parts_.width - column);
+        if (!parts_.groups_in_rows) SMELT_RETURN_IF_ERROR(groups.Read(parts_, column, run));
+        const uint64_t group = parts_.groups_in_rows ? row - first_row : 0;
         if (size == 1) {
-          DecodeRun<uint8_t>(in + done, run, shift, row, column, out + done);
+          DecodeRun<uint8_t>(in + done, run, shift, groups, group, out + done);
         } else {
-          DecodeRun<uint32_t>(in + done * size, run, shift, row, column, out + done);
+          DecodeRun<uint32_t>(in + done * size, run, shift, groups, group, out + done);
         }
         done += run;
       }
@@ -63,10 +85,10 @@ class HqqMatrix : public ComputedMatrix {
   }
 
  private:
-  /// Neighbours of one row of the reshaped matrix, from `column` on.
+  /// Neighbours of one row of the reshaped matrix: all of `group`, or each of the next one.
   template <typename Element>
-  void DecodeRun(const std::byte* in, uint64_t n, uint32_t shift, uint64_t row, uint64_t column,
-                 float* out) const {
+  void DecodeRun(const std::byte* in, uint64_t n, uint32_t shift, const Groups& groups,
+                 uint64_t group, float* out) const {
     const uint32_t mask = (1u << parts_.packing.bits) - 1;
     for (uint64_t j = 0; j < n; ++j) {
       Element element;
@@ -74,11 +96,10 @@ class HqqMatrix : public ComputedMatrix {
       out[j] = static_cast<float>(static_cast<int32_t>(element >> shift & mask));
     }
     if (parts_.groups_in_rows) {
-      const float zero = parts_.zeros[row], scale = parts_.scales[row];
+      const float zero = groups.zeros[group], scale = groups.scales[group];
       for (uint64_t j = 0; j < n; ++j) out[j] = (out[j] - zero) * scale;
     } else {
-      const float *const zeros = parts_.zeros.data() + column, *const scales =
-                                                                   parts_.scales.data() + column;
+      const float *const zeros = groups.zeros.data(), *const scales = groups.scales.data();
       for (uint64_t j = 0; j < n; ++j) out[j] = (out[j] - zeros[j]) * scales[j];
     }
   }
@@ -89,7 +110,6 @@ class HqqMatrix : public ComputedMatrix {
 }  // namespace
 
 absl::StatusOr<QuantizedWeight> ReadHqq(const QuantizedModule& module) {
-  constexpr uint64_t kMostGroups = 1 << 26;
   const auto number = [&](std::string_view ending) -> absl::StatusOr<uint64_t> {
     SMELT_ASSIGN_OR_RETURN(const RawTensor* const tensor, module.Need(ending));
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> value, ReadAllFloats(*tensor, 1));
@@ -121,7 +141,8 @@ absl::StatusOr<QuantizedWeight> ReadHqq(const QuantizedModule& module) {
   QuantizedWeight weight{{static_cast<uint64_t>(extents[0]), static_cast<uint64_t>(extents[1])},
                          nullptr};
   const uint64_t elements = weight.shape[0] * weight.shape[1], groups = scale->elements();
-  if (groups == 0 || groups > kMostGroups || elements % groups != 0 || zero->elements() != groups)
+  if (groups == 0 || !HoldsNumbers(scale->dtype) || !HoldsNumbers(zero->dtype) ||
+      elements % groups != 0 || zero->elements() != groups)
     return module.Bad(*scale, "no scales of groups of the same size");
   // Its shape says along which axis groups lie, too.
   if (scale->shape.size() == 2 && groups > 1 && scale->shape[axis] != 1)
@@ -139,8 +160,8 @@ absl::StatusOr<QuantizedWeight> ReadHqq(const QuantizedModule& module) {
       (bits != 3 && height % packing->planes != 0))
     return module.Bad(module.codes, Cat("expected ", parts.plane_rows, " x ", parts.width));
   SMELT_ASSIGN_OR_RETURN(parts.codes, StoredMatrix::Make(module.codes, 1));
-  SMELT_ASSIGN_OR_RETURN(parts.scales, ReadAllFloats(*scale, kMostGroups));
-  SMELT_ASSIGN_OR_RETURN(parts.zeros, ReadAllFloats(*zero, kMostGroups));
+  SMELT_ASSIGN_OR_RETURN(parts.scales, StoredMatrix::Make(*scale, 1));
+  SMELT_ASSIGN_OR_RETURN(parts.zeros, StoredMatrix::Make(*zero, 1));
   weight.matrix = std::make_shared<HqqMatrix>(std::move(parts));
   return weight;
 }

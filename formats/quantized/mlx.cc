@@ -11,15 +11,14 @@
 namespace smelt {
 namespace {
 
-/// A member of the module's own dictionary, else of the whole one.
+/// A member of the module's own dictionary; where it has none, of the whole one. MLX takes nothing
+/// of that for a module with its own, but for its own defaults.
 const JsonValue* Setting(const QuantizationConfig& config, std::string_view stem,
                          std::string_view name) {
   if (config.dictionary == nullptr) return nullptr;
   const JsonValue* own = config.dictionary->FindNonNull(stem);
-  if (own != nullptr && own->as_object() != nullptr) {
-    if (const JsonValue* value = own->FindNonNull(name)) return value;
-  }
-  return config.dictionary->FindNonNull(name);
+  const bool has_own = own != nullptr && own->as_object() != nullptr;
+  return (has_own ? own : config.dictionary)->FindNonNull(name);
 }
 
 /// The words of a row as bytes.

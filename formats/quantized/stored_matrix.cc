@@ -7,7 +7,6 @@
 
 #include "lib/base/float16.h"
 #include "lib/base/float8.h"
-#include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -73,12 +72,30 @@ absl::StatusOr<StoredMatrix> StoredMatrix::Make(const RawTensor& tensor,
   return matrix;
 }
 
+absl::StatusOr<StoredMatrix::Lines> StoredMatrix::View(uint64_t row, uint64_t rows, uint64_t column,
+                                                       uint64_t columns, ByteBuffer& buffer) const {
+  SMELT_RETURN_IF_ERROR(CheckInside(row, rows, column, columns));
+  const uint64_t size = BitsOf(tensor_.dtype) / 8, step = columns_ * size;
+  if (columns != columns_ && rows > 1) {
+    const absl::StatusOr<std::span<const std::byte>> mapped = tensor_.storage->Map();
+    if (mapped.ok())
+      return Lines{mapped->data() + tensor_.offset + row * step + column * size, step};
+  }
+  std::byte* const read = buffer.Reserve(rows * columns * size);
+  SMELT_RETURN_IF_ERROR(Read(row, rows, column, columns, read));
+  return Lines{read, columns * size};
+}
+
+absl::Status StoredMatrix::CheckInside(uint64_t row, uint64_t rows, uint64_t column,
+                                       uint64_t columns) const {
+  if (row + rows <= rows_ && column + columns <= columns_) return absl::OkStatus();
+  return Error(ErrorCode::kInternal, "tensor ", Escape(tensor_.name), ": a part of ", rows, " x ",
+               columns, " leaves its shape");
+}
+
 absl::Status StoredMatrix::Read(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns,
                                 std::byte* out) const {
-  if (row + rows > rows_ || column + columns > columns_) {
-    return Error(ErrorCode::kInternal, "tensor ", Escape(tensor_.name), ": a part of ", rows, " x ",
-                 columns, " leaves its shape");
-  }
+  SMELT_RETURN_IF_ERROR(CheckInside(row, rows, column, columns));
   if (rows == 0 || columns == 0) return absl::OkStatus();
   const uint64_t size = BitsOf(tensor_.dtype) / 8, step = columns_ * size, length = columns * size;
   const uint64_t start = tensor_.offset + row * step + column * size;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "lib/base/per_thread.h"
 
 namespace smelt {
 
@@ -32,6 +33,14 @@ class StoredMatrix {
   absl::Status Read(uint64_t row, uint64_t rows, std::byte* out) const {
     return Read(row, rows, 0, columns_, out);
   }
+  /// The same where it lies, line i `step` bytes behind line i - 1: mapped where its lines do not
+  /// follow each other (see CatchLostPages for files that shrink), else read into `buffer`.
+  struct Lines {
+    const std::byte* data;
+    uint64_t step;
+  };
+  absl::StatusOr<Lines> View(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns,
+                             ByteBuffer& buffer) const;
   /// The same as f32; every type of numbers that scales are stored in.
   absl::Status ReadFloats(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns,
                           float* out) const;
@@ -46,6 +55,8 @@ class StoredMatrix {
   }
 
  private:
+  absl::Status CheckInside(uint64_t row, uint64_t rows, uint64_t column, uint64_t columns) const;
+
   RawTensor tensor_;
   uint64_t rows_ = 0, columns_ = 0;
 };

@@ -274,6 +274,42 @@ TEST(QuantizedWeights, AScaleThatIsNoNumberIsNamed) {
   }
 }
 
+// A module of MLX with settings of its own takes nothing from those of all.
+TEST(QuantizedWeights, ModulesOfMlxHaveTheirOwnDefaults) {
+  const std::vector<float> expected = Open("mlx-4").expected;
+  for (const char* own : {R"({"group_size":64,"bits":4})", R"({"bits":4})"}) {
+    Case c = Open("mlx-4");
+    c.config = *ParseJsonValue(
+        Cat(R"({"group_size":32,"bits":4,"mode":"mxfp4","layer":)", own, "}"), "config.json");
+    SMELT_ASSERT_OK(Join(c));
+    const RawTensor& tensor = c.container.tensors[0];
+    std::vector<float> values(tensor.elements());
+    SMELT_ASSERT_OK(
+        tensor.computed->ReadRows(0, values.size() / tensor.shape.back(), values.data()));
+    EXPECT_EQ(values, expected) << own;
+  }
+}
+
+// A group size that the shapes contradict: the tensor and the key are named.
+TEST(QuantizedWeights, AGroupSizeThatContradictsTheScalesIsNamed) {
+  for (const char* name : {"auto-round-gptq-4", "auto-round-awq", "mlx-4", "ct-int4-asym"}) {
+    Case c = Open(name);
+    std::string text = c.config.ToText();
+    for (const char* size :
+         {"\"group_size\":32", "\"group_size\":64", "\"group_size\": 32", "\"group_size\": 64"}) {
+      if (const size_t at = text.find(size); at != std::string::npos)
+        text.replace(at, std::string_view(size).size(), "\"group_size\":48");
+    }
+    c.config = *ParseJsonValue(text, "config.json");
+    std::erase_if(c.container.tensors,
+                  [](const RawTensor& t) { return t.name.ends_with("g_idx"); });
+    const absl::Status status = Join(c);
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput) << name << ": " << status;
+    for (const char* said : {"scale", "config.json"})
+      EXPECT_NE(status.message().find(said), absl::string_view::npos) << name << ": " << status;
+  }
+}
+
 // What config.json or another part says must be there, and agree.
 TEST(QuantizedWeights, PartsOfBitsandbytesAndHqqAreMissedByName) {
   const auto message = [](Case& c) { return std::string(Join(c).message()); };
