@@ -167,13 +167,16 @@ enum class TensorOp {
   kExpertBias,   ///< (experts, outputs) as it is
   kNegativeExp,  ///< -exp(x)
   kFirstRows,
-  kSecondRows,       ///< the first half of twice so many rows, the second
-  kLatentKeys,       ///< of heads of (qk_nope_head_dim + v_head_dim) rows, the former, transposed
-  kLatentValues,     ///< the latter
-  kSections,         ///< each section of rows times its factor
-  kFlat,             ///< stored as one vector of rows x columns values
-  kFlatNegativeExp,  ///< the same, -exp(x)
-  kConv,             ///< (channels, 1, width) to (channels, width)
+  kSecondRows,    ///< the first half of twice so many rows, the second
+  kLatentKeys,    ///< of heads of (qk_nope_head_dim + v_head_dim) rows, the former, transposed
+  kLatentValues,  ///< the latter
+  kLatentKeysOfHeads,
+  kLatentValuesOfHeads,  ///< one tensor (heads, inputs of the query, qk_nope_head_dim), turned
+                         ///< already; (heads, v_head_dim, inputs)
+  kSections,             ///< each section of rows times its factor
+  kFlat,                 ///< stored as one vector of rows x columns values
+  kFlatNegativeExp,      ///< the same, -exp(x)
+  kConv,                 ///< (channels, 1, width) to (channels, width)
   // Of gated delta nets, whose value heads lie together by key head (k, j) and in a GGUF by turns
   // (j, k).
   kValueHeads,             ///< all rows are value heads'
@@ -201,6 +204,9 @@ struct TensorRule {
   /// Where the files have this tensor of all experts in place of `source`, with what happens to it.
   std::string_view fused = "";
   TensorOp fused_op = TensorOp::kStackedExperts;
+  /// The same of what mlx-lm's class makes of it (mlx_layout.h undoes the rest).
+  std::string_view mlx = "";
+  TensorOp mlx_op = TensorOp::kStackedExperts;
   Param factors[2] = {};  ///< what it is multiplied by, one after the other
   bool optional = false;  ///< files may lack it
 };
@@ -216,6 +222,13 @@ constexpr TensorRule Scaled(TensorRule rule, Param first, Param second = Param::
 constexpr TensorRule OrFused(TensorRule rule, std::string_view fused, TensorOp op) {
   rule.fused = fused;
   rule.fused_op = op;
+  return rule;
+}
+
+/// What mlx-lm's class makes another tensor of.
+constexpr TensorRule OrMlx(TensorRule rule, std::string_view mlx, TensorOp op) {
+  rule.mlx = mlx;
+  rule.mlx_op = op;
   return rule;
 }
 

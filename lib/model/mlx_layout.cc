@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,7 +17,28 @@
 namespace smelt {
 namespace {
 
-constexpr std::string_view kStack = ".switch_mlp.", kWeight = ".weight";
+constexpr std::string_view kWeight = ".weight", kExperts = ".experts";
+/// Before the projection that a stack of experts is of.
+constexpr std::string_view kStacks[] = {".switch_mlp.", ".switch_glu.", ".experts."};
+
+/// A stack's name, taken apart.
+struct StackName {
+  std::string_view prefix;      ///< without that of the experts
+  std::string_view projection;  ///< "up_proj"
+};
+std::optional<StackName> StackNameOf(const RawTensor& tensor) {
+  const std::string_view name = tensor.name;
+  if (tensor.shape.size() != 3 || !name.ends_with(kWeight)) return std::nullopt;
+  for (const std::string_view stack : kStacks) {
+    const size_t at = name.find(stack);
+    if (at == std::string_view::npos) continue;
+    StackName parts{name.substr(0, at), name.substr(at + stack.size())};
+    parts.projection.remove_suffix(kWeight.size());
+    if (parts.prefix.ends_with(kExperts)) parts.prefix.remove_suffix(kExperts.size());
+    return parts;
+  }
+  return std::nullopt;
+}
 
 /// What mlx-lm calls projections, and what classes may call them.
 struct Projection {
@@ -103,17 +125,12 @@ class Undoing {
   }
 
   bool Unstack(const RawTensor& tensor, std::vector<RawTensor>& out) const {
-    const std::string_view name = tensor.name;
-    const size_t at = name.find(kStack);
-    if (at == std::string_view::npos || !name.ends_with(kWeight) || tensor.shape.size() != 3)
-      return false;
-    const std::string_view prefix = name.substr(0, at),
-                           projection =
-                               name.substr(at + kStack.size(),
-                                           name.size() - at - kStack.size() - kWeight.size());
+    const std::optional<StackName> stack = StackNameOf(tensor);
+    if (!stack || IsWanted(tensor.name)) return false;
     std::vector<std::string> experts;
     for (uint64_t i = 0; i < tensor.shape[0]; ++i) {
-      experts.push_back(Called(Cat(prefix, ".experts.", i, "."), projection, kWeight));
+      experts.push_back(
+          Called(Cat(stack->prefix, kExperts, ".", i, "."), stack->projection, kWeight));
       if (experts.back().empty()) return false;
     }
     for (uint64_t i = 0; i < tensor.shape[0]; ++i)
@@ -166,7 +183,7 @@ class Undoing {
 
 absl::Status UndoMlxLayout(const Family& family, Container& container) {
   const bool any = std::ranges::any_of(container.tensors, [](const RawTensor& tensor) {
-    return IsMovedConvolution(tensor) || tensor.name.find(kStack) != std::string::npos;
+    return IsMovedConvolution(tensor) || StackNameOf(tensor);
   });
   return any ? Undoing(family, container).Run() : absl::OkStatus();
 }

@@ -9,9 +9,11 @@
 namespace smelt {
 
 /// Judged by names and shapes alone, after quantized weights were joined:
-///   PREFIX.switch_mlp.P.weight [experts, ...]  ->  PREFIX.experts.N.P.weight, as the family calls
-///   P convolutions [channels, taps, 1]           ->  [channels, 1, taps] norms that the family
-///   adds one to, beside such convolutions: mlx-lm has added it
+///   PREFIX.switch_mlp.P.weight [experts, ...]    as the family calls experts that lie one by one;
+///   (also switch_glu, experts.P)                 P as it calls projections
+///   convolutions [channels, taps, 1]             [channels, 1, taps]; norms that the family adds
+///                                                one to, beside these: mlx-lm has added it
+/// What only one family has otherwise stands in its table (`OrMlx`).
 /// Names that the family does not want stay, and are refused as unknown. kUnsupported where factors
 /// of the configuration were multiplied into weights.
 absl::Status UndoMlxLayout(const Family& family, Container& container);

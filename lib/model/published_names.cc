@@ -91,7 +91,9 @@ void PublishedNames::WantRule(const TensorRule& rule, const DraftHead* draft) {
     return draft == nullptr ? std::string(sources) : DraftName(*draft, sources);
   };
   Want(name_of(rule.source));
-  if (!rule.fused.empty()) Want(name_of(rule.fused));
+  for (const std::string_view other : {rule.fused, rule.mlx}) {
+    if (!other.empty()) Want(name_of(other));
+  }
   if (rule.bias == Param::kNone) return;
   const std::string sources = name_of(rule.source);
   for (const std::string_view name : Alternatives(sources)) Want(BiasOf(name));

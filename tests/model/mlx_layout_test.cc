@@ -16,10 +16,14 @@
 #include "lib/model/config.h"
 #include "tests/model/expected_gguf.h"
 #include "tests/model/fixture_models.h"
+#include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
 namespace {
+
+using testing::FolderTensor;
+using testing::FolderTensors;
 
 std::vector<float> ValuesOf(const RawTensor& tensor) {
   std::vector<float> values(tensor.elements());
@@ -129,6 +133,99 @@ INSTANTIATE_TEST_SUITE_P(Classes, MlxLayout,
                          ::testing::Values("qwen3_next", "qwen3_5", "qwen3_5_moe", "mixtral",
                                            "jamba", "mamba", "mamba2", "lfm2", "lfm2_moe",
                                            "nemotron_h_moe", "qwen3moe", "minimax_m2", "olmoe"),
+                         testing::TestName);
+
+/// Rows [first, +count) of each of `outer` parts of a tensor's values.
+FolderTensor PartOfEach(const RawTensor& tensor, const std::vector<float>& values, uint64_t outer,
+                        uint64_t first, uint64_t count) {
+  const uint64_t columns = tensor.shape.back(), unit = values.size() / outer;
+  FolderTensor part{{outer, count, columns}, {}};
+  for (uint64_t i = 0; i < outer; ++i) {
+    const auto begin = values.begin() + static_cast<ptrdiff_t>(i * unit + first * columns);
+    part.values.insert(part.values.end(), begin, begin + static_cast<ptrdiff_t>(count * columns));
+  }
+  return part;
+}
+
+/// Every matrix of (outer, rows, columns) turned.
+FolderTensor Turned(const FolderTensor& in) {
+  const uint64_t rows = in.shape[1], columns = in.shape[2];
+  FolderTensor out{{in.shape[0], columns, rows}, std::vector<float>(in.values.size())};
+  for (uint64_t i = 0; i < in.values.size(); ++i) {
+    const uint64_t matrix = i / (rows * columns), row = i / columns % rows, column = i % columns;
+    out.values[matrix * rows * columns + column * rows + row] = in.values[i];
+  }
+  return out;
+}
+
+/// The tensors of a folder as mlx-lm's classes write those that only one family has otherwise.
+FolderTensors MlxTensors(const Container& published, const Config& config) {
+  const auto count = [&](const char* key) {
+    return static_cast<uint64_t>(config.Find(key)->as_int().value_or(0));
+  };
+  FolderTensors out;
+  for (const RawTensor& tensor : AsMlx(published, false, false).tensors) {
+    if (BitsOf(tensor.dtype) == 8) continue;
+    const std::vector<float> values = ValuesOf(tensor);
+    const auto named = [&](std::string_view old, std::string_view mlx) {
+      std::string name = tensor.name;
+      name.replace(name.find(old), old.size(), mlx);
+      return name.ends_with(".weight") ? name : name + ".weight";
+    };
+    const auto is = [&](std::string_view part) {
+      return tensor.name.find(part) != std::string::npos;
+    };
+    if (is(".kv_b_proj.")) {
+      const uint64_t heads = count("num_attention_heads"), keys = count("qk_nope_head_dim"),
+                     sizes = count("v_head_dim");
+      out[named("kv_b_proj", "embed_q")] = Turned(PartOfEach(tensor, values, heads, 0, keys));
+      out[named("kv_b_proj", "unembed_out")] = PartOfEach(tensor, values, heads, keys, sizes);
+    } else if (is(".block_sparse_moe.input_linear") || is(".experts.gate_up_proj")) {
+      const bool granite = is("input_linear");
+      const std::string_view old = granite ? "input_linear" : "gate_up_proj",
+                             stack = granite ? "switch_mlp" : "switch_glu";
+      const uint64_t experts = tensor.shape[0], half = tensor.shape[1] / 2;
+      out[named(old, Cat(stack, ".gate_proj"))] = PartOfEach(tensor, values, experts, 0, half);
+      out[named(old, Cat(stack, ".up_proj"))] = PartOfEach(tensor, values, experts, half, half);
+    } else if (is(".block_sparse_moe.output_linear")) {
+      out[named("output_linear", "switch_mlp.down_proj")] = {tensor.shape, values};
+    } else if (is(".experts.down_proj") && tensor.shape.size() == 3) {
+      out[named("down_proj", "switch_glu.down_proj")] = {tensor.shape, values};
+    } else {
+      out[tensor.name] = {tensor.shape, values};
+    }
+  }
+  return out;
+}
+
+class MlxForms : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(MlxForms, GiveTheSameTensors) {
+  const std::string folder = testing::ModelPath(GetParam());
+  if (folder.empty()) SMELT_REQUIRE_SHARED();
+  const std::string text = testing::ReadFile(folder + "/config.json");
+  const auto config = Config::Parse(text, "config.json");
+  SMELT_ASSERT_OK(config);
+  const auto published = OpenWeights(folder, *FindWeights(folder));
+  SMELT_ASSERT_OK(published);
+  const testing::TempDir dir;
+  const std::string mlx = dir.path();
+  testing::WriteFolder(mlx, text, MlxTensors(*published, *config));
+  const auto opened = testing::OpenFolder(mlx), original = testing::OpenFolder(folder);
+  SMELT_ASSERT_OK(opened);
+  SMELT_ASSERT_OK(original);
+  const auto& tensors = original->source->tensors();
+  EXPECT_EQ(opened->source->tensors().size(), tensors.size());
+  for (const TensorInfo& tensor : tensors) {
+    EXPECT_EQ(testing::ReadTensor(*opened->source, tensor.name),
+              testing::ReadTensor(*original->source, tensor.name))
+        << tensor.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Classes, MlxForms,
+                         ::testing::Values("deepseek_v3", "granitemoehybrid", "granitemoe",
+                                           "gemma4_moe", "glm4_moe_lite"),
                          testing::TestName);
 
 // Published checkpoints are left alone, and factors that were multiplied in are not guessed.

@@ -189,29 +189,19 @@ constexpr std::array<TensorRule, 9> kAttention = {{
      Param::kLatentKv, Param::kWidth, TensorOp::kCopy, Param::kAttentionBias},
     {"blk.*.attn_kv_a_norm.weight", "model.layers.*.self_attn.kv_a_layernorm.weight",
      Param::kKvRank},
-    {"blk.*.attn_k_b.weight", "model.layers.*.self_attn.kv_b_proj.weight", Param::kLatentKvB,
-     Param::kKvRank, TensorOp::kLatentKeys},
-    {"blk.*.attn_v_b.weight", "model.layers.*.self_attn.kv_b_proj.weight", Param::kLatentKvB,
-     Param::kKvRank, TensorOp::kLatentValues},
+    OrMlx({"blk.*.attn_k_b.weight", "model.layers.*.self_attn.kv_b_proj.weight", Param::kLatentKvB,
+           Param::kKvRank, TensorOp::kLatentKeys},
+          "model.layers.*.self_attn.embed_q.weight", TensorOp::kLatentKeysOfHeads),
+    OrMlx({"blk.*.attn_v_b.weight", "model.layers.*.self_attn.kv_b_proj.weight", Param::kLatentKvB,
+           Param::kKvRank, TensorOp::kLatentValues},
+          "model.layers.*.self_attn.unembed_out.weight", TensorOp::kLatentValuesOfHeads),
     {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", Param::kWidth,
      Param::kLatentOut, TensorOp::kCopy, Param::kAttentionBias},
 }};
-constexpr auto kShared =
-    Where(IsSparse,
-          std::array<TensorRule, 3>{{
-              {"blk.*.ffn_gate_shexp.weight", "model.layers.*.mlp.shared_experts.gate_proj.weight",
-               Param::kSharedFfn, Param::kWidth},
-              {"blk.*.ffn_up_shexp.weight", "model.layers.*.mlp.shared_experts.up_proj.weight",
-               Param::kSharedFfn, Param::kWidth},
-              {"blk.*.ffn_down_shexp.weight", "model.layers.*.mlp.shared_experts.down_proj.weight",
-               Param::kWidth, Param::kSharedFfn},
-          }});
 constexpr auto kTensors =
     Table<TensorRule>(kEnds, kAttentionNorm, kAttention, kFfnNorm, GatedMlp(Param::kNone, IsDense),
-                      ExpertTensors(Param::kExpertFfn), kShared);
-constexpr auto kBiasedTensors = Table<TensorRule>(
-    kTensors, If(IsSparse, {"blk.*.exp_probs_b.bias",
-                            "model.layers.*.mlp.gate.e_score_correction_bias", Param::kExperts}));
+                      ExpertTensors(Param::kExpertFfn), kSharedExpertTensors);
+constexpr auto kBiasedTensors = Table<TensorRule>(kTensors, kSelectionBias);
 
 absl::Status DeriveSizes(FamilyContext& context) {
   Hyper& h = context.hyper;

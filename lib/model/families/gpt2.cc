@@ -3,6 +3,7 @@
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/model/families/families.h"
+#include "lib/model/families/gpt_rows.h"
 
 namespace smelt {
 
@@ -46,25 +47,8 @@ constexpr KeyRule kKeys[] = {
     kFileTypeKey,
 };
 
-constexpr TensorRule kTensors[] = {
-    {"token_embd.weight", "transformer.wte.weight", Param::kVocab, Param::kWidth},
-    {"position_embd.weight", "transformer.wpe.weight", Param::kContext, Param::kWidth},
-    {"output_norm.weight", "transformer.ln_f.weight", Param::kWidth, Param::kNone, TensorOp::kCopy,
-     Param::kAlways},
-    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
-    {"blk.*.attn_norm.weight", "transformer.h.*.ln_1.weight", Param::kWidth, Param::kNone,
-     TensorOp::kCopy, Param::kAlways},
-    {"blk.*.attn_qkv.weight", "transformer.h.*.attn.c_attn.weight", Param::kQkv, Param::kWidth,
-     TensorOp::kTranspose, Param::kAlways},
-    {"blk.*.attn_output.weight", "transformer.h.*.attn.c_proj.weight", Param::kWidth, Param::kQ,
-     TensorOp::kTranspose, Param::kAlways},
-    {"blk.*.ffn_norm.weight", "transformer.h.*.ln_2.weight", Param::kWidth, Param::kNone,
-     TensorOp::kCopy, Param::kAlways},
-    {"blk.*.ffn_up.weight", "transformer.h.*.mlp.c_fc.weight", Param::kFfn, Param::kWidth,
-     TensorOp::kTranspose, Param::kAlways},
-    {"blk.*.ffn_down.weight", "transformer.h.*.mlp.c_proj.weight", Param::kWidth, Param::kFfn,
-     TensorOp::kTranspose, Param::kAlways},
-};
+constexpr auto kTensors =
+    Table<TensorRule>(kGptEnds, GptQkv(TensorOp::kTranspose), GptBlock(TensorOp::kTranspose));
 
 absl::Status Derive(FamilyContext& context) {
   if (!context.hyper.Has(Param::kFfn)) {

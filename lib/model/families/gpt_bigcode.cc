@@ -3,6 +3,7 @@
 // models/gpt_bigcode/configuration_gpt_bigcode.py.
 #include "lib/base/status.h"
 #include "lib/model/families/families.h"
+#include "lib/model/families/gpt_rows.h"
 
 namespace smelt {
 
@@ -49,10 +50,6 @@ constexpr KeyRule kKeys[] = {
     kFileTypeKey,
 };
 
-constexpr TensorRule Biased(std::string_view target, std::string_view source, Param rows,
-                            Param columns, TensorOp op = TensorOp::kCopy) {
-  return {target, source, rows, columns, op, Param::kAlways};
-}
 bool IsMultiQuery(const FamilyContext& context, uint64_t) {
   return context.hyper.flag(Param::kMultiQuery);
 }
@@ -60,22 +57,9 @@ bool IsMultiHead(const FamilyContext& context, uint64_t layer) {
   return !IsMultiQuery(context, layer);
 }
 
-constexpr auto kTensors = Table<TensorRule>(
-    TensorRule{"token_embd.weight", "transformer.wte.weight", Param::kVocab, Param::kWidth},
-    TensorRule{"position_embd.weight", "transformer.wpe.weight", Param::kContext, Param::kWidth},
-    BiasedNorm("output_norm.weight", "transformer.ln_f.weight"),
-    If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
-    BiasedNorm("blk.*.attn_norm.weight", "transformer.h.*.ln_1.weight"),
-    If(IsMultiQuery, Biased("blk.*.attn_qkv.weight", "transformer.h.*.attn.c_attn.weight",
-                            Param::kQkv, Param::kWidth)),
-    If(IsMultiHead, Biased("blk.*.attn_qkv.weight", "transformer.h.*.attn.c_attn.weight",
-                           Param::kQkv, Param::kWidth, TensorOp::kHeadMajor)),
-    Biased("blk.*.attn_output.weight", "transformer.h.*.attn.c_proj.weight", Param::kWidth,
-           Param::kQ),
-    BiasedNorm("blk.*.ffn_norm.weight", "transformer.h.*.ln_2.weight"),
-    Biased("blk.*.ffn_up.weight", "transformer.h.*.mlp.c_fc.weight", Param::kFfn, Param::kWidth),
-    Biased("blk.*.ffn_down.weight", "transformer.h.*.mlp.c_proj.weight", Param::kWidth,
-           Param::kFfn));
+constexpr auto kTensors =
+    Table<TensorRule>(kGptEnds, If(IsMultiQuery, GptQkv(TensorOp::kCopy)),
+                      If(IsMultiHead, GptQkv(TensorOp::kHeadMajor)), GptBlock(TensorOp::kCopy));
 
 absl::Status Derive(FamilyContext& context) {
   Hyper& h = context.hyper;

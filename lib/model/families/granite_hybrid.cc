@@ -109,14 +109,20 @@ constexpr auto kExperts =
                            "model.layers.*.block_sparse_moe.router.layer.weight|"
                            "model.layers.*.block_sparse_moe.router.weight",
                            Param::kExperts, Param::kWidth},
-                          {"blk.*.ffn_gate_exps.weight", kInput, Param::kExpertFfn, Param::kWidth,
-                           TensorOp::kFusedExpertsFirst},
-                          {"blk.*.ffn_up_exps.weight", kInput, Param::kExpertFfn, Param::kWidth,
-                           TensorOp::kFusedExpertsSecond},
-                          {"blk.*.ffn_down_exps.weight",
-                           "model.layers.*.block_sparse_moe.output_linear.weight|"
-                           "model.layers.*.block_sparse_moe.experts.down_proj",
-                           Param::kWidth, Param::kExpertFfn, TensorOp::kStackedExperts},
+                          OrMlx({"blk.*.ffn_gate_exps.weight", kInput, Param::kExpertFfn,
+                                 Param::kWidth, TensorOp::kFusedExpertsFirst},
+                                "model.layers.*.block_sparse_moe.switch_mlp.gate_proj.weight",
+                                TensorOp::kStackedExperts),
+                          OrMlx({"blk.*.ffn_up_exps.weight", kInput, Param::kExpertFfn,
+                                 Param::kWidth, TensorOp::kFusedExpertsSecond},
+                                "model.layers.*.block_sparse_moe.switch_mlp.up_proj.weight",
+                                TensorOp::kStackedExperts),
+                          OrMlx({"blk.*.ffn_down_exps.weight",
+                                 "model.layers.*.block_sparse_moe.output_linear.weight|"
+                                 "model.layers.*.block_sparse_moe.experts.down_proj",
+                                 Param::kWidth, Param::kExpertFfn, TensorOp::kStackedExperts},
+                                "model.layers.*.block_sparse_moe.switch_mlp.down_proj.weight",
+                                TensorOp::kStackedExperts),
                       }});
 // The MLP that every layer has: beside the experts, or alone.
 constexpr std::string_view kMlpInput = "model.layers.*.shared_mlp.input_linear.weight",
@@ -128,10 +134,13 @@ constexpr std::array<TensorRule, 6> kSharedMlp = {{
                    TensorOp::kSecondRows}),
     If(HasShared, {"blk.*.ffn_down_shexp.weight", kMlpOutput, Param::kWidth, Param::kSharedFfn}),
     If(HasNoExperts,
-       {"blk.*.ffn_gate.weight", kMlpInput, Param::kFfn, Param::kWidth, TensorOp::kFirstRows}),
+       OrMlx({"blk.*.ffn_gate.weight", kMlpInput, Param::kFfn, Param::kWidth, TensorOp::kFirstRows},
+             "model.layers.*.mlp.gate_proj.weight", TensorOp::kCopy)),
     If(HasNoExperts,
-       {"blk.*.ffn_up.weight", kMlpInput, Param::kFfn, Param::kWidth, TensorOp::kSecondRows}),
-    If(HasNoExperts, {"blk.*.ffn_down.weight", kMlpOutput, Param::kWidth, Param::kFfn}),
+       OrMlx({"blk.*.ffn_up.weight", kMlpInput, Param::kFfn, Param::kWidth, TensorOp::kSecondRows},
+             "model.layers.*.mlp.up_proj.weight", TensorOp::kCopy)),
+    If(HasNoExperts, OrMlx({"blk.*.ffn_down.weight", kMlpOutput, Param::kWidth, Param::kFfn},
+                           "model.layers.*.mlp.down_proj.weight", TensorOp::kCopy)),
 }};
 constexpr auto kMamba = Where(HasNoAttention, Table<TensorRule>(kMamba2Mixer, kMamba2Norm));
 
