@@ -21,11 +21,8 @@ namespace {
 
 // Keys that are written otherwise.
 const std::set<std::string> kGemma4Keys = {
-    // The converter has a kind of vocabulary for Gemma 4 alone, with merges, which is read here but
-    // not written: SentencePiece's stands for it, with scores. Where llama.cpp would merge other
-    // pairs by them, conversion says so.
-    "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.merges", "tokenizer.ggml.scores",
-    // It shows tokens of tools to the one who reads the text; the tokenizer calls them special.
+    // It has those special tokens that tokenizer_config.json does not name again as normal ones,
+    // which no text would be encoded to.
     "tokenizer.ggml.token_type",
     // It does not name the token that ends a turn, which generation_config.json names.
     "tokenizer.ggml.eot_token_id"};

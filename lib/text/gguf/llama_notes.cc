@@ -12,6 +12,7 @@
 #include "lib/base/json.h"
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
+#include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/gguf/pre_names.h"
 #include "lib/text/gguf/token_types.h"
 #include "lib/text/spec/component_json.h"
@@ -120,6 +121,16 @@ void AddSpaces(const Metadata& written, std::vector<std::string>& causes) {
     causes.push_back("characters that the vocabulary lacks (llama.cpp stops at some)");
 }
 
+// Of "gemma4" llama.cpp cuts texts before and behind line breaks.
+void AddLineBreaks(const Metadata& written, std::vector<std::string>& causes) {
+  const auto mixes = [](const std::string& merge) {
+    return merge.find('\n') != std::string::npos &&
+           merge.find_first_not_of("\n ") != std::string::npos;
+  };
+  if (std::ranges::any_of(ListAt<std::string>(written, "tokenizer.ggml.merges"), mixes))
+    causes.push_back("line breaks beside other characters");
+}
+
 // True where llama.cpp removes blanks after a token, which GGUF has no key for.
 bool StripsRight(std::string_view name, const std::string& token, PieceType type) {
   std::string lower(name);
@@ -182,6 +193,7 @@ std::string LlamaCppNote(const Metadata& written) {
   if (model == "gpt2") AddPreTokenizer(written, causes);
   if (model == "bert") AddWordPiece(written, causes);
   if (model == "llama") AddSpaces(written, causes);
+  if (model == kGemma4) AddLineBreaks(written, causes);
   if (const auto& types = ListAt<int32_t>(written, "tokenizer.ggml.token_type");
       model == "t5" &&
       std::count(types.begin(), types.end(), static_cast<int32_t>(PieceType::kByte)) > 0)

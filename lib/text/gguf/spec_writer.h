@@ -19,6 +19,7 @@ struct SpecWriteOptions {
   std::vector<AddedToken> declared;            ///< by files beside the spec's own
   const SentencePieceModel* pieces = nullptr;  ///< beside a tokenizer.json that has the same tokens
   bool zero_scores = false;                    ///< of a byte-level vocabulary
+  bool lists_merges = false;                   ///< as "gemma4", where that can say the spec
 };
 
 /// tokenizer.ggml.model, pre, tokens, scores, token_type, and what only this kind has; merges go

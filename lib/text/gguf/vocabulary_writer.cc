@@ -62,7 +62,8 @@ class VocabularyWriter {
                    .pre = options_.pre,
                    .declared = folder_.declared,
                    .pieces = folder_.pieces ? &*folder_.pieces : nullptr,
-                   .zero_scores = folder_.zero_scores},
+                   .zero_scores = folder_.zero_scores,
+                   .lists_merges = options_.architecture == kGemma4 && !pipeline_.prefix.empty()},
                   out_, after);
     if (!written.ok()) return Prefixed(where(), written.status());
     return written;
@@ -166,7 +167,8 @@ class VocabularyWriter {
   absl::Status Check(PipelineSpec written) const {
     SMELT_ASSIGN_OR_RETURN(const GgufVocabulary read, ReadGgufVocabulary(out_));
     SMELT_RETURN_IF_ERROR(CheckAroundText(read));
-    written.post_processors = {TemplateAround(pipeline_.prefix, pipeline_.suffix)};
+    written.post_processors.clear();
+    written.post_processors.push_back(TemplateAround(pipeline_.prefix, pipeline_.suffix));
     if (PieceModel* pieces = std::get_if<PieceModel>(&written.model);
         pieces != nullptr && folder_.has_tokenizer_json)
       pieces->unknown = read.unknown;  // only a SentencePiece model says it itself

@@ -1,11 +1,12 @@
 // SentencePiece-like BPE pipelines as tokenizer.ggml.model "llama": spaces become U+2581, scores
-// say what merges first.
+// say what merges first; or as "gemma4", with the merges themselves.
 #include <algorithm>
 #include <set>
 #include <utility>
 
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
+#include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/gguf/kind_writers.h"
 #include "lib/text/gguf/merge_order.h"
 #include "lib/text/gguf/space_prefix.h"
@@ -202,6 +203,40 @@ void FillFromMerges(const PipelineSpec& spec, std::string_view unknown,
   }
 }
 
+/// Special tokens of Gemma 4 that llama.cpp's converter makes user-defined ones: chat parsers read
+/// them in the text.
+constexpr std::string_view kShown[] = {"<|channel>",   "<channel|>",       "<|tool_call>",
+                                       "<tool_call|>", "<|tool_response>", "<tool_response|>",
+                                       "<|\"|>"};
+
+// Whether "gemma4" says it: spaces are mapped and nothing else, all bytes are there, and no merge
+// has a space, which stands between its parts.
+bool CanListMerges(const PipelineSpec& spec, const MergeList& merges, const SpaceRules& rules) {
+  if (rules.prefix != SpacePrefix::kNone || !rules.other_normalizers.empty() || rules.splits ||
+      !ByteTokens(spec.tokens).HasAll())
+    return false;
+  for (size_t i = 0; i < merges.size(); ++i) {
+    if (merges.Whole(i).find(' ') != std::string_view::npos) return false;
+  }
+  return true;
+}
+
+void FillListed(const PipelineSpec& spec, std::string_view unknown, VocabularyArrays& arrays) {
+  FillFromMerges(spec, unknown, std::vector<float>(spec.tokens.size(), kAddedScore), arrays);
+  for (const std::string_view shown : kShown) {
+    const int32_t id = spec.tokens.Find(shown);
+    if (id >= 0) arrays.Set(id, std::string(shown), PieceType::kUserDefined, kAddedScore);
+  }
+}
+
+void WriteMerges(const MergeList& merges, Metadata& out) {
+  std::vector<std::string> lines;
+  lines.reserve(merges.size());
+  for (size_t i = 0; i < merges.size(); ++i)
+    lines.push_back(Cat(merges.Left(i), " ", merges.Right(i)));
+  out.Set("tokenizer.ggml.merges", std::move(lines));
+}
+
 }  // namespace
 
 absl::StatusOr<PipelineSpec> WriteMetaspaceBpe(const Pipeline& p, const SpecWriteOptions& options,
@@ -214,11 +249,14 @@ absl::StatusOr<PipelineSpec> WriteMetaspaceBpe(const Pipeline& p, const SpecWrit
   if (model.ignore_merges)
     return NoForm("its SentencePiece-like BPE ignores merges, which only byte-level BPE can");
   SMELT_ASSIGN_OR_RETURN(const SpaceRules rules, SpaceRulesOf(spec));
-  out.Set("tokenizer.ggml.model", "llama");
-  out.Set("tokenizer.ggml.pre", "default");
+  const bool lists = options.lists_merges && CanListMerges(spec, model.merges, rules);
+  out.Set("tokenizer.ggml.model", std::string(lists ? kGemma4 : "llama"));
+  if (!lists) out.Set("tokenizer.ggml.pre", "default");
   VocabularyArrays arrays(RowsOf(options, p));
   std::vector<float> scores = MergeScores(spec.tokens, model.merges);
-  if (options.pieces != nullptr) {
+  if (lists) {
+    FillListed(spec, model.unk_token, arrays);
+  } else if (options.pieces != nullptr) {
     FillFromPieces(*options.pieces, options.declared, spec.added, arrays);
     scores = WriteMergeScores(std::move(scores), spec.added, arrays, after);
   } else {
@@ -228,10 +266,10 @@ absl::StatusOr<PipelineSpec> WriteMetaspaceBpe(const Pipeline& p, const SpecWrit
   const int32_t unknown = spec.tokens.Find(model.unk_token);
   AsWritten(spec, arrays, scores, written);
   written.added = AddedAsWritten(spec.added, AddedTo::kPipeline, unknown, arrays);
-  const bool listed = NeedsList(p, model.merges, arrays, scores);
+  const bool listed = lists || NeedsList(p, model.merges, arrays, scores);
   const bool lacks_bytes = !ByteTokens(spec.tokens).HasAll();
   if (listed) {
-    WriteListedMerges(spec.tokens, model.merges, after);
+    if (!lists) WriteListedMerges(spec.tokens, model.merges, after);
     written.model = BpeModel{.merges = model.merges,
                              .unk_token = lacks_bytes ? model.unk_token : std::string(),
                              .continuing_subword_prefix = "",
@@ -241,6 +279,7 @@ absl::StatusOr<PipelineSpec> WriteMetaspaceBpe(const Pipeline& p, const SpecWrit
   }
   if (lacks_bytes) WriteUnknown(model, after);
   std::move(arrays).Write(true, out);
+  if (lists) WriteMerges(model.merges, out);
   if (rules.prefix == SpacePrefix::kNone) {
     after.Set("tokenizer.ggml.add_space_prefix", false);
   } else if (rules.prefix != SpacePrefix::kAlways) {
