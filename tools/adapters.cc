@@ -6,8 +6,8 @@
 
 namespace smelt::tools {
 
-void AddLora(CLI::App& command, std::vector<std::string>& texts) {
-  command
+CLI::Option* AddLora(CLI::App& command, std::vector<std::string>& texts) {
+  return command
       .add_option("--lora", texts,
                   "Merge an adapter (a folder of PEFT's, or a GGUF), SCALE times as strong as it "
                   "was trained (repeatable)")

@@ -9,7 +9,7 @@
 namespace smelt::tools {
 
 /// Adds the option, repeatable; `texts` is what the parser fills in.
-void AddLora(CLI::App& command, std::vector<std::string>& texts);
+CLI::Option* AddLora(CLI::App& command, std::vector<std::string>& texts);
 
 /// Adapters and how strong each is. A name may have equals signs of its own.
 std::vector<std::pair<std::string, double>> ParseAdapters(const std::vector<std::string>& texts);

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "tools/adapters.h"
 #include "tools/commands.h"
 #include "tools/format.h"
 #include "tools/numbers.h"
@@ -28,7 +29,7 @@ constexpr char kExamples[] =
 
 struct Arguments {
   ImportanceOptions options;
-  std::vector<std::string> merge;
+  std::vector<std::string> merge, adapters;
   std::string show;
 };
 
@@ -79,7 +80,11 @@ void SayDone(const ImportanceSummary& s, Terminal& terminal) {
 
 absl::StatusOr<ImportanceSummary> Do(const Arguments& a, const Observer& observer) {
   if (!a.show.empty()) return ShowImportance(a.show, observer);
-  if (a.merge.empty()) return MakeImportance(a.options, observer);
+  if (a.merge.empty()) {
+    ImportanceOptions options = a.options;
+    options.adapters = ParseAdapters(a.adapters);
+    return MakeImportance(options, observer);
+  }
   return MergeImportance(a.merge, a.options.output, a.options.force, observer);
 }
 
@@ -121,7 +126,8 @@ void AddImatrix(CLI::App& app, Invocation& invocation) {
       AddNumber(*command, "--chunks", o.chunks, "Use only the first N chunks of each text",
                 {"number from 0 on", 0, 1 << 30}),
       command->add_flag("--process-output", o.process_output,
-                        "Also of output.weight, where a model has one")};
+                        "Also of output.weight, where a model has one"),
+      AddLora(*command, a.adapters)};
   CLI::Option* merge =
       command->add_option("--merge", a.merge, "Add up these files into OUT")->type_name("FILE");
   CLI::Option* show =

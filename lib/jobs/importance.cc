@@ -246,7 +246,7 @@ absl::StatusOr<ImportanceSummary> MakeImportance(const ImportanceOptions& option
   const Observer& observer = job.observer();
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source,
-                         OpenModelByName(options.model, {}, observer));
+                         OpenModelByName(options.model, WithAdapters(options.adapters), observer));
   SpecifiedModel model{.source = source.get(), .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*source));
   SMELT_ASSIGN_OR_RETURN(const std::vector<NamedText> named,

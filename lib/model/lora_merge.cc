@@ -112,10 +112,12 @@ class Merger {
     const bool whole = std::ranges::any_of(parts_.whole, [&](const RawTensor* tensor) {
       return names_.Bare(tensor->name).text == bare;
     });
-    return whole || std::ranges::any_of(parts_.modules, [&](const auto& entry) {
-             return entry.second.low_rank() &&
-                    names_.Bare(Cat(entry.first, ".weight")).text == bare;
-           });
+    return whole || ChangesByRank(bare);
+  }
+  bool ChangesByRank(const std::string& bare) const {
+    return std::ranges::any_of(parts_.modules, [&](const auto& entry) {
+      return entry.second.low_rank() && names_.Bare(Cat(entry.first, ".weight")).text == bare;
+    });
   }
   bool HasTokensOf(const std::string& bare) const {
     return std::ranges::any_of(parts_.modules, [&](const auto& entry) {
@@ -144,6 +146,7 @@ class Merger {
       index_.erase(head_);
       for (auto& [name, place] : index_) place -= place > gone ? 1 : 0;
     }
+    merged_.parted = !stays_tied && (ChangesByRank(head_) || ChangesByRank(embedding_));
     if (!stays_tied && head == nullptr) Append(RawTensor(*embedding), head_);
     return absl::OkStatus();
   }
@@ -462,6 +465,10 @@ std::string LoraMerged::ToText(double strength) const {
   }
   if (whole != 0) add(Cat(whole, whole == 1 ? " tensor is" : " tensors are", " its own"));
   if (token_rows != 0) add(Cat(token_rows, " rows of tokens are its own"));
+  if (parted) {
+    add("embedding and output matrix, one in the base, are two now, as base and adapter compute "
+        "(peft's merge_and_unload adds to the one for both)");
+  }
   if (vocabulary_rows != 0) add(Cat("the vocabulary has ", vocabulary_rows, " rows with it"));
   return text;
 }

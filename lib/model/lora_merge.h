@@ -20,6 +20,9 @@ struct LoraMerged {
   uint64_t token_rows = 0;     ///< rows of tokens that are the adapter's own
   /// Rows of the embedding, where the adapter's own has others than the base's; else 0.
   uint64_t vocabulary_rows = 0;
+  /// Low-rank matrices change one end of a base whose output matrix is its embedding, or each end
+  /// in its own way.
+  bool parted = false;
 
   /// "merged into 14 matrices (rank 4 to 8), half as strong; 2 tensors are its own".
   std::string ToText(double strength) const;

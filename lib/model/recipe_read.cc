@@ -301,17 +301,23 @@ class TileReader {
     return absl::OkStatus();
   }
 
+  /// "tensor SOURCE (NAME", once where they are the same.
+  std::string Named(const RawTensor& source) const {
+    return Cat("tensor ", Escape(source.name),
+               source.name == info_.name ? "" : Cat(" (", info_.name, ")"));
+  }
+
   absl::Status NotFinite(const RawLeaf& leaf, uint64_t row, uint64_t column, float value) const {
-    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(leaf.tensor.name), " (", info_.name,
-                 ", ", leaf.tensor.computed->format(), ") has the value ", NotFiniteText(value),
-                 " at row ", row, ", column ", column, " (counted from 0): weights must be finite");
+    return Error(ErrorCode::kInvalidInput, Named(leaf.tensor), " (", leaf.tensor.computed->format(),
+                 ") has the value ", NotFiniteText(value), " at row ", row, ", column ", column,
+                 " (counted from 0): weights must be finite");
   }
 
   absl::Status NotFinite(const LeafView& view, uint64_t row, uint64_t column, float value) const {
     const bool overflow = view.tensor->dtype == RawType::kF64;
     return Error(
-        ErrorCode::kInvalidInput, "tensor ", Escape(view.tensor->name), " (", info_.name,
-        ") has the value ", NotFiniteText(value), " at ", SourcePlace(view, row, column),
+        ErrorCode::kInvalidInput, Named(*view.tensor), " has the value ", NotFiniteText(value),
+        " at ", SourcePlace(view, row, column),
         overflow ? " (counted from 0; or a double beyond the range of f32)" : " (counted from 0)",
         ": weights must be finite");
   }

@@ -227,6 +227,35 @@ TEST(MakeImportance, CoversEveryMatrixOfALayerWithEveryToken) {
   EXPECT_EQ(more->tensors.back().name, "output.weight");
 }
 
+TEST(MakeImportance, OfAModelWithAnAdapterIsThatOfTheMergedOne) {
+  const TempDir dir;
+  ConvertOptions convert;
+  convert.source = TestdataPath("models/llama");
+  convert.output = dir / "merged.gguf";
+  convert.type = "f32";
+  convert.validate = Validate::kOff;
+  convert.adapters = {{TestdataPath("lora/llama-qv"), 1}};
+  SMELT_ASSERT_OK(Convert(convert));
+  auto options = Options("llama", dir / "adapted.gguf");
+  const auto base = MakeImportance(Options("llama", dir / "base.gguf"));
+  options.adapters = convert.adapters;
+  const auto adapted = MakeImportance(options);
+  options = Options("llama", dir / "of-merged.gguf");
+  options.model = convert.output;
+  const auto merged = MakeImportance(options);
+  SMELT_ASSERT_OK(base);
+  SMELT_ASSERT_OK(adapted);
+  SMELT_ASSERT_OK(merged);
+  ASSERT_EQ(adapted->tensors.size(), merged->tensors.size());
+  bool changed = false;
+  for (size_t i = 0; i < merged->tensors.size(); ++i) {
+    const double mean = merged->tensors[i].mean;
+    EXPECT_NEAR(adapted->tensors[i].mean, mean, 1e-5 * mean) << merged->tensors[i].name;
+    changed |= std::abs(base->tensors[i].mean - mean) > 1e-3 * mean;
+  }
+  EXPECT_TRUE(changed);
+}
+
 TEST(MakeImportance, CountsTheTokensOfEachExpert) {
   const TempDir dir;
   const auto made = MakeImportance(Options("qwen2moe", dir / "m.gguf"));

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <tuple>
 
 #include "lib/base/status.h"
@@ -19,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::Counting;
+using testing::FolderTensor;
 using testing::FolderTensors;
 using testing::kLlamaConfig;
 using testing::LlamaTensors;
@@ -88,6 +91,21 @@ INSTANTIATE_TEST_SUITE_P(Peft, SmallRecordedAdapters, ::testing::ValuesIn(kSmall
                          testing::TestName);
 INSTANTIATE_TEST_SUITE_P(Unmerged, SmallRecordedAdapters, ::testing::ValuesIn(kUnmerged),
                          testing::TestName);
+
+// Of low-rank changes to one end of a tied base it is said that the ends part.
+TEST(EndsOfATiedBase, PartWithANote) {
+  for (const auto& [name, parts] :
+       {std::pair("tied-head", true), std::pair("tied-embedding", true),
+        std::pair("tied-both", true), std::pair("tied-saved", false),
+        std::pair("tied-saved-head", false), std::pair("ends", false)}) {
+    const auto opened = OpenModel(Adapter(name), WithoutVocabulary());
+    SMELT_ASSERT_OK(opened);
+    const bool said = std::ranges::any_of(opened->notes, [](const std::string& note) {
+      return note.find("are two now") != std::string::npos;
+    });
+    EXPECT_EQ(said, parts) << name;
+  }
+}
 
 TEST(SeveralAdapters, AreMergedInTurn) {
   OpenOptions options = WithoutVocabulary();
@@ -219,6 +237,26 @@ TEST_F(SmallAdapter, StrengthCounts) {
   EXPECT_NE(merged[1], base);
   for (size_t i = 0; i < base.size(); ++i)
     EXPECT_EQ(merged[2][i] - base[i], 2 * (merged[1][i] - base[i]));
+}
+
+// A number that is none is found when its rows are read, and named by the adapter's own tensor.
+TEST_F(SmallAdapter, WhatIsNoNumberIsNamedByTensor) {
+  for (const char* part : {".lora_A.weight", ".lora_B.weight"}) {
+    FolderTensors tensors = {{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)},
+                             {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}};
+    FolderTensor& damaged = tensors[Cat(kV, part)];
+    damaged.values[damaged.shape[1] + 1] = std::numeric_limits<float>::quiet_NaN();
+    const auto opened = Open(R"({"peft_type":"LORA","lora_alpha":4,"r":2})", tensors);
+    SMELT_ASSERT_OK(opened);
+    const int v = opened->source->Find("blk.0.attn_v.weight");
+    std::vector<float> row(8);
+    absl::Status status = absl::OkStatus();
+    for (uint64_t i = 0; i < 8 && status.ok(); ++i)
+      status = opened->source->ReadRows(static_cast<size_t>(v), i, 1, row.data());
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput) << status;
+    const std::string says = Cat("tensor ", kV, part, " has the value NaN at row 1, column 1");
+    EXPECT_NE(status.message().find(says), absl::string_view::npos) << status;
+  }
 }
 
 // PEFT matches patterns from the beginning of a module's name, without its own prefix.

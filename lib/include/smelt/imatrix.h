@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,6 +20,8 @@ struct ImportanceOptions {
   uint64_t context = 512;               ///< tokens of a chunk
   uint64_t chunks = 0;                  ///< of each text; 0 = all
   bool process_output = false;          ///< also of output.weight, where a model has one
+  /// Merged into the model first: paths, and times how strong they were trained.
+  std::vector<std::pair<std::string, double>> adapters = {};
   bool force = false;                   ///< replace an existing output
 };
 
