@@ -47,6 +47,10 @@ struct GgufFile {
   std::vector<std::shared_ptr<const Storage>> files;  ///< one, or all parts in order
 };
 
+/// Beside a file whose header is being replaced, or was when something interrupted that (smelt set
+/// finishes it): until then the file is not to be read.
+inline constexpr std::string_view kGgufJournalSuffix = ".set-journal";
+
 /// Opens a GGUF. `path` may be the first file of a split one (PREFIX-00001-of-0000N.gguf): the
 /// other parts are found beside it by name and read as one. Everything in the header is checked
 /// before use (see gguf_reader.cc): memory stays within a small multiple of the header, and nothing

@@ -24,6 +24,7 @@ void AddRun(CLI::App& app, Invocation& invocation);
 void AddImatrix(CLI::App& app, Invocation& invocation);
 void AddImport(CLI::App& app, Invocation& invocation);
 void AddStore(CLI::App& app, Invocation& invocation);
+void AddSet(CLI::App& app, Invocation& invocation);
 void AddInspect(CLI::App& app, Invocation& invocation);
 void AddTokenize(CLI::App& app, Invocation& invocation);
 void AddFamilies(CLI::App& app, Invocation& invocation);

@@ -34,10 +34,9 @@ constexpr char kExamples[] =
 
 absl::Status Usage(std::string message) { return absl::InvalidArgumentError(std::move(message)); }
 
-// KEY=VALUE, split at the first (metadata) or last (regex) equals sign.
-bool Split(const std::string& text, bool last,
-           std::vector<std::pair<std::string, std::string>>& out) {
-  const size_t at = last ? text.rfind('=') : text.find('=');
+// REGEX=TYPE, split at the last equals sign.
+bool Split(const std::string& text, std::vector<std::pair<std::string, std::string>>& out) {
+  const size_t at = text.rfind('=');
   if (at == std::string::npos || at == 0) return false;
   out.emplace_back(text.substr(0, at), text.substr(at + 1));
   return true;
@@ -179,12 +178,13 @@ std::string Complete(ConvertArguments& a) {
   o.tensor_types.clear();
   o.metadata.clear();
   for (const std::string& text : a.tensor_types) {
-    if (!Split(text, true, o.tensor_types))
+    if (!Split(text, o.tensor_types))
       return "--tensor-type \"" + text + "\": write REGEX=TYPE, such as ffn_down=q6_k";
   }
   for (const std::string& text : a.metadata) {
-    if (!Split(text, false, o.metadata))
-      return "--metadata \"" + text + "\": write KEY=VALUE, such as general.name=Mine";
+    absl::StatusOr<MetadataEdit> edit = ParseMetadataEdit(text);
+    if (!edit.ok()) return "--metadata " + std::string(edit.status().message());
+    o.metadata.push_back(*std::move(edit));
   }
   o.adapters = ParseAdapters(a.adapters);
   o.allow_fallback = !a.no_fallback;
@@ -233,8 +233,10 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
       ->type_name("REGEX=T")
       ->allow_extra_args(false);
   command
-      .add_option("--metadata", a.metadata,
-                  "Set a GGUF key (repeatable); VALUE may be TYPE:VALUE, e.g. u32:5")
+      .add_option(
+          "--metadata", a.metadata,
+          "Set a GGUF key, KEY=@FILE to a file's content, or remove one, KEY- (repeatable); "
+          "VALUE may be TYPE:VALUE, e.g. u32:5, and for an id the token's text")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command.add_flag("--no-fallback", a.no_fallback,

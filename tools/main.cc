@@ -115,6 +115,7 @@ int Main(std::vector<std::string> words) {
   AddImatrix(app, invocation);
   AddImport(app, invocation);
   AddStore(app, invocation);
+  AddSet(app, invocation);
   AddInspect(app, invocation);
   AddTokenize(app, invocation);
   AddFamilies(app, invocation);

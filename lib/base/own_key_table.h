@@ -70,6 +70,9 @@ inline constexpr OwnKeyRow kOwnKeys[] = {
      "Phi-3.5-MoE (router_jitter_noise)",
      "how far from the best an expert's logit may be and share in its weight (SparseMixer); 0.02 "
      "where the key is missing"},
+    {"smelt.padding", ValueType::kString, KeyLength::kOne, KeyValues::kAny,
+     "smelt set, where the new keys are shorter than the old ones",
+     "nothing: fills the place that the tensors behind it leave"},
     {"smelt.rope.attn_factor_long", ValueType::kF32, KeyLength::kOne, KeyValues::kNotNegative,
      "Phi-3.5-MoE (long_mscale)",
      "magnitude of the rotated vectors in texts longer than the original context"},

@@ -20,6 +20,7 @@
 #include "lib/jobs/fill.h"
 #include "lib/jobs/gate.h"
 #include "lib/jobs/memory_estimate.h"
+#include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/plan.h"
@@ -229,6 +230,8 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
     SMELT_ASSIGN_OR_RETURN(recorded, OptionsOfPlanFile(*saved, options.plan_file));
   }
   SMELT_ASSIGN_OR_RETURN(job.source, OpenSource(options, recorded, observer));
+  SMELT_ASSIGN_OR_RETURN(plan_options.metadata,
+                         ResolveEdits(plan_options.metadata, job.source->metadata()));
   if (saved) {
     SMELT_ASSIGN_OR_RETURN(job.plan,
                            PlanFromJson(*saved, options.plan_file, *job.source, plan_options));

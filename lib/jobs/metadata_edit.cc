@@ -1,14 +1,18 @@
 #include "lib/jobs/metadata_edit.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <string_view>
 
+#include "lib/base/guard.h"
 #include "lib/base/json.h"
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
+#include "lib/base/storage.h"
+#include "smelt/nearest.h"
 
 namespace smelt {
 namespace {
@@ -125,7 +129,7 @@ std::optional<MetadataValue> ArrayOf(ValueType element, const JsonValue::Array& 
 }
 
 std::optional<MetadataValue> Array(const MetadataValue* old, std::string_view text) {
-  const absl::StatusOr<JsonValue> json = ParseJsonValue(text, "--metadata");
+  const absl::StatusOr<JsonValue> json = ParseJsonValue(text, "the value");
   if (!json.ok() || !json->is_array()) return std::nullopt;
   const JsonValue::Array& items = *json->as_array();
   if (old != nullptr) return ArrayOf(old->element_type(), items);
@@ -167,15 +171,128 @@ bool GoodKey(std::string_view key) {
   return true;
 }
 
+absl::Status CheckKey(std::string_view key) {
+  if (GoodKey(key)) return absl::OkStatus();
+  return Error(ErrorCode::kUsage, "\"", Escape(key, 60),
+               "\": a key is text without spaces, such as general.name");
+}
+
+/// Files hold templates, texts and lists of tokens.
+constexpr uint64_t kMostFileBytes = 256 << 20;
+
+bool IsText(const MetadataValue* old) {
+  return old == nullptr || old->type() == ValueType::kString;
+}
+
+/// The content of @FILE as a value of a key that is `old` now.
+absl::StatusOr<std::string> FromFile(const std::string& file, const MetadataValue* old) {
+  SMELT_ASSIGN_OR_RETURN(const std::string content, ReadTextFile(file, kMostFileBytes));
+  if (IsText(old)) return Cat("str:", content);
+  const size_t first = content.find_first_not_of(" \t\r\n");
+  if (first == content.npos) return std::string();
+  return content.substr(first, content.find_last_not_of(" \t\r\n") + 1 - first);
+}
+
+/// The id of the token with this text, where `text` is neither a number nor names a type.
+absl::StatusOr<std::string> TokenId(const std::string& key, std::string_view text,
+                                    const MetadataValue* tokens) {
+  std::string_view token = text;
+  if (text.starts_with("str:")) {
+    token.remove_prefix(4);
+  } else {
+    const bool number = ParseWhole<int64_t>(text) || ParseWhole<uint64_t>(text);
+    const bool typed = std::ranges::any_of(kTypeNames, [&](const TypeName& type) {
+      return text.starts_with(Cat(type.name, ":")) &&
+             ParseWhole<int64_t>(text.substr(type.name.size() + 1));
+    });
+    if (number || typed) return std::string(text);
+  }
+  const auto* texts = tokens == nullptr ? nullptr : tokens->get_if<std::vector<std::string>>();
+  if (texts == nullptr) {
+    return Error(ErrorCode::kNotFound, Escape(key, 60),
+                 ": there is no vocabulary in which to look up \"", Escape(token, 60),
+                 "\"; give the id");
+  }
+  const auto found = std::ranges::find(*texts, token);
+  if (found == texts->end()) {
+    return Error(ErrorCode::kNotFound, Escape(key, 60), ": no token of the vocabulary is \"",
+                 Escape(token, 60), "\"");
+  }
+  return Cat(static_cast<uint64_t>(found - texts->begin()));
+}
+
+absl::Status NoSuchKey(const std::string& key, const Metadata& metadata) {
+  std::vector<std::string_view> keys;
+  for (const Metadata::Entry& entry : metadata.entries()) keys.push_back(entry.key);
+  const std::vector<std::string_view> nearest = NearestNames(key, keys, 1);
+  return Error(ErrorCode::kNotFound, "there is no key ", Escape(key, 60), " to remove",
+               nearest.empty() ? "" : Cat("; the nearest is ", Escape(nearest[0], 60)));
+}
+
+constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
+
 }  // namespace
 
-absl::Status EditMetadata(const std::vector<std::pair<std::string, std::string>>& edits,
-                          Metadata& metadata) {
-  for (const auto& [key, text] : edits) {
-    if (!GoodKey(key)) {
-      return Error(ErrorCode::kUsage, "--metadata \"", Escape(key),
-                   "\": a key is text without spaces, such as general.name");
+bool NamesAnId(std::string_view key) {
+  return key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id");
+}
+
+absl::StatusOr<MetadataEdit> ParseMetadataEdit(std::string_view text) try {
+  const size_t equals = text.find('=');
+  if (equals == text.npos ? text.size() < 2 || !text.ends_with('-') : equals == 0) {
+    return Error(
+        ErrorCode::kUsage, "\"", Escape(text, 60),
+        "\": write KEY=VALUE, such as general.name=Mine, KEY=@FILE, or KEY- to remove a key");
+  }
+  MetadataEdit edit;
+  if (equals == text.npos) {
+    edit.first = text.substr(0, text.size() - 1);
+  } else {
+    edit = {std::string(text.substr(0, equals)), std::string(text.substr(equals + 1))};
+  }
+  SMELT_RETURN_IF_ERROR(CheckKey(edit.first));
+  return edit;
+} catch (...) {
+  return CaughtError();
+}
+
+absl::StatusOr<MetadataEdits> ResolveEdits(const MetadataEdits& edits, const Metadata& source) {
+  Metadata set;  // by the edits before: the keys, and of the vocabulary the value
+  MetadataEdits resolved;
+  for (const auto& [key, value] : edits) {
+    SMELT_RETURN_IF_ERROR(CheckKey(key));
+    const MetadataValue* old = source.Find(key);
+    if (!value) {
+      if (old == nullptr && !set.Has(key)) return NoSuchKey(key, source);
+      resolved.emplace_back(key, std::nullopt);
+      continue;
     }
+    std::string text = *value;
+    if (text.starts_with('@')) {
+      SMELT_ASSIGN_OR_RETURN(text, FromFile(text.substr(1), old));
+    } else if (NamesAnId(key)) {
+      const MetadataValue* tokens = set.Has(kTokens) ? set.Find(kTokens) : source.Find(kTokens);
+      SMELT_ASSIGN_OR_RETURN(text, TokenId(key, text, tokens));
+    }
+    resolved.emplace_back(key, std::move(text));
+    if (key == kTokens) {
+      if (old != nullptr) set.Set(key, *old);
+      SMELT_RETURN_IF_ERROR(EditMetadata({resolved.back()}, set));
+    } else {
+      set.Set(key, 0u);
+    }
+  }
+  return resolved;
+}
+
+absl::Status EditMetadata(const MetadataEdits& edits, Metadata& metadata) {
+  for (const auto& [key, value_text] : edits) {
+    SMELT_RETURN_IF_ERROR(CheckKey(key));
+    if (!value_text) {
+      metadata.Erase(key);
+      continue;
+    }
+    const std::string& text = *value_text;
     const MetadataValue* old = metadata.Find(key);
     const OwnKeyRow* row = FindOwnKey(key);
     const MetadataValue own = row == nullptr ? MetadataValue(0u) : EmptyOwnValue(*row);
@@ -186,7 +303,7 @@ absl::Status EditMetadata(const std::vector<std::pair<std::string, std::string>>
                                  : old->is_array()
                                      ? Cat("a JSON list of ", Name(old->element_type()))
                                      : std::string(Name(old->type()));
-      return Error(ErrorCode::kUsage, "--metadata ", Escape(key), ": \"", Escape(text, 60),
+      return Error(ErrorCode::kUsage, Escape(key, 60), ": \"", Escape(text, 60),
                    "\" does not fit; the value must be ", wanted);
     }
     metadata.Set(key, *std::move(value));

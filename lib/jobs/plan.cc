@@ -5,6 +5,7 @@
 
 #include "formats/gguf.h"
 #include "lib/base/hash.h"
+#include "lib/base/own_keys.h"
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
@@ -68,6 +69,7 @@ absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const Plan& p
   Metadata metadata = source.metadata();
   for (std::string_view key : {kSplitNumberKey, kSplitCountKey, kSplitTensorsKey})
     metadata.Erase(key);
+  metadata.Erase(OwnKeyName("smelt.padding"));  // of the source's own layout
   const bool block_types = std::any_of(types.choices.begin(), types.choices.end(),
                                        [](const TypeChoice& c) { return Info(c.type).quantized; });
   // A converter's plain output has the key only where the family writes it; a quantizer always sets

@@ -15,6 +15,7 @@
 #include "lib/jobs/fallbacks.h"
 #include "lib/jobs/gathering.h"
 #include "lib/model/model_source.h"
+#include "smelt/metadata_edits.h"
 
 namespace smelt {
 
@@ -29,7 +30,7 @@ struct PlanOptions {
   bool pure = false;
   std::string output_tensor_type{}, token_embedding_type{};         ///< empty: as the preset says
   std::vector<std::pair<std::string, std::string>> tensor_types{};  ///< regex, type name
-  std::vector<std::pair<std::string, std::string>> metadata{};      ///< KEY, VALUE or TYPE:VALUE
+  MetadataEdits metadata{};    ///< resolved (lib/jobs/metadata_edit.h)
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
   std::string effort = "normal";  ///< of the encoders: fast, normal or best

@@ -20,13 +20,20 @@ Json Pairs(const std::vector<std::pair<std::string, Second>>& pairs) {
   return list;
 }
 
+Json EditsToJson(const MetadataEdits& edits) {
+  Json list = Json::array();
+  for (const auto& [key, value] : edits)
+    list.push_back(Json::array({key, value ? Json(*value) : Json(nullptr)}));
+  return list;
+}
+
 Json OptionsToJson(const PlanOptions& o) {
   return Json{{"type", o.type},
               {"pure", o.pure},
               {"output_tensor_type", o.output_tensor_type},
               {"token_embedding_type", o.token_embedding_type},
               {"tensor_types", Pairs(o.tensor_types)},
-              {"metadata", Pairs(o.metadata)},
+              {"metadata", EditsToJson(o.metadata)},
               {"no_fallback", !o.allow_fallback},
               {"allow_requantize", o.allow_requantize},
               {"effort", o.effort},
@@ -96,6 +103,20 @@ std::vector<std::string> TextsOf(const JsonValue& object, std::string_view key) 
   return out;
 }
 
+MetadataEdits EditsOf(const JsonValue& object, std::string_view key) {
+  MetadataEdits out;
+  const JsonValue* list = object.Find(key);
+  if (list == nullptr || !list->is_array()) return out;
+  for (const JsonValue& item : *list->as_array()) {
+    const JsonValue::Array* pair = item.as_array();
+    if (pair == nullptr || pair->size() != 2 || !(*pair)[0].is_string()) continue;
+    const std::string* value = (*pair)[1].as_string();
+    out.emplace_back(*(*pair)[0].as_string(),
+                     value == nullptr ? std::nullopt : std::optional<std::string>(*value));
+  }
+  return out;
+}
+
 std::vector<std::pair<std::string, double>> AdaptersOf(const JsonValue& object) {
   std::vector<std::pair<std::string, double>> out;
   const JsonValue* list = object.Find("adapters");
@@ -116,7 +137,7 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.output_tensor_type = TextOf(o, "output_tensor_type");
   out.token_embedding_type = TextOf(o, "token_embedding_type");
   out.tensor_types = PairsOf(o, "tensor_types");
-  out.metadata = PairsOf(o, "metadata");
+  out.metadata = EditsOf(o, "metadata");
   out.allow_fallback = !FlagOf(o, "no_fallback");
   out.allow_requantize = FlagOf(o, "allow_requantize");
   out.effort = TextOf(o, "effort");

@@ -161,9 +161,9 @@ absl::StatusOr<VocabularyResult> ConvertVocabulary(const VocabularyRequest& requ
   }
   SMELT_RETURN_IF_ERROR(CheckOutput(result.output, request.force));
   SMELT_ASSIGN_OR_RETURN(Metadata metadata, VocabularyOf(request, path, observer));
-  SMELT_RETURN_IF_ERROR(
-      CheckVocabularyEdits(metadata, request.metadata, /*must_work=*/true, observer));
-  SMELT_RETURN_IF_ERROR(EditMetadata(request.metadata, metadata));
+  SMELT_ASSIGN_OR_RETURN(const MetadataEdits edits, ResolveEdits(request.metadata, metadata));
+  SMELT_RETURN_IF_ERROR(CheckVocabularyEdits(metadata, edits, /*must_work=*/true, observer));
+  SMELT_RETURN_IF_ERROR(EditMetadata(edits, metadata));
   SMELT_ASSIGN_OR_RETURN(const uint64_t alignment,
                          metadata.UintOr("general.alignment", kGgufDefaultAlignment));
   SMELT_ASSIGN_OR_RETURN(const GgufLayout layout, SerializeGgufHeader(metadata, {}, alignment));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "lib/base/own_key_table.h"
 #include "lib/base/status.h"
@@ -34,9 +35,6 @@ MetadataEdits EditsOfTokenizer(const MetadataEdits& edits) {
   return out;
 }
 
-bool NamesAnId(std::string_view key) {
-  return key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id");
-}
 bool SaysTheSize(std::string_view key) { return key.ends_with(".vocab_size"); }
 
 /// Ids that the edits set are ids of the vocabulary, and the size that they set is its own.
@@ -48,14 +46,14 @@ absl::Status CheckIdsAndSize(const Metadata& source, const MetadataEdits& edits,
   const uint64_t tokens = list->size();
   for (const auto& edit : edits) {
     const std::string& key = edit.first;
-    if (!NamesAnId(key) && !SaysTheSize(key)) continue;
+    if (!edit.second || (!NamesAnId(key) && !SaysTheSize(key))) continue;
     Metadata one;
     if (const MetadataValue* old = source.Find(key)) one.Set(key, *old);
     SMELT_RETURN_IF_ERROR(EditMetadata({edit}, one));
     const std::optional<uint64_t> value = one.Find(key)->AsUint();
     const bool good = value && (NamesAnId(key) ? *value < tokens : *value == tokens);
     if (good) continue;
-    return Error(ErrorCode::kInvalidInput, Escape(key, 60), " is ", Escape(edit.second, 40),
+    return Error(ErrorCode::kInvalidInput, Escape(key, 60), " is ", Escape(*edit.second, 40),
                  ", but there are ", tokens, " tokens");
   }
   return absl::OkStatus();
@@ -65,30 +63,32 @@ absl::Status CheckIdsAndSize(const Metadata& source, const MetadataEdits& edits,
 void WarnOfTemplates(const MetadataEdits& edits, const Observer& observer) {
   constexpr std::string_view kTemplate = "tokenizer.chat_template";
   for (const auto& [key, text] : edits) {
-    if (key != kTemplate && !key.starts_with(Cat(kTemplate, "."))) continue;
-    std::string_view content = text;
+    if (!text || (key != kTemplate && !key.starts_with(Cat(kTemplate, ".")))) continue;
+    std::string_view content = *text;
     for (std::string_view type : {"string:", "str:"}) {
       if (content.starts_with(type)) content.remove_prefix(type.size());
     }
     const auto parsed = ChatTemplate::Parse(content, Escape(key, 60));
     if (!parsed.ok())
-      observer.Warn(Cat("--metadata ", std::string(parsed.status().message()),
-                        "; conversations cannot be made with it"));
+      observer.Warn(
+          Cat(std::string(parsed.status().message()), "; conversations cannot be made with it"));
   }
 }
 
 /// A key of the tokenizer that `written` lacks, has in addition, or has with another value than
-/// `edited` or else `source` gives; empty when there is none.
-std::string WrongKey(const Metadata& source, const Metadata& edited, const Metadata& written) {
+/// `edited` or else, unless it was `removed`, `source` gives; empty when there is none.
+std::string WrongKey(const Metadata& source, const Metadata& edited,
+                     const std::set<std::string>& removed, const Metadata& written) {
   for (const Metadata::Entry& entry : written.entries()) {
     if (!OfTokenizer(entry.key)) continue;
     const MetadataValue* value = edited.Find(entry.key);
-    if (value == nullptr) value = source.Find(entry.key);
+    if (value == nullptr && !removed.contains(entry.key)) value = source.Find(entry.key);
     if (value == nullptr || !(*value == entry.value)) return entry.key;
   }
   for (const Metadata* side : {&source, &edited}) {
     for (const Metadata::Entry& entry : side->entries()) {
-      if (OfTokenizer(entry.key) && !written.Has(entry.key)) return entry.key;
+      if (OfTokenizer(entry.key) && !removed.contains(entry.key) && !written.Has(entry.key))
+        return entry.key;
     }
   }
   return "";
@@ -127,13 +127,13 @@ absl::Status CheckVocabularyEdits(const Metadata& source, const MetadataEdits& e
     found = Changed(before, after);
   }
   if (!found.ok()) {
-    const std::string sentence = Cat("--metadata: the result's vocabulary cannot be used: ",
+    const std::string sentence = Cat("the vocabulary that the edits give cannot be used: ",
                                      std::string(found.status().message()));
     if (must_work) return Error(ErrorCode::kInvalidInput, sentence);
     observer.Warn(sentence);
   } else if (*found) {
     observer.Warn(
-        Cat("--metadata changes the vocabulary: ", Sentence(**found, "the result", "the source"),
+        Cat("the edits change the vocabulary: ", Sentence(**found, "the result", "the source"),
             (*found)->ids ? "; texts get other ids than the model was trained on, unless "
                             "this mends a wrong vocabulary"
                           : "; generated text ends differently"));
@@ -149,7 +149,11 @@ absl::Status CheckWrittenVocabulary(const Metadata& source, const MetadataEdits&
     if (const MetadataValue* old = source.Find(key); old != nullptr) edited.Set(key, *old);
   }
   SMELT_RETURN_IF_ERROR(EditMetadata(ours, edited));
-  const std::string wrong = WrongKey(source, edited, written);
+  std::set<std::string> removed;
+  for (const MetadataEdit& edit : ours) {
+    if (!edited.Has(edit.first)) removed.insert(edit.first);
+  }
+  const std::string wrong = WrongKey(source, edited, removed, written);
   if (wrong.empty()) return absl::OkStatus();
   std::string what = Escape(wrong);
   if (ours.empty()) {  // say what it means, where that can be said

@@ -1,17 +1,12 @@
-// --metadata KEY=VALUE where KEY belongs to the tokenizer.
+// Edits of metadata (resolved ones) whose keys belong to the tokenizer.
 #pragma once
-
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "lib/base/metadata.h"
+#include "smelt/metadata_edits.h"
 #include "smelt/observer.h"
 
 namespace smelt {
-
-using MetadataEdits = std::vector<std::pair<std::string, std::string>>;
 
 /// A warning when `edits` change what ids texts get, what ids mean, or where generated text ends:
 /// the edit may mend a wrong vocabulary, but no check of the weights can tell. A vocabulary that

@@ -162,8 +162,7 @@ TEST(Gate, TheWrittenVocabularyMustBeThePlannedOne) {
 }
 
 std::string Converted(const TempDir& dir, const char* model, const char* name,
-                      std::vector<std::pair<std::string, std::string>> metadata, Said* said,
-                      Validate validate = Validate::kQuick) {
+                      MetadataEdits metadata, Said* said, Validate validate = Validate::kQuick) {
   ConvertOptions options = testing::Conversion(TestdataPath(model), dir / name, "f16");
   options.metadata = std::move(metadata);
   options.validate = validate;

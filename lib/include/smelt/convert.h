@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "smelt/evaluate.h"
 #include "smelt/export.h"
+#include "smelt/metadata_edits.h"
 #include "smelt/observer.h"
 
 namespace smelt {
@@ -62,8 +63,7 @@ struct ConvertOptions {
   bool pure = false;
   std::string output_tensor_type, token_embedding_type;  ///< type names, empty = as the preset says
   std::vector<std::pair<std::string, std::string>> tensor_types;  ///< regex, type name
-  std::vector<std::pair<std::string, std::string>>
-      metadata;                ///< KEY, VALUE; VALUE may be TYPE:VALUE
+  MetadataEdits metadata;                                         ///< applied to the source's keys
   bool allow_fallback = true;  ///< false: refuse where a type's blocks do not divide the rows
   bool allow_requantize = false;
   /// What is done for a smaller loss: "fast" (least squared error), "normal" (a search on what

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "smelt/export.h"
+#include "smelt/metadata_edits.h"
 #include "smelt/observer.h"
 
 namespace smelt {
@@ -19,8 +20,7 @@ struct VocabularyRequest {
   std::string pre;     ///< pre-tokenizer name to use
   bool allow_tokenizer_mismatch = false;  ///< write a vocabulary that encodes differently
   bool force = false;                     ///< replace an existing output
-  std::vector<std::pair<std::string, std::string>>
-      metadata;  ///< KEY, VALUE; VALUE may be TYPE:VALUE
+  MetadataEdits metadata;
 };
 
 struct VocabularyResult {
