@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "formats/gguf.h"
+#include "formats/ollama/store.h"
+#include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/text_hash.h"
 #include "lib/base/unfinished.h"
@@ -63,6 +65,11 @@ absl::StatusOr<std::string> SplitPrefix(const std::string& path, const SplitKeys
 }
 
 absl::StatusOr<GgufFile> OpenOne(const std::string& path) {
+  if (NameExists(Cat(path, kGgufJournalSuffix))) {
+    return Error(ErrorCode::kInvalidInput, Escape(path),
+                 ": its metadata are being changed, or that was interrupted; smelt set ",
+                 ShellQuoted(path), " finishes it");
+  }
   SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const Storage> storage, OpenFile(path));
   return ReadGguf(std::move(storage));
 }
@@ -120,6 +127,8 @@ absl::StatusOr<GgufFile> Join(GgufFile whole, const SplitKeys& keys,
 /// Where the parts of the split that `path` begins are.
 absl::StatusOr<std::vector<std::string>> PartsBeside(const std::string& path,
                                                      const SplitKeys& keys) {
+  if (std::vector<std::string> blobs = ollama::PartsOfBlob(path, keys.count); !blobs.empty())
+    return blobs;
   SMELT_ASSIGN_OR_RETURN(const std::string prefix, SplitPrefix(path, keys));
   if (const std::string first = GgufPartName(prefix, 0, keys.count); keys.number != 0) {
     const absl::StatusOr<GgufFile> opened = OpenOne(first);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "smelt/bundle.h"
 #include "smelt/text.h"
 #include "tools/commands.h"
 #include "tools/convert_command.h"
@@ -32,12 +33,31 @@ void Say(const ImportResult& result, Terminal& terminal) {
                ShellQuoted(name));
 }
 
+int RunBundle(const ImportArguments& a, Terminal& terminal) {
+  const absl::StatusOr<BundleResult> result = ImportBundle(
+      {.bundle = a.first, .name = a.second, .store = a.options.store}, terminal.MakeObserver());
+  if (!result.ok()) return terminal.Fail(result.status());
+  if (terminal.json()) {
+    terminal.Print(ToJson(*result));
+    return kDone;
+  }
+  for (const std::string& name : result->names) {
+    const std::string shown = OneLine(name, 200);
+    terminal.Say("imported  " + shown + "   try: ollama run " + ShellQuoted(shown));
+  }
+  terminal.Say("          " + std::to_string(result->blobs) + " blobs, " + Bytes(result->bytes) +
+               ", " + std::to_string(result->present) + " there already");
+  return kDone;
+}
+
 int Run(ImportArguments& a, Terminal& terminal) {
   ImportOptions& options = a.options;
+  if (options.modelfile.empty() && (LooksLikeBundle(a.first) || a.first.ends_with(".tar.zst")))
+    return RunBundle(a, terminal);
   if (a.second.empty() && options.modelfile.empty()) {
     return terminal.FailUsage(
-        "import takes a model and the name it gets (smelt import model.gguf my-model), or -f "
-        "Modelfile and the name");
+        "import takes a model and the name it gets (smelt import model.gguf my-model), -f "
+        "Modelfile and the name, or a bundle (models.tar.zst)");
   }
   options.source = a.second.empty() ? "" : a.first;
   options.name = a.second.empty() ? a.first : a.second;
@@ -81,6 +101,7 @@ void AddImport(CLI::App& app, Invocation& invocation) {
       "  smelt import model.gguf my-model\n"
       "  smelt import model.gguf me/my-model:q4 --store /srv/ollama/models\n"
       "  smelt import -f Modelfile my-assistant\n"
+      "  smelt import models.tar.zst          what smelt store export has made\n"
       "  smelt import llama3.2 my-llama:q3 --type q3_k_m --allow-requantize\n"
       "A folder is converted straight into the store and checked as by convert; a GGUF stays as it "
       "is, unless options of a conversion are given. Its bytes are shared with the file, or "
@@ -90,8 +111,10 @@ void AddImport(CLI::App& app, Invocation& invocation) {
       "formats (chatml, llama3.2-instruct, mistral-v7, ...); the format that writes all of them "
       "alike gives Ollama's template and stop words.");
   command
-      ->add_option("MODEL", a.first,
-                   "A GGUF, model folder, archive or name in the store; with -f it may be left out")
+      ->add_option(
+          "MODEL", a.first,
+          "A GGUF, model folder, archive or name in the store (with -f it may be left out), "
+          "or a bundle, which keeps its names unless NAME is given")
       ->required();
   command->add_option("NAME", a.second, "The name it gets: [HOST/][NAMESPACE/]MODEL[:TAG]");
   command
@@ -110,6 +133,15 @@ void AddImport(CLI::App& app, Invocation& invocation) {
   command->add_flag("--require-template", a.options.require_template,
                     "Refuse a model whose chat template is of no known format, unless the "
                     "Modelfile has a TEMPLATE");
+  command->add_flag("--adapter-layer", a.options.adapter_layer,
+                    "Keep the Modelfile's ADAPTER as a layer of its own, for Ollama before 0.34, "
+                    "instead of merging it into the weights");
+  command
+      ->add_option("--for-ollama", a.options.for_ollama,
+                   "Refuse or leave out what this Ollama could not use; what is written is the "
+                   "same for all")
+      ->type_name("VERSION")
+      ->check(CLI::IsMember({"0.6", "0.32", "0.34"}));
   command->add_flag("--copy", a.options.copy, "Copy a GGUF's bytes: neither share nor link them");
   const std::vector<const CLI::Option*> own = Options(*command);
   AddConversionOptions(*command, a.conversion);

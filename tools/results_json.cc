@@ -283,6 +283,24 @@ std::string ToJson(const StoreDetails& details) {
   return Dump(json);
 }
 
+std::string ToJson(const ExportResult& r) {
+  return Dump(Json{{"output", r.output},
+                   {"kind", r.kind},
+                   {"names", r.names},
+                   {"blobs", r.blobs},
+                   {"bytes", r.bytes},
+                   {"output_bytes", r.output_bytes}});
+}
+
+std::string ToJson(const BundleResult& r) {
+  return Dump(
+      Json{{"names", r.names}, {"blobs", r.blobs}, {"present", r.present}, {"bytes", r.bytes}});
+}
+
+std::string ToJson(const SetResult& result) {
+  return Dump(Json{{"file", result.file}, {"how", result.how}, {"keys", result.keys}});
+}
+
 std::string ToJson(const PruneResult& result) {
   return Dump(Json{{"files", result.files}, {"bytes", result.bytes}});
 }

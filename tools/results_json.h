@@ -3,12 +3,14 @@
 
 #include <string>
 
+#include "smelt/bundle.h"
 #include "smelt/convert.h"
 #include "smelt/evaluate.h"
 #include "smelt/generate.h"
 #include "smelt/imatrix.h"
 #include "smelt/import.h"
 #include "smelt/inspect.h"
+#include "smelt/set.h"
 #include "smelt/store.h"
 #include "smelt/vocabulary.h"
 
@@ -21,6 +23,9 @@ std::string ToJson(const VocabularyResult& result);
 std::string ToJson(const GenerateResult& result);
 std::string ToJson(const ImportanceSummary& summary);
 std::string ToJson(const ImportResult& result);
+std::string ToJson(const ExportResult& result);
+std::string ToJson(const BundleResult& result);
+std::string ToJson(const SetResult& result);
 std::string ToJson(const InspectResult& result, bool recipes);
 std::string ToJson(const StoreListing& listing);
 std::string ToJson(const StoreDetails& details);

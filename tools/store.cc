@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "smelt/bundle.h"
 #include "smelt/text.h"
 #include "tools/commands.h"
 #include "tools/format.h"
@@ -19,6 +20,7 @@ struct StoreArguments {
   std::vector<std::string> names;
   bool modelfile = false, template_text = false, system = false, license = false, dry_run = false;
   VerifyOptions verify;
+  ExportOptions bundle;
 };
 StoreArguments a;
 
@@ -161,6 +163,25 @@ int RunVerify(Terminal& terminal) {
       "may hold what is missing with --repair-from"));
 }
 
+int RunExport(Terminal& terminal) {
+  a.bundle.names = a.names;
+  a.bundle.store = a.store;
+  const absl::StatusOr<ExportResult> result = ExportStored(a.bundle, terminal.MakeObserver());
+  if (!result.ok()) return terminal.Fail(result.status());
+  if (terminal.json()) {
+    terminal.Print(ToJson(*result));
+    return kDone;
+  }
+  std::string names;
+  for (const std::string& name : result->names)
+    names += (names.empty() ? "" : ", ") + OneLine(name, 200);
+  const std::string size = result->output_bytes > 0 && result->output_bytes != result->bytes
+                               ? Bytes(result->bytes) + " in " + Bytes(result->output_bytes)
+                               : Bytes(result->bytes);
+  terminal.Say("exported  " + names + " to " + OneLine(result->output, 300) + "   " + size);
+  return kDone;
+}
+
 CLI::App* Command(CLI::App& group, Invocation& invocation, const char* name, const char* what,
                   int (*run)(Terminal&)) {
   CLI::App* command = group.add_subcommand(name, what);
@@ -177,13 +198,14 @@ CLI::App* Command(CLI::App& group, Invocation& invocation, const char* name, con
 
 void AddStore(CLI::App& app, Invocation& invocation) {
   CLI::App* group =
-      app.add_subcommand("store", "An Ollama store: list, show, cp, rm, prune, verify");
+      app.add_subcommand("store", "An Ollama store: list, show, cp, rm, prune, verify, export");
   group->footer(
       "Examples:\n"
       "  smelt store list\n"
       "  smelt store show my-llama --modelfile >Modelfile\n"
       "  smelt store cp my-llama me/my-llama:v1\n"
       "  smelt store rm my-llama\n"
+      "  smelt store export my-llama other -o models.tar.zst    smelt import takes it back\n"
       "  smelt store prune --dry-run          what no model needs any more\n"
       "  smelt store verify                   every blob read and compared with its digest");
   group->require_subcommand(1);
@@ -210,6 +232,17 @@ void AddStore(CLI::App& app, Invocation& invocation) {
       Command(*group, invocation, "prune",
               "Remove blobs that no model needs and that are over an hour old", RunPrune);
   prune->add_flag("--dry-run", a.dry_run, "Only say what would go");
+  CLI::App* out = Command(*group, invocation, "export",
+                          "Models as a file, a folder or a bundle, every blob compared with its "
+                          "digest",
+                          RunExport);
+  out->add_option("NAMES", a.names, "Models of the store")->required();
+  out->add_option("-o,--output", a.bundle.output,
+                  "NAME.gguf: the weights of one model; NAME.tar.zst: a bundle of all that the "
+                  "models consist of, for smelt import; else a folder, an Ollama store of its own")
+      ->type_name("OUT")
+      ->required();
+  out->add_flag("--force", a.bundle.force, "Replace an existing file");
   CLI::App* verify = Command(*group, invocation, "verify",
                              "Read every blob and compare it with its digest; exit status 1 when "
                              "something is missing or damaged",

@@ -162,12 +162,14 @@ std::string WriteConfig(const Config& config) {
     digests += Cat(digests.empty() ? "" : ",", GoJsonString(digest));
   }
   const std::string family = GoJsonString(config.family);
+  std::string families = family;
+  for (size_t i = 0; i < config.adapters; ++i) families += Cat(",", family);
   const auto optional = [](std::string_view key, std::string_view value) {
     return value.empty() ? "" : Cat(",\"", key, "\":", GoJsonString(value));
   };
   return Cat(
       "{\"model_format\":", GoJsonString(config.format), ",\"model_family\":", family,
-      ",\"model_families\":[", family, "],\"model_type\":", GoJsonString(config.parameters),
+      ",\"model_families\":[", families, "],\"model_type\":", GoJsonString(config.parameters),
       ",\"file_type\":", GoJsonString(config.file_type), optional("renderer", config.renderer),
       optional("parser", config.parser), optional("requires", config.least_ollama),
       ",\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[",

@@ -24,6 +24,8 @@ inline constexpr std::string_view kParamsLayer = "application/vnd.ollama.image.p
 inline constexpr std::string_view kMessagesLayer = "application/vnd.ollama.image.messages";
 inline constexpr std::string_view kConfigType = "application/vnd.docker.container.image.v1+json";
 
+inline constexpr std::string_view kTensorLayer = "application/vnd.ollama.image.tensor";
+
 struct Layer {
   std::string media_type;
   std::string digest;  ///< "sha256:" and 64 lower-case digits
@@ -43,6 +45,7 @@ struct Config {
   std::string parameters;                      ///< ParameterText
   std::string file_type;                       ///< "Q4_K_M", "unknown"
   std::string renderer, parser, least_ollama;  ///< left out when empty
+  size_t adapters = 0;                         ///< layers of that kind
   std::vector<std::string> layers;             ///< digests of all layers, in their order
 };
 

@@ -69,6 +69,46 @@ absl::Status NoSuchModel(std::string_view name, std::string_view where) {
   return Error(ErrorCode::kNotFound, "no model \"", Escape(name), "\" in the Ollama store ", where);
 }
 
+/// A blob with weights is there, can be read, has its size, and begins as a GGUF.
+absl::Status CheckWeights(const std::string& store, const Name& name, const Layer& layer) {
+  const std::string blob = BlobFile(store, layer.digest);
+  struct stat info;
+  const bool there = stat(blob.c_str(), &info) == 0;
+  if ((there ? access(blob.c_str(), R_OK) : -1) != 0 && errno == EACCES) {
+    return Error(ErrorCode::kIo, "the weights of model \"", Escape(name.Short()),
+                 "\" of the Ollama store cannot be read: permission denied for ", Escape(blob),
+                 "; ", OwnerOf(blob), ": run as that user");
+  }
+  if (!there) {
+    return Error(ErrorCode::kNotFound, "the weights of model \"", Escape(name.Short()),
+                 "\" are missing from the Ollama store: ", Escape(blob),
+                 "; pull or import it again");
+  }
+  if (static_cast<uint64_t>(info.st_size) != layer.size) {
+    return Error(ErrorCode::kInvalidInput, Escape(blob),
+                 ": damaged: ", static_cast<uint64_t>(info.st_size), " bytes instead of the ",
+                 layer.size, " that the manifest of \"", Escape(name.Short()),
+                 "\" says; pull or import it again");
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(blob));
+  if (!LooksLikeGguf(*file)) {
+    return Error(ErrorCode::kInvalidInput, Escape(blob), ": damaged: the weights of \"",
+                 Escape(name.Short()), "\" do not begin as a GGUF; pull or import it again");
+  }
+  return absl::OkStatus();
+}
+
+/// Whether several model layers are the parts of one GGUF, the first first (Ollama 0.34 and newer).
+bool IsSplit(const std::string& store, const std::vector<const Layer*>& models) {
+  if (models.size() < 2) return false;
+  const absl::StatusOr<std::shared_ptr<Storage>> storage =
+      OpenFile(BlobFile(store, models.front()->digest));
+  if (!storage.ok()) return false;
+  const absl::StatusOr<GgufFile> first = ReadGguf(*storage);
+  return first.ok() && first->metadata.UintOr(kSplitCountKey, 1).value_or(1) == models.size() &&
+         first->metadata.UintOr(kSplitNumberKey, 0).value_or(0) == 0;
+}
+
 }  // namespace
 
 std::vector<std::string> StoreCandidates() {
@@ -165,45 +205,48 @@ absl::StatusOr<Manifest> LoadManifest(const std::string& store, const Name& name
                "; pull or import the model again");
 }
 
+std::vector<std::string> PartsOfBlob(const std::string& path, uint64_t count) {
+  const std::string folder = DirectoryOf(path), store = DirectoryOf(folder);
+  const std::string blob = path.substr(path.rfind('/') + 1);
+  if (BlobName(blob) != blob || !folder.ends_with("blobs")) return {};
+  for (const Name& name : ListNames(store)) {
+    const absl::StatusOr<Manifest> manifest = LoadManifest(store, name);
+    if (!manifest.ok()) continue;
+    std::vector<std::string> parts;
+    for (const Layer& layer : manifest->layers) {
+      if (layer.media_type == kModelLayer) parts.push_back(BlobFile(store, layer.digest));
+    }
+    if (parts.size() == count && BlobName(blob) == parts[0].substr(parts[0].rfind('/') + 1))
+      return parts;
+  }
+  return {};
+}
+
 absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::string& store) {
   SMELT_ASSIGN_OR_RETURN(const Name parsed, ParseName(text));
   const Name name = InSpellingOf(store, parsed);
   SMELT_ASSIGN_OR_RETURN(const Manifest manifest, LoadManifest(store, name));
-  const Layer* model = nullptr;
+  std::vector<const Layer*> models;
   for (const Layer& layer : manifest.layers) {
-    if (layer.media_type == kModelLayer) model = &layer;  // of several the last counts
+    if (layer.media_type == kModelLayer) models.push_back(&layer);
   }
-  if (model == nullptr) {
+  if (models.empty()) {
+    const bool tensors = std::ranges::any_of(
+        manifest.layers, [](const Layer& layer) { return layer.media_type == kTensorLayer; });
     return Error(ErrorCode::kUnsupported, "model \"", Escape(name.Short()),
-                 "\" of the Ollama store ", Escape(store), " has no GGUF layer");
+                 "\" of the Ollama store ", Escape(store),
+                 tensors
+                     ? " holds safetensors for Ollama's MLX engine, no GGUF; pull a GGUF of it, "
+                       "or convert the folder that its makers published"
+                     : " has no GGUF layer");
   }
-  const std::string blob = BlobFile(store, model->digest);
-  struct stat info;
-  const bool there = stat(blob.c_str(), &info) == 0;
-  if ((there ? access(blob.c_str(), R_OK) : -1) != 0 && errno == EACCES) {
-    return Error(ErrorCode::kIo, "the weights of model \"", Escape(name.Short()),
-                 "\" of the Ollama store cannot be read: permission denied for ", Escape(blob),
-                 "; ", OwnerOf(blob), ": run as that user");
+  if (IsSplit(store, models)) {
+    for (const Layer* part : models) SMELT_RETURN_IF_ERROR(CheckWeights(store, name, *part));
+    return BlobFile(store, models.front()->digest);
   }
-  if (!there) {
-    return Error(ErrorCode::kNotFound, "the weights of model \"", Escape(name.Short()),
-                 "\" are missing from the Ollama store: ", Escape(blob),
-                 "; pull or import it again");
-  }
-  if (static_cast<uint64_t>(info.st_size) != model->size) {
-    return Error(ErrorCode::kInvalidInput, Escape(blob),
-                 ": damaged: ", static_cast<uint64_t>(info.st_size), " bytes instead of the ",
-                 model->size, " that the manifest of \"", Escape(name.Short()),
-                 "\" says; pull or import it again");
-  }
-  SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(blob));
-  if (!LooksLikeGguf(*file)) {
-    return Error(ErrorCode::kInvalidInput, Escape(blob), ": damaged: the weights of \"",
-                 Escape(name.Short()), "\" do not begin as a GGUF; pull or import it again");
-  }
-  return blob;
+  SMELT_RETURN_IF_ERROR(CheckWeights(store, name, *models.back()));  // the last counts
+  return BlobFile(store, models.back()->digest);
 }
-
 absl::StatusOr<std::string> ResolveModelArgument(const std::string& text) {
   if (NameExists(text)) return text;
   std::string looked, unreadable;

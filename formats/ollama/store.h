@@ -45,8 +45,12 @@ std::string BlobFile(const std::string& store, std::string_view digest);
 absl::StatusOr<Manifest> LoadManifest(const std::string& store, const Name& name);
 
 /// The GGUF of a model in the store: its blob's path, which exists and has the size that the
-/// manifest says.
+/// manifest says. Of a split one the first part; PartsOfBlob finds the others.
 absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::string& store);
+
+/// The blobs of a split GGUF of `count` parts whose first one is at `path`: where `path` is a blob
+/// of a store and some model of it has that one and so many model layers. Empty where not.
+std::vector<std::string> PartsOfBlob(const std::string& path, uint64_t count);
 
 /// What a user typed where a model is expected: a path that exists, or else the name of a model in
 /// one of the StoreCandidates. kNotFound names both possibilities.

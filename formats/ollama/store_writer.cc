@@ -117,6 +117,8 @@ class StoreWriter::Staged {
   }
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
+  /// The file stays where it is.
+  void Leave() { path_.clear(); }
 
   /// Synced and renamed; replaces what is at `to`.
   absl::Status MoveTo(const std::string& to) {
@@ -216,13 +218,42 @@ absl::StatusOr<StoreWriter::Staged> StoreWriter::Stage(uint64_t size) {
   Staged staged(Fd(fd), std::move(path), std::move(folder));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0)
     return StoreError(staged.path(), "cannot be locked", errno);
-  if (fchmod(fd, 0644) != 0) return StoreError(staged.path(), "its mode cannot be set", errno);
-  GiveToOwner(fd, staged.path());
-  if (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0 &&
+  SMELT_RETURN_IF_ERROR(Prepare(staged, size));
+  return staged;
+}
+
+/// A file of this name, which an earlier run may have begun; a new one while another run writes it.
+absl::StatusOr<StoreWriter::Staged> StoreWriter::StageAs(const std::string& name, uint64_t size) {
+  std::string folder = Cat(store_, "/", kStaging);
+  SMELT_RETURN_IF_ERROR(MakeFolders(folder));
+  RemoveStale();
+  std::string path = Cat(folder, "/", name);
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+  if (fd < 0) return StoreError(path, "cannot be opened", errno);
+  Staged staged(Fd(fd), std::move(path), std::move(folder));
+  struct stat ours, there;
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &ours) != 0 ||
+      lstat(staged.path().c_str(), &there) != 0 || ours.st_ino != there.st_ino ||
+      !S_ISREG(ours.st_mode)) {
+    staged.Leave();
+    return Stage(size);
+  }
+  if (static_cast<uint64_t>(ours.st_size) > size && ftruncate(fd, 0) != 0)
+    return StoreError(staged.path(), "cannot be emptied", errno);
+  SMELT_RETURN_IF_ERROR(Prepare(staged, size));
+  return staged;
+}
+
+/// Mode, owner and space of a blob.
+absl::Status StoreWriter::Prepare(const Staged& staged, uint64_t size) {
+  if (fchmod(staged.fd(), 0644) != 0)
+    return StoreError(staged.path(), "its mode cannot be set", errno);
+  GiveToOwner(staged.fd(), staged.path());
+  if (size > 0 && fallocate(staged.fd(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0 &&
       errno != EOPNOTSUPP && errno != ENOSYS) {
     return StoreError(store_, Cat("no space for a model of ", size, " bytes"), errno);
   }
-  return staged;
+  return absl::OkStatus();
 }
 
 bool StoreWriter::GoodBlob(const std::string& hex, uint64_t size) const {
@@ -270,6 +301,60 @@ absl::StatusOr<AddedBlob> StoreWriter::AddText(std::string_view content) {
   const auto bytes = std::as_bytes(std::span(content));
   SMELT_RETURN_IF_ERROR(Write(staged.fd(), staged.path(), bytes));
   return Place(staged, Sha256Hex(bytes), "copy");
+}
+
+absl::StatusOr<AddedBlob> StoreWriter::AddStream(const std::string& hex, uint64_t size,
+                                                 BlobStream& stream, const BlobProgress& progress) {
+  if (GoodBlob(hex, size)) {
+    SMELT_RETURN_IF_ERROR(stream.Skip(size));
+    return AddedBlob{Cat("sha256:", hex), Cat(store_, "/blobs/sha256-", hex), "present", size};
+  }
+  SMELT_ASSIGN_OR_RETURN(Staged staged, StageAs(hex, size));
+  Sha256 sha;
+  const absl::StatusOr<uint64_t> begun = Fill(staged, size, stream, progress, sha);
+  if (!begun.ok()) {
+    if (CodeOf(begun.status()) != ErrorCode::kInvalidInput) staged.Leave();
+    return begun.status();
+  }
+  if (sha.FinishHex() == hex) return Place(staged, hex, "bundle");
+  if (*begun > 0) {
+    return Error(ErrorCode::kIo, Escape(staged.path()),
+                 ": what an interrupted import left of this blob is damaged; import it once more");
+  }
+  return Error(ErrorCode::kInvalidInput, "the content of sha256:", hex,
+               " is another one than its digest says");
+}
+
+/// The rest of a staged file from the stream, all of it hashed; how much was there before.
+absl::StatusOr<uint64_t> StoreWriter::Fill(Staged& staged, uint64_t size, BlobStream& stream,
+                                           const BlobProgress& progress, Sha256& sha) {
+  std::vector<std::byte> buffer(static_cast<size_t>(std::clamp<uint64_t>(size, 1, kChunk)));
+  uint64_t done = 0;
+  for (;;) {  // what is there
+    const Transfer read = ReadAt(staged.fd(), done, buffer);
+    if (read.error != 0) return StoreError(staged.path(), "reading failed", read.error);
+    sha.Update(std::span(buffer).first(read.bytes));
+    done += read.bytes;
+    if (read.bytes < buffer.size()) break;
+    SMELT_RETURN_IF_ERROR(GoOn());
+  }
+  const uint64_t begun = done;
+  SMELT_RETURN_IF_ERROR(stream.Skip(begun));
+  if (lseek(staged.fd(), static_cast<off_t>(begun), SEEK_SET) < 0)
+    return StoreError(staged.path(), "cannot be continued", errno);
+  while (done < size) {
+    SMELT_RETURN_IF_ERROR(GoOn());
+    const auto piece = std::span(buffer).first(
+        static_cast<size_t>(std::min<uint64_t>(buffer.size(), size - done)));
+    SMELT_ASSIGN_OR_RETURN(const size_t got, stream.Read(piece));
+    if (got < piece.size())
+      return Error(ErrorCode::kInvalidInput, "the content of a blob ends too early");
+    sha.Update(piece);
+    SMELT_RETURN_IF_ERROR(Write(staged.fd(), staged.path(), piece));
+    done += got;
+    if (progress) SMELT_RETURN_IF_ERROR(progress(done, size));
+  }
+  return begun;
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::ClonedFile(int source, uint64_t size,
@@ -421,7 +506,9 @@ void StoreWriter::RemoveUnused(const Manifest& old) {
     unused.erase(BlobFile(store_, manifest->config.digest));
   }
   for (const std::string& path : unused) {
-    if (!path.empty()) unlink(path.c_str());
+    if (path.empty() || unlink(path.c_str()) != 0) continue;
+    // Ollama's cache of the blob's keys.
+    unlink(Cat(store_, "/metadata/", path.substr(path.rfind('/') + 1), ".json").c_str());
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "formats/ollama/manifest.h"
 #include "formats/ollama/name.h"
+#include "lib/base/hash.h"
 
 namespace smelt::ollama {
 
@@ -25,6 +27,15 @@ struct AddedBlob {
 
 /// Called with the bytes done; an error stops the work and is returned.
 using BlobProgress = std::function<absl::Status(uint64_t done, uint64_t total)>;
+
+/// The content of a blob, front to back.
+class BlobStream {
+ public:
+  virtual ~BlobStream() = default;
+  /// Fills `out`; fewer bytes only at the end.
+  virtual absl::StatusOr<size_t> Read(std::span<std::byte> out) = 0;
+  virtual absl::Status Skip(uint64_t bytes) = 0;
+};
 
 /// SHA-256 of a file, 64 digits.
 absl::StatusOr<std::string> HashOf(const std::string& path, const BlobProgress& progress);
@@ -48,6 +59,11 @@ class StoreWriter {
   absl::StatusOr<AddedBlob> AddFile(const std::string& path, const BlobProgress& progress,
                                     bool copy = false);
   absl::StatusOr<AddedBlob> AddText(std::string_view content);
+  /// A blob of `size` bytes that comes piece by piece and must be what its digest `hex` says, else
+  /// kInvalidInput. What there is of it when the work is stopped or fails stays in the staging
+  /// folder for the next call, which skips as much.
+  absl::StatusOr<AddedBlob> AddStream(const std::string& hex, uint64_t size, BlobStream& stream,
+                                      const BlobProgress& progress);
 
   /// Where a file can be made that becomes a blob without being copied: a path in the staging
   /// folder, the same for the same `key`. Other files of that name plus a suffix are its maker's.
@@ -76,11 +92,15 @@ class StoreWriter {
 
   class Staged;
   absl::StatusOr<Staged> Stage(uint64_t size);
+  absl::StatusOr<Staged> StageAs(const std::string& name, uint64_t size);
+  absl::Status Prepare(const Staged& staged, uint64_t size);
   absl::StatusOr<AddedBlob> Place(Staged& staged, const std::string& hex, std::string_view how);
   absl::StatusOr<AddedBlob> ClonedFile(int source, uint64_t size, const BlobProgress& progress);
   absl::StatusOr<AddedBlob> LinkedFile(int source, uint64_t size, const std::string& hex);
   absl::StatusOr<AddedBlob> CopiedFile(const std::string& path, int source, uint64_t size,
                                        const BlobProgress& progress);
+  absl::StatusOr<uint64_t> Fill(Staged& staged, uint64_t size, BlobStream& stream,
+                                const BlobProgress& progress, Sha256& sha);
   bool MayLink(int source) const;
   bool GoodBlob(const std::string& hex, uint64_t size) const;
   bool HasBlobOfSize(uint64_t size) const;

@@ -21,6 +21,8 @@
 #include "lib/base/storage.h"
 #include "lib/jobs/import_source.h"
 #include "lib/jobs/import_template.h"
+#include "lib/jobs/metadata_edit.h"
+#include "lib/model/open.h"
 
 namespace smelt {
 namespace {
@@ -69,8 +71,8 @@ absl::StatusOr<bool> IsGguf(const std::string& path) {
 /// The source's GGUF where it is one file that stays as it is; nothing where it must be converted.
 absl::StatusOr<std::optional<GgufFile>> FileAsItIs(const ImportOptions& options,
                                                    const ImportSource& source) {
-  if (options.convert_ggufs || !source.adapters.empty() || !options.chat_template.empty())
-    return std::nullopt;
+  const bool merged = !source.adapters.empty() && !options.adapter_layer;
+  if (options.convert_ggufs || merged || !options.chat_template.empty()) return std::nullopt;
   SMELT_ASSIGN_OR_RETURN(const bool gguf, IsGguf(source.model));
   if (!gguf) return std::nullopt;
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGguf(source.model));
@@ -85,7 +87,10 @@ absl::StatusOr<ConvertOptions> Conversion(const ImportOptions& options,
   SMELT_ASSIGN_OR_RETURN(const bool gguf, IsGguf(source.model));
   if (gguf && !options.convert_ggufs) conversion.type = "copy";
   conversion.source = source.model;
-  for (const std::string& adapter : source.adapters) conversion.adapters.emplace_back(adapter, 1);
+  if (options.adapter_layer) conversion.adapters.clear();
+  for (const std::string& adapter : source.adapters) {
+    if (!options.adapter_layer) conversion.adapters.emplace_back(adapter, 1);
+  }
   if (!options.chat_template.empty()) {
     SMELT_ASSIGN_OR_RETURN(const std::string text,
                            ReadTextFile(options.chat_template, kMostTemplateBytes));
@@ -98,6 +103,9 @@ absl::StatusOr<ConvertOptions> Conversion(const ImportOptions& options,
 struct Model {
   std::string file;  ///< a GGUF
   bool converted = false;
+  /// A GGUF that becomes a layer of its own; empty: none.
+  std::string adapter;
+  bool adapter_converted = false;
   ollama::Config config;
   ImportedTemplate chat;
   const ImportSource* source = nullptr;
@@ -124,6 +132,7 @@ class Importer {
       // again.
       if (std::ranges::all_of(blobs, [](const auto& blob) { return Exists(blob.path); })) {
         if (old.ok()) writer_.RemoveUnused(*old);
+        writer_.RemoveUnused(new_);  // parameters of a format, merged with others since
         return ImportResult{.name = name_.Short(),
                             .manifest = ollama::ManifestFile(writer_.store(), name_),
                             .blob = weights.path,
@@ -133,7 +142,7 @@ class Importer {
                             .bytes = weights.size,
                             .conversion = {}};
       }
-      if (attempt == kAttempts || model.converted) {
+      if (attempt == kAttempts || model.converted || model.adapter_converted) {
         return Error(ErrorCode::kIo, Escape(writer_.store()),
                      ": the model's files vanish from the store as soon as they ",
                      "are written; another program prunes it");
@@ -169,6 +178,15 @@ class Importer {
     ollama::Manifest manifest;
     manifest.layers.push_back({std::string(ollama::kModelLayer), weights.digest, weights.size,
                                model.converted ? "" : source.base});
+    if (!model.adapter.empty()) {
+      SMELT_ASSIGN_OR_RETURN(ollama::AddedBlob adapter,
+                             model.adapter_converted
+                                 ? writer_.Adopt(model.adapter, nullptr)
+                                 : writer_.AddFile(model.adapter, nullptr, options_.copy));
+      manifest.layers.push_back(
+          {std::string(ollama::kAdapterLayer), adapter.digest, adapter.size, ""});
+      blobs.push_back(std::move(adapter));
+    }
     SMELT_ASSIGN_OR_RETURN(
         manifest.layers,
         ollama::AddSettings(model.chat.settings, std::move(manifest.layers), writer_, blobs));
@@ -183,6 +201,8 @@ class Importer {
         manifest.layers,
         ollama::AddSettings(source.settings, std::move(manifest.layers), writer_, blobs));
     ollama::Config config = model.config;
+    config.adapters = static_cast<size_t>(
+        std::ranges::count(manifest.layers, ollama::kAdapterLayer, &ollama::Layer::media_type));
     for (const ollama::Layer& layer : manifest.layers) config.layers.push_back(layer.digest);
     SMELT_ASSIGN_OR_RETURN(ollama::AddedBlob written, writer_.AddText(ollama::WriteConfig(config)));
     manifest.config = {std::string(ollama::kConfigType), written.digest, written.size, ""};
@@ -223,10 +243,50 @@ absl::StatusOr<ollama::Config> ConfigFor(const GgufFile& file, const ImportSourc
 absl::Status Describe(const GgufFile& file, const ImportOptions& options, const std::string& store,
                       const Observer& observer, Model& model) {
   SMELT_RETURN_IF_ERROR(CheckModel(file, observer));
-  SMELT_ASSIGN_OR_RETURN(model.chat, TemplateFor(file, model.source->model, *model.source,
-                                                 options.require_template, observer));
+  SMELT_ASSIGN_OR_RETURN(model.chat, TemplateFor(file.metadata, model.source->model, *model.source,
+                                                 options, observer));
   SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, *model.source, model.chat.settings, store));
   return absl::OkStatus();
+}
+
+/// The adapter that becomes a layer: a GGUF as it is, a folder converted into the staging folder.
+absl::Status TakeAdapter(const ImportOptions& options, const ImportSource& source,
+                         const ollama::Name& name, ollama::StoreWriter& writer,
+                         const Observer& observer, Model& model) {
+  if (!options.adapter_layer || source.adapters.empty()) return absl::OkStatus();
+  model.adapter = source.adapters.front();
+  SMELT_ASSIGN_OR_RETURN(const bool gguf, IsGguf(model.adapter));
+  if (gguf) {
+    SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(model.adapter));
+    if (file.metadata.StringOr("general.type", "").value_or("") == "adapter")
+      return absl::OkStatus();
+    return Error(ErrorCode::kUnsupported, Escape(model.adapter),
+                 ": is no adapter (general.type says so), so it cannot be a layer beside a model");
+  }
+  ConvertOptions conversion;
+  conversion.source = model.adapter;
+  conversion.base = source.model;
+  conversion.adapter_only = true;
+  conversion.force = true;
+  SMELT_ASSIGN_OR_RETURN(
+      model.adapter, writer.StagingPath(Cat(name.ManifestPath(), "\n", source.adapters.front())));
+  conversion.output = model.adapter;
+  model.adapter_converted = true;
+  return Convert(conversion, observer).status();
+}
+
+/// Before the work of a conversion: that the model gets a template, where one is required.
+absl::Status CheckTemplate(const ImportOptions& options, const ConvertOptions& conversion,
+                           const ImportSource& source) {
+  OpenOptions open;
+  open.base = conversion.base;
+  open.pre = conversion.pre;
+  open.allow_tokenizer_mismatch = conversion.allow_tokenizer_mismatch;
+  SMELT_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(source.model, open));
+  Metadata metadata = model.source->metadata();
+  SMELT_ASSIGN_OR_RETURN(const MetadataEdits edits, ResolveEdits(conversion.metadata, metadata));
+  SMELT_RETURN_IF_ERROR(EditMetadata(edits, metadata));
+  return TemplateFor(metadata, source.model, source, options, Observer()).status();
 }
 
 absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name name,
@@ -235,15 +295,21 @@ absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name n
   SMELT_ASSIGN_OR_RETURN(const std::optional<GgufFile> as_it_is, FileAsItIs(options, source));
   Model model{.file = source.model,
               .converted = !as_it_is.has_value(),
+              .adapter = {},
+              .adapter_converted = false,
               .config = {},
               .chat = {},
               .source = &source};
   if (as_it_is) SMELT_RETURN_IF_ERROR(Describe(*as_it_is, options, store, observer, model));
+  ConvertOptions conversion;
+  if (model.converted) {
+    SMELT_ASSIGN_OR_RETURN(conversion, Conversion(options, source));
+    if (options.require_template) SMELT_RETURN_IF_ERROR(CheckTemplate(options, conversion, source));
+  }
   SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(store));
   name = ollama::InSpellingOf(store, name);
   std::optional<ConvertResult> converted;
   if (model.converted) {
-    SMELT_ASSIGN_OR_RETURN(ConvertOptions conversion, Conversion(options, source));
     SMELT_ASSIGN_OR_RETURN(model.file,
                            writer.StagingPath(Cat(name.ManifestPath(), "\n", source.model)));
     conversion.output = model.file;
@@ -257,6 +323,12 @@ absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name n
       unlink(model.file.c_str());
       return described;
     }
+  }
+  if (const absl::Status taken =
+          Guarded([&] { return TakeAdapter(options, source, name, writer, observer, model); });
+      !taken.ok()) {
+    if (model.converted) unlink(model.file.c_str());
+    return taken;
   }
   Importer importer(options, std::move(name), writer, observer);
   absl::StatusOr<ImportResult> result;
@@ -277,6 +349,11 @@ absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name n
 absl::StatusOr<ImportResult> Import(const ImportOptions& options, const Observer& watcher) try {
   const JobScope job(watcher);
   SMELT_ASSIGN_OR_RETURN(ollama::Name name, ollama::ParseName(options.name));
+  if (options.adapter_layer && options.for_ollama == "0.34") {
+    return Error(ErrorCode::kUsage,
+                 "Ollama 0.34 runs no adapter layers any more; without --adapter-layer the adapter "
+                 "is merged into the weights");
+  }
   std::string store = options.store;
   if (store.empty()) {
     SMELT_ASSIGN_OR_RETURN(store, ollama::StoreForWriting());

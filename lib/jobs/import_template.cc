@@ -1,10 +1,12 @@
 #include "lib/jobs/import_template.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "lib/base/ascii.h"
 #include "lib/base/status.h"
 #include "lib/jobs/chat_format.h"
 #include "lib/jobs/conversation.h"
@@ -50,14 +52,27 @@ std::string Tried(const absl::StatusOr<ChatFormatMatch>& match) {
   return tried + ")";
 }
 
+/// Whether the version asked for ("0.6"; empty: any) is below the least one ("0.11.4"; empty: any).
+bool IsOlder(std::string_view asked, std::string_view least) {
+  if (asked.empty() || least.empty()) return false;
+  const std::vector<std::string_view> a = Split(asked, '.'), b = Split(least, '.');
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const int ours = std::atoi(std::string(a[i]).c_str());
+    const int theirs = std::atoi(std::string(b[i]).c_str());
+    if (ours != theirs) return ours < theirs;
+  }
+  return false;
+}
+
 }  // namespace
 
-absl::StatusOr<ImportedTemplate> TemplateFor(const GgufFile& file, const std::string& name,
-                                             const ImportSource& source, bool required,
+absl::StatusOr<ImportedTemplate> TemplateFor(const Metadata& metadata, const std::string& name,
+                                             const ImportSource& source,
+                                             const ImportOptions& options,
                                              const Observer& observer) {
+  const bool required = options.require_template;
   ImportedTemplate result;
-  SMELT_ASSIGN_OR_RETURN(const std::string architecture,
-                         file.metadata.String("general.architecture"));
+  SMELT_ASSIGN_OR_RETURN(const std::string architecture, metadata.String("general.architecture"));
   const auto* built_in = std::ranges::find(kBuiltIn, architecture, &BuiltIn::architecture);
   if (built_in != std::end(kBuiltIn) && source.base.empty()) {
     result.settings.renderer = built_in->renderer_and_parser;
@@ -66,8 +81,8 @@ absl::StatusOr<ImportedTemplate> TemplateFor(const GgufFile& file, const std::st
     return result;
   }
   if (HasTemplate(source)) return result;
-  if (file.metadata.Has(architecture + ".pooling_type")) return result;  // makes vectors, no text
-  const MetadataValue* text = file.metadata.Find("tokenizer.chat_template");
+  if (metadata.Has(architecture + ".pooling_type")) return result;  // makes vectors, no text
+  const MetadataValue* text = metadata.Find("tokenizer.chat_template");
   if (text == nullptr || text->AsString() == nullptr) {
     if (required) {
       return Error(ErrorCode::kNotFound, Escape(name), ": carries no chat template", kWayOut);
@@ -76,9 +91,18 @@ absl::StatusOr<ImportedTemplate> TemplateFor(const GgufFile& file, const std::st
         Cat(Escape(name), ": carries no chat template, Ollama only joins the turns", kWayOut));
     return result;
   }
-  absl::StatusOr<ChatFormatMatch> match =
-      RecogniseChatFormat(*text->AsString(), SpecialTokenText(file.metadata, "bos"),
-                          SpecialTokenText(file.metadata, "eos"));
+  absl::StatusOr<ChatFormatMatch> match = RecogniseChatFormat(
+      *text->AsString(), SpecialTokenText(metadata, "bos"), SpecialTokenText(metadata, "eos"));
+  if (match.ok() && match->format &&
+      IsOlder(options.for_ollama, match->format->settings.least_ollama)) {
+    const std::string why =
+        Cat(Escape(name), ": its chat template is of the format ", match->format->name,
+            ", whose template for Ollama prints the date, which takes Ollama ",
+            match->format->settings.least_ollama, ", not ", options.for_ollama);
+    if (required) return Error(ErrorCode::kUnsupported, why, kWayOut);
+    observer.Warn(Cat(why, ": it gets no template layer", kWayOut));
+    return result;
+  }
   if (match.ok() && match->format) {
     result.format = match->format->name;
     result.settings = std::move(match->format->settings);

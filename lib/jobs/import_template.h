@@ -4,8 +4,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "formats/gguf.h"
 #include "formats/ollama/model_settings.h"
+#include "lib/base/metadata.h"
 #include "lib/jobs/import_source.h"
 #include "smelt/observer.h"
 
@@ -17,11 +17,12 @@ struct ImportedTemplate {
   ollama::ModelSettings settings;
 };
 
-/// For the model `file`, called `name`: the renderer and parser that Ollama itself gives its
-/// architecture, else the known chat format that its own chat template is of. Says what was found
-/// or tried; `required`: an error where the model gets no template.
-absl::StatusOr<ImportedTemplate> TemplateFor(const GgufFile& file, const std::string& name,
-                                             const ImportSource& source, bool required,
+/// For the model with these keys, called `name`: the renderer and parser that Ollama itself gives
+/// its architecture, else the known chat format that its own chat template is of. Says what was
+/// found or tried; where `options` require a template, an error when the model gets none.
+absl::StatusOr<ImportedTemplate> TemplateFor(const Metadata& metadata, const std::string& name,
+                                             const ImportSource& source,
+                                             const ImportOptions& options,
                                              const Observer& observer);
 
 }  // namespace smelt

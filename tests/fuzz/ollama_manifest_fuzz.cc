@@ -18,6 +18,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     smelt::fuzz::RequireGoodMessage(manifest.status());
   }
 
+  if (const auto config = smelt::ollama::ReadConfig(text, "input"); config.ok()) {
+    Require(smelt::ollama::ReadConfig(smelt::ollama::WriteConfig(*config), "again").ok(),
+            "a configuration that was written is read");
+  } else {
+    smelt::fuzz::RequireGoodMessage(config.status());
+  }
+
   const smelt::ollama::Name name = smelt::ollama::SplitName(text).WithDefaults();
   if (name.valid()) {
     const std::string path = name.ManifestPath();

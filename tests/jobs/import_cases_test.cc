@@ -84,8 +84,11 @@ TEST(ImportCases, EveryFileAsOllamaMakesIt) {
       if (ReadFile(file).find("tiny-chatml.gguf") != std::string::npos) {
         WriteFile(file, ReadFile(file) + kChatml);
       }
-      SMELT_ASSERT_OK(Import(
-          {.source = {}, .name = Text(step, "create"), .store = dir / "store", .modelfile = file}));
+      SMELT_ASSERT_OK(Import({.source = {},
+                              .name = Text(step, "create"),
+                              .store = dir / "store",
+                              .modelfile = file,
+                              .adapter_layer = true}));
     }
     const fs::path version = folder.path() / "0.6.5";
     const JsonValue observed = Json(version / "observed.json");
@@ -98,7 +101,7 @@ TEST(ImportCases, EveryFileAsOllamaMakesIt) {
       ++count;
     EXPECT_EQ(count, files.size());  // nothing else
   }
-  EXPECT_EQ(cases, 21u);
+  EXPECT_EQ(cases, 22u);
 }
 
 TEST(ImportCases, WhatOllamaRefusesIsRefused) {

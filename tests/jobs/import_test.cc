@@ -12,6 +12,7 @@
 #include "formats/gguf.h"
 #include "formats/ollama/store.h"
 #include "lib/base/status.h"
+#include "smelt/store.h"
 #include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
@@ -185,6 +186,11 @@ TEST(Import, AKnownChatTemplateGivesTemplateAndStopWords) {
   const auto file = OpenGguf(given->blob);
   SMELT_ASSERT_OK(file);
   EXPECT_EQ(file->metadata.String("tokenizer.chat_template").value_or(""), kChatml);
+
+  // The format's own parameters, merged with the others since, leave no blob.
+  VerifyOptions verify;
+  verify.store = dir / "store";
+  EXPECT_THAT(VerifyStore(verify)->orphans, ElementsAre());
 
   // What the base has stays.
   const auto derived = ImportTo(dir, "given", "derived");

@@ -7,9 +7,16 @@
 #include <string>
 #include <vector>
 
+#include "formats/gguf.h"
+#include "formats/ollama/manifest.h"
 #include "formats/ollama/store.h"
+#include "formats/ollama/store_writer.h"
 #include "lib/base/status.h"
+#include "smelt/bundle.h"
+#include "smelt/convert.h"
 #include "smelt/import.h"
+#include "smelt/inspect.h"
+#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -181,6 +188,82 @@ TEST_F(Store, WhatIsNoStoreIsSaid) {
   EXPECT_FALSE(fs::exists(dir_ / "absent"));
   EXPECT_EQ(CodeOf(ShowStored("absent", store()).status()), ErrorCode::kNotFound);
   EXPECT_EQ(CodeOf(CopyStored("one", "../x", store())), ErrorCode::kUsage);
+}
+
+/// A store as Ollama 0.34 writes it: one model layer for each part of a split file, its cache of
+/// keys, its folder of links, a model for its MLX engine.
+TEST(NewStore, SplitModelsAndOthersAreRead) {
+  const TempDir dir;
+  ConvertOptions conversion =
+      testing::UncheckedConversion(TestdataPath("models/llama"), dir / "m.gguf", "f16");
+  conversion.split_tensors = 5;
+  const auto converted = Convert(conversion);
+  SMELT_ASSERT_OK(converted);
+  ASSERT_GT(converted->files.size(), 2u);
+  const std::string store = dir / "store";
+  {
+    auto writer = ollama::StoreWriter::Open(store);
+    SMELT_ASSERT_OK(writer);
+    ollama::Manifest manifest, tensors;
+    for (const OutputFile& file : converted->files) {
+      const auto blob = writer->AddFile(file.path, nullptr, /*copy=*/true);
+      SMELT_ASSERT_OK(blob);
+      manifest.layers.push_back(
+          {std::string(ollama::kModelLayer), blob->digest, blob->size, "m.gguf"});
+    }
+    const auto config = writer->AddText("{\"model_format\":\"safetensors\"}\n");
+    const auto tensor = writer->AddText("weights");
+    SMELT_ASSERT_OK(config);
+    SMELT_ASSERT_OK(tensor);
+    tensors.config = {std::string(ollama::kConfigType), config->digest, config->size, ""};
+    tensors.layers = {{std::string(ollama::kTensorLayer), tensor->digest, tensor->size, ""}};
+    SMELT_ASSERT_OK(writer->PutManifest(ollama::ParseName("split").value(), manifest));
+    SMELT_ASSERT_OK(writer->PutManifest(ollama::ParseName("mlx").value(), tensors));
+  }
+  const std::string first = ollama::ResolveStoreName("split", store).value();
+  const std::string cache = store + "/metadata/" + fs::path(first).filename().string() + ".json";
+  fs::create_directory(store + "/metadata");
+  WriteFile(cache, "{}");
+  fs::create_directory(store + "/blobs/.ollama-split-0123456789ab-1");
+
+  const auto whole = OpenGguf(first);
+  SMELT_ASSERT_OK(whole);
+  EXPECT_EQ(whole->files.size(), converted->files.size());
+  EXPECT_EQ(whole->tensors.size(), converted->tensors);
+  InspectOptions inspect;
+  inspect.path = first;
+  SMELT_EXPECT_OK(Inspect(inspect));
+  const absl::Status mlx = ollama::ResolveStoreName("mlx", store).status();
+  EXPECT_THAT(std::string(mlx.message()), HasSubstr("MLX"));
+
+  const auto listing = ListStore(store);
+  SMELT_ASSERT_OK(listing);
+  EXPECT_THAT(listing->problems, IsEmpty());
+  ASSERT_EQ(listing->models.size(), 2u);
+  EXPECT_EQ(listing->models[listing->models[0].name == "mlx:latest" ? 0 : 1].format, "safetensors");
+  VerifyOptions verify;
+  verify.store = store;
+  EXPECT_TRUE(VerifyStore(verify)->sound());
+  EXPECT_THAT(VerifyStore(verify)->orphans, IsEmpty());
+
+  // An import joins the parts; a bundle keeps them.
+  ImportOptions options;
+  options.source = "split";
+  options.name = "joined";
+  options.store = store;
+  options.conversion.validate = Validate::kOff;
+  const auto joined = Import(options);
+  SMELT_ASSERT_OK(joined);
+  EXPECT_EQ(OpenGguf(joined->blob)->tensors.size(), converted->tensors);
+  SMELT_ASSERT_OK(ExportStored({.names = {"split"}, .store = store, .output = dir / "b.tar.zst"}));
+  SMELT_ASSERT_OK(ImportBundle({.bundle = dir / "b.tar.zst", .name = {}, .store = dir / "other"}));
+  EXPECT_EQ(OpenGguf(ollama::ResolveStoreName("split", dir / "other").value())->tensors.size(),
+            converted->tensors);
+
+  // Of a part that is missing the part is named; removing the model takes Ollama's cache along.
+  SMELT_ASSERT_OK(RemoveStored({"split"}, store));
+  EXPECT_FALSE(fs::exists(cache));
+  EXPECT_FALSE(fs::exists(first));
 }
 
 }  // namespace

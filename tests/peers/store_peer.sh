@@ -1,36 +1,55 @@
 #!/usr/bin/env bash
-# Imports models into a store and asks a real Ollama about them.
+# Imports models into a store and asks a real Ollama about them, also about what a bundle of them gives.
 #
 #   store_peer.sh SMELT SHARED WORK [SMOLLM2_DIR]
 #
-# Needs go (1.24 or newer) and a C++ compiler the first time, to build Ollama: a few minutes.
+# Needs go (1.24 or newer) and a C++ compiler the first time, to build Ollama: a few minutes. OLLAMA_VERSION: another than the one that
+# runs models without further programs (v0.6.5); such a one lists, shows, copies and removes.
 set -euo pipefail
 smelt=$1 shared=$2 work=$3 smollm2=${4:-}
-OLLAMA_BIN=$("$shared/tools/ollama/get_ollama.sh")
+OLLAMA_BIN=$("$shared/tools/ollama/get_ollama.sh" "${OLLAMA_VERSION:-v0.6.5}")
 export OLLAMA_BIN
 mkdir -p "$work"
-store=$(mktemp -d "$work/store.XXXXXX")
+folder=$(mktemp -d "$work/store.XXXXXX")
+store=$folder/store
+runs=yes
+[ -z "${OLLAMA_VERSION:-}" ] || runs=""
 
-check() {  # NAME FLAG
-  "$shared/tools/ollama/check_store.sh" "$store" "$1" "$2" --strict | sed "s/^/$1: /" | grep -v ': ok ' || true
+check() {  # STORE NAME [FLAG]
+  "$shared/tools/ollama/check_store.sh" "$1" "$2" ${runs:+${3:-}} --strict | sed "s/^/$2: /" | grep -v ': ok ' || true
   return "${PIPESTATUS[0]}"
 }
-import() {  # MODEL TYPE NAME
-  "$smelt" convert "$1" --type "$2" -o "$work/$3.gguf" --force --quiet
-  "$smelt" import "$work/$3.gguf" "$3" --store "$store" --quiet
-}
 failed=0
-for model in llama llama-spm; do
-  import "$shared/fixtures/models/$model" q8_0 "$model"
-  check "$model" --run-any || failed=$((failed + 1))
+try() { "$@" || { echo "FAIL: $*"; failed=$((failed + 1)); }; }
+
+for model in llama llama-spm qwen2 gemma mistral; do
+  "$smelt" import "$shared/fixtures/models/$model" "$model" --type q8_0 --store "$store" --quiet
+  try check "$store" "$model" --run-any
 done
+names="llama qwen2"
 if [ -n "$smollm2" ]; then
-  import "$smollm2" q4_k_m smollm2
-  check smollm2 --run || failed=$((failed + 1))
-  # Straight from the folder, in a type that Ollama makes no more, with what a Modelfile says.
-  printf 'FROM %s\nPARAMETER temperature 0\nSYSTEM You are brief.\n' "$smollm2" >"$work/Modelfile"
-  "$smelt" import -f "$work/Modelfile" smollm2:q3 --type q3_k_m --store "$store" --quiet
-  check smollm2:q3 --run || failed=$((failed + 1))
+  "$smelt" import "$smollm2" smollm2 --type q4_k_m --require-template --store "$store" --quiet
+  try check "$store" smollm2 --run
+  # A type that Ollama makes no more, with what a Modelfile says.
+  printf 'FROM %s\nPARAMETER temperature 0\nSYSTEM You are brief.\n' "$smollm2" >"$folder/Modelfile"
+  "$smelt" import -f "$folder/Modelfile" smollm2:q3 --type q3_k_m --store "$store" --quiet
+  try check "$store" smollm2:q3 --run
+  [ -z "$runs" ] || try python3 tests/peers/store_chat.py "$OLLAMA_BIN" "$shared/tools/ollama" "$store" smollm2 smollm2:q3
+  names+=" smollm2 smollm2:q3"
 fi
-rm -rf "$store"
+
+# A bundle: read by zstd and tar, repacked by them, and taken into stores that Ollama finds right.
+"$smelt" store export $names -o "$folder/models.tar.zst" --store "$store" --quiet
+mkdir "$folder/unpacked"
+zstd -qdc "$folder/models.tar.zst" | tar -C "$folder/unpacked" -xf -
+try check "$folder/unpacked" qwen2
+tar -C "$folder/unpacked" -cf - blobs manifests | zstd -q1 >"$folder/repacked.tar.zst"
+for bundle in models repacked; do
+  "$smelt" import "$folder/$bundle.tar.zst" --store "$folder/$bundle" --quiet
+  try "$smelt" store verify --store "$folder/$bundle" --quiet
+  try diff -r "$folder/unpacked/manifests" "$folder/$bundle/manifests"
+done
+try check "$folder/models" llama
+rm -rf "$folder"
+echo "$failed failed"
 exit $((failed > 0))

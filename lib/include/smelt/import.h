@@ -25,6 +25,12 @@ struct ImportOptions {
   /// Refuse a model that has no chat template, or one of no known format, unless the Modelfile
   /// gives one.
   bool require_template = false;
+  /// Keep the Modelfile's ADAPTER as a layer of its own, as Ollama did before 0.34, instead of
+  /// merging it into the weights.
+  bool adapter_layer = false;
+  /// "0.6", "0.32", "0.34": refuse what this Ollama could not use; empty: any. What is written is
+  /// the same.
+  std::string for_ollama = {};
   /// How weights become a GGUF (`source` and `output` are not used). A GGUF of one file stays as it
   /// is, and parts are joined, unless `convert_ggufs`.
   ConvertOptions conversion = {};
