@@ -22,12 +22,13 @@
 namespace smelt {
 
 /// Times that every group is decided again.
-inline constexpr int kSweeps = 2;
+inline constexpr int kSweeps = 1;
 
 /// Rows side by side, by position in the factor's order, in units of the row.
 struct FeedbackPanel {
   using Row = FeedbackLanes;
-  alignas(64) Row unit;  ///< a power of two near the row's largest value
+  alignas(64) Row unit;   ///< a power of two near the row's largest value
+  alignas(64) Row total;  ///< error of what was decided so far
   std::vector<float> memory;
   Row *weight, *value, *error;    ///< [columns]
   std::vector<int8_t> codes;      ///< [columns][rows]
@@ -130,16 +131,16 @@ class FeedbackEncoder {
     LoadRows(rows, x);
     for (uint64_t block = 0; block < columns_ / format_.elements; ++block) DecideBlock(block);
     for (int sweep = 0; sweep < kSweeps; ++sweep) DecideAgain();
-    alignas(64) Row ours, searched;
-    SumErrors(ours);
+    alignas(64) Row searched;
     TakeErrorsOf(rows, out);
     SumErrors(searched);
     for (size_t r = 0; r < rows; ++r)
-      if (ours[r] < searched[r]) StoreRow(r, x + r * columns_, out);
+      if (panel_.total[r] < searched[r]) StoreRow(r, x + r * columns_, out);
   }
 
  private:
   void LoadRows(uint64_t rows, const float* x) {
+    std::fill_n(panel_.total, kFeedbackRows, 0.0f);
     for (uint64_t r = 0; r < kFeedbackRows; ++r) {
       float largest = 0;
       const float* const row = x + r * columns_;
@@ -170,6 +171,7 @@ class FeedbackEncoder {
       FitFreely(format_, rule_, rounding_, group_, wish);
       Settled settled;
       Settle(rule_, rounding_, group_, wish, panel_.unit, panel_.blocks[block], settled);
+      for (size_t r = 0; r < kFeedbackRows; ++r) panel_.total[r] += settled.cost[r];
       Keep(at, settled, nullptr);
     }
   }
@@ -259,7 +261,10 @@ class FeedbackEncoder {
           rule_.Store(settled.scales.scale, wish.minimum, panel_.unit, halves, 1)};
       Try(rule_, rounding_, group_, trials, panel_.unit, halves, settled);
       bool better[kFeedbackRows];
-      for (size_t r = 0; r < kFeedbackRows; ++r) better[r] = settled.cost[r] < before[r];
+      for (size_t r = 0; r < kFeedbackRows; ++r) {
+        better[r] = settled.cost[r] < before[r];
+        if (better[r]) panel_.total[r] -= before[r] - settled.cost[r];
+      }
       Keep(at, settled, better);
     }
   }

@@ -14,9 +14,9 @@ namespace {
 
 /// The share of itself by which the square of each input grows: what the tokens that were seen say
 /// about two inputs together is worth that much less. Judged by KL divergence (README.md).
-constexpr double kDamping = 0.05;
+constexpr double kDamping = 0.25;
 /// What every column weighs at least, as a share of the mean: it keeps its weights.
-constexpr double kLeast = 1e-4;
+constexpr double kLeast = 5e-3;
 
 /// Runs of columns that stay together, the largest first.
 constexpr uint64_t kRuns[] = {256, 128, 64, 32, 16, 8, 1};
