@@ -167,8 +167,10 @@ class FeedbackEncoder {
       Accumulate(factor_.feedback(), columns_, first, at, at, at + size_, panel_.error,
                  targets_ + (at - first));
       EnterGroup(at, targets_ + (at - first));
-      Wish wish;
-      FitFreely(format_, rule_, rounding_, group_, wish);
+      Wish& wish = wishes_[g];
+      // Where scales are dear to try, what was wished when the block was entered is near enough.
+      if (Rounding::kThorough || !rule_.super_block())
+        FitFreely(format_, rule_, rounding_, group_, wish);
       Settled settled;
       Settle(rule_, rounding_, group_, wish, panel_.unit, panel_.blocks[block], settled);
       for (size_t r = 0; r < kFeedbackRows; ++r) panel_.total[r] += settled.cost[r];
@@ -191,7 +193,7 @@ class FeedbackEncoder {
     ScaleWish scales[kFeedbackRows][kMaxBlockGroups], minimums[kFeedbackRows][kMaxBlockGroups];
     for (uint64_t g = 0; g < groups_; ++g) {
       EnterGroup(first + g * size_, targets_ + g * size_);
-      Wish wish;
+      Wish& wish = wishes_[g];
       FitFreely(format_, rule_, rounding_, group_, wish);
       for (size_t r = 0; r < kFeedbackRows; ++r) {
         scales[r][g] = {wish.scale[r] * panel_.unit[r], wish.curvature[r]};
@@ -342,6 +344,7 @@ class FeedbackEncoder {
   const uint64_t groups_;  ///< of a block
   GroupFactor group_factor_;
   FeedbackGroup group_;
+  Wish wishes_[kMaxBlockGroups];                ///< of a block's groups
   alignas(64) Row targets_[kMaxBlockElements];  ///< of a block
 };
 

@@ -104,33 +104,45 @@ inline int FindStarts(const BlockFormat& format, const FeedbackGroup& g, size_t 
   return count;
 }
 
-/// What the group wishes if any scale could be stored.
+/// What the group wishes if any scale could be stored: every start is refined where scales are
+/// cheap to try, else the best of them.
 template <class Rounding>
 void FitFreely(const BlockFormat& format, const StoredRule& rule, const Rounding& rounding,
                FeedbackGroup& g, Wish& wish) {
   constexpr int kRefinements = 2;
+  const int together = Rounding::kThorough && format.searched ? kRefinements : 0;
+  const int alone = Rounding::kThorough ? 0 : kRefinements;
   for (size_t lane = 0; lane < kFeedbackRows; lane += hn::Lanes(D())) {
     ScalePair starts[kMaxStarts + kTried];
     const int count = FindStarts(format, g, lane, starts);
     for (int i = count; i < count + kTried; ++i) starts[i] = starts[count - 1];
     V least = Set(INFINITY), curvature = Zero();
-    ScalePair best = {Zero(), Zero()};
+    ScalePair best = {Zero(), Zero()}, next = best;
+    auto consider = [&](ScalePair& tried, const Outcome& outcome) HWY_ATTR {
+      const ScalePair refined = BestOf(rule, g, outcome, tried, lane);
+      const auto better = hn::Lt(outcome.cost, least);
+      least = hn::IfThenElse(better, outcome.cost, least);
+      best.scale = hn::IfThenElse(better, tried.scale, best.scale);
+      best.minimum = hn::IfThenElse(better, tried.minimum, best.minimum);
+      next.scale = hn::IfThenElse(better, refined.scale, next.scale);
+      next.minimum = hn::IfThenElse(better, refined.minimum, next.minimum);
+      curvature = hn::IfThenElse(better, outcome.pp, curvature);
+      tried = refined;
+    };
     for (int first = 0; first < count; first += kTried) {
       ScalePair tried[kTried];
       std::copy_n(starts + first, kTried, tried);
-      for (int refinement = 0;; ++refinement) {
+      for (int refinement = 0; refinement <= together; ++refinement) {
         Outcome outcome[kTried];
         rounding.template Evaluate<kTried, false>(g, lane, tried, outcome);
-        for (int c = 0; c < kTried; ++c) {
-          const auto better = hn::Lt(outcome[c].cost, least);
-          least = hn::IfThenElse(better, outcome[c].cost, least);
-          best.scale = hn::IfThenElse(better, tried[c].scale, best.scale);
-          best.minimum = hn::IfThenElse(better, tried[c].minimum, best.minimum);
-          curvature = hn::IfThenElse(better, outcome[c].pp, curvature);
-          tried[c] = BestOf(rule, g, outcome[c], tried[c], lane);
-        }
-        if (refinement == kRefinements || !format.searched) break;
+        for (int c = 0; c < kTried; ++c) consider(tried[c], outcome[c]);
       }
+    }
+    for (int refinement = 0; refinement < alone; ++refinement) {
+      ScalePair tried = next;
+      Outcome outcome;
+      rounding.template Evaluate<1, false>(g, lane, &tried, &outcome);
+      consider(tried, outcome);
     }
     const V inverse = Inverse(best.scale);
     Store(best.scale, wish.scale + lane);

@@ -119,6 +119,9 @@ struct LevelCodes {
 template <class Codes>
 class ElementRounding {
  public:
+  /// Scales are cheap to try.
+  static constexpr bool kThorough = true;
+
   explicit ElementRounding(const BlockFormat& format) : codes_(format) {}
 
   /// Rounds with `kCount` scales; keeps the result of the last where `kKeep`.
@@ -162,6 +165,8 @@ class ElementRounding {
 /// of it is shifted together), its elements chosen by what each weighs in the octet.
 class GranuleRounding {
  public:
+  static constexpr bool kThorough = false;
+
   explicit GranuleRounding(const BlockFormat& format) : format_(*format.codebook) {
     if (format_.shift != Shift::kPerGroup) format_.group = 8;
   }
