@@ -13,7 +13,8 @@ namespace smelt {
 namespace {
 
 /// The share of itself by which the square of each input grows: what the tokens that were seen say
-/// about two inputs together is worth that much less. Judged by KL divergence (README.md).
+/// about two inputs together is worth that much less, the less the fewer they were for so many
+/// inputs. Judged by KL divergence (README.md).
 constexpr double kDamping = 0.25;
 /// What every column weighs at least, as a share of the mean: it keeps its weights.
 constexpr double kLeast = 5e-3;
@@ -118,6 +119,8 @@ absl::StatusOr<InputFactor> InputFactor::Make(uint64_t columns, std::span<const 
   SMELT_ASSIGN_OR_RETURN(const double mean, CheckGram(columns, gram));
   const bool known = mean > 0 && tokens > 0;
   const double unit = known ? 1 / mean : 0;
+  const double damping =
+      known ? kDamping * (1 + static_cast<double>(columns) / static_cast<double>(tokens)) : 0;
   std::vector<double> squares(columns), least(columns);
   for (uint64_t j = 0; j < columns; ++j) squares[j] = unit * gram[j * columns + j];
 
@@ -138,14 +141,14 @@ absl::StatusOr<InputFactor> InputFactor::Make(uint64_t columns, std::span<const 
         const uint64_t a = std::max(order[j], order[k]), b = std::min(order[j], order[k]);
         double value = unit * gram[a * columns + b];
         if (j == k) {
-          value = known ? value * (1 + kDamping) + kLeast : 1;
+          value = known ? value * (1 + damping) + kLeast : 1;
           factor.squares_[a] = static_cast<float>(value);
         }
         row[columns - 1 - k] = value;
         factor.moment_[j * columns + k] = static_cast<float>(value);
       }
       // What damping leaves of a square whatever was decided before; rounding takes little of it.
-      least[columns - 1 - j] = known ? (squares[order[j]] * kDamping + kLeast) / 2 : 0;
+      least[columns - 1 - j] = known ? (squares[order[j]] * damping + kLeast) / 2 : 0;
     }
     return absl::OkStatus();
   }));

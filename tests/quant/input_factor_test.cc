@@ -84,6 +84,19 @@ TEST(InputFactor, SameForAnyThreadsAndInstructionSet) {
   SetThreads(0);
 }
 
+// An expert that saw few tokens: what they say about two inputs together may be chance.
+TEST(InputFactor, FewerTokensSayLess) {
+  constexpr size_t kColumns = 64;
+  const std::vector<float> gram = CorrelatedGram(kColumns, 40, 7);
+  auto feedback = [&](uint64_t tokens) {
+    const InputFactor factor = Factor(kColumns, gram, tokens);
+    double sum = 0;
+    for (size_t i = 0; i < kColumns * kColumns; ++i) sum += std::abs(factor.feedback()[i]);
+    return sum;
+  };
+  EXPECT_LT(feedback(10), 0.8 * feedback(1000));
+}
+
 TEST(InputFactor, DeadInputsAndNoTokensAreFactored) {
   constexpr size_t kColumns = 64;
   std::vector<float> gram = CorrelatedGram(kColumns, 1, 7);  // rank one
