@@ -52,7 +52,7 @@ class Case(unittest.TestCase):
 
 class Usage(Case):
     def test_help_teaches(self):
-        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["imatrix"], ["inspect"], ["tokenize"], ["families"], ["template"], ["store"]):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["imatrix"], ["inspect"], ["tokenize"], ["families"], ["template"], ["store"], ["set"]):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
@@ -713,6 +713,29 @@ class Store(Case):
         self.assertFalse(os.path.exists(blob))
         self.refused(smelt("store", "rm", "mine", *self.store), 1, "no model")
         self.refused(smelt("store", "lsit", *self.store), 2, "nearest is list")
+
+    def test_a_bundle_goes_to_another_store(self):
+        gguf, bundle, other = self.converted("m.gguf", "f16"), self.path("b.tar.zst"), ["--store", self.path("other")]
+        for name in ("one", "two"):
+            self.assertEqual(smelt("import", gguf, name, *self.store).status, 0)
+        out = smelt("store", "export", "one", "two", "-o", bundle, "--json", *self.store).json()
+        self.assertEqual((out["kind"], out["names"]), ("bundle", ["one:latest", "two:latest"]))
+        self.refused(smelt("store", "export", "one", "-o", bundle, *self.store), 1, "already exists")
+        self.assertEqual(smelt("import", bundle, "--json", *other).json()["names"], out["names"])
+        self.assertTrue(smelt("store", "verify", "--json", *other).json()["sound"])
+        self.refused(smelt("import", bundle, "three", *other), 2, "2 models")
+        self.refused(smelt("import", self.path("none.tar.zst"), *other), 1, "none.tar.zst")
+
+    def test_metadata_are_set_where_they_are(self):
+        gguf = self.converted("m.gguf", "f16")
+        self.assertEqual(smelt("set", gguf, "general.name=Other", "--json").json()["how"], "in place")
+        with open(self.path("t.jinja"), "w") as f:
+            f.write("{{ messages[0].content }}")
+        self.assertEqual(smelt("set", gguf, "tokenizer.chat_template=@" + self.path("t.jinja")).status, 0)
+        keys = {k["key"]: k["value"] for k in smelt("inspect", gguf, "--json").json()["metadata"]}
+        self.assertEqual((keys["general.name"], keys["tokenizer.chat_template"]), ("Other", "{{ messages[0].content }}"))
+        self.refused(smelt("set", gguf, "novalue"), 2, "KEY=VALUE")
+        self.refused(smelt("set", gguf, "general.nmae-"), 1, "general.name")
 
 
 if __name__ == "__main__":
