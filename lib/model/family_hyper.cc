@@ -144,8 +144,10 @@ absl::Status ReadRope(FamilyContext& context) {
         "partial_rotary_factor",
         Cat("is ", context.rope.full.partial, ", but this family rotates whole heads"));
   }
-  const double dims =
-      std::floor(static_cast<double>(h(Param::kHeadDim)) * (whole ? 1 : context.rope.full.partial));
+  double size = h.real(Param::kHeadDim);
+  if (context.family.rope.plain_counts && context.rope.full.partial != 1)
+    size += h.real(Param::kPlainSize);
+  const double dims = std::floor(size * (whole ? 1 : context.rope.full.partial));
   if (dims < 2 || CheckedInteger<uint64_t>(dims / 2) == std::nullopt) {
     return context.config.Bad("head_dim",
                               Cat("gives ", dims, " rotary dimensions, expected an even number"));

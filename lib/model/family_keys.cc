@@ -157,20 +157,30 @@ class KeyWriter {
         WriteProportional(rope);
         break;
     }
-    if (!rope.sections.empty()) WriteSections(rope);
+    if (!rope.sections.empty()) SMELT_RETURN_IF_ERROR(WriteSections(rope));
     Set("rope.freq_base", static_cast<float>(rope.theta));
     if (!tells_apart) return absl::OkStatus();
     Set("rope.freq_base_swa", static_cast<float>(window.theta));
     return WriteWindowScaling(window);
   }
 
-  /// M-RoPE's, of which there are four.
-  void WriteSections(const RopeConfig& rope) {
+  /// M-RoPE's: three of pictures share the pairs that turn, a fourth is of other readers.
+  absl::Status WriteSections(const RopeConfig& rope) {
     std::vector<int32_t> sections;
-    for (double section : rope.sections)
+    double pairs = 0;
+    for (double section : rope.sections) {
+      pairs += section;
       sections.push_back(CheckedInteger<int32_t>(section).value_or(0));
+    }
+    const uint64_t turning = context_.hyper(Param::kRopeDims) / 2;
+    if (sections.size() != 3 || pairs != static_cast<double>(turning)) {
+      return context_.config.Bad("mrope_section",
+                                 Cat("(of the class where it is not given) has ", sections.size(),
+                                     " sections of ", pairs, " pairs, expected 3 of ", turning));
+    }
     sections.resize(4);
     Set("rope.dimension_sections", std::move(sections));
+    return absl::OkStatus();
   }
 
   /// Pairs that do not turn have a divisor that stills them.

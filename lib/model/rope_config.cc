@@ -11,14 +11,15 @@
 namespace smelt {
 namespace {
 
-// Keys of a rope dictionary that we honour; any other is refused by name. "finetuned" has no
-// influence.
+// Keys of a rope dictionary that we honour; any other is refused by name. "finetuned" and
+// "max_position_embeddings" have no influence.
 constexpr std::string_view kKnownKeys[] = {"rope_type",
                                            "type",
                                            "rope_theta",
                                            "partial_rotary_factor",
                                            "factor",
                                            "original_max_position_embeddings",
+                                           "max_position_embeddings",
                                            "attention_factor",
                                            "attn_factor",
                                            "beta_fast",
@@ -71,7 +72,7 @@ class RopeReader {
     for (const std::string& key : dictionary_.Unread()) {
       const JsonValue* value = dictionary_.value().FindNonNull(key);
       const bool scales = value != nullptr && key != "finetuned" && value->as_double() != 1.0 &&
-                          key != "original_max_position_embeddings";
+                          !key.ends_with("max_position_embeddings");
       if (scales) keys += Cat(keys.empty() ? "" : ", ", key);
     }
     if (keys.empty()) return "";
@@ -86,7 +87,7 @@ class RopeReader {
   absl::Status ReadType(RopeConfig& rope) {
     SMELT_ASSIGN_OR_RETURN(const auto text, dictionary_.Text("rope_type|type"));
     const std::string type = text.value_or("default");
-    if (type == "default" || (type == "mrope" && defaults_.sections)) {
+    if (type == "default" || (type == "mrope" && has_sections())) {
       rope.type = RopeType::kDefault;
     } else if (type == "linear") {
       rope.type = RopeType::kLinear;
@@ -123,6 +124,8 @@ class RopeReader {
       return Error(ErrorCode::kInvalidInput, dictionary_.name(), " has rope_theta ", *inside,
                    ", but ", defaults_.theta_key, " beside it is ", *outside);
     }
+    if (rope.type == RopeType::kProportional && !inside && !outside)
+      return dictionary_.Bad("rope_theta", "is missing, which the type proportional needs");
     rope.theta = inside ? *inside : outside.value_or(defaults_.theta);
     if (rope.theta <= 0 || rope.theta > 1e30) {  // a GGUF keeps it in f32
       return config_.Bad(defaults_.theta_key, Cat("(rope_theta) is ", rope.theta,
@@ -144,16 +147,29 @@ class RopeReader {
       if (known || !dictionary_.Has(key)) return absl::OkStatus();
       return dictionary_.Bad(key, "is there, which this family does not know");
     };
-    SMELT_RETURN_IF_ERROR(refuse("mrope_section", defaults_.sections));
+    SMELT_RETURN_IF_ERROR(refuse("mrope_section", has_sections()));
     SMELT_RETURN_IF_ERROR(refuse("llama_4_scaling_beta", defaults_.temperature));
     SMELT_RETURN_IF_ERROR(refuse("alpha", defaults_.alpha_stretches));
     SMELT_RETURN_IF_ERROR(refuse("short_mscale", defaults_.magnitudes));
     SMELT_RETURN_IF_ERROR(refuse("long_mscale", defaults_.magnitudes));
-    if (defaults_.sections) dictionary_.Find("mrope_interleaved");  // text has one position stream
-    SMELT_ASSIGN_OR_RETURN(rope.sections, dictionary_.Reals("mrope_section"));
+    if (has_sections()) SMELT_RETURN_IF_ERROR(ReadSections(rope));
     SMELT_ASSIGN_OR_RETURN(rope.temperature_scale, dictionary_.Real("llama_4_scaling_beta"));
+    if (defaults_.temperature && !rope.temperature_scale)
+      return dictionary_.Bad("llama_4_scaling_beta", "is missing, which this family needs");
     if (rope.temperature_scale && rope.original_context == 0)
       SMELT_RETURN_IF_ERROR(Positive("original_max_position_embeddings", rope.original_context));
+    return absl::OkStatus();
+  }
+
+  bool has_sections() const { return defaults_.sections[0] != 0; }
+
+  absl::Status ReadSections(RopeConfig& rope) {
+    dictionary_.Find("mrope_interleaved");  // text has one position stream
+    SMELT_ASSIGN_OR_RETURN(rope.sections, dictionary_.Reals("mrope_section"));
+    if (dictionary_.Has("mrope_section")) return absl::OkStatus();
+    if (dictionary_.IsNull("mrope_section"))
+      return dictionary_.Bad("mrope_section", "is null, expected three counts of pairs");
+    rope.sections.assign(defaults_.sections.begin(), defaults_.sections.end());
     return absl::OkStatus();
   }
 
@@ -183,6 +199,10 @@ class RopeReader {
     if (defaults_.original_context != 0 && config_.IsNull("original_max_position_embeddings")) {
       return config_.Bad("original_max_position_embeddings",
                          "is null, expected a count of positions, or no such key");
+    }
+    if (dictionary_.IsNull("original_max_position_embeddings")) {
+      return dictionary_.Bad("original_max_position_embeddings",
+                             "is null, expected a count of positions, or no such key");
     }
     SMELT_ASSIGN_OR_RETURN(const auto outside, config_.Real("original_max_position_embeddings"));
     SMELT_ASSIGN_OR_RETURN(const auto inside, dictionary_.Real("original_max_position_embeddings"));
@@ -319,6 +339,8 @@ absl::StatusOr<RopeConfigs> ReadByKind(const Config& config, const JsonValue* pa
   }
   const JsonValue* full = parameters->FindNonNull("full_attention");
   const JsonValue* window = parameters->FindNonNull("sliding_attention");
+  if (defaults.proportional && full == nullptr && scaling == nullptr)
+    return config.Bad("rope_parameters", "has no full_attention");
   if (scaling != nullptr && full == nullptr && !parameters->as_object()->empty()) {
     return config.Bad("rope_scaling",
                       "stands beside rope_parameters without full_attention: which one counts is "

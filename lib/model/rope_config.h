@@ -2,6 +2,7 @@
 // released over the years) and rope_parameters (as transformers 5 writes it).
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,8 +45,10 @@ struct RopeDefaults {
       0;  ///< the class's own original_max_position_embeddings; counts before the dictionary's
   std::string_view theta_key = "rope_theta";
   std::string_view partial_key = "partial_rotary_factor";
-  bool proportional = false;         ///< Gemma 4: knows that type
-  bool sections = false;             ///< Qwen's vision models: M-RoPE
+  bool plain_counts = false;  ///< Mistral 4: the share is of the plain features too
+  bool proportional = false;  ///< Gemma 4: knows that type
+  /// Qwen's vision models: the class's own sections of M-RoPE; none = it has no such thing.
+  std::array<double, 3> sections = {};
   bool temperature = false;          ///< Ministral 3: q is scaled by its position
   bool alpha_stretches = false;      ///< Hunyuan: rope_type dynamic has alpha
   bool yarn_means_longrope = false;  ///< Phi-3: "su" and "yarn" are old names of longrope

@@ -27,6 +27,8 @@ class Reader {
   std::vector<int64_t> Read(std::string_view file, std::string_view key, const JsonValue* value) {
     std::vector<int64_t> ids;
     if (value == nullptr || value->is_null()) return ids;
+    if (Elements(*value).empty())
+      notes_.push_back(Cat(file, ": ", key, " is an empty list; it is not used"));
     for (const JsonValue& one : Elements(*value)) {
       const std::optional<int64_t> id = one.as_int();
       if (id && *id >= 0 && static_cast<uint64_t>(*id) < rows_) {

@@ -120,8 +120,9 @@ TEST(Qwen3VlMoeTest, FusedExpertsLieAsPublishedOrAsTransformersSavesThem) {
           dir.path(),
           Cat(R"({"architectures":["Qwen3VLMoeForConditionalGeneration"],"text_config":{)",
               R"("head_dim":4,"num_experts":3,"num_experts_per_tok":2,"moe_intermediate_size":)",
-              ffn, R"(,"decoder_sparse_step":1,"rope_theta":10000,)", kLlamaConfig,
-              R"(},"tie_word_embeddings":false})"),
+              ffn,
+              R"(,"decoder_sparse_step":1,"rope_theta":10000,"rope_scaling":{"mrope_section":[1,1,0]},)",
+              kLlamaConfig, R"(},"tie_word_embeddings":false})"),
           t);
       const auto opened = testing::OpenFolder(dir.path());
       SMELT_ASSERT_OK(opened);

@@ -33,8 +33,10 @@ KINDS = {  # kind: the files that are damaged
 RECORDED_GGUF = ["llama", "llama-spm", "gemma2", "mamba2", "jamba"]
 # What the code that reads a params.json takes for an absent member (Meta's and Mistral's ModelArgs).
 MODEL_ARGS = {"use_scaled_rope": False, "sliding_window": None}
-# What transformers' modeling_rope_utils takes for an absent member of rope_parameters.
-ROPE_DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0}
+# What transformers' modeling_rope_utils, and HunYuan's class, take for an absent member of rope_parameters.
+ROPE_DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": None, "mscale": None, "mscale_all_dim": None, "alpha": None}
+# Members that only the converter of llama.cpp reads, and ids of tokens: a class has numbers for them of which its tokenizer knows nothing.
+WITHOUT_DEFAULT = {"model_max_length": "delete", "eod_token_id": "delete", "bos_token_id": "delete null", "pad_token_id": "delete null"}
 REFUSED = object()  # what upstream says
 ARGUMENTS = None
 
@@ -127,9 +129,12 @@ def class_value(config, path):
         elif key == "rope_theta" and "rope_theta" in rope:
             at = rope["rope_theta"]
         elif key == "rope_scaling" and rope:
+            rope = rope.get("full_attention", rope)  # the one that is scaled where there are several
             at = {k: v for k, v in rope.items() if k not in ("rope_theta", "partial_rotary_factor")}
+        elif key == "rotary_dim" and not hasattr(at, key):
+            at = int(at.head_dim * rope.get("partial_rotary_factor", 1))
         else:
-            at = getattr(at, key, REFUSED)
+            at = getattr(at, key, getattr(getattr(at, "text_config", None), key, REFUSED))  # written flat, held inside
         if at is REFUSED:
             return REFUSED
     return json.loads(json.dumps(at.to_dict() if hasattr(at, "to_dict") else at, default=str))
@@ -211,6 +216,19 @@ def agreed_probes(original, path, keep):
     return file
 
 
+def means_the_same(difference, path):
+    """Whether only keys are gone whose values readers take where there are none."""
+    config = json.loads(pathlib.Path(path).read_text())
+    config = config.get("text_config", config)
+    head = config.get("hidden_size", 0) / config.get("num_attention_heads", 1)
+    implied = {"rope.freq_base": 10000, "attention.key_length": head, "attention.value_length": head}
+    for line in difference:
+        key, *_, value = line.split(" ")
+        if not key.startswith("-") or implied.get(key.partition(".")[2]) != float(value if value.replace(".", "").isdigit() else "nan"):
+            return False
+    return True
+
+
 def judge(job):
     """(kind, counts, findings) of one file."""
     kind, name, path = job
@@ -240,6 +258,10 @@ def judge(job):
         counts[verdict] += 1
         if verdict == "other" and kind == "config" and not has_class(path):
             counts["without a class"] += 1
+        elif verdict == "other" and kind == "config" and means_the_same(mutant["difference"], path):
+            counts["same in meaning"] += 1
+        elif verdict == "other" and kind == "config" and mutant["id"].rsplit(" ", 1)[1] in WITHOUT_DEFAULT.get(mutant["id"].rsplit(" ", 1)[0].split("/")[-1], ""):
+            counts["without a default"] += 1
         elif verdict == "other":
             says = "another" if mutant["id"] in said else "refuses or says nothing"
             findings.append(f"{mutant['id']}: another result, upstream: {says}: {mutant['difference']}")

@@ -377,6 +377,7 @@ const Family kGlm4MoeLite = {
 };
 
 constexpr RopeDefaults kMistral4Rope = {
+    .plain_counts = true,
     .temperature = true,
     .parameters = R"({"rope_type": "yarn", "rope_theta": 10000.0, "factor": 128.0,
                       "original_max_position_embeddings": 8192, "beta_fast": 32.0, "beta_slow": 1.0,

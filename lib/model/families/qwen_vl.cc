@@ -86,12 +86,28 @@ constexpr auto kQwen3VlMoeTensors = Table<TensorRule>(
                   Param::kWidth}),
     kExperts);
 
+/// Of the vision part: how many of its layers go into those of the text part.
+absl::StatusOr<double> DeepstackLayers(const Config& whole) {
+  constexpr double kOfClass = 3;
+  const JsonValue* vision = whole.Find("vision_config");
+  if (vision == nullptr) return kOfClass;
+  if (!vision->is_object())
+    return whole.Bad("vision_config", Cat("is a ", vision->KindName(), ", expected an object"));
+  const JsonValue* indexes = vision->Find("deepstack_visual_indexes");
+  if (indexes == nullptr) return kOfClass;
+  if (!indexes->is_array()) {
+    return whole.Bad("vision_config", Cat("has deepstack_visual_indexes that are a ",
+                                          indexes->KindName(), ", expected a list of layers"));
+  }
+  return static_cast<double>(indexes->as_array()->size());
+}
+
 absl::Status DeriveQwen3Vl(FamilyContext& context) {
   const Config* whole = context.config.Outer();
-  const JsonValue* vision = whole == nullptr ? nullptr : whole->Find("vision_config");
-  const JsonValue* indexes = vision == nullptr ? nullptr : vision->Find("deepstack_visual_indexes");
-  if (indexes != nullptr && indexes->is_array())
-    context.hyper.Set(Param::kDeepstack, static_cast<double>(indexes->as_array()->size()));
+  if (whole != nullptr) {
+    SMELT_ASSIGN_OR_RETURN(const double layers, DeepstackLayers(*whole));
+    context.hyper.Set(Param::kDeepstack, layers);
+  }
   context.differences.push_back(
       "leaves some pairs of the rotation still that turn in the text model");
   return NoteAttentionBias(context);
@@ -122,7 +138,7 @@ Family Qwen2VlFamily(std::span<const std::string_view> names, std::string_view m
       .of_whole = kOfWhole,
       .checked = checked,
       .llama_cpp = "takes 0 for rms_norm_eps",
-      .rope = {.theta = 1000000, .sections = true},
+      .rope = {.theta = 1000000, .sections = {16, 24, 24}},
       .windowed = IsWindowedFromMax,
       .derive = DeriveQwen2Vl,
   };
@@ -144,7 +160,7 @@ const Family kQwen3Vl = {
     .part = "text_config",
     .of_whole = kOfWhole,
     .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
-    .rope = {.theta = 500000, .sections = true},
+    .rope = {.theta = 500000, .sections = {24, 20, 20}},
     .derive = DeriveQwen3Vl,
 };
 
@@ -159,7 +175,7 @@ const Family kQwen3VlMoe = {
     .part = "text_config",
     .of_whole = kOfWhole,
     .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
-    .rope = {.theta = 500000, .sections = true},
+    .rope = {.theta = 500000, .sections = {24, 20, 20}},
     .derive = DeriveQwen3VlMoe,
 };
 
