@@ -9,7 +9,7 @@ import pathlib
 import sys
 import tempfile
 
-QUESTIONS = [("The capital of France is", "Paris"), ("What is the capital of France?", "Paris"), ("Say hello.", "")]
+QUESTIONS = [("What is the capital of France?", "Paris"), ("Say hello.", "")]  # and a word that the answer must have
 MARKS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 
 

@@ -15,9 +15,11 @@ store=$folder/store
 runs=yes
 [ -z "${OLLAMA_VERSION:-}" ] || runs=""
 
-check() {  # STORE NAME [FLAG]
-  "$shared/tools/ollama/check_store.sh" "$1" "$2" ${runs:+${3:-}} --strict | sed "s/^/$2: /" | grep -v ': ok ' || true
-  return "${PIPESTATUS[0]}"
+check() {  # STORE NAME [FLAG]: what is not as it should be, and the counts
+  local said status=0
+  said=$("$shared/tools/ollama/check_store.sh" "$1" "$2" ${runs:+${3:-}} --strict) || status=$?
+  sed -n "/^ok /!s/^/$2: /p" <<<"$said"
+  return $status
 }
 failed=0
 try() { "$@" || { echo "FAIL: $*"; failed=$((failed + 1)); }; }
