@@ -1,6 +1,7 @@
 // bitsandbytes NF4 and FP4: codes of a table along the flattened matrix, a scale for every block,
 // which may itself be quantized in blocks.
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "formats/quantized/module.h"
@@ -36,10 +37,19 @@ class BlockMatrix : public ComputedMatrix {
     const uint64_t first_block = begin / parts_.block,
                    blocks = (end - 1) / parts_.block + 1 - first_block;
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> scales, Scales(first_block, blocks));
+    std::array<std::array<float, 2>, 256> pairs;  // the two values of each byte
+    for (size_t byte = 0; byte < 256; ++byte)
+      pairs[byte] = {parts_.table[byte >> 4], parts_.table[byte & 15]};
     for (uint64_t b = 0; b < blocks; ++b) {
       const uint64_t from = std::max(begin, (first_block + b) * parts_.block),
                      to = std::min(end, (first_block + b + 1) * parts_.block);
-      for (uint64_t i = from; i < to; ++i) {
+      uint64_t i = from;
+      for (; i % 2 == 0 && i + 2 <= to; i += 2) {
+        const std::array<float, 2>& pair = pairs[static_cast<uint8_t>(in[i / 2 - first_byte])];
+        out[i - begin] = pair[0] * scales[b];
+        out[i + 1 - begin] = pair[1] * scales[b];
+      }
+      for (; i < to; ++i) {
         const auto pair = static_cast<uint8_t>(in[i / 2 - first_byte]);
         out[i - begin] = parts_.table[i % 2 == 0 ? pair >> 4 : pair & 15] * scales[b];
       }

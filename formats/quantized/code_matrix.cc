@@ -185,18 +185,26 @@ absl::Status CodeMatrix::Read(uint64_t first, uint64_t count, uint8_t* out) cons
 absl::Status CodeMatrix::ReadAlongColumns(uint64_t first, uint64_t count, uint8_t* out) const {
   static const PerThread<ByteBuffer> stored, turned;
   const uint64_t words = WordsOf(columns_, layout_);
+  constexpr uint64_t kTile = 16;  // a cache line of words
   const std::byte* lines;
   if (layout_.transposed) {
     SMELT_ASSIGN_OR_RETURN(const auto view, stored_.View(0, words, first, count, *stored));
-    std::byte* const rows = turned->Reserve(words * count * 4);
-    constexpr uint64_t kTile = 16;  // a cache line of words
+    const bool direct = layout_.bits == 4 && columns_ % 8 == 0;  // each word's codes to their place
+    std::byte* const rows = direct ? nullptr : turned->Reserve(words * count * 4);
     for (uint64_t r = 0; r < count; r += kTile) {
+      const uint64_t end = std::min(r + kTile, count);
       for (uint64_t w = 0; w < words; ++w) {
-        if (w + kAhead < words) __builtin_prefetch(view.data + (w + kAhead) * view.step + r * 4);
-        for (uint64_t i = r; i < std::min(r + kTile, count); ++i)
-          std::memcpy(rows + (i * words + w) * 4, view.data + w * view.step + i * 4, 4);
+        const std::byte* const line = view.data + w * view.step;
+        if (w + kAhead < words) __builtin_prefetch(line + kAhead * view.step + r * 4);
+        for (uint64_t i = r; i < end && direct; ++i) {
+          const uint64_t codes = CodesOf(WordAt(line, i));
+          std::memcpy(out + i * columns_ + w * 8, &codes, sizeof codes);
+        }
+        for (uint64_t i = r; i < end && !direct; ++i)
+          std::memcpy(rows + (i * words + w) * 4, line + i * 4, 4);
       }
     }
+    if (direct) return absl::OkStatus();
     lines = rows;
   } else {
     std::byte* const read = stored->Reserve(words * count * 4);

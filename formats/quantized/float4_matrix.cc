@@ -1,5 +1,6 @@
 #include "formats/quantized/float4_matrix.h"
 
+#include <array>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -12,6 +13,13 @@ namespace smelt {
 namespace {
 
 constexpr uint64_t kNvfp4Groups = 4;  // of a block of GGUF's
+
+/// The two values of each byte.
+constexpr auto kPairs = [] {
+  std::array<std::array<float, 2>, 256> pairs{};
+  for (size_t byte = 0; byte < 256; ++byte) pairs[byte] = {kE2M1[byte & 15], kE2M1[byte >> 4]};
+  return pairs;
+}();
 
 /// Pairs of neighbours as pairs of value i and value i + n, 2 n values in all.
 void SplitHalves(const std::byte* pairs, uint64_t n, std::byte* out) {
@@ -38,9 +46,9 @@ class Float4Matrix : public ComputedMatrix {
     for (uint64_t i = 0; i < count * groups; ++i) {
       const float scale = scales[i];
       for (uint64_t j = 0; j < half; ++j) {
-        const auto pair = static_cast<uint8_t>(in[i * half + j]);
-        *out++ = kE2M1[pair & 15] * scale;
-        *out++ = kE2M1[pair >> 4] * scale;
+        const std::array<float, 2>& pair = kPairs[static_cast<uint8_t>(in[i * half + j])];
+        *out++ = pair[0] * scale;
+        *out++ = pair[1] * scale;
       }
     }
     return absl::OkStatus();
