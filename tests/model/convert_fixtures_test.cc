@@ -30,13 +30,6 @@ const std::map<std::string, std::set<std::string>> kOtherKeys = {
     {"gemma4", kGemma4Keys},
     {"gemma4_moe", kGemma4Keys},
     {"gemma4_e", kGemma4Keys},
-    // It calls [gMASK] the token that begins a text, and <|endoftext|> the unknown one
-    // (_set_vocab_glm): GLM's tokenizer has neither, and no text gets a beginning (add_bos_token is
-    // false).
-    {"glm4_moe",
-     {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.unknown_token_id",
-      // Only their place is another.
-      "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}},
     // It states what is so without the key.
     {"internlm2", {"tokenizer.ggml.add_space_prefix"}}};
 

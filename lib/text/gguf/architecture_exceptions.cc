@@ -1,4 +1,6 @@
 // What llama.cpp's converter knows about single models, and their tokenizers do not say.
+#include <algorithm>
+#include <iterator>
 #include <utility>
 #include <variant>
 
@@ -22,6 +24,16 @@ constexpr Exception kExceptions[] = {
 
 constexpr int32_t kGemmaEndOfTurn = 107;
 
+/// What GLM-4's special tokens are to the converter, whatever the folder calls them; in its order.
+struct SpecialText {
+  std::string_view key, text;
+};
+constexpr SpecialText kGlm4[] = {{"tokenizer.ggml.bos_token_id", "[gMASK]"},
+                                 {"tokenizer.ggml.eot_token_id", "<|user|>"},
+                                 {"tokenizer.ggml.unknown_token_id", "<|endoftext|>"},
+                                 {"tokenizer.ggml.eom_token_id", "<|observation|>"}};
+constexpr std::string_view kOfGlm4[] = {"glm4moe", "deepseek2"};
+
 }  // namespace
 
 void WriteFlagsOfArchitecture(const PublishedTokenizer& tokenizer, const VocabularyOptions& options,
@@ -29,6 +41,20 @@ void WriteFlagsOfArchitecture(const PublishedTokenizer& tokenizer, const Vocabul
   const JsonValue* flag = tokenizer.folder().config.FindNonNull("add_prefix_space");
   if (options.architecture == "llama" && flag != nullptr && flag->is_bool())
     out.Set(std::string(kSpacePrefix), *flag->as_bool());
+}
+
+void WriteSpecialExceptions(const PublishedTokenizer& tokenizer, const VocabularyOptions& options,
+                            Metadata& out) {
+  if (std::ranges::find(kOfGlm4, options.architecture) == std::end(kOfGlm4)) return;
+  const auto id_of = [&](const SpecialText& row) {
+    const std::vector<AddedToken>& added = tokenizer.pipeline().spec().added;
+    const auto it = std::ranges::find(added, row.text, &AddedToken::content);
+    return it == added.end() ? -1 : it->id;
+  };
+  if (std::ranges::any_of(kGlm4, [&](const SpecialText& row) { return id_of(row) < 0; })) return;
+  for (const SpecialText& row : kGlm4) {
+    if (!out.Has(row.key)) out.Set(std::string(row.key), static_cast<uint32_t>(id_of(row)));
+  }
 }
 
 void WriteExceptions(const PublishedTokenizer& tokenizer, const VocabularyOptions& options,

@@ -81,6 +81,7 @@ class VocabularyWriter {
           out_.Set(Cat("tokenizer.ggml.", kind->key, "_token_id"), static_cast<uint32_t>(id));
       }
     }
+    WriteSpecialExceptions(tokenizer_, options_, out_);
     const MetadataValue* model = out_.Find("tokenizer.ggml.model");
     const bool bytes =
         model != nullptr && model->AsString() != nullptr && *model->AsString() == "gpt2";

@@ -39,9 +39,12 @@ absl::Status WriteVocabulary(const PublishedTokenizer& tokenizer, const Vocabula
 absl::Status WriteChatTemplates(const TokenizerFolder& folder, Metadata& out);
 
 /// What llama.cpp's converter writes for some architectures besides what their tokenizers say:
-/// before the tokens, and after everything else that `out` has. `after` follows it.
+/// before the tokens, behind the special ones, and after everything else that `out` has. `after`
+/// follows it.
 void WriteFlagsOfArchitecture(const PublishedTokenizer& tokenizer, const VocabularyOptions& options,
                               Metadata& out);
+void WriteSpecialExceptions(const PublishedTokenizer& tokenizer, const VocabularyOptions& options,
+                            Metadata& out);
 void WriteExceptions(const PublishedTokenizer& tokenizer, const VocabularyOptions& options,
                      Metadata& out, Metadata& after);
 
