@@ -219,6 +219,16 @@ absl::Status CheckOutputPaths(const Job& job, const ConvertOptions& options) {
   return CheckOutput(job.first(), options.force);
 }
 
+/// Whether codes of the source become numbers of 16 bits or more.
+bool WidensCodes(const ModelSource& source, const Plan& plan) {
+  return std::ranges::any_of(plan.tensors, [&](const PlannedTensor& t) {
+    const int at = source.Find(t.name);
+    if (at < 0 || Info(t.type).quantized) return false;
+    const Recipe* const recipe = source.tensors()[static_cast<size_t>(at)].recipe;
+    return recipe != nullptr && recipe->code_bits() != 0;
+  });
+}
+
 absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& observer) {
   Job job;
   if (options.adapter_only && !options.plan_file.empty())
@@ -244,6 +254,10 @@ absl::StatusOr<Job> PlanJob(const ConvertOptions& options, const Observer& obser
   for (const std::string& warning : job.plan.warnings) observer.Warn(warning);
   if (!job.plan.fallbacks.kinds.empty())
     observer.Note(FallbackNote(job.plan.fallbacks, job.plan.bits_per_weight()));
+  if (UpperAscii(options.type) == "AUTO" && WidensCodes(*job.source, job.plan)) {
+    observer.Note(
+        "the source holds its weights in 8 bits or fewer: --type q8_0 would do, in half the bytes");
+  }
   SMELT_RETURN_IF_ERROR(CheckVocabularyEdits(job.source->metadata(), job.plan.options.metadata,
                                              IsValidated(options), observer));
   SMELT_ASSIGN_OR_RETURN(job.output, OutputPath(options, *job.source, job.plan));

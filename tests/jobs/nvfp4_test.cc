@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "formats/gguf.h"
 #include "lib/base/hash.h"
@@ -14,6 +15,8 @@
 #include "lib/model/gguf_source.h"
 #include "lib/model/layer_spec.h"
 #include "lib/model/open.h"
+#include "tests/testing/conversions.h"
+#include "tests/testing/said.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -120,6 +123,23 @@ TEST_P(Nvfp4, ScalesAreOnlyBesideBlocks) {
 
 INSTANTIATE_TEST_SUITE_P(Libraries, Nvfp4, ::testing::Values("modelopt", "compressed-tensors"),
                          [](const auto& info) { return info.param.substr(0, 8); });
+
+// Of codes that no block type holds, --type auto makes 16 bits, and says that 8 would do.
+TEST(AutomaticTypes, OfWidenedCodesANoteSaysWhatWouldDo) {
+  for (const auto& [model, type, says] :
+       {std::tuple("llama-gptq", "auto", true), std::tuple("llama-fp8", "auto", true),
+        std::tuple("llama-mxfp4", "auto", false), std::tuple("llama-q-base", "auto", false),
+        std::tuple("llama-gptq", "bf16", false)}) {
+    const testing::TempDir dir;
+    testing::Said said;
+    SMELT_ASSERT_OK(
+        Convert(testing::UncheckedConversion(testing::TestdataPath(Cat("models/", model)),
+                                             dir / "out.gguf", type),
+                said.observer));
+    const bool found = said.notes.find("--type q8_0 would do") != std::string::npos;
+    EXPECT_EQ(found, says) << model << " " << type;
+  }
+}
 
 }  // namespace
 }  // namespace smelt
