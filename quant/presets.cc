@@ -269,4 +269,26 @@ absl::StatusOr<std::vector<TypeChoice>> ChooseTypes(const ModelShape& shape, con
   return choices;
 }
 
+absl::Status ChangeNamed(const ModelShape& shape, const PresetOptions& options,
+                         std::vector<TypeChoice>& choices, std::vector<std::string>& warnings) {
+  SMELT_ASSIGN_OR_RETURN(const TypeOptions named, MatchTypeOptions(shape, options));
+  for (size_t i = 0; i < choices.size(); ++i) {
+    if (!named.pattern[i]) continue;
+    const ShapeTensor& tensor = shape.tensors[i];
+    const TypeOption& option = named.all[*named.pattern[i]];
+    choices[i].kept = !WhyKept(shape, tensor, options).empty();
+    if (choices[i].kept) continue;
+    choices[i].option = option.text;
+    if (tensor.ne[0] % Info(option.type).block_elements != 0) {
+      choices[i].misfit = option.type;
+      continue;
+    }
+    choices[i].type = option.type;
+    choices[i].why = option.reason;
+  }
+  for (std::string& warning : TypeOptionWarnings(shape, named, choices))
+    warnings.push_back(std::move(warning));
+  return absl::OkStatus();
+}
+
 }  // namespace smelt

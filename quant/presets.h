@@ -66,4 +66,10 @@ absl::StatusOr<std::vector<TypeChoice>> ChooseTypes(const ModelShape& shape, con
                                                     const PresetOptions& options,
                                                     std::vector<std::string>* warnings = nullptr);
 
+/// Changes of `choices`, which are those of shape.tensors, only what --tensor-type names; what the
+/// presets never change, and what the type's blocks do not divide, stays. Errors, `warnings`: as
+/// ChooseTypes.
+absl::Status ChangeNamed(const ModelShape& shape, const PresetOptions& options,
+                         std::vector<TypeChoice>& choices, std::vector<std::string>& warnings);
+
 }  // namespace smelt

@@ -117,6 +117,8 @@ int Main(std::vector<std::string> words) {
   AddStore(app, invocation);
   AddSet(app, invocation);
   AddInspect(app, invocation);
+  AddDiff(app, invocation);
+  AddVerify(app, invocation);
   AddTokenize(app, invocation);
   AddFamilies(app, invocation);
   AddTemplate(app, invocation);

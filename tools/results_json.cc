@@ -30,6 +30,32 @@ Json Reference(const ReferenceResult& r) {
 
 Json Optional(const std::optional<double>& value) { return value ? Number(*value) : Json(nullptr); }
 
+Json Differences(const Comparison& c) {
+  Json json{{"a", c.a},
+            {"b", c.b},
+            {"relative_error", Number(c.relative_error)},
+            {"equal", c.equal},
+            {"problems", c.problems}};
+  Json& tensors = json["tensors"] = Json::array();
+  for (const TensorDifference& t : c.tensors) {
+    const auto figure = [&](double value) { return t.comparable ? Number(value) : Json(nullptr); };
+    tensors.push_back(Json{{"name", t.name},
+                           {"type_a", t.type_a.empty() ? Json(nullptr) : Json(t.type_a)},
+                           {"type_b", t.type_b.empty() ? Json(nullptr) : Json(t.type_b)},
+                           {"shape_a", t.shape_a},
+                           {"shape_b", t.shape_b},
+                           {"comparable", t.comparable},
+                           {"problem", t.problem.empty() ? Json(nullptr) : Json(t.problem)},
+                           {"relative_error", figure(t.relative_error)},
+                           {"weighted_error", Optional(t.weighted_error)},
+                           {"cosine", figure(t.cosine)},
+                           {"worst", figure(t.worst)},
+                           {"worst_row", t.worst_row},
+                           {"worst_column", t.worst_column}});
+  }
+  return json;
+}
+
 Json Text(const TextResult& t, bool with_reference) {
   Json json{{"text", t.text},
             {"tokens", t.tokens},
@@ -211,6 +237,23 @@ std::string ToJson(const ImportResult& r) {
                    {"chat_format", r.chat_format.empty() ? Json(nullptr) : Json(r.chat_format)},
                    {"bytes", r.bytes},
                    {"conversion", r.conversion ? Conversion(*r.conversion) : Json(nullptr)}});
+}
+
+std::string ToJson(const Comparison& c) { return Dump(Differences(c)); }
+
+std::string ToJson(const ModelCheck& m) {
+  Json json{{"model", m.model}, {"passed", m.passed()}, {"problems", m.problems}};
+  Json& tensors = json["tensors"] = Json::array();
+  for (const TensorCheck& t : m.tensors) {
+    tensors.push_back(Json{{"name", t.name},
+                           {"type", t.type},
+                           {"shape", t.shape},
+                           {"sha256", t.sha256.empty() ? Json(nullptr) : Json(t.sha256)},
+                           {"bad_blocks", t.bad_blocks},
+                           {"problem", t.problem.empty() ? Json(nullptr) : Json(t.problem)}});
+  }
+  json["against"] = m.against ? Differences(*m.against) : Json(nullptr);
+  return Dump(json);
 }
 
 std::string ToJson(const InspectResult& r, bool recipes) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "smelt/bundle.h"
+#include "smelt/compare.h"
 #include "smelt/convert.h"
 #include "smelt/evaluate.h"
 #include "smelt/generate.h"
@@ -26,6 +27,8 @@ std::string ToJson(const ImportResult& result);
 std::string ToJson(const ExportResult& result);
 std::string ToJson(const BundleResult& result);
 std::string ToJson(const SetResult& result);
+std::string ToJson(const Comparison& comparison);
+std::string ToJson(const ModelCheck& check);
 std::string ToJson(const InspectResult& result, bool recipes);
 std::string ToJson(const StoreListing& listing);
 std::string ToJson(const StoreDetails& details);

@@ -196,6 +196,23 @@ bool CodesAgain(const ModelSource& source, const std::vector<TypeChoice>& choice
   return false;
 }
 
+// A copy but for the tensors that --tensor-type names.
+absl::StatusOr<OutputTypes> CopyBut(const ModelSource& source, bool published,
+                                    const PlanOptions& options) {
+  if (options.pure || !options.output_tensor_type.empty() ||
+      !options.token_embedding_type.empty()) {
+    return Error(ErrorCode::kUsage,
+                 "--pure, --output-tensor-type and --token-embedding-type have no effect with "
+                 "--type copy, which keeps what is not named: name tensors with --tensor-type");
+  }
+  OutputTypes out = Copy(source, published);
+  if (options.tensor_types.empty()) return out;
+  SMELT_ASSIGN_OR_RETURN(const PresetOptions named, ToPresetOptions(options));
+  SMELT_RETURN_IF_ERROR(ChangeNamed(ShapeOf(source, published, AutomaticType(source)), named,
+                                    out.choices, out.warnings));
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
@@ -206,14 +223,14 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
   if (name == "AUTO") name = std::string(Info(automatic).name);
   const std::optional<TensorType> as_type = ParseTensorType(name);
   const bool plain = as_type && IsPlain(*as_type);
-  if ((plain || name == "COPY") && HasTypeOptions(options)) {
+  if (name == "COPY") return CopyBut(source, published, options);
+  if (plain && HasTypeOptions(options)) {
     return Error(ErrorCode::kUsage,
                  "--pure, --tensor-type, --output-tensor-type and --token-embedding-type have no "
                  "effect with --type ",
                  Escape(options.type),
                  ": they change what a quantizing type such as q4_k_m chooses");
   }
-  if (name == "COPY") return Copy(source, published);
   if (plain && published) return Plain(source, *as_type, UpperAscii(options.type) == "AUTO");
   const Preset* preset = FindPreset(name);
   if (preset == nullptr) {

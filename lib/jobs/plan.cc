@@ -30,10 +30,10 @@ uint64_t TileRows(const TensorInfo& tensor) {
   return std::min(rows, std::max<uint64_t>(tensor.shape.ne[1], 1));
 }
 
-absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, const PlanOptions& options) {
+absl::Status CheckEncodable(const TensorInfo& tensor, TensorType type, bool may_requantize) {
   if (type == tensor.type) return absl::OkStatus();
   const TensorType stored = tensor.file_type();
-  if (Info(stored).quantized && tensor.recipe == nullptr && !options.allow_requantize) {
+  if (Info(stored).quantized && tensor.recipe == nullptr && !may_requantize) {
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " is already quantized (",
                  Info(stored).name, ") and would become ", Info(type).name,
                  tensor.unmerged ? " with the adapter" : "",
@@ -167,8 +167,10 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   plan.warnings = std::move(types.warnings);
   plan.fallbacks = CountFallbacks(source, types.choices);
   if (fixed != nullptr) {
-    for (size_t i = 0; i < types.choices.size(); ++i)
-      types.choices[i] = {fixed->types[i].first, fixed->types[i].second};
+    for (size_t i = 0; i < types.choices.size(); ++i) {
+      types.choices[i].type = fixed->types[i].first;
+      types.choices[i].why = fixed->types[i].second;
+    }
   }
   SMELT_RETURN_IF_ERROR(OpenImportance(plan));
   SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, plan, types));
@@ -178,7 +180,10 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
     if (const auto owner = info.companion_of;
         owner && types.choices[*owner].type != source.tensors()[*owner].type)
       continue;
-    SMELT_RETURN_IF_ERROR(CheckEncodable(info, types.choices[i].type, options));
+    // Who names a tensor of a copy means it.
+    const bool named = plan.type == "COPY" && !types.choices[i].option.empty();
+    SMELT_RETURN_IF_ERROR(
+        CheckEncodable(info, types.choices[i].type, named || options.allow_requantize));
     PlannedTensor t;
     t.name = info.name;
     t.source = i;

@@ -125,6 +125,27 @@ TEST(Plan, RefusesToQuantizeTwiceUnlessTold) {
   SMELT_EXPECT_OK(MakePlan(source, {.type = "copy"}));
 }
 
+TEST(Plan, ACopyChangesWhatIsNamedAndNothingElse) {
+  FakeSource source;
+  source.Add("blk.0.ffn_down.weight", {256, 4}, TensorType::kQ4_0);
+  source.Add("blk.0.ffn_down.bias", {256});
+  source.Add("blk.0.ffn_up.weight", {256, 4}, TensorType::kQ4_0);
+  source.Add("blk.1.ffn_down.weight", {32, 4}, TensorType::kQ4_0);
+  source.Add("blk.1.ffn_norm.weight", {256});
+  const auto plan =
+      MakePlan(source, {.type = "copy", .tensor_types = {{"FFN_down", "q6_k"}, {"norm", "q8_0"}}});
+  SMELT_ASSERT_OK(plan);
+  std::vector<TensorType> types;
+  for (const PlannedTensor& t : plan->tensors) types.push_back(t.type);
+  using enum TensorType;
+  EXPECT_EQ(types, (std::vector{kQ6_K, kF32, kQ4_0, kQ4_0, kF32}));
+  ASSERT_EQ(plan->warnings.size(), 2u);  // rows of 32 columns; a norm
+  EXPECT_NE(plan->warnings[0].find("blk.1.ffn_down.weight has rows of 32"), std::string::npos);
+  EXPECT_NE(plan->warnings[1].find("blk.1.ffn_norm.weight keeps its type"), std::string::npos);
+  EXPECT_TRUE(plan->fallbacks.kinds.empty());
+  EXPECT_FALSE(MakePlan(source, {.type = "copy", .token_embedding_type = "q8_0"}).ok());
+}
+
 TEST(Plan, UnknownTypesAndUselessOptionsAreUsageErrors) {
   FakeSource source;
   Fill(source);

@@ -52,7 +52,7 @@ class Case(unittest.TestCase):
 
 class Usage(Case):
     def test_help_teaches(self):
-        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["imatrix"], ["inspect"], ["tokenize"], ["families"], ["template"], ["store"], ["set"]):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["imatrix"], ["inspect"], ["diff"], ["verify"], ["tokenize"], ["families"], ["template"], ["store"], ["set"]):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
