@@ -135,8 +135,8 @@ struct Choice {
 inline uint32_t OrderedBits(float v) { return std::bit_cast<uint32_t>(v); }
 
 /// First of the list's entries whose second half costs least.
-inline uint32_t Cheapest(const GranuleIndex& index, const GranuleIndex::List& list, const Row* costs,
-                  size_t lane) {
+inline uint32_t Cheapest(const GranuleIndex& index, const GranuleIndex::List& list,
+                         const Row* costs, size_t lane) {
   const uint8_t* second = index.second.data();
   uint32_t best = list.begin, least = OrderedBits(costs[second[best]][lane]);
   for (uint32_t i = list.begin + 1u; i < list.end; ++i) {

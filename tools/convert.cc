@@ -57,8 +57,9 @@ void PrintPlan(const PlanSummary& plan, Terminal& terminal) {
       text += OneLine(plan.files[file].path, 300) + ": " + Bytes(plan.files[file].bytes) + "\n";
     }
     text += Left(std::to_string(t.offset), 14) + Left(std::to_string(t.bytes), 13) +
-            Left(Lower(t.type), 7) + Left(Lower(t.source_type) + " ", 6) + Left(ShapeText(t.shape), 20) +
-            Left(OneLine(t.name, 80), 30) + " " + OneLine(t.why, 200) + "\n";
+            Left(Lower(t.type), 7) + Left(Lower(t.source_type) + " ", 6) +
+            Left(ShapeText(t.shape), 20) + Left(OneLine(t.name, 80), 30) + " " +
+            OneLine(t.why, 200) + "\n";
   }
   const std::string parts =
       plan.files.size() == 1 ? "" : std::to_string(plan.files.size()) + " parts, ";

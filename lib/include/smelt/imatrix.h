@@ -22,7 +22,7 @@ struct ImportanceOptions {
   bool process_output = false;          ///< also of output.weight, where a model has one
   /// Merged into the model first: paths, and times how strong they were trained.
   std::vector<std::pair<std::string, double>> adapters = {};
-  bool force = false;                   ///< replace an existing output
+  bool force = false;  ///< replace an existing output
 };
 
 /// What a file says of one tensor. Importance of a column: mean square of its inputs.
