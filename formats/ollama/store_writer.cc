@@ -167,14 +167,21 @@ absl::Status StoreWriter::MakeFolders(const std::string& path) {
     made_.pop_back();
     return false;
   };
-  if (make()) return absl::OkStatus();
-  if (errno == ENOENT && path.find('/', 1) != std::string::npos) {
-    SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));
-    if (make() || errno == EEXIST) return absl::OkStatus();
-  }
-  struct stat info;
-  if (errno == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
-    return absl::OkStatus();
+  // Another program may remove a folder that is empty between two of our steps.
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    if (make()) return absl::OkStatus();
+    if (errno == ENOENT && path.find('/', 1) != std::string::npos) {
+      SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));
+      if (make()) return absl::OkStatus();
+    }
+    struct stat info;
+    if (errno != EEXIST) break;
+    if (stat(path.c_str(), &info) == 0) {
+      if (S_ISDIR(info.st_mode)) return absl::OkStatus();
+      errno = EEXIST;
+      break;
+    }
+    if (errno != ENOENT) break;
   }
   return StoreError(path, "this folder of the Ollama store cannot be made", errno);
 }
@@ -225,10 +232,14 @@ absl::StatusOr<StoreWriter::Staged> StoreWriter::Stage(uint64_t size) {
 /// A file of this name, which an earlier run may have begun; a new one while another run writes it.
 absl::StatusOr<StoreWriter::Staged> StoreWriter::StageAs(const std::string& name, uint64_t size) {
   std::string folder = Cat(store_, "/", kStaging);
-  SMELT_RETURN_IF_ERROR(MakeFolders(folder));
-  RemoveStale();
   std::string path = Cat(folder, "/", name);
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+  int fd = -1;
+  for (int attempt = 0; fd < 0 && attempt < 4; ++attempt) {
+    SMELT_RETURN_IF_ERROR(MakeFolders(folder));
+    RemoveStale();
+    fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+    if (fd < 0 && errno != ENOENT) break;
+  }
   if (fd < 0) return StoreError(path, "cannot be opened", errno);
   Staged staged(Fd(fd), std::move(path), std::move(folder));
   struct stat ours, there;
@@ -474,7 +485,18 @@ absl::Status StoreWriter::PutManifest(const Name& name, const Manifest& manifest
   return PutManifestText(name, WriteManifest(manifest));
 }
 
+/// One program at a time says what the store's manifests name: who adds one sees that its blobs are
+/// there, who removes blobs sees the manifests that name them. Held until the file is closed. Where
+/// the file system has no such locks, none is held.
+Fd StoreWriter::Turn() const {
+  Fd blobs(open(Cat(store_, "/blobs").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  while (blobs.get() >= 0 && flock(blobs.get(), LOCK_EX) != 0 && errno == EINTR) {
+  }
+  return blobs;
+}
+
 absl::Status StoreWriter::RemoveManifest(const Name& name) {
+  const Fd turn = Turn();
   std::string path = ManifestFile(store_, name);
   if (unlink(path.c_str()) != 0) return StoreError(path, "cannot be removed", errno);
   path = DirectoryOf(path);
@@ -487,15 +509,27 @@ absl::Status StoreWriter::RemoveManifest(const Name& name) {
 
 absl::Status StoreWriter::PutManifestText(const Name& name, std::string_view text) {
   const std::string path = ManifestFile(store_, name);
+  SMELT_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(text, path));
   SMELT_ASSIGN_OR_RETURN(Staged staged, Stage(0));
   SMELT_RETURN_IF_ERROR(Write(staged.fd(), staged.path(), std::as_bytes(std::span(text))));
+  const Fd turn = Turn();
+  SMELT_RETURN_IF_ERROR(HasBlob(manifest.config.digest));
+  for (const Layer& layer : manifest.layers) SMELT_RETURN_IF_ERROR(HasBlob(layer.digest));
   SMELT_RETURN_IF_ERROR(MakeFolders(DirectoryOf(path)));
   SMELT_RETURN_IF_ERROR(staged.MoveTo(path));
   rmdir(Cat(store_, "/", kStaging).c_str());  // stays while another import uses it
   return absl::OkStatus();
 }
 
+absl::Status StoreWriter::HasBlob(const std::string& digest) const {
+  const std::string path = BlobFile(store_, digest);
+  if (access(path.c_str(), F_OK) == 0) return absl::OkStatus();
+  return Error(ErrorCode::kNotFound, Escape(path),
+               ": vanished from the store, where another program removes files; try again");
+}
+
 void StoreWriter::RemoveUnused(const Manifest& old) {
+  const Fd turn = Turn();
   std::set<std::string> unused;
   for (const Layer& layer : old.layers) unused.insert(BlobFile(store_, layer.digest));
   unused.insert(BlobFile(store_, old.config.digest));

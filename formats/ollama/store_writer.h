@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "formats/ollama/manifest.h"
 #include "formats/ollama/name.h"
+#include "lib/base/fd.h"
 #include "lib/base/hash.h"
 
 namespace smelt::ollama {
@@ -75,6 +76,7 @@ class StoreWriter {
   absl::StatusOr<AddedBlob> Keep(const Layer& layer);
 
   /// Replaces the manifest of `name` in one step. The name is used as it is (see InSpellingOf).
+  /// kNotFound, and nothing is written, where a blob that it names is not there.
   absl::Status PutManifest(const Name& name, const Manifest& manifest);
   /// The same for the bytes of a manifest that somebody wrote.
   absl::Status PutManifestText(const Name& name, std::string_view text);
@@ -105,6 +107,8 @@ class StoreWriter {
   bool GoodBlob(const std::string& hex, uint64_t size) const;
   bool HasBlobOfSize(uint64_t size) const;
   absl::Status MakeFolders(const std::string& path);
+  Fd Turn() const;
+  absl::Status HasBlob(const std::string& digest) const;
   void GiveToOwner(int fd, const std::string& path) const;
   void RemoveStale() const;
 

@@ -119,30 +119,36 @@ class Importer {
 
   absl::StatusOr<ImportResult> Add(Model model) {
     const absl::StatusOr<ollama::Manifest> old = ollama::LoadManifest(writer_.store(), name_);
+    std::optional<ollama::AddedBlob> weights;
     for (int attempt = 1;; ++attempt) {
-      std::vector<ollama::AddedBlob> blobs;
-      SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob weights, AddWeights(model));
-      blobs.push_back(weights);
-      Note(weights);
-      const absl::Status status = AddRest(model, weights, blobs);
+      if (!weights || !Exists(weights->path)) {
+        SMELT_ASSIGN_OR_RETURN(weights, AddWeights(model));
+        Note(*weights);
+      }
+      std::vector<ollama::AddedBlob> blobs = {*weights};
+      const absl::Status status = AddRest(model, *weights, blobs);
       for (const ollama::AddedBlob& blob : blobs) Note(blob);
-      SMELT_RETURN_IF_ERROR(status);
 
-      // A server that started in between may have pruned blobs that no manifest named yet: look
-      // again.
-      if (std::ranges::all_of(blobs, [](const auto& blob) { return Exists(blob.path); })) {
+      // A server that started in between may have pruned blobs that no manifest named yet, another
+      // import may have removed what it had replaced: look again.
+      const bool there = std::ranges::all_of(blobs, [](const auto& b) { return Exists(b.path); });
+      if (status.ok() && there) {
         if (old.ok()) writer_.RemoveUnused(*old);
         writer_.RemoveUnused(new_);  // parameters of a format, merged with others since
         return ImportResult{.name = name_.Short(),
                             .manifest = ollama::ManifestFile(writer_.store(), name_),
-                            .blob = weights.path,
-                            .digest = weights.digest,
-                            .how = weights.how,
+                            .blob = weights->path,
+                            .digest = weights->digest,
+                            .how = weights->how,
                             .chat_format = model.chat.format,
-                            .bytes = weights.size,
+                            .bytes = weights->size,
                             .conversion = {}};
       }
-      if (attempt == kAttempts || model.converted || model.adapter_converted) {
+      if (there && CodeOf(status) != ErrorCode::kNotFound) return status;
+      // What was converted was moved into the store, and is gone with its blob.
+      const bool lost =
+          (model.converted && !Exists(weights->path)) || (model.adapter_converted && !there);
+      if (attempt == kAttempts || lost) {
         return Error(ErrorCode::kIo, Escape(writer_.store()),
                      ": the model's files vanish from the store as soon as they ",
                      "are written; another program prunes it");
