@@ -523,7 +523,7 @@ absl::Status StoreWriter::PutManifestText(const Name& name, std::string_view tex
 
 absl::Status StoreWriter::HasBlob(const std::string& digest) const {
   const std::string path = BlobFile(store_, digest);
-  if (access(path.c_str(), F_OK) == 0) return absl::OkStatus();
+  if (path.empty() || access(path.c_str(), F_OK) == 0) return absl::OkStatus();
   return Error(ErrorCode::kNotFound, Escape(path),
                ": vanished from the store, where another program removes files; try again");
 }
