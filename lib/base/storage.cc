@@ -85,6 +85,10 @@ class FileStorage : public Storage {
 
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     SMELT_RETURN_IF_ERROR(CheckRange(*this, offset, out.size()));
+    if (const std::byte* mapped = MappedAndClosed()) {
+      std::copy_n(mapped + offset, out.size(), out.data());
+      return absl::OkStatus();
+    }
     SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Fd> fd, Acquire());
     const Transfer read = smelt::ReadAt(fd->get(), offset, out);
     if (read.error != 0) {
@@ -100,6 +104,7 @@ class FileStorage : public Storage {
 
   absl::StatusOr<std::span<const std::byte>> Map() const override {
     if (size_ == 0) return std::span<const std::byte>();
+    if (const std::byte* mapped = MappedAndClosed()) return std::span(mapped, size_);
     SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Fd> fd, Acquire());
     const std::lock_guard lock(mutex_);
     if (mapping_ == nullptr) {
@@ -115,6 +120,12 @@ class FileStorage : public Storage {
   }
 
  private:
+  /// The first byte of a file that is mapped but not open: it need not be opened again.
+  const std::byte* MappedAndClosed() const {
+    const std::lock_guard lock(mutex_);
+    return fd_ == nullptr && mapping_ != nullptr ? mapping_->bytes().data() : nullptr;
+  }
+
   absl::StatusOr<std::shared_ptr<Fd>> Acquire() const {
     {
       const std::lock_guard lock(mutex_);

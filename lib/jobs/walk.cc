@@ -19,6 +19,9 @@ namespace {
 // The part read as a GGUF: what a user will open. Its header is complete from the start.
 absl::StatusOr<std::unique_ptr<ModelSource>> Reopen(const Walk& walk, const PartialOutput& output) {
   SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGgufParts(output.part_paths()));
+  // What is mapped is never opened again: it would not be the file that it was, since it is being
+  // written. Where a file cannot be mapped, it stays open as long as the system has room.
+  for (const auto& part : file.files) part->Map().status().IgnoreError();
   if (file.tensors.size() != walk.plan.tensors.size()) {
     return Error(ErrorCode::kInternal, Escape(walk.name),
                  ": what was written does not read back as planned");
