@@ -117,7 +117,9 @@ TEST(Storage, ManyFilesNeedFewDescriptors) {
     WriteFile(dir / Cat(i), Cat("content ", i));
     auto file = OpenFile(dir / Cat(i));
     SMELT_ASSERT_OK(file);
-    if (i == 1) SMELT_ASSERT_OK((*file)->Map());
+    if (i == 1) {
+      SMELT_ASSERT_OK((*file)->Map());
+    }
     files.push_back(*std::move(file));
   }
   // One that is mapped is not opened again: what this process writes to it since is seen.
