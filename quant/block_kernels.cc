@@ -92,7 +92,7 @@ float DotCodesQ8(const int8_t* codes, const float* scales, const float* minimums
 }
 
 void QuantizeActivations8(const float* x, uint64_t columns, int8_t* codes, float* scales,
-                          float* sums) {
+                          float* sums, float* pair_sums) {
   const DF df;
   const hn::Rebind<int32_t, DF> di;
   const hn::Rebind<int8_t, DF> d8;
@@ -121,6 +121,7 @@ void QuantizeActivations8(const float* x, uint64_t columns, int8_t* codes, float
       }
       sums[2 * g + half] = scale * static_cast<float>(hn::GetLane(hn::SumOfLanes(di, sum)));
     }
+    pair_sums[g] = sums[2 * g] + sums[2 * g + 1];
   }
 }
 
@@ -292,8 +293,8 @@ float DotCodesQ8(const int8_t* codes, const float* scales, const float* minimums
   return HWY_DYNAMIC_DISPATCH(DotCodesQ8)(codes, scales, minimums, count, group, x, offset);
 }
 void QuantizeActivations8(const float* x, uint64_t columns, int8_t* codes, float* scales,
-                          float* sums) {
-  HWY_DYNAMIC_DISPATCH(QuantizeActivations8)(x, columns, codes, scales, sums);
+                          float* sums, float* pair_sums) {
+  HWY_DYNAMIC_DISPATCH(QuantizeActivations8)(x, columns, codes, scales, sums, pair_sums);
 }
 void F16ToF32(const std::byte* in, size_t count, float* out) {
   HWY_DYNAMIC_DISPATCH(F16ToF32)(in, count, out);

@@ -20,16 +20,17 @@ struct Unpacked8 {
 
 /// A row of activations rounded to 8 bits in groups of 32: x[i] ~ scales[i / 32] * codes[i].
 struct Activations8 {
-  const int8_t* codes;  ///< [columns], -127 .. 127
-  const float* scales;  ///< [columns / 32]
-  const float* sums;    ///< [columns / 16]: scale times the sum of 16 codes
+  const int8_t* codes;     ///< [columns], -127 .. 127
+  const float* scales;     ///< [columns / 32]
+  const float* sums;       ///< [columns / 16]: scale times the sum of 16 codes
+  const float* pair_sums;  ///< [columns / 32]: the same of 32
 };
 
 /// Fills the arrays of an Activations8 from `columns` (a multiple of 32) values: scale = max abs /
 /// 127, codes rounded half to even. A group with a NaN or an infinity has the scale NaN and codes
 /// 0: every product with it is NaN. Pad shorter rows with zeros.
 void QuantizeActivations8(const float* x, uint64_t columns, int8_t* codes, float* scales,
-                          float* sums);
+                          float* sums, float* pair_sums);
 
 /// Smallest and largest of a format's codes.
 struct CodeRange {

@@ -25,6 +25,14 @@ SMELT_DOT_INLINE __m256i Load32(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
 
+/// The next page of a row, for the loops that go through rows: processors' own prefetchers end at
+/// a page's end, and look ahead less than a core that computes this much needs.
+template <int kBytes>
+SMELT_DOT_INLINE void Prefetch(const uint8_t* step) {
+  for (int i = 0; i < kBytes; i += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(step + 4096 + i), _MM_HINT_T0);
+}
+
 /// Bytes of 4 bits each: the low and high nibbles of 16 bytes, one after the other.
 SMELT_DOT_INLINE __m256i Nibbles(const uint8_t* qs) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(qs));
@@ -46,12 +54,6 @@ SMELT_DOT_INLINE float Sum(__m256 v) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
-}
-
-/// Sums of 32 activations from those of 16, for eight groups.
-SMELT_DOT_INLINE __m256 PairSums(const float* sums) {
-  const __m256 pairs = _mm256_hadd_ps(_mm256_loadu_ps(sums), _mm256_loadu_ps(sums + 8));
-  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
 }
 
 SMELT_DOT_INLINE float Half(const uint8_t* p) {
@@ -76,76 +78,125 @@ struct Accumulators {
   }
 };
 
-// Simple blocks: kBytes per block, the f16 scale first. Format::Codes gives the 32 codes of a
-// block, Format::kZero is what is subtracted from each.
+/// Sixteen signed values, each with `zero` added, by 4-bit codes.
+SMELT_DOT_INLINE __m256i LookUp(const int8_t* values, int zero, __m256i codes) {
+  const __m128i table = _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)),
+                                     _mm_set1_epi8(static_cast<char>(zero)));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
+}
 
-struct DotQ4_0 {
-  static constexpr int kBytes = 18, kZero = 8;
+/// Codes at most so large are added up as they are; larger ones need an instruction that adds four
+/// products without saturation.
+constexpr bool FitsUnsigned(int largest) { return SMELT_DOT_HAS_VNNI || largest <= 128; }
+
+/// f16 values at the same place of `n` blocks, at most eight; zeros for blocks that do not exist.
+template <int kBytes>
+SMELT_DOT_INLINE __m256 BlockHalves(const uint8_t* field, int n) {
+  const auto half = [=](int k) {
+    return static_cast<int16_t>(k < n ? LoadU16(field + k * kBytes) : 0);
+  };
+  return _mm256_cvtph_ps(
+      _mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5), half(6), half(7)));
+}
+
+// Simple blocks, kBytes each. Format::Codes gives the 32 codes of a block: unsigned ones, of which
+// Format::kZero is subtracted, or (kSigned) values. Format::Scales gives the scales of eight
+// blocks.
+
+template <int kBlockBytes>
+struct HalfFirst {
+  static constexpr int kBytes = kBlockBytes;
+  static constexpr bool kSigned = false;
+  static SMELT_DOT_INLINE __m256 Scales(const uint8_t* blocks, int n) {
+    return BlockHalves<kBytes>(blocks, n);
+  }
+};
+
+struct DotQ4_0 : HalfFirst<18> {
+  static constexpr int kZero = 8;
   static constexpr bool kMinimum = false;
   static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) { return Nibbles(block + 2); }
 };
-struct DotQ4_1 {
-  static constexpr int kBytes = 20, kZero = 0;
+struct DotQ4_1 : HalfFirst<20> {
+  static constexpr int kZero = 0;
   static constexpr bool kMinimum = true;
   static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) { return Nibbles(block + 4); }
 };
-struct DotQ5_0 {
-  static constexpr int kBytes = 22, kZero = 16;
+struct DotQ5_0 : HalfFirst<22> {
+  static constexpr int kZero = 16;
   static constexpr bool kMinimum = false;
   static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) {
     return _mm256_or_si256(Nibbles(block + 6), FifthBits(LoadU32(block + 2)));
   }
 };
-struct DotQ5_1 {
-  static constexpr int kBytes = 24, kZero = 0;
+struct DotQ5_1 : HalfFirst<24> {
+  static constexpr int kZero = 0;
   static constexpr bool kMinimum = true;
   static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) {
     return _mm256_or_si256(Nibbles(block + 8), FifthBits(LoadU32(block + 4)));
   }
 };
-struct DotQ8_0 {
-#if SMELT_DOT_HAS_VNNI
-  static constexpr int kBytes = 34, kZero = 128;
-#else
-  static constexpr int kBytes = 34, kZero = 0;  // signs move to the activations, see SimpleStep
-#endif
-  static constexpr bool kMinimum = false;
-  static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) { return Load32(block + 2); }
+struct DotQ8_0 : HalfFirst<34> {
+  static constexpr bool kSigned = !FitsUnsigned(256), kMinimum = false;
+  static constexpr int kZero = kSigned ? 0 : 128;
+  static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) {
+    return _mm256_xor_si256(Load32(block + 2), _mm256_set1_epi8(static_cast<char>(kZero)));
+  }
+};
+/// Values out of a table, at least -kBelow and at most as far above zero.
+template <int kBelow>
+struct FromTable {
+  static constexpr bool kSigned = !FitsUnsigned(2 * kBelow), kMinimum = false;
+  static constexpr int kZero = kSigned ? 0 : kBelow;
+};
+struct DotIQ4_NL : HalfFirst<18>, FromTable<127> {
+  using FromTable<127>::kSigned;
+  static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) {
+    return LookUp(kIq4Values, kZero, Nibbles(block + 2));
+  }
+};
+struct DotMXFP4 : FromTable<12> {
+  static constexpr int kBytes = 17;
+  static SMELT_DOT_INLINE __m256 Scales(const uint8_t* blocks, int n) {
+    const auto byte = [=](int k) { return k < n ? blocks[k * kBytes] : 0; };
+    const __m256i e =
+        _mm256_setr_epi32(byte(0), byte(1), byte(2), byte(3), byte(4), byte(5), byte(6), byte(7));
+    // HalfE8M0 of eight.
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return _mm256_castsi256_ps(
+        _mm256_blendv_epi8(normal, small, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+  }
+  static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block) {
+    return LookUp(kFp4Doubled, kZero, Nibbles(block + 1));
+  }
 };
 
-template <typename Format>
-SMELT_DOT_INLINE __m256i BlockProducts(const uint8_t* block, const int8_t* activations) {
-  const __m256i codes = Format::Codes(block);
-  const __m256i a = Load32(activations);
-  if constexpr (!std::is_same_v<Format, DotQ8_0>) return Products(codes, a);
-#if SMELT_DOT_HAS_VNNI
-  return Products(_mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80))), a);
-#else
-  return Products(_mm256_sign_epi8(codes, codes), _mm256_sign_epi8(a, codes));
-#endif
+/// Products of signed codes, none of them -128: their magnitudes with activations that take the
+/// signs.
+SMELT_DOT_INLINE __m256i SignedProducts(__m256i codes, __m256i activations) {
+  return Products(_mm256_sign_epi8(codes, codes), _mm256_sign_epi8(activations, codes));
 }
 
-/// f16 values at the same place of `n` blocks; zeros for blocks that do not exist.
 template <typename Format>
-SMELT_DOT_INLINE __m256 BlockHalves(const uint8_t* field, int n) {
-  alignas(16) uint16_t halves[8] = {};
-  for (int k = 0; k < n; ++k) halves[k] = LoadU16(field + k * Format::kBytes);
-  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(halves)));
+SMELT_DOT_INLINE __m256i CodeProducts(__m256i codes, const int8_t* activations) {
+  if constexpr (Format::kSigned) return SignedProducts(codes, Load32(activations));
+  return Products(codes, Load32(activations));
 }
 
 /// `n` blocks, at most eight. `scales` and `sums` have room for eight.
 template <typename Format>
 SMELT_DOT_INLINE void SimpleStep(const uint8_t* blocks, int n, const int8_t* activations,
                                  __m256 activation_scales, __m256 sums, Accumulators& acc) {
-  const __m256 d = BlockHalves<Format>(blocks, n);
+  const __m256 d = Format::Scales(blocks, n);
   alignas(32) float scales[8];
   _mm256_store_ps(scales, _mm256_mul_ps(d, activation_scales));
   for (int k = 0; k < n; ++k) {
-    acc.Add(k, BlockProducts<Format>(blocks + k * Format::kBytes, activations + 32 * k),
-            _mm256_broadcast_ss(scales + k));
+    const __m256i codes = Format::Codes(blocks + k * Format::kBytes);
+    acc.Add(k, CodeProducts<Format>(codes, activations + 32 * k), _mm256_broadcast_ss(scales + k));
   }
   if constexpr (Format::kMinimum) {
-    acc.below = _mm256_fnmadd_ps(BlockHalves<Format>(blocks + 2, n), sums, acc.below);
+    acc.below = _mm256_fnmadd_ps(BlockHalves<Format::kBytes>(blocks + 2, n), sums, acc.below);
   } else if constexpr (Format::kZero != 0) {
     const __m256 zero = _mm256_mul_ps(d, _mm256_set1_ps(Format::kZero));
     acc.below = _mm256_fmadd_ps(zero, sums, acc.below);
@@ -159,19 +210,20 @@ void SimpleRows(const uint8_t* weights, uint64_t rows, uint64_t columns, const A
   const uint64_t whole = blocks / 8 * 8;
   const int rest = static_cast<int>(blocks - whole);
   // The incomplete step at the end of a row reads copies padded with zeros.
-  alignas(32) float rest_scales[8] = {}, rest_sums[16] = {};
+  alignas(32) float rest_scales[8] = {}, rest_sums[8] = {};
   std::memcpy(rest_scales, x.scales + whole, sizeof(float) * static_cast<size_t>(rest));
-  std::memcpy(rest_sums, x.sums + 2 * whole, 2 * sizeof(float) * static_cast<size_t>(rest));
+  std::memcpy(rest_sums, x.pair_sums + whole, sizeof(float) * static_cast<size_t>(rest));
   for (uint64_t r = 0; r < rows; ++r) {
     const uint8_t* row = weights + r * blocks * Format::kBytes;
     Accumulators acc;
     for (uint64_t b = 0; b < whole; b += 8) {
+      Prefetch<8 * Format::kBytes>(row + b * Format::kBytes);
       SimpleStep<Format>(row + b * Format::kBytes, 8, x.codes + 32 * b,
-                         _mm256_loadu_ps(x.scales + b), PairSums(x.sums + 2 * b), acc);
+                         _mm256_loadu_ps(x.scales + b), _mm256_loadu_ps(x.pair_sums + b), acc);
     }
     if (rest != 0) {
       SimpleStep<Format>(row + whole * Format::kBytes, rest, x.codes + 32 * whole,
-                         _mm256_load_ps(rest_scales), PairSums(rest_sums), acc);
+                         _mm256_load_ps(rest_scales), _mm256_load_ps(rest_sums), acc);
     }
     out[r] = acc.Total();
   }
@@ -193,13 +245,13 @@ SMELT_DOT_INLINE void KScales(const uint8_t* packed, __m256* scales, __m256* min
 /// Q4_K and Q5_K: eight groups of 32 with minimums.
 template <bool kFifthBit>
 SMELT_DOT_INLINE void KStep(const uint8_t* block, const int8_t* activations, const float* a_scales,
-                            const float* a_sums, Accumulators& acc) {
+                            const float* pair_sums, Accumulators& acc) {
   const __m256 d = _mm256_set1_ps(Half(block)), dmin = _mm256_set1_ps(Half(block + 2));
   __m256 s, m;
   KScales(block + 4, &s, &m);
   alignas(32) float scales[8];
   _mm256_store_ps(scales, _mm256_mul_ps(_mm256_mul_ps(d, s), _mm256_loadu_ps(a_scales)));
-  acc.below = _mm256_fmadd_ps(_mm256_mul_ps(dmin, m), PairSums(a_sums), acc.below);
+  acc.below = _mm256_fmadd_ps(_mm256_mul_ps(dmin, m), _mm256_loadu_ps(pair_sums), acc.below);
   const uint8_t* qs = block + (kFifthBit ? 48 : 16);
   const __m256i low4 = _mm256_set1_epi8(15), bit4 = _mm256_set1_epi8(16);
   const __m256i qh = kFifthBit ? Load32(block + 16) : low4;
@@ -228,15 +280,15 @@ SMELT_DOT_INLINE void KStep(const uint8_t* block, const int8_t* activations, con
 struct DotQ4_K {
   static constexpr int kBytes = 144;
   static SMELT_DOT_INLINE void Step(const uint8_t* block, const int8_t* a, const float* a_scales,
-                                    const float* a_sums, Accumulators& acc) {
-    KStep<false>(block, a, a_scales, a_sums, acc);
+                                    const float*, const float* pair_sums, Accumulators& acc) {
+    KStep<false>(block, a, a_scales, pair_sums, acc);
   }
 };
 struct DotQ5_K {
   static constexpr int kBytes = 176;
   static SMELT_DOT_INLINE void Step(const uint8_t* block, const int8_t* a, const float* a_scales,
-                                    const float* a_sums, Accumulators& acc) {
-    KStep<true>(block, a, a_scales, a_sums, acc);
+                                    const float*, const float* pair_sums, Accumulators& acc) {
+    KStep<true>(block, a, a_scales, pair_sums, acc);
   }
 };
 
@@ -273,7 +325,7 @@ struct Scales16 {
 struct DotQ6_K {
   static constexpr int kBytes = 210;
   static SMELT_DOT_INLINE void Step(const uint8_t* block, const int8_t* a, const float* a_scales,
-                                    const float* a_sums, Accumulators& acc) {
+                                    const float* a_sums, const float*, Accumulators& acc) {
     const __m128i s = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));
     const Scales16 scales(Half(block + 208), s, 32, a_scales, a_sums, acc);
     const __m256i low4 = _mm256_set1_epi8(15), bits45 = _mm256_set1_epi8(0x30);
@@ -299,7 +351,7 @@ struct DotQ6_K {
 struct DotQ3_K {
   static constexpr int kBytes = 110;
   static SMELT_DOT_INLINE void Step(const uint8_t* block, const int8_t* a, const float* a_scales,
-                                    const float* a_sums, Accumulators& acc) {
+                                    const float* a_sums, const float*, Accumulators& acc) {
     const __m256i two = _mm256_set1_epi8(3), third = _mm256_set1_epi8(4);
     const Scales16 scales(Half(block + 108), IntegerScales(block + 96), 4, a_scales, a_sums, acc);
     const __m256i hm = Load32(block);
@@ -319,7 +371,6 @@ struct DotQ3_K {
     }
   }
 
- private:
   /// The sixteen 6-bit scales, minus 32.
   static SMELT_DOT_INLINE __m128i IntegerScales(const uint8_t* sc) {
     const uint32_t upper = LoadU32(sc + 8);
@@ -337,7 +388,7 @@ struct DotQ3_K {
 struct DotQ2_K {
   static constexpr int kBytes = 84;
   static SMELT_DOT_INLINE void Step(const uint8_t* block, const int8_t* a, const float* a_scales,
-                                    const float* a_sums, Accumulators& acc) {
+                                    const float* a_sums, const float*, Accumulators& acc) {
     const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
     const __m128i low4 = _mm_set1_epi8(15);
     const Scales16 scales(Half(block + 80), _mm_and_si128(packed, low4), 0, a_scales, a_sums, acc);
@@ -358,6 +409,40 @@ struct DotQ2_K {
   }
 };
 
+/// Eight groups of 32 with values out of a table.
+struct DotIQ4_XS : FromTable<127> {
+  static constexpr int kBytes = 136;
+  static SMELT_DOT_INLINE __m256 Scales(const uint8_t* block) {
+    const __m256i eight = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    const __m256i low =
+        _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(LoadU32(block + 4))), eight);
+    const __m256i high =
+        _mm256_srlv_epi32(_mm256_set1_epi32(LoadU16(block + 2)), _mm256_srli_epi32(eight, 1));
+    const __m256i s =
+        _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
+                        _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4));
+    const __m256 centred = _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(32)));
+    return _mm256_mul_ps(_mm256_set1_ps(Half(block)), centred);
+  }
+  static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block, int zero, int g) {
+    return LookUp(kIq4Values, zero, Nibbles(block + 8 + 16 * g));
+  }
+  static SMELT_DOT_INLINE void Step(const uint8_t* block, const int8_t* a, const float* a_scales,
+                                    const float*, const float* pair_sums, Accumulators& acc) {
+    const __m256 d = Scales(block);
+    alignas(32) float scales[8];
+    _mm256_store_ps(scales, _mm256_mul_ps(d, _mm256_loadu_ps(a_scales)));
+    if constexpr (kZero != 0) {
+      acc.below = _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(kZero)),
+                                  _mm256_loadu_ps(pair_sums), acc.below);
+    }
+    for (int g = 0; g < 8; ++g) {
+      acc.Add(g, CodeProducts<DotIQ4_XS>(Codes(block, kZero, g), a + 32 * g),
+              _mm256_broadcast_ss(scales + g));
+    }
+  }
+};
+
 template <typename Format>
 void SuperRows(const uint8_t* weights, uint64_t rows, uint64_t columns, const Activations8& x,
                float* out) {
@@ -366,8 +451,9 @@ void SuperRows(const uint8_t* weights, uint64_t rows, uint64_t columns, const Ac
     const uint8_t* row = weights + r * blocks * Format::kBytes;
     Accumulators acc;
     for (uint64_t b = 0; b < blocks; ++b) {
+      Prefetch<Format::kBytes>(row + b * Format::kBytes);
       Format::Step(row + b * Format::kBytes, x.codes + 256 * b, x.scales + 8 * b, x.sums + 16 * b,
-                   acc);
+                   x.pair_sums + 8 * b, acc);
     }
     out[r] = acc.Total();
   }

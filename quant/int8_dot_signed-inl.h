@@ -11,18 +11,6 @@ namespace SMELT_DOT_NAMESPACE {
 
 #define SMELT_DOT_INLINE inline __attribute__((always_inline))
 
-/// Products of signed codes, none of them -128: their magnitudes with activations that take the
-/// signs.
-SMELT_DOT_INLINE __m256i SignedProducts(__m256i codes, __m256i activations) {
-  return Products(_mm256_sign_epi8(codes, codes), _mm256_sign_epi8(activations, codes));
-}
-
-/// Values of 4-bit codes: `table` holds the sixteen twice.
-SMELT_DOT_INLINE __m256i LookUp(const int8_t* table, __m256i codes) {
-  const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(sixteen), codes);
-}
-
 SMELT_DOT_INLINE long long Load64(const void* p) {
   long long v;
   std::memcpy(&v, p, sizeof(v));
@@ -89,42 +77,35 @@ SMELT_DOT_INLINE void NibbleScales(const uint8_t* packed, float d, float offset,
   }
 }
 
-struct DotIQ4_NL {
-  static constexpr int kBytes = 18, kElements = 32, kGroup = 32;
+// What int8_dot-inl.h multiplies otherwise, in the common form.
+
+struct CommonIQ4_NL {
+  static constexpr int kElements = 32;
   static SMELT_DOT_INLINE void Scales(const uint8_t* block, float* scales) {
     scales[0] = Half(block);
   }
   static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block, int) {
-    return LookUp(kIq4Values, Nibbles(block + 2));
+    return LookUp(kIq4Values, 0, Nibbles(block + 2));
   }
 };
 
-struct DotIQ4_XS {
-  static constexpr int kBytes = 136, kElements = 256, kGroup = 32;
+struct CommonIQ4_XS {
+  static constexpr int kElements = 256;
   static SMELT_DOT_INLINE void Scales(const uint8_t* block, float* scales) {
-    const __m256i eight = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-    const __m256i low =
-        _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(LoadU32(block + 4))), eight);
-    const __m256i high =
-        _mm256_srlv_epi32(_mm256_set1_epi32(LoadU16(block + 2)), _mm256_srli_epi32(eight, 1));
-    const __m256i s =
-        _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
-                        _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4));
-    const __m256 centred = _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(32)));
-    _mm256_storeu_ps(scales, _mm256_mul_ps(_mm256_set1_ps(Half(block)), centred));
+    _mm256_storeu_ps(scales, DotIQ4_XS::Scales(block));
   }
   static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block, int g) {
-    return LookUp(kIq4Values, Nibbles(block + 8 + 16 * g));
+    return DotIQ4_XS::Codes(block, 0, g);
   }
 };
 
-struct DotMXFP4 {
-  static constexpr int kBytes = 17, kElements = 32, kGroup = 32;
+struct CommonMXFP4 {
+  static constexpr int kElements = 32;
   static SMELT_DOT_INLINE void Scales(const uint8_t* block, float* scales) {
     scales[0] = HalfE8M0(block[0]);
   }
   static SMELT_DOT_INLINE __m256i Codes(const uint8_t* block, int) {
-    return LookUp(kFp4Doubled, Nibbles(block + 1));
+    return LookUp(kFp4Doubled, 0, Nibbles(block + 1));
   }
 };
 
@@ -139,7 +120,7 @@ struct DotNVFP4 {
     const __m128i high = _mm_srli_epi16(bytes, 4);
     const __m256i codes =
         _mm256_set_m128i(_mm_unpackhi_epi64(bytes, high), _mm_unpacklo_epi64(bytes, high));
-    return LookUp(kFp4Doubled, _mm256_and_si256(codes, _mm256_set1_epi8(15)));
+    return LookUp(kFp4Doubled, 0, _mm256_and_si256(codes, _mm256_set1_epi8(15)));
   }
 };
 
@@ -358,6 +339,7 @@ void SignedRows(const uint8_t* weights, uint64_t rows, uint64_t columns, const A
     const uint8_t* block = weights + r * blocks * Format::kBytes;
     Accumulators acc;
     for (uint64_t b = 0; b < blocks; ++b, block += Format::kBytes) {
+      Prefetch<Format::kBytes>(block);
       const int8_t* activations = x.codes + Format::kElements * b;
       const float* activation_scales = x.scales + kParts * b;
       alignas(32) float scales[Format::kElements / Format::kGroup];
@@ -406,11 +388,11 @@ SignedKernels FindSigned(TensorType type) {
     case TensorType::kIQ3_S:
       return kSigned<DotIQ3_S>;
     case TensorType::kIQ4_NL:
-      return kSigned<DotIQ4_NL>;
+      return {SimpleRows<DotIQ4_NL>, UnpackSigned<CommonIQ4_NL>};
     case TensorType::kIQ4_XS:
-      return kSigned<DotIQ4_XS>;
+      return {SuperRows<DotIQ4_XS>, UnpackSigned<CommonIQ4_XS>};
     case TensorType::kMXFP4:
-      return kSigned<DotMXFP4>;
+      return {SimpleRows<DotMXFP4>, UnpackSigned<CommonMXFP4>};
     case TensorType::kNVFP4:
       return kSigned<DotNVFP4>;
     case TensorType::kTQ1_0:

@@ -30,7 +30,7 @@ class Input {
   /// lanes: codes [panel][columns / 4][32][4], scales [panel][columns / 32][32], sums
   /// [panel][columns / 16][32].
   Array<int8_t> codes;
-  Array<float> scales, sums;
+  Array<float> scales, sums, pair_sums;
 };
 
 /// Some rows of a matrix, whole and decoded: f32, or small integers with scales for inputs rounded

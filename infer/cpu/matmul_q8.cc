@@ -39,13 +39,14 @@ absl::Status Input::Quantize() {
   codes.Reserve(size * panels);
   scales.Reserve(size / 32 * panels);
   sums.Reserve(size / 16 * panels);
+  if (lanes == 1) pair_sums.Reserve(size / 32 * panels);
   SMELT_RETURN_IF_ERROR(ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
     for (uint64_t p = first; p < last; ++p) {
       int8_t* c = codes.data() + p * size;
       float* s = scales.data() + p * (size / 32);
       float* t = sums.data() + p * (size / 16);
       if (lanes == 1) {
-        QuantizeActivations8(x + p * size, columns, c, s, t);
+        QuantizeActivations8(x + p * size, columns, c, s, t, pair_sums.data() + p * (size / 32));
       } else {
         QuantizePanel(x + p * size, columns, c, s, t);
       }
@@ -59,7 +60,8 @@ void RowsQ8(const CpuWeight& weight, uint64_t first, uint64_t rows, const Input&
   for (uint32_t t = 0; t < in.panels; ++t) {
     const Activations8 x{in.codes.data() + static_cast<size_t>(t) * in.columns,
                          in.scales.data() + static_cast<size_t>(t) * (in.columns / 32),
-                         in.sums.data() + static_cast<size_t>(t) * (in.columns / 16)};
+                         in.sums.data() + static_cast<size_t>(t) * (in.columns / 16),
+                         in.pair_sums.data() + static_cast<size_t>(t) * (in.columns / 32)};
     if (weight.contiguous()) {
       weight.codec().DotQ8(weight.row(first), rows, in.columns, x, sums + t * rows);
     } else {

@@ -97,12 +97,13 @@ void Dot(benchmark::State& state, TensorType type) {
 
 void DotQ8(benchmark::State& state, TensorType type) {
   const Encoded e(type);
-  std::vector<int8_t> codes(kColumns);
-  std::vector<float> scales(kColumns / 32), sums(kColumns / 16), out(kRows);
-  QuantizeActivations8(e.x.data(), kColumns, codes.data(), scales.data(), sums.data());
+  alignas(64) static int8_t codes[kColumns];
+  std::vector<float> scales(kColumns / 32), sums(kColumns / 16), pair_sums(kColumns / 32),
+      out(kRows);
+  QuantizeActivations8(e.x.data(), kColumns, codes, scales.data(), sums.data(), pair_sums.data());
   for (auto _ : state) {
-    e.codec->DotQ8(e.bytes.data(), kRows, kColumns, {codes.data(), scales.data(), sums.data()},
-                   out.data());
+    e.codec->DotQ8(e.bytes.data(), kRows, kColumns,
+                   {codes, scales.data(), sums.data(), pair_sums.data()}, out.data());
     benchmark::ClobberMemory();
   }
   Report(state);
@@ -111,9 +112,10 @@ void DotQ8(benchmark::State& state, TensorType type) {
 void Activations(benchmark::State& state) {
   const std::vector<float> x = Weights(kRows * kColumns);
   std::vector<int8_t> codes(x.size());
-  std::vector<float> scales(x.size() / 32), sums(x.size() / 16);
+  std::vector<float> scales(x.size() / 32), sums(x.size() / 16), pair_sums(x.size() / 32);
   for (auto _ : state) {
-    QuantizeActivations8(x.data(), x.size(), codes.data(), scales.data(), sums.data());
+    QuantizeActivations8(x.data(), x.size(), codes.data(), scales.data(), sums.data(),
+                         pair_sums.data());
     benchmark::ClobberMemory();
   }
   Report(state);

@@ -161,7 +161,8 @@ TEST(Q8Dot, NoNumberIsHidden) {
   constexpr uint64_t kRows = 3, kColumns = 512;
   const std::vector<float> plain = SmallNoise(kColumns);
   std::vector<int8_t> codes(kColumns);
-  std::vector<float> scales(kColumns / 32), sums(kColumns / 16), out(kRows);
+  std::vector<float> scales(kColumns / 32), sums(kColumns / 16), pair_sums(kColumns / 32),
+      out(kRows);
   size_t formats = 0;
   for (const TensorTypeInfo& info : AllTensorTypes()) {
     const Codec* codec = FindCodec(info.type);
@@ -174,9 +175,10 @@ TEST(Q8Dot, NoNumberIsHidden) {
       for (size_t column = 0; column < kColumns; ++column) {
         std::vector<float> x = plain;
         x[column] = kNoNumbers[column % 4];
-        QuantizeActivations8(x.data(), kColumns, codes.data(), scales.data(), sums.data());
-        codec->DotQ8(zeros.data(), kRows, kColumns, {codes.data(), scales.data(), sums.data()},
-                     out.data());
+        QuantizeActivations8(x.data(), kColumns, codes.data(), scales.data(), sums.data(),
+                             pair_sums.data());
+        codec->DotQ8(zeros.data(), kRows, kColumns,
+                     {codes.data(), scales.data(), sums.data(), pair_sums.data()}, out.data());
         for (const float v : out)
           ASSERT_TRUE(std::isnan(v)) << info.name << " " << target << " column " << column;
       }

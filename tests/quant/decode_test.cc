@@ -157,10 +157,12 @@ TEST(Decode, DotsEqualTheSumOverDecodedValues) {
       const std::string what = std::string(Info(type).name) + " on " + target;
 
       std::vector<int8_t> codes(count);
-      std::vector<float> scales(count / 16 + 1), sums(count / 16 + 1), q8(rows);
-      const Activations8 a{codes.data(), scales.data(), sums.data()};
+      std::vector<float> scales(count / 16 + 1), sums(count / 16 + 1), pair_sums(count / 32 + 1),
+          q8(rows);
+      const Activations8 a{codes.data(), scales.data(), sums.data(), pair_sums.data()};
       if (format != nullptr) {
-        QuantizeActivations8(x.data(), count, codes.data(), scales.data(), sums.data());
+        QuantizeActivations8(x.data(), count, codes.data(), scales.data(), sums.data(),
+                             pair_sums.data());
         codec->DotQ8(bytes.data(), rows, count, a, q8.data());
       }
       for (size_t r = 0; r < rows; ++r) {
@@ -193,8 +195,9 @@ TEST(Decode, ActivationsAreRoundedHalfToEven) {
   for (const std::string& target : targets.names()) {
     targets.Use(target);
     std::vector<int8_t> codes(x.size());
-    std::vector<float> scales(x.size() / 32), sums(x.size() / 16);
-    QuantizeActivations8(x.data(), x.size(), codes.data(), scales.data(), sums.data());
+    std::vector<float> scales(x.size() / 32), sums(x.size() / 16), pair_sums(x.size() / 32);
+    QuantizeActivations8(x.data(), x.size(), codes.data(), scales.data(), sums.data(),
+                         pair_sums.data());
     for (size_t g = 0; g < scales.size(); ++g) {
       float largest = 0;
       for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[32 * g + i]));
