@@ -69,6 +69,7 @@ class EngineSession : public Session {
       SMELT_ASSIGN_OR_RETURN(Graph graph,
                              LowerLayer(spec_, i, source_, WeightUse::kResident, *backend_));
       features = std::max(features, kept + graph.scratch_features);
+      token_bytes_.Add(graph, source_);
       SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program,
                              backend_->Compile(std::move(graph), precision_));
       programs_.push_back(std::move(program));
@@ -81,12 +82,15 @@ class EngineSession : public Session {
     SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec_, source_, *backend_));
     SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), precision_));
     SMELT_ASSIGN_OR_RETURN(head_, LowerHead(spec_, source_, WeightUse::kResident, *backend_));
+    token_bytes_.Add(head_, source_);
     batch_tokens_ =
         std::clamp<uint64_t>(kActivationBudget / (features * sizeof(float)), 1, kBatchTokens);
     return absl::OkStatus();
   }
 
   uint32_t vocabulary() const override { return head_.output.rows; }
+
+  const TokenBytes& token_bytes() const override { return token_bytes_; }
 
   absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits,
                     const Observer& observer) override {
@@ -199,6 +203,7 @@ class EngineSession : public Session {
   std::vector<std::unique_ptr<Program>> programs_;
   std::unique_ptr<Program> final_norm_;
   Head head_;
+  TokenBytes token_bytes_;
   EngineState state_;
   std::vector<float> logits_;  ///< being computed
   std::vector<Rope> ropes_;    ///< those that depend on the sequence's length

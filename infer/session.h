@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "infer/score.h"
+#include "infer/token_bytes.h"
 #include "lib/model/model_source.h"
 #include "smelt/observer.h"
 
@@ -31,6 +32,7 @@ class Session {
   static absl::StatusOr<std::unique_ptr<Session>> Create(const SpecifiedModel& model,
                                                          Precision precision);
   virtual uint32_t vocabulary() const = 0;
+  virtual const TokenBytes& token_bytes() const = 0;
   /// Appends ids to the sequence; on return `logits` holds those of the last one. `observer` sees
   /// how far it is and may cancel it. After an error the sequence and `logits` are what they were.
   /// A model with recurrent states cannot always go back: then CheckWhole() fails, and so does

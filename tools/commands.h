@@ -20,6 +20,7 @@ struct Invocation {
 void AddConvert(CLI::App& app, Invocation& invocation);
 void AddQuantize(CLI::App& app, Invocation& invocation);
 void AddEval(CLI::App& app, Invocation& invocation);
+void AddBench(CLI::App& app, Invocation& invocation);
 void AddRun(CLI::App& app, Invocation& invocation);
 void AddImatrix(CLI::App& app, Invocation& invocation);
 void AddImport(CLI::App& app, Invocation& invocation);
@@ -34,5 +35,7 @@ void AddTemplate(CLI::App& app, Invocation& invocation);
 
 /// --threads, --quiet, --json.
 void AddGlobals(CLI::App& command, Invocation& invocation);
+/// The last two, for a command whose --threads are its own.
+void AddQuietAndJson(CLI::App& command, Invocation& invocation);
 
 }  // namespace smelt::tools

@@ -28,6 +28,10 @@ void AddGlobals(CLI::App& command, Invocation& invocation) {
   AddNumber(command, "--threads", invocation.globals.threads,
             "Worker threads (default: the cores that the process may use)",
             {"number from 1 to 4096", 1, 4096});
+  AddQuietAndJson(command, invocation);
+}
+
+void AddQuietAndJson(CLI::App& command, Invocation& invocation) {
   command.add_flag("-q,--quiet", invocation.globals.quiet,
                    "Say nothing but errors, warnings and what was asked for");
   command.add_flag("--json", invocation.globals.json, "Print the result (or the failure) as JSON");
@@ -111,6 +115,7 @@ int Main(std::vector<std::string> words) {
   AddConvert(app, invocation);
   AddQuantize(app, invocation);
   AddEval(app, invocation);
+  AddBench(app, invocation);
   AddRun(app, invocation);
   AddImatrix(app, invocation);
   AddImport(app, invocation);

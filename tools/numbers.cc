@@ -1,5 +1,6 @@
 #include "tools/numbers.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "tools/format.h"
@@ -20,6 +21,16 @@ std::optional<uint64_t> ParseBytes(std::string_view text) {
   if (!count || *count == 0 || *count > std::numeric_limits<uint64_t>::max() / unit)
     return std::nullopt;
   return *count * unit;
+}
+
+std::vector<std::string> CommaSeparated(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t first = 0; first <= text.size();) {
+    const size_t comma = std::min(text.find(',', first), text.size());
+    parts.push_back(text.substr(first, comma - first));
+    first = comma + 1;
+  }
+  return parts;
 }
 
 std::string NotAllowed(std::string_view text, std::string_view what) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace smelt::tools {
 
@@ -66,6 +67,30 @@ CLI::Option* AddNumber(CLI::App& command, const std::string& name, T& out, const
       .add_option_function<std::string>(
           name, [&out](const std::string& text) { out = *ParseNumber<Number>(text); }, help)
       ->type_name(std::is_integral_v<Number> ? "N" : "X")
+      ->check(problem);
+}
+
+/// The parts of a text between commas.
+std::vector<std::string> CommaSeparated(const std::string& text);
+
+/// The same for one number or several: "1,2,4".
+template <typename T>
+CLI::Option* AddNumbers(CLI::App& command, const std::string& name, std::vector<T>& out,
+                        const std::string& help, const Allowed<T>& allowed) {
+  const auto problem = [allowed](const std::string& text) {
+    for (const std::string& part : CommaSeparated(text)) {
+      const std::optional<T> n = ParseNumber<T>(part);
+      if (!n || (allowed.low && *n < *allowed.low) || (allowed.high && *n > *allowed.high))
+        return NotAllowed(part, allowed.what);
+    }
+    return std::string();
+  };
+  const auto fill = [&out](const std::string& text) {
+    out.clear();
+    for (const std::string& part : CommaSeparated(text)) out.push_back(*ParseNumber<T>(part));
+  };
+  return command.add_option_function<std::string>(name, fill, help)
+      ->type_name("N,...")
       ->check(problem);
 }
 

@@ -133,6 +133,24 @@ class Usage(Case):
         self.assertNotIn("\x1b", p.err)
 
 
+class Bench(Case):
+    def test_rows(self):
+        p = smelt("bench", LLAMA, "-p", "8", "-n", "4", "--repeat", "2", "--context", "0,16", "--threads", "2,1", "--json")
+        self.assertEqual(p.status, 0, p.err)
+        rows = p.json()["rows"]
+        self.assertEqual([(r["threads"], r["context"]) for r in rows], [(2, 0), (2, 16), (1, 0), (1, 16)])
+        self.assertEqual(list(rows[0]), ["threads", "context", "prompt_tokens_per_second", "tokens_per_second", "bytes_per_token",
+                                         "read_bytes_per_second", "bandwidth_share"])
+        self.assertGreater(rows[1]["bytes_per_token"], rows[0]["bytes_per_token"])
+        table = smelt("bench", LLAMA, "-p", "8", "-n", "0", "--repeat", "1").out.splitlines()
+        self.assertEqual(len(table), 3)
+        self.assertIn("BF16", table[0])
+
+    def test_lists(self):
+        for value in ("", ",", "1,", "1,,2", "0", "1 2", "x"):
+            self.refused(smelt("bench", LLAMA, "--threads", value), 2, "--threads")
+
+
 class Convert(Case):
     def test_json(self):
         p = smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q4_k_m", "--json")

@@ -1,0 +1,52 @@
+// How fast a model runs on this machine, and how near that is to what its memory allows.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "smelt/export.h"
+#include "smelt/observer.h"
+
+namespace smelt {
+
+struct BenchOptions {
+  std::string model;
+  uint64_t prompt = 512;                 ///< tokens read at once; 0: not measured
+  uint64_t generate = 128;               ///< tokens one after the other; 0: not measured
+  std::vector<uint64_t> contexts = {0};  ///< tokens that lie before
+  std::vector<int> threads = {};         ///< empty: as many as the process may use
+  int repeats = 5;
+  bool f32_activations = false;
+};
+
+/// Of the repeats, tokens a second.
+struct BenchSpeed {
+  double median = 0, low = 0, high = 0;
+};
+
+struct BenchRow {
+  int threads = 0;
+  uint64_t context = 0;
+  std::optional<BenchSpeed> prompt = {}, generation = {};
+  /// Read for one token of the generation: weights, and keys and values of what lies before.
+  uint64_t bytes_per_token = 0;
+  double read_bandwidth = 0;   ///< measured with as many threads, bytes a second
+  double bandwidth_share = 0;  ///< of it that the generation (median) uses
+};
+
+struct BenchResult {
+  std::string model;
+  std::vector<std::pair<std::string, uint64_t>> types = {};  ///< and bytes of each, most first
+  std::vector<BenchRow> rows = {};
+};
+
+/// Feeds ids drawn at random (the same each time), which a sampler would take no part in. kUsage
+/// for no tokens at all, no repeats, or threads below 1.
+SMELT_EXPORT absl::StatusOr<BenchResult> Bench(const BenchOptions& options,
+                                               const Observer& observer = {});
+
+}  // namespace smelt

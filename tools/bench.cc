@@ -1,0 +1,115 @@
+// smelt bench: how fast a model reads prompts and generates.
+#include "smelt/bench.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tools/commands.h"
+#include "tools/format.h"
+#include "tools/numbers.h"
+
+namespace smelt::tools {
+namespace {
+
+struct Arguments {
+  BenchOptions options;
+  std::string activations = "q8";
+};
+
+nlohmann::ordered_json Json(const std::optional<BenchSpeed>& speed) {
+  if (!speed) return nullptr;
+  return {{"median", speed->median}, {"low", speed->low}, {"high", speed->high}};
+}
+
+std::string ToJson(const BenchResult& result) {
+  nlohmann::ordered_json types = nlohmann::ordered_json::object();
+  for (const auto& [type, bytes] : result.types) types[type] = bytes;
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const BenchRow& row : result.rows) {
+    rows.push_back({{"threads", row.threads},
+                    {"context", row.context},
+                    {"prompt_tokens_per_second", Json(row.prompt)},
+                    {"tokens_per_second", Json(row.generation)},
+                    {"bytes_per_token", row.bytes_per_token},
+                    {"read_bytes_per_second", row.read_bandwidth},
+                    {"bandwidth_share", row.bandwidth_share}});
+  }
+  return nlohmann::ordered_json{
+             {"model", result.model}, {"types", std::move(types)}, {"rows", std::move(rows)}}
+             .dump() +
+         "\n";
+}
+
+std::string SpeedText(const std::optional<BenchSpeed>& speed) {
+  if (!speed) return "-";
+  return Significant(speed->median, 4) + " (" + Significant(speed->low, 3) + " to " +
+         Significant(speed->high, 3) + ")";
+}
+
+std::string ToText(const BenchResult& result) {
+  std::string text = OneLine(result.model, 300) + ":";
+  for (const auto& [type, bytes] : result.types) text += " " + type + " " + Bytes(bytes) + ",";
+  text.back() = '\n';
+  text += Left("threads", 9) + Left("context", 9) + Left("prompt t/s", 26) +
+          Left("generation t/s", 26) + Left("per token", 11) + "of memory's speed\n";
+  for (const BenchRow& row : result.rows) {
+    text += Left(std::to_string(row.threads), 9) + Left(std::to_string(row.context), 9) +
+            Left(SpeedText(row.prompt), 26) + Left(SpeedText(row.generation), 26) +
+            Left(Bytes(row.bytes_per_token), 11) +
+            (row.generation ? Fixed(100 * row.bandwidth_share, 0) + " % of " : std::string()) +
+            Fixed(row.read_bandwidth / 1e9, 1) + " GB/s\n";
+  }
+  return text;
+}
+
+int Run(Arguments& a, const Globals& globals, Terminal& terminal) {
+  a.options.f32_activations = a.activations == "f32";
+  if (a.options.threads.empty() && globals.threads > 0) a.options.threads = {globals.threads};
+  const absl::StatusOr<BenchResult> result = Bench(a.options, terminal.MakeObserver());
+  if (!result.ok()) return terminal.Fail(result.status());
+  terminal.Print(terminal.json() ? ToJson(*result) : ToText(*result));
+  return kDone;
+}
+
+}  // namespace
+
+void AddBench(CLI::App& app, Invocation& invocation) {
+  static Arguments a;
+  CLI::App* command =
+      app.add_subcommand("bench", "How fast a model reads prompts and generates here");
+  command->footer(
+      "Examples:\n"
+      "  smelt bench model-q4_k_m.gguf\n"
+      "  smelt bench model-q4_k_m.gguf --context 0,4096 --threads 1,2,4 --json\n"
+      "Each figure is the median of the repeats, with the lowest and the highest. A token that is\n"
+      "generated reads every weight once (of experts the chosen ones) and the keys and values of\n"
+      "what lies before: so many bytes, of so many a second that as many threads read here.\n"
+      "--json: model; types, bytes of each; rows, a list of threads, context,\n"
+      "prompt_tokens_per_second and tokens_per_second (median, low, high, or null),\n"
+      "bytes_per_token, read_bytes_per_second, bandwidth_share.");
+  command->add_option("MODEL", a.options.model, "Model folder, GGUF or store name")->required();
+  AddNumber(*command, "-p,--prompt", a.options.prompt,
+            "Tokens of the prompt (default 512; 0: none)",
+            {"number from 0 to 1000000", 0, 1'000'000});
+  AddNumber(*command, "-n,--max-tokens", a.options.generate,
+            "Tokens to generate (default 128; 0: none)",
+            {"number from 0 to 1000000", 0, 1'000'000});
+  AddNumbers(*command, "--context", a.options.contexts,
+             "Tokens that lie before, one length or several (default 0)",
+             {"number from 0 to 10000000", 0, 10'000'000});
+  AddNumber(*command, "--repeat", a.options.repeats, "Repeats (default 5)",
+            {"number from 1 to 1000", 1, 1000});
+  command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
+      ->check(CLI::IsMember({"q8", "f32"}));
+  AddNumbers(*command, "--threads", a.options.threads,
+             "Worker threads, one number or several (default: the cores that the process may use)",
+             {"number from 1 to 4096", 1, 4096});
+  AddQuietAndJson(*command, invocation);
+  command->callback([&invocation] {
+    invocation.run = [&invocation](Terminal& terminal) {
+      return Run(a, invocation.globals, terminal);
+    };
+  });
+}
+
+}  // namespace smelt::tools
