@@ -66,6 +66,12 @@ struct Head {
   float scale = 1, softcap = 0;
 };
 
+/// What gives a batch's logits: a head and what goes into it.
+struct HeadInput {
+  const Head* head = nullptr;
+  const Buffer* x = nullptr;
+};
+
 /// A token to be scored: the logits at batch token `token` against the id that came next.
 struct Target {
   uint32_t token = 0;
@@ -108,11 +114,11 @@ class Backend {
   virtual absl::Status Watch(const Batch& batch, const Matrix& matrix, const Buffer& x,
                              Tap& tap) = 0;
 
-  /// Losses of `targets` by tiles of the vocabulary; `reference` and `reference_x` both or neither.
-  virtual absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x,
-                            const Head* reference, const Buffer* reference_x,
-                            std::span<const Target> targets, Precision precision,
-                            std::span<TokenLoss> losses) = 0;
+  /// Losses of `targets` by tiles of the vocabulary, [model][target]. The heads of the models have
+  /// the same number of rows; `reference`, which all of them are compared with, may be nullptr.
+  virtual absl::Status Loss(const Batch& batch, std::span<const HeadInput> models,
+                            const HeadInput* reference, std::span<const Target> targets,
+                            Precision precision, std::span<TokenLoss> losses) = 0;
 
   /// Logits of some tokens, [token][vocabulary], to host memory.
   virtual absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x,

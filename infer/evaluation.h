@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,17 +13,19 @@
 
 namespace smelt {
 
-/// While more(): Begin, Step for each layer, Finish; each round takes a batch of chunks through
-/// both models. Models and texts outlive it.
+/// While more(): Begin, Step for each layer, Finish; each round takes a batch of chunks through all
+/// models. Models and texts outlive it.
 class Evaluation {
  public:
   virtual ~Evaluation() = default;
+  /// One model or several with the same vocabulary, each compared with the reference (which may be
+  /// nullptr), which runs once.
   static absl::StatusOr<std::unique_ptr<Evaluation>> Open(
-      const SpecifiedModel& model, const SpecifiedModel* reference,
+      std::span<const SpecifiedModel> models, const SpecifiedModel* reference,
       const std::vector<std::vector<int32_t>>& texts, const ScoreOptions& options,
       const Observer& observer);
 
-  /// Layers of the deeper model.
+  /// Layers of the deepest model.
   virtual size_t layers() const = 0;
   virtual bool more() const = 0;
   /// The next batch's embedding.
@@ -34,8 +37,8 @@ class Evaluation {
   virtual void Trim() = 0;
   /// Begin to Finish.
   absl::Status Round();
-  /// Once there are no more.
-  virtual absl::StatusOr<ScoreResult> Result() = 0;
+  /// Once there are no more: of each model.
+  virtual absl::StatusOr<std::vector<ScoreResult>> Results() = 0;
 };
 
 }  // namespace smelt

@@ -26,19 +26,21 @@ absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& so
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     if (StateOf(spec, i) != i) run->shared_.emplace(StateOf(spec, i), nullptr);
   }
-  uint64_t most = 0, kept = run->inputs_.features();
+  uint64_t most = 0, state = 0, kept = run->inputs_.features();
   uint64_t stream = spec.width + run->inputs_.features();
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     SMELT_RETURN_IF_ERROR(GoOn());
     SMELT_ASSIGN_OR_RETURN(const Graph graph,
                            LowerLayer(spec, i, source, WeightUse::kStream, backend));
     most = std::max(most, graph.scratch_features + graph.state_per_token);
+    state = std::max(state, graph.state_per_token);
     if (!run->shared_.contains(i)) continue;
     kept += graph.state_per_token;
     stream += graph.state_per_token;
   }
   run->stream_bytes_ = stream * sizeof(float);
   run->scratch_bytes_ = (most + kept) * sizeof(float);
+  run->state_bytes_ = state * sizeof(float);
   return run;
 }
 

@@ -59,6 +59,8 @@ class ModelRun {
   /// Bytes of activations and state that one token of a batch needs, besides scratch that models
   /// share.
   uint64_t scratch_bytes_per_token() const { return scratch_bytes_; }
+  /// Of these: the layers' own keys and values, which models do not share.
+  uint64_t state_bytes_per_token() const { return state_bytes_; }
   /// Bytes of a token in a Stream.
   uint64_t stream_bytes_per_token() const { return stream_bytes_; }
 
@@ -92,7 +94,7 @@ class ModelRun {
   std::map<size_t, std::unique_ptr<State>> shared_;
   std::unique_ptr<Program> program_;  ///< of the layer at hand
   size_t program_layer_ = 0;
-  uint64_t scratch_bytes_ = 0, stream_bytes_ = 0;
+  uint64_t scratch_bytes_ = 0, stream_bytes_ = 0, state_bytes_ = 0;
 };
 
 /// Ids must be in [0, vocabulary).

@@ -39,19 +39,12 @@ class Scorer : public Evaluation {
          const Observer& observer)
       : texts_(texts), options_(options), observer_(observer), backend_(NewCpuBackend()) {}
 
-  absl::Status OpenModels(const SpecifiedModel& model, const SpecifiedModel* reference) {
+  absl::Status OpenModels(std::span<const SpecifiedModel> models, const SpecifiedModel* reference) {
     SMELT_ASSIGN_OR_RETURN(windows_, CutTexts(texts_, options_));
     total_ = TokensOf(windows_);
-    for (const SpecifiedModel* m : {&model, reference}) {
-      if (m == nullptr) continue;
-      SMELT_ASSIGN_OR_RETURN(std::unique_ptr<ModelRun> run,
-                             ModelRun::Create(*m->source, m->spec, options_.precision, *backend_));
-      for (const Window& w : windows_)
-        SMELT_RETURN_IF_ERROR(CheckIds({w.ids, w.length}, run->spec().vocabulary));
-      if (options_.add_bos)
-        SMELT_RETURN_IF_ERROR(CheckIds({&options_.bos, 1}, run->spec().vocabulary));
-      runs_.push_back(std::move(run));
-    }
+    for (const SpecifiedModel& model : models) SMELT_RETURN_IF_ERROR(OpenModel(model));
+    if (reference != nullptr) SMELT_RETURN_IF_ERROR(OpenModel(*reference));
+    losses_.resize(models.size());
     ChooseBatch();
     return absl::OkStatus();
   }
@@ -96,24 +89,43 @@ class Scorer : public Evaluation {
 
   void Trim() override { batch_.reset(); }
 
-  absl::StatusOr<ScoreResult> Result() override {
+  absl::StatusOr<std::vector<ScoreResult>> Results() override {
     SMELT_RETURN_IF_ERROR(CheckMappedFiles());
-    ScoreResult result;
-    result.tokens_processed = done_;
-    Summarize(losses_, runs_.size() > 1, result);
-    result.chunks = windows_.size();
-    SummarizeTexts(result);
-    result.seconds = seconds_;
-    return result;
+    std::vector<ScoreResult> results;
+    for (const std::vector<TokenLoss>& losses : losses_) {
+      ScoreResult& result = results.emplace_back();
+      result.tokens_processed = done_;
+      Summarize(losses, compares(), result);
+      result.chunks = windows_.size();
+      SummarizeTexts(losses, result);
+      result.seconds = seconds_;
+    }
+    return results;
   }
 
  private:
+  /// Whether the last of the runs is a reference.
+  bool compares() const { return runs_.size() > losses_.size(); }
+
+  absl::Status OpenModel(const SpecifiedModel& model) {
+    SMELT_ASSIGN_OR_RETURN(
+        std::unique_ptr<ModelRun> run,
+        ModelRun::Create(*model.source, model.spec, options_.precision, *backend_));
+    for (const Window& w : windows_)
+      SMELT_RETURN_IF_ERROR(CheckIds({w.ids, w.length}, run->spec().vocabulary));
+    if (options_.add_bos)
+      SMELT_RETURN_IF_ERROR(CheckIds({&options_.bos, 1}, run->spec().vocabulary));
+    runs_.push_back(std::move(run));
+    return absl::OkStatus();
+  }
+
   void ChooseBatch() {
     uint64_t scratch = 0, streams = 0;
     for (const auto& run : runs_) {
       scratch = std::max(scratch, run->scratch_bytes_per_token());
       streams += run->spec().width * sizeof(float) * 3 / 2;  // and the scored half once more
     }
+    for (size_t i = 1; i < runs_.size(); ++i) streams += runs_[i]->state_bytes_per_token();
     // The 8-bit form of a product's input is a third of it, at most a third of the scratch memory.
     if (options_.precision == Precision::kQ8) scratch += scratch / 3;
     batch_tokens_ = std::min(options_.batch_tokens, kActivationBudget / (scratch + streams + 1));
@@ -147,24 +159,29 @@ class Scorer : public Evaluation {
         targets.push_back({static_cast<uint32_t>(next - 1), ids[next]});
       begin += w.length;
     }
-    const size_t before = losses_.size();
-    losses_.resize(before + targets.size());
-    const bool pair = runs_.size() > 1;
-    SMELT_RETURN_IF_ERROR(backend_->Loss(*batch_, runs_[0]->head(), runs_[0]->x(),
-                                         pair ? &runs_[1]->head() : nullptr,
-                                         pair ? &runs_[1]->x() : nullptr, targets,
-                                         options_.precision, std::span(losses_).subspan(before)));
-    for (size_t i = before; i < losses_.size(); ++i) nll_sum_ += losses_[i].nll;
+    std::vector<HeadInput> heads;
+    for (const auto& run : runs_) heads.push_back({&run->head(), &run->x()});
+    const size_t models = losses_.size();
+    std::vector<TokenLoss> losses(models * targets.size());
+    SMELT_RETURN_IF_ERROR(backend_->Loss(*batch_, std::span(heads).first(models),
+                                         compares() ? &heads.back() : nullptr, targets,
+                                         options_.precision, losses));
+    for (size_t i = 0; i < models; ++i) {
+      const auto first = losses.begin() + static_cast<std::ptrdiff_t>(i * targets.size());
+      losses_[i].insert(losses_[i].end(), first,
+                        first + static_cast<std::ptrdiff_t>(targets.size()));
+    }
+    for (size_t i = 0; i < targets.size(); ++i) nll_sum_ += losses[i].nll;
     return absl::OkStatus();
   }
 
-  void SummarizeTexts(ScoreResult& result) const {
+  void SummarizeTexts(std::span<const TokenLoss> losses, ScoreResult& result) const {
     size_t first = 0;
     for (const std::vector<int32_t>& ids : texts_) {
       const Chunks chunks = ChunksOf(ids.size(), options_);
       const size_t scored = chunks.count * (chunks.context - chunks.first_scored);
       TextScore& text = result.texts.emplace_back();
-      Summarize(std::span(losses_).subspan(first, scored), runs_.size() > 1, text);
+      Summarize(losses.subspan(first, scored), compares(), text);
       text.chunks = chunks.count;
       text.context = chunks.context;
       first += scored;
@@ -178,8 +195,8 @@ class Scorer : public Evaluation {
     progress.unit = "tokens";
     progress.total = total_;
     progress.done = done_ + static_cast<uint64_t>(share * static_cast<double>(ids_.size()));
-    if (!losses_.empty())
-      progress.running_value = std::exp(nll_sum_ / static_cast<double>(losses_.size()));
+    if (!losses_[0].empty())
+      progress.running_value = std::exp(nll_sum_ / static_cast<double>(losses_[0].size()));
     observer_.Report(progress);
   }
 
@@ -187,7 +204,7 @@ class Scorer : public Evaluation {
   const ScoreOptions options_;
   const Observer& observer_;
   std::unique_ptr<Backend> backend_;
-  std::vector<std::unique_ptr<ModelRun>> runs_;
+  std::vector<std::unique_ptr<ModelRun>> runs_;  ///< the models', and the reference's
   std::unique_ptr<Batch> batch_;
   std::vector<Window> windows_;
   std::vector<uint64_t> prepared_;  ///< lengths of the batch's windows
@@ -196,18 +213,18 @@ class Scorer : public Evaluation {
   size_t next_ = 0;                ///< window
   uint64_t total_ = 0, done_ = 0;  ///< tokens
   uint64_t batch_tokens_ = 0;
-  std::vector<TokenLoss> losses_;
+  std::vector<std::vector<TokenLoss>> losses_;  ///< of each model
   double nll_sum_ = 0, seconds_ = 0;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Evaluation>> Evaluation::Open(
-    const SpecifiedModel& model, const SpecifiedModel* reference,
+    std::span<const SpecifiedModel> models, const SpecifiedModel* reference,
     const std::vector<std::vector<int32_t>>& texts, const ScoreOptions& options,
     const Observer& observer) {
   auto scorer = std::make_unique<Scorer>(texts, options, observer);
-  SMELT_RETURN_IF_ERROR(scorer->OpenModels(model, reference));
+  SMELT_RETURN_IF_ERROR(scorer->OpenModels(models, reference));
   return std::unique_ptr<Evaluation>(std::move(scorer));
 }
 
@@ -234,9 +251,10 @@ absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedMo
                                   const ScoreOptions& options, const Observer& observer) {
   const JobScope job(observer);
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Evaluation> evaluation,
-                         Evaluation::Open(model, reference, texts, options, job.observer()));
+                         Evaluation::Open({&model, 1}, reference, texts, options, job.observer()));
   while (evaluation->more()) SMELT_RETURN_IF_ERROR(evaluation->Round());
-  return evaluation->Result();
+  SMELT_ASSIGN_OR_RETURN(std::vector<ScoreResult> results, evaluation->Results());
+  return std::move(results[0]);
 }
 
 absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* reference,

@@ -2,6 +2,10 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "smelt/text.h"
 #include "tools/adapters.h"
@@ -21,6 +25,7 @@ constexpr char kExamples[] =
     "  smelt convert part-00001-of-00003.gguf --type copy -o whole.gguf\n"
     "  smelt convert ./model --type q8_0 --split-size 4G -o big.gguf   big-00001-of-0000N.gguf\n"
     "  smelt convert ./model --type q4_k_m --tensor-type 'ffn_down=q6_k' --dry-run\n"
+    "  smelt convert ./model --type q4_k_m,q5_k_m,q8_0 -o outputs/   three files from one read\n"
     "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
     "  smelt convert ./tokenizer-files --vocab-only -o vocab.gguf\n"
     "  smelt convert ./base --lora ./my-adapter --lora ./style=0.5 --type q4_k_m\n"
@@ -42,57 +47,60 @@ bool Split(const std::string& text, std::vector<std::pair<std::string, std::stri
   return true;
 }
 
-std::string Lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
-void PrintPlan(const PlanSummary& plan, Terminal& terminal) {
-  std::string text = Left("offset", 14) + Left("bytes", 13) + Left("type", 7) + Left("from", 6) +
-                     Left("shape", 20) + Left("tensor", 30) + " why\n";
-  size_t file = 0;
-  for (const PlannedTensorInfo& t : plan.tensors) {
-    if (plan.files.size() > 1 && (&t == plan.tensors.data() || t.file != file)) {
-      file = t.file;
-      text += OneLine(plan.files[file].path, 300) + ": " + Bytes(plan.files[file].bytes) + "\n";
-    }
-    text += Left(std::to_string(t.offset), 14) + Left(std::to_string(t.bytes), 13) +
-            Left(Lower(t.type), 7) + Left(Lower(t.source_type) + " ", 6) +
-            Left(ShapeText(t.shape), 20) + Left(OneLine(t.name, 80), 30) + " " +
-            OneLine(t.why, 200) + "\n";
+// "q4_k_m,q8_0": its parts.
+std::vector<std::string> SplitTypes(const std::string& text) {
+  std::vector<std::string> types;
+  size_t begin = 0;
+  for (size_t end = 0; end != std::string::npos; begin = end + 1) {
+    end = text.find(',', begin);
+    types.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
   }
-  const std::string parts =
-      plan.files.size() == 1 ? "" : std::to_string(plan.files.size()) + " parts, ";
-  text += "\n" + OneLine(plan.output, 300) + ": " + parts + std::to_string(plan.tensors.size()) +
-          " tensors, " + std::to_string(plan.file_bytes) + " bytes (" + Bytes(plan.file_bytes) +
-          "), " + Fixed(plan.bits_per_weight, 2) + " bits/weight, about " +
-          Mebibytes(plan.memory_bytes) + " of memory; nothing was written\n";
-  text += "walk: " + plan.walk + "\n";
-  if (!plan.importance.empty()) text += "importance: " + OneLine(plan.importance, 200) + "\n";
-  terminal.Print(text);
+  return types;
 }
 
-std::string PlusMinus(double value, double error) {
-  return Significant(value, 4) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 2);
+// What went wrong with some of the outputs; ok where nothing did.
+absl::Status Failure(const std::vector<ConvertOutcome>& outcomes) {
+  size_t failed = 0;
+  absl::Status first;
+  for (const ConvertOutcome& o : outcomes) {
+    failed += o.status.ok() ? 0 : 1;
+    first.Update(o.status);
+  }
+  if (failed < 2) return first;
+  // Which, the table says; what to do about it, the first.
+  absl::Status all(first.code(), std::to_string(failed) + " of " + std::to_string(outcomes.size()) +
+                                     " outputs failed; " + std::string(first.message()));
+  first.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { all.SetPayload(url, payload); });
+  return all;
 }
 
-void SayResult(const ConvertResult& result, Terminal& terminal) {
-  const size_t others = result.files.size() - 1;
-  const std::string output =
-      OneLine(result.output, 300) +
-      (others == 0 ? "" : " and " + std::to_string(others) + " more of its parts");
-  const double checking = result.validation ? result.validation->seconds : 0;
-  terminal.Say("writing   " + output + "   " + Bytes(result.bytes) + "  " +
-               Fixed(result.bits_per_weight, 2) + " bits/weight  " +
-               Duration(result.seconds - checking) + "  peak " +
-               Mebibytes(result.peak_anonymous_bytes));
-  if (result.validation) SayValidation(*result.validation, result.type, terminal);
-  // Bare matrices cannot be run; what was not checked gets no advice.
-  const std::string advice =
-      result.validation
-          ? "        try: smelt run " + ShellQuoted(result.output) + " \"Once upon a time\""
-          : "";
-  terminal.Say("done      " + OneLine(result.output, 300) + advice);
+/// One output of each type.
+int RunSeveral(const ConvertArguments& arguments, const std::vector<std::string>& types,
+               Terminal& terminal) {
+  ConvertOptions options = arguments.options;
+  const Observer observer = terminal.MakeObserver();
+  if (arguments.dry_run) {
+    const absl::StatusOr<std::vector<PlanSummary>> plans =
+        PlanConversions(options, types, observer);
+    if (!plans.ok()) return terminal.Fail(plans.status());
+    if (terminal.json()) terminal.Print(ToJson(*plans));
+    for (const PlanSummary& plan : *plans)
+      if (!terminal.json()) PrintPlan(plan, terminal);
+    return kDone;
+  }
+  bool told = false;
+  options.on_plan = [&](const PlanSummary& plan) {
+    if (!std::exchange(told, true)) SayPlan(plan, terminal);
+  };
+  const absl::StatusOr<std::vector<ConvertOutcome>> outcomes =
+      ConvertToTypes(options, types, observer);
+  if (!outcomes.ok()) return terminal.Fail(outcomes.status());
+  SayOutcomes(*outcomes, terminal);
+  const absl::Status failure = Failure(*outcomes);
+  if (!failure.ok()) return terminal.Fail(failure, ListToJson(*outcomes), "outputs");
+  if (terminal.json()) terminal.Print(ToJson(*outcomes));
+  return kDone;
 }
 
 int RunVocabulary(const ConvertOptions& options, const Observer& observer, Terminal& terminal) {
@@ -122,6 +130,8 @@ int Run(ConvertArguments& arguments, Terminal& terminal) {
   if (const std::string problem = Complete(arguments); !problem.empty())
     return terminal.FailUsage(problem);
   ConvertOptions& options = arguments.options;
+  if (const std::vector<std::string> types = SplitTypes(options.type); types.size() > 1)
+    return RunSeveral(arguments, types, terminal);
   const Observer observer = terminal.MakeObserver();
   if (arguments.vocab_only) return RunVocabulary(options, observer, terminal);
   if (arguments.dry_run) {
@@ -146,33 +156,6 @@ int Run(ConvertArguments& arguments, Terminal& terminal) {
 }
 
 }  // namespace
-
-void SayPlan(const PlanSummary& plan, Terminal& terminal) {
-  std::string line = "reading   " + OneLine(plan.source, 200) + "   ";
-  if (!plan.architecture.empty()) line += OneLine(plan.architecture, 40) + ", ";
-  line += Count(plan.parameters) + " parameters, " + Lower(plan.source_type);
-  if (!plan.tokenizer.empty()) line += ", tokenizer " + OneLine(plan.tokenizer, 40);
-  terminal.Say(line);
-}
-
-void SayValidation(const EvaluateResult& v, const std::string& type, Terminal& terminal) {
-  const ReferenceResult& r = *v.reference;
-  uint64_t tokens = 0;
-  for (const TextResult& text : v.texts) tokens += text.context * text.chunks;
-  terminal.Say("checking  " + std::to_string(tokens) + " tokens against the source, " +
-               Duration(v.seconds));
-  const size_t width = 20;
-  terminal.Say("            " + Left("perplexity", width) + Left("KL mean", 10) +
-               Left("KL p99", 10) + "same top-1");
-  // The error bar is that of the output's own perplexity; the source's on the same text is as
-  // large.
-  terminal.Say("  " + Left("source", 10) +
-               PlusMinus(r.perplexity, v.perplexity_error * r.perplexity / v.perplexity));
-  terminal.Say("  " + Left(Lower(type), 10) +
-               Left(PlusMinus(v.perplexity, v.perplexity_error), width) +
-               Left(Significant(r.kl_mean, 3), 10) + Left(Significant(r.kl_p99, 3), 10) +
-               Fixed(100 * r.top1_agreement, 1) + " %");
-}
 
 std::string Complete(ConvertArguments& a) {
   ConvertOptions& o = a.options;
@@ -222,7 +205,11 @@ absl::StatusOr<double> ParseShare(std::string_view text, std::string_view option
 
 void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
   ConvertOptions& o = a.options;
-  command.add_option("-t,--type", o.type, "Type of the weights (default: auto)")->type_name("T");
+  command
+      .add_option("-t,--type", o.type,
+                  "Type of the weights (default: auto); convert and quantize take several, "
+                  "q4_k_m,q8_0: an output of each from one read")
+      ->type_name("T");
   command.add_flag("--pure", o.pure, "One type for all matrices instead of the preset's mixture");
   command.add_option("--output-tensor-type", o.output_tensor_type, "Type of output.weight")
       ->type_name("T");
@@ -298,7 +285,8 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
   ConvertOptions& o = a.options;
   command
       .add_option("-o,--output", o.output,
-                  "File to write (or an existing folder); default: NAME-TYPE.gguf here")
+                  "File to write (or an existing folder; with several types a folder, DIR/ is "
+                  "made); default: NAME-TYPE.gguf here")
       ->type_name("OUT");
   AddConversionOptions(command, a);
   CLI::Option* size =

@@ -27,6 +27,12 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& arguments, Invocatio
 /// Turns the parser's texts into options; what is wrong with them, or an empty string.
 std::string Complete(ConvertArguments& arguments);
 
+/// A plan in full, as what was asked for.
+void PrintPlan(const PlanSummary& plan, Terminal& terminal);
+/// What came of it, with the figures of the check.
+void SayResult(const ConvertResult& result, Terminal& terminal);
+/// Of several outputs, in one table.
+void SayOutcomes(const std::vector<ConvertOutcome>& outcomes, Terminal& terminal);
 /// The terminal's lines about a plan and about the figures of its check.
 void SayPlan(const PlanSummary& plan, Terminal& terminal);
 void SayValidation(const EvaluateResult& validation, const std::string& type, Terminal& terminal);

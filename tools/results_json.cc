@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "smelt/runtime.h"
+
 namespace smelt::tools {
 namespace {
 
@@ -131,6 +133,52 @@ Json Conversion(const ConvertResult& r) {
   return json;
 }
 
+Json Outcomes(const std::vector<ConvertOutcome>& outcomes) {
+  Json json = Json::array();
+  for (const ConvertOutcome& o : outcomes) {
+    if (o.status.ok()) {
+      json.push_back(Conversion(o.result));
+      continue;
+    }
+    Json failed{{"output", o.output}, {"type", o.type}};
+    failed["error"] =
+        Json{{"code", std::string(ErrorName(o.status))},
+             {"message", std::string(o.status.message().data(), o.status.message().size())}};
+    failed["validation"] = o.result.validation ? Evaluation(*o.result.validation) : Json(nullptr);
+    json.push_back(std::move(failed));
+  }
+  return json;
+}
+
+Json Plan(const PlanSummary& plan) {
+  Json json{{"source", plan.source},
+            {"output", plan.output},
+            {"parts", Files(plan.files)},
+            {"type", plan.type},
+            {"architecture", plan.architecture},
+            {"bytes", plan.file_bytes},
+            {"parameters", plan.parameters},
+            {"bits_per_weight", plan.bits_per_weight},
+            {"matrices", plan.matrices},
+            {"fallbacks", Fallbacks(plan.fallbacks)},
+            {"warnings", plan.warnings},
+            {"walk", plan.walk},
+            {"importance", plan.importance.empty() ? Json(nullptr) : Json(plan.importance)},
+            {"memory_bytes", plan.memory_bytes}};
+  Json& tensors = json["tensors"] = Json::array();
+  for (const PlannedTensorInfo& t : plan.tensors) {
+    tensors.push_back(Json{{"name", t.name},
+                           {"type", t.type},
+                           {"source_type", t.source_type},
+                           {"why", t.why},
+                           {"shape", t.shape},
+                           {"part", t.file},
+                           {"offset", t.offset},
+                           {"bytes", t.bytes}});
+  }
+  return json;
+}
+
 Json Model(const StoreModel& model) {
   return Json{{"name", model.name},
               {"id", model.id},
@@ -171,33 +219,20 @@ std::string ToJson(const VocabularyResult& r) {
                    {"bytes", r.bytes}});
 }
 
-std::string ToJson(const PlanSummary& plan) {
-  Json json{{"source", plan.source},
-            {"output", plan.output},
-            {"parts", Files(plan.files)},
-            {"type", plan.type},
-            {"architecture", plan.architecture},
-            {"bytes", plan.file_bytes},
-            {"parameters", plan.parameters},
-            {"bits_per_weight", plan.bits_per_weight},
-            {"matrices", plan.matrices},
-            {"fallbacks", Fallbacks(plan.fallbacks)},
-            {"warnings", plan.warnings},
-            {"walk", plan.walk},
-            {"importance", plan.importance.empty() ? Json(nullptr) : Json(plan.importance)},
-            {"memory_bytes", plan.memory_bytes}};
-  Json& tensors = json["tensors"] = Json::array();
-  for (const PlannedTensorInfo& t : plan.tensors) {
-    tensors.push_back(Json{{"name", t.name},
-                           {"type", t.type},
-                           {"source_type", t.source_type},
-                           {"why", t.why},
-                           {"shape", t.shape},
-                           {"part", t.file},
-                           {"offset", t.offset},
-                           {"bytes", t.bytes}});
-  }
-  return Dump(json);
+std::string ToJson(const PlanSummary& plan) { return Dump(Plan(plan)); }
+
+std::string ToJson(const std::vector<ConvertOutcome>& outcomes) {
+  return Dump(Json{{"outputs", Outcomes(outcomes)}});
+}
+
+std::string ListToJson(const std::vector<ConvertOutcome>& outcomes) {
+  return Dump(Outcomes(outcomes));
+}
+
+std::string ToJson(const std::vector<PlanSummary>& plans) {
+  Json json = Json::array();
+  for (const PlanSummary& plan : plans) json.push_back(Plan(plan));
+  return Dump(Json{{"outputs", std::move(json)}});
 }
 
 std::string ToJson(const GenerateResult& r) {

@@ -19,6 +19,10 @@ namespace smelt::tools {
 
 std::string ToJson(const EvaluateResult& result);
 std::string ToJson(const ConvertResult& result);
+std::string ToJson(const std::vector<ConvertOutcome>& outcomes);
+/// The list alone.
+std::string ListToJson(const std::vector<ConvertOutcome>& outcomes);
+std::string ToJson(const std::vector<PlanSummary>& plans);
 std::string ToJson(const PlanSummary& plan);
 std::string ToJson(const VocabularyResult& result);
 std::string ToJson(const GenerateResult& result);

@@ -292,6 +292,10 @@ class Executor {
   Slot input_slot_ = 0;           // 1 + slot of batch_.input, 0 = none
 };
 
+LossSide SideOf(const HeadInput& in) {
+  return {in.head, &static_cast<const CpuBuffer*>(in.x)->values};
+}
+
 class CpuBackend : public Backend {
  public:
   absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
@@ -380,15 +384,14 @@ class CpuBackend : public Backend {
     return cpu::Watch(tap, matrix, 0, TokensOfPanels(layout), in);
   }
 
-  absl::Status Loss(const Batch& batch, const Head& head, const Buffer& x, const Head* reference,
-                    const Buffer* reference_x, std::span<const Target> targets, Precision precision,
-                    std::span<TokenLoss> losses) override {
-    const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
-    const LossSide model{&head, &static_cast<const CpuBuffer&>(x).values};
-    if (reference == nullptr)
-      return ComputeLoss(layout, model, nullptr, targets, precision, losses);
-    const LossSide other{reference, &static_cast<const CpuBuffer*>(reference_x)->values};
-    return ComputeLoss(layout, model, &other, targets, precision, losses);
+  absl::Status Loss(const Batch& batch, std::span<const HeadInput> models,
+                    const HeadInput* reference, std::span<const Target> targets,
+                    Precision precision, std::span<TokenLoss> losses) override {
+    std::vector<LossSide> sides;
+    for (const HeadInput& model : models) sides.push_back(SideOf(model));
+    if (reference != nullptr) sides.push_back(SideOf(*reference));
+    return ComputeLoss(static_cast<const CpuBatch&>(batch).layout, sides, reference != nullptr,
+                       targets, precision, losses);
   }
 
   absl::Status Logits(const Batch& batch, const Head& head, const Buffer& x,

@@ -43,8 +43,9 @@ absl::Status Prepare(const Layout& layout, const LossSide& from, std::span<const
   return side.q8 ? side.input.Quantize() : absl::OkStatus();
 }
 
-uint32_t TileRowsFor(const Side& side) {
-  const uint64_t fit = kTileFloats / side.head->output.columns / 12 * 12;
+// `floats`: of a tile.
+uint32_t TileRowsFor(const Side& side, uint64_t floats = kTileFloats) {
+  const uint64_t fit = floats / side.head->output.columns / 12 * 12;
   return static_cast<uint32_t>(std::clamp<uint64_t>(fit, 12, kMaxTileRows));
 }
 
@@ -59,38 +60,68 @@ void TileLogits(const Side& side, const WeightTile& tile, uint32_t panel, uint64
 }
 
 struct LossScratch {
-  WeightTile model, reference;
-  Array<float> model_logits, reference_logits;
+  std::vector<WeightTile> tiles;  ///< of each side
+  Array<float> logits, reference_logits;
 };
 const PerThread<LossScratch> scratch;
 
-// Statistics of one part of the vocabulary for all panels.
-absl::Status Part(const Side& model, const Side* reference, uint64_t begin, uint64_t end,
-                  std::span<const Target> targets, std::vector<PanelStats>& stats) {
-  const uint64_t tile_rows = reference == nullptr
-                                 ? TileRowsFor(model)
-                                 : std::min(TileRowsFor(model), TileRowsFor(*reference));
-  float* a = scratch->model_logits.Reserve(kMaxTileRows * kPanel);
-  float* b =
-      reference == nullptr ? nullptr : scratch->reference_logits.Reserve(kMaxTileRows * kPanel);
+/// Models and, where there is one, the reference behind them.
+struct Sides {
+  std::span<const Side> models;
+  const Side* reference = nullptr;
+
+  uint32_t panels() const { return models[0].input.panels; }
+  size_t count() const { return models.size() + (reference != nullptr ? 1 : 0); }
+  /// Rows of a tile, such that those of all sides take what two of a pair do.
+  uint32_t tile_rows() const {
+    const uint64_t floats = 2 * kTileFloats / std::max<uint64_t>(count(), 2);
+    uint32_t rows = reference != nullptr ? TileRowsFor(*reference, floats) : kMaxTileRows;
+    for (const Side& model : models) rows = std::min(rows, TileRowsFor(model, floats));
+    return rows;
+  }
+};
+
+// The next token's logit of each position of a panel, where it is among the rows from `first` on.
+void TakeTargets(const float* logits, uint64_t first, uint64_t rows,
+                 std::span<const Target> of_panel, float* target) {
+  for (size_t lane = 0; lane < of_panel.size(); ++lane) {
+    const uint64_t row = static_cast<uint64_t>(of_panel[lane].next) - first;
+    if (row < rows) target[lane] = logits[row * kPanel + lane];
+  }
+}
+
+std::span<const Target> OfPanel(std::span<const Target> targets, uint32_t panel) {
+  const size_t begin = size_t{panel} * kPanel;
+  return targets.subspan(begin, std::min<size_t>(kPanel, targets.size() - begin));
+}
+
+// Statistics of one part of the vocabulary, [model][panel].
+absl::Status Part(const Sides& sides, uint64_t begin, uint64_t end, std::span<const Target> targets,
+                  std::vector<PanelStats>& stats) {
+  const uint64_t tile_rows = sides.tile_rows();
+  const size_t models = sides.models.size();
+  std::vector<WeightTile>& tiles = scratch->tiles;
+  if (tiles.size() < sides.count()) tiles.resize(sides.count());
+  float* a = scratch->logits.Reserve(kMaxTileRows * kPanel);
+  float* b = sides.reference == nullptr ? nullptr
+                                        : scratch->reference_logits.Reserve(kMaxTileRows * kPanel);
   for (PanelStats& s : stats) ClearStats(s);
   for (uint64_t first = begin; first < end; first += tile_rows) {
     const uint64_t rows = std::min(tile_rows, end - first);
-    SMELT_RETURN_IF_ERROR(scratch->model.Load(model.head->output, first, rows, model.q8));
-    if (reference != nullptr)
-      SMELT_RETURN_IF_ERROR(
-          scratch->reference.Load(reference->head->output, first, rows, reference->q8));
-    for (uint32_t panel = 0; panel < stats.size(); ++panel) {
+    for (size_t i = 0; i < sides.count(); ++i) {
+      const Side& side = i < models ? sides.models[i] : *sides.reference;
+      SMELT_RETURN_IF_ERROR(tiles[i].Load(side.head->output, first, rows, side.q8));
+    }
+    for (uint32_t panel = 0; panel < sides.panels(); ++panel) {
       if (MustStop()) return GoOn();
-      TileLogits(model, scratch->model, panel, first, rows, a);
-      if (reference != nullptr) TileLogits(*reference, scratch->reference, panel, first, rows, b);
-      UpdateStats(a, b, rows, static_cast<int32_t>(first), stats[panel]);
-      const size_t lanes = std::min<size_t>(kPanel, targets.size() - panel * kPanel);
-      for (size_t lane = 0; lane < lanes; ++lane) {
-        const uint64_t row = static_cast<uint64_t>(targets[panel * kPanel + lane].next) - first;
-        if (row >= rows) continue;
-        stats[panel].model.target[lane] = a[row * kPanel + lane];
-        if (reference != nullptr) stats[panel].reference.target[lane] = b[row * kPanel + lane];
+      const std::span<const Target> of_panel = OfPanel(targets, panel);
+      if (b != nullptr) TileLogits(*sides.reference, tiles[models], panel, first, rows, b);
+      for (size_t i = 0; i < models; ++i) {
+        PanelStats& s = stats[i * sides.panels() + panel];
+        TileLogits(sides.models[i], tiles[i], panel, first, rows, a);
+        UpdateStats(a, b, rows, static_cast<int32_t>(first), s);
+        TakeTargets(a, first, rows, of_panel, s.model.target);
+        if (b != nullptr) TakeTargets(b, first, rows, of_panel, s.reference.target);
       }
     }
   }
@@ -133,66 +164,72 @@ TokenLoss Finish(const PanelStats& s, const Tails& tails, size_t lane, bool with
   return loss;
 }
 
-/// Statistics of rows [begin, end) of the vocabulary by panel. The split into parts, and so every
-/// sum, does not depend on threads.
-absl::StatusOr<std::vector<PanelStats>> StatsOf(const Side& model, const Side* reference,
-                                                uint64_t begin, uint64_t end,
+/// Statistics of rows [begin, end) of the vocabulary, [model][panel]. The split into parts, and so
+/// every sum, does not depend on threads.
+absl::StatusOr<std::vector<PanelStats>> StatsOf(const Sides& sides, uint64_t begin, uint64_t end,
                                                 std::span<const Target> targets) {
   const uint64_t per_part = std::max<uint64_t>(12, ((end - begin) / kParts + 12) / 12 * 12);
   const uint64_t parts = (end - begin + per_part - 1) / per_part;
-  std::vector<std::vector<PanelStats>> stats(parts, std::vector<PanelStats>(model.input.panels));
+  const size_t panels = sides.panels(), count = sides.models.size() * panels;
+  std::vector<std::vector<PanelStats>> stats(parts, std::vector<PanelStats>(count));
   SMELT_RETURN_IF_ERROR(ParallelFor(parts, 1, [&](uint64_t first, uint64_t last) {
     for (uint64_t p = first; p < last; ++p) {
       const uint64_t from = begin + p * per_part;
-      SMELT_RETURN_IF_ERROR(
-          Part(model, reference, from, std::min(end, from + per_part), targets, stats[p]));
+      SMELT_RETURN_IF_ERROR(Part(sides, from, std::min(end, from + per_part), targets, stats[p]));
     }
     return absl::OkStatus();
   }));
-  for (uint32_t panel = 0; panel < model.input.panels; ++panel) {
-    PanelStats& all = stats[0][panel];
-    const size_t lanes = std::min<size_t>(kPanel, targets.size() - panel * kPanel);
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      const uint64_t row = static_cast<uint64_t>(targets[panel * kPanel + lane].next);
+  for (size_t i = 0; i < count; ++i) {
+    PanelStats& all = stats[0][i];
+    const auto of_panel = OfPanel(targets, static_cast<uint32_t>(i % panels));
+    for (size_t lane = 0; lane < of_panel.size(); ++lane) {
+      const uint64_t row = static_cast<uint64_t>(of_panel[lane].next);
       if (row < begin || row >= end) continue;
-      const PanelStats& home = stats[(row - begin) / per_part][panel];
+      const PanelStats& home = stats[(row - begin) / per_part][i];
       all.model.target[lane] = home.model.target[lane];
       all.reference.target[lane] = home.reference.target[lane];
     }
-    for (uint64_t p = 1; p < parts; ++p) MergeStats(stats[p][panel], reference != nullptr, all);
+    for (uint64_t p = 1; p < parts; ++p) MergeStats(stats[p][i], sides.reference != nullptr, all);
   }
   return std::move(stats[0]);
 }
 
 }  // namespace
 
-absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const LossSide* reference,
+absl::Status ComputeLoss(const Layout& layout, std::span<const LossSide> from, bool with_reference,
                          std::span<const Target> targets, Precision precision,
                          std::span<TokenLoss> losses) {
   std::vector<uint32_t> tokens(targets.size());
   for (size_t i = 0; i < targets.size(); ++i) tokens[i] = targets[i].token;
-  Side sides[2];
-  SMELT_RETURN_IF_ERROR(Prepare(layout, model, tokens, kPanel, precision, sides[0]));
-  if (reference != nullptr)
-    SMELT_RETURN_IF_ERROR(Prepare(layout, *reference, tokens, kPanel, precision, sides[1]));
-  const Side* other = reference == nullptr ? nullptr : &sides[1];
-
-  const uint64_t rows = model.head->output.rows;
-  const uint64_t other_rows = reference == nullptr ? rows : reference->head->output.rows;
-  const uint64_t common = std::min(rows, other_rows);
-  SMELT_ASSIGN_OR_RETURN(const std::vector<PanelStats> stats,
-                         StatsOf(sides[0], other, 0, common, targets));
-  std::vector<PanelStats> tail;
-  if (rows != other_rows) {
-    SMELT_ASSIGN_OR_RETURN(tail, StatsOf(sides[rows < other_rows ? 1 : 0], nullptr, common,
-                                         std::max(rows, other_rows), targets));
+  std::vector<Side> prepared(from.size());
+  for (size_t i = 0; i < from.size(); ++i)
+    SMELT_RETURN_IF_ERROR(Prepare(layout, from[i], tokens, kPanel, precision, prepared[i]));
+  Sides sides{prepared};
+  if (with_reference) {
+    sides.models = sides.models.first(prepared.size() - 1);
+    sides.reference = &prepared.back();
   }
-  for (uint32_t panel = 0; panel < sides[0].input.panels; ++panel) {
-    Tails tails;
-    if (!tail.empty()) (rows < other_rows ? tails.reference : tails.model) = &tail[panel].model;
-    const size_t lanes = std::min<size_t>(kPanel, targets.size() - panel * kPanel);
-    for (size_t lane = 0; lane < lanes; ++lane)
-      losses[panel * kPanel + lane] = Finish(stats[panel], tails, lane, reference != nullptr);
+
+  const uint64_t rows = sides.models[0].head->output.rows;
+  const uint64_t other_rows = with_reference ? sides.reference->head->output.rows : rows;
+  const uint64_t common = std::min(rows, other_rows);
+  SMELT_ASSIGN_OR_RETURN(const std::vector<PanelStats> stats, StatsOf(sides, 0, common, targets));
+  std::vector<PanelStats> tail;  // of the models, or of the reference
+  if (rows != other_rows) {
+    const Sides longer{rows < other_rows ? std::span(sides.reference, 1) : sides.models};
+    SMELT_ASSIGN_OR_RETURN(tail, StatsOf(longer, common, std::max(rows, other_rows), targets));
+  }
+  for (size_t model = 0; model < sides.models.size(); ++model) {
+    for (uint32_t panel = 0; panel < sides.panels(); ++panel) {
+      const size_t at = model * sides.panels() + panel;
+      Tails tails;
+      if (rows < other_rows) tails.reference = &tail[panel].model;
+      if (rows > other_rows) tails.model = &tail[at].model;
+      for (size_t lane = 0; lane < OfPanel(targets, panel).size(); ++lane) {
+        losses[model * targets.size() + size_t{panel} * kPanel + lane] =
+            Finish(stats[at], tails, lane, with_reference);
+      }
+    }
   }
   return absl::OkStatus();
 }
@@ -215,10 +252,11 @@ absl::Status TokenLogits(const Layout& layout, const LossSide& from,
   }
   const uint32_t tile_rows = TileRowsFor(side);
   return ParallelFor(m.rows, tile_rows, [&](uint64_t first, uint64_t last) {
-    SMELT_RETURN_IF_ERROR(scratch->model.Load(m, first, last - first, side.q8));
-    float* tile = scratch->model_logits.Reserve(kMaxTileRows * kPanel);
+    if (scratch->tiles.empty()) scratch->tiles.resize(1);
+    SMELT_RETURN_IF_ERROR(scratch->tiles[0].Load(m, first, last - first, side.q8));
+    float* tile = scratch->logits.Reserve(kMaxTileRows * kPanel);
     for (uint32_t panel = 0; panel < side.input.panels; ++panel) {
-      TileLogits(side, scratch->model, panel, first, last - first, tile);
+      TileLogits(side, scratch->tiles[0], panel, first, last - first, tile);
       const size_t count = std::min<size_t>(kPanel, tokens.size() - panel * kPanel);
       for (size_t lane = 0; lane < count; ++lane) {
         float* to = logits.data() + (panel * kPanel + lane) * m.rows + first;

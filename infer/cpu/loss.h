@@ -16,7 +16,9 @@ struct LossSide {
   const Array<float>* x = nullptr;
 };
 
-absl::Status ComputeLoss(const Layout& layout, const LossSide& model, const LossSide* reference,
+/// `sides`: models whose heads have the same number of rows and, last, where `with_reference`, what
+/// each of them is compared with. `losses`: [model][target].
+absl::Status ComputeLoss(const Layout& layout, std::span<const LossSide> sides, bool with_reference,
                          std::span<const Target> targets, Precision precision,
                          std::span<TokenLoss> losses);
 

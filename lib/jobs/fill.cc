@@ -61,7 +61,11 @@ class TileFiller : public Filler {
              const Observer& observer, MemoryPeak& peak)
       : targets_(targets), source_(source), observer_(observer), peak_(peak) {
     for (const FillTarget& target : targets) {
-      for (const PlannedTensor& t : target.plan->tensors) total_ += t.bytes;
+      std::vector<const PlannedTensor*>& planned = planned_.emplace_back(source.tensors().size());
+      for (const PlannedTensor& t : target.plan->tensors) {
+        total_ += t.bytes;
+        planned[t.source] = &t;
+      }
       done_ += target.output->done_bytes;
       fingerprints_.push_back(target.plan->Fingerprint());
     }
@@ -76,28 +80,42 @@ class TileFiller : public Filler {
     return absl::OkStatus();
   }
 
-  absl::Status Encode(std::span<const PlannedMatrix> matrices,
+  absl::Status Encode(std::span<const SourceMatrix> matrices,
                       const GatheredStatistics& gathered) override {
-    std::vector<uint64_t> tiles;
-    for (const PlannedMatrix& m : matrices) {
-      const PlannedTensor& t = targets_[0].plan->tensors[m.tensor];
-      const uint64_t first = t.first_tile + m.matrix * t.tiles_per_matrix();
-      for (uint64_t n = 0; n < t.tiles_per_matrix(); ++n) tiles.push_back(first + n);
+    std::vector<SourceTile> tiles;
+    for (const SourceMatrix& m : matrices) {
+      const PlannedTensor* const t = Planned(m.tensor);
+      const uint64_t count = t == nullptr ? 0 : t->tiles_per_matrix();
+      for (uint64_t n = 0; n < count; ++n) tiles.push_back({m.tensor, m.matrix * count + n});
     }
     return EncodeTiles(tiles, gathered);
   }
 
   absl::Status Encode(std::span<const size_t> tensors) override {
-    std::vector<uint64_t> tiles;
-    for (const size_t i : tensors) {
-      const PlannedTensor& t = targets_[0].plan->tensors[i];
-      for (uint64_t n = 0; n < t.tiles; ++n) tiles.push_back(t.first_tile + n);
+    std::vector<SourceTile> tiles;
+    for (const size_t tensor : tensors) {
+      const PlannedTensor* const t = Planned(tensor);
+      for (uint64_t n = 0; t != nullptr && n < t->tiles; ++n) tiles.push_back({tensor, n});
     }
     return EncodeTiles(tiles, {});
   }
 
  private:
-  absl::Status EncodeTiles(std::span<const uint64_t> tiles, const GatheredStatistics& gathered) {
+  /// A tensor's tiles are the same in all plans that have it.
+  struct SourceTile {
+    size_t tensor = 0;  ///< of the source
+    uint64_t tile = 0;  ///< of the tensor
+    friend auto operator<=>(const SourceTile&, const SourceTile&) = default;
+  };
+
+  /// A tensor as any of the plans has it, or nullptr.
+  const PlannedTensor* Planned(size_t tensor) const {
+    for (const std::vector<const PlannedTensor*>& planned : planned_)
+      if (planned[tensor] != nullptr) return planned[tensor];
+    return nullptr;
+  }
+
+  absl::Status EncodeTiles(std::span<const SourceTile> tiles, const GatheredStatistics& gathered) {
     gathered_ = &gathered;
     std::vector<Scratch> scratch(static_cast<size_t>(Threads()));
     SMELT_RETURN_IF_ERROR(
@@ -112,18 +130,21 @@ class TileFiller : public Filler {
 
   // The error of the lowest tile wins, so that messages do not depend on the order of threads more
   // than they must.
-  void Stop(uint64_t number, absl::Status status) {
+  void Stop(const SourceTile& tile, absl::Status status) {
     stopped_.store(true, std::memory_order_relaxed);
     const std::lock_guard lock(mutex_);
-    if (error_.ok() || number < error_tile_) {
+    if (error_.ok() || tile < error_tile_) {
       error_ = std::move(status);
-      error_tile_ = number;
+      error_tile_ = tile;
     }
   }
 
-  absl::Status FillTile(uint64_t number, Scratch& scratch) {
+  absl::Status FillTile(const SourceTile& which, Scratch& scratch) {
     const float* values = nullptr;
     for (size_t i = 0; i < targets_.size(); ++i) {
+      const PlannedTensor* const planned = planned_[i][which.tensor];
+      if (planned == nullptr) continue;
+      const uint64_t number = planned->first_tile + which.tile;
       if (targets_[i].output->done[number]) continue;
       SMELT_RETURN_IF_ERROR(GoOn());
       const Plan& plan = *targets_[i].plan;
@@ -215,10 +236,11 @@ class TileFiller : public Filler {
   MemoryPeak& peak_;
   const GatheredStatistics* gathered_ = nullptr;
   std::vector<uint64_t> fingerprints_;
+  std::vector<std::vector<const PlannedTensor*>> planned_;  ///< [target][tensor of the source]
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;
   absl::Status error_;
-  uint64_t error_tile_ = 0;
+  SourceTile error_tile_;
   uint64_t done_ = 0, total_ = 0;
 };
 
@@ -238,7 +260,7 @@ absl::Status Fill(std::span<const FillTarget> targets, const ModelSource& source
   const JobScope job(observer);
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Filler> filler,
                          Filler::Open(targets, source, job.observer(), peak));
-  std::vector<size_t> all(targets[0].plan->tensors.size());
+  std::vector<size_t> all(source.tensors().size());
   std::iota(all.begin(), all.end(), size_t{0});
   return filler->Encode(all);
 }

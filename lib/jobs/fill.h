@@ -32,32 +32,41 @@ struct PartialOutput {
   std::string restarted;  ///< why an earlier run's part was not continued; empty when there was
                           ///< none, or it was
   bool resumed = false;
+  std::vector<size_t> fresh;  ///< files that this run has made
 
   std::vector<std::string> part_paths() const;
 
   /// The files get `names` together (see CommitTogether), and the journals go.
   absl::Status CommitAs(std::span<const std::string> names, bool force);
+  /// The same in two steps: as long as the journals are there, a later run can take the files back.
+  absl::Status NameFiles(std::span<const std::string> names, bool force);
+  void RemoveJournals();
 
   /// Neither parts nor journals stay.
   void Discard();
+  /// What an earlier run left stays, what this one made does not.
+  void DiscardFresh();
 };
 
 /// Opens NAME.part for each file of `plan`. A part and journal of the same plan are continued:
 /// every tile that the journal lists is read back and kept when its checksum is right. `force`:
-/// replace a finished output. Errors: see AtomicFile::Open; nothing that was made for this stays
-/// then.
+/// replace a finished output. `others_unfinished`: the caller holds the parts of other outputs of
+/// the same run, which have no names yet; one that a killed run gave its name, and whose journal is
+/// still there, becomes a part again. Errors: see AtomicFile::Open; nothing that was made for this
+/// stays then.
 absl::StatusOr<PartialOutput> OpenPartialOutput(std::span<const std::string> names,
                                                 const Plan& plan, bool force,
-                                                const Observer& observer);
+                                                const Observer& observer,
+                                                bool others_unfinished = false);
 
 struct FillTarget {
   const Plan* plan = nullptr;
   PartialOutput* output = nullptr;
 };
 
-/// One of the matrices (experts) of a plan's tensor.
-struct PlannedMatrix {
-  size_t tensor = 0;  ///< index in Plan::tensors
+/// One of the matrices (experts) of a source's tensor.
+struct SourceMatrix {
+  size_t tensor = 0;  ///< index in ModelSource::tensors()
   uint64_t matrix = 0;
 };
 
@@ -76,11 +85,11 @@ class Filler {
   static absl::StatusOr<std::unique_ptr<Filler>> Open(std::span<const FillTarget> targets,
                                                       const ModelSource& source,
                                                       const Observer& observer, MemoryPeak& peak);
-  /// Some of the plan's matrices (all plans have the same), in any order. Where nothing is
+  /// Some of the source's matrices, in any order, into each output that has them. Where nothing is
   /// gathered, the importance is that of the plan's own file, or there is none.
-  virtual absl::Status Encode(std::span<const PlannedMatrix> matrices,
+  virtual absl::Status Encode(std::span<const SourceMatrix> matrices,
                               const GatheredStatistics& gathered) = 0;
-  /// The same for all matrices of some tensors.
+  /// The same for all matrices of some of the source's tensors.
   virtual absl::Status Encode(std::span<const size_t> tensors) = 0;
 };
 

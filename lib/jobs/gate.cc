@@ -142,11 +142,10 @@ void JudgeAll(const ScoreResult& score, const Plan& plan, const ConvertOptions& 
 
 class TextGate : public Gate {
  public:
-  TextGate(const ModelSource& written, const ModelSource& source, const Plan& plan,
+  TextGate(std::span<const WrittenModel> written, const ModelSource& source,
            const ConvertOptions& options, const Observer& observer, MemoryPeak& peak)
-      : written_{.source = &written, .spec = {}},
+      : written_(written.begin(), written.end()),
         source_{.source = &source, .spec = {}},
-        plan_(plan),
         options_(options),
         observer_(observer),
         peak_(peak),
@@ -155,11 +154,16 @@ class TextGate : public Gate {
   }
 
   absl::Status OpenModels(const std::vector<NamedText>& texts) {
-    SMELT_ASSIGN_OR_RETURN(written_.spec, ReadModelSpec(*written_.source));
+    std::vector<SpecifiedModel> models;
+    for (const WrittenModel& written : written_) {
+      SpecifiedModel& model = models.emplace_back();
+      model.source = written.model;
+      SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*written.model));
+    }
     SMELT_ASSIGN_OR_RETURN(source_.spec, ReadModelSpec(*source_.source));
-    SMELT_ASSIGN_OR_RETURN(material_,
-                           MakeMaterial(*source_.source, plan_, options_, texts, observer_));
-    SMELT_ASSIGN_OR_RETURN(evaluation_, Evaluation::Open(written_, &source_, material_.texts.ids,
+    SMELT_ASSIGN_OR_RETURN(
+        material_, MakeMaterial(*source_.source, *written_[0].plan, options_, texts, observer_));
+    SMELT_ASSIGN_OR_RETURN(evaluation_, Evaluation::Open(models, &source_, material_.texts.ids,
                                                          material_.score, watched_));
     return absl::OkStatus();
   }
@@ -173,23 +177,27 @@ class TextGate : public Gate {
     return status;
   }
 
-  absl::StatusOr<EvaluateResult> Finish() override {
+  absl::StatusOr<std::vector<EvaluateResult>> Finish() override {
     alone_ = true;
     SMELT_RETURN_IF_ERROR(evaluation_->Finish());
     while (evaluation_->more()) SMELT_RETURN_IF_ERROR(evaluation_->Round());
-    SMELT_ASSIGN_OR_RETURN(const ScoreResult score, evaluation_->Result());
+    SMELT_ASSIGN_OR_RETURN(const std::vector<ScoreResult> scores, evaluation_->Results());
     peak_.Sample();
     const std::string& source = source_.source->name();
-    if (!score.reference->finite) {
+    if (!scores[0].reference->finite) {
       return Error(ErrorCode::kGateMissed, Escape(source),
                    " gives logits that are not finite, so nothing can be compared with it; "
                    "--validate off converts without checking the result");
     }
-    if (material_.text) WarnAboutSource(score, *source_.source, observer_);
-    EvaluateResult result = ToEvaluateResult(score, written_.source->name(), source);
-    AddTexts(material_.texts, material_.score, score, result);
-    JudgeAll(score, plan_, options_, result);
-    return result;
+    if (material_.text) WarnAboutSource(scores[0], *source_.source, observer_);
+    std::vector<EvaluateResult> results;
+    for (size_t i = 0; i < scores.size(); ++i) {
+      EvaluateResult& result =
+          results.emplace_back(ToEvaluateResult(scores[i], written_[i].model->name(), source));
+      AddTexts(material_.texts, material_.score, scores[i], result);
+      JudgeAll(scores[i], *written_[i].plan, options_, result);
+    }
+    return results;
   }
 
  private:
@@ -202,8 +210,8 @@ class TextGate : public Gate {
     observer_.Report(renamed);
   }
 
-  SpecifiedModel written_, source_;
-  const Plan& plan_;
+  const std::vector<WrittenModel> written_;
+  SpecifiedModel source_;
   const ConvertOptions& options_;
   const Observer& observer_;
   MemoryPeak& peak_;
@@ -264,14 +272,16 @@ absl::StatusOr<std::vector<NamedText>> ReadGateTexts(const ConvertOptions& optio
   return std::vector<NamedText>{{"the bundled text", std::string(BundledText())}};
 }
 
-absl::StatusOr<std::unique_ptr<Gate>> Gate::Open(const ModelSource& written,
-                                                 const ModelSource& source, const Plan& plan,
+absl::StatusOr<std::unique_ptr<Gate>> Gate::Open(std::span<const WrittenModel> written,
+                                                 const ModelSource& source,
                                                  const ConvertOptions& options,
                                                  const std::vector<NamedText>& texts,
                                                  const Observer& observer, MemoryPeak& peak) {
-  SMELT_RETURN_IF_ERROR(
-      CheckWrittenVocabulary(source.metadata(), plan.options.metadata, written.metadata()));
-  auto gate = std::make_unique<TextGate>(written, source, plan, options, observer, peak);
+  for (const WrittenModel& w : written) {
+    SMELT_RETURN_IF_ERROR(
+        CheckWrittenVocabulary(source.metadata(), w.plan->options.metadata, w.model->metadata()));
+  }
+  auto gate = std::make_unique<TextGate>(written, source, options, observer, peak);
   SMELT_RETURN_IF_ERROR(gate->OpenModels(texts));
   return std::unique_ptr<Gate>(std::move(gate));
 }
@@ -280,11 +290,13 @@ absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSo
                                        const Plan& plan, const ConvertOptions& options,
                                        const std::vector<NamedText>& texts,
                                        const Observer& observer, MemoryPeak& peak) {
+  const WrittenModel model{&written, &plan};
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Gate> gate,
-                         Gate::Open(written, source, plan, options, texts, observer, peak));
+                         Gate::Open({&model, 1}, source, options, texts, observer, peak));
   SMELT_RETURN_IF_ERROR(gate->Begin());
   for (size_t layer = 0; layer < gate->layers(); ++layer) SMELT_RETURN_IF_ERROR(gate->Step(layer));
-  return gate->Finish();
+  SMELT_ASSIGN_OR_RETURN(std::vector<EvaluateResult> results, gate->Finish());
+  return std::move(results[0]);
 }
 
 }  // namespace smelt

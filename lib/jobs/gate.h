@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,9 +54,15 @@ absl::Status CheckEvaluable(const ModelSource& source);
 absl::StatusOr<std::vector<NamedText>> ReadGateTexts(const ConvertOptions& options,
                                                      const Observer& observer);
 
-/// Compares the written vocabulary with the source's (and what --metadata made of it), then
-/// evaluates `written` against `source` on `texts`. The result's
-/// gates say what was judged; `passed` is the verdict.
+/// An output as a reader finds it, and the plan that it was written by.
+struct WrittenModel {
+  const ModelSource* model = nullptr;
+  const Plan* plan = nullptr;
+};
+
+/// Compares each written vocabulary with the source's (and what --metadata made of it), then
+/// evaluates `written` against `source`, which runs once for all, on `texts`. Each result's gates
+/// say what was judged; `passed` is the verdict.
 ///
 /// As an open loop, in the walk that writes: Begin when the embedding stage is written, Step for
 /// each layer when that is, Finish at the end. What a full check has besides its first batch of
@@ -63,19 +70,19 @@ absl::StatusOr<std::vector<NamedText>> ReadGateTexts(const ConvertOptions& optio
 class Gate {
  public:
   virtual ~Gate() = default;
-  /// Everything outlives the gate. Reads the written header and no weight.
-  static absl::StatusOr<std::unique_ptr<Gate>> Open(const ModelSource& written,
-                                                    const ModelSource& source, const Plan& plan,
+  /// Everything outlives the gate. Reads the written headers and no weight.
+  static absl::StatusOr<std::unique_ptr<Gate>> Open(std::span<const WrittenModel> written,
+                                                    const ModelSource& source,
                                                     const ConvertOptions& options,
                                                     const std::vector<NamedText>& texts,
                                                     const Observer& observer, MemoryPeak& peak);
   virtual size_t layers() const = 0;
   virtual absl::Status Begin() = 0;
   virtual absl::Status Step(size_t layer) = 0;
-  virtual absl::StatusOr<EvaluateResult> Finish() = 0;
+  virtual absl::StatusOr<std::vector<EvaluateResult>> Finish() = 0;
 };
 
-/// The whole loop.
+/// The whole loop for one.
 absl::StatusOr<EvaluateResult> RunGate(const ModelSource& written, const ModelSource& source,
                                        const Plan& plan, const ConvertOptions& options,
                                        const std::vector<NamedText>& texts,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
@@ -23,29 +25,45 @@ std::vector<bool> WithMoments(const ModelSource& source, const Plan& plan) {
   return out;
 }
 
-uint64_t MatricesOf(const PlannedTensor& t) { return t.tiles / t.tiles_per_matrix(); }
+/// What any of them asks for.
+std::vector<bool> Union(size_t tensors, auto& users) {
+  std::vector<bool> out(tensors);
+  for (const auto& user : users) {
+    for (size_t i = 0; i < tensors; ++i)
+      if (user.moments[i]) out[i] = true;
+  }
+  return out;
+}
+
+uint64_t MatricesOf(const TensorInfo& t) { return t.shape.ne[2] * t.shape.ne[3]; }
 
 }  // namespace
 
-StatisticsGatherer::StatisticsGatherer(const ModelSource& source, const Plan& plan,
-                                       PartialOutput& output)
-    : plan_(plan), output_(output), tap_(source, WithMoments(source, plan)) {}
+StatisticsGatherer::StatisticsGatherer(const ModelSource& source, std::vector<User> users)
+    : source_(source),
+      users_(std::move(users)),
+      tap_(source, Union(source.tensors().size(), users_)) {}
 
 absl::StatusOr<std::unique_ptr<StatisticsGatherer>> StatisticsGatherer::Open(
-    const ModelSource& source, const Plan& plan, const Observer& observer, PartialOutput& output) {
-  std::unique_ptr<StatisticsGatherer> out(new StatisticsGatherer(source, plan, output));
+    const ModelSource& source, const Gathering& gathering, std::span<const FillTarget> targets,
+    const Observer& observer) {
+  std::vector<User> users;
+  for (const FillTarget& target : targets) {
+    if (target.plan->gathering) users.push_back({target, WithMoments(source, *target.plan)});
+  }
+  std::unique_ptr<StatisticsGatherer> out(new StatisticsGatherer(source, std::move(users)));
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source);
   if (!tokenizer.ok()) {
     return Error(CodeOf(tokenizer.status()), std::string(tokenizer.status().message()),
-                 plan.gathering->moments
+                 gathering.moments
                      ? "; --effort best needs it to read a text: take --effort normal"
                      : "; --imatrix auto needs it to read a text: name a file instead");
   }
-  for (const NamedText& text : plan.gathering->texts) {
+  for (const NamedText& text : gathering.texts) {
     SMELT_ASSIGN_OR_RETURN(out->texts_.emplace_back(), EvaluationIds(**tokenizer, text.text));
   }
-  const ScoreOptions options{.context = plan.gathering->context,
-                             .chunks = plan.gathering->chunks,
+  const ScoreOptions options{.context = gathering.context,
+                             .chunks = gathering.chunks,
                              .add_bos = (*tokenizer)->adds_bos(),
                              .bos = (*tokenizer)->bos()};
   SpecifiedModel model{.source = &source, .spec = {}};
@@ -69,19 +87,39 @@ absl::Status StatisticsGatherer::Finish() {
   return Keep(calibration_->layers());
 }
 
+// An output's hash is the same whatever other outputs are made beside it, so that it can be
+// continued with others, or alone.
 absl::Status StatisticsGatherer::Keep(size_t stage) {
-  uint64_t hash = stage;
+  uint64_t of_squares = stage;
   for (const auto& [tensor, squares] : tap_.found()) {
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> sums, tap_.Sums(tensor));
-    hash = hash * 31 + XxHash64(std::as_bytes(std::span(sums)));
-    hash = hash * 31 + XxHash64(std::as_bytes(std::span(squares.counts)));
+    of_squares = of_squares * 31 + XxHash64(std::as_bytes(std::span(sums)));
+    of_squares = of_squares * 31 + XxHash64(std::as_bytes(std::span(squares.counts)));
   }
+  std::vector<std::map<MatrixRef, uint64_t>> of_moments(users_.size());  // by the first matrix
   for (const std::unique_ptr<SharedGram>& shared : tap_.grams()) {
     const std::span sums(shared->gram.sums, shared->bytes() / sizeof(float));
-    hash = hash * 31 + XxHash64(std::as_bytes(sums));
+    const uint64_t hash = XxHash64(std::as_bytes(sums));
+    for (size_t i = 0; i < users_.size(); ++i) {
+      std::optional<MatrixRef> first;
+      for (const MatrixRef& matrix : shared->matrices) {
+        if (users_[i].moments[static_cast<size_t>(matrix.tensor)])
+          first = std::min(first.value_or(matrix), matrix);
+      }
+      if (first) of_moments[i][*first] = hash;
+    }
   }
-  const auto earlier = output_.stage_hashes.find(stage);
-  if (earlier == output_.stage_hashes.end()) return output_.journals[0]->AddStage(stage, hash);
+  for (size_t i = 0; i < users_.size(); ++i) {
+    uint64_t hash = of_squares;
+    for (const auto& [matrix, of_moment] : of_moments[i]) hash = hash * 31 + of_moment;
+    SMELT_RETURN_IF_ERROR(KeepIn(*users_[i].target.output, stage, hash));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StatisticsGatherer::KeepIn(PartialOutput& output, size_t stage, uint64_t hash) {
+  const auto earlier = output.stage_hashes.find(stage);
+  if (earlier == output.stage_hashes.end()) return output.journals[0]->AddStage(stage, hash);
   if (earlier->second == hash) return absl::OkStatus();
   return Error(ErrorCode::kInvalidInput, "what goes into the weights of layer ", stage,
                " is not what the interrupted run found, on another machine perhaps: what it wrote "
@@ -92,12 +130,11 @@ absl::Status StatisticsGatherer::Encode(Filler& filler, std::span<const size_t> 
   std::map<MatrixRef, size_t> with;  // number of its second moment
   for (size_t i = 0; i < tap_.grams().size(); ++i)
     for (const MatrixRef& matrix : tap_.grams()[i]->matrices) with[matrix] = i;
-  std::vector<PlannedMatrix> without;
-  std::vector<std::vector<PlannedMatrix>> sharing(tap_.grams().size());
+  std::vector<SourceMatrix> without;
+  std::vector<std::vector<SourceMatrix>> sharing(tap_.grams().size());
   for (const size_t tensor : tensors) {
-    const PlannedTensor& t = plan_.tensors[tensor];
-    for (uint64_t m = 0; m < MatricesOf(t); ++m) {
-      const auto found = with.find({static_cast<TensorRef>(t.source), m});
+    for (uint64_t m = 0; m < MatricesOf(source_.tensors()[tensor]); ++m) {
+      const auto found = with.find({static_cast<TensorRef>(tensor), m});
       (found == with.end() ? without : sharing[found->second]).push_back({tensor, m});
     }
   }
@@ -113,13 +150,14 @@ absl::Status StatisticsGatherer::Encode(Filler& filler, std::span<const size_t> 
 }
 
 absl::Status StatisticsGatherer::EncodeWith(const SharedGram& shared, Filler& filler,
-                                            std::span<const PlannedMatrix> matrices) const {
-  if (IsDone(matrices)) return absl::OkStatus();
+                                            std::span<const SourceMatrix> matrices) const {
+  if (std::ranges::all_of(users_, [&](const User& u) { return IsDone(u.target, matrices); }))
+    return filler.Encode(matrices, {});
   const InputGram& gram = shared.gram;
   absl::StatusOr<InputFactor> factor = InputFactor::Make(
       gram.columns, std::span(gram.sums, shared.bytes() / sizeof(float)), gram.tokens);
   if (!factor.ok()) {
-    return Prefixed(Cat("tensor ", Escape(plan_.tensors[matrices[0].tensor].name), ": "),
+    return Prefixed(Cat("tensor ", Escape(source_.tensors()[matrices[0].tensor].name), ": "),
                     factor.status());
   }
   return filler.Encode(matrices,
@@ -129,14 +167,18 @@ absl::Status StatisticsGatherer::EncodeWith(const SharedGram& shared, Filler& fi
                        });
 }
 
-bool StatisticsGatherer::IsDone(std::span<const PlannedMatrix> matrices) const {
-  return std::ranges::all_of(matrices, [&](const PlannedMatrix& m) {
-    const PlannedTensor& t = plan_.tensors[m.tensor];
-    const auto first = output_.done.begin() +
-                       static_cast<std::ptrdiff_t>(t.first_tile + m.matrix * t.tiles_per_matrix());
-    return std::all_of(first, first + static_cast<std::ptrdiff_t>(t.tiles_per_matrix()),
-                       [](bool done) { return done; });
-  });
+bool StatisticsGatherer::IsDone(const FillTarget& target, std::span<const SourceMatrix> matrices) {
+  for (const PlannedTensor& t : target.plan->tensors) {
+    for (const SourceMatrix& m : matrices) {
+      if (m.tensor != t.source) continue;
+      const auto first =
+          target.output->done.begin() +
+          static_cast<std::ptrdiff_t>(t.first_tile + m.matrix * t.tiles_per_matrix());
+      const auto last = first + static_cast<std::ptrdiff_t>(t.tiles_per_matrix());
+      if (std::find(first, last, false) != last) return false;
+    }
+  }
+  return true;
 }
 
 void StatisticsGatherer::FindImportance(const PlannedTensor& tensor, uint64_t matrix,

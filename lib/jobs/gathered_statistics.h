@@ -1,5 +1,5 @@
-// Statistics gathered in the walk that writes an output (--imatrix auto, --effort best): the source
-// runs on a text, and a layer's are known when that layer is written.
+// Statistics gathered in the walk that writes outputs (--imatrix auto, --effort best): the source
+// runs on a text, once for all of them, and a layer's are known when that layer is written.
 #pragma once
 
 #include <cstdint>
@@ -19,31 +19,37 @@ namespace smelt {
 
 class StatisticsGatherer {
  public:
-  /// `output` remembers what each layer gave, so that a resumed run notices where it is not the
-  /// same. Everything outlives this.
-  static absl::StatusOr<std::unique_ptr<StatisticsGatherer>> Open(const ModelSource& source,
-                                                                  const Plan& plan,
-                                                                  const Observer& observer,
-                                                                  PartialOutput& output);
+  /// Gathers what `gathering` says, for the plans that have one. Their outputs remember what each
+  /// layer gave, so that a resumed run notices where it is not the same. Everything outlives this.
+  static absl::StatusOr<std::unique_ptr<StatisticsGatherer>> Open(
+      const ModelSource& source, const Gathering& gathering, std::span<const FillTarget> targets,
+      const Observer& observer);
 
   absl::Status Begin();
   /// Then the statistics of the layer's tensors, and of no others, are known.
   absl::Status Step(size_t layer);
   /// Then those of the output matrix.
   absl::Status Finish();
-  /// Encodes tensors with what is known now.
+  /// Encodes tensors of the source with what is known now.
   absl::Status Encode(Filler& filler, std::span<const size_t> tensors) const;
 
  private:
-  StatisticsGatherer(const ModelSource& source, const Plan& plan, PartialOutput& output);
+  /// A target with a gathering, and the source's tensors that it rounds with second moments.
+  struct User {
+    FillTarget target;
+    std::vector<bool> moments;
+  };
+
+  StatisticsGatherer(const ModelSource& source, std::vector<User> users);
   absl::Status Keep(size_t stage);
+  static absl::Status KeepIn(PartialOutput& output, size_t stage, uint64_t hash);
   absl::Status EncodeWith(const SharedGram& shared, Filler& filler,
-                          std::span<const PlannedMatrix> matrices) const;
-  bool IsDone(std::span<const PlannedMatrix> matrices) const;
+                          std::span<const SourceMatrix> matrices) const;
+  static bool IsDone(const FillTarget& target, std::span<const SourceMatrix> matrices);
   void FindImportance(const PlannedTensor& tensor, uint64_t matrix, std::span<float> out) const;
 
-  const Plan& plan_;
-  PartialOutput& output_;
+  const ModelSource& source_;
+  const std::vector<User> users_;
   std::vector<std::vector<int32_t>> texts_;
   std::unique_ptr<Calibration> calibration_;
   StatisticsTap tap_;

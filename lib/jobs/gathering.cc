@@ -41,8 +41,10 @@ std::string Gathering::Describe() const {
              texts.size() == 1 ? "" : Cat(" and ", texts.size() - 1, " more"));
 }
 
-absl::StatusOr<Gathering> MakeGathering(const ModelSource& source, uint64_t parameters,
+absl::StatusOr<Gathering> MakeGathering(const ModelSource& source,
                                         const GatheringOptions& options) {
+  uint64_t parameters = 0;
+  for (const TensorInfo& t : source.tensors()) parameters += t.shape.elements();
   Gathering out{.texts = {},
                 .bundled = options.files.empty(),
                 .moments = options.moments,

@@ -32,7 +32,6 @@ struct GatheringOptions {
 
 /// Reads the texts. For large models there are no more tokens than cost about as much as writing
 /// the model.
-absl::StatusOr<Gathering> MakeGathering(const ModelSource& source, uint64_t parameters,
-                                        const GatheringOptions& options);
+absl::StatusOr<Gathering> MakeGathering(const ModelSource& source, const GatheringOptions& options);
 
 }  // namespace smelt

@@ -15,9 +15,9 @@ constexpr uint64_t kProgram = 16u << 20;
 /// Decoded rows of a matrix that one worker multiplies with.
 constexpr uint64_t kDecodedRows = 2u << 20;
 /// Rows of the widest matrix that a position of the check holds: a block's scratch memory (queries,
-/// keys, values and what comes of them), which both models use in turn, and the stream of each,
-/// half of it twice.
-constexpr uint64_t kRowsOfPosition = 4 + 3;
+/// keys, values and what comes of them), which all models use in turn, and the stream of each, half
+/// of it twice.
+uint64_t RowsOfPosition(uint64_t outputs) { return 4 + (3 * (outputs + 1) + 1) / 2; }
 
 // What the text carries from layer to layer, and for second moments those in memory and the factor
 // of one while it is made.
@@ -40,10 +40,11 @@ uint64_t FillMemory(const Plan& plan, uint64_t threads) {
   return threads * 2 * (elements * sizeof(float) + elements * sizeof(float));
 }
 
-uint64_t CheckMemory(const Plan& plan, uint64_t threads, const ConvertOptions& options) {
+uint64_t CheckMemory(const Plan& plan, uint64_t outputs, uint64_t threads,
+                     const ConvertOptions& options) {
   uint64_t columns = 0;
   for (const PlannedTensor& t : plan.tensors) columns = std::max(columns, t.shape.columns());
-  const uint64_t position = kRowsOfPosition * columns * sizeof(float);
+  const uint64_t position = RowsOfPosition(outputs) * columns * sizeof(float);
   const CheckPositions positions = PositionsOfCheck(plan, options);
   const uint64_t batch = std::min(positions.batch * position, kActivationBudget);
   return std::max(batch, positions.chunk * position) + threads * kDecodedRows;
@@ -51,12 +52,18 @@ uint64_t CheckMemory(const Plan& plan, uint64_t threads, const ConvertOptions& o
 
 }  // namespace
 
-uint64_t EstimateMemory(const Plan& plan, int threads, const ConvertOptions& options) {
+uint64_t EstimateMemory(std::span<const Plan* const> plans, int threads,
+                        const ConvertOptions& options) {
   const uint64_t workers = static_cast<uint64_t>(threads);
-  const uint64_t fill = FillMemory(plan, workers);
   const bool checks = options.validate != Validate::kOff && !options.adapter_only;
-  const uint64_t check = checks ? CheckMemory(plan, workers, options) : 0;
-  return kProgram + 3 * plan.header_bytes() + std::max(fill, check) + GatheringMemory(plan);
+  uint64_t headers = 0, stage = 0, gathering = 0;
+  for (const Plan* const plan : plans) {
+    headers += plan->header_bytes();
+    stage = std::max(stage, FillMemory(*plan, workers));
+    if (checks) stage = std::max(stage, CheckMemory(*plan, plans.size(), workers, options));
+    gathering = std::max(gathering, GatheringMemory(*plan));
+  }
+  return kProgram + 3 * headers + stage + gathering;
 }
 
 }  // namespace smelt

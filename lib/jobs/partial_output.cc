@@ -21,22 +21,20 @@ using ReadBytes = std::function<absl::Status(uint64_t, std::span<std::byte>)>;
 /// One run of OpenPartialOutput.
 class Opener {
  public:
-  Opener(std::span<const std::string> names, const Plan& plan, bool force, PartialOutput& output)
+  Opener(std::span<const std::string> names, const Plan& plan, bool force, bool others_unfinished,
+         PartialOutput& output)
       : names_(names),
         plan_(plan),
         fingerprint_(plan.Fingerprint()),
         force_(force),
+        others_unfinished_(others_unfinished),
         output_(output) {}
 
   // After an error nothing stays that this run has made; what an earlier run left does.
   absl::Status Run() {
     absl::Status status;
     for (size_t i = 0; i < names_.size() && status.ok(); ++i) status = OpenOne(i);
-    for (size_t i : fresh_) {
-      if (status.ok()) break;
-      output_.files[i]->Discard();
-      output_.journals[i]->Remove();
-    }
+    if (!status.ok()) output_.DiscardFresh();
     return status;
   }
 
@@ -45,7 +43,8 @@ class Opener {
     const std::string journal_path = Journal::PathFor(names_[i]);
     SMELT_ASSIGN_OR_RETURN(const std::optional<Journal::Content> earlier,
                            Journal::Read(journal_path));
-    if (earlier && i > 0) SMELT_RETURN_IF_ERROR(TakeBackFinished(i, *earlier));
+    if (earlier && (i > 0 || others_unfinished_))
+      SMELT_RETURN_IF_ERROR(TakeBackFinished(i, *earlier));
     SMELT_RETURN_IF_ERROR(CheckOutput(names_[i], force_));
     const bool part_exists = NameExists(names_[i] + ".part");
     if (earlier && part_exists) {
@@ -90,7 +89,7 @@ class Opener {
     }
     output_.files.push_back(*std::move(file));
     output_.journals.push_back(std::move(journal));
-    fresh_.push_back(i);
+    output_.fresh.push_back(i);
     return absl::OkStatus();
   }
 
@@ -128,11 +127,12 @@ class Opener {
   }
 
   // A run that was killed while it gave the files their names left the later ones finished: they
-  // become parts again, so that all go on together. The first file's part is locked already, and
-  // its name is the last to be given: where that is there, the output is whole.
+  // become parts again, so that all go on together. The first file's part is locked already (or
+  // that of another output, for the first file), and its name is the last to be given: where that
+  // is there, the output is whole.
   absl::Status TakeBackFinished(size_t i, const Journal::Content& earlier) const {
     const PlannedFile& file = plan_.files[i];
-    if (earlier.fingerprint != fingerprint_ || NameExists(names_[0]) ||
+    if (earlier.fingerprint != fingerprint_ || (i > 0 && NameExists(names_[0])) ||
         NameExists(names_[i] + ".part"))
       return absl::OkStatus();
     const auto finished = OpenFile(names_[i]);
@@ -177,22 +177,36 @@ class Opener {
   const std::span<const std::string> names_;
   const Plan& plan_;
   const uint64_t fingerprint_;
-  const bool force_;
+  const bool force_, others_unfinished_;
   PartialOutput& output_;
-  std::vector<size_t> fresh_;  ///< files that this run has made
 };
 
 }  // namespace
 
 absl::Status PartialOutput::CommitAs(std::span<const std::string> names, bool force) {
-  SMELT_RETURN_IF_ERROR(CommitTogether(files, names, force));
-  for (const auto& journal : journals) journal->Remove();
+  SMELT_RETURN_IF_ERROR(NameFiles(names, force));
+  RemoveJournals();
   return absl::OkStatus();
+}
+
+absl::Status PartialOutput::NameFiles(std::span<const std::string> names, bool force) {
+  return CommitTogether(files, names, force);
+}
+
+void PartialOutput::RemoveJournals() {
+  for (const auto& journal : journals) journal->Remove();
 }
 
 void PartialOutput::Discard() {
   for (const auto& file : files) file->Discard();
-  for (const auto& journal : journals) journal->Remove();
+  RemoveJournals();
+}
+
+void PartialOutput::DiscardFresh() {
+  for (const size_t i : fresh) {
+    files[i]->Discard();
+    journals[i]->Remove();
+  }
 }
 
 std::vector<std::string> PartialOutput::part_paths() const {
@@ -203,11 +217,11 @@ std::vector<std::string> PartialOutput::part_paths() const {
 
 absl::StatusOr<PartialOutput> OpenPartialOutput(std::span<const std::string> names,
                                                 const Plan& plan, bool force,
-                                                const Observer& observer) {
+                                                const Observer& observer, bool others_unfinished) {
   const JobScope job(observer);
   PartialOutput output;
   output.done.resize(plan.tiles);
-  SMELT_RETURN_IF_ERROR(Opener(names, plan, force, output).Run());
+  SMELT_RETURN_IF_ERROR(Opener(names, plan, force, others_unfinished, output).Run());
   return output;
 }
 

@@ -197,10 +197,10 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   SMELT_RETURN_IF_ERROR(MatchImportance(plan));
   SMELT_RETURN_IF_ERROR(LayOut(metadata, plan));
   if (options.gathers() && Quantizes(plan)) {
-    SMELT_ASSIGN_OR_RETURN(plan.gathering, MakeGathering(source, plan.parameters,
-                                                         {.files = options.calibration,
-                                                          .tokens = options.calibration_tokens,
-                                                          .moments = options.effort == "best"}));
+    SMELT_ASSIGN_OR_RETURN(plan.gathering,
+                           MakeGathering(source, {.files = options.calibration,
+                                                  .tokens = options.calibration_tokens,
+                                                  .moments = options.effort == "best"}));
   }
   return plan;
 }

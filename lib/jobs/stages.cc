@@ -24,13 +24,18 @@ std::optional<size_t> LayerOf(std::string_view name) {
 
 }  // namespace
 
-Stages StagesOf(const Plan& plan, size_t layers) {
+Stages StagesOf(const ModelSource& source, std::span<const Plan* const> plans, size_t layers) {
+  std::vector<bool> quantized(source.tensors().size());
+  for (const Plan* const plan : plans) {
+    for (const PlannedTensor& t : plan->tensors)
+      if (Info(t.type).quantized) quantized[t.source] = true;
+  }
   Stages stages;
   stages.layers.resize(layers);
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    const PlannedTensor& t = plan.tensors[i];
+  for (size_t i = 0; i < quantized.size(); ++i) {
+    const TensorInfo& t = source.tensors()[i];
     const std::optional<size_t> layer = LayerOf(t.name);
-    if (!Info(t.type).quantized && t.shape.elements() <= kSmall) {
+    if (!quantized[i] && t.shape.elements() <= kSmall) {
       stages.embedding.push_back(i);
     } else if (layer) {
       (*layer < layers ? stages.layers[*layer] : stages.head).push_back(i);

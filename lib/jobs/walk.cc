@@ -16,33 +16,41 @@
 namespace smelt {
 namespace {
 
-// The part read as a GGUF: what a user will open. Its header is complete from the start.
-absl::StatusOr<std::unique_ptr<ModelSource>> Reopen(const Walk& walk, const PartialOutput& output) {
-  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGgufParts(output.part_paths()));
+// A part read as a GGUF: what a user will open. Its header is complete from the start.
+absl::StatusOr<std::unique_ptr<ModelSource>> Reopen(const FillTarget& target,
+                                                    const std::string& name) {
+  SMELT_ASSIGN_OR_RETURN(GgufFile file, OpenGgufParts(target.output->part_paths()));
   // What is mapped is never opened again: it would not be the file that it was, since it is being
   // written. Where a file cannot be mapped, it stays open as long as the system has room.
   for (const auto& part : file.files) part->Map().status().IgnoreError();
-  if (file.tensors.size() != walk.plan.tensors.size()) {
-    return Error(ErrorCode::kInternal, Escape(walk.name),
+  if (file.tensors.size() != target.plan->tensors.size()) {
+    return Error(ErrorCode::kInternal, Escape(name),
                  ": what was written does not read back as planned");
   }
-  return MakeGgufSource(walk.name, std::move(file));
+  return MakeGgufSource(name, std::move(file));
 }
 
 /// Everything at once, where no layer needs to be known or run.
-absl::Status FillAll(const Walk& walk, PartialOutput& output, MemoryPeak& peak) {
-  const FillTarget target{&walk.plan, &output};
-  SMELT_RETURN_IF_ERROR(Fill(std::span(&target, 1), walk.source, walk.observer, peak));
-  return Reopen(walk, output).status();
+absl::Status FillAll(const Walk& walk, MemoryPeak& peak) {
+  SMELT_RETURN_IF_ERROR(Fill(walk.targets, walk.source, walk.observer, peak));
+  for (size_t i = 0; i < walk.targets.size(); ++i)
+    SMELT_RETURN_IF_ERROR(Reopen(walk.targets[i], walk.names[i]).status());
+  return absl::OkStatus();
+}
+
+/// What is gathered for the outputs, which all have the same options; nullptr: nothing.
+const Gathering* GatheringOf(std::span<const FillTarget> targets) {
+  for (const FillTarget& target : targets)
+    if (target.plan->gathering) return &*target.plan->gathering;
+  return nullptr;
 }
 
 /// The walk's parts, each of them taken a stage further in turn.
 class Walker {
  public:
-  Walker(const Walk& walk, PartialOutput& output, MemoryPeak& peak)
-      : walk_(walk), output_(output), peak_(peak), target_{&walk.plan, &output} {}
+  Walker(const Walk& walk, MemoryPeak& peak) : walk_(walk), peak_(peak) {}
 
-  absl::StatusOr<std::optional<EvaluateResult>> Run() {
+  absl::StatusOr<std::vector<EvaluateResult>> Run() {
     SMELT_RETURN_IF_ERROR(Begin());
     for (size_t layer = 0; layer < stages_.layers.size(); ++layer) {
       if (gatherer_ != nullptr) SMELT_RETURN_IF_ERROR(gatherer_->Step(layer));
@@ -51,27 +59,32 @@ class Walker {
     }
     if (gatherer_ != nullptr) SMELT_RETURN_IF_ERROR(gatherer_->Finish());
     SMELT_RETURN_IF_ERROR(Encode(stages_.head));
-    if (gate_ == nullptr) return std::optional<EvaluateResult>();
-    SMELT_ASSIGN_OR_RETURN(EvaluateResult result, gate_->Finish());
-    return std::optional<EvaluateResult>(std::move(result));
+    if (gate_ == nullptr) return std::vector<EvaluateResult>();
+    return gate_->Finish();
   }
 
  private:
   absl::Status Begin() {
     SMELT_ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(walk_.source));
-    stages_ = StagesOf(walk_.plan, spec.layers.size());
-    if (walk_.plan.gathering) {
-      SMELT_ASSIGN_OR_RETURN(
-          gatherer_, StatisticsGatherer::Open(walk_.source, walk_.plan, walk_.observer, output_));
+    std::vector<const Plan*> plans;
+    for (const FillTarget& target : walk_.targets) plans.push_back(target.plan);
+    stages_ = StagesOf(walk_.source, plans, spec.layers.size());
+    if (const Gathering* const gathering = GatheringOf(walk_.targets)) {
+      SMELT_ASSIGN_OR_RETURN(gatherer_, StatisticsGatherer::Open(walk_.source, *gathering,
+                                                                 walk_.targets, walk_.observer));
       SMELT_RETURN_IF_ERROR(gatherer_->Begin());
     }
-    SMELT_ASSIGN_OR_RETURN(
-        filler_, Filler::Open(std::span(&target_, 1), walk_.source, walk_.observer, peak_));
+    SMELT_ASSIGN_OR_RETURN(filler_,
+                           Filler::Open(walk_.targets, walk_.source, walk_.observer, peak_));
     SMELT_RETURN_IF_ERROR(filler_->Encode(stages_.embedding));
-    SMELT_ASSIGN_OR_RETURN(written_, Reopen(walk_, output_));
+    std::vector<WrittenModel> models;
+    for (size_t i = 0; i < walk_.targets.size(); ++i) {
+      SMELT_ASSIGN_OR_RETURN(written_.emplace_back(), Reopen(walk_.targets[i], walk_.names[i]));
+      models.push_back({written_.back().get(), walk_.targets[i].plan});
+    }
     if (walk_.validate == Validate::kOff) return absl::OkStatus();
-    SMELT_ASSIGN_OR_RETURN(gate_, Gate::Open(*written_, walk_.source, walk_.plan, walk_.options,
-                                             walk_.texts, walk_.observer, peak_));
+    SMELT_ASSIGN_OR_RETURN(
+        gate_, Gate::Open(models, walk_.source, walk_.options, walk_.texts, walk_.observer, peak_));
     return gate_->Begin();
   }
 
@@ -80,13 +93,11 @@ class Walker {
   }
 
   const Walk& walk_;
-  PartialOutput& output_;
   MemoryPeak& peak_;
-  const FillTarget target_;
   Stages stages_;
   std::unique_ptr<StatisticsGatherer> gatherer_;
   std::unique_ptr<Filler> filler_;
-  std::unique_ptr<ModelSource> written_;
+  std::vector<std::unique_ptr<ModelSource>> written_;
   std::unique_ptr<Gate> gate_;
 };
 
@@ -106,13 +117,12 @@ std::string DescribeWalk(const Plan& plan, Validate validate) {
   return text;
 }
 
-absl::StatusOr<std::optional<EvaluateResult>> WalkThrough(const Walk& walk, PartialOutput& output,
-                                                          MemoryPeak& peak) {
-  if (walk.validate == Validate::kOff && !walk.plan.gathering) {
-    SMELT_RETURN_IF_ERROR(FillAll(walk, output, peak));
-    return std::optional<EvaluateResult>();
+absl::StatusOr<std::vector<EvaluateResult>> WalkThrough(const Walk& walk, MemoryPeak& peak) {
+  if (walk.validate == Validate::kOff && GatheringOf(walk.targets) == nullptr) {
+    SMELT_RETURN_IF_ERROR(FillAll(walk, peak));
+    return std::vector<EvaluateResult>();
   }
-  return Walker(walk, output, peak).Run();
+  return Walker(walk, peak).Run();
 }
 
 }  // namespace smelt

@@ -1,9 +1,9 @@
-// The walk that makes an output: layer after layer, the source is run to see what matters (with
+// The walk that makes outputs: layer after layer, the source is run to see what matters (with
 // --imatrix auto), its weights are encoded and written, and what was written is run beside the
-// source. So a source is read once, however big it is.
+// source. So a source is read once, however big it is, and however many outputs are made of it.
 #pragma once
 
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,20 +21,19 @@ namespace smelt {
 
 struct Walk {
   const ModelSource& source;
-  const Plan& plan;
+  std::span<const FillTarget> targets;  ///< one at least
+  std::span<const std::string> names;   ///< of the outputs, for messages
   const ConvertOptions& options;
   Validate validate = Validate::kOff;
   const std::vector<NamedText>& texts;  ///< of the check
   const Observer& observer;
-  const std::string& name;  ///< of the output, for messages
 };
 
 /// In what order the source is read, and how often.
 std::string DescribeWalk(const Plan& plan, Validate validate);
 
-/// Fills the part; the check's figures, unless walk.validate is off. After an error the caller
-/// decides what stays.
-absl::StatusOr<std::optional<EvaluateResult>> WalkThrough(const Walk& walk, PartialOutput& output,
-                                                          MemoryPeak& peak);
+/// Fills the parts; the figures of each output's check, none where walk.validate is off. After an
+/// error the caller decides what stays.
+absl::StatusOr<std::vector<EvaluateResult>> WalkThrough(const Walk& walk, MemoryPeak& peak);
 
 }  // namespace smelt

@@ -44,7 +44,8 @@ TEST(Stages, HoldEveryTensorOnceWhereItIsNeededFirst) {
   source.Add("blk.x.odd.weight", {256, 256});     // 8
   const auto plan = MakePlan(source, {.type = "q8_0"});
   SMELT_ASSERT_OK(plan);
-  const Stages stages = StagesOf(*plan, 2);
+  const Plan* const plans[] = {&*plan};
+  const Stages stages = StagesOf(source, plans, 2);
   EXPECT_THAT(stages.embedding, ElementsAre(0u, 2u, 4u, 7u, 8u));
   EXPECT_THAT(stages.layers, ElementsAre(ElementsAre(3u), ElementsAre(5u)));
   EXPECT_THAT(stages.head, ElementsAre(1u, 6u));

@@ -328,6 +328,33 @@ class Convert(Case):
         self.assertEqual(smelt(*argv, "--plan", plan_file).status, 0)
         self.assertEqual(programs.read(out), direct)
 
+    def test_several_outputs(self):
+        out = self.path("out")
+        argv = ["convert", LLAMA, "-o", out + "/", "--type", "q4_0,q8_0,f16"]
+        plans = smelt(*argv, "--dry-run", "--json").json()["outputs"]
+        self.assertEqual([p["type"] for p in plans], ["Q4_0", "Q8_0", "F16"])
+        self.assertFalse(os.path.exists(out))
+        p = smelt(*argv)
+        self.assertEqual(p.status, 0, p.err)
+        self.assertEqual(sorted(os.listdir(out)), sorted(os.path.basename(x["output"]) for x in plans))
+        for row in ("source", "q4_0", "q8_0", "f16"):
+            self.assertEqual(len(re.findall(rf"^  {row} ", p.out, re.M)), 1, p.out)
+        self.refused(smelt(*argv), 1, "exists")
+        r = smelt(*argv, "--force", "--json").json()["outputs"]
+        self.assertEqual([(x["type"], x["bytes"]) for x in r], [(x["type"], x["bytes"]) for x in plans])
+        # Between the loss of the first and the second.
+        limit = (r[0]["validation"]["reference"]["kl_mean"] + r[1]["validation"]["reference"]["kl_mean"]) / 2
+        p = smelt(*argv, "--force", "--json", "--max-kl", str(limit))
+        self.refused(p, 1, "Q4_0", "KL")
+        self.assertEqual(p.json()["error"]["code"], "gate_missed")
+        self.assertEqual([x.get("error", {}).get("code") for x in p.json()["outputs"]], ["gate_missed", None, None])
+        self.assertFalse(p.json()["outputs"][0]["validation"]["passed"])
+        shutil.rmtree(out)
+        self.refused(smelt(*argv, "--max-kl", str(limit)), 1, "Q4_0", "KL")
+        self.assertEqual(sorted(os.listdir(out)), sorted(os.path.basename(x["output"]) for x in plans[1:]))
+        self.refused(smelt(*argv[:4], "--type", "q4_0,,f16"), 2, "type")
+        self.refused(smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q4_0,f16"), 2, "folder")
+
     def test_a_missed_gate_leaves_nothing(self):
         out = self.path("x.gguf")
         self.refused(smelt("convert", LLAMA, "-o", out, "--type", "q2_k", "--max-kl", "0.000001"), 1, "KL", "--type")

@@ -62,6 +62,36 @@ def rounds(argv, files, until, wanted):
     return kills, resumed
 
 
+def several(program, model, folder, until, wanted):
+    """Several outputs of one read: each is right when it has its name, and the same command goes on until all have."""
+    argv = [program, "convert", model, "--type", "q4_0,q8_0,f16", "-o", folder + "/"]
+    start = time.monotonic()
+    first = programs.Program(argv)
+    assert first.status == 0, first.err
+    length = time.monotonic() - start
+    files = sorted(os.path.join(folder, x) for x in os.listdir(folder))
+    assert len(files) == 3, files
+    reference = contents(files)
+    kills = 0
+    while time.monotonic() < until or kills < wanted:
+        for file in files:
+            os.remove(file)
+        for journal in os.listdir(folder):
+            os.remove(os.path.join(folder, journal))
+        while not all(os.path.exists(x) for x in files):
+            p = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            try:
+                _, err = p.communicate(timeout=random.uniform(length * 0.3, length * 1.3))
+                assert p.returncode == 0, err
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.communicate()
+                kills += 1
+            for file, right in zip(files, reference):
+                assert not os.path.exists(file) or programs.read(file) == right, "a wrong file under its final name"
+    return kills
+
+
 def main():
     program, model = sys.argv[1], sys.argv[2]
     seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 16
@@ -79,7 +109,8 @@ def main():
     # The plan that goes on is made of a source whose tokenizer does not agree with what is written of it.
     accepted, _ = rounds([program, "convert", model, "--type", "q4_0", "--pre", "gpt-2", "--allow-tokenizer-mismatch",
                           "-o", os.path.join(work, "y.gguf")], [os.path.join(work, "y.gguf")], start + seconds, 1)
-    print(f"{kills + parts + more + accepted} kills, {resumed} runs resumed")
+    outputs = several(program, model, os.path.join(work, "several"), start + seconds * 1.2, 3)
+    print(f"{kills + parts + more + accepted + outputs} kills, {resumed} runs resumed")
 
 
 if __name__ == "__main__":

@@ -111,19 +111,41 @@ struct ConvertResult {
   uint64_t tensors = 0;
   std::vector<TypeFallback> fallbacks;  ///< as in PlanSummary
   std::vector<std::string> warnings;
-  double seconds = 0;
+  double seconds = 0;  ///< of the whole run, whose time several outputs share
   uint64_t peak_anonymous_bytes = 0;
   bool resumed = false;
   std::optional<EvaluateResult> validation;
+};
+
+/// What became of one of several outputs.
+struct ConvertOutcome {
+  std::string output, type;
+  absl::Status status;   ///< not ok (kGateMissed, ...): there is no file of that name
+  ConvertResult result;  ///< where the status is not ok, of use are `validation` and the times
 };
 
 /// Nothing is written, except options.plan_file when it is named and absent.
 SMELT_EXPORT absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options,
                                                         const Observer& observer = {});
 
+/// The same for several outputs, one of each type; options.type does not count.
+SMELT_EXPORT absl::StatusOr<std::vector<PlanSummary>> PlanConversions(
+    const ConvertOptions& options, const std::vector<std::string>& types,
+    const Observer& observer = {});
+
 /// The output appears under its name only when complete and validated. kGateMissed, kCancelled, ...
 /// leave no file of that name.
 SMELT_EXPORT absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options,
                                                    const Observer& observer = {});
+
+/// An output of each of `types` from one read of the source, in their order; options.type does not
+/// count, options.output is a folder ("DIR/" is made if it is not there) or empty. Rows, what is
+/// gathered of inputs, and the source's evaluation are shared. Each output has a plan, parts, a
+/// journal and a check of its own, the bytes of a conversion to its type alone, and can be resumed
+/// with the others or alone. An output that misses its check, or cannot get its name, does not stop
+/// the others; any other failure is that of all. on_plan and on_validation are called for each.
+SMELT_EXPORT absl::StatusOr<std::vector<ConvertOutcome>> ConvertToTypes(
+    const ConvertOptions& options, const std::vector<std::string>& types,
+    const Observer& observer = {});
 
 }  // namespace smelt
