@@ -43,8 +43,7 @@ absl::Status MultiplyTile(const HeadMatMulOp& op, const Layout& layout, uint64_t
       continue;
     }
     for (uint64_t r = 0; r < rows; ++r) {
-      y[r] = in_place ? w.codec().Dot(w.row(row + r), x, m.columns)
-                      : DotF32(tile + r * stride, x, m.columns);
+      y[r] = in_place ? w.Dot(row + r, x, m.columns) : DotF32(tile + r * stride, x, m.columns);
     }
   }
   return absl::OkStatus();

@@ -90,9 +90,8 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
       }
       for (uint32_t t = 0; t < in.panels; ++t) {
         const float* x = in.x + static_cast<size_t>(t) * m.columns;
-        sums[t * rows + r] = decoded != nullptr
-                                 ? DotF32(decoded, x, m.columns)
-                                 : w.codec().Dot(w.row(m.first_row + first + r), x, m.columns);
+        sums[t * rows + r] = decoded != nullptr ? DotF32(decoded, x, m.columns)
+                                                : w.Dot(m.first_row + first + r, x, m.columns);
       }
     }
   }

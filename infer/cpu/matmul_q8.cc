@@ -68,6 +68,8 @@ void RowsQ8(const CpuWeight& weight, uint64_t first, uint64_t rows, const Input&
       for (uint64_t r = 0; r < rows; ++r)
         weight.codec().DotQ8(weight.row(first + r), 1, in.columns, x, sums + t * rows + r);
     }
+    for (uint64_t r = 0; r < rows && weight.has_factors(); ++r)
+      sums[t * rows + r] *= weight.factor(first + r);
   }
 }
 
@@ -92,6 +94,11 @@ absl::Status WeightTile::Load(const Matrix& matrix, uint64_t first, uint64_t row
     w.codec().Unpack8(w.row(matrix.first_row + first + r), columns_,
                       Unpacked8{codes_.data() + r * stride, scales_.data() + r * groups,
                                 minimums_.data() + r * groups});
+    const float times = w.factor(matrix.first_row + first + r);
+    for (size_t g = 0; times != 1 && g < groups; ++g) {
+      scales_.data()[r * groups + g] *= times;
+      if (has_minimum_) minimums_.data()[r * groups + g] *= times;
+    }
   }
   return absl::OkStatus();
 }

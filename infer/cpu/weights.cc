@@ -55,8 +55,12 @@ absl::Status CpuWeight::Decode(uint64_t first_row, uint64_t rows, uint64_t first
   if (mapped_) {
     // A column that begins a block begins at a whole number of blocks' bytes.
     const uint64_t skip = RowBytes(codec_->type(), first_column).value_or(0);
-    for (uint64_t r = 0; r < rows; ++r)
-      codec_->Decode(row(first_row + r) + skip, columns, out + r * stride);
+    for (uint64_t r = 0; r < rows; ++r) {
+      float* const values = out + r * stride;
+      codec_->Decode(row(first_row + r) + skip, columns, values);
+      const float times = factor(first_row + r);
+      for (uint64_t c = 0; times != 1 && c < columns; ++c) values[c] *= times;
+    }
     return absl::OkStatus();
   }
   // ReadRows writes without gaps: the rows are read to the end of the tile and moved apart, first

@@ -29,6 +29,13 @@ class CpuWeight : public Weight {
   /// True when rows can be read in place and in part, by row().
   bool mapped() const { return mapped_; }
   const std::byte* row(uint64_t i) const { return rows_in_memory_.row(i); }
+  /// What the decoded values of the row are multiplied with; 1 where there are no factors.
+  bool has_factors() const { return !rows_in_memory_.factors.empty(); }
+  float factor(uint64_t i) const { return rows_in_memory_.factor(i); }
+  /// The product of a mapped row with `x`.
+  float Dot(uint64_t i, const float* x, uint64_t columns) const {
+    return codec_->Dot(row(i), x, columns) * factor(i);
+  }
   /// True when rows follow each other without a gap, so that row(i) begins several of them.
   bool contiguous() const { return contiguous_; }
 

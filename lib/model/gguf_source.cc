@@ -76,10 +76,6 @@ class GgufSource : public ModelSource {
 
   absl::StatusOr<MappedRows> MapRows(size_t tensor) const override {
     const GgufTensor& stored = file_.tensors[tensor];
-    if (scale_of_[tensor] >= 0) {
-      return Error(ErrorCode::kUnsupported, "tensor ", Escape(stored.name),
-                   " is multiplied with numbers of its own");
-    }
     SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, stored.storage->Map());
     const std::byte* base = bytes.data() + stored.offset;
     if (!Info(stored.type).quantized &&
@@ -87,7 +83,13 @@ class GgufSource : public ModelSource {
       return Error(ErrorCode::kUnsupported, "tensor ", Escape(stored.name),
                    " is not aligned in its file");
     }
-    return MappedRows{base, RowBytesOf(tensor), {}};
+    MappedRows rows{base, RowBytesOf(tensor), {}};
+    if (scale_of_[tensor] >= 0) {
+      SMELT_ASSIGN_OR_RETURN(rows.factors, FactorsOf(scale_of_[tensor]));
+      rows.factor_rows =
+          rows.factors.size() == 1 ? tensors_[tensor].shape.rows() : tensors_[tensor].shape.ne[1];
+    }
+    return rows;
   }
 
  private:
@@ -115,14 +117,22 @@ class GgufSource : public ModelSource {
     }
   }
 
-  /// Rows of blocks whose scales are multiplied first, as they are where the weights come from.
-  absl::Status DecodeScaled(const Codec& codec, const std::byte* in, const TensorInfo& info,
-                            int scale, uint64_t first, uint64_t rows, float* out) const {
-    const uint64_t columns = info.shape.columns(), group = codec.unpack_group();
+  /// All values of a tensor of numbers.
+  absl::StatusOr<std::vector<float>> FactorsOf(int scale) const {
     const GgufTensor& stored = file_.tensors[static_cast<size_t>(scale)];
     std::vector<float> factors(stored.elements());
     SMELT_RETURN_IF_ERROR(
         stored.storage->ReadAt(stored.offset, std::as_writable_bytes(std::span(factors))));
+    if (const auto bad = FirstNotFinite(factors.data(), factors.size()))
+      return NotFinite(tensors_[static_cast<size_t>(scale)], 0, *bad, factors[*bad]);
+    return factors;
+  }
+
+  /// Rows of blocks whose scales are multiplied first, as they are where the weights come from.
+  absl::Status DecodeScaled(const Codec& codec, const std::byte* in, const TensorInfo& info,
+                            int scale, uint64_t first, uint64_t rows, float* out) const {
+    const uint64_t columns = info.shape.columns(), group = codec.unpack_group();
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> factors, FactorsOf(scale));
     std::vector<int8_t> codes(columns);
     std::vector<float> scales(columns / group);
     const uint64_t row_bytes = *RowBytes(info.type, columns);

@@ -61,7 +61,11 @@ struct MappedRows {
   const std::byte* base = nullptr;
   uint64_t stride = 0;  ///< bytes from row to row
   std::vector<const std::byte*> pointers;
+  /// What decoded values are multiplied with, of every `factor_rows` rows (NVFP4); empty: nothing.
+  std::vector<float> factors = {};
+  uint64_t factor_rows = 0;
 
+  float factor(uint64_t i) const { return factors.empty() ? 1 : factors[i / factor_rows]; }
   const std::byte* row(uint64_t i) const {
     return pointers.empty() ? base + i * stride : pointers[i];
   }

@@ -28,6 +28,14 @@ TensorRef MemoryModel::Add(std::vector<uint64_t> ne, double spread, double cente
   FindEncoder(type)->Encode(info.shape.rows(), info.shape.columns(), values.data(), {},
                             bytes.data(), scratch);
   codec->Decode(bytes.data(), values.size(), values.data());
+  std::vector<float> factors;
+  const uint64_t matrices = type == TensorType::kNVFP4 ? info.shape.ne[2] : 0;
+  for (uint64_t i = 0; i < matrices; ++i) {
+    factors.push_back(0.75f + 0.125f * static_cast<float>(tensors_.size() % 3 + i % 4));
+    const size_t size = values.size() / matrices;
+    for (size_t v = i * size; v < (i + 1) * size; ++v) values[v] *= factors[i];
+  }
+  factors_.push_back(std::move(factors));
   tensors_.push_back(std::move(info));
   bytes_.push_back(std::move(bytes));
   values_.push_back(std::move(values));
@@ -59,6 +67,8 @@ absl::StatusOr<MappedRows> MemoryModel::MapRows(size_t tensor) const {
   MappedRows rows;
   rows.base = bytes_[tensor].data();
   rows.stride = RowBytes(tensors_[tensor].type, tensors_[tensor].shape.columns()).value();
+  rows.factors = factors_[tensor];
+  rows.factor_rows = tensors_[tensor].shape.ne[1];
   return rows;
 }
 

@@ -20,7 +20,8 @@ class MemoryModel : public ModelSource {
  public:
   explicit MemoryModel(uint64_t seed) : random_(seed) {}
 
-  /// Uniform in [center - spread, center + spread]. Returns the tensor's number.
+  /// Uniform in [center - spread, center + spread]; in a block format times a number of each
+  /// matrix, as NVFP4 has it. Returns the tensor's number.
   TensorRef Add(std::vector<uint64_t> ne, double spread, double center = 0,
                 TensorType type = TensorType::kF32);
   /// Recipes that compute cannot be mapped: the engine then reads rows.
@@ -48,6 +49,7 @@ class MemoryModel : public ModelSource {
   std::vector<TensorInfo> tensors_;
   std::vector<std::vector<std::byte>> bytes_;
   std::vector<std::vector<float>> values_;
+  std::vector<std::vector<float>> factors_;  ///< of each matrix; empty: none
 };
 
 /// Logits [position][vocabulary] of one sequence from position 0.

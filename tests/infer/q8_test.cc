@@ -259,7 +259,7 @@ INSTANTIATE_TEST_SUITE_P(Types, Q8Model,
                          ::testing::Values(TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1,
                                            TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ2_K,
                                            TensorType::kQ3_K, TensorType::kQ4_K, TensorType::kQ5_K,
-                                           TensorType::kQ6_K),
+                                           TensorType::kQ6_K, TensorType::kNVFP4),
                          [](const auto& param) { return std::string(Info(param.param).name); });
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "lib/model/gguf_source.h"
 #include "lib/model/layer_spec.h"
 #include "lib/model/open.h"
+#include "quant/codec.h"
 #include "tests/testing/conversions.h"
 #include "tests/testing/said.h"
 #include "tests/testing/testing.h"
@@ -92,6 +93,33 @@ TEST_P(Nvfp4, StaysWhatItIs) {
       }
     }
   }
+}
+
+// The engine takes the blocks where they lie: decoded and multiplied they are the rows.
+TEST_P(Nvfp4, RowsAreMappedWithWhatTheyAreMultipliedWith) {
+  const auto plan = MakePlan(*source_, {.type = "auto"});
+  SMELT_ASSERT_OK(plan);
+  const auto written = Written(*plan);
+  size_t kept = 0;
+  for (size_t t = 0; t < written->tensors().size(); ++t) {
+    const TensorInfo& info = written->tensors()[t];
+    if (info.type != TensorType::kNVFP4) continue;
+    ++kept;
+    const auto mapped = written->MapRows(t);
+    SMELT_ASSERT_OK(mapped);
+    EXPECT_FALSE(mapped->factors.empty()) << info.name;
+    const std::vector<float> expected = Values(*written, t);
+    std::vector<float> row(info.shape.columns());
+    for (uint64_t r = 0; r < info.shape.rows(); ++r) {
+      FindCodec(info.type)->Decode(mapped->row(r), row.size(), row.data());
+      for (size_t c = 0; c < row.size(); ++c) {
+        const float value = expected[r * row.size() + c];
+        ASSERT_LE(std::fabs(row[c] * mapped->factor(r) - value), std::fabs(value) * 3e-7f)
+            << info.name;
+      }
+    }
+  }
+  EXPECT_EQ(kept, 14u);
 }
 
 TEST_P(Nvfp4, ScalesAreOnlyBesideBlocks) {
