@@ -10,10 +10,6 @@
 namespace smelt {
 namespace {
 
-/// Lines ahead that are asked for: each lies in a page of its own, where the processor does not
-/// look by itself.
-constexpr uint64_t kAhead = 16;
-
 /// Where AWQ puts the eight codes of a word; and whose code is where.
 constexpr uint32_t kAwqPlace[] = {0, 4, 1, 5, 2, 6, 3, 7}, kAwqCode[] = {0, 2, 4, 6, 1, 3, 5, 7},
                    kInOrder[] = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -175,6 +171,10 @@ absl::StatusOr<CodeMatrix> CodeMatrix::Make(const RawTensor& tensor, const CodeL
 }
 
 absl::Status CodeMatrix::Read(uint64_t first, uint64_t count, uint8_t* out) const {
+  if (turned()) {
+    return Error(ErrorCode::kInternal, "tensor ", Escape(stored_.tensor().name),
+                 ": its codes lie column by column");
+  }
   SMELT_RETURN_IF_ERROR(layout_.along_rows ? ReadAlongRows(first, count, out)
                                            : ReadAlongColumns(first, count, out));
   if (layout_.flip == 0) return absl::OkStatus();
@@ -183,34 +183,10 @@ absl::Status CodeMatrix::Read(uint64_t first, uint64_t count, uint8_t* out) cons
 }
 
 absl::Status CodeMatrix::ReadAlongColumns(uint64_t first, uint64_t count, uint8_t* out) const {
-  static const PerThread<ByteBuffer> stored, turned;
+  static const PerThread<ByteBuffer> stored;
   const uint64_t words = WordsOf(columns_, layout_);
-  constexpr uint64_t kTile = 16;  // a cache line of words
-  const std::byte* lines;
-  if (layout_.transposed) {
-    SMELT_ASSIGN_OR_RETURN(const auto view, stored_.View(0, words, first, count, *stored));
-    const bool direct = layout_.bits == 4 && columns_ % 8 == 0;  // each word's codes to their place
-    std::byte* const rows = direct ? nullptr : turned->Reserve(words * count * 4);
-    for (uint64_t r = 0; r < count; r += kTile) {
-      const uint64_t end = std::min(r + kTile, count);
-      for (uint64_t w = 0; w < words; ++w) {
-        const std::byte* const line = view.data + w * view.step;
-        if (w + kAhead < words) __builtin_prefetch(line + kAhead * view.step + r * 4);
-        for (uint64_t i = r; i < end && direct; ++i) {
-          const uint64_t codes = CodesOf(WordAt(line, i));
-          std::memcpy(out + i * columns_ + w * 8, &codes, sizeof codes);
-        }
-        for (uint64_t i = r; i < end && !direct; ++i)
-          std::memcpy(rows + (i * words + w) * 4, line + i * 4, 4);
-      }
-    }
-    if (direct) return absl::OkStatus();
-    lines = rows;
-  } else {
-    std::byte* const read = stored->Reserve(words * count * 4);
-    SMELT_RETURN_IF_ERROR(stored_.Read(first, count, read));
-    lines = read;
-  }
+  std::byte* const lines = stored->Reserve(words * count * 4);
+  SMELT_RETURN_IF_ERROR(stored_.Read(first, count, lines));
   for (uint64_t i = 0; i < count; ++i)
     Unpack(lines + i * words * 4, layout_, 0, columns_, out + i * columns_);
   return absl::OkStatus();

@@ -37,8 +37,17 @@ class CodeMatrix {
   uint64_t rows() const { return rows_; }
   uint64_t columns() const { return columns_; }
 
-  /// Codes of rows [first, +count), row after row.
+  /// Words hold neighbours of a row and lie column by column: they are read by View alone.
+  bool turned() const { return layout_.transposed && !layout_.along_rows; }
+  uint64_t lines() const { return stored_.rows(); }
+
+  /// Codes of rows [first, +count), row after row. Not of turned ones.
   absl::Status Read(uint64_t first, uint64_t count, uint8_t* out) const;
+  /// Of turned ones the words of these rows where they lie: line w has word w of each row.
+  absl::StatusOr<StoredMatrix::Lines> View(uint64_t first, uint64_t count,
+                                           ByteBuffer& buffer) const {
+    return stored_.View(0, lines(), first, count, buffer);
+  }
 
  private:
   absl::Status ReadAlongColumns(uint64_t first, uint64_t count, uint8_t* out) const;

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "formats/quantized/turned_codes.h"
 #include "lib/base/per_thread.h"
 #include "lib/base/status.h"
 
@@ -14,11 +15,29 @@ namespace {
 /// What a worker needs for the rows of one call.
 struct Scratch {
   std::vector<uint8_t> codes, zero_codes;
-  std::vector<float> scales, zeros, table;
-  std::vector<uint32_t> groups;
+  std::vector<float> scales, zeros, zero_lines, table, rows;
+  std::vector<uint32_t> groups;  ///< of each column
   std::vector<uint16_t> begins;  ///< of the values of each column's group in `table`
-  bool in_order = false;         ///< groups follow each other, all of the same size
+  ByteBuffer words, last_words;
 };
+
+/// Groups that follow each other, all of `size` columns.
+void FillInOrder(uint64_t size, std::vector<uint32_t>& groups) {
+  for (uint64_t begin = 0; begin < groups.size(); begin += size) {
+    std::fill_n(groups.data() + begin, std::min(size, groups.size() - begin),
+                static_cast<uint32_t>(begin / size));
+  }
+}
+
+bool AreInOrder(uint64_t size, const std::vector<uint32_t>& groups) {
+  uint32_t other = size == 0 ? 1 : 0;
+  for (uint64_t begin = 0; begin < groups.size() && other == 0; begin += size) {
+    const uint32_t group = static_cast<uint32_t>(begin / size);
+    for (uint64_t c = begin; c < std::min(begin + size, groups.size()); ++c)
+      other |= groups[c] ^ group;
+  }
+  return other == 0;
+}
 
 class GroupedMatrix : public ComputedMatrix {
  public:
@@ -30,44 +49,103 @@ class GroupedMatrix : public ComputedMatrix {
   absl::Status ReadRows(uint64_t first, uint64_t count, float* out) const override {
     static const PerThread<Scratch> scratch;
     Scratch& s = *scratch;
+    s.zeros.assign(count * parts_.groups, parts_.zero);
+    SMELT_RETURN_IF_ERROR(ReadZeros(first, count, s));
+    if (parts_.group_of) SMELT_RETURN_IF_ERROR(ReadGroups(s));
+    return parts_.codes.turned() ? ReadTurned(first, count, s, out)
+                                 : ReadUpright(first, count, s, out);
+  }
+
+ private:
+  /// Rows whose words lie column by column.
+  absl::Status ReadTurned(uint64_t first, uint64_t count, Scratch& s, float* out) const {
+    const uint64_t columns = parts_.codes.columns(), groups = parts_.groups;
+    if (!parts_.group_of) {
+      s.groups.resize(columns);
+      FillInOrder(parts_.group_size, s.groups);
+    }
+    // Lanes behind the last row read what follows its number.
+    s.scales.resize(groups * count + kTurnedRows);
+    s.zero_lines.resize(groups * count + kTurnedRows);
+    SMELT_RETURN_IF_ERROR(parts_.scales.ReadLines(first, count, s.scales.data()));
+    for (uint64_t i = 0; i < count; ++i) {
+      for (uint64_t g = 0; g < groups; ++g) s.zero_lines[g * count + i] = s.zeros[i * groups + g];
+    }
+    SMELT_ASSIGN_OR_RETURN(const StoredMatrix::Lines lines,
+                           parts_.codes.View(first, count, s.words));
+    TurnedCodes codes{.words = lines.data,
+                      .words_step = lines.step,
+                      .bits = bits(),
+                      .columns = columns,
+                      .groups = s.groups.data(),
+                      .scales = s.scales.data(),
+                      .zeros = s.zero_lines.data(),
+                      .groups_step = count};
+    const uint64_t whole = count / kTurnedRows * kTurnedRows;
+    DecodeTurned(codes, whole, out);
+    if (whole == count) return absl::OkStatus();
+    codes.words += whole * sizeof(uint32_t);
+    codes.scales += whole;
+    codes.zeros += whole;
+    Widen(count - whole, s.last_words, codes);
+    DecodeTurned(codes, count - whole, out + whole * columns);
+    return absl::OkStatus();
+  }
+
+  /// The words of fewer rows than lanes, with room behind each line.
+  void Widen(uint64_t rows, ByteBuffer& buffer, TurnedCodes& codes) const {
+    constexpr uint64_t kStep = kTurnedRows * sizeof(uint32_t);
+    const uint64_t lines = parts_.codes.lines();
+    std::byte* const wide = buffer.Reserve(lines * kStep);
+    std::memset(wide, 0, lines * kStep);
+    for (uint64_t line = 0; line < lines; ++line) {
+      std::memcpy(wide + line * kStep, codes.words + line * codes.words_step,
+                  rows * sizeof(uint32_t));
+    }
+    codes.words = wide;
+    codes.words_step = kStep;
+  }
+
+  absl::Status ReadUpright(uint64_t first, uint64_t count, Scratch& s, float* out) const {
     const uint64_t columns = parts_.codes.columns(), groups = parts_.groups;
     s.codes.resize(count * columns);
     s.scales.resize(count * groups);
-    s.zeros.assign(count * groups, parts_.zero);
     SMELT_RETURN_IF_ERROR(parts_.codes.Read(first, count, s.codes.data()));
     SMELT_RETURN_IF_ERROR(parts_.scales.Read(first, count, s.scales.data()));
-    SMELT_RETURN_IF_ERROR(ReadZeros(first, count, s));
-    if (parts_.group_of) SMELT_RETURN_IF_ERROR(ReadGroups(s));
+    const bool in_order = !parts_.group_of || AreInOrder(parts_.group_size, s.groups);
+    if (!in_order) PrepareTables(s);
     for (uint64_t i = 0; i < count; ++i) {
       const uint8_t* const codes = s.codes.data() + i * columns;
       const float *const scales = s.scales.data() + i * groups, *const zeros =
                                                                     s.zeros.data() + i * groups;
       float* const row = out + i * columns;
-      if (parts_.group_of && !s.in_order) {
-        if (s.begins.empty()) {
-          DecodeUnordered(codes, scales, zeros, s, row);
-        } else {
-          DecodeByTables(codes, scales, zeros, s, row);
-        }
-        continue;
-      }
-      for (uint64_t g = 0; g < groups; ++g) {
-        const uint64_t begin = g * parts_.group_size;
-        const uint64_t end = std::min(begin + parts_.group_size, columns);
-        const float scale = scales[g], zero = zeros[g];
-        if (parts_.offsets) {
-          for (uint64_t c = begin; c < end; ++c)
-            row[c] = static_cast<float>(codes[c]) * scale + zero;
-        } else {
-          for (uint64_t c = begin; c < end; ++c)
-            row[c] = (static_cast<float>(codes[c]) - zero) * scale;
-        }
+      if (in_order) {
+        DecodeInOrder(codes, scales, zeros, row);
+      } else if (s.begins.empty()) {
+        DecodeUnordered(codes, scales, zeros, s, row);
+      } else {
+        DecodeByTables(codes, scales, zeros, s, row);
       }
     }
     return absl::OkStatus();
   }
 
- private:
+  void DecodeInOrder(const uint8_t* codes, const float* scales, const float* zeros,
+                     float* row) const {
+    const uint64_t columns = parts_.codes.columns();
+    for (uint64_t g = 0; g < parts_.groups; ++g) {
+      const uint64_t begin = g * parts_.group_size;
+      const uint64_t end = std::min(begin + parts_.group_size, columns);
+      const float scale = scales[g], zero = zeros[g];
+      if (parts_.offsets) {
+        for (uint64_t c = begin; c < end; ++c) row[c] = static_cast<float>(codes[c]) * scale + zero;
+      } else {
+        for (uint64_t c = begin; c < end; ++c)
+          row[c] = (static_cast<float>(codes[c]) - zero) * scale;
+      }
+    }
+  }
+
   /// Columns whose groups lie anyhow, where groups are too small for tables.
   void DecodeUnordered(const uint8_t* codes, const float* scales, const float* zeros,
                        const Scratch& s, float* row) const {
@@ -109,35 +187,30 @@ class GroupedMatrix : public ComputedMatrix {
   }
 
   absl::Status ReadGroups(Scratch& s) const {
-    const uint64_t columns = parts_.codes.columns();
-    std::vector<int32_t> stored(columns);
+    std::vector<uint32_t>& groups = s.groups;
+    groups.resize(parts_.codes.columns());
     SMELT_RETURN_IF_ERROR(parts_.group_of->Read(0, parts_.group_of->rows(),
-                                                reinterpret_cast<std::byte*>(stored.data())));
-    s.groups.resize(columns);
-    if (parts_.group_size > 0 && std::ranges::all_of(stored, [](int32_t g) { return g == 0; })) {
-      // Of a module that was never reordered it may be left at its beginning.
-      for (uint64_t c = 0; c < columns; ++c)
-        stored[c] = static_cast<int32_t>(c / parts_.group_size);
-    }
-    for (uint64_t c = 0; c < columns; ++c) {
-      if (stored[c] < 0 || static_cast<uint64_t>(stored[c]) >= parts_.groups) {
-        return Error(ErrorCode::kInvalidInput, "tensor ", Escape(parts_.group_of->tensor().name),
-                     ": column ", c, " is in group ", stored[c], ", but there are ", parts_.groups,
-                     " groups");
-      }
-      s.groups[c] = static_cast<uint32_t>(stored[c]);
-    }
-    s.in_order = parts_.group_size > 0;
-    for (uint64_t c = 0; c < columns && s.in_order; ++c)
-      s.in_order = s.groups[c] == c / parts_.group_size;
-    s.begins.clear();
+                                                reinterpret_cast<std::byte*>(groups.data())));
+    // Of a module that was never reordered it may be left at its beginning.
+    const auto zero = [](uint32_t group) { return group == 0; };
+    if (parts_.group_size > 0 && std::ranges::all_of(groups, zero))
+      FillInOrder(parts_.group_size, groups);
+    uint32_t most = 0;
+    for (const uint32_t group : groups) most = std::max(most, group);
+    if (most < parts_.groups) return absl::OkStatus();
+    const auto bad = std::ranges::find_if(groups, [&](uint32_t g) { return g >= parts_.groups; });
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(parts_.group_of->tensor().name),
+                 ": column ", bad - groups.begin(), " is in group ", static_cast<int32_t>(*bad),
+                 ", but there are ", parts_.groups, " groups");
+  }
+
+  /// Where groups are many, each column is looked up by itself.
+  void PrepareTables(Scratch& s) const {
     const uint64_t values = uint64_t{1} << bits();
-    if (s.in_order || parts_.groups > std::min<uint64_t>(columns / 2, 1 << 16) / values)
-      return absl::OkStatus();
+    s.begins.clear();
+    if (parts_.groups > std::min<uint64_t>(s.groups.size() / 2, 1 << 16) / values) return;
     s.table.resize(parts_.groups * values);
-    for (uint64_t c = 0; c < columns; ++c)
-      s.begins.push_back(static_cast<uint16_t>(s.groups[c] * values));
-    return absl::OkStatus();
+    for (const uint32_t group : s.groups) s.begins.push_back(static_cast<uint16_t>(group * values));
   }
 
   GroupedParts parts_;
@@ -149,7 +222,7 @@ absl::Status GroupValues::Read(uint64_t first, uint64_t count, float* out) const
   if (!transposed) return stored.ReadScales(first, count, out);
   const uint64_t groups = stored.rows();
   std::vector<float> lines(groups * count);
-  SMELT_RETURN_IF_ERROR(stored.ReadScales(0, groups, first, count, lines.data()));
+  SMELT_RETURN_IF_ERROR(ReadLines(first, count, lines.data()));
   for (uint64_t i = 0; i < count; ++i) {
     for (uint64_t g = 0; g < groups; ++g) out[i * groups + g] = lines[g * count + i];
   }

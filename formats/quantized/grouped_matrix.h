@@ -20,6 +20,10 @@ struct GroupValues {
 
   /// Of rows [first, +count), row after row.
   absl::Status Read(uint64_t first, uint64_t count, float* out) const;
+  /// Of transposed ones the same, group after group.
+  absl::Status ReadLines(uint64_t first, uint64_t count, float* out) const {
+    return stored.ReadScales(0, stored.rows(), first, count, out);
+  }
 };
 
 /// value = (code - zero) * scale, or code * scale + offset.

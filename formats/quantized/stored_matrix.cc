@@ -29,15 +29,15 @@ void ToFloats(RawType type, const std::byte* in, uint64_t n, float* out) {
     case RawType::kF32:
       return Convert<float>(in, n, out, plain);
     case RawType::kF16:
-      return Convert<uint16_t>(in, n, out, F16ToF32);
+      return Convert<uint16_t>(in, n, out, [](uint16_t v) { return F16ToF32(v); });
     case RawType::kBF16:
-      return Convert<uint16_t>(in, n, out, Bf16ToF32);
+      return Convert<uint16_t>(in, n, out, [](uint16_t v) { return Bf16ToF32(v); });
     case RawType::kF8_E4M3:
-      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return kE4M3[v]; });
+      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return E4M3ToF32(v); });
     case RawType::kF8_E5M2:
-      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return kE5M2[v]; });
+      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return E5M2ToF32(v); });
     case RawType::kF8_E8M0:
-      return Convert<uint8_t>(in, n, out, E8M0ToF32);
+      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return E8M0ToF32(v); });
     case RawType::kI8:
       return Convert<int8_t>(in, n, out, plain);
     case RawType::kU8:

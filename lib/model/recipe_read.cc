@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "formats/computed_matrix.h"
 #include "lib/base/float16.h"
@@ -257,27 +258,53 @@ class TileReader {
     const uint64_t n = leaf.columns;
     std::ranges::sort(wanted);  // rotary rows are permuted
     const uint64_t bytes = raw == nullptr ? n * sizeof(float) : RowBytes(info_.type, n).value_or(0);
+    const uint64_t most = RowsAtOnce(matrix, bytes);
     for (size_t begin = 0; begin < wanted.size();) {
+      const uint64_t first = wanted[begin].first;
       size_t end = begin + 1;  // every other row of interleaved ones too
-      while (end < wanted.size() && wanted[end].first <= wanted[end - 1].first + 2) ++end;
-      const uint64_t first = wanted[begin].first, count = wanted[end - 1].first + 1 - first;
-      std::byte* const rows = buffer->Reserve(count * bytes);
-      if (raw != nullptr) {
-        SMELT_RETURN_IF_ERROR(matrix.ReadBlocks(first, count, rows));
-      } else {
-        float* const values = reinterpret_cast<float*>(rows);
-        SMELT_RETURN_IF_ERROR(matrix.ReadRows(first, count, values));
-        if (const auto bad = FirstNotFinite(values, count * n))
-          return NotFinite(leaf, first + *bad / n, *bad % n, values[*bad]);
-      }
-      for (; begin < end; ++begin) {
-        const auto& [row, tile_row] = wanted[begin];
-        std::byte* const to = raw != nullptr
-                                  ? raw + tile_row * bytes
-                                  : reinterpret_cast<std::byte*>(out + tile_row * width_ + target);
-        std::memcpy(to, rows + (row - first) * bytes, bytes);
-      }
+      while (end < wanted.size() && wanted[end].first <= wanted[end - 1].first + 2 &&
+             wanted[end].first - first < most)
+        ++end;
+      const std::span rows = std::span(wanted).subspan(begin, end - begin);
+      const uint64_t count = rows.back().first + 1 - first;
+      const auto target_of = [&](uint64_t tile_row) {
+        return raw != nullptr ? raw + tile_row * bytes
+                              : reinterpret_cast<std::byte*>(out + tile_row * width_ + target);
+      };
+      const bool in_place = width_ == n && FollowEachOther(rows);
+      std::byte* const read = in_place ? target_of(rows[0].second) : buffer->Reserve(count * bytes);
+      SMELT_RETURN_IF_ERROR(ReadComputedRows(leaf, first, count, read, raw != nullptr));
+      for (size_t i = 0; i < rows.size() && !in_place; ++i)
+        std::memcpy(target_of(rows[i].second), read + (rows[i].first - first) * bytes, bytes);
+      begin = end;
     }
+    return absl::OkStatus();
+  }
+
+  /// Rows that stay in the second-level cache until they are where they belong.
+  static uint64_t RowsAtOnce(const ComputedMatrix& matrix, uint64_t row_bytes) {
+    constexpr uint64_t kBytes = 256 << 10;
+    const uint64_t tile = std::max<uint64_t>(1, matrix.tile_rows());
+    return std::max<uint64_t>(1, kBytes / std::max<uint64_t>(1, row_bytes) / tile) * tile;
+  }
+
+  /// Whether rows of the leaf go to the tile as they lie.
+  static bool FollowEachOther(std::span<const std::pair<uint64_t, uint64_t>> rows) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].first != rows[0].first + i || rows[i].second != rows[0].second + i) return false;
+    }
+    return true;
+  }
+
+  absl::Status ReadComputedRows(const RawLeaf& leaf, uint64_t first, uint64_t count, std::byte* out,
+                                bool blocks) const {
+    const ComputedMatrix& matrix = *leaf.tensor.computed;
+    if (blocks) return matrix.ReadBlocks(first, count, out);
+    const uint64_t n = leaf.columns;
+    float* const values = reinterpret_cast<float*>(out);
+    SMELT_RETURN_IF_ERROR(matrix.ReadRows(first, count, values));
+    if (const auto bad = FirstNotFinite(values, count * n))
+      return NotFinite(leaf, first + *bad / n, *bad % n, values[*bad]);
     return absl::OkStatus();
   }
 
