@@ -1,6 +1,7 @@
 #include "lib/model/mlx_layout.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "formats/computed_matrix.h"
 #include "formats/quantized/stored_matrix.h"
 #include "lib/base/status.h"
+#include "lib/base/storage.h"
 #include "lib/model/alternatives.h"
 #include "lib/model/published_names.h"
 
@@ -18,6 +20,10 @@ namespace smelt {
 namespace {
 
 constexpr std::string_view kWeight = ".weight", kExperts = ".experts";
+/// ERNIE's bias of experts' scores, of which mlx-lm keeps nothing, behind what holds the experts.
+constexpr std::string_view kLeftOut = ".moe_statics.e_score_correction_bias";
+/// How mlx-lm's classes of GPT-2 and GPT-NeoX call blocks, and how GPT-NeoX's does.
+constexpr std::string_view kMlxBlock = "model.h.", kBlock = "layers.";
 /// Before the projection that a stack of experts is of.
 constexpr std::string_view kStacks[] = {".switch_mlp.", ".switch_glu.", ".experts."};
 
@@ -97,6 +103,7 @@ class Undoing {
   absl::Status Run() {
     std::vector<RawTensor> out;
     bool moved = false;
+    const bool linear = HasLinears();
     for (RawTensor& tensor : container_.tensors) {
       if (Unstack(tensor, out)) continue;
       if (IsMovedConvolution(tensor)) {
@@ -105,9 +112,11 @@ class Undoing {
         tensor.strides = ContiguousStrides(tensor.shape);
       }
       Rename(tensor);
+      if (linear && IsTurned(tensor.name)) tensor.name.insert(tensor.name.rfind('.'), ".linear");
       out.push_back(std::move(tensor));
     }
     container_.tensors = std::move(out);
+    AddLeftOut();
     return moved ? AfterMoving() : absl::OkStatus();
   }
 
@@ -124,7 +133,7 @@ class Undoing {
     return "";
   }
 
-  bool Unstack(const RawTensor& tensor, std::vector<RawTensor>& out) const {
+  bool Unstack(const RawTensor& tensor, std::vector<RawTensor>& out) {
     const std::optional<StackName> stack = StackNameOf(tensor);
     if (!stack || IsWanted(tensor.name)) return false;
     std::vector<std::string> experts;
@@ -135,17 +144,62 @@ class Undoing {
     }
     for (uint64_t i = 0; i < tensor.shape[0]; ++i)
       out.push_back(MatrixOf(tensor, i, std::move(experts[i])));
+    const std::string left_out = Cat(stack->prefix, kLeftOut);
+    if (IsWanted(left_out)) missing_.emplace(left_out, tensor.shape[0]);
     return true;
   }
 
   void Rename(RawTensor& tensor) const {
     std::string_view name = tensor.name;
-    if (!name.ends_with(kWeight) || IsWanted(name)) return;
+    if (IsWanted(name)) return;
+    if (name.starts_with(kMlxBlock)) {
+      std::string called = Cat(kBlock, name.substr(kMlxBlock.size()));
+      if (IsWanted(called)) tensor.name = std::move(called);
+      return;
+    }
+    if (!name.ends_with(kWeight)) return;
     const size_t end = name.size() - kWeight.size(), dot = name.rfind('.', end - 1);
     if (dot == std::string_view::npos) return;
     const std::string called =
         Called(name.substr(0, dot + 1), name.substr(dot + 1, end - dot - 1), kWeight);
     if (!called.empty()) tensor.name = called;
+  }
+
+  /// Whether the family stores the matrix as (inputs, outputs), or the bias of one; `only`: the
+  /// matrix of queries, keys and values.
+  bool IsTurned(std::string_view name, bool only = false) const {
+    const std::string bare = names_.Bare(name).text;
+    return std::ranges::any_of(family_.tensors, [&](const TensorRule& rule) {
+      return rule.op == TensorOp::kTranspose && (!only || rule.rows == Param::kQkv) &&
+             (names_.PlaceIn(rule.source, bare) || names_.PlaceIn(BiasesOf(rule.source), bare));
+    });
+  }
+
+  /// mlx-lm has made (outputs, inputs) of such matrices: the one with more outputs tells.
+  bool HasLinears() const {
+    return std::ranges::any_of(container_.tensors, [&](const RawTensor& tensor) {
+      return tensor.shape.size() == 2 && tensor.shape[0] > tensor.shape[1] &&
+             IsTurned(tensor.name, true);
+    });
+  }
+
+  /// Zeros, where experts were stacked and the family has a bias that mlx-lm's class leaves out.
+  void AddLeftOut() {
+    for (const RawTensor& tensor : container_.tensors) missing_.erase(tensor.name);
+    if (!missing_.empty()) {
+      container_.notes.push_back(
+          Cat("mlx-lm leaves ", kLeftOut.substr(1),
+              " away: experts are chosen without it, as mlx-lm chooses them; the model that was "
+              "converted to MLX chooses with it"));
+    }
+    for (const auto& [name, experts] : missing_) {
+      RawTensor tensor;
+      tensor.name = name;
+      tensor.shape = {1, experts};
+      tensor.strides = ContiguousStrides(tensor.shape);
+      tensor.storage = MemoryStorage(name, std::vector<std::byte>(experts * sizeof(float)));
+      container_.tensors.push_back(std::move(tensor));
+    }
   }
 
   bool IsAddedOne(std::string_view name) const {
@@ -177,13 +231,14 @@ class Undoing {
   const Family& family_;
   const PublishedNames names_;
   Container& container_;
+  std::map<std::string, uint64_t> missing_;  ///< tensors of so many zeros
 };
 
 }  // namespace
 
 absl::Status UndoMlxLayout(const Family& family, Container& container) {
   const bool any = std::ranges::any_of(container.tensors, [](const RawTensor& tensor) {
-    return IsMovedConvolution(tensor) || StackNameOf(tensor);
+    return IsMovedConvolution(tensor) || StackNameOf(tensor) || tensor.name.starts_with(kMlxBlock);
   });
   return any ? Undoing(family, container).Run() : absl::OkStatus();
 }

@@ -13,6 +13,10 @@ namespace smelt {
 ///   (also switch_glu, experts.P)                 P as it calls projections
 ///   convolutions [channels, taps, 1]             [channels, 1, taps]; norms that the family adds
 ///                                                one to, beside these: mlx-lm has added it
+///   model.h.N. of GPT-NeoX                       layers.N.
+///   GPT-2's matrices [outputs, inputs]           PREFIX.linear.weight, so that its rules can have
+///                                                both; the same of their biases
+///   no e_score_correction_bias of ERNIE 4.5      zeros, as mlx-lm computes, and a note
 /// What only one family has otherwise stands in its table (`OrMlx`).
 /// Names that the family does not want stay, and are refused as unknown. kUnsupported where factors
 /// of the configuration were multiplied into weights.

@@ -95,8 +95,9 @@ void PublishedNames::WantRule(const TensorRule& rule, const DraftHead* draft) {
     if (!other.empty()) Want(name_of(other));
   }
   if (rule.bias == Param::kNone) return;
-  const std::string sources = name_of(rule.source);
-  for (const std::string_view name : Alternatives(sources)) Want(BiasOf(name));
+  for (const std::string_view weights : {rule.source, rule.mlx}) {
+    if (!weights.empty()) Want(BiasesOf(name_of(weights)));
+  }
 }
 
 void PublishedNames::Want(std::string_view sources) {

@@ -191,6 +191,18 @@ FolderTensors MlxTensors(const Container& published, const Config& config) {
       out[named("output_linear", "switch_mlp.down_proj")] = {tensor.shape, values};
     } else if (is(".experts.down_proj") && tensor.shape.size() == 3) {
       out[named("down_proj", "switch_glu.down_proj")] = {tensor.shape, values};
+    } else if (is("e_score_correction_bias") && is("moe_statics")) {
+      continue;
+    } else if (tensor.name.starts_with("gpt_neox.") || tensor.name.starts_with("embed_out")) {
+      static const std::regex body(R"(^gpt_neox\.(layers\.)?)");
+      const std::string name = std::regex_replace(
+          tensor.name, body, tensor.name.starts_with("gpt_neox.layers.") ? "h." : "");
+      out["model." + name] = {tensor.shape, values};
+    } else if (tensor.name.starts_with("transformer.h.") && tensor.shape.size() == 2) {
+      const FolderTensor turned = Turned({{1, tensor.shape[0], tensor.shape[1]}, values});
+      out[named("transformer", "model")] = {{tensor.shape[1], tensor.shape[0]}, turned.values};
+    } else if (tensor.name.starts_with("transformer.")) {
+      out[Cat("model", tensor.name.substr(tensor.name.find('.')))] = {tensor.shape, values};
     } else {
       out[tensor.name] = {tensor.shape, values};
     }
@@ -225,8 +237,55 @@ TEST_P(MlxForms, GiveTheSameTensors) {
 
 INSTANTIATE_TEST_SUITE_P(Classes, MlxForms,
                          ::testing::Values("deepseek_v3", "granitemoehybrid", "granitemoe",
-                                           "gemma4_moe", "glm4_moe_lite"),
+                                           "gemma4_moe", "glm4_moe_lite", "gptneox", "gpt2"),
                          testing::TestName);
+
+// Of a bias that is nowhere the values are those that mlx-lm computes with, and a note says so.
+TEST(MlxLayouts, WhatIsLeftAwayIsZeroAndNamed) {
+  const std::string folder = testing::ModelPath("ernie4_5_moe");
+  if (folder.empty()) SMELT_REQUIRE_SHARED();
+  const std::string text = testing::ReadFile(folder + "/config.json");
+  const auto config = Config::Parse(text, "config.json");
+  SMELT_ASSERT_OK(config);
+  const auto published = OpenWeights(folder, *FindWeights(folder));
+  SMELT_ASSERT_OK(published);
+  FolderTensors tensors = MlxTensors(*published, *config);
+  const testing::TempDir dir;
+  const auto open = [&](const std::string& name) {
+    const std::string path = dir / name;
+    testing::WriteFolder(path, text, tensors);
+    return testing::OpenFolder(path);
+  };
+  const auto opened = open("mlx"), original = testing::OpenFolder(folder);
+  SMELT_ASSERT_OK(opened);
+  SMELT_ASSERT_OK(original);
+  size_t zeros = 0;
+  for (const TensorInfo& tensor : original->source->tensors()) {
+    std::vector<float> expected = testing::ReadTensor(*original->source, tensor.name);
+    if (tensor.name.ends_with("exp_probs_b.bias")) {
+      expected.assign(expected.size(), 0.0f);
+      ++zeros;
+    }
+    EXPECT_EQ(testing::ReadTensor(*opened->source, tensor.name), expected) << tensor.name;
+  }
+  EXPECT_GT(zeros, 0u);
+  const auto says = [](const OpenedModel& model) {
+    return std::ranges::any_of(model.notes, [](const std::string& note) {
+      return note.find("e_score_correction_bias away") != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(says(*opened));
+  EXPECT_FALSE(says(*original));
+
+  // Experts that are not stacked are no model of mlx-lm's: the bias is missing.
+  tensors = {};
+  for (const RawTensor& tensor : published->tensors) {
+    if (tensor.name.find("e_score_correction_bias") == std::string::npos)
+      tensors[tensor.name] = {tensor.shape, ValuesOf(tensor)};
+  }
+  const auto damaged = open("damaged");
+  EXPECT_EQ(CodeOf(damaged.status()), ErrorCode::kInvalidInput) << damaged.status();
+}
 
 // Published checkpoints are left alone, and factors that were multiplied in are not guessed.
 TEST(MlxLayouts, OthersStayOrAreNamed) {
