@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes two models with random weights as published directories, DIR/delta and DIR/attention: gated delta nets (Qwen3.5), and
-attention with as many parameters a layer (Qwen3). For the speed of the delta rule beside that of attention.
+"""Writes three models with random weights as published directories: DIR/delta, gated delta nets (Qwen3.5), DIR/latent, multi-head
+latent attention (DeepSeek V3, layers without experts), and DIR/attention, plain attention with as many parameters a layer (Qwen3).
+For the speed of the first two beside the third.
 
     delta_model.py DIR --tokenizer MODEL [--layers 4] [--width 1024] [--ffn 2048]
 
@@ -16,6 +17,7 @@ import numpy as np
 from mamba2_model import write_safetensors
 
 HEAD, CONV = 128, 4
+RANK, ROTATED = 512, 64  # of latent vectors, of a head
 
 
 def ends(normal, vocabulary, width, norm):
@@ -64,6 +66,20 @@ def attention(normal, random, a, vocabulary):
         yield layer + "k_norm.weight", np.ones(HEAD)
 
 
+def latent(normal, random, a, vocabulary):
+    heads = 2 * a.width // HEAD
+    yield from ends(normal, vocabulary, a.width, 1)
+    for i in range(a.layers):
+        layer = f"model.layers.{i}."
+        yield from mlp(normal, layer, a.width, a.ffn, 1)
+        layer += "self_attn."
+        yield layer + "q_proj.weight", normal(heads * (HEAD + ROTATED), a.width)
+        yield layer + "kv_a_proj_with_mqa.weight", normal(RANK + ROTATED, a.width)
+        yield layer + "kv_a_layernorm.weight", np.ones(RANK)
+        yield layer + "kv_b_proj.weight", normal(heads * 2 * HEAD, RANK)
+        yield layer + "o_proj.weight", normal(a.width, heads * HEAD)
+
+
 def write(a, name, tensors, config):
     directory = a.directory / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -74,8 +90,8 @@ def write(a, name, tensors, config):
     def normal(*shape):
         return random.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(shape[-1]))
 
-    config |= {"hidden_size": a.width, "num_hidden_layers": a.layers, "vocab_size": vocabulary, "intermediate_size": a.ffn,
-               "head_dim": HEAD, "max_position_embeddings": 8192, "tie_word_embeddings": False, "rms_norm_eps": 1e-6}
+    config = {"hidden_size": a.width, "num_hidden_layers": a.layers, "vocab_size": vocabulary, "intermediate_size": a.ffn,
+               "head_dim": HEAD, "max_position_embeddings": 8192, "tie_word_embeddings": False, "rms_norm_eps": 1e-6} | config
     (directory / "config.json").write_text(json.dumps(config, indent=1))
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(a.tokenizer / file, directory / file)
@@ -96,6 +112,10 @@ def main():
         "linear_num_key_heads": heads, "linear_num_value_heads": 2 * heads, "num_attention_heads": heads, "num_key_value_heads": heads})
     write(a, "attention", attention, {
         "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_attention_heads": 2 * heads, "num_key_value_heads": 2 * heads})
+    write(a, "latent", latent, {
+        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "num_attention_heads": 2 * heads, "num_key_value_heads": 2 * heads,
+        "q_lora_rank": None, "kv_lora_rank": RANK, "qk_nope_head_dim": HEAD, "qk_rope_head_dim": ROTATED, "v_head_dim": HEAD, "head_dim": ROTATED,
+        "first_k_dense_replace": a.layers, "rope_scaling": None})
 
 
 if __name__ == "__main__":
