@@ -11,11 +11,14 @@
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "lib/jobs/conversation.h"
+#include "lib/jobs/plain_json.h"
 
 namespace smelt {
 namespace {
 
-constexpr std::string_view kBos = "%BOS%", kEos = "%EOS%", kSystem = "%SYSTEM%";
+constexpr std::string_view kBos = "%BOS%", kEos = "%EOS%";
+/// What stands for the system prompt of a conversation without one; for that of one with tools.
+constexpr std::string_view kSystems[] = {"%SYSTEM%", "%TOOL_SYSTEM%"};
 /// The first Ollama whose templates have a function for the date.
 constexpr std::string_view kOllamaWithDates = "0.11.4";
 constexpr size_t kNearest = 3;
@@ -121,10 +124,12 @@ std::string GoText(std::string_view system) {
   return out;
 }
 
-/// A probe conversation, and what the model's template makes of it: nothing where it refuses.
+/// A probe conversation, and what the model's template makes of it: nothing where it refuses. With
+/// tools only what is written counts, not the form of the JSON that it is written in.
 struct Probe {
   std::string date;  ///< of its "now", as 2025-01-15
   std::optional<std::string> rendering;
+  bool tools = false;
 };
 
 absl::StatusOr<std::vector<Probe>> RenderProbes(const JsonValue& conversations,
@@ -136,8 +141,10 @@ absl::StatusOr<std::vector<Probe>> RenderProbes(const JsonValue& conversations,
     inputs.bos_token = bos;
     inputs.eos_token = eos;
     absl::StatusOr<std::string> text = jinja.Render(inputs);
-    Probe probe{.date = conversation.Find("now")->as_string()->substr(0, 10), .rendering = {}};
-    if (text.ok()) probe.rendering = *std::move(text);
+    Probe probe{.date = conversation.Find("now")->as_string()->substr(0, 10),
+                .rendering = {},
+                .tools = conversation.Find("tools") != nullptr};
+    if (text.ok()) probe.rendering = probe.tools ? WithPlainJson(*text) : *std::move(text);
     probes.push_back(std::move(probe));
   }
   return probes;
@@ -152,22 +159,31 @@ class Comparison {
   bool Agrees(const JsonValue& rendering, const Probe& probe) {
     const std::string* text = rendering.as_string();
     if (text == nullptr || !probe.rendering) return text == nullptr && !probe.rendering;
-    const std::string own = WithTokens(*text);
+    const std::string own = WithTokens(probe.tools ? WithPlainJson(*text) : *text);
     return Fits(own, probe) || (!bos_.empty() && Fits(Cat(bos_, own), probe));
   }
 
   std::string WithTokens(std::string_view text) const {
     return Replaced(Replaced(text, kBos, bos_), kEos, eos_);
   }
-  /// The system prompt of conversations without one, dates as marks.
-  const std::optional<std::string>& system() const { return system_; }
+  /// What was found in the place of kSystems[i], dates as marks.
+  const std::optional<std::string>& system(size_t i) const { return systems_[i]; }
 
  private:
   bool Fits(std::string_view text, const Probe& probe) {
     const std::string_view whole = *probe.rendering;
-    const size_t at = text.find(kSystem);
-    if (at == text.npos) return text == whole;
-    const std::string_view before = text.substr(0, at), after = text.substr(at + kSystem.size());
+    for (size_t i = 0; i < std::size(kSystems); ++i) {
+      const size_t at = text.find(kSystems[i]);
+      if (at == text.npos) continue;
+      return FitsAround(text.substr(0, at), text.substr(at + kSystems[i].size()), probe,
+                        systems_[i]);
+    }
+    return text == whole;
+  }
+
+  static bool FitsAround(std::string_view before, std::string_view after, const Probe& probe,
+                         std::optional<std::string>& known) {
+    const std::string_view whole = *probe.rendering;
     if (whole.size() < before.size() + after.size() || !whole.starts_with(before) ||
         !whole.ends_with(after)) {
       return false;
@@ -175,35 +191,61 @@ class Comparison {
     const std::string_view between =
         whole.substr(before.size(), whole.size() - before.size() - after.size());
     const std::string system = WithMarks(between, probe.date);
-    if (!system_) system_ = system;
-    return *system_ == system;
+    if (!known) known = system;
+    return *known == system;
   }
 
   std::string_view bos_, eos_;
-  std::optional<std::string> system_;
+  std::optional<std::string> systems_[std::size(kSystems)];
 };
+
+/// How many of the probes come out alike; `written`: those that are not refused by both.
+struct Agreement {
+  size_t all = 0, written = 0;
+};
+Agreement Compare(const JsonValue& renderings, const std::vector<Probe>& probes,
+                  Comparison& comparison) {
+  Agreement agreed;
+  for (size_t i = 0; i < probes.size(); ++i) {
+    if (!comparison.Agrees((*renderings.as_array())[i], probes[i])) continue;
+    ++agreed.all;
+    if (probes[i].rendering) ++agreed.written;
+  }
+  return agreed;
+}
 
 absl::StatusOr<ChatFormat> FormatFor(const ollama::ChatFormatText& format,
                                      const Comparison& comparison) {
   SMELT_ASSIGN_OR_RETURN(const std::vector<ollama::ModelfileLine> lines,
                          ollama::ParseModelfile(format.modelfile, format.name));
-  ChatFormat found{.name = std::string(format.name), .settings = {}};
+  ChatFormat found{.name = std::string(format.name), .settings = {}, .has_tools = false};
   SMELT_ASSIGN_OR_RETURN(found.settings, ollama::ModelSettings::Of(lines, format.name));
   ollama::ModelSettings& settings = found.settings;
   settings.template_text = comparison.WithTokens(settings.template_text);
-  if (const std::optional<std::string>& system = comparison.system()) {
-    if (system->find("{{") != system->npos) {
-      return Error(ErrorCode::kUnsupported, "a system prompt with {{ in it");
+  for (size_t i = 0; i < std::size(kSystems); ++i) {
+    const std::optional<std::string>& system = comparison.system(i);
+    if (!system) continue;
+    // One with tools was found where JSON has another form than the model's template gives it.
+    if (system->find(i == 0 ? "{{" : "{") != system->npos) {
+      return Error(ErrorCode::kUnsupported, "a system prompt with braces in it");
     }
     const std::string go = GoText(*system);
     if (go != *system) settings.least_ollama = kOllamaWithDates;
-    settings.template_text = Replaced(settings.template_text, kSystem, go);
+    settings.template_text = Replaced(settings.template_text, kSystems[i], go);
   }
   for (auto& [name, value] : settings.parameters) value = comparison.WithTokens(value);
   std::erase_if(settings.parameters,
                 [](const auto& parameter) { return parameter.second.empty(); });
   SMELT_RETURN_IF_ERROR(ollama::CheckGoTemplate(settings.template_text));
   return found;
+}
+
+/// Whether the model's template writes of the tools that it is given.
+bool WritesTools(const JsonValue& conversations, const std::vector<Probe>& probes) {
+  const JsonValue& tool = conversations.as_array()->front().Find("tools")->as_array()->front();
+  const std::string& name = *tool.Find("function")->Find("name")->as_string();
+  const std::optional<std::string>& text = probes.front().rendering;
+  return text && text->find(name) != text->npos;
 }
 
 }  // namespace
@@ -215,25 +257,31 @@ absl::StatusOr<ChatFormatMatch> RecogniseChatFormat(std::string_view jinja, std:
                          ParseJsonValue(ollama::ChatFormatRenderings(), "renderings.json"));
   SMELT_ASSIGN_OR_RETURN(const std::vector<Probe> probes,
                          RenderProbes(*known.Find("probes"), own, bos, eos));
+  SMELT_ASSIGN_OR_RETURN(const std::vector<Probe> tool_probes,
+                         RenderProbes(*known.Find("tool_probes"), own, bos, eos));
   ChatFormatMatch match{.format = {}, .nearest = {}, .probes = probes.size()};
-  for (const ollama::ChatFormatText& format : ollama::ChatFormatTexts()) {
-    const JsonValue::Array& renderings = *known.Find("renderings")->Find(format.name)->as_array();
-    Comparison comparison(bos, eos);
-    size_t agreed = 0, alike = 0;
-    for (size_t i = 0; i < probes.size(); ++i) {
-      if (!comparison.Agrees(renderings[i], probes[i])) continue;
-      ++agreed;
-      if (probes[i].rendering) ++alike;
-    }
-    if (agreed == probes.size()) {
-      absl::StatusOr<ChatFormat> found = FormatFor(format, comparison);
-      if (found.ok()) {
-        match.format = *std::move(found);
-        match.nearest.clear();
-        return match;
+  match.has_tools = WritesTools(*known.Find("tool_probes"), tool_probes);
+  for (const bool tools : {true, false}) {  // those with tools first
+    for (const ollama::ChatFormatText& format : ollama::ChatFormatTexts()) {
+      const JsonValue* of_tools = known.Find("tool_renderings")->Find(format.name);
+      if ((of_tools != nullptr) != tools) continue;
+      const JsonValue* renderings = known.Find("renderings")->Find(format.name);
+      if (renderings == nullptr) continue;  // one that is being written
+      Comparison comparison(bos, eos);
+      const Agreement agreed = Compare(*renderings, probes, comparison);
+      if (agreed.all == probes.size() &&
+          (!tools || Compare(*of_tools, tool_probes, comparison).all == tool_probes.size())) {
+        absl::StatusOr<ChatFormat> found = FormatFor(format, comparison);
+        if (found.ok()) {
+          found->has_tools = tools;
+          match.format = *std::move(found);
+          match.nearest.clear();
+          return match;
+        }
       }
+      if (agreed.written > 0 && !tools)
+        match.nearest.push_back({std::string(format.name), agreed.all});
     }
-    if (alike > 0) match.nearest.push_back({std::string(format.name), agreed});
   }
   std::ranges::stable_sort(match.nearest, std::greater(), &ChatFormatMatch::Near::agreed);
   if (match.nearest.size() > kNearest) match.nearest.resize(kNearest);

@@ -16,6 +16,7 @@ struct ChatFormat {
   std::string name;
   /// template_text, the stop words among the parameters, least_ollama.
   ollama::ModelSettings settings;
+  bool has_tools = false;  ///< in its Go template
 };
 
 struct ChatFormatMatch {
@@ -25,14 +26,16 @@ struct ChatFormatMatch {
     size_t agreed = 0;  ///< probe conversations that come out alike
   };
   std::vector<Near> nearest;  ///< of no format: those that agree on most, at most three
-  size_t probes = 0;          ///< conversations that were tried
+  size_t probes = 0;          ///< conversations that were tried, but for those with tools
+  bool has_tools = false;     ///< the model's own template writes of tools
 };
 
 /// Renders probe conversations by the Jinja template `jinja` and compares them with what each
 /// format's Go template makes of them; a format is the model's when all are equal (the text of
 /// `bos` in front may be missing: Ollama puts the token there itself). A system prompt that `jinja`
 /// writes where a conversation has none is written by the Go template too, also with the date in
-/// it. Errors: `jinja` is no template.
+/// it. Formats with tools are those of models whose template writes these too as the Go template
+/// does, but for the form of JSON. Errors: `jinja` is no template.
 absl::StatusOr<ChatFormatMatch> RecogniseChatFormat(std::string_view jinja, std::string_view bos,
                                                     std::string_view eos);
 

@@ -109,7 +109,10 @@ absl::StatusOr<ImportedTemplate> TemplateFor(const Metadata& metadata, const std
     const std::string& least = result.settings.least_ollama;
     observer.Note(Cat(Escape(name), ": its chat template is of the format ", result.format,
                       ", which is written for Ollama",
-                      least.empty() ? "" : Cat(" (from ", least, " on: it prints the date)")));
+                      least.empty() ? "" : Cat(" (from ", least, " on: it prints the date)"),
+                      match->has_tools && !match->format->has_tools
+                          ? ", but for tools: Ollama from 0.30 on renders those by the model's own"
+                          : ""));
     return result;
   }
   if (required) {

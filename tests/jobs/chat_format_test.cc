@@ -56,7 +56,14 @@ TEST(ChatFormats, EachHasATemplateStopWordsAndARenderingOfEachProbe) {
     const JsonValue* renderings = known.Find("renderings")->Find(format.name);
     ASSERT_TRUE(renderings != nullptr);
     EXPECT_EQ(renderings->as_array()->size(), probes);
+    const bool tools = settings->template_text.find(".Tools") != std::string::npos;
+    const JsonValue* with_tools = known.Find("tool_renderings")->Find(format.name);
+    EXPECT_EQ(with_tools != nullptr, tools);
+    if (tools) {
+      EXPECT_EQ(with_tools->as_array()->size(), known.Find("tool_probes")->as_array()->size());
+    }
   }
+  EXPECT_GE(known.Find("tool_renderings")->as_object()->size(), 9u);
 }
 
 TEST(ChatFormats, EachReferenceIsOfItsFormat) {
@@ -108,6 +115,34 @@ TEST(ChatFormats, ATemplateThatWritesOneCharacterElseIsOfNoFormat) {
     ASSERT_NE(at, text.npos) << change.reference << " " << change.from;
     text.replace(at, change.from.size(), change.to);
     EXPECT_EQ(FormatOf(text), "") << text;
+  }
+}
+
+// A format with tools is that of a model that writes them so; else the model gets the format
+// without.
+TEST(ChatFormats, ToolsAreOfTheModel) {
+  const struct {
+    std::string from, to, format;
+    bool own_tools;
+  } kChanges[] = {
+      {"tools | tojson)", "tools | tojson(indent=2))", "mistral-v3-tools", true},
+      {"[AVAILABLE_TOOLS] ", "[AVAILABLE_TOOLS]", "mistral-v3", true},
+      {"turn == questions[-1]", "turn == questions[0]", "mistral-v3", true},
+      {"if tools and", "if false and", "mistral-v3", false},
+      {"'[INST] '", "'[INST]  '", "", true},
+  };
+  for (const auto& change : kChanges) {
+    std::string text = Reference("mistral-v3-tools");
+    const size_t at = text.find(change.from);
+    ASSERT_NE(at, text.npos) << change.from;
+    text.replace(at, change.from.size(), change.to);
+    const auto match = RecogniseChatFormat(text, "<s>", "</s>");
+    SMELT_ASSERT_OK(match);
+    EXPECT_EQ(match->format ? match->format->name : "", change.format) << change.from;
+    EXPECT_EQ(match->has_tools, change.own_tools) << change.from;
+    if (match->format) {
+      EXPECT_EQ(match->format->has_tools, change.format.ends_with("-tools")) << change.from;
+    }
   }
 }
 

@@ -6,7 +6,8 @@
 For every format: Go's rendering of each probe conversation is the recorded one, and the same as the Jinja rendering by the format's reference
 (testdata/chat_formats/NAME.jinja) or by the published templates that testdata/chat_formats/published.json says are of it. Then every recorded
 rendering of those published templates that Ollama can ask for (a generation prompt, no tools) is the same by Go, and by the template layer that
-`smelt import --chat-template` puts into a store. `--record` writes what Go makes
+`smelt import --chat-template` puts into a store. Formats with tools are compared on conversations with tools too, whatever the form of the JSON in
+the texts: Go has an order of members and blanks of its own, and adds empty descriptions. `--record` writes what Go makes
 of the probes into renderings.json: null where the Jinja template refuses the conversation. Needs go and DIR/tools/ollama, DIR/fixtures/chat_templates.
 """
 import argparse
@@ -27,6 +28,30 @@ REFERENCES = ROOT / "testdata" / "chat_formats"
 DATES = {"%DATE%": "%Y-%m-%d", "%D_B_Y%": "%d %b %Y", "%D_MONTH_Y%": "%d %B %Y", "%MONTH_D_Y%": "%B %d, %Y"}  # as templates write them
 
 
+def plain_json(text):
+    """Every JSON object and list in the text in one form, without empty descriptions."""
+    def plain(value):
+        if isinstance(value, list):
+            return [plain(x) for x in value]
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items() if (k, v) != ("description", "")}
+        return value
+
+    out, at = [], 0
+    while text and at < len(text):
+        if text[at] in "{[":
+            try:
+                value, end = json.JSONDecoder().raw_decode(text, at)
+                out.append(json.dumps(plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":")))
+                at = end
+                continue
+            except ValueError:
+                pass
+        out.append(text[at])
+        at += 1
+    return None if text is None else "".join(out)
+
+
 def template_of(name):
     text = (FORMATS / f"{name}.modelfile").read_text()
     return re.search(r'TEMPLATE """(.*?)"""', text, re.S).group(1)
@@ -40,7 +65,8 @@ class Go:
         self.program = program
 
     def render(self, template, conversations):
-        lines = [json.dumps({"id": i, "template": template, "messages": c["messages"]}) for i, c in enumerate(conversations)]
+        lines = [json.dumps({"id": i, "template": template, "messages": c["messages"], "tools": c.get("tools"), "think": c.get("think")})
+                 for i, c in enumerate(conversations)]
         out = subprocess.run([self.program], input="\n".join(lines), capture_output=True, text=True, check=True).stdout
         answers = [json.loads(line) for line in out.splitlines()]
         texts = []
@@ -63,9 +89,9 @@ def jinja(smelt, file, bos, eos, conversations):
     return [json.loads(line).get("result") for line in out.splitlines()]
 
 
-def default_system(text, jinja_text):
-    """What stands in the place of %SYSTEM% in the Jinja rendering; None where it does not fit."""
-    before, after = text.split("%SYSTEM%")
+def default_system(text, mark, jinja_text):
+    """What stands in the place of the mark in the Jinja rendering; None where it does not fit."""
+    before, after = text.split(mark)
     if not (jinja_text.startswith(before) and jinja_text.endswith(after) and len(jinja_text) >= len(before) + len(after)):
         return None
     return jinja_text[len(before):len(jinja_text) - len(after)]
@@ -87,7 +113,7 @@ class Model:
     """A Jinja template with its special tokens, and what it puts in place of a missing system prompt."""
 
     def __init__(self, name, file, bos, eos):
-        self.name, self.file, self.bos, self.eos, self.system = name, file, bos, eos, None
+        self.name, self.file, self.bos, self.eos, self.systems = name, file, bos, eos, {}
 
     def difference(self, text, jinja_text, now="2025-01-15T10:30:00"):
         """'' where Go's text is the Jinja one without its BOS."""
@@ -97,10 +123,12 @@ class Model:
         text = text.replace("%BOS%", self.bos).replace("%EOS%", self.eos)
         for front in dict.fromkeys(["", self.bos]):
             whole = front + text
-            if "%SYSTEM%" in whole and self.system is None:
-                found = default_system(whole, jinja_text)
-                self.system = None if found is None else without_dates(found, day)
-            if whole.replace("%SYSTEM%", with_dates(self.system or "", day)) == jinja_text:
+            for mark in ["%SYSTEM%", "%TOOL_SYSTEM%"]:
+                if mark in whole and self.systems.get(mark) is None:
+                    found = default_system(whole, mark, jinja_text)
+                    self.systems[mark] = None if found is None else without_dates(found, day)
+                whole = whole.replace(mark, with_dates(self.systems.get(mark) or "", day))
+            if whole == jinja_text:
                 return ""
         return f"other texts\n  go    {text!r}\n  jinja {jinja_text!r}"
 
@@ -119,6 +147,35 @@ def askable(case):
     return (case["add_generation_prompt"] and "result" in case and not case["tools"] and not case.get("kwargs")
             and all(isinstance(m["content"], str) and set(m) == {"role", "content"} for m in case["messages"])
             and all(a != b for a, b in zip(roles, roles[1:])) and "</think>" not in json.dumps(case["messages"]))
+
+
+def without_ids(conversation):
+    """As Ollama's oldest conversations are: calls have no names, nor do results."""
+    messages = []
+    for message in conversation["messages"]:
+        message = {k: v for k, v in message.items() if k in ("role", "content", "tool_calls")}
+        if "tool_calls" in message:
+            message["tool_calls"] = [{"type": "function", "function": call["function"]} for call in message["tool_calls"]]
+        messages.append(message)
+    return {"messages": messages, "tools": conversation["tools"], "now": "2025-01-15T10:30:00"}
+
+
+def askable_with_tools(case):
+    calls = [call for m in case["messages"] for call in m.get("tool_calls", [])]
+    return (case["add_generation_prompt"] and "result" in case and case["tools"] and not case.get("kwargs")
+            and not any(isinstance(call["function"]["arguments"], str) for call in calls))
+
+
+def thoughtful(ollama):
+    """Conversations with thoughts, in Ollama's words or in those of Jinja templates."""
+    thought = {"thinking" if ollama else "reasoning_content": "Let me\nthink."}
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    question = {"role": "user", "content": "How many?"}
+    conversations = [
+        [question, {"role": "assistant", "content": "", "tool_calls": [call], **thought}, {"role": "tool", "content": "2"}],
+        [question, {"role": "assistant", "content": "Two.", **thought}, question],
+    ]
+    return [{"messages": messages, "now": "2025-01-15T10:30:00"} | ({"think": True} if ollama else {}) for messages in conversations]
 
 
 SMALL, SMALL_BOS = ROOT / "testdata" / "models" / "llama", "<|begin_of_text|>"
@@ -147,7 +204,7 @@ def main():
     renderings = json.loads((args.shared / "fixtures" / "chat_templates" / "renderings.json").read_text())["templates"]
     published = json.loads((REFERENCES / "published.json").read_text())
     recorded = json.loads((FORMATS / "renderings.json").read_text())
-    probes = recorded["probes"]
+    probes, tool_probes = recorded["probes"], recorded["tool_probes"]
     wrong, equal, trims = [], 0, set()
     with tempfile.TemporaryDirectory() as folder:
         go, old = Go(args.shared, folder), Go(args.shared, folder, OLD)
@@ -168,17 +225,52 @@ def main():
                 recorded["renderings"][name] = by_go
             elif recorded["renderings"].get(name) != by_go:
                 wrong.append(f"{name}: the recorded renderings are others")
+            if ".Tools" in template:
+                with_tools = {model: jinja(args.smelt, model.file, model.bos, model.eos, tool_probes) for model in models}
+                by_go_tools = [text if first is not None else None for text, first in zip(go.render(template, tool_probes), with_tools[models[0]])]
+                if "currentDate" not in template and any(plain_json(a) != plain_json(b) for a, b in
+                                                         zip(by_go_tools, old.render(template, tool_probes)) if a is not None):
+                    wrong.append(f"{name}: Ollama {OLD} renders tools otherwise")
+                if args.record:
+                    recorded["tool_renderings"][name] = by_go_tools
+                elif recorded["tool_renderings"].get(name) != by_go_tools:
+                    wrong.append(f"{name}: the recorded renderings with tools are others")
+            if ".Thinking" in template:
+                if "currentDate" not in template:
+                    old.render(template, thoughtful(False))  # which knows no such name
+                for model in models:
+                    for text, jinja_text in zip(go.render(template, thoughtful(True)), jinja(args.smelt, model.file, model.bos, model.eos, thoughtful(False))):
+                        difference = "" if ".ToolCalls" not in template else model.difference(plain_json(text), plain_json(jinja_text))
+                        equal += not difference
+                        if difference:
+                            wrong.append(f"{name}, {model.name}, thoughts: {difference}")
             for model in models:
+                for probe, text, jinja_text in zip(tool_probes, by_go_tools, with_tools[model]) if ".Tools" in template else []:
+                    difference = model.difference(plain_json(text), plain_json(jinja_text), probe["now"])
+                    equal += not difference
+                    if difference:
+                        wrong.append(f"{name}, {model.name}, {probe['name']}: {difference}")
+                if ".Tools" in template and model.name in renderings:
+                    cases = [without_ids(c) for c in renderings[model.name]["cases"] if askable_with_tools(c)]
+                    for case, text, jinja_text in zip(cases, go.render(template, cases), jinja(args.smelt, model.file, model.bos, model.eos, cases)):
+                        difference = "" if jinja_text is None else model.difference(plain_json(text), plain_json(jinja_text))
+                        equal += not difference
+                        if difference:
+                            wrong.append(f"{name}, {model.name}, recorded with tools: {difference}")
                 for probe, text, jinja_text in zip(probes, by_go, by_jinja[model]):
                     difference = model.difference(text, jinja_text, probe["now"])
                     equal += not difference
                     if difference:
                         wrong.append(f"{name}, {model.name}, {probe['name']}: {difference}")
                 layer, by_file = "", []
-                if not model.bos or model.bos not in model.file.read_text():  # else it is of models with this token alone
+                # What is recorded is built into the program; and a template with its own BOS is of models with this token alone.
+                if not args.record and (not model.bos or model.bos not in model.file.read_text()):
                     layer, gguf = imported(args.smelt, model.file, pathlib.Path(folder, "store"))
-                    by_file = jinja(args.smelt, gguf, None, None, probes)
-                for probe, text, jinja_text in zip(probes, go.render(layer, probes), by_file):
+                    asked = probes + (tool_probes if ".Tools" in template else [])
+                    by_file = jinja(args.smelt, gguf, None, None, asked)
+                for probe, text, jinja_text in zip(asked, go.render(layer, asked), by_file) if layer else []:
+                    if "tools" in probe:
+                        text, jinja_text = plain_json(text), plain_json(jinja_text)
                     same = jinja_text is None or jinja_text in (text, SMALL_BOS + text)
                     equal += same
                     if not same:
@@ -198,7 +290,8 @@ def main():
                     if difference:
                         wrong.append(f"{name}, {model.name}, case {case['name']}: {difference}")
     if args.record:
-        recorded["renderings"] = dict(sorted(recorded["renderings"].items()))
+        for member in ["renderings", "tool_renderings"]:
+            recorded[member] = dict(sorted(recorded[member].items()))
         (FORMATS / "renderings.json").write_text(json.dumps(recorded, ensure_ascii=False, indent=1) + "\n")
     print("\n".join(wrong))
     print("contents are trimmed by the Jinja templates alone of:", ", ".join(sorted(trims)))
