@@ -9,9 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <set>
-#include <system_error>
 
 #include "formats/gguf.h"
 #include "formats/pieces.h"
@@ -26,8 +24,6 @@
 namespace smelt::ollama {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::string_view kServiceStore = "/usr/share/ollama/.ollama/models";
 constexpr uint64_t kMaxManifestBytes = 4 << 20;
 
@@ -41,25 +37,24 @@ std::string Environment(const char* name) {
   return std::string(value.substr(first, value.find_last_not_of(kTrimmed) - first + 1));
 }
 
-/// Sorted names of a folder's entries; none when it cannot be read.
-std::vector<std::string> Entries(const fs::path& folder) {
-  absl::StatusOr<std::vector<std::string>> names = ListFolder(folder.string());
-  return names.ok() ? *std::move(names) : std::vector<std::string>();
-}
-
-/// `strays`: entries at the level of tags that are no files of valid names.
-void ListBelow(const fs::path& folder, const std::string& relative, int level,
-               std::vector<Name>& out, std::vector<std::string>& strays) {
-  for (const std::string& entry : Entries(folder)) {
+void ListBelow(const std::string& folder, const std::string& relative, int level, Manifests& out) {
+  const absl::StatusOr<std::vector<std::string>> entries = ListFolder(folder);
+  if (!entries.ok()) {
+    if (CodeOf(entries.status()) != ErrorCode::kNotFound)
+      out.unreadable.push_back(entries.status());
+    return;
+  }
+  for (const std::string& entry : *entries) {
+    const std::string file = Cat(folder, "/", entry);
     const std::string path = relative.empty() ? entry : Cat(relative, "/", entry);
-    if (level < 3 && IsFolder(folder / entry)) {
-      ListBelow(folder / entry, path, level + 1, out, strays);
+    if (level < 3 && IsFolder(file)) {
+      ListBelow(file, path, level + 1, out);
     } else if (level == 3) {
       const Name name = NameOfManifest(path);
-      if (name.valid() && IsFile(folder / entry)) {
-        out.push_back(name);
+      if (name.valid() && IsFile(file)) {
+        out.names.push_back(name);
       } else {
-        strays.push_back((folder / entry).string());
+        out.strays.push_back(file);
       }
     }
   }
@@ -69,18 +64,19 @@ absl::Status NoSuchModel(std::string_view name, std::string_view where) {
   return Error(ErrorCode::kNotFound, "no model \"", Escape(name), "\" in the Ollama store ", where);
 }
 
-/// A blob with weights is there, can be read, has its size, and begins as a GGUF.
-absl::Status CheckWeights(const std::string& store, const Name& name, const Layer& layer) {
+/// A blob with `what` ("weights") is there, can be read, has its size, and begins as a GGUF.
+absl::Status CheckGguf(const std::string& store, const Name& name, std::string_view what,
+                       const Layer& layer) {
   const std::string blob = BlobFile(store, layer.digest);
   struct stat info;
   const bool there = stat(blob.c_str(), &info) == 0;
   if ((there ? access(blob.c_str(), R_OK) : -1) != 0 && errno == EACCES) {
-    return Error(ErrorCode::kIo, "the weights of model \"", Escape(name.Short()),
+    return Error(ErrorCode::kIo, "the ", what, " of model \"", Escape(name.Short()),
                  "\" of the Ollama store cannot be read: permission denied for ", Escape(blob),
                  "; ", OwnerOf(blob), ": run as that user");
   }
   if (!there) {
-    return Error(ErrorCode::kNotFound, "the weights of model \"", Escape(name.Short()),
+    return Error(ErrorCode::kNotFound, "the ", what, " of model \"", Escape(name.Short()),
                  "\" are missing from the Ollama store: ", Escape(blob),
                  "; pull or import it again");
   }
@@ -92,7 +88,7 @@ absl::Status CheckWeights(const std::string& store, const Name& name, const Laye
   }
   SMELT_ASSIGN_OR_RETURN(const std::shared_ptr<Storage> file, OpenFile(blob));
   if (!LooksLikeGguf(*file)) {
-    return Error(ErrorCode::kInvalidInput, Escape(blob), ": damaged: the weights of \"",
+    return Error(ErrorCode::kInvalidInput, Escape(blob), ": damaged: the ", what, " of \"",
                  Escape(name.Short()), "\" do not begin as a GGUF; pull or import it again");
   }
   return absl::OkStatus();
@@ -138,19 +134,13 @@ absl::StatusOr<std::string> StoreForWriting() {
                "--store or OLLAMA_MODELS");
 }
 
-std::vector<Name> ListNames(const std::string& store) {
-  std::vector<Name> names;
-  std::vector<std::string> strays;
-  ListBelow(fs::path(store) / "manifests", "", 0, names, strays);
-  return names;
+Manifests ListManifests(const std::string& store) {
+  Manifests manifests;
+  ListBelow(Cat(store, "/manifests"), "", 0, manifests);
+  return manifests;
 }
 
-std::vector<std::string> ListStrays(const std::string& store) {
-  std::vector<Name> names;
-  std::vector<std::string> strays;
-  ListBelow(fs::path(store) / "manifests", "", 0, names, strays);
-  return strays;
-}
+std::vector<Name> ListNames(const std::string& store) { return ListManifests(store).names; }
 
 Name InSpellingOf(const std::string& store, const Name& name) {
   std::array<std::string Name::*, 4> parts = {&Name::host, &Name::space, &Name::model, &Name::tag};
@@ -241,12 +231,38 @@ absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::s
                      : " has no GGUF layer");
   }
   if (IsSplit(store, models)) {
-    for (const Layer* part : models) SMELT_RETURN_IF_ERROR(CheckWeights(store, name, *part));
+    for (const Layer* part : models)
+      SMELT_RETURN_IF_ERROR(CheckGguf(store, name, "weights", *part));
     return BlobFile(store, models.front()->digest);
   }
-  SMELT_RETURN_IF_ERROR(CheckWeights(store, name, *models.back()));  // the last counts
+  SMELT_RETURN_IF_ERROR(CheckGguf(store, name, "weights", *models.back()));  // the last counts
   return BlobFile(store, models.back()->digest);
 }
+
+std::optional<StoredModel> FindStored(const std::string& text) {
+  if (NameExists(text)) return std::nullopt;
+  const Name name = SplitName(text).WithDefaults();
+  if (!name.valid()) return std::nullopt;
+  for (const std::string& store : StoreCandidates()) {
+    StoredModel model{.store = store, .name = InSpellingOf(store, name), .manifest = {}};
+    absl::StatusOr<Manifest> manifest = LoadManifest(store, model.name);
+    if (!manifest.ok()) continue;
+    model.manifest = *std::move(manifest);
+    return model;
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::vector<std::string>> AdaptersOf(const StoredModel& model) {
+  std::vector<std::string> adapters;
+  for (const Layer& layer : model.manifest.layers) {
+    if (layer.media_type != kAdapterLayer) continue;
+    SMELT_RETURN_IF_ERROR(CheckGguf(model.store, model.name, "adapter weights", layer));
+    adapters.push_back(BlobFile(model.store, layer.digest));
+  }
+  return adapters;
+}
+
 absl::StatusOr<std::string> ResolveModelArgument(const std::string& text) {
   if (NameExists(text)) return text;
   std::string looked, unreadable;

@@ -21,11 +21,15 @@ std::vector<std::string> StoreCandidates();
 /// it.
 absl::StatusOr<std::string> StoreForWriting();
 
-/// Files below `manifests/` that are no manifests of valid names: their paths, sorted. Ollama does
-/// not prune while there are any.
-std::vector<std::string> ListStrays(const std::string& store);
-
-/// Every name with a valid manifest path, sorted. Other files below `manifests/` are skipped.
+/// What is below `manifests/`, sorted.
+struct Manifests {
+  std::vector<Name> names;          ///< of valid paths
+  std::vector<std::string> strays;  ///< other files where a tag is expected: Ollama does not prune
+                                    ///< while there are any
+  std::vector<absl::Status> unreadable;  ///< folders: who knows which blobs are needed?
+};
+Manifests ListManifests(const std::string& store);
+/// The names alone.
 std::vector<Name> ListNames(const std::string& store);
 
 /// The name in the spelling of the store: each part that some manifest uses for the same part in
@@ -51,6 +55,21 @@ absl::StatusOr<std::string> ResolveStoreName(std::string_view text, const std::s
 /// The blobs of a split GGUF of `count` parts whose first one is at `path`: where `path` is a blob
 /// of a store and some model of it has that one and so many model layers. Empty where not.
 std::vector<std::string> PartsOfBlob(const std::string& path, uint64_t count);
+
+/// A model that was found in one of the StoreCandidates.
+struct StoredModel {
+  std::string store;
+  Name name;  ///< in the store's spelling
+  Manifest manifest;
+};
+
+/// What `text` names where it is no path that exists: nothing where no store has it, or its
+/// manifest cannot be read.
+std::optional<StoredModel> FindStored(const std::string& text);
+
+/// The adapter layers of a model, in the order in which Ollama applies them: their blobs' paths,
+/// which exist, have the sizes that the manifest says, and begin as GGUFs.
+absl::StatusOr<std::vector<std::string>> AdaptersOf(const StoredModel& model);
 
 /// What a user typed where a model is expected: a path that exists, or else the name of a model in
 /// one of the StoreCandidates. kNotFound names both possibilities.

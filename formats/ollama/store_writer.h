@@ -2,18 +2,17 @@
 // at its start, a second import or a power cut never meets a half-written file.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "formats/ollama/manifest.h"
 #include "formats/ollama/name.h"
+#include "formats/ollama/staging.h"
 #include "lib/base/fd.h"
 #include "lib/base/hash.h"
 
@@ -46,11 +45,8 @@ absl::StatusOr<std::string> HashOf(const std::string& path, const BlobProgress& 
 /// killed runs are removed by later ones.
 class StoreWriter {
  public:
-  /// Makes the store's folders as needed.
+  /// Makes the store's folders as needed; those that stayed empty go with the writer.
   static absl::StatusOr<StoreWriter> Open(const std::string& store);
-  StoreWriter(StoreWriter&&) = default;
-  /// Of the folders that it has made, those that stayed empty go.
-  ~StoreWriter();
 
   /// A file as a blob, by reflink, else hard link, else copy. A hard link is only made of a file
   /// that everybody may read, only its owner may write, and whose owner is the store's: Ollama's
@@ -68,9 +64,11 @@ class StoreWriter {
 
   /// Where a file can be made that becomes a blob without being copied: a path in the staging
   /// folder, the same for the same `key`. Other files of that name plus a suffix are its maker's.
-  absl::StatusOr<std::string> StagingPath(std::string_view key);
-  /// A file at a StagingPath becomes a blob, or goes.
-  absl::StatusOr<AddedBlob> Adopt(const std::string& path, const BlobProgress& progress);
+  absl::StatusOr<std::string> StagingPath(std::string_view key) { return staging_.PathFor(key); }
+  /// A file at a StagingPath becomes a blob, or goes. `known`: its hash, which is not computed
+  /// again while the file is the one that it was; may be empty.
+  absl::StatusOr<AddedBlob> Adopt(const std::string& path, const FileHash& known,
+                                  const BlobProgress& progress);
   /// A blob that is in the store already, for a new manifest: touched, so that a new Ollama does
   /// not prune it. kNotFound when it is gone or has another size.
   absl::StatusOr<AddedBlob> Keep(const Layer& layer);
@@ -87,35 +85,25 @@ class StoreWriter {
   /// cannot be read, all blobs stay.
   void RemoveUnused(const Manifest& old);
 
-  const std::string& store() const { return store_; }
+  const std::string& store() const { return staging_.store(); }
 
  private:
-  explicit StoreWriter(std::string store) : store_(std::move(store)) {}
+  explicit StoreWriter(Staging staging) : staging_(std::move(staging)) {}
 
-  class Staged;
-  absl::StatusOr<Staged> Stage(uint64_t size);
-  absl::StatusOr<Staged> StageAs(const std::string& name, uint64_t size);
-  absl::Status Prepare(const Staged& staged, uint64_t size);
-  absl::StatusOr<AddedBlob> Place(Staged& staged, const std::string& hex, std::string_view how);
+  absl::StatusOr<AddedBlob> Place(StagedFile& staged, const std::string& hex, std::string_view how);
   absl::StatusOr<AddedBlob> ClonedFile(int source, uint64_t size, const BlobProgress& progress);
   absl::StatusOr<AddedBlob> LinkedFile(int source, uint64_t size, const std::string& hex);
   absl::StatusOr<AddedBlob> CopiedFile(const std::string& path, int source, uint64_t size,
                                        const BlobProgress& progress);
-  absl::StatusOr<uint64_t> Fill(Staged& staged, uint64_t size, BlobStream& stream,
+  absl::StatusOr<uint64_t> Fill(StagedFile& staged, uint64_t size, BlobStream& stream,
                                 const BlobProgress& progress, Sha256& sha);
   bool MayLink(int source) const;
   bool GoodBlob(const std::string& hex, uint64_t size) const;
   bool HasBlobOfSize(uint64_t size) const;
-  absl::Status MakeFolders(const std::string& path);
   Fd Turn() const;
   absl::Status HasBlob(const std::string& digest) const;
-  void GiveToOwner(int fd, const std::string& path) const;
-  void RemoveStale() const;
 
-  std::string store_;
-  uid_t owner_ = 0;
-  gid_t group_ = 0;
-  std::vector<std::string> made_;  ///< folders, outer ones first
+  Staging staging_;
 };
 
 }  // namespace smelt::ollama

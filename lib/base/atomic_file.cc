@@ -255,6 +255,12 @@ absl::Status AtomicFile::ReadAt(uint64_t offset, std::span<std::byte> out) const
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> AtomicFile::Identity() const {
+  struct stat info;
+  if (fstat(fd_, &info) != 0) return WriteError(part_path_, "cannot be examined", errno);
+  return IdentityOf(info);
+}
+
 absl::Status AtomicFile::Sync() {
   if (fsync(fd_) != 0) return WriteError(part_path_, "syncing to the disk failed", errno);
   return absl::OkStatus();

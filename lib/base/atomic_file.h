@@ -57,6 +57,9 @@ class AtomicFile {
   /// Reads back what was written.
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
 
+  /// IdentityOf the file as it is now: the same after it got its name.
+  absl::StatusOr<std::string> Identity() const;
+
   /// Everything written so far is on the disk when this returns.
   absl::Status Sync();
 

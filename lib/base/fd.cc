@@ -1,8 +1,17 @@
 #include "lib/base/fd.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 
+#include "lib/base/cat.h"
+
 namespace smelt {
+
+std::string IdentityOf(const struct stat& info) {
+  return Cat(static_cast<uint64_t>(info.st_size), ":", info.st_mtim.tv_sec, ".",
+             info.st_mtim.tv_nsec, ":", info.st_dev, ":", info.st_ino);
+}
 
 Transfer ReadAt(int fd, uint64_t offset, std::span<std::byte> out) {
   size_t done = 0;

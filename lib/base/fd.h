@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
+
+struct stat;
 
 namespace smelt {
 
@@ -27,6 +30,9 @@ class Fd {
  private:
   int fd_;
 };
+
+/// Another text where the file is another one, or its content may be.
+std::string IdentityOf(const struct stat& info);
 
 /// How far a read or write came, and the errno that ended it (0: none).
 struct Transfer {

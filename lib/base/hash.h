@@ -26,6 +26,13 @@ class Sha256 {
 };
 
 std::string Sha256Hex(std::span<const std::byte> bytes);
+
+/// The hash of a file's content, and the IdentityOf the file that it is of. Empty: not known.
+struct FileHash {
+  std::string sha256;  ///< 64 lower-case digits
+  std::string identity;
+};
+
 uint64_t XxHash64(std::span<const std::byte> bytes);
 
 }  // namespace smelt

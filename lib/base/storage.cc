@@ -59,12 +59,6 @@ class OpenFiles {
   std::deque<const FileStorage*> open_;  // the one opened first in front
 };
 
-/// What a file that was closed and is opened again must still be.
-std::string IdentityOf(const struct stat& info) {
-  return Cat(static_cast<uint64_t>(info.st_size), ":", info.st_mtim.tv_sec, ".",
-             info.st_mtim.tv_nsec, ":", info.st_dev, ":", info.st_ino);
-}
-
 class FileStorage : public Storage {
  public:
   FileStorage(std::string name, Fd fd, const struct stat& info)
@@ -217,15 +211,16 @@ absl::StatusOr<std::shared_ptr<Storage>> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a fifo must not wait for a writer before we can refuse it.
   Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) {
+    const int error = errno;
     const ErrorCode code =
-        errno == ENOENT || errno == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
+        error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
     struct stat link {};
     if (code == ErrorCode::kNotFound && lstat(path.c_str(), &link) == 0)
       return Error(code, Escape(path), ": is a symbolic link that leads to no file");
     if (const std::string why = UnfinishedBeside(path, false);
         code == ErrorCode::kNotFound && !why.empty())
       return Error(code, Escape(path), ": is not there yet: ", why);
-    return Error(code, Escape(path), ": cannot be opened: ", SystemReason(errno));
+    return Error(code, Escape(path), ": cannot be opened: ", SystemReason(error));
   }
   struct stat info {};
   if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {

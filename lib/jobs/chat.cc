@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "formats/ollama/name.h"
+#include "formats/ollama/parameters.h"
 #include "formats/ollama/store.h"
 #include "lib/base/folder.h"
 #include "lib/base/guard.h"
@@ -14,6 +14,7 @@
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "smelt/chat_template.h"
+#include "smelt/store.h"
 
 namespace smelt {
 namespace {
@@ -35,23 +36,18 @@ std::string ToJson(const std::vector<Message>& messages) {
 
 /// A model of a store may have Go's template alone, which only Ollama renders.
 bool HasGoTemplate(const std::string& model) {
-  if (NameExists(model)) return false;
-  const ollama::Name name = ollama::SplitName(model).WithDefaults();
-  if (!name.valid()) return false;
-  for (const std::string& store : ollama::StoreCandidates()) {
-    const auto manifest = ollama::LoadManifest(store, ollama::InSpellingOf(store, name));
-    if (!manifest.ok()) continue;
-    return std::ranges::any_of(manifest->layers, [](const ollama::Layer& layer) {
-      return layer.media_type == ollama::kTemplateLayer || layer.media_type == ollama::kPromptLayer;
-    });
-  }
-  return false;
+  const std::optional<ollama::StoredModel> stored = ollama::FindStored(model);
+  return stored && std::ranges::any_of(stored->manifest.layers, [](const ollama::Layer& layer) {
+           return layer.media_type == ollama::kTemplateLayer ||
+                  layer.media_type == ollama::kPromptLayer;
+         });
 }
 
-absl::StatusOr<ChatRenderer> OpenRenderer(const ChatOptions& options, const Observer& observer) {
+/// What there is to say of the model is said when it is opened to generate.
+absl::StatusOr<ChatRenderer> OpenRenderer(const ChatOptions& options) {
   const bool own = options.chat_template.empty();
   absl::StatusOr<ChatRenderer> renderer = ChatRenderer::Open(
-      {.source = own ? options.model : options.chat_template, .bos = {}, .eos = {}}, observer);
+      {.source = own ? options.model : options.chat_template, .bos = {}, .eos = {}});
   if (renderer.ok() || !own || CodeOf(renderer.status()) != ErrorCode::kNotFound) return renderer;
   if (HasGoTemplate(options.model)) {
     return Error(ErrorCode::kNotFound, "model \"", Escape(options.model),
@@ -74,11 +70,36 @@ struct Chat::Impl {
   ChatOptions options;
   std::optional<ChatRenderer> renderer;
   std::unique_ptr<Generator> generator;
+  std::vector<Message> beginning;  ///< of every conversation
   std::vector<Message> messages;
   std::string prompt;
   /// The sequence before anything was fed, and after the last prompt.
   GeneratorState empty, after_prompt;
   std::vector<int32_t> prompt_ids;
+
+  /// How conversations begin: as asked, else as a model in a store says.
+  absl::Status Begin(const Observer& observer) {
+    std::string system = options.system;
+    std::vector<ollama::Message> examples;
+    if (const auto stored = ollama::FindStored(options.model)) {
+      SMELT_ASSIGN_OR_RETURN(const StoreDetails details,
+                             ShowStored(stored->name.Short(), stored->store));
+      if (system.empty()) system = details.system;
+      if (!details.messages.empty()) {
+        SMELT_ASSIGN_OR_RETURN(examples, ollama::ReadMessages(details.messages, options.model));
+      }
+      if (!details.parameters.empty()) {
+        observer.Note(Cat(Escape(options.model, 60), ": the parameters that the store has for it (",
+                          Escape(details.parameters.substr(0, details.parameters.find('\n')), 120),
+                          ") are for Ollama; here those of the "
+                          "command count"));
+      }
+    }
+    if (!system.empty()) beginning.push_back({"system", system});
+    for (ollama::Message& example : examples)
+      beginning.push_back({std::move(example.role), std::move(example.content)});
+    return absl::OkStatus();
+  }
 
   absl::StatusOr<std::string> Render(const std::vector<Message>& conversation) const {
     std::string json = Cat("{\"messages\":", ToJson(conversation));
@@ -122,7 +143,8 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
   SMELT_RETURN_IF_ERROR(CheckJson(options.variables, "the template's variables", false));
   auto impl = std::make_unique<Impl>();
   impl->options = options;
-  SMELT_ASSIGN_OR_RETURN(impl->renderer, OpenRenderer(options, job.observer()));
+  SMELT_RETURN_IF_ERROR(impl->Begin(job.observer()));
+  SMELT_ASSIGN_OR_RETURN(impl->renderer, OpenRenderer(options));
   SMELT_ASSIGN_OR_RETURN(impl->generator,
                          Generator::Open({.model = options.model,
                                           .f32_activations = options.f32_activations,
@@ -136,10 +158,7 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
   return CaughtError();
 }
 
-void Chat::Clear() {
-  impl_->messages.clear();
-  if (!impl_->options.system.empty()) impl_->messages.push_back({"system", impl_->options.system});
-}
+void Chat::Clear() { impl_->messages = impl_->beginning; }
 
 absl::StatusOr<GenerateResult> Chat::Say(std::string_view message, const ContinueOptions& options,
                                          const Observer& watcher) try {

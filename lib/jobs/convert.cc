@@ -22,6 +22,7 @@
 #include "lib/jobs/conversion_job.h"
 #include "lib/jobs/fill.h"
 #include "lib/jobs/gate.h"
+#include "lib/jobs/hashed_output.h"
 #include "lib/jobs/walk.h"
 
 namespace smelt {
@@ -155,6 +156,8 @@ absl::StatusOr<std::vector<EvaluateResult>> FillAndCheck(
   std::vector<EvaluateResult> validations;
   const absl::Status status = Guarded([&]() -> absl::Status {
     SMELT_ASSIGN_OR_RETURN(validations, WalkThrough(walk, peak));
+    for (PartialOutput& part : parts)
+      if (part.hash != nullptr) SMELT_RETURN_IF_ERROR(part.hash->Finish());
     return absl::OkStatus();
   });
   if (status.ok()) return validations;
@@ -192,6 +195,52 @@ ConvertOutcome Conclude(const ConversionOutput& output, std::optional<EvaluateRe
   return out;
 }
 
+/// `hash`: that of the first output, where it is wanted and that is one file; else null.
+absl::StatusOr<std::vector<ConvertOutcome>> Run(const ConvertOptions& options,
+                                                const std::vector<std::string>& types,
+                                                const Observer& watcher, FileHash* hash) {
+  const JobScope scope(watcher);
+  const Observer& observer = scope.observer();
+  const Clock::time_point start = Clock::now();
+  SMELT_RETURN_IF_ERROR(CheckLimit("--max-kl", options.max_kl));
+  SMELT_RETURN_IF_ERROR(CheckLimit("--max-ppl-increase", options.max_ppl_increase));
+  SMELT_ASSIGN_OR_RETURN(const ConversionJob job, PlanJob(options, types, observer));
+  SMELT_RETURN_IF_ERROR(CheckOutputPaths(job, options));
+  std::vector<NamedText> texts;
+  const bool gathers = std::ranges::any_of(
+      job.plans(), [](const Plan* plan) { return plan->gathering.has_value(); });
+  if (gathers || IsValidated(options)) SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
+  if (IsValidated(options)) {
+    SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
+  }
+  SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
+  for (const ConversionOutput& output : job.outputs)
+    if (options.on_plan) options.on_plan(Summarize(job, output, options));
+
+  SMELT_ASSIGN_OR_RETURN(const NewFolder folder, NewFolder::Make(job.new_folder));
+  SMELT_ASSIGN_OR_RETURN(std::vector<PartialOutput> parts, OpenParts(job, options, observer));
+  if (hash != nullptr && parts[0].files.size() == 1) {
+    parts[0].hash =
+        std::make_unique<HashedOutput>(*parts[0].files[0], job.outputs[0].plan, parts[0].done);
+  }
+  MemoryPeak peak;
+  SMELT_ASSIGN_OR_RETURN(std::vector<EvaluateResult> validations,
+                         FillAndCheck(job, options, texts, observer, parts, peak));
+  if (parts[0].hash != nullptr) *hash = parts[0].hash->result();
+  std::vector<ConvertOutcome> outcomes;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    std::optional<EvaluateResult> validation;
+    if (!validations.empty()) validation = std::move(validations[i]);
+    outcomes.push_back(Conclude(job.outputs[i], std::move(validation), options, parts[i]));
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (outcomes[i].status.ok()) parts[i].RemoveJournals();
+    outcomes[i].result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    outcomes[i].result.peak_anonymous_bytes = peak.bytes();
+  }
+  return outcomes;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<PlanSummary>> PlanConversions(const ConvertOptions& options,
@@ -220,41 +269,7 @@ absl::StatusOr<PlanSummary> PlanConversion(const ConvertOptions& options,
 absl::StatusOr<std::vector<ConvertOutcome>> ConvertToTypes(const ConvertOptions& options,
                                                            const std::vector<std::string>& types,
                                                            const Observer& watcher) try {
-  const JobScope scope(watcher);
-  const Observer& observer = scope.observer();
-  const Clock::time_point start = Clock::now();
-  SMELT_RETURN_IF_ERROR(CheckLimit("--max-kl", options.max_kl));
-  SMELT_RETURN_IF_ERROR(CheckLimit("--max-ppl-increase", options.max_ppl_increase));
-  SMELT_ASSIGN_OR_RETURN(const ConversionJob job, PlanJob(options, types, observer));
-  SMELT_RETURN_IF_ERROR(CheckOutputPaths(job, options));
-  std::vector<NamedText> texts;
-  const bool gathers = std::ranges::any_of(
-      job.plans(), [](const Plan* plan) { return plan->gathering.has_value(); });
-  if (gathers || IsValidated(options)) SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
-  if (IsValidated(options)) {
-    SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
-  }
-  SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
-  for (const ConversionOutput& output : job.outputs)
-    if (options.on_plan) options.on_plan(Summarize(job, output, options));
-
-  SMELT_ASSIGN_OR_RETURN(const NewFolder folder, NewFolder::Make(job.new_folder));
-  SMELT_ASSIGN_OR_RETURN(std::vector<PartialOutput> parts, OpenParts(job, options, observer));
-  MemoryPeak peak;
-  SMELT_ASSIGN_OR_RETURN(std::vector<EvaluateResult> validations,
-                         FillAndCheck(job, options, texts, observer, parts, peak));
-  std::vector<ConvertOutcome> outcomes;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    std::optional<EvaluateResult> validation;
-    if (!validations.empty()) validation = std::move(validations[i]);
-    outcomes.push_back(Conclude(job.outputs[i], std::move(validation), options, parts[i]));
-  }
-  for (size_t i = 0; i < parts.size(); ++i) {
-    if (outcomes[i].status.ok()) parts[i].RemoveJournals();
-    outcomes[i].result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    outcomes[i].result.peak_anonymous_bytes = peak.bytes();
-  }
-  return outcomes;
+  return Run(options, types, watcher, nullptr);
 } catch (...) {
   return CaughtError();
 }
@@ -266,6 +281,14 @@ absl::StatusOr<ConvertResult> Convert(const ConvertOptions& options, const Obser
   return std::move(outcomes[0].result);
 } catch (...) {
   return CaughtError();
+}
+
+absl::StatusOr<ConvertResult> ConvertAndHash(const ConvertOptions& options, const Observer& watcher,
+                                             FileHash& hash) {
+  SMELT_ASSIGN_OR_RETURN(std::vector<ConvertOutcome> outcomes,
+                         Run(options, {options.type}, watcher, &hash));
+  SMELT_RETURN_IF_ERROR(outcomes[0].status);
+  return std::move(outcomes[0].result);
 }
 
 }  // namespace smelt

@@ -154,6 +154,7 @@ class TileFiller : public Filler {
       SMELT_RETURN_IF_ERROR(output.files[tile.file]->WriteAt(tile.offset, scratch.bytes));
       SMELT_RETURN_IF_ERROR(
           output.journals[tile.file]->Add(number, TileHash(fingerprints_[i], scratch.bytes)));
+      if (output.hash != nullptr) SMELT_RETURN_IF_ERROR(output.hash->Written(number));
       Report(tile.bytes);
     }
     return absl::OkStatus();

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "lib/base/atomic_file.h"
 #include "lib/jobs/anonymous_memory.h"
+#include "lib/jobs/hashed_output.h"
 #include "lib/jobs/journal.h"
 #include "lib/jobs/plan.h"
 #include "lib/model/model_source.h"
@@ -26,6 +27,7 @@ namespace smelt {
 struct PartialOutput {
   std::vector<std::unique_ptr<AtomicFile>> files;  ///< as Plan::files
   std::vector<std::unique_ptr<Journal>> journals;
+  std::unique_ptr<HashedOutput> hash;         ///< where that of the only file is wanted
   std::vector<bool> done;                     ///< by tile number
   std::map<uint64_t, uint64_t> stage_hashes;  ///< of what was gathered, by stage
   uint64_t done_bytes = 0;

@@ -16,9 +16,11 @@
 #include "formats/ollama/store_writer.h"
 #include "lib/base/folder.h"
 #include "lib/base/guard.h"
+#include "lib/base/hash.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/jobs/hashed_output.h"
 #include "lib/jobs/import_source.h"
 #include "lib/jobs/import_template.h"
 #include "lib/jobs/metadata_edit.h"
@@ -103,6 +105,7 @@ absl::StatusOr<ConvertOptions> Conversion(const ImportOptions& options,
 struct Model {
   std::string file;  ///< a GGUF
   bool converted = false;
+  FileHash hash;  ///< of what was converted
   /// A GGUF that becomes a layer of its own; empty: none.
   std::string adapter;
   bool adapter_converted = false;
@@ -170,7 +173,7 @@ class Importer {
       observer_.Report({.phase = "importing", .done = done, .total = total, .unit = "bytes"});
       return absl::OkStatus();
     };
-    if (model.converted) return writer_.Adopt(model.file, progress);
+    if (model.converted) return writer_.Adopt(model.file, model.hash, progress);
     for (const ollama::Layer& layer : model.source->inherited.layers) {
       if (layer.media_type == ollama::kModelLayer) return writer_.Keep(layer);
     }
@@ -187,7 +190,7 @@ class Importer {
     if (!model.adapter.empty()) {
       SMELT_ASSIGN_OR_RETURN(ollama::AddedBlob adapter,
                              model.adapter_converted
-                                 ? writer_.Adopt(model.adapter, nullptr)
+                                 ? writer_.Adopt(model.adapter, {}, nullptr)
                                  : writer_.AddFile(model.adapter, nullptr, options_.copy));
       manifest.layers.push_back(
           {std::string(ollama::kAdapterLayer), adapter.digest, adapter.size, ""});
@@ -301,6 +304,7 @@ absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name n
   SMELT_ASSIGN_OR_RETURN(const std::optional<GgufFile> as_it_is, FileAsItIs(options, source));
   Model model{.file = source.model,
               .converted = !as_it_is.has_value(),
+              .hash = {},
               .adapter = {},
               .adapter_converted = false,
               .config = {},
@@ -320,7 +324,7 @@ absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name n
                            writer.StagingPath(Cat(name.ManifestPath(), "\n", source.model)));
     conversion.output = model.file;
     conversion.force = true;  // a left-over of a killed import
-    SMELT_ASSIGN_OR_RETURN(converted, Convert(conversion, observer));
+    SMELT_ASSIGN_OR_RETURN(converted, ConvertAndHash(conversion, observer, model.hash));
     const absl::Status described = Guarded([&]() -> absl::Status {
       SMELT_ASSIGN_OR_RETURN(const GgufFile file, OpenGguf(model.file));
       return Describe(file, options, store, observer, model);

@@ -10,6 +10,7 @@
 #include <variant>
 
 #include "formats/gguf.h"
+#include "formats/ollama/store.h"
 #include "formats/safetensors.h"
 #include "formats/torch/legacy.h"
 #include "formats/torch/torch.h"
@@ -269,6 +270,13 @@ absl::StatusOr<InspectResult> Inspect(const InspectOptions& options, const Obser
   InspectResult result;
   result.path = options.path;
   SMELT_RETURN_IF_ERROR(FromPath(path, options, observer, result));
+  if (const auto stored = ollama::FindStored(options.path)) {
+    SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> adapters, ollama::AdaptersOf(*stored));
+    for (const std::string& adapter : adapters) {
+      observer.Note(Cat("the base of ", Escape(options.path, 60), " alone: its adapter layer is ",
+                        Escape(adapter)));
+    }
+  }
   AddUp(result);
   return result;
 } catch (...) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -23,6 +24,21 @@ absl::StatusOr<ModelPlace> PlaceOfModel(const std::string& name) {
   return LocateModel(path);
 }
 
+/// A model of a store is what Ollama runs under its name: its adapters come first.
+absl::Status AddStoredAdapters(const std::string& name, const Observer& observer,
+                               std::vector<std::pair<std::string, double>>& adapters) {
+  const std::optional<ollama::StoredModel> stored = ollama::FindStored(name);
+  if (!stored) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> layers, ollama::AdaptersOf(*stored));
+  if (layers.empty()) return absl::OkStatus();
+  observer.Note(Cat(Escape(name, 60), " has ",
+                    layers.size() == 1 ? "an adapter layer" : "adapter layers",
+                    ", merged into the weights as they are read"));
+  for (size_t i = 0; i < layers.size(); ++i)
+    adapters.insert(adapters.begin() + static_cast<ptrdiff_t>(i), {layers[i], 1.0});
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ResolveModel(const std::string& name) {
@@ -40,7 +56,9 @@ absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& 
   SMELT_RETURN_IF_ERROR(InitSimd());
   SMELT_ASSIGN_OR_RETURN(const ModelPlace place, PlaceOfModel(name));
   if (!place.note.empty()) observer.Note(place.note);
-  absl::StatusOr<OpenedModel> model = OpenModel(place.path, options);
+  OpenOptions all = options;
+  SMELT_RETURN_IF_ERROR(AddStoredAdapters(name, observer, all.adapters));
+  absl::StatusOr<OpenedModel> model = OpenModel(place.path, all);
   if (!model.ok() && CodeOf(model.status()) == ErrorCode::kInvalidInput && !NameExists(name)) {
     return Error(ErrorCode::kInvalidInput, std::string(model.status().message()),
                  "; if the store's copy is damaged, pull or import ", Escape(name, 60), " again");

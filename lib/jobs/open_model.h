@@ -20,7 +20,8 @@ absl::StatusOr<std::string> ResolveModel(const std::string& name);
 /// The same where only the vocabulary is wanted: a folder that has a tokenizer is meant itself.
 absl::StatusOr<std::string> ResolveVocabulary(const std::string& name);
 
-/// Opens a directory, snapshot folder, GGUF or store name; notes and warnings go to the observer.
+/// Opens a directory, snapshot folder, GGUF or store name (with the adapter layers that it has
+/// there); notes and warnings go to the observer.
 /// The first step of every job: also honours SMELT_SIMD.
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModelByName(const std::string& name,
                                                              const OpenOptions& options,

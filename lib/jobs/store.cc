@@ -177,7 +177,11 @@ absl::Status Remove(const std::string& store, const std::vector<std::string>& na
 absl::StatusOr<StoreListing> ListStore(const std::string& folder) try {
   StoreListing listing;
   SMELT_ASSIGN_OR_RETURN(listing.store, StoreToRead(folder));
-  for (const ollama::Name& name : ollama::ListNames(listing.store)) {
+  const ollama::Manifests manifests = ollama::ListManifests(listing.store);
+  if (manifests.names.empty() && !manifests.unreadable.empty()) return manifests.unreadable.front();
+  for (const absl::Status& folder : manifests.unreadable)
+    listing.problems.emplace_back(folder.message());
+  for (const ollama::Name& name : manifests.names) {
     absl::StatusOr<StoreModel> model = Describe(listing.store, name);
     if (model.ok()) {
       listing.models.push_back(*std::move(model));

@@ -69,10 +69,11 @@ Wants WantsOf(const std::string& store, const std::vector<ollama::Name>& names) 
 }
 
 /// Regular files and links in blobs/, sorted.
-std::vector<std::string> BlobsIn(const std::string& store) {
+absl::StatusOr<std::vector<std::string>> BlobsIn(const std::string& store) {
   std::vector<std::string> out;
   absl::StatusOr<std::vector<std::string>> names = ListFolder(Cat(store, "/blobs"));
-  if (!names.ok()) return out;
+  if (CodeOf(names.status()) == ErrorCode::kNotFound) return out;
+  if (!names.ok()) return names.status();
   for (std::string& name : *names) {
     if (!IsFolder(Cat(store, "/blobs/", name))) out.push_back(std::move(name));
   }
@@ -81,8 +82,13 @@ std::vector<std::string> BlobsIn(const std::string& store) {
 }
 
 absl::StatusOr<PruneResult> Prune(const std::string& store, bool dry_run) {
-  const Wants wants = WantsOf(store, ollama::ListNames(store));
-  std::vector<std::string> bad = ollama::ListStrays(store);
+  const ollama::Manifests manifests = ollama::ListManifests(store);
+  if (!manifests.unreadable.empty()) {
+    return Error(ErrorCode::kIo, std::string(manifests.unreadable.front().message()),
+                 ": nothing is pruned while it is unknown which blobs are needed");
+  }
+  const Wants wants = WantsOf(store, manifests.names);
+  std::vector<std::string> bad = manifests.strays;
   for (const StoreProblem& problem : wants.problems) bad.push_back(problem.path);
   if (!bad.empty()) {
     return Error(ErrorCode::kInvalidInput, Escape(bad.front()), ": no manifest that can be read",
@@ -91,7 +97,8 @@ absl::StatusOr<PruneResult> Prune(const std::string& store, bool dry_run) {
                  "pull or import the model again");
   }
   PruneResult result;
-  for (const std::string& name : BlobsIn(store)) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> blobs, BlobsIn(store));
+  for (const std::string& name : blobs) {
     const std::string path = Cat(store, "/blobs/", name);
     struct stat info;
     if (wants.blobs.contains(name) || lstat(path.c_str(), &info) != 0) continue;
@@ -116,7 +123,11 @@ class Verifier {
 
   absl::StatusOr<VerifyResult> Run() {
     std::vector<ollama::Name> names;
-    if (options_.names.empty()) names = ollama::ListNames(store());
+    if (options_.names.empty()) {
+      ollama::Manifests manifests = ollama::ListManifests(store());
+      if (!manifests.unreadable.empty()) return manifests.unreadable.front();
+      names = std::move(manifests.names);
+    }
     for (const std::string& text : options_.names) {
       SMELT_ASSIGN_OR_RETURN(ollama::Name name, StoredName(store(), text));
       names.push_back(std::move(name));
@@ -127,7 +138,8 @@ class Verifier {
     for (const auto& [blob, wanted] : wants.blobs) total_ += wanted.size;
     for (const auto& [blob, wanted] : wants.blobs) SMELT_RETURN_IF_ERROR(Check(blob, wanted));
     if (options_.names.empty()) {
-      for (const std::string& name : BlobsIn(store())) {
+      SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> blobs, BlobsIn(store()));
+      for (const std::string& name : blobs) {
         if (!wants.blobs.contains(name)) result_.orphans.push_back(Cat(store(), "/blobs/", name));
       }
     }

@@ -1,8 +1,14 @@
 #include "lib/jobs/store_place.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
 #include "formats/ollama/store.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
+#include "lib/base/system_error.h"
 
 namespace smelt {
 
@@ -19,13 +25,24 @@ absl::StatusOr<std::string> StoreToRead(const std::string& folder) {
     return Error(ErrorCode::kUsage, Escape(store),
                  " is no folder, so it cannot be an Ollama store");
   }
+  if (access(store.c_str(), R_OK | X_OK) != 0) {
+    const std::string reason = SystemReason(errno);
+    return Error(ErrorCode::kIo, Escape(store), ": this Ollama store cannot be read: ", reason,
+                 "; ", ollama::OwnerOf(store), ": run as that user");
+  }
   return store;
 }
 
 absl::StatusOr<ollama::Name> StoredName(const std::string& store, const std::string& text) {
   SMELT_ASSIGN_OR_RETURN(const ollama::Name parsed, ollama::ParseName(text));
   ollama::Name name = ollama::InSpellingOf(store, parsed);
-  if (NameExists(ollama::ManifestFile(store, name))) return name;
+  const std::string path = ollama::ManifestFile(store, name);
+  struct stat info;
+  if (lstat(path.c_str(), &info) == 0) return name;
+  if (errno == EACCES) {
+    return Error(ErrorCode::kIo, Escape(path), ": cannot be read: ", SystemReason(EACCES), "; ",
+                 ollama::OwnerOf(path), ": run as that user");
+  }
   return Error(ErrorCode::kNotFound, "no model \"", Escape(name.Short()), "\" in the Ollama store ",
                Escape(store));
 }

@@ -14,6 +14,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kBaseModel = "general.base_model.";
+/// An adapter of an Ollama store has no name but its digest, of which Ollama shows as much.
+constexpr std::string_view kBlob = "sha256-";
+constexpr size_t kShortDigest = 12;
 
 std::string TextOf(const Metadata& metadata, std::string_view key) {
   return metadata.StringOr(key, "").value_or("");
@@ -31,7 +34,10 @@ bool IsHubId(std::string_view id) {
 }  // namespace
 
 std::string AdapterName(const std::string& path) {
-  if (!IsFolder(path)) return fs::path(path).stem().string();
+  if (!IsFolder(path)) {
+    const std::string stem = fs::path(path).stem().string();
+    return stem.starts_with(kBlob) ? stem.substr(0, kBlob.size() + kShortDigest) : stem;
+  }
   const std::string name = ModelFolderName(path);
   return name.substr(name.find_last_of('/') + 1);
 }

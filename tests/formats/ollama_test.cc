@@ -2,7 +2,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,7 @@
 #include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
 #include "formats/ollama/store_writer.h"
+#include "lib/base/fd.h"
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
@@ -245,6 +248,39 @@ TEST(OllamaStore, ReusedBlobsAreTouchedAndDamagedOnesReplaced) {
   EXPECT_EQ(ReadFile(added->path), ReadFile(source));
 }
 
+// A hash that is known is taken for the file that it was of, and for no other at the same path.
+TEST(OllamaStore, AKnownHashIsThatOfOneFile) {
+  const TempDir dir;
+  auto writer = StoreWriter::Open(dir / "s");
+  SMELT_ASSERT_OK(writer);
+  const std::string path = writer->StagingPath("key").value();
+  size_t passes = 0;
+  const BlobProgress progress = [&](uint64_t, uint64_t) {
+    ++passes;
+    return absl::OkStatus();
+  };
+  const auto adopt = [&](const std::string& content, const std::string& replaced) {
+    WriteFile(path, content);
+    struct stat info;
+    EXPECT_EQ(stat(path.c_str(), &info), 0);
+    const FileHash known{.sha256 = Sha256Hex(std::as_bytes(std::span(content))),
+                         .identity = IdentityOf(info)};
+    if (!replaced.empty()) {
+      WriteFile(path + ".new", replaced);
+      EXPECT_EQ(rename((path + ".new").c_str(), path.c_str()), 0);
+    }
+    const auto blob = writer->Adopt(path, known, progress);
+    SMELT_EXPECT_OK(blob);
+    const std::string text = replaced.empty() ? content : replaced;
+    EXPECT_EQ(blob->digest, Cat("sha256:", Sha256Hex(std::as_bytes(std::span(text)))));
+    EXPECT_EQ(ReadFile(blob->path), text);
+  };
+  adopt("one", "");
+  EXPECT_EQ(passes, 0u);
+  adopt("two", "six");
+  EXPECT_EQ(passes, 1u);
+}
+
 TEST(OllamaStore, UnusedBlobsGoAndSharedOnesStay) {
   const TempDir dir;
   const std::string store = dir / "s";
@@ -274,13 +310,17 @@ TEST(OllamaStore, UnusedBlobsGoAndSharedOnesStay) {
 TEST(OllamaStore, LeftOversOfKilledRunsGoAfterAWhile) {
   const TempDir dir;
   fs::create_directories(dir / "s/smelt-staging");
-  WriteFile(dir / "s/smelt-staging/part-old", "x");
-  WriteFile(dir / "s/smelt-staging/part-new", "x");
-  fs::last_write_time(dir / "s/smelt-staging/part-old",
-                      fs::file_time_type::clock::now() - std::chrono::hours(2));
+  WriteFile(dir / "s/smelt-staging/part-abcold", "x");
+  WriteFile(dir / "s/smelt-staging/part-abcnew", "x");
+  WriteFile(dir / "s/smelt-staging/letter", "not ours");
+  for (const char* name : {"part-abcold", "letter"}) {
+    fs::last_write_time(dir / Cat("s/smelt-staging/", name),
+                        fs::file_time_type::clock::now() - std::chrono::hours(2));
+  }
   SMELT_ASSERT_OK(AddModel(dir / "s", TestdataPath(kTiny), *ParseName("a")));
-  EXPECT_FALSE(fs::exists(dir / "s/smelt-staging/part-old"));
-  EXPECT_TRUE(fs::exists(dir / "s/smelt-staging/part-new"));
+  EXPECT_FALSE(fs::exists(dir / "s/smelt-staging/part-abcold"));
+  EXPECT_TRUE(fs::exists(dir / "s/smelt-staging/part-abcnew"));
+  EXPECT_TRUE(fs::exists(dir / "s/smelt-staging/letter"));
 }
 
 TEST(OllamaStore, InterruptedImportLeavesNothing) {

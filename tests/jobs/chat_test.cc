@@ -2,11 +2,14 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
 #include "lib/base/status.h"
 #include "smelt/chat_template.h"
+#include "smelt/import.h"
+#include "tests/testing/said.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -110,6 +113,39 @@ TEST(Chat, WhatCannotBeRenderedIsSaid) {
   EXPECT_THAT(std::string((*chat)->Say("Hello", Greedy(1)).status().message()),
               HasSubstr("no such talk"));
   EXPECT_EQ((*chat)->messages(), "[]");
+}
+
+// A model in a store begins with what the store has for it.
+TEST(Chat, AStoredModelBringsItsBeginning) {
+  const TempDir dir;
+  WriteFile(dir / "Modelfile", Cat("FROM ", TestdataPath("models/llama"),
+                                   "\nSYSTEM Be brief.\nMESSAGE user One?\nMESSAGE assistant Two.\n"
+                                   "PARAMETER top_k 3\n"));
+  ImportOptions import;
+  import.name = "mine";
+  import.store = dir / "store";
+  import.modelfile = dir / "Modelfile";
+  import.conversion.validate = Validate::kOff;
+  SMELT_ASSERT_OK(Import(import));
+  setenv("OLLAMA_MODELS", (dir / "store").c_str(), 1);
+  ChatOptions options = Options();
+  options.model = "mine";
+  const std::string examples =
+      R"({"role":"user","content":"One?"},{"role":"assistant","content":"Two."}])";
+  testing::Said said;
+  const auto chat = Chat::Open(options, said.observer);
+  SMELT_ASSERT_OK(chat);
+  EXPECT_EQ((*chat)->messages(), Cat(R"([{"role":"system","content":"Be brief."},)", examples));
+  EXPECT_THAT(said.notes, HasSubstr("\"top_k\":3"));
+  SMELT_ASSERT_OK((*chat)->Say("Three?", Greedy(2)));
+  EXPECT_THAT((*chat)->prompt(), HasSubstr("Be brief."));
+  (*chat)->Clear();
+  EXPECT_EQ((*chat)->messages(), Cat(R"([{"role":"system","content":"Be brief."},)", examples));
+  options.system = "Be long.";
+  const auto other = Chat::Open(options);
+  SMELT_ASSERT_OK(other);
+  EXPECT_EQ((*other)->messages(), Cat(R"([{"role":"system","content":"Be long."},)", examples));
+  unsetenv("OLLAMA_MODELS");
 }
 
 }  // namespace

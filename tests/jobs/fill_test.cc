@@ -1,13 +1,18 @@
 #include "lib/jobs/fill.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
 
+#include "lib/base/fd.h"
 #include "lib/base/folder.h"
+#include "lib/base/hash.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
+#include "lib/jobs/hashed_output.h"
 #include "lib/jobs/plan_layout.h"
 #include "quant/encoder.h"
 #include "tests/jobs/fake_source.h"
@@ -86,6 +91,42 @@ TEST_P(Threads123, TheFileIsTheSameForAnyNumberOfThreads) {
   SetThreads(0);
 }
 INSTANTIATE_TEST_SUITE_P(Fill, Threads123, ::testing::Values(1, 2, 5));
+
+// Whatever the order of the tiles, and what an earlier run left.
+TEST_P(Threads123, TheHashIsThatOfTheFile) {
+  MixedSource source;
+  SetThreads(GetParam());
+  const auto plan = MakePlan(source, {.type = "q8_0"});
+  SMELT_ASSERT_OK(plan);
+  for (const auto& order : std::vector<std::vector<size_t>>{{0, 1, 2, 3}, {3, 2, 1, 0}}) {
+    for (const int64_t reads_of_earlier_run : {0, 5}) {
+      TempDir dir;
+      const std::string path = dir / "x.gguf";
+      source.reads_left_ = reads_of_earlier_run;
+      EXPECT_FALSE(Convert(source, *plan, path).ok());
+      source.reads_left_ = -1;
+      auto output = Open(path, *plan);
+      SMELT_ASSERT_OK(output);
+      output->hash = std::make_unique<HashedOutput>(*output->files[0], *plan, output->done);
+      MemoryPeak peak;
+      const FillTarget target{&*plan, &*output};
+      const Observer observer;
+      const auto filler = Filler::Open(std::span(&target, 1), source, observer, peak);
+      SMELT_ASSERT_OK(filler);
+      for (const size_t tensor : order) SMELT_ASSERT_OK((*filler)->Encode(std::span(&tensor, 1)));
+      SMELT_ASSERT_OK(output->hash->Finish());
+      const FileHash& hash = output->hash->result();
+      SMELT_ASSERT_OK(output->CommitAs(FileNames(path, 1), false));
+      const std::string file = ReadFile(path);
+      EXPECT_TRUE(file == Expected(*plan));
+      EXPECT_EQ(hash.sha256, Sha256Hex(std::as_bytes(std::span(file))));
+      struct stat info;
+      ASSERT_EQ(stat(path.c_str(), &info), 0);
+      EXPECT_EQ(hash.identity, IdentityOf(info));
+    }
+  }
+  SetThreads(0);
+}
 
 TEST(Fill, ResumesAfterAReadErrorWithoutReadingAgain) {
   MixedSource source;

@@ -111,7 +111,6 @@ TEST(ImportCases, WhatOllamaRefusesIsRefused) {
   for (const auto& [key, entry] : *errors.as_object()) {
     const JsonValue* modelfile = entry.Find("modelfile");
     if (modelfile->as_string() == nullptr) continue;
-    if (!entry.Find("arguments")->as_array()->empty()) continue;  // types of its own quantizer
     SCOPED_TRACE(key);
     const TempDir dir;
     Prepare(folder, dir.path());
@@ -120,11 +119,16 @@ TEST(ImportCases, WhatOllamaRefusesIsRefused) {
     WriteFile(dir / "cut.gguf", ReadFile(dir / "tiny-f16.gguf").substr(0, 5000));
     WriteFile(dir / "zero.gguf", "");
     fs::create_directory(dir / "none");
-    const absl::Status status = Import({.source = {},
-                                        .name = Text(entry, "name"),
-                                        .store = dir / "store",
-                                        .modelfile = dir / *modelfile->as_string()})
-                                    .status();
+    ImportOptions options = {.source = {},
+                             .name = Text(entry, "name"),
+                             .store = dir / "store",
+                             .modelfile = dir / *modelfile->as_string()};
+    const JsonValue::Array& arguments = *entry.Find("arguments")->as_array();
+    if (!arguments.empty()) {  // -q TYPE
+      options.conversion.type = *arguments.at(1).as_string();
+      options.convert_ggufs = true;
+    }
+    const absl::Status status = Import(options).status();
     ASSERT_FALSE(status.ok());
     ++refused;
     EXPECT_FALSE(fs::exists(dir / "store"));
@@ -136,7 +140,7 @@ TEST(ImportCases, WhatOllamaRefusesIsRefused) {
                   ContainsRegex(Cat("line ", line[1].str(), "[^0-9]")));
     }
   }
-  EXPECT_EQ(refused, 27u);
+  EXPECT_EQ(refused, 29u);
 }
 
 }  // namespace

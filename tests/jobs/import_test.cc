@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -11,9 +13,14 @@
 
 #include "formats/gguf.h"
 #include "formats/ollama/store.h"
+#include "lib/base/hash.h"
 #include "lib/base/status.h"
+#include "smelt/convert.h"
+#include "smelt/evaluate.h"
+#include "smelt/inspect.h"
 #include "smelt/store.h"
 #include "tests/testing/conversions.h"
+#include "tests/testing/said.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -114,7 +121,9 @@ TEST(Import, AFolderIsConvertedStraightIntoTheStore) {
 
   const ConvertOptions convert = testing::Conversion(dir / "llama", dir / "x.gguf", "q8_0");
   SMELT_ASSERT_OK(Convert(convert));
-  EXPECT_TRUE(testing::ReadFile(result->blob) == testing::ReadFile(dir / "x.gguf"));
+  const std::string converted = testing::ReadFile(dir / "x.gguf");
+  EXPECT_TRUE(testing::ReadFile(result->blob) == converted);
+  EXPECT_EQ(result->digest, Cat("sha256:", Sha256Hex(std::as_bytes(std::span(converted)))));
   EXPECT_FALSE(fs::exists(dir / "store/smelt-staging"));
 
   const auto manifest = ollama::LoadManifest(dir / "store", *ollama::ParseName("mine"));
@@ -260,6 +269,114 @@ TEST(Import, AnAdapterOfTheModelfileIsMerged) {
   convert.adapters = {{adapter, 1}};
   SMELT_ASSERT_OK(Convert(convert));
   EXPECT_TRUE(testing::ReadFile(result->blob) == testing::ReadFile(dir / "x.gguf"));
+}
+
+/// A store with the models "base", "layered" (the adapter's folder as a layer) and "merged".
+class AdapterLayer : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    Make("base", "", false);
+    Make("layered", adapter_, true);
+    Make("merged", adapter_, false);
+    setenv("OLLAMA_MODELS", store_.c_str(), 1);
+  }
+  void TearDown() override { unsetenv("OLLAMA_MODELS"); }
+
+  void Make(const std::string& name, const std::string& adapter, bool layer) {
+    testing::WriteFile(dir_ / "Modelfile",
+                       Cat("FROM ", TestdataPath("models/llama"), "\n",
+                           adapter.empty() ? "" : Cat("ADAPTER ", adapter, "\n")));
+    ImportOptions options;
+    options.name = name;
+    options.store = store_;
+    options.modelfile = dir_ / "Modelfile";
+    options.adapter_layer = layer;
+    options.conversion.type = "f32";
+    options.conversion.validate = Validate::kOff;
+    SMELT_ASSERT_OK(Import(options));
+  }
+  double Perplexity(const std::string& name, const Observer& observer = {}) {
+    EvaluateOptions options;
+    options.model = name;
+    options.text_files = {TestdataPath("text/short.txt")};
+    options.context = 64;
+    options.chunks = 2;
+    const auto result = Evaluate(options, observer);
+    SMELT_EXPECT_OK(result);
+    return result.ok() ? result->perplexity : 0;
+  }
+  std::string AdapterBlob() const {
+    const auto stored = ollama::FindStored("layered");
+    return stored ? ollama::AdaptersOf(*stored)->at(0) : "";
+  }
+
+  const TempDir dir_;
+  const std::string store_ = dir_ / "store", adapter_ = TestdataPath("lora/llama-qv");
+};
+
+TEST_F(AdapterLayer, CountsWhereverTheNameIsRead) {
+  testing::Said said;
+  const double base = Perplexity("base"), layered = Perplexity("layered", said.observer),
+               merged = Perplexity("merged");
+  EXPECT_NEAR(layered, merged, 1e-4 * merged);
+  EXPECT_GT(std::fabs(base - merged), 1e-3 * merged);
+  EXPECT_THAT(said.notes, HasSubstr("layered has an adapter layer"));
+
+  ConvertOptions convert = testing::Conversion("layered", dir_ / "x.gguf", "f32");
+  SMELT_ASSERT_OK(Convert(convert));
+  EXPECT_NEAR(Perplexity(dir_ / "x.gguf"), merged, 1e-4 * merged);
+
+  testing::Said inspected;
+  SMELT_ASSERT_OK(Inspect({.path = "layered"}, inspected.observer));
+  EXPECT_THAT(inspected.notes,
+              HasSubstr(Cat(AdapterBlob().substr(AdapterBlob().size() - 40), "\n")));
+}
+
+TEST_F(AdapterLayer, DamageIsSaid) {
+  const std::string blob = AdapterBlob();
+  const auto message = [&] {
+    EvaluateOptions options;
+    options.model = "layered";
+    options.text_files = {TestdataPath("text/short.txt")};
+    return std::string(Evaluate(options).status().message());
+  };
+  const std::string content = testing::ReadFile(blob);
+  testing::WriteFile(blob, std::string(content.size(), 'x'));
+  EXPECT_THAT(message(), HasSubstr(Cat(blob.substr(blob.size() - 40),
+                                       ": damaged: the adapter weights of \"layered:latest")));
+  testing::WriteFile(blob, content + "x");
+  EXPECT_THAT(message(), HasSubstr("bytes instead of the"));
+  fs::remove(blob);
+  EXPECT_THAT(message(), HasSubstr("the adapter weights of model \"layered:latest\" are missing"));
+}
+
+TEST(Import, OllamaVersionsAreAskedFor) {
+  const TempDir dir;
+  testing::Said said;
+  ImportOptions options;
+  options.source = TestdataPath("models/llama");
+  options.name = "m";
+  options.store = dir / "store";
+  options.chat_template = TestdataPath("chat_formats/smollm3.jinja");  // writes the date
+  options.conversion.validate = Validate::kOff;
+  options.for_ollama = "0.6";
+  SMELT_ASSERT_OK(Import(options, said.observer));
+  EXPECT_THAT(said.warnings, HasSubstr("which takes Ollama 0.11.4, not 0.6"));
+  const auto has_template = [&] {
+    const std::vector<std::string> layers = Layers(dir / "store", "m");
+    return std::ranges::any_of(layers, [](auto& text) { return text.starts_with("template: "); });
+  };
+  EXPECT_FALSE(has_template());
+  options.require_template = true;
+  EXPECT_EQ(CodeOf(Import(options).status()), ErrorCode::kUnsupported);
+  for (const char* version : {"0.32", "0.34", ""}) {
+    options.for_ollama = version;
+    SMELT_ASSERT_OK(Import(options));
+    EXPECT_TRUE(has_template()) << version;
+  }
+  options.for_ollama = "0.34";
+  options.adapter_layer = true;
+  EXPECT_EQ(CodeOf(Import(options).status()), ErrorCode::kUsage);
 }
 
 TEST(Import, NothingStaysOfAConversionWhoseTemplateIsUnknown) {

@@ -9,17 +9,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdarg>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "formats/ollama/store.h"
+#include "lib/base/hash.h"
 #include "lib/base/status.h"
 #include "smelt/bundle.h"
 #include "smelt/import.h"
@@ -162,6 +166,25 @@ int InChild(const std::function<absl::Status()>& work, int at, int error, bool* 
   return told ? result[0] : -1;
 }
 
+/// For other programs to judge: each different state of a store, in the folder SMELT_KEEP_STORES.
+void Keep(const std::string& store) {
+  const char* kept = std::getenv("SMELT_KEEP_STORES");
+  if (kept == nullptr || *kept == '\0') return;
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(store)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string content = ReadFile(entry.path().string());
+    std::string name = fs::relative(entry.path(), store).string();
+    if (const size_t part = name.find("/part-"); part != name.npos) name.resize(part);
+    files.push_back(Cat(name, " ", Sha256Hex(std::as_bytes(std::span(content)))));
+  }
+  std::ranges::sort(files);
+  std::string all;
+  for (const std::string& file : files) all += file + "\n";
+  const fs::path to = fs::path(kept) / Sha256Hex(std::as_bytes(std::span(all))).substr(0, 16);
+  if (!fs::exists(to)) fs::copy(store, to, fs::copy_options::recursive);
+}
+
 /// No manifest whose blobs are missing or wrong, and the models of before are there.
 void ExpectValid(const TempDir& dir, const std::vector<std::string>& models, int at) {
   VerifyOptions options;
@@ -170,7 +193,8 @@ void ExpectValid(const TempDir& dir, const std::vector<std::string>& models, int
   SMELT_ASSERT_OK(verified);
   EXPECT_TRUE(verified->sound()) << "call " << at << ": " << verified->problems.front().what;
   for (const std::string& name : models) SMELT_EXPECT_OK(ShowStored(name, dir / "store"));
-  EXPECT_TRUE(ollama::ListStrays(dir / "store").empty());
+  EXPECT_TRUE(ollama::ListManifests(dir / "store").strays.empty());
+  Keep(dir / "store");
 }
 
 /// `work` with each of its calls failing in turn (two ways) and with a kill before each; then once

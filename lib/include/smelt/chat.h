@@ -20,7 +20,7 @@ struct ChatOptions {
   bool f32_activations = false;
   std::string
       chat_template;      ///< a file (NAME.jinja) in the place of the model's; empty: the model's
-  std::string system;     ///< first message; empty: none
+  std::string system;     ///< first message; empty: a store's for its model, else none
   std::string tools;      ///< JSON list that the template is told; empty: none
   std::string variables;  ///< JSON object of further variables of the template; empty: none
 };
@@ -40,7 +40,7 @@ class SMELT_EXPORT Chat {
   absl::StatusOr<GenerateResult> Say(std::string_view message, const ContinueOptions& options,
                                      const Observer& observer = {});
 
-  /// Only the system message stays.
+  /// The system message stays, and the messages that a store's model begins with.
   void Clear();
   /// JSON list of {"role", "content"}.
   std::string messages() const;
