@@ -13,9 +13,9 @@ namespace {
 
 constexpr uint64_t kUsualBlock = 128;
 
-/// Rows and columns of a block, of config.json.
+/// Rows and columns of a block, of config.json; 0: it does not say.
 std::array<uint64_t, 2> BlockOf(const QuantizationConfig& config) {
-  std::array<uint64_t, 2> block = {kUsualBlock, kUsualBlock};
+  std::array<uint64_t, 2> block = {0, 0};
   const JsonValue* said =
       config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("weight_block_size");
   if (said == nullptr || said->as_array() == nullptr || said->as_array()->size() != 2) return block;
@@ -26,16 +26,17 @@ std::array<uint64_t, 2> BlockOf(const QuantizationConfig& config) {
   return block;
 }
 
-uint64_t Blocks(uint64_t n, uint64_t block) { return (n + block - 1) / block; }
+uint64_t Blocks(uint64_t n, uint64_t block) { return (n - 1) / block + 1; }
 
-/// What of `n` values a block has when there are `blocks` of them: config.json's size, the usual
-/// one, or an even division. 0: none fits.
+/// What of `n` values a block has when there are `blocks` of them: one for all, one each, what
+/// config.json says; where it says nothing (0), the usual size or an even division. 0: none fits.
 uint64_t BlockSize(uint64_t n, uint64_t blocks, uint64_t said) {
   if (blocks == 1) return n;
-  for (const uint64_t size : {said, kUsualBlock}) {
-    if (Blocks(n, size) == blocks) return size;
-  }
-  return blocks != 0 && n % blocks == 0 ? n / blocks : 0;
+  if (n == 0 || blocks == 0) return 0;
+  if (blocks == n) return 1;
+  const uint64_t size = said != 0 ? said : kUsualBlock;
+  if (Blocks(n, size) == blocks) return size;
+  return said == 0 && n % blocks == 0 ? n / blocks : 0;
 }
 
 const RawTensor* FindScale(const QuantizedModule& module) {
@@ -99,7 +100,10 @@ absl::StatusOr<QuantizedWeight> ReadEightBits(const QuantizedModule& module) {
   const uint64_t of_all = parts.matrix_rows == parts.values.rows() ? 1 : matrices;
   if (parts.block_rows == 0 || parts.block_columns == 0 ||
       scale->elements() != scale_rows * scale_columns * of_all)
-    return module.Bad(*scale, "no scales of its rows or blocks");
+    return module.Bad(*scale, Cat("no scales of its rows or blocks",
+                                  block[0] == 0 ? std::string()
+                                                : Cat(" (weight_block_size of ", module.config.file,
+                                                      ": ", block[0], " x ", block[1], ")")));
   // Bytes are the exponents of the microscaling formats (MXFP8).
   SMELT_ASSIGN_OR_RETURN(
       parts.scales, StoredMatrix::Make(scale->dtype == RawType::kU8 ? AsExponents(*scale) : *scale,

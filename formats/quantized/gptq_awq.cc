@@ -23,16 +23,6 @@ struct Shapes {
   const RawTensor *qweight, *qzeros, *scales;
 };
 
-absl::Status CheckGroups(const QuantizedModule& module, const GroupedParts& parts, uint64_t columns,
-                         const RawTensor& scales) {
-  if (parts.group_of || (parts.group_size > 0 && parts.groups > 0 &&
-                         (columns + parts.group_size - 1) / parts.group_size == parts.groups))
-    return absl::OkStatus();
-  return module.Bad(
-      scales, Cat(parts.groups, " groups of ", parts.group_size, " columns are not the ", columns,
-                  " that there are (group_size of ", module.config.file, ")"));
-}
-
 /// Settings that some modules have of their own: auto-round's extra_config, GPTQModel's dynamic.
 bool HasOwnSettings(const QuantizationConfig& config) {
   return config.Has("extra_config") || config.Has("dynamic");
@@ -47,6 +37,19 @@ std::optional<int64_t> Setting(const QuantizedModule& module, std::string_view n
   const JsonValue* number =
       own == nullptr || own->as_object() == nullptr ? nullptr : own->FindNonNull(name);
   return number == nullptr ? module.config.Number(name) : number->as_int();
+}
+
+/// Groups of the columns as they lie, or of which each column names its own: then what nobody said
+/// cannot be wrong.
+absl::Status CheckGroups(const QuantizedModule& module, const GroupedParts& parts, uint64_t columns,
+                         const RawTensor& scales) {
+  const bool fits = parts.group_size > 0 && parts.groups > 0 &&
+                    (columns + parts.group_size - 1) / parts.group_size == parts.groups;
+  const bool said = Setting(module, "group_size") && !HasOwnSettings(module.config);
+  if (fits || (parts.group_of && !said)) return absl::OkStatus();
+  return module.Bad(
+      scales, Cat(parts.groups, " groups of ", parts.group_size, " columns are not the ", columns,
+                  " that there are (group_size of ", module.config.file, ")"));
 }
 
 /// Columns of a group: config.json's number, or what divides the columns evenly, where modules may

@@ -109,7 +109,8 @@ def main():
     heads = a.width // HEAD
     write(a, "delta", delta, {
         "architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen3_5_text", "layer_types": ["linear_attention"] * a.layers,
-        "linear_num_key_heads": heads, "linear_num_value_heads": 2 * heads, "num_attention_heads": heads, "num_key_value_heads": heads})
+        "linear_num_key_heads": heads, "linear_num_value_heads": 2 * heads, "num_attention_heads": heads, "num_key_value_heads": heads,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25, "mrope_section": [6, 5, 5]}})
     write(a, "attention", attention, {
         "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_attention_heads": 2 * heads, "num_key_value_heads": 2 * heads})
     write(a, "latent", latent, {
