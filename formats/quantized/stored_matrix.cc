@@ -5,6 +5,7 @@
 #include <cstring>
 #include <span>
 
+#include "formats/quantized/float8_values.h"
 #include "lib/base/float16.h"
 #include "lib/base/float8.h"
 #include "lib/base/status.h"
@@ -33,9 +34,9 @@ void ToFloats(RawType type, const std::byte* in, uint64_t n, float* out) {
     case RawType::kBF16:
       return Convert<uint16_t>(in, n, out, [](uint16_t v) { return Bf16ToF32(v); });
     case RawType::kF8_E4M3:
-      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return E4M3ToF32(v); });
+      return E4M3ToFloats(in, n, out);
     case RawType::kF8_E5M2:
-      return Convert<uint8_t>(in, n, out, [](uint8_t v) { return E5M2ToF32(v); });
+      return E5M2ToFloats(in, n, out);
     case RawType::kF8_E8M0:
       return Convert<uint8_t>(in, n, out, [](uint8_t v) { return E8M0ToF32(v); });
     case RawType::kI8:

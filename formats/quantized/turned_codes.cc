@@ -20,40 +20,56 @@ using VF = hn::Vec<DF>;
 constexpr uint64_t kBlock = 64;  // columns at a time: whole words and whole cache lines of values
 constexpr uint64_t kAhead = 16;  // lines, each of them in a page of its own
 
-HWY_INLINE hn::Vec<DU> WordsOf(const TurnedCodes& t, uint64_t line, uint64_t lane) {
-  const std::byte* const at = t.words + line * t.words_step + lane * sizeof(uint32_t);
+/// Where a column's codes lie, and what makes values of them.
+struct Column {
+  const std::byte *words, *rest;  ///< rest: of codes that go on in the next word, else null
+  int shift;
+  uint32_t mask;
+  const float *scales, *zeros;
+};
+
+HWY_INLINE Column ColumnOf(const TurnedCodes& t, uint64_t column) {
+  const uint64_t bit = column * t.bits, shift = bit % 32;
+  const std::byte* const words = t.words + bit / 32 * t.words_step;
+  const uint64_t group = t.groups[column] * t.groups_step;
+  return {words,
+          shift + t.bits > 32 ? words + t.words_step : nullptr,
+          static_cast<int>(shift),
+          (1u << t.bits) - 1,
+          t.scales + group,
+          t.zeros + group};
+}
+
+HWY_INLINE hn::Vec<DU> WordsAt(const std::byte* words, uint64_t lane) {
 #if HWY_TARGET == HWY_SCALAR
   uint32_t word;
-  std::memcpy(&word, at, sizeof word);
+  std::memcpy(&word, words + lane * sizeof word, sizeof word);
   return hn::Set(DU(), word);
 #else
-  return hn::LoadU(DU(), reinterpret_cast<const uint32_t*>(at));
+  return hn::LoadU(DU(), reinterpret_cast<const uint32_t*>(words + lane * sizeof(uint32_t)));
 #endif
 }
 
 /// A column's values in Lanes(DF) rows.
-HWY_INLINE VF ColumnOf(const TurnedCodes& t, uint64_t column, uint64_t lane) {
+HWY_INLINE VF ValuesOf(const Column& c, uint64_t lane) {
   const DF df;
-  const DU du;
   const hn::Rebind<int32_t, DF> di;
-  const uint64_t bit = column * t.bits, line = bit / 32, shift = bit % 32;
-  auto words = hn::ShiftRightSame(WordsOf(t, line, lane), static_cast<int>(shift));
-  if (shift + t.bits > 32) {
-    const auto rest = WordsOf(t, line + 1, lane);
-    words = hn::Or(words, hn::ShiftLeftSame(rest, static_cast<int>(32 - shift)));
-  }
-  const auto codes = hn::And(words, hn::Set(du, (1u << t.bits) - 1));
-  const uint64_t group = t.groups[column] * t.groups_step + lane;
-  const VF zeros = hn::LoadU(df, t.zeros + group), scales = hn::LoadU(df, t.scales + group);
-  return hn::Mul(hn::Sub(hn::ConvertTo(df, hn::BitCast(di, codes)), zeros), scales);
+  auto words = hn::ShiftRightSame(WordsAt(c.words, lane), c.shift);
+  if (c.rest != nullptr)
+    words = hn::Or(words, hn::ShiftLeftSame(WordsAt(c.rest, lane), 32 - c.shift));
+  const auto codes = hn::BitCast(di, hn::And(words, hn::Set(DU(), c.mask)));
+  const VF zeros = hn::LoadU(df, c.zeros + lane), scales = hn::LoadU(df, c.scales + lane);
+  return hn::Mul(hn::Sub(hn::ConvertTo(df, codes), zeros), scales);
 }
 
 #if HWY_TARGET == HWY_SCALAR
 constexpr uint64_t kColumns = 1;  // that are turned at a time
 
-HWY_INLINE void TurnColumns(const TurnedCodes& t, uint64_t first, uint64_t, uint64_t lane,
-                            float* out) {
-  hn::StoreU(ColumnOf(t, first, lane), DF(), out);
+/// The column, to rows that are kBlock floats apart.
+HWY_INLINE void TurnColumns(const TurnedCodes& t, uint64_t first, uint64_t, float* out) {
+  const Column column = ColumnOf(t, first);
+  for (uint64_t lane = 0; lane < kTurnedRows; ++lane)
+    hn::StoreU(ValuesOf(column, lane), DF(), out + lane * kBlock);
 }
 #else
 constexpr uint64_t kColumns = 4;
@@ -71,29 +87,29 @@ HWY_INLINE void StoreRow(VF values, float* out) {
 }
 
 /// Columns [first, +4), but none after `last`, to rows that are kBlock floats apart.
-HWY_INLINE void TurnColumns(const TurnedCodes& t, uint64_t first, uint64_t last, uint64_t lane,
-                            float* out) {
+HWY_INLINE void TurnColumns(const TurnedCodes& t, uint64_t first, uint64_t last, float* out) {
   const DF df;
-  const VF a = ColumnOf(t, first, lane), b = ColumnOf(t, std::min(first + 1, last), lane),
-           c = ColumnOf(t, std::min(first + 2, last), lane),
-           d = ColumnOf(t, std::min(first + 3, last), lane);
-  const VF even_low = hn::InterleaveLower(df, a, c), even_high = hn::InterleaveUpper(df, a, c),
-           odd_low = hn::InterleaveLower(df, b, d), odd_high = hn::InterleaveUpper(df, b, d);
-  StoreRow(hn::InterleaveLower(df, even_low, odd_low), out);
-  StoreRow(hn::InterleaveUpper(df, even_low, odd_low), out + kBlock);
-  StoreRow(hn::InterleaveLower(df, even_high, odd_high), out + 2 * kBlock);
-  StoreRow(hn::InterleaveUpper(df, even_high, odd_high), out + 3 * kBlock);
+  const Column columns[] = {ColumnOf(t, first), ColumnOf(t, std::min(first + 1, last)),
+                            ColumnOf(t, std::min(first + 2, last)),
+                            ColumnOf(t, std::min(first + 3, last))};
+  for (uint64_t lane = 0; lane < kTurnedRows;
+       lane += hn::Lanes(df), out += hn::Lanes(df) * kBlock) {
+    const VF a = ValuesOf(columns[0], lane), b = ValuesOf(columns[1], lane),
+             c = ValuesOf(columns[2], lane), d = ValuesOf(columns[3], lane);
+    const VF even_low = hn::InterleaveLower(df, a, c), even_high = hn::InterleaveUpper(df, a, c),
+             odd_low = hn::InterleaveLower(df, b, d), odd_high = hn::InterleaveUpper(df, b, d);
+    StoreRow(hn::InterleaveLower(df, even_low, odd_low), out);
+    StoreRow(hn::InterleaveUpper(df, even_low, odd_low), out + kBlock);
+    StoreRow(hn::InterleaveLower(df, even_high, odd_high), out + 2 * kBlock);
+    StoreRow(hn::InterleaveUpper(df, even_high, odd_high), out + 3 * kBlock);
+  }
 }
 #endif
 
 /// Columns [begin, +n) of kTurnedRows rows.
 void DecodeBlock(const TurnedCodes& t, uint64_t begin, uint64_t n, uint64_t rows, float* out) {
   HWY_ALIGN float tile[kTurnedRows * kBlock];
-  const uint64_t lanes = hn::Lanes(DF());
-  for (uint64_t lane = 0; lane < kTurnedRows; lane += lanes) {
-    for (uint64_t c = 0; c < n; c += kColumns)
-      TurnColumns(t, begin + c, t.columns - 1, lane, tile + lane * kBlock + c);
-  }
+  for (uint64_t c = 0; c < n; c += kColumns) TurnColumns(t, begin + c, t.columns - 1, tile + c);
   for (uint64_t r = 0; r < rows; ++r)
     std::memcpy(out + r * t.columns + begin, tile + r * kBlock, n * sizeof(float));
 }

@@ -42,24 +42,6 @@ inline constexpr std::array<float, 256> kE5M2 = [] {
   return table;
 }();
 
-/// The same without tables and branches, so that loops become vectors; magnitudes from `special` on
-/// are no numbers.
-template <int kMantissaBits, uint32_t kBias>
-constexpr float Float8(uint8_t bits, uint32_t special) {
-  constexpr uint32_t kUnit = 1u << 23, kLowest = (127 - kBias) * kUnit;
-  const uint32_t magnitude = bits & 0x7fu;
-  const uint32_t subnormal = -static_cast<uint32_t>(magnitude < 1u << kMantissaBits),
-                 none = -static_cast<uint32_t>(magnitude >= special);
-  // A subnormal is what a number of the lowest exponent has beyond 1.
-  const uint32_t number = (magnitude << (23 - kMantissaBits)) + kLowest + (subnormal & kUnit);
-  const float value =
-      std::bit_cast<float>(number) - std::bit_cast<float>(subnormal & (kLowest + kUnit));
-  const uint32_t sign = (bits & 0x80u) << 24;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | (none & 0x7f800000u) | sign);
-}
-constexpr float E4M3ToF32(uint8_t bits) { return Float8<3, 7>(bits, 0x7f); }
-constexpr float E5M2ToF32(uint8_t bits) { return Float8<2, 15>(bits, 0x7c); }
-
 /// E2M1.
 inline constexpr std::array<float, 16> kE2M1 = [] {
   std::array<float, 16> table{};

@@ -1,6 +1,5 @@
 // Foundations: messages, JSON, storage, metadata, tensor types, threads.
 #include <atomic>
-#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
@@ -12,7 +11,6 @@
 #include "lib/base/cat.h"
 #include "lib/base/checked.h"
 #include "lib/base/float16.h"
-#include "lib/base/float8.h"
 #include "lib/base/folder.h"
 #include "lib/base/hash.h"
 #include "lib/base/json.h"
@@ -276,20 +274,6 @@ TEST(Ascii, PartsAndCase) {
   EXPECT_TRUE(SameWithoutCase("Llama", "lLAMA"));
   EXPECT_FALSE(SameWithoutCase("Llama", "Llama2"));
   EXPECT_FALSE(SameWithoutCase("\x40", "\x60"));  // a bit apart as letters are
-}
-
-TEST(Float8, ArithmeticGivesTheTables) {
-  for (uint32_t i = 0; i < 256; ++i) {
-    const auto bits = static_cast<uint8_t>(i);
-    for (const auto& [value, expected] :
-         {std::pair(E4M3ToF32(bits), kE4M3[i]), std::pair(E5M2ToF32(bits), kE5M2[i])}) {
-      if (std::isnan(expected)) {
-        EXPECT_TRUE(std::isnan(value)) << i;
-      } else {
-        EXPECT_EQ(std::bit_cast<uint32_t>(value), std::bit_cast<uint32_t>(expected)) << i;
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -1,12 +1,17 @@
-// Codes that lie column by column, on every instruction set, against bits picked out one by one.
-#include "formats/quantized/turned_codes.h"
-
+// The kernels of quantized weights on every instruction set: codes that lie column by column
+// against bits picked out one by one, floats of 8 bits against their tables.
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
+#include "formats/quantized/float8_values.h"
+#include "formats/quantized/turned_codes.h"
+#include "lib/base/float8.h"
 #include "quant/simd.h"
 #include "tests/testing/testing.h"
 
@@ -74,6 +79,30 @@ TEST(TurnedCodes, AreTheirValuesOnEveryTarget) {
             ASSERT_EQ(out[i], d.expected[i]) << target << ", " << bits << " bits, row "
                                              << i / columns << ", column " << i % columns;
           }
+        }
+      }
+    }
+  }
+  SMELT_ASSERT_OK(ForceSimdTarget(""));
+}
+
+TEST(Float8Values, AreThoseOfTheTablesOnEveryTarget) {
+  constexpr size_t kCount = 256 + 37;  // and some that fill no vector
+  std::vector<std::byte> bytes(kCount);
+  for (size_t i = 0; i < kCount; ++i) bytes[i] = static_cast<std::byte>(i);
+  for (const std::string& target : SimdTargets()) {
+    SMELT_ASSERT_OK(ForceSimdTarget(target));
+    for (const auto& [convert, table] :
+         {std::pair(&E4M3ToFloats, &kE4M3), std::pair(&E5M2ToFloats, &kE5M2)}) {
+      std::vector<float> out(kCount);
+      convert(bytes.data(), kCount, out.data());
+      for (size_t i = 0; i < kCount; ++i) {
+        const float expected = (*table)[i % 256];
+        if (std::isnan(expected)) {
+          EXPECT_TRUE(std::isnan(out[i])) << target << " " << i;
+        } else {
+          EXPECT_EQ(std::bit_cast<uint32_t>(out[i]), std::bit_cast<uint32_t>(expected))
+              << target << " " << i;
         }
       }
     }
