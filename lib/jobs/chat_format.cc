@@ -257,30 +257,30 @@ absl::StatusOr<ChatFormatMatch> RecogniseChatFormat(std::string_view jinja, std:
                          ParseJsonValue(ollama::ChatFormatRenderings(), "renderings.json"));
   SMELT_ASSIGN_OR_RETURN(const std::vector<Probe> probes,
                          RenderProbes(*known.Find("probes"), own, bos, eos));
-  SMELT_ASSIGN_OR_RETURN(const std::vector<Probe> tool_probes,
-                         RenderProbes(*known.Find("tool_probes"), own, bos, eos));
   ChatFormatMatch match{.format = {}, .nearest = {}, .probes = probes.size()};
-  match.has_tools = WritesTools(*known.Find("tool_probes"), tool_probes);
+  std::vector<Probe> tool_probes;           // rendered when a format is found but for them
   for (const bool tools : {true, false}) {  // those with tools first
     for (const ollama::ChatFormatText& format : ollama::ChatFormatTexts()) {
-      const JsonValue* of_tools = known.Find("tool_renderings")->Find(format.name);
-      if ((of_tools != nullptr) != tools) continue;
       const JsonValue* renderings = known.Find("renderings")->Find(format.name);
-      if (renderings == nullptr) continue;  // one that is being written
+      const JsonValue* of_tools = known.Find("tool_renderings")->Find(format.name);
+      if (renderings == nullptr || (of_tools != nullptr) != tools) continue;
       Comparison comparison(bos, eos);
       const Agreement agreed = Compare(*renderings, probes, comparison);
-      if (agreed.all == probes.size() &&
-          (!tools || Compare(*of_tools, tool_probes, comparison).all == tool_probes.size())) {
-        absl::StatusOr<ChatFormat> found = FormatFor(format, comparison);
-        if (found.ok()) {
-          found->has_tools = tools;
-          match.format = *std::move(found);
-          match.nearest.clear();
-          return match;
-        }
-      }
       if (agreed.written > 0 && !tools)
         match.nearest.push_back({std::string(format.name), agreed.all});
+      if (agreed.all < probes.size()) continue;
+      if (tool_probes.empty()) {
+        SMELT_ASSIGN_OR_RETURN(tool_probes,
+                               RenderProbes(*known.Find("tool_probes"), own, bos, eos));
+        match.has_tools = WritesTools(*known.Find("tool_probes"), tool_probes);
+      }
+      if (tools && Compare(*of_tools, tool_probes, comparison).all < tool_probes.size()) continue;
+      absl::StatusOr<ChatFormat> found = FormatFor(format, comparison);
+      if (!found.ok()) continue;
+      found->has_tools = tools;
+      match.format = *std::move(found);
+      match.nearest.clear();
+      return match;
     }
   }
   std::ranges::stable_sort(match.nearest, std::greater(), &ChatFormatMatch::Near::agreed);

@@ -27,7 +27,7 @@ struct ChatFormatMatch {
   };
   std::vector<Near> nearest;  ///< of no format: those that agree on most, at most three
   size_t probes = 0;          ///< conversations that were tried, but for those with tools
-  bool has_tools = false;     ///< the model's own template writes of tools
+  bool has_tools = false;     ///< of a format: the model's own template writes of tools
 };
 
 /// Renders probe conversations by the Jinja template `jinja` and compares them with what each

@@ -129,7 +129,7 @@ TEST(ChatFormats, ToolsAreOfTheModel) {
       {"[AVAILABLE_TOOLS] ", "[AVAILABLE_TOOLS]", "mistral-v3", true},
       {"turn == questions[-1]", "turn == questions[0]", "mistral-v3", true},
       {"if tools and", "if false and", "mistral-v3", false},
-      {"'[INST] '", "'[INST]  '", "", true},
+      {"'[INST] '", "'[INST]  '", "", false},
   };
   for (const auto& change : kChanges) {
     std::string text = Reference("mistral-v3-tools");
