@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <regex>
 
@@ -253,6 +254,7 @@ TEST(MlxLayouts, WhatIsLeftAwayIsZeroAndNamed) {
   const testing::TempDir dir;
   const auto open = [&](const std::string& name) {
     const std::string path = dir / name;
+    std::filesystem::create_directory(path);
     testing::WriteFolder(path, text, tensors);
     return testing::OpenFolder(path);
   };
