@@ -1,6 +1,7 @@
 #include "infer/cpu/backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <span>
@@ -21,6 +22,8 @@
 namespace smelt::cpu {
 namespace {
 
+constexpr size_t kMostProducts = 8;  // at once
+
 // Runs the operations of one program over one batch.
 class Executor {
  public:
@@ -38,9 +41,18 @@ class Executor {
     const Layout& layout = batch_.layout;
     batch_.scratch.Reserve(layout.Floats(graph_.scratch_features));
     if (tap_ != nullptr) tokens_ = TokensOfPanels(layout);
-    for (const Op& op : graph_.ops) {
+    for (size_t i = 0, count = 0; i < graph_.ops.size(); i += count) {
       if (MustStop()) return GoOn();
-      SMELT_RETURN_IF_ERROR(std::visit([this](const auto& o) { return Do(o); }, op));
+      count = std::max<size_t>(ProductsFrom(i), 1);
+      SMELT_RETURN_IF_ERROR(std::visit(
+          [&](const auto& op) {
+            if constexpr (std::is_same_v<decltype(op), const MatMulOp&>) {
+              return Multiply(i, count);
+            } else {
+              return Do(op);
+            }
+          },
+          graph_.ops[i]));
     }
     state_.SetStarted();
     return absl::OkStatus();
@@ -61,13 +73,8 @@ class Executor {
     return batch_.input;
   }
   void Wrote(Slot slot) {
-    if (input_slot_ == slot + 1) input_slot_ = 0;
     // Buffers may overlap: what a slot's memory held before is gone too.
-    if (input_slot_ > kInputs + 1 && slot > kInputs) {
-      const SlotInfo& a = graph_.slots[input_slot_ - 1];
-      const SlotInfo& b = graph_.slots[slot];
-      if (a.offset < b.offset + b.features && b.offset < a.offset + a.features) input_slot_ = 0;
-    }
+    if (input_slot_ != 0 && Overlap(input_slot_ - 1, slot)) input_slot_ = 0;
   }
   template <typename F>
   absl::Status ForPanels(const F& f) {
@@ -114,11 +121,41 @@ class Executor {
     });
   }
 
-  absl::Status Do(const MatMulOp& op) {
-    Input& in = InputOf(op.in, op.matrix.columns);
-    if (tap_ != nullptr) SMELT_RETURN_IF_ERROR(Watch(*tap_, op.matrix, 0, tokens_, in));
-    SMELT_RETURN_IF_ERROR(MatMul(op.matrix, op.store, op.activation, precision_, in, At(op.out)));
-    Wrote(op.out);
+  // How many operations from `first` on are products of one input that none of them writes. Two
+  // that share an output follow each other.
+  size_t ProductsFrom(size_t first) const {
+    const auto product = [this](size_t i) { return std::get_if<MatMulOp>(&graph_.ops[i]); };
+    size_t i = first;
+    for (; i < graph_.ops.size() && i - first < kMostProducts && product(i) != nullptr; ++i) {
+      const MatMulOp& op = *product(i);
+      if (op.in != product(first)->in || Overlap(op.out, op.in)) break;
+      bool apart = true;
+      for (size_t j = first; j < i; ++j) {
+        const MatMulOp& other = *product(j);
+        const bool same = j + 1 == i && op.out == other.out && op.matrix.rows == other.matrix.rows;
+        apart = apart && (same || !Overlap(op.out, other.out));
+      }
+      if (!apart) break;
+    }
+    return i - first;
+  }
+  bool Overlap(Slot a, Slot b) const {
+    if (a <= kInputs || b <= kInputs) return a == b;
+    const SlotInfo &x = graph_.slots[a], &y = graph_.slots[b];
+    return x.offset < y.offset + y.features && y.offset < x.offset + x.features;
+  }
+
+  absl::Status Multiply(size_t first, size_t count) {
+    std::array<Product, kMostProducts> products;
+    Input* in = nullptr;
+    for (size_t i = 0; i < count; ++i) {
+      const MatMulOp& op = std::get<MatMulOp>(graph_.ops[first + i]);
+      in = &InputOf(op.in, op.matrix.columns);
+      if (tap_ != nullptr) SMELT_RETURN_IF_ERROR(Watch(*tap_, op.matrix, 0, tokens_, *in));
+      products[i] = {&op.matrix, op.store, op.activation, At(op.out)};
+    }
+    SMELT_RETURN_IF_ERROR(MatMul(std::span(products).first(count), precision_, *in));
+    for (size_t i = 0; i < count; ++i) Wrote(std::get<MatMulOp>(graph_.ops[first + i]).out);
     return absl::OkStatus();
   }
 

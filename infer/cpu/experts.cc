@@ -176,6 +176,19 @@ class ExpertRunner {
     return one;
   }
 
+  absl::Status Multiply(std::initializer_list<Product> products, Input& in) {
+    return MatMul(std::span(products.begin(), products.size()), precision_, in);
+  }
+
+  // hidden = act(gate in) * (up in), or act(up in).
+  absl::Status Hidden(const Matrix& gate, const Matrix& up, Activation activation, Input& in,
+                      float* hidden) {
+    if (!gate.present()) return Multiply({{&up, Store::kActivate, activation, hidden}}, in);
+    return Multiply(
+        {{&gate, Store::kSet, activation, hidden}, {&up, Store::kMultiplyAct, activation, hidden}},
+        in);
+  }
+
   absl::Status RunExpert(uint32_t e) {
     const Route& route = routes_[e];
     const uint32_t count = static_cast<uint32_t>(route.tokens.size());
@@ -189,21 +202,15 @@ class ExpertRunner {
     input_.Set(x, op_.width, panels, lanes);
     const std::vector<uint32_t> tokens = TokensOfPanels(count, lanes);
     SMELT_RETURN_IF_ERROR(WatchAll({&op_.gate, &op_.up}, e, tokens, input_));
+    const Matrix gate = Of(op_.gate, e), up = Of(op_.up, e);
     if (op_.clamped) {
-      float* up = up_.Reserve(slots * op_.hidden);
-      SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, precision_, input_, hidden));
-      SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.up, e), Store::kSet, op_.activation, precision_, input_, up));
-      ClampedGate(up, slots * op_.hidden, hidden);
-    } else if (op_.gate.present()) {
-      SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.gate, e), Store::kSet, op_.activation, precision_, input_, hidden));
-      SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.up, e), Store::kMultiplyAct, op_.activation, precision_, input_, hidden));
+      float* linear = up_.Reserve(slots * op_.hidden);
+      SMELT_RETURN_IF_ERROR(Multiply({{&gate, Store::kSet, op_.activation, hidden},
+                                      {&up, Store::kSet, op_.activation, linear}},
+                                     input_));
+      ClampedGate(linear, slots * op_.hidden, hidden);
     } else {
-      SMELT_RETURN_IF_ERROR(
-          MatMul(Of(op_.up, e), Store::kActivate, op_.activation, precision_, input_, hidden));
+      SMELT_RETURN_IF_ERROR(Hidden(gate, up, op_.activation, input_, hidden));
     }
     hidden_input_.Set(hidden, op_.hidden, panels, lanes);
     SMELT_RETURN_IF_ERROR(WatchAll({&op_.down}, e, tokens, hidden_input_));
@@ -230,14 +237,7 @@ class ExpertRunner {
     const Activation act = op_.shared_activation;
     SMELT_RETURN_IF_ERROR(
         WatchAll({&op_.shared_gate_proj, &op_.shared_up, &op_.shared_gate}, 0, tokens_, in_));
-    if (op_.shared_gate_proj.present()) {
-      SMELT_RETURN_IF_ERROR(
-          MatMul(op_.shared_gate_proj, Store::kSet, act, precision_, in_, hidden));
-      SMELT_RETURN_IF_ERROR(
-          MatMul(op_.shared_up, Store::kMultiplyAct, act, precision_, in_, hidden));
-    } else {
-      SMELT_RETURN_IF_ERROR(MatMul(op_.shared_up, Store::kActivate, act, precision_, in_, hidden));
-    }
+    SMELT_RETURN_IF_ERROR(Hidden(op_.shared_gate_proj, op_.shared_up, act, in_, hidden));
     hidden_input_.Set(hidden, hidden_size, panels, lanes);
     SMELT_RETURN_IF_ERROR(WatchAll({&op_.shared_down}, 0, tokens_, hidden_input_));
     if (!op_.shared_gate.present())

@@ -1,6 +1,7 @@
 // Matrix products over a batch.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -55,7 +56,19 @@ class WeightTile {
 /// True when products with this weight round their inputs to 8 bits.
 bool UsesQ8(const CpuWeight& weight, Precision precision);
 
-/// out = store(matrix in + bias) for all panels of the input.
+/// out = store(matrix in + bias).
+struct Product {
+  const Matrix* matrix = nullptr;
+  Store store = Store::kSet;
+  Activation activation = Activation::kSilu;
+  float* out = nullptr;
+};
+
+/// Products of one input for all its panels, in this order as far as they share an output: then
+/// they have as many rows. Of few tokens, all at once: one region of threads, not several.
+absl::Status MatMul(std::span<const Product> products, Precision precision, Input& in);
+
+/// One of them.
 absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Precision precision,
                     Input& in, float* out);
 

@@ -21,13 +21,13 @@ int WorkersFor(uint64_t pieces) {
   return static_cast<int>(std::min<uint64_t>(pieces, static_cast<uint64_t>(Threads())));
 }
 
-using Piece = std::function<absl::Status(uint64_t begin, uint64_t end, int worker)>;
+using Piece = absl::FunctionRef<absl::Status(uint64_t begin, uint64_t end, int worker)>;
 
 /// The pieces of [0, n), handed out to the workers until none is left, one fails, or the job must
 /// stop.
 class Pieces {
  public:
-  Pieces(uint64_t n, uint64_t grain, const Piece& piece)
+  Pieces(uint64_t n, uint64_t grain, Piece piece)
       : n_(n), grain_(grain), count_(n / grain + (n % grain != 0)), piece_(piece) {}
 
   uint64_t count() const { return count_; }
@@ -56,7 +56,7 @@ class Pieces {
   }
 
   const uint64_t n_, grain_, count_;
-  const Piece& piece_;
+  const Piece piece_;
   JobScope* const job_ = JobScope::Current();
   std::atomic<uint64_t> next_{0};
   std::atomic<bool> stop_{false};
@@ -79,7 +79,7 @@ absl::Status TellRefusedThreads() {
   });
 }
 
-absl::Status Dispatch(uint64_t n, uint64_t grain, const Piece& piece) {
+absl::Status Dispatch(uint64_t n, uint64_t grain, Piece piece) {
   if (n == 0) return absl::OkStatus();
   Pieces pieces(n, std::max<uint64_t>(grain, 1), piece);
   const int workers = WorkersFor(pieces.count());
@@ -105,12 +105,12 @@ int Threads() {
 int RefusedThreads() { return WorkerPool::Get().refused(); }
 
 absl::Status ParallelFor(uint64_t n, uint64_t grain,
-                         const std::function<absl::Status(uint64_t, uint64_t)>& fn) {
+                         absl::FunctionRef<absl::Status(uint64_t, uint64_t)> fn) {
   return Dispatch(n, grain, [&fn](uint64_t begin, uint64_t end, int) { return fn(begin, end); });
 }
 
 absl::Status ParallelForWorkers(uint64_t n, uint64_t grain,
-                                const std::function<void(uint64_t, uint64_t, int)>& fn) {
+                                absl::FunctionRef<void(uint64_t, uint64_t, int)> fn) {
   return Dispatch(n, grain, [&fn](uint64_t begin, uint64_t end, int worker) {
     fn(begin, end, worker);
     return absl::OkStatus();

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 
 namespace smelt {
@@ -20,13 +20,13 @@ int RefusedThreads();
 /// Runs fn(begin, end) over [0, n) in pieces of at most `grain`, in any order, on Threads() threads
 /// (the caller is one of them). The first error stops the handing out of further pieces and is
 /// returned, kOutOfMemory where `fn` throws std::bad_alloc; so does a job that must stop (GoOn()).
-/// Nested calls run serially. Dynamic: a slow piece does not hold up the others.
+/// Nested calls run serially. Dynamic: a slow piece does not hold up the others. Allocates nothing.
 absl::Status ParallelFor(uint64_t n, uint64_t grain,
-                         const std::function<absl::Status(uint64_t, uint64_t)>& fn);
+                         absl::FunctionRef<absl::Status(uint64_t, uint64_t)> fn);
 
 /// The same for work that fails in no other way than by std::bad_alloc; also passes the worker's
 /// number, 0 <= worker < Threads(), for scratch space.
 absl::Status ParallelForWorkers(uint64_t n, uint64_t grain,
-                                const std::function<void(uint64_t, uint64_t, int)>& fn);
+                                absl::FunctionRef<void(uint64_t, uint64_t, int)> fn);
 
 }  // namespace smelt

@@ -54,7 +54,7 @@ WorkerPool& WorkerPool::Get() {
   return *pool;
 }
 
-void WorkerPool::Run(int workers, const std::function<void(int)>& body) {
+void WorkerPool::Run(int workers, absl::FunctionRef<void(int)> body) {
   Job job{body, workers};
   {
     const std::lock_guard lock(mutex_);

@@ -4,8 +4,9 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <mutex>
+
+#include "absl/functional/function_ref.h"
 
 namespace smelt {
 
@@ -21,14 +22,14 @@ class WorkerPool {
   /// each at most once; returns when all calls have ended. `body` does all the work, whichever of
   /// the calls are made; it throws nothing and does not call Run. Several threads may call Run at
   /// the same time.
-  void Run(int workers, const std::function<void(int)>& body);
+  void Run(int workers, absl::FunctionRef<void(int)> body);
 
   /// Threads that were wanted and could not be started.
   int refused() const { return refused_.load(std::memory_order_relaxed); }
 
  private:
   struct Job {
-    const std::function<void(int)>& body;
+    const absl::FunctionRef<void(int)> body;
     const int workers;
     int joined = 1;               ///< the next worker's number; guarded by mutex_
     Job* next = nullptr;          ///< of the jobs that more workers may join; guarded by mutex_
