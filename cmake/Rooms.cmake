@@ -1,10 +1,19 @@
 # A room is one folder of the architecture: a static library that the tests link and whose objects go into libsmelt.
 #
-#   smelt_room(NAME SOURCES a.cc b.cc DEPENDS smelt::base PkgConfig::HWY)
-
+#   smelt_room(NAME SOURCES a.cc b.cc SEPARATE c.cc DEPENDS smelt::base PkgConfig::HWY)
+#
+# With SMELT_UNITY several SOURCES are compiled as one, which saves reading their headers again. SEPARATE are those that cannot
+# join: kernels, which include themselves once per instruction set, and files that use names of others.
 function(smelt_room name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
-  add_library(smelt_${name} STATIC ${ARG_SOURCES})
+  cmake_parse_arguments(ARG "" "" "SOURCES;SEPARATE;DEPENDS" ${ARGN})
+  add_library(smelt_${name} STATIC ${ARG_SOURCES} ${ARG_SEPARATE})
+  if(SMELT_UNITY)
+    set_target_properties(smelt_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+    set_source_files_properties(${ARG_SEPARATE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(smelt_${name} PRIVATE -Wno-subobject-linkage)  # it takes the joined files for headers
+    endif()
+  endif()
   add_library(smelt::${name} ALIAS smelt_${name})
   target_include_directories(smelt_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/lib/include)
   target_link_libraries(smelt_${name} PUBLIC ${ARG_DEPENDS})

@@ -20,7 +20,7 @@ absl::StatusOr<std::string> Version(std::string_view text) {
   if (rest.starts_with('v')) rest.remove_prefix(1);
   std::string version(rest);
   rest = rest.substr(0, rest.find_first_of("-+"));
-  const std::vector<std::string_view> parts = Split(rest, '.');
+  const std::vector<std::string_view> parts = SplitAt(rest, '.');
   const bool numbers = parts.size() <= 3 && std::ranges::all_of(parts, [](std::string_view part) {
                          return !part.empty() && std::ranges::all_of(part, IsDigit) &&
                                 (part == "0" || part.front() != '0');

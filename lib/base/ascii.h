@@ -31,7 +31,7 @@ inline bool SameWithoutCase(std::string_view a, std::string_view b) {
 }
 
 /// The parts between separators, empty ones too; at least one.
-inline std::vector<std::string_view> Split(std::string_view text, char separator) {
+inline std::vector<std::string_view> SplitAt(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   for (;;) {
     const size_t at = text.find(separator);

@@ -37,7 +37,7 @@ std::string TokenizerName(const Metadata& metadata) {
 
 std::vector<TypeFallback> PublicFallbacks(const Fallbacks& fallbacks) {
   std::vector<TypeFallback> out;
-  for (const Fallback& f : fallbacks.kinds) {
+  for (const FallbackGroup& f : fallbacks.kinds) {
     out.push_back({.type = std::string(Info(f.type).name),
                    .instead_of = std::string(Info(f.instead_of).name),
                    .tensors = f.tensors,

@@ -12,7 +12,7 @@ namespace {
 /// "256", or "32 or 256" where types with blocks of both lengths did not fit.
 std::string BlockLengths(const Fallbacks& fallbacks) {
   std::set<uint32_t> lengths;
-  for (const Fallback& f : fallbacks.kinds) lengths.insert(Info(f.instead_of).block_elements);
+  for (const FallbackGroup& f : fallbacks.kinds) lengths.insert(Info(f.instead_of).block_elements);
   std::string text;
   for (const uint32_t n : lengths) text += Cat(text.empty() ? "" : " or ", n);
   return text;
@@ -28,7 +28,7 @@ Fallbacks CountFallbacks(const ModelSource& source, const std::vector<TypeChoice
     if (Info(choice.type).quantized || choice.misfit) ++out.matrices;
     if (!choice.misfit) continue;
     ++out.tensors;
-    const auto same = std::find_if(out.kinds.begin(), out.kinds.end(), [&](const Fallback& f) {
+    const auto same = std::find_if(out.kinds.begin(), out.kinds.end(), [&](const FallbackGroup& f) {
       return f.type == choice.type && f.instead_of == *choice.misfit;
     });
     if (same != out.kinds.end()) {
@@ -42,11 +42,11 @@ Fallbacks CountFallbacks(const ModelSource& source, const std::vector<TypeChoice
 }
 
 std::string FallbackNote(const Fallbacks& fallbacks, double bits_per_weight) {
-  const Fallback& first = fallbacks.kinds.front();
+  const FallbackGroup& first = fallbacks.kinds.front();
   std::string text = Cat(fallbacks.tensors, " of ", fallbacks.matrices,
                          " matrices have rows that are no multiple of ", BlockLengths(fallbacks),
                          " (", Escape(first.first, 60), ": ", first.first_columns, "): ");
-  for (const Fallback& f : fallbacks.kinds) {
+  for (const FallbackGroup& f : fallbacks.kinds) {
     text += Cat(&f == &first ? "" : ", ", Info(f.type).name, " instead of ",
                 Info(f.instead_of).name, " in ", f.tensors);
   }

@@ -13,7 +13,7 @@
 namespace smelt {
 
 /// All matrices in which one type stands in for another.
-struct Fallback {
+struct FallbackGroup {
   TensorType type, instead_of;
   uint64_t tensors = 0;
   std::string first;           ///< name of the first
@@ -21,7 +21,7 @@ struct Fallback {
 };
 
 struct Fallbacks {
-  std::vector<Fallback> kinds;  ///< in the order of their first tensors; empty: every matrix fits
+  std::vector<FallbackGroup> kinds;  ///< in the order of their first tensors; empty: every matrix fits
   uint64_t tensors = 0;         ///< of all kinds
   uint64_t matrices = 0;        ///< that the preset quantizes
 };

@@ -55,7 +55,7 @@ std::string Tried(const absl::StatusOr<ChatFormatMatch>& match) {
 /// Whether the version asked for ("0.6"; empty: any) is below the least one ("0.11.4"; empty: any).
 bool IsOlder(std::string_view asked, std::string_view least) {
   if (asked.empty() || least.empty()) return false;
-  const std::vector<std::string_view> a = Split(asked, '.'), b = Split(least, '.');
+  const std::vector<std::string_view> a = SplitAt(asked, '.'), b = SplitAt(least, '.');
   for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
     const int ours = std::atoi(std::string(a[i]).c_str());
     const int theirs = std::atoi(std::string(b[i]).c_str());

@@ -11,7 +11,7 @@ namespace smelt {
 
 /// One after the other; at least one.
 inline std::vector<std::string_view> Alternatives(std::string_view list) {
-  return Split(list, '|');
+  return SplitAt(list, '|');
 }
 
 inline bool IsAlternative(std::string_view list, std::string_view one) {

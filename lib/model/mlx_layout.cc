@@ -91,7 +91,7 @@ bool IsOf(std::string_view pattern, std::string_view bare) {
     return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
   };
   return std::ranges::equal(
-      Split(pattern, '.'), Split(bare, '.'),
+      SplitAt(pattern, '.'), SplitAt(bare, '.'),
       [&](std::string_view a, std::string_view b) { return a == b || (a == "*" && is_number(b)); });
 }
 

@@ -27,7 +27,7 @@ constexpr std::string_view kWrappers[] = {
 
 constexpr std::string_view kSaved = "modules_to_save", kOriginal = "original_module";
 
-std::vector<std::string_view> Components(std::string_view name) { return Split(name, '.'); }
+std::vector<std::string_view> Components(std::string_view name) { return SplitAt(name, '.'); }
 
 bool IsNumber(std::string_view component) {
   return !component.empty() && component.find_first_not_of("0123456789") == std::string_view::npos;

@@ -268,8 +268,8 @@ TEST(SystemErrors, NameThePlaceTheCauseAndTheWayOut) {
 }
 
 TEST(Ascii, PartsAndCase) {
-  EXPECT_EQ(Split("a||b", '|'), (std::vector<std::string_view>{"a", "", "b"}));
-  EXPECT_EQ(Split("", '|'), (std::vector<std::string_view>{""}));
+  EXPECT_EQ(SplitAt("a||b", '|'), (std::vector<std::string_view>{"a", "", "b"}));
+  EXPECT_EQ(SplitAt("", '|'), (std::vector<std::string_view>{""}));
   EXPECT_EQ(LowerAscii("Q4_K \xc3\x84"), "q4_k \xc3\x84");
   EXPECT_TRUE(SameWithoutCase("Llama", "lLAMA"));
   EXPECT_FALSE(SameWithoutCase("Llama", "Llama2"));
