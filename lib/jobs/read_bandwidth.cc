@@ -13,7 +13,7 @@ namespace smelt {
 namespace {
 
 constexpr size_t kWords = 64u << 20;  // of 8 bytes
-constexpr size_t kPiece = 128 * 1024;
+constexpr size_t kPieceWords = 128 * 1024;
 constexpr int kPasses = 5;
 
 uint64_t Sum(const uint64_t* words, size_t count) {
@@ -32,7 +32,7 @@ absl::StatusOr<double> ReadBandwidth() {
     std::atomic<uint64_t> total{0};
     const auto start = std::chrono::steady_clock::now();
     SMELT_RETURN_IF_ERROR(
-        ParallelForWorkers(kWords, kPiece, [&](uint64_t first, uint64_t last, int) {
+        ParallelForWorkers(kWords, kPieceWords, [&](uint64_t first, uint64_t last, int) {
           total.fetch_add(Sum(words.data() + first, last - first), std::memory_order_relaxed);
         }));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
