@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """smelt and llama.cpp on the same machine, in one run: what costs how much, as ratios.
 
-    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate|mamba2]...
+    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate|types|mamba2]...
 
   --shared DIR         ground truth kept outside of this repository (SMELT_SHARED_DIR)
   --big DIR            model folder to convert, of a billion parameters
@@ -12,6 +12,7 @@
   --convert-python EXE Python that can run the converter:  pip install torch transformers sentencepiece
   --peak PROGRAM       engine_bench (cmake -DSMELT_BUILD_BENCHMARKS=ON): measures one core's f32 FMA peak
   --tmpfs DIR          outputs (default /dev/shm)
+  --backend NAME       which package --llama-python has: llama_cpp (built for this machine, the default) or xllamacpp (AVX2 at most)
   --threads N          of both programs (default: all cores)
   --repeat N           the best of N (default 2); llama.cpp and smelt take turns
   --json FILE          the figures
@@ -73,7 +74,7 @@ class Bench:
 
     def llama(self, *argv):
         out, wall, cpu = timed([self.a.llama_python, self.a.shared / "tools/llama_peer.py", *argv, "--threads", self.a.threads,
-                                "--backend", "llama_cpp"])
+                                "--backend", self.a.backend])
         return json.loads(out.splitlines()[-1]), wall, cpu
 
     def best(self, *measurements):
@@ -159,6 +160,31 @@ class Bench:
                 lambda: -self.llama("bench", files[kind], "-p", "64", "-n", "128", "-r", "1")[0]["tg128"]["tokens_per_second"])
             self.row(f"generation, {kind}, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
 
+    def types(self):
+        """Generation by every kind of kernel, from a model whose rows K-quants divide, with 1 thread and with --threads."""
+        converting = {"mxfp4": ["--type", "q4_0", "--pure", "--tensor-type", ".*=mxfp4"]}
+        threads = self.a.threads
+        for kind in ("q8_0", "q6_k", "q4_k_m", "q3_k_m", "iq4_xs", "mxfp4", "bf16"):
+            file = self.out / f"types-{kind}.gguf"
+            self.smelt("convert", self.a.big, *converting.get(kind, ["--type", kind]), "--effort", "fast", "-o", file, "--validate", "off",
+                       "--quiet")
+            for self.a.threads in sorted({"1", threads}):
+                measured = []
+
+                def ours():
+                    measured.append(self.smelt_json("bench", file, "-p", "0", "-n", "32", "--repeat", "1")[0])
+                    return -measured[-1]["rows"][0]["tokens_per_second"]["median"]
+
+                mine, theirs = self.best(
+                    ours, lambda: -self.llama("bench", file, "-p", "1", "-n", "32", "-r", "1")[0]["tg32"]["tokens_per_second"])
+                row = measured[0]["rows"][0]
+                share = -mine * row["bytes_per_token"] / max(m["rows"][0]["read_bytes_per_second"] for m in measured)
+                held = "+".join(t for t in measured[0]["types"] if t != "F32")
+                self.row(f"generation, {kind} ({held}), {self.a.threads} thr., {100 * share:.0f} % of memory", -mine, -theirs, mine / theirs,
+                         "tokens/s")
+            self.a.threads = threads
+            file.unlink()
+
     def prompt_ids(self, count=512):
         ids = self.out / "ids.json"
         ids.write_text(json.dumps([7 * i % 40000 + 100 for i in range(count)]))
@@ -196,10 +222,11 @@ def main():
         p.add_argument("--" + name, type=pathlib.Path)
     p.add_argument("--llama-python", default=sys.executable)
     p.add_argument("--convert-python", default=sys.executable)
+    p.add_argument("--backend", default="llama_cpp", choices=["llama_cpp", "xllamacpp"])
     p.add_argument("--tmpfs", default="/dev/shm")
     p.add_argument("--threads", default=str(os.cpu_count()))
     p.add_argument("--repeat", type=int, default=2)
-    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "prompt", "generate", "mamba2"])
+    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "prompt", "generate", "types", "mamba2"])
     a = p.parse_args()
     bench = Bench(a)
     try:
