@@ -88,16 +88,28 @@ struct Chat::Impl {
       if (!details.messages.empty()) {
         SMELT_ASSIGN_OR_RETURN(examples, ollama::ReadMessages(details.messages, options.model));
       }
-      if (!details.parameters.empty()) {
-        observer.Note(Cat(Escape(options.model, 60), ": the parameters that the store has for it (",
-                          Escape(details.parameters.substr(0, details.parameters.find('\n')), 120),
-                          ") are for Ollama; here those of the "
-                          "command count"));
-      }
+      SMELT_RETURN_IF_ERROR(NoteParameters(details.parameters, observer));
     }
     if (!system.empty()) beginning.push_back({"system", system});
     for (ollama::Message& example : examples)
       beginning.push_back({std::move(example.role), std::move(example.content)});
+    return absl::OkStatus();
+  }
+
+  /// What a store sets besides stop words, which are the ends that the model itself names.
+  absl::Status NoteParameters(const std::string& json, const Observer& observer) const {
+    if (json.empty()) return absl::OkStatus();
+    SMELT_ASSIGN_OR_RETURN(const ollama::Parameters parameters,
+                           ollama::Parameters::Read(json, options.model));
+    std::string set;
+    for (const auto& [name, value] : parameters.values()) {
+      if (name == "stop") continue;
+      for (const std::string& text : ollama::ParameterTexts(value))
+        set += Cat(set.empty() ? "" : ", ", name, " ", text);
+    }
+    if (set.empty()) return absl::OkStatus();
+    observer.Note(Cat(Escape(options.model, 60), ": the store's parameters are for Ollama (",
+                      Escape(set, 120), "); here the command's options count"));
     return absl::OkStatus();
   }
 

@@ -411,6 +411,10 @@ absl::Status NotAModel(const Storage& file) {
                  ": one file of a model, without the config.json that says which; download the "
                  "whole folder and name that");
   }
+  if (start.starts_with("PK\x03\x04")) {
+    return Error(ErrorCode::kInvalidInput, name,
+                 ": is a zip archive; unpack it, and name what is in it");
+  }
   return Error(ErrorCode::kInvalidInput, name, " is neither a model directory nor a GGUF file");
 }
 

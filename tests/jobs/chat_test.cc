@@ -136,7 +136,7 @@ TEST(Chat, AStoredModelBringsItsBeginning) {
   const auto chat = Chat::Open(options, said.observer);
   SMELT_ASSERT_OK(chat);
   EXPECT_EQ((*chat)->messages(), Cat(R"([{"role":"system","content":"Be brief."},)", examples));
-  EXPECT_THAT(said.notes, HasSubstr("\"top_k\":3"));
+  EXPECT_THAT(said.notes, HasSubstr("top_k 3"));
   SMELT_ASSERT_OK((*chat)->Say("Three?", Greedy(2)));
   EXPECT_THAT((*chat)->prompt(), HasSubstr("Be brief."));
   (*chat)->Clear();

@@ -88,7 +88,9 @@ TEST(Import, RefusesWhatOllamaCouldNotRun) {
   };
   testing::WriteFile(dir / "text.gguf", "no model");
   const std::string model = Copy(dir, "tiny-f16.gguf");
+  testing::WriteFile(dir / "x.zip", "PK\x03\x04 a folder, packed");
   EXPECT_THAT(message(dir / "text.gguf", "m"), HasSubstr("nor a GGUF"));
+  EXPECT_THAT(message(dir / "x.zip", "m"), HasSubstr("is a zip archive; unpack it"));
   const TempDir folder;
   testing::WriteFile(folder / "config.json", "{}");
   EXPECT_THAT(message(folder.path(), "m"), HasSubstr("smelt families"));
