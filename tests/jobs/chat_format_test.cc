@@ -61,6 +61,12 @@ TEST(ChatFormats, EachHasATemplateStopWordsAndARenderingOfEachProbe) {
     EXPECT_EQ(with_tools != nullptr, tools);
     if (tools) {
       EXPECT_EQ(with_tools->as_array()->size(), known.Find("tool_probes")->as_array()->size());
+      // Ollama runs the first loop over calls by itself, to see what they look like.
+      const std::string& text = settings->template_text;
+      const size_t calls = text.find("{{ if .ToolCalls }}");
+      ASSERT_NE(calls, text.npos);
+      const size_t loop = text.find("{{ range ", calls);
+      EXPECT_THAT(text.substr(loop, 120), Not(HasSubstr("$message")));
     }
   }
   EXPECT_GE(known.Find("tool_renderings")->as_object()->size(), 9u);
