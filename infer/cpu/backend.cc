@@ -147,14 +147,13 @@ class Executor {
 
   absl::Status Multiply(size_t first, size_t count) {
     std::array<Product, kMostProducts> products;
-    Input* in = nullptr;
     for (size_t i = 0; i < count; ++i) {
       const MatMulOp& op = std::get<MatMulOp>(graph_.ops[first + i]);
-      in = &InputOf(op.in, op.matrix.columns);
-      if (tap_ != nullptr) SMELT_RETURN_IF_ERROR(Watch(*tap_, op.matrix, 0, tokens_, *in));
-      products[i] = {&op.matrix, op.store, op.activation, At(op.out)};
+      Input& in = InputOf(op.in, op.matrix.columns);
+      if (tap_ != nullptr) SMELT_RETURN_IF_ERROR(Watch(*tap_, op.matrix, 0, tokens_, in));
+      products[i] = {&op.matrix, &in, op.store, op.activation, At(op.out)};
     }
-    SMELT_RETURN_IF_ERROR(MatMul(std::span(products).first(count), precision_, *in));
+    SMELT_RETURN_IF_ERROR(MatMul(std::span(products).first(count), precision_));
     for (size_t i = 0; i < count; ++i) Wrote(std::get<MatMulOp>(graph_.ops[first + i]).out);
     return absl::OkStatus();
   }

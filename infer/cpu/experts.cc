@@ -132,8 +132,12 @@ class ExpertRunner {
     if (!op_.add) std::fill_n(out_, layout_.Floats(op_.width), 0.0f);
     SMELT_RETURN_IF_ERROR(WatchAll({&op_.router}, 0, tokens_, in_));
     SMELT_RETURN_IF_ERROR(RouteTokens());
-    for (uint32_t e = 0; e < op_.count; ++e) {
-      if (!routes_[e].tokens.empty()) SMELT_RETURN_IF_ERROR(RunExpert(e));
+    if (layout_.tokens == 1 && layout_.lanes == 1 && tap_ == nullptr) {
+      SMELT_RETURN_IF_ERROR(RunChosen());
+    } else {
+      for (uint32_t e = 0; e < op_.count; ++e) {
+        if (!routes_[e].tokens.empty()) SMELT_RETURN_IF_ERROR(RunExpert(e));
+      }
     }
     return op_.shared_up.present() ? RunShared() : absl::OkStatus();
   }
@@ -143,7 +147,7 @@ class ExpertRunner {
     // The router decides; rounding its inputs would move tokens to other experts.
     Array<float> logits(layout_.Floats(op_.count));
     SMELT_RETURN_IF_ERROR(
-        MatMul(op_.router, Store::kSet, Activation::kSilu, Precision::kF32, in_, logits.data()));
+        MatMul({.matrix = &op_.router, .in = &in_, .out = logits.data()}, Precision::kF32));
     routes_.resize(op_.count);
     std::vector<float> score(op_.count), weights;
     std::vector<uint32_t> chosen;
@@ -176,17 +180,55 @@ class ExpertRunner {
     return one;
   }
 
-  absl::Status Multiply(std::initializer_list<Product> products, Input& in) {
-    return MatMul(std::span(products.begin(), products.size()), precision_, in);
+  // hidden = act(gate in) * (up in), or act(up in): adds the products.
+  static void AddHidden(const Matrix& gate, const Matrix& up, Activation activation, Input& in,
+                        float* hidden, std::vector<Product>& products) {
+    const bool gated = gate.present();
+    if (gated) products.push_back({.matrix = &gate, .in = &in, .out = hidden});
+    products.push_back(
+        {&up, &in, gated ? Store::kMultiplyAct : Store::kActivate, activation, hidden});
   }
 
-  // hidden = act(gate in) * (up in), or act(up in).
-  absl::Status Hidden(const Matrix& gate, const Matrix& up, Activation activation, Input& in,
-                      float* hidden) {
-    if (!gate.present()) return Multiply({{&up, Store::kActivate, activation, hidden}}, in);
-    return Multiply(
-        {{&gate, Store::kSet, activation, hidden}, {&up, Store::kMultiplyAct, activation, hidden}},
-        in);
+  // The chosen experts of a single token: all first products at once, then all second ones.
+  absl::Status RunChosen() {
+    std::vector<uint32_t> chosen;
+    for (uint32_t e = 0; e < op_.count; ++e)
+      if (!routes_[e].tokens.empty()) chosen.push_back(e);
+    const size_t count = chosen.size();
+    std::vector<Matrix> gates, ups, downs;
+    for (const uint32_t e : chosen) {
+      gates.push_back(Of(op_.gate, e));
+      ups.push_back(Of(op_.up, e));
+      downs.push_back(Of(op_.down, e));
+    }
+    float* hidden = hidden_.Reserve(count * op_.hidden);
+    float* linear = op_.clamped ? up_.Reserve(count * op_.hidden) : nullptr;
+    float* result = result_.Reserve(count * op_.width);
+    input_.Set(expert_in_, op_.width, 1, 1);
+    std::vector<Product> products;
+    for (size_t i = 0; i < count; ++i) {
+      float* own = hidden + i * op_.hidden;
+      if (op_.clamped) {
+        products.push_back({.matrix = &gates[i], .in = &input_, .out = own});
+        products.push_back({.matrix = &ups[i], .in = &input_, .out = linear + i * op_.hidden});
+      } else {
+        AddHidden(gates[i], ups[i], op_.activation, input_, own, products);
+      }
+    }
+    SMELT_RETURN_IF_ERROR(MatMul(products, precision_));
+    if (op_.clamped) ClampedGate(linear, count * op_.hidden, hidden);
+    std::vector<Input> inputs(count);
+    products.clear();
+    for (size_t i = 0; i < count; ++i) {
+      inputs[i].Set(hidden + i * op_.hidden, op_.hidden, 1, 1);
+      products.push_back({.matrix = &downs[i], .in = &inputs[i], .out = result + i * op_.width});
+    }
+    SMELT_RETURN_IF_ERROR(MatMul(products, precision_));
+    for (size_t i = 0; i < count; ++i) {
+      const float weight = routes_[chosen[i]].weights[0], *from = result + i * op_.width;
+      for (size_t f = 0; f < op_.width; ++f) out_[f] += weight * from[f];
+    }
+    return absl::OkStatus();
   }
 
   absl::Status RunExpert(uint32_t e) {
@@ -203,19 +245,21 @@ class ExpertRunner {
     const std::vector<uint32_t> tokens = TokensOfPanels(count, lanes);
     SMELT_RETURN_IF_ERROR(WatchAll({&op_.gate, &op_.up}, e, tokens, input_));
     const Matrix gate = Of(op_.gate, e), up = Of(op_.up, e);
+    float* linear = op_.clamped ? up_.Reserve(slots * op_.hidden) : nullptr;
+    std::vector<Product> products;
     if (op_.clamped) {
-      float* linear = up_.Reserve(slots * op_.hidden);
-      SMELT_RETURN_IF_ERROR(Multiply({{&gate, Store::kSet, op_.activation, hidden},
-                                      {&up, Store::kSet, op_.activation, linear}},
-                                     input_));
-      ClampedGate(linear, slots * op_.hidden, hidden);
+      products = {{.matrix = &gate, .in = &input_, .out = hidden},
+                  {.matrix = &up, .in = &input_, .out = linear}};
     } else {
-      SMELT_RETURN_IF_ERROR(Hidden(gate, up, op_.activation, input_, hidden));
+      AddHidden(gate, up, op_.activation, input_, hidden, products);
     }
+    SMELT_RETURN_IF_ERROR(MatMul(products, precision_));
+    if (op_.clamped) ClampedGate(linear, slots * op_.hidden, hidden);
     hidden_input_.Set(hidden, op_.hidden, panels, lanes);
     SMELT_RETURN_IF_ERROR(WatchAll({&op_.down}, e, tokens, hidden_input_));
+    const Matrix down = Of(op_.down, e);
     SMELT_RETURN_IF_ERROR(
-        MatMul(Of(op_.down, e), Store::kSet, op_.activation, precision_, hidden_input_, result));
+        MatMul({.matrix = &down, .in = &hidden_input_, .out = result}, precision_));
     return Scatter(route, lanes, result);
   }
 
@@ -237,17 +281,19 @@ class ExpertRunner {
     const Activation act = op_.shared_activation;
     SMELT_RETURN_IF_ERROR(
         WatchAll({&op_.shared_gate_proj, &op_.shared_up, &op_.shared_gate}, 0, tokens_, in_));
-    SMELT_RETURN_IF_ERROR(Hidden(op_.shared_gate_proj, op_.shared_up, act, in_, hidden));
+    std::vector<Product> products;
+    AddHidden(op_.shared_gate_proj, op_.shared_up, act, in_, hidden, products);
+    SMELT_RETURN_IF_ERROR(MatMul(products, precision_));
     hidden_input_.Set(hidden, hidden_size, panels, lanes);
     SMELT_RETURN_IF_ERROR(WatchAll({&op_.shared_down}, 0, tokens_, hidden_input_));
     if (!op_.shared_gate.present())
-      return MatMul(op_.shared_down, Store::kAdd, act, precision_, hidden_input_, out_);
+      return MatMul({&op_.shared_down, &hidden_input_, Store::kAdd, act, out_}, precision_);
     Array<float> gate(layout_.Floats(1));
     float* result = result_.Reserve(layout_.Floats(op_.width));
     SMELT_RETURN_IF_ERROR(
-        MatMul(op_.shared_gate, Store::kSet, act, Precision::kF32, in_, gate.data()));
+        MatMul({.matrix = &op_.shared_gate, .in = &in_, .out = gate.data()}, Precision::kF32));
     SMELT_RETURN_IF_ERROR(
-        MatMul(op_.shared_down, Store::kSet, act, precision_, hidden_input_, result));
+        MatMul({.matrix = &op_.shared_down, .in = &hidden_input_, .out = result}, precision_));
     for (size_t i = 0; i < layout_.Floats(1); ++i) gate[i] = SigmoidOf(gate[i]);
     return ParallelForWorkers(panels, 1, [&](uint64_t first, uint64_t last, int) {
       for (uint64_t p = first; p < last; ++p) {

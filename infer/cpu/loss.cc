@@ -243,7 +243,7 @@ absl::Status TokenLogits(const Layout& layout, const LossSide& from,
   const Matrix& m = from.head->output;
   if (lanes == 1) {
     SMELT_RETURN_IF_ERROR(
-        MatMul(m, Store::kSet, Activation::kSilu, precision, side.input, logits.data()));
+        MatMul({.matrix = &m, .in = &side.input, .out = logits.data()}, precision));
     for (float& v : logits) {
       v *= side.head->scale;
       if (side.head->softcap > 0) v = side.head->softcap * std::tanh(v / side.head->softcap);

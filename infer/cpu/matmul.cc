@@ -102,30 +102,28 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
   return absl::OkStatus();
 }
 
+// Rows of a piece.
+uint64_t GrainOf(const Product& p) { return std::max<uint64_t>(8, (1u << 16) / p.matrix->columns); }
+
 // Pieces of rows of all products. Those that share an output do the same rows one after the other.
-absl::Status FewTokens(std::span<const Product> products, Precision precision, const Input& in) {
-  const uint64_t grain = std::max<uint64_t>(8, (1u << 16) / in.columns);
+absl::Status FewTokens(std::span<const Product> products, Precision precision) {
   const auto follows = [&](size_t i) { return i > 0 && products[i].out == products[i - 1].out; };
+  const auto pieces_of = [&](size_t i) {
+    const uint64_t grain = GrainOf(products[i]);
+    return follows(i) ? 0 : (products[i].matrix->rows + grain - 1) / grain;
+  };
   uint64_t pieces = 0;
-  for (size_t i = 0; i < products.size(); ++i)
-    if (!follows(i)) pieces += (products[i].matrix->rows + grain - 1) / grain;
+  for (size_t i = 0; i < products.size(); ++i) pieces += pieces_of(i);
   return ParallelFor(pieces, 1, [&](uint64_t piece, uint64_t) {
     size_t i = 0;
-    for (uint64_t first = 0;; ++i) {
-      if (follows(i)) continue;
-      const uint64_t count = (products[i].matrix->rows + grain - 1) / grain;
-      if (piece < first + count) {
-        piece -= first;
-        break;
-      }
-      first += count;
-    }
+    for (; piece >= pieces_of(i); ++i) piece -= pieces_of(i);
+    const uint64_t grain = GrainOf(products[i]), first = piece * grain;
+    const uint64_t last = std::min<uint64_t>(first + grain, products[i].matrix->rows);
     do {
       const Product& p = products[i];
-      const uint64_t last = std::min<uint64_t>((piece + 1) * grain, p.matrix->rows);
       SMELT_RETURN_IF_ERROR(RowsTile(*p.matrix, p.store, p.activation,
-                                     UsesQ8(AsCpu(p.matrix->weight), precision), in, piece * grain,
-                                     last, p.out));
+                                     UsesQ8(AsCpu(p.matrix->weight), precision), *p.in, first, last,
+                                     p.out));
     } while (++i < products.size() && follows(i));
     return absl::OkStatus();
   });
@@ -143,31 +141,25 @@ uint32_t TileRows(uint64_t rows, uint32_t limit) {
   return static_cast<uint32_t>(std::clamp<uint64_t>(rounded, std::min<uint32_t>(24, limit), limit));
 }
 
-absl::Status MatMul(std::span<const Product> products, Precision precision, Input& in) {
+absl::Status MatMul(std::span<const Product> products, Precision precision) {
   for (const Product& p : products) {
-    if (UsesQ8(AsCpu(p.matrix->weight), precision)) SMELT_RETURN_IF_ERROR(in.Quantize());
+    if (UsesQ8(AsCpu(p.matrix->weight), precision)) SMELT_RETURN_IF_ERROR(p.in->Quantize());
   }
-  if (in.lanes == 1) return FewTokens(products, precision, in);
+  if (products.front().in->lanes == 1) return FewTokens(products, precision);
   for (const Product& p : products) {
     const CpuWeight& w = AsCpu(p.matrix->weight);
     if (UsesQ8(w, precision)) {
-      SMELT_RETURN_IF_ERROR(PanelsQ8(*p.matrix, p.store, p.activation, in, p.out));
+      SMELT_RETURN_IF_ERROR(PanelsQ8(*p.matrix, p.store, p.activation, *p.in, p.out));
       continue;
     }
     const Tiling tiling = ChooseTiling(w, *p.matrix);
     SMELT_RETURN_IF_ERROR(
         ParallelFor(p.matrix->rows, tiling.rows, [&](uint64_t first, uint64_t last) {
-          return PanelTile(*p.matrix, p.store, p.activation, in, tiling, first, last - first,
+          return PanelTile(*p.matrix, p.store, p.activation, *p.in, tiling, first, last - first,
                            p.out);
         }));
   }
   return absl::OkStatus();
-}
-
-absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Precision precision,
-                    Input& in, float* out) {
-  const Product product{&matrix, store, activation, out};
-  return MatMul({&product, 1}, precision, in);
 }
 
 }  // namespace smelt::cpu

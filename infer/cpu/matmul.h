@@ -56,21 +56,21 @@ class WeightTile {
 /// True when products with this weight round their inputs to 8 bits.
 bool UsesQ8(const CpuWeight& weight, Precision precision);
 
-/// out = store(matrix in + bias).
+/// out = store(matrix in + bias) for all panels of the input.
 struct Product {
   const Matrix* matrix = nullptr;
+  Input* in = nullptr;
   Store store = Store::kSet;
   Activation activation = Activation::kSilu;
   float* out = nullptr;
 };
 
-/// Products of one input for all its panels, in this order as far as they share an output: then
-/// they have as many rows. Of few tokens, all at once: one region of threads, not several.
-absl::Status MatMul(std::span<const Product> products, Precision precision, Input& in);
-
-/// One of them.
-absl::Status MatMul(const Matrix& matrix, Store store, Activation activation, Precision precision,
-                    Input& in, float* out);
+/// One or more products; those of the same `out` are neighbours with as many rows, and done in this
+/// order. Of few tokens, all at once: one region of threads, not several.
+absl::Status MatMul(std::span<const Product> products, Precision precision);
+inline absl::Status MatMul(const Product& product, Precision precision) {
+  return MatMul({&product, 1}, precision);
+}
 
 /// Rows of a tile so that every thread gets several tiles: a multiple of 12, at most `limit`.
 uint32_t TileRows(uint64_t rows, uint32_t limit);
