@@ -178,6 +178,36 @@ def thoughtful(ollama):
     return [{"messages": messages, "now": "2025-01-15T10:30:00"} | ({"think": True} if ollama else {}) for messages in conversations]
 
 
+class Calls:
+    """What Ollama finds of calls in a model's answer."""
+
+    CALL = {"id": "abcDEF123", "type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2.5}}}
+
+    def __init__(self, shared, folder):
+        self.program = os.path.join(folder, "tool_calls")
+        sources = pathlib.Path(folder, "tool_calls_sources")
+        sources.mkdir()
+        for file in [shared / "tools" / "ollama" / "render_template" / x for x in ("go.mod", "go.sum")] + [ROOT / "tests" / "peers" / "tool_calls.go"]:
+            shutil.copy(file, sources)
+        subprocess.run(["go", "build", "-buildvcs=false", "-o", self.program, "."], cwd=sources, check=True, env=dict(os.environ, CGO_ENABLED="0"))
+
+    def wrong(self, template, answer, tools):
+        query = json.dumps({"template": template, "answer": answer, "tools": tools})
+        found = json.loads(subprocess.run([self.program], input=query + "\n", capture_output=True, text=True, check=True).stdout)
+        return "" if found["calls"] == [self.CALL["function"]] else f"Ollama reads {found} in {answer!r}"
+
+    def answer(self, smelt, model, tools):
+        """What a model says that calls a function, by its Jinja template."""
+        question = [{"role": "user", "content": "What is the sum?"}]
+        said = [{"role": "assistant", "content": "", "tool_calls": [self.CALL]}]
+        asked, whole = jinja(smelt, model.file, model.bos, model.eos,
+                             [{"messages": question, "tools": tools, "add_generation_prompt": True},
+                              {"messages": question + said, "tools": tools, "add_generation_prompt": False}])
+        if self.CALL["function"]["name"] not in whole[len(asked):]:  # it writes nothing of calls
+            return "<|tool_call|>" + json.dumps([self.CALL["function"]])
+        return whole[len(asked):]
+
+
 SMALL, SMALL_BOS = ROOT / "testdata" / "models" / "llama", "<|begin_of_text|>"
 
 
@@ -207,7 +237,7 @@ def main():
     probes, tool_probes = recorded["probes"], recorded["tool_probes"]
     wrong, equal, trims = [], 0, set()
     with tempfile.TemporaryDirectory() as folder:
-        go, old = Go(args.shared, folder), Go(args.shared, folder, OLD)
+        go, old, calls = Go(args.shared, folder), Go(args.shared, folder, OLD), Calls(args.shared, folder)
         for path in sorted(FORMATS.glob("*.modelfile")):
             name, template = path.stem, template_of(path.stem)
             models = [Model(n, args.shared / "fixtures" / "chat_templates" / f"{n}.jinja", renderings[n]["bos"], renderings[n]["eos"])
@@ -244,6 +274,12 @@ def main():
                         equal += not difference
                         if difference:
                             wrong.append(f"{name}, {model.name}, thoughts: {difference}")
+            for model in models if ".Tools" in template else []:
+                tools = tool_probes[0]["tools"]
+                difference = calls.wrong(template, calls.answer(args.smelt, model, tools), tools)
+                equal += not difference
+                if difference:
+                    wrong.append(f"{name}, {model.name}: {difference}")
             for model in models:
                 for probe, text, jinja_text in zip(tool_probes, by_go_tools, with_tools[model]) if ".Tools" in template else []:
                     difference = model.difference(plain_json(text), plain_json(jinja_text), probe["now"])
