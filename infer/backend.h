@@ -27,10 +27,14 @@ class Batch {
   virtual ~Batch() = default;
 };
 
+/// Where a buffer's values lie: those of a file may be written out when memory is wanted.
+enum class Place { kMemory, kTemporaryFile };
+
 /// Activations of a batch, [token][feature], in the backend's own memory and layout.
 class Buffer {
  public:
   virtual ~Buffer() = default;
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Copy(Place place) const = 0;
 };
 
 /// What a layer keeps between runs, for each sequence of a batch: keys and values, or a recurrent
@@ -49,9 +53,6 @@ class Program {
  public:
   virtual ~Program() = default;
 };
-
-/// Where a buffer's values lie: those of a file may be written out when memory is wanted.
-enum class Place { kMemory, kTemporaryFile };
 
 /// What a weight is for.
 enum class WeightUse {

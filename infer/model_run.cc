@@ -87,6 +87,17 @@ absl::StatusOr<Stream> ModelRun::NewStream(const Batch& batch, size_t sequences,
   return stream;
 }
 
+absl::StatusOr<Stream> CopyStream(const Stream& stream, Place place) {
+  Stream copy;
+  copy.sequences = stream.sequences;
+  SMELT_ASSIGN_OR_RETURN(copy.x, stream.x->Copy(place));
+  if (stream.inputs != nullptr) {
+    SMELT_ASSIGN_OR_RETURN(copy.inputs, stream.inputs->Copy(place));
+  }
+  for (const auto& [layer, state] : stream.shared) copy.shared.emplace(layer, state->Copy());
+  return copy;
+}
+
 void ModelRun::SetStream(Stream stream) {
   if (state_ == nullptr || sequences_ != stream.sequences)
     state_ = backend_.NewState(stream.sequences);
@@ -121,20 +132,29 @@ absl::Status ModelRun::Embed(Batch& batch, std::span<const int32_t> ids) {
   return inputs_.Fill(batch, ids, *state_, *x_);
 }
 
-absl::Status ModelRun::RunLayer(size_t layer, Batch& batch, Tap* tap) {
+absl::Status ModelRun::RunLayer(size_t layer, Batch& batch, Tap* tap, const ModelSource* variant) {
   if (layer >= spec_.layers.size()) return absl::OkStatus();
-  if (program_ == nullptr || program_layer_ != layer) {
+  std::unique_ptr<Program> of_variant;
+  if (variant != nullptr) {
+    SMELT_ASSIGN_OR_RETURN(of_variant, CompileLayer(layer, *variant));
+  } else if (program_ == nullptr || program_layer_ != layer) {
     program_.reset();
-    SMELT_ASSIGN_OR_RETURN(Graph graph,
-                           LowerLayer(spec_, layer, source_, WeightUse::kStream, backend_));
-    SMELT_ASSIGN_OR_RETURN(program_, backend_.Compile(std::move(graph), precision_));
+    SMELT_ASSIGN_OR_RETURN(program_, CompileLayer(layer, source_));
     program_layer_ = layer;
   }
   const size_t of = StateOf(spec_, layer);
   const auto shared = shared_.find(of);
   State& state = shared == shared_.end() ? *state_ : *shared->second;
   if (of == layer) state.Clear();
-  return backend_.Run(*program_, batch, state, *x_, inputs_.buffer().get(), tap);
+  const Program& program = variant != nullptr ? *of_variant : *program_;
+  return backend_.Run(program, batch, state, *x_, inputs_.buffer().get(), tap);
+}
+
+absl::StatusOr<std::unique_ptr<Program>> ModelRun::CompileLayer(size_t layer,
+                                                                const ModelSource& source) {
+  SMELT_ASSIGN_OR_RETURN(Graph graph,
+                         LowerLayer(spec_, layer, source, WeightUse::kStream, backend_));
+  return backend_.Compile(std::move(graph), precision_);
 }
 
 absl::Status ModelRun::RunFinalNorm(Batch& batch) {

@@ -43,6 +43,8 @@ struct Stream {
   std::map<size_t, std::unique_ptr<State>> shared;  ///< of layers that later ones attend to
 };
 
+absl::StatusOr<Stream> CopyStream(const Stream& stream, Place place);
+
 /// The layer whose state a layer's program works on: its own, or that of the keys it attends to.
 size_t StateOf(const ModelSpec& spec, size_t layer);
 
@@ -72,11 +74,14 @@ class ModelRun {
   /// Sets a new stream for a kind of batch.
   absl::Status Allocate(const Batch& batch, size_t sequences);
   absl::Status Embed(Batch& batch, std::span<const int32_t> ids);
-  /// Does nothing past the last layer. `tap`: of Backend::Run.
-  absl::Status RunLayer(size_t layer, Batch& batch, Tap* tap = nullptr);
+  /// Does nothing past the last layer. `tap`: of Backend::Run. `variant`: a model of the same
+  /// tensors whose weights the layer runs with instead, or nullptr.
+  absl::Status RunLayer(size_t layer, Batch& batch, Tap* tap = nullptr,
+                        const ModelSource* variant = nullptr);
   absl::Status RunFinalNorm(Batch& batch);
 
  private:
+  absl::StatusOr<std::unique_ptr<Program>> CompileLayer(size_t layer, const ModelSource& source);
   ModelRun(const ModelSource& source, Precision precision, Backend& backend)
       : source_(source), precision_(precision), backend_(backend) {}
 

@@ -72,7 +72,8 @@ class BlockEncoder final : public Encoder {
   void Encode(uint64_t rows, uint64_t columns, const float* x, const InputStatistics& statistics,
               std::byte* out, EncodeScratch& scratch) const override {
     uint8_t* bytes = reinterpret_cast<uint8_t*>(out);
-    if (effort_ == Effort::kBest && statistics.factor != nullptr) {
+    if (effort_ == Effort::kBest && statistics.factor != nullptr &&
+        statistics.factor->columns() == columns) {
       const InputStatistics diagonal = {.importance = statistics.factor->squares()};
       Encode(rows, columns, x, diagonal, out, scratch);
       return EncodeWithFeedback(format_, *statistics.factor, rows, x, bytes);

@@ -21,7 +21,8 @@ struct InputStatistics {
   /// common factor. Empty where nothing is known, and the same as that where all are zero.
   std::span<const float> importance{};
   /// The whole of it (input_factor.h), of as many columns as the matrix; taken instead of the
-  /// diagonal at Effort::kBest, ignored at others. Read by any number of threads at once.
+  /// diagonal at Effort::kBest, ignored at others, and where it is of another number of columns.
+  /// Read by any number of threads at once.
   const InputFactor* factor = nullptr;
 };
 

@@ -26,6 +26,8 @@ constexpr char kExamples[] =
     "  smelt convert ./model --type q8_0 --split-size 4G -o big.gguf   big-00001-of-0000N.gguf\n"
     "  smelt convert ./model --type q4_k_m --tensor-type 'ffn_down=q6_k' --dry-run\n"
     "  smelt convert ./model --type q4_k_m,q5_k_m,q8_0 -o outputs/   three files from one read\n"
+    "  smelt convert ./model --target-size 4.2G --effort best   each tensor's type chosen for "
+    "that\n"
     "  smelt convert old.gguf --type copy --metadata general.name=Better -o new.gguf\n"
     "  smelt convert ./tokenizer-files --vocab-only -o vocab.gguf\n"
     "  smelt convert ./base --lora ./my-adapter --lora ./style=0.5 --type q4_k_m\n"
@@ -299,6 +301,24 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
           ->check([](const std::string& text) {
             return ParseBytes(text) ? std::string() : NotAllowed(text, "size: write 4G or 500M");
           });
+  command
+      .add_option_function<std::string>(
+          "--target-size", [&o](const std::string& text) { o.target_size = *ParseBytes(text); },
+          "Choose each tensor's type so that OUT takes at most this, 4.2G (powers of 1000), and "
+          "loses least: what errors in each cost is measured first")
+      ->type_name("SIZE")
+      ->check([](const std::string& text) {
+        return ParseBytes(text) ? std::string() : NotAllowed(text, "size: write 4.2G or 500M");
+      });
+  AddNumber(command, "--target-bpw", o.target_bpw, "The same for so many bits per weight",
+            {"number of bits: write 4.25", 0.5})
+      ->excludes(command.get_option("--target-size"));
+  command
+      .add_option(
+          "--tensor-type-file", o.tensor_types_file,
+          "Rows REGEX=T, as --tensor-type has them; with a size to order written if absent, "
+          "taken instead of measuring if present")
+      ->type_name("FILE");
   AddNumber(command, "--split-tensors", o.split_tensors, "Write parts of at most N tensors",
             {"number of tensors from 1 on", uint64_t{1}})
       ->excludes(size);
@@ -353,6 +373,9 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
                            "--calibration-tokens",
                            "--split-size",
                            "--split-tensors",
+                           "--target-size",
+                           "--target-bpw",
+                           "--tensor-type-file",
                            "--dry-run",
                            "--plan",
                            "--validate",

@@ -17,6 +17,11 @@ std::optional<uint64_t> ParseBytes(std::string_view text) {
       text.remove_suffix(1);
     }
   }
+  if (unit > 1 && text.find('.') != std::string_view::npos) {
+    const double bytes = ParseNumber<double>(text).value_or(0) * static_cast<double>(unit);
+    if (bytes < 1 || bytes > 1e18) return std::nullopt;
+    return static_cast<uint64_t>(std::llround(bytes));
+  }
   const std::optional<uint64_t> count = ParseNumber<uint64_t>(text);
   if (!count || *count == 0 || *count > std::numeric_limits<uint64_t>::max() / unit)
     return std::nullopt;

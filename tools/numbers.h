@@ -38,8 +38,8 @@ struct NumberOf<std::optional<T>> {
   using type = T;
 };
 
-/// A size in bytes: "4G", "500M", "64K" (powers of 1000), "1000000". Nothing for another text, for
-/// 0, and for more than 64 bits hold.
+/// A size in bytes: "4G", "4.2G", "500M", "64K" (powers of 1000), "1000000". Nothing for another
+/// text, for 0, and for more than 64 bits hold.
 std::optional<uint64_t> ParseBytes(std::string_view text);
 
 /// What a number may be, and the words for it behind "is no": "number from 1 to 4096".

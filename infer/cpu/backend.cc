@@ -441,6 +441,14 @@ class CpuBackend : public Backend {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<Buffer>> CpuBuffer::Copy(Place place) const {
+  auto copy = std::make_unique<CpuBuffer>();
+  copy->features = features;
+  SMELT_ASSIGN_OR_RETURN(copy->values, NewArray(values.size(), place));
+  std::copy_n(values.data(), values.size(), copy->values.data());
+  return std::unique_ptr<Buffer>(std::move(copy));
+}
+
 absl::StatusOr<const RopeTable*> CpuBatch::TableFor(const Rope& rope) {
   const std::vector<double> frequency = rope.FrequencyAt(length);
   const double magnitude = length > rope.long_from ? rope.long_magnitude : rope.magnitude;

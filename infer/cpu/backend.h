@@ -34,6 +34,8 @@ class CpuBatch : public Batch {
 
 class CpuBuffer : public Buffer {
  public:
+  absl::StatusOr<std::unique_ptr<Buffer>> Copy(Place place) const override;
+
   Array<float> values;
   uint32_t features = 0;
 };

@@ -17,6 +17,7 @@
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/plan_file.h"
 #include "lib/jobs/plan_layout.h"
+#include "lib/jobs/sized_plan.h"
 #include "lib/jobs/vocabulary_edits.h"
 #include "lib/model/lora_file.h"
 #include "lib/model/recipe.h"
@@ -132,6 +133,10 @@ absl::StatusOr<std::optional<std::string>> ReadPlanFile(const ConvertOptions& op
   return std::optional<std::string>(std::move(text));
 }
 
+SizeTarget SizeTargetOf(const ConvertOptions& options) {
+  return {.bytes = options.target_size, .bits_per_weight = options.target_bpw};
+}
+
 /// Where an output goes that nobody has named.
 std::string InFolder(std::string folder, const ModelSource& source, const Plan& plan) {
   if (!folder.empty() && !folder.ends_with('/')) folder += '/';
@@ -159,6 +164,7 @@ absl::Status CheckIsNotInput(const std::string& output, const ConvertOptions& op
 absl::Status CheckIsNotOther(const std::string& output, const ConvertOptions& options) {
   std::vector<std::string> others = options.text_files;
   others.push_back(options.plan_file);
+  others.push_back(options.tensor_types_file);
   others.push_back(options.imatrix);
   others.insert(others.end(), options.calibration_files.begin(), options.calibration_files.end());
   for (const std::string& other : others) {
@@ -167,7 +173,8 @@ absl::Status CheckIsNotOther(const std::string& output, const ConvertOptions& op
       continue;
     return Error(
         ErrorCode::kUsage, Escape(output),
-        " is a text, the plan or the importance matrix too; choose another output with -o");
+        " is a text, the plan, a list of types or the importance matrix too; choose another output "
+        "with -o");
   }
   return absl::OkStatus();
 }
@@ -249,7 +256,30 @@ absl::StatusOr<Plan> PlanOutput(const ConvertOptions& options, const ModelSource
   return PlanFromJson(*saved, options.plan_file, source, plan);
 }
 
+/// What an earlier run chose for a size.
+void TakeTypes(const PlanOptions& recorded, PlanOptions& options) {
+  options.type = recorded.type;
+  options.tensor_types = recorded.tensor_types;
+}
+
+/// Types of a file of them, or for a size.
+absl::Status ChooseBySize(const ConvertOptions& options, const ModelSource& source,
+                          PlanOptions& plan, const Observer& observer) {
+  if (SizeTargetOf(options).present()) {
+    SMELT_ASSIGN_OR_RETURN(
+        plan, FitToSize(source, plan, SizeTargetOf(options), options.tensor_types_file, observer));
+  } else if (!options.tensor_types_file.empty()) {
+    SMELT_ASSIGN_OR_RETURN(const auto rows, ReadTypesFile(options.tensor_types_file));
+    plan.tensor_types.insert(plan.tensor_types.end(), rows.begin(), rows.end());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckRequest(const ConvertOptions& options, const std::vector<std::string>& types) {
+  if (SizeTargetOf(options).present() && (types.size() != 1 || options.adapter_only)) {
+    return Error(ErrorCode::kUsage,
+                 "--target-size and --target-bpw are of one output, and of a model");
+  }
   if (options.adapter_only && !options.plan_file.empty())
     return Error(ErrorCode::kUsage, "a plan file is for models: an adapter is written without one");
   if (types.size() != 1 && !options.plan_file.empty())
@@ -293,9 +323,13 @@ absl::StatusOr<ConversionJob> PlanJob(const ConvertOptions& options,
   const bool several = types.size() > 1;
   for (const std::string& type : types) {
     plan_options.type = type;
+    if (saved && SizeTargetOf(options).present()) TakeTypes(recorded, plan_options);
+    if (!saved) SMELT_RETURN_IF_ERROR(ChooseBySize(options, *job.source, plan_options, observer));
     ConversionOutput& output = job.outputs.emplace_back();
     SMELT_ASSIGN_OR_RETURN(output.plan,
                            PlanOutput(options, *job.source, saved, plan_options, observer));
+    if (SizeTargetOf(options).present())
+      SMELT_RETURN_IF_ERROR(CheckSize(output.plan, SizeTargetOf(options)));
     SMELT_ASSIGN_OR_RETURN(output.path, OutputPath(options, *job.source, output.plan, several));
     output.files = FileNames(output.path, output.plan.files.size());
     TellAbout(output, several ? Cat(output.plan.type, ": ") : "", *job.source, observer);

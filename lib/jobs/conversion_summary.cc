@@ -73,6 +73,9 @@ PlanSummary Summarize(const ConversionJob& job, const ConversionOutput& output,
   out.fallbacks = PublicFallbacks(plan.fallbacks);
   out.warnings = plan.warnings;
   out.walk = DescribeWalk(plan, ValidationOf(options));
+  if (options.target_size != 0 || options.target_bpw != 0)
+    out.walk =
+        "first run layer by layer to measure what errors in each tensor cost; then " + out.walk;
   if (plan.importance != nullptr) out.importance = plan.options.imatrix;
   if (plan.gathering) out.importance = plan.gathering->Describe();
   out.memory_bytes = EstimateMemory(job.plans(), Threads(), options);

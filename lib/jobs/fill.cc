@@ -193,6 +193,11 @@ class TileFiller : public Filler {
     scratch.importance.assign(planned.shape.columns(), 0.0f);
     InputStatistics statistics{.importance = scratch.importance};
     if (*gathered_) statistics.factor = (*gathered_)(planned, matrix, scratch.importance);
+    if (statistics.factor != nullptr && statistics.factor->columns() != scratch.importance.size()) {
+      return Error(ErrorCode::kInternal, "tensor ", Escape(planned.name),
+                   ": what was gathered of its inputs is of ", statistics.factor->columns(),
+                   " columns, it has ", scratch.importance.size());
+    }
     const auto zero = [](float value) { return value == 0; };
     if (planned.importance < 0 || !std::ranges::all_of(scratch.importance, zero)) return statistics;
     SMELT_RETURN_IF_ERROR(plan.importance->ReadImportance(static_cast<size_t>(planned.importance),

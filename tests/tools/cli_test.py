@@ -251,7 +251,7 @@ class Convert(Case):
         self.assertEqual(len(os.listdir(self.dir)), len(plan["parts"]))
         self.refused(smelt("convert", plan["parts"][0]["path"], "--type", "copy", "-o", self.path("p.gguf"), "--force", *argv[6:8]), 2,
                      "is the input itself")
-        for size in ("0", "4X", "G", "-1", "1.5G", "99999999999999G", ""):
+        for size in ("0", "4X", "G", "-1", "1.5", "1.5.5G", "-1.5G", "0.0000000001G", "99999999999999G", ""):
             self.refused(smelt(*argv[:6], "--split-size", size), 2, "--split-size")
         self.refused(smelt(*argv, "--split-tensors", "3"), 2, "--split-tensors")
         self.refused(smelt(*argv[:6], "--split-tensors", "0"), 2, "--split-tensors")
@@ -354,6 +354,22 @@ class Convert(Case):
         self.assertEqual(sorted(os.listdir(out)), sorted(os.path.basename(x["output"]) for x in plans[1:]))
         self.refused(smelt(*argv[:4], "--type", "q4_0,,f16"), 2, "type")
         self.refused(smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q4_0,f16"), 2, "folder")
+
+    def test_sizes_to_order(self):
+        out, types = self.path("x.gguf"), self.path("types.txt")
+        argv = ["convert", LLAMA, "-o", out, "--max-kl", "9", "--max-ppl-increase", "90%"]
+        p = smelt(*argv, "--target-size", "0.9M", "--tensor-type-file", types, "--json")
+        self.assertEqual(p.status, 0, p.err)
+        self.assertLessEqual(os.path.getsize(out), 900_000)
+        self.assertGreater(os.path.getsize(out), 870_000)
+        self.assertIn("5 % more", p.err)
+        first = programs.read(out)
+        os.remove(out)
+        self.assertEqual(smelt(*argv, "--target-size", "0.9M", "--tensor-type-file", types).status, 0)
+        self.assertEqual(programs.read(out), first)
+        self.refused(smelt(*argv, "--force", "--target-size", "0.5M", "--tensor-type-file", types), 2, "asked for")
+        self.refused(smelt(*argv, "--force", "--target-bpw", "1"), 2, "smallest types")
+        self.refused(smelt(*argv, "--force", "--target-bpw", "5", "--target-size", "1M"), 2, "--target-size")
 
     def test_a_missed_gate_leaves_nothing(self):
         out = self.path("x.gguf")

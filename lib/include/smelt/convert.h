@@ -76,8 +76,16 @@ struct ConvertOptions {
   std::vector<std::string>
       calibration_files;            ///< texts for "best" and "auto"; empty: a bundled one
   uint64_t calibration_tokens = 0;  ///< of all of them, at most; 0: by the model's size
-  bool force = false;               ///< replace an existing output
-  std::string plan_file;            ///< written if absent, replayed if present
+  /// Types chosen for a size: the file takes at most so many bytes, or its tensors so many bits
+  /// for each of their elements; 0: not. What errors in each tensor cost is measured first, with a
+  /// run of the source beside that of the conversion. One of the two.
+  uint64_t target_size = 0;
+  double target_bpw = 0;
+  /// Rows REGEX=TYPE, as `tensor_types` and behind these. With a size to order: written if absent,
+  /// taken instead of measuring if present.
+  std::string tensor_types_file;
+  bool force = false;     ///< replace an existing output
+  std::string plan_file;  ///< written if absent, replayed if present
   /// Adapters to merge (folders of PEFT's LoRA, or GGUF files), and how strong each is (1: as it
   /// was trained).
   std::vector<std::pair<std::string, double>> adapters;

@@ -1,0 +1,339 @@
+#include "lib/jobs/tensor_losses.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "infer/sensitivity.h"
+#include "lib/base/job_scope.h"
+#include "lib/base/parallel.h"
+#include "lib/base/status.h"
+#include "lib/jobs/bundled_text.h"
+#include "lib/jobs/evaluation_texts.h"
+#include "lib/jobs/importance_tap.h"
+#include "lib/jobs/plan_importance.h"
+#include "lib/jobs/stages.h"
+#include "lib/jobs/text_ids.h"
+#include "lib/jobs/trained_context.h"
+#include "lib/model/layer_spec.h"
+#include "quant/codec.h"
+#include "quant/encoder.h"
+
+namespace smelt {
+namespace {
+
+// Coarse enough that what it does to the predictions stands out, and dividing whatever can be
+// quantized at all.
+constexpr TensorType kCoarse = TensorType::kQ4_0;
+
+// What readers have fast kernels for, from two bits on.
+constexpr TensorType kCandidates[] = {
+    TensorType::kIQ2_XXS, TensorType::kIQ2_XS, TensorType::kIQ2_S, TensorType::kQ2_K,
+    TensorType::kIQ3_XXS, TensorType::kIQ3_S,  TensorType::kQ3_K,  TensorType::kIQ4_XS,
+    TensorType::kIQ4_NL,  TensorType::kQ4_0,   TensorType::kQ4_K,  TensorType::kQ4_1,
+    TensorType::kQ5_0,    TensorType::kQ5_K,   TensorType::kQ5_1,  TensorType::kQ6_K,
+    TensorType::kQ8_0};
+
+// Of a tensor, in runs that are read together.
+constexpr uint64_t kRuns = 4, kRunRows = 8;
+
+constexpr uint64_t kContext = 128, kSkip = 16;
+/// Chunks for models of up to so many parameters: each costs, for each tensor, half a pass through
+/// the model.
+struct Size {
+  uint64_t parameters, chunks;
+};
+constexpr Size kSizes[] = {{1'000'000'000, 4}, {UINT64_MAX, 2}};
+
+/// A model with one tensor in the coarse type.
+class Coarsened : public ModelSource {
+ public:
+  Coarsened(const ModelSource& base, size_t tensor) : base_(base), tensor_(tensor) {}
+
+  const Metadata& metadata() const override { return base_.metadata(); }
+  const std::vector<TensorInfo>& tensors() const override { return base_.tensors(); }
+  const std::string& name() const override { return base_.name(); }
+  std::string identity() const override { return base_.identity(); }
+  absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override {
+    SMELT_RETURN_IF_ERROR(base_.ReadRows(tensor, first, count, out));
+    if (tensor != tensor_) return absl::OkStatus();
+    const uint64_t columns = base_.tensors()[tensor].shape.columns();
+    std::vector<std::byte> bytes(count * RowBytes(kCoarse, columns).value_or(0));
+    EncodeScratch scratch;
+    FindEncoder(kCoarse)->Encode(count, columns, out, {}, bytes.data(), scratch);
+    FindCodec(kCoarse)->Decode(bytes.data(), count * columns, out);
+    return absl::OkStatus();
+  }
+  absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
+                           std::byte* out) const override {
+    if (tensor == tensor_) return Computed();
+    return base_.ReadRawRows(tensor, first, count, out);
+  }
+  absl::StatusOr<MappedRows> MapRows(size_t tensor) const override {
+    if (tensor == tensor_) return Computed();
+    return base_.MapRows(tensor);
+  }
+
+ private:
+  absl::Status Computed() const {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(base_.tensors()[tensor_].name),
+                 " is computed, it has no stored rows");
+  }
+
+  const ModelSource& base_;
+  const size_t tensor_;
+};
+
+/// Rows of a tensor, with what is known of their inputs.
+struct Sample {
+  uint64_t columns = 0;
+  struct Run {
+    uint64_t rows = 0;
+    std::vector<float> values, importance;  ///< importance empty: unknown
+  };
+  std::vector<Run> runs;
+
+  double RelativeError(TensorType type, Effort effort, bool with_importance) const {
+    double error = 0, all = 0;
+    std::vector<std::byte> bytes;
+    std::vector<float> again;
+    EncodeScratch scratch;
+    for (const Run& run : runs) {
+      bytes.resize(run.rows * *RowBytes(type, columns));
+      again.resize(run.values.size());
+      InputStatistics statistics;
+      if (with_importance) statistics.importance = run.importance;
+      FindEncoder(type, effort)
+          ->Encode(run.rows, columns, run.values.data(), statistics, bytes.data(), scratch);
+      FindCodec(type)->Decode(bytes.data(), again.size(), again.data());
+      for (size_t i = 0; i < again.size(); ++i) {
+        const double weight =
+            run.importance.empty() ? 1 : static_cast<double>(run.importance[i % columns]);
+        const double value = static_cast<double>(run.values[i]);
+        const double off = static_cast<double>(again[i]) - value;
+        error += weight * off * off;
+        all += weight * value * value;
+      }
+    }
+    return all > 0 ? error / all : 0;
+  }
+};
+
+/// One measurement.
+class Meter {
+ public:
+  Meter(const ModelSource& source, const Plan& plan, const std::vector<size_t>& wanted,
+        const Observer& observer)
+      : source_(source), plan_(plan), observer_(observer), tap_(source, true) {
+    for (const size_t i : wanted) by_source_[plan.tensors[i].source] = i;
+  }
+
+  absl::StatusOr<std::vector<TensorLosses>> Run() {
+    SMELT_RETURN_IF_ERROR(Open());
+    const Plan* const plans[] = {&plan_};
+    const Stages stages = StagesOf(source_, plans, sensitivity_->layers());
+    std::vector<size_t> inputs, outputs;
+    bool tied = false;
+    for (const size_t tensor : stages.embedding) {
+      if (by_source_.contains(tensor) && IsOf(tensor, spec_.embedding)) inputs.push_back(tensor);
+    }
+    for (const std::vector<size_t>* const stage : {&stages.embedding, &stages.head}) {
+      for (const size_t tensor : *stage) {
+        if (!by_source_.contains(tensor) || !IsOf(tensor, spec_.output.weight)) continue;
+        tied = !inputs.empty() && inputs[0] == tensor;
+        if (!tied) outputs.push_back(tensor);
+      }
+    }
+    SMELT_RETURN_IF_ERROR(With(inputs, [&](Variants v) { return sensitivity_->Begin(v); }));
+    for (size_t layer = 0; layer < stages.layers.size(); ++layer) {
+      tap_.found().clear();
+      SMELT_RETURN_IF_ERROR(With(stages.layers[layer],
+                                 [&](Variants v) { return sensitivity_->Step(layer, v, &tap_); }));
+      observer_.Report({.phase = "measuring",
+                        .done = layer + 1,
+                        .total = stages.layers.size(),
+                        .unit = "layers"});
+    }
+    tap_.found().clear();
+    std::vector<double> losses;
+    const auto finish = [&](Variants v) -> absl::Status {
+      std::optional<Sensitivity::Tied> both;
+      std::unique_ptr<Coarsened> source;
+      if (tied) {
+        source = std::make_unique<Coarsened>(source_, inputs[0]);
+        both = {0, source.get()};
+      }
+      SMELT_ASSIGN_OR_RETURN(losses, sensitivity_->Finish(v, both));
+      return absl::OkStatus();
+    };
+    SMELT_RETURN_IF_ERROR(With(outputs, finish));
+    return Scaled(losses);
+  }
+
+ private:
+  static bool IsOf(size_t tensor, TensorRef ref) {
+    return ref != kNoTensor && static_cast<size_t>(ref) == tensor;
+  }
+
+  absl::Status Open() {
+    SMELT_ASSIGN_OR_RETURN(spec_, ReadModelSpec(source_));
+    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source_);
+    if (!tokenizer.ok()) {
+      return Error(CodeOf(tokenizer.status()), std::string(tokenizer.status().message()),
+                   "; a size to order needs it to read a text: name a --type instead");
+    }
+    std::vector<NamedText> texts = {{"", std::string(BundledCalibrationText())}};
+    if (!plan_.options.calibration.empty()) {
+      SMELT_ASSIGN_OR_RETURN(texts, ReadEvaluationTexts(plan_.options.calibration, {}));
+    }
+    ScoreOptions options{
+        .context = kContext, .add_bos = (*tokenizer)->adds_bos(), .bos = (*tokenizer)->bos()};
+    if (const uint64_t trained = TrainedContext(source_); trained > 0)
+      options.context = std::min(options.context, trained);
+    const uint64_t chunks = std::ranges::find_if(kSizes, [&](const Size& s) {
+                              return plan_.parameters <= s.parameters;
+                            })->chunks;
+    for (const NamedText& text : texts) {
+      SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EvaluationIds(**tokenizer, text.text));
+      Spread(ids, options.context, std::max<uint64_t>(chunks / texts.size(), 1));
+    }
+    SMELT_ASSIGN_OR_RETURN(
+        sensitivity_, Sensitivity::Open({.source = &source_, .spec = spec_}, texts_, options, kSkip,
+                                        by_source_.size()));
+    return absl::OkStatus();
+  }
+
+  // A text's domains follow each other: chunks from all over it.
+  void Spread(const std::vector<int32_t>& ids, uint64_t context, uint64_t chunks) {
+    const uint64_t length = std::min<uint64_t>(context, ids.size());
+    for (uint64_t i = 0; i < chunks; ++i) {
+      const auto first = ids.begin() + static_cast<std::ptrdiff_t>((ids.size() - length) *
+                                                                   (2 * i + 1) / (2 * chunks));
+      texts_.emplace_back(first, first + static_cast<std::ptrdiff_t>(length));
+    }
+  }
+
+  // Runs a step with variants of its tensors; then measures what types do to them.
+  template <typename F>
+  absl::Status With(const std::vector<size_t>& tensors, const F& step) {
+    std::vector<Coarsened> sources;
+    std::vector<size_t> measured;
+    for (const size_t tensor : tensors) {
+      if (!by_source_.contains(tensor)) continue;
+      sources.emplace_back(source_, tensor);
+      measured.push_back(tensor);
+    }
+    std::vector<const ModelSource*> variants;
+    for (const Coarsened& source : sources) variants.push_back(&source);
+    SMELT_RETURN_IF_ERROR(step(variants));
+    const size_t first = errors_.size();
+    errors_.resize(first + measured.size());
+    return ParallelFor(measured.size(), 1, [&](uint64_t begin, uint64_t end) -> absl::Status {
+      for (uint64_t i = begin; i < end; ++i) {
+        SMELT_RETURN_IF_ERROR(GoOn());
+        SMELT_ASSIGN_OR_RETURN(errors_[first + i], ErrorsOf(measured[i]));
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  /// Of one tensor: the coarse type's, and each candidate's.
+  struct Errors {
+    size_t tensor = 0;  ///< of the plan
+    double coarse = 0;
+    std::vector<TensorLosses::Loss> types;
+  };
+
+  absl::StatusOr<Errors> ErrorsOf(size_t tensor) const {
+    SMELT_ASSIGN_OR_RETURN(const Sample sample, SampleOf(tensor));
+    Errors out;
+    out.tensor = by_source_.at(tensor);
+    out.coarse = sample.RelativeError(kCoarse, Effort::kFast, false);
+    const PlanOptions& options = plan_.options;
+    const bool importance = !options.imatrix.empty() || options.gathers();
+    const bool known = importance && !sample.runs[0].importance.empty();
+    const Effort effort = options.effort == "fast" ? Effort::kFast : Effort::kNormal;
+    for (const TensorType type : kCandidates) {
+      if (!RowBytes(type, sample.columns) || (NeedsImportance(type) && !known)) continue;
+      out.types.push_back({type, sample.RelativeError(type, effort, known)});
+    }
+    const TensorType stored = plan_.tensors[out.tensor].source_type;
+    if (stored == TensorType::kF16 || stored == TensorType::kBF16) out.types.push_back({stored, 0});
+    return out;
+  }
+
+  absl::StatusOr<Sample> SampleOf(size_t tensor) const {
+    const Shape& shape = source_.tensors()[tensor].shape;
+    const uint64_t rows = shape.rows(), of_matrix = shape.ne[1];
+    Sample sample;
+    sample.columns = shape.columns();
+    for (uint64_t i = 0; i < kRuns; ++i) {
+      Sample::Run& run = sample.runs.emplace_back();
+      uint64_t first = rows * i / kRuns;
+      // Within one matrix, whose importance is one.
+      run.rows = std::min({kRunRows, rows, of_matrix});
+      first = std::min(first, first / of_matrix * of_matrix + of_matrix - run.rows);
+      run.values.resize(run.rows * sample.columns);
+      SMELT_RETURN_IF_ERROR(source_.ReadRows(tensor, first, run.rows, run.values.data()));
+      run.importance = ImportanceOf(tensor, first / of_matrix, sample.columns);
+    }
+    return sample;
+  }
+
+  std::vector<float> ImportanceOf(size_t tensor, uint64_t matrix, uint64_t columns) const {
+    const auto found = tap_.found().find(static_cast<TensorRef>(tensor));
+    if (found == tap_.found().end()) return {};
+    const InputSquares& squares = found->second;
+    const uint64_t at = squares.counts.size() > 1 ? matrix : 0, first = matrix * columns;
+    if (squares.counts[at] == 0 || first + columns > squares.sums.size()) return {};
+    std::vector<float> out(columns);
+    for (size_t c = 0; c < columns; ++c) {
+      out[c] =
+          static_cast<float>(squares.sums[first + c] / static_cast<double>(squares.counts[at]));
+    }
+    return out;
+  }
+
+  absl::StatusOr<std::vector<TensorLosses>> Scaled(const std::vector<double>& losses) const {
+    std::vector<TensorLosses> out;
+    for (size_t i = 0; i < losses.size(); ++i) {
+      const Errors& errors = errors_[i];
+      if (!std::isfinite(losses[i])) {
+        return Error(ErrorCode::kInvalidInput, "tensor ", Escape(plan_.tensors[errors.tensor].name),
+                     ": the model's predictions with a little error in it are not finite, so that "
+                     "no types can be chosen by them");
+      }
+      TensorLosses& t = out.emplace_back();
+      t.tensor = errors.tensor;
+      t.types = errors.types;
+      const double scale = errors.coarse > 0 ? losses[i] / errors.coarse : 0;
+      for (TensorLosses::Loss& loss : t.types) loss.loss *= scale;
+    }
+    return out;
+  }
+
+  const ModelSource& source_;
+  const Plan& plan_;
+  const Observer& observer_;
+  std::map<size_t, size_t> by_source_;  ///< tensors of the plan
+  ModelSpec spec_;
+  std::vector<std::vector<int32_t>> texts_;
+  std::unique_ptr<Sensitivity> sensitivity_;
+  ImportanceTap tap_;
+  std::vector<Errors> errors_;  ///< in the order of variants
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<TensorLosses>> MeasureTensorLosses(const ModelSource& source,
+                                                              const Plan& plan,
+                                                              const std::vector<size_t>& wanted,
+                                                              const Observer& observer) {
+  return Meter(source, plan, wanted, observer).Run();
+}
+
+}  // namespace smelt
