@@ -21,9 +21,10 @@ struct FallbackGroup {
 };
 
 struct Fallbacks {
-  std::vector<FallbackGroup> kinds;  ///< in the order of their first tensors; empty: every matrix fits
-  uint64_t tensors = 0;         ///< of all kinds
-  uint64_t matrices = 0;        ///< that the preset quantizes
+  std::vector<FallbackGroup>
+      kinds;              ///< in the order of their first tensors; empty: every matrix fits
+  uint64_t tensors = 0;   ///< of all kinds
+  uint64_t matrices = 0;  ///< that the preset quantizes
 };
 
 /// Counts what `choices`, one per tensor of the source, say; what an option asked for is not the
