@@ -36,8 +36,11 @@ std::string KindOf(const std::string& type) {
   return upper == "DORA" ? "LoRA (DoRA)" : Escape(type, 40);
 }
 
-/// The file of whole weights beside an adapter; empty: there is none.
+/// The file of whole weights beside an adapter; empty: there is none. Whatever lies in a folder
+/// that does not describe a model is none's.
 std::string WholeWeights(const std::string& folder) {
+  const auto exists = [&](std::string_view name) { return Exists(fs::path(folder) / name); };
+  if (!exists("config.json") && !exists("params.json")) return "";
   const absl::StatusOr<WeightsForm> form = FindWeights(folder);
   if (!form.ok() || form->files.empty() || form->files[0].starts_with("adapter")) return "";
   return form->files[0];

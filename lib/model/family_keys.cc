@@ -173,7 +173,8 @@ class KeyWriter {
       sections.push_back(CheckedInteger<int32_t>(section).value_or(0));
     }
     const uint64_t turning = context_.hyper(Param::kRopeDims) / 2;
-    if (sections.size() != 3 || pairs != static_cast<double>(turning)) {
+    const bool add_up = pairs == static_cast<double>(turning);
+    if (sections.size() != 3 || (!add_up && !context_.family.rope.interleaved)) {
       return context_.config.Bad("mrope_section",
                                  Cat("(of the class where it is not given) has ", sections.size(),
                                      " sections of ", pairs, " pairs, expected 3 of ", turning));

@@ -49,6 +49,7 @@ struct RopeDefaults {
   bool proportional = false;  ///< Gemma 4: knows that type
   /// Qwen's vision models: the class's own sections of M-RoPE; none = it has no such thing.
   std::array<double, 3> sections = {};
+  bool interleaved = false;          ///< pairs take turns among them, which need not add up
   bool temperature = false;          ///< Ministral 3: q is scaled by its position
   bool alpha_stretches = false;      ///< Hunyuan: rope_type dynamic has alpha
   bool yarn_means_longrope = false;  ///< Phi-3: "su" and "yarn" are old names of longrope

@@ -8,6 +8,7 @@
 
 #include "lib/base/cat.h"
 #include "lib/base/json.h"
+#include "lib/model/adapter.h"
 #include "lib/model/layer_spec.h"
 #include "lib/model/sentence_modules.h"
 #include "lib/model/token_ids.h"
@@ -224,6 +225,18 @@ TEST(AdapterTest, IsNamedWithItsBase) {
       ExpectRefused(testing::OpenFolder(dir.path()), c.said);
     }
   }
+}
+
+// Some other file beside an adapter makes no model of its folder, which nothing describes.
+TEST(AdapterTest, AnotherFileIsNoWholeModel) {
+  const testing::TempDir dir;
+  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+                       {{"logits", Counting({2, 8}, 1)}});
+  fs::rename(dir / "model.safetensors", dir / "logits.safetensors");
+  testing::WriteFile(dir / "adapter_model.safetensors", "x");
+  testing::WriteFile(dir / "adapter_config.json", R"({"peft_type":"LORA"})");
+  fs::rename(dir / "config.json", dir / "description.json");
+  EXPECT_TRUE(HoldsOnlyAdapter(dir.path()));
 }
 
 TEST(AdapterTest, BesideWholeWeightsItIsNoted) {

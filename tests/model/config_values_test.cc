@@ -2,8 +2,12 @@
 // transformers 5.24 and tried there; where it raises, we refuse, or the comment says why not.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <regex>
+
 #include "lib/base/cat.h"
 #include "lib/model/layer_spec.h"
+#include "tests/model/expected_gguf.h"
 #include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
 
@@ -234,6 +238,32 @@ TEST(NumbersTest, AProductThatNoKeyHoldsIsRefused) {
   ASSERT_FALSE(opened.ok());
   EXPECT_NE(opened.status().message().find("mamba.ssm.inner_size cannot hold"), std::string::npos)
       << opened.status().message();
+}
+
+// Sections of M-RoPE that do not add up to the pairs that turn: classes that let pairs take turns
+// run them, and a text does not notice; those that cut the pairs into sections raise.
+TEST(Sections, MustAddUpWhereTheyFollowEachOther) {
+  for (const auto& [model, runs] :
+       {std::pair("qwen3_5", true), std::pair("qwen3_vl", true), std::pair("qwen2_5_vl", false)}) {
+    const std::string folder = testing::ModelPath(model);
+    if (folder.empty()) SMELT_REQUIRE_SHARED();
+    const testing::TempDir dir;
+    for (const auto& file : std::filesystem::directory_iterator(folder)) {
+      if (file.path().filename() != "config.json")
+        std::filesystem::create_symlink(file.path(), dir / file.path().filename().string());
+    }
+    const std::string text = testing::ReadFile(folder + "/config.json");
+    const std::string edited = std::regex_replace(text, std::regex(R"("mrope_section": *\[[^\]]*)"),
+                                                  R"("mrope_section":[9,7,8)");
+    ASSERT_NE(edited, text);
+    testing::WriteFile(dir / "config.json", edited);
+    const auto opened = testing::OpenFolder(dir.path());
+    if (runs) {
+      SMELT_EXPECT_OK(opened);
+    } else {
+      EXPECT_NE(std::string(opened.status().message()).find("mrope_section"), std::string::npos);
+    }
+  }
 }
 
 // Keys that other classes compute with.

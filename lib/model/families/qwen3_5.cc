@@ -260,7 +260,7 @@ absl::Status DeriveNext(FamilyContext& context) {
   return DeriveDelta(context);
 }
 
-constexpr RopeDefaults kRope = {.partial = 0.25, .sections = {11, 11, 10}};
+constexpr RopeDefaults kRope = {.partial = 0.25, .sections = {11, 11, 10}, .interleaved = true};
 
 Family DeltaFamily(std::span<const std::string_view> names, std::string_view model_type, bool moe,
                    bool whole) {

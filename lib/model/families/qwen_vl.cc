@@ -160,7 +160,7 @@ const Family kQwen3Vl = {
     .part = "text_config",
     .of_whole = kOfWhole,
     .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
-    .rope = {.theta = 500000, .sections = {24, 20, 20}},
+    .rope = {.theta = 500000, .sections = {24, 20, 20}, .interleaved = true},
     .derive = DeriveQwen3Vl,
 };
 
@@ -175,7 +175,7 @@ const Family kQwen3VlMoe = {
     .part = "text_config",
     .of_whole = kOfWhole,
     .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
-    .rope = {.theta = 500000, .sections = {24, 20, 20}},
+    .rope = {.theta = 500000, .sections = {24, 20, 20}, .interleaved = true},
     .derive = DeriveQwen3VlMoe,
 };
 
