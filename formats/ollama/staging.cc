@@ -48,7 +48,8 @@ absl::Status StoreError(const std::string& path, std::string_view what, int erro
 StagedFile::~StagedFile() {
   if (path_.empty()) return;
   unlink(path_.c_str());
-  rmdir(DirectoryOf(path_).c_str());  // stays while another import uses it
+  path_.resize(path_.rfind('/'));  // its folder, with no memory asked for
+  rmdir(path_.c_str());            // stays while another import uses it
 }
 
 absl::Status StagedFile::Write(std::span<const std::byte> bytes) {
