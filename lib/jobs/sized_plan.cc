@@ -59,7 +59,11 @@ uint64_t Limit(const Plan& plan, const SizeTarget& target) {
 std::string InWords(uint64_t bytes, const Plan& plan, const SizeTarget& target) {
   char text[64];
   if (target.bytes != 0) {
-    std::snprintf(text, sizeof(text), "%.3f GB", static_cast<double>(bytes) / 1e9);
+    const double size = static_cast<double>(bytes);
+    const auto [unit, name] = size >= 1e9   ? std::pair(1e9, "GB")
+                              : size >= 1e6 ? std::pair(1e6, "MB")
+                                            : std::pair(1e3, "kB");
+    std::snprintf(text, sizeof(text), "%.3f %s", size / unit, name);
   } else {
     std::snprintf(text, sizeof(text), "%.3f bits per weight",
                   8 * static_cast<double>(bytes) / static_cast<double>(plan.parameters));
