@@ -124,7 +124,7 @@ absl::StatusOr<std::vector<PartialOutput>> OpenParts(const ConversionJob& job,
   const auto named = [&](size_t i) { return NameExists(job.outputs[i].first()); };
   std::vector<size_t> order(job.outputs.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_partition(order, std::not_fn(named));
+  std::stable_partition(order.begin(), order.end(), std::not_fn(named));
   const bool unfinished = !named(order[0]);
   std::vector<PartialOutput> parts(order.size());
   for (const size_t i : order) {
