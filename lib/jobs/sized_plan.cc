@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "lib/base/ascii.h"
 #include "lib/base/atomic_file.h"
@@ -26,12 +27,6 @@ struct Nearest {
 };
 constexpr Nearest kPresets[] = {{2.8, "q2_k"},   {3.9, "q3_k_m"}, {4.6, "q4_k_s"}, {5.3, "q4_k_m"},
                                 {6.2, "q5_k_m"}, {7.5, "q6_k"},   {1e9, "q8_0"}};
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
-}
 
 /// A pattern for this name alone.
 std::string PatternFor(std::string_view name) {
@@ -176,7 +171,7 @@ class Fitter {
     Rows rows;
     for (size_t i = 0; i < losses_.size(); ++i) {
       rows.emplace_back(PatternFor(base_.tensors[losses_[i].tensor].name),
-                        Lower(Info(losses_[i].types[chosen[i]].type).name));
+                        LowerAscii(Info(losses_[i].types[chosen[i]].type).name));
     }
     return rows;
   }
