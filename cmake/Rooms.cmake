@@ -2,22 +2,28 @@
 #
 #   smelt_room(NAME SOURCES a.cc b.cc SEPARATE c.cc DEPENDS smelt::base PkgConfig::HWY)
 #
-# With SMELT_UNITY several SOURCES are compiled as one, which saves reading their headers again. SEPARATE are those that cannot
-# join: kernels, which include themselves once per instruction set, and files that use names of others.
+# With SMELT_UNITY several SOURCES are compiled as one, which saves reading their headers again; so names in the anonymous
+# namespaces of a room differ. SEPARATE are those that cannot join: kernels, which include themselves once per instruction set,
+# and files that use names of others.
 function(smelt_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;SEPARATE;DEPENDS" ${ARGN})
   add_library(smelt_${name} STATIC ${ARG_SOURCES} ${ARG_SEPARATE})
-  if(SMELT_UNITY)
-    set_target_properties(smelt_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
-    set_source_files_properties(${ARG_SEPARATE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-      target_compile_options(smelt_${name} PRIVATE -Wno-subobject-linkage)  # it takes the joined files for headers
-    endif()
-  endif()
+  smelt_join_sources(smelt_${name})
+  set_source_files_properties(${ARG_SEPARATE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   add_library(smelt::${name} ALIAS smelt_${name})
   target_include_directories(smelt_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/lib/include)
   target_link_libraries(smelt_${name} PUBLIC ${ARG_DEPENDS})
   set_property(GLOBAL APPEND PROPERTY SMELT_ROOMS smelt_${name})
+endfunction()
+
+# With SMELT_UNITY, compiles a target's sources ten at a time.
+function(smelt_join_sources target)
+  if(SMELT_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # it takes the joined files for headers
+    endif()
+  endif()
 endfunction()
 
 #   smelt_test(NAME SOURCES a_test.cc DEPENDS smelt::formats)

@@ -11,25 +11,25 @@
 namespace smelt::tools {
 namespace {
 
-struct Arguments {
+struct BenchArguments {
   BenchOptions options;
   std::string activations = "q8";
 };
 
-nlohmann::ordered_json Json(const std::optional<BenchSpeed>& speed) {
+nlohmann::ordered_json SpeedJson(const std::optional<BenchSpeed>& speed) {
   if (!speed) return nullptr;
   return {{"median", speed->median}, {"low", speed->low}, {"high", speed->high}};
 }
 
-std::string ToJson(const BenchResult& result) {
+std::string BenchJson(const BenchResult& result) {
   nlohmann::ordered_json types = nlohmann::ordered_json::object();
   for (const auto& [type, bytes] : result.types) types[type] = bytes;
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const BenchRow& row : result.rows) {
     rows.push_back({{"threads", row.threads},
                     {"context", row.context},
-                    {"prompt_tokens_per_second", Json(row.prompt)},
-                    {"tokens_per_second", Json(row.generation)},
+                    {"prompt_tokens_per_second", SpeedJson(row.prompt)},
+                    {"tokens_per_second", SpeedJson(row.generation)},
                     {"bytes_per_token", row.bytes_per_token},
                     {"read_bytes_per_second", row.read_bandwidth},
                     {"bandwidth_share", row.bandwidth_share}});
@@ -46,7 +46,7 @@ std::string SpeedText(const std::optional<BenchSpeed>& speed) {
          Significant(speed->high, 3) + ")";
 }
 
-std::string ToText(const BenchResult& result) {
+std::string BenchText(const BenchResult& result) {
   std::string text = OneLine(result.model, 300) + ":";
   for (const auto& [type, bytes] : result.types) text += " " + type + " " + Bytes(bytes) + ",";
   text.back() = '\n';
@@ -62,19 +62,19 @@ std::string ToText(const BenchResult& result) {
   return text;
 }
 
-int Run(Arguments& a, const Globals& globals, Terminal& terminal) {
+int RunBench(BenchArguments& a, const Globals& globals, Terminal& terminal) {
   a.options.f32_activations = a.activations == "f32";
   if (a.options.threads.empty() && globals.threads > 0) a.options.threads = {globals.threads};
   const absl::StatusOr<BenchResult> result = Bench(a.options, terminal.MakeObserver());
   if (!result.ok()) return terminal.Fail(result.status());
-  terminal.Print(terminal.json() ? ToJson(*result) : ToText(*result));
+  terminal.Print(terminal.json() ? BenchJson(*result) : BenchText(*result));
   return kDone;
 }
 
 }  // namespace
 
 void AddBench(CLI::App& app, Invocation& invocation) {
-  static Arguments a;
+  static BenchArguments a;
   CLI::App* command =
       app.add_subcommand("bench", "How fast a model reads prompts and generates here");
   command->footer(
@@ -107,7 +107,7 @@ void AddBench(CLI::App& app, Invocation& invocation) {
   AddQuietAndJson(*command, invocation);
   command->callback([&invocation] {
     invocation.run = [&invocation](Terminal& terminal) {
-      return Run(a, invocation.globals, terminal);
+      return RunBench(a, invocation.globals, terminal);
     };
   });
 }

@@ -17,7 +17,7 @@
 namespace smelt::tools {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kConvertExamples[] =
     "Examples:\n"
     "  smelt convert Llama-3.2-1B --type q4_k_m\n"
     "  smelt convert ./model -o model.gguf               16-bit: bf16 stays bf16, everything else "
@@ -128,7 +128,7 @@ int RunVocabulary(const ConvertOptions& options, const Observer& observer, Termi
   return kDone;
 }
 
-int Run(ConvertArguments& arguments, Terminal& terminal) {
+int RunConvert(ConvertArguments& arguments, Terminal& terminal) {
   if (const std::string problem = Complete(arguments); !problem.empty())
     return terminal.FailUsage(problem);
   ConvertOptions& options = arguments.options;
@@ -332,7 +332,7 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
   command.add_flag("-f,--force", o.force, "Replace an existing OUT");
   AddGlobals(command, invocation);
   command.callback([&a, &invocation] {
-    invocation.run = [&a](Terminal& terminal) { return Run(a, terminal); };
+    invocation.run = [&a](Terminal& terminal) { return RunConvert(a, terminal); };
   });
 }
 
@@ -340,7 +340,7 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
   static ConvertArguments arguments;
   CLI::App* command = app.add_subcommand(
       "convert", "A model to a GGUF, quantized on the way, checked against its source");
-  command->footer(kExamples);
+  command->footer(kConvertExamples);
   command
       ->add_option(
           "SRC", arguments.options.source,

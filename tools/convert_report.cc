@@ -17,10 +17,6 @@ std::string Lower(std::string text) {
   return text;
 }
 
-std::string PlusMinus(double value, double error) {
-  return Significant(value, 4) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 2);
-}
-
 /// A line of the check's table: an output, its figures, and what else there is to say of it.
 struct ValidationRow {
   std::string type;
@@ -34,7 +30,7 @@ std::string FiguresOf(const ValidationRow& row) {
   const EvaluateResult& v = *row.validation;
   const ReferenceResult& r = *v.reference;
   return "  " + Left(Lower(row.type), 10) +
-         Left(PlusMinus(v.perplexity, v.perplexity_error), kPerplexityWidth) +
+         Left(PlusMinus(v.perplexity, v.perplexity_error, 4), kPerplexityWidth) +
          Left(Significant(r.kl_mean, 3), 10) + Left(Significant(r.kl_p99, 3), 10) +
          Left(Fixed(100 * r.top1_agreement, 1) + " %", row.more.empty() ? 0 : 12) + row.more;
 }
@@ -53,7 +49,7 @@ void SayValidations(std::span<const ValidationRow> rows, const std::string& more
   // The error bar is that of the output's own perplexity; the source's on the same text is as
   // large.
   terminal.Say("  " + Left("source", 10) +
-               PlusMinus(r.perplexity, v.perplexity_error * r.perplexity / v.perplexity));
+               PlusMinus(r.perplexity, v.perplexity_error * r.perplexity / v.perplexity, 4));
   for (const ValidationRow& row : rows) terminal.Say(FiguresOf(row));
 }
 

@@ -13,7 +13,7 @@
 namespace smelt::tools {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kEvalExamples[] =
     "Examples:\n"
     "  smelt eval model.gguf --text eval.txt\n"
     "  smelt eval model-q4_k_m.gguf --text eval.txt --reference ./model --max-kl 0.1      for CI: "
@@ -34,15 +34,11 @@ constexpr char kExamples[] =
     "mean_nll, bits_per_byte, seconds, tokens_per_second; texts, a list with each text's own "
     "figures and its number of tokens; reference; passed; gates.";
 
-struct Arguments {
+struct EvalArguments {
   EvaluateOptions options;
   std::string activations = "f32", max_ppl_increase;
   std::vector<std::string> adapters;
 };
-
-std::string PlusMinus(double value, double error) {
-  return Significant(value, 6) + (Utf8Locale() ? " ± " : " +/- ") + Significant(error, 3);
-}
 
 std::string Plural(uint64_t count, const std::string& what) {
   return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
@@ -61,7 +57,7 @@ void SayTexts(const EvaluateResult& r, Terminal& terminal) {
   for (const TextResult& t : r.texts) {
     const bool any = t.tokens_scored > 0;
     terminal.Print(
-        Left("", 18) + Left(any ? PlusMinus(t.perplexity, t.perplexity_error) : "-", 22) +
+        Left("", 18) + Left(any ? PlusMinus(t.perplexity, t.perplexity_error, 6) : "-", 22) +
         Left(any && t.bits_per_byte ? Significant(*t.bits_per_byte, 4) : "-", 12) +
         (r.reference ? Left(any && t.kl_mean ? Significant(*t.kl_mean, 4) : "-", 12) : "") +
         Left(std::to_string(t.tokens_scored), 16) + OneLine(t.text, 200) + "\n");
@@ -73,7 +69,7 @@ void SayResult(const EvaluateResult& r, Terminal& terminal) {
     terminal.Print(Left(name, 18) + value + "\n");
   };
   row("model", OneLine(r.model, 300));
-  row("perplexity", PlusMinus(r.perplexity, r.perplexity_error));
+  row("perplexity", PlusMinus(r.perplexity, r.perplexity_error, 6));
   if (r.bits_per_byte)
     row("bits per byte", Significant(*r.bits_per_byte, 4) + " (" + std::to_string(r.bytes_scored) +
                              " bytes scored)");
@@ -81,7 +77,7 @@ void SayResult(const EvaluateResult& r, Terminal& terminal) {
     const ReferenceResult& f = *r.reference;
     row("reference", OneLine(f.model, 300));
     row("  perplexity", Significant(f.perplexity, 6));
-    row("  ln(ppl ratio)", PlusMinus(f.ln_ratio, f.ln_ratio_error));
+    row("  ln(ppl ratio)", PlusMinus(f.ln_ratio, f.ln_ratio_error, 6));
     row("  KL divergence", "mean " + Significant(f.kl_mean, 4) + ", median " +
                                Significant(f.kl_median, 4) + ", 99% " + Significant(f.kl_p99, 4) +
                                ", 99.9% " + Significant(f.kl_p999, 4) + ", max " +
@@ -118,7 +114,7 @@ void SayMissed(const EvaluateResult& result) {
   std::fputs(line.c_str(), stderr);
 }
 
-int Run(Arguments& arguments, Terminal& terminal) {
+int RunEval(EvalArguments& arguments, Terminal& terminal) {
   EvaluateOptions& options = arguments.options;
   options.q8_activations = arguments.activations == "q8";
   options.adapters = ParseAdapters(arguments.adapters);
@@ -139,10 +135,10 @@ int Run(Arguments& arguments, Terminal& terminal) {
 }  // namespace
 
 void AddEval(CLI::App& app, Invocation& invocation) {
-  static Arguments a;
+  static EvalArguments a;
   CLI::App* command =
       app.add_subcommand("eval", "Perplexity of a model, and KL divergence from another");
-  command->footer(kExamples);
+  command->footer(kEvalExamples);
   EvaluateOptions& o = a.options;
   command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
   AddLora(*command, a.adapters);
@@ -177,7 +173,7 @@ void AddEval(CLI::App& app, Invocation& invocation) {
   AddNumber(*command, "--max-kl", o.max_kl, "Exit 1 when the mean KL divergence is larger", kLimit);
   AddGlobals(*command, invocation);
   command->callback(
-      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+      [&invocation] { invocation.run = [](Terminal& terminal) { return RunEval(a, terminal); }; });
 }
 
 }  // namespace smelt::tools

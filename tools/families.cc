@@ -11,7 +11,7 @@
 namespace smelt::tools {
 namespace {
 
-std::string ToJson(const std::vector<PublishedFamily>& families) {
+std::string FamiliesJson(const std::vector<PublishedFamily>& families) {
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const PublishedFamily& family : families) {
     all.push_back({{"classes", family.classes},
@@ -24,7 +24,7 @@ std::string ToJson(const std::vector<PublishedFamily>& families) {
 }
 
 // One line a class: its GGUF architecture, how it is checked, what llama.cpp does differently.
-std::string ToText(const std::vector<PublishedFamily>& families) {
+std::string FamiliesText(const std::vector<PublishedFamily>& families) {
   size_t names = 0, architectures = 0, checks = 0;
   for (const PublishedFamily& family : families) {
     for (const std::string& name : family.classes) names = std::max(names, name.size());
@@ -46,10 +46,10 @@ std::string ToText(const std::vector<PublishedFamily>& families) {
   return text;
 }
 
-int Run(Terminal& terminal) {
+int RunFamilies(Terminal& terminal) {
   const absl::StatusOr<std::vector<PublishedFamily>> families = Families();
   if (!families.ok()) return terminal.Fail(families.status());
-  terminal.Print(terminal.json() ? ToJson(*families) : ToText(*families));
+  terminal.Print(terminal.json() ? FamiliesJson(*families) : FamiliesText(*families));
   return kDone;
 }
 
@@ -65,7 +65,7 @@ void AddFamilies(CLI::App& app, Invocation& invocation) {
       "  smelt families | grep -i qwen\n"
       "  smelt families --json                         model_type too");
   AddGlobals(*command, invocation);
-  command->callback([&invocation] { invocation.run = Run; });
+  command->callback([&invocation] { invocation.run = RunFamilies; });
 }
 
 }  // namespace smelt::tools

@@ -116,6 +116,11 @@ std::string Significant(double value, int digits) {
   return Fixed(value, std::max(0, digits - 1 - magnitude));
 }
 
+std::string PlusMinus(double value, double error, int digits) {
+  return Significant(value, digits) + (Utf8Locale() ? " ± " : " +/- ") +
+         Significant(error, digits / 2);
+}
+
 std::string ShapeText(std::span<const uint64_t> extents) {
   std::string text;
   for (const uint64_t extent : extents)

@@ -14,6 +14,8 @@ std::string Count(uint64_t n);          ///< "1.24 B", "135 M"
 std::string Duration(double seconds);   ///< "0.4 s", "31 s", "2 m 5 s"
 std::string Fixed(double value, int decimals);
 std::string Significant(double value, int digits);  ///< never an exponent for ordinary figures
+/// "10.02 ± 0.42": so many digits of the value, half as many of its error.
+std::string PlusMinus(double value, double error, int digits);
 std::string ShapeText(std::span<const uint64_t> extents);  ///< "256 x 606"; "scalar" without any
 
 /// Columns that a terminal shows it in: two for East Asian characters and emoji, none for marks.

@@ -13,7 +13,7 @@
 namespace smelt::tools {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kImatrixExamples[] =
     "Examples:\n"
     "  smelt imatrix ./model --text calibration.txt -o model.imatrix.gguf\n"
     "  smelt convert ./model --type q4_k_m --imatrix model.imatrix.gguf\n"
@@ -27,7 +27,7 @@ constexpr char kExamples[] =
     "name, columns, values, zeros, mean, smallest, largest, and tokens: how many went into each of "
     "the tensor's experts.";
 
-struct Arguments {
+struct ImatrixArguments {
   ImportanceOptions options;
   std::vector<std::string> merge, adapters;
   std::string show;
@@ -78,7 +78,7 @@ void SayDone(const ImportanceSummary& s, Terminal& terminal) {
   terminal.Say(line);
 }
 
-absl::StatusOr<ImportanceSummary> Do(const Arguments& a, const Observer& observer) {
+absl::StatusOr<ImportanceSummary> Do(const ImatrixArguments& a, const Observer& observer) {
   if (!a.show.empty()) return ShowImportance(a.show, observer);
   if (a.merge.empty()) {
     ImportanceOptions options = a.options;
@@ -88,7 +88,7 @@ absl::StatusOr<ImportanceSummary> Do(const Arguments& a, const Observer& observe
   return MergeImportance(a.merge, a.options.output, a.options.force, observer);
 }
 
-int Run(const Arguments& a, Terminal& terminal) {
+int RunImatrix(const ImatrixArguments& a, Terminal& terminal) {
   const int jobs =
       (a.options.model.empty() ? 0 : 1) + (a.merge.empty() ? 0 : 1) + (a.show.empty() ? 0 : 1);
   if (jobs != 1) return terminal.FailUsage("one of MODEL, --merge and --show is needed");
@@ -107,10 +107,10 @@ int Run(const Arguments& a, Terminal& terminal) {
 }  // namespace
 
 void AddImatrix(CLI::App& app, Invocation& invocation) {
-  static Arguments a;
+  static ImatrixArguments a;
   CLI::App* command = app.add_subcommand(
       "imatrix", "What matters in a model's weights, measured on text, for convert and quantize");
-  command->footer(kExamples);
+  command->footer(kImatrixExamples);
   ImportanceOptions& o = a.options;
   command->add_option("MODEL", o.model, "Model folder, GGUF or store name");
   CLI::Option* text =
@@ -140,8 +140,9 @@ void AddImatrix(CLI::App& app, Invocation& invocation) {
   }
   command->add_flag("-f,--force", o.force, "Replace an existing OUT");
   AddGlobals(*command, invocation);
-  command->callback(
-      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+  command->callback([&invocation] {
+    invocation.run = [](Terminal& terminal) { return RunImatrix(a, terminal); };
+  });
 }
 
 }  // namespace smelt::tools

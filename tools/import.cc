@@ -50,7 +50,7 @@ int RunBundle(const ImportArguments& a, Terminal& terminal) {
   return kDone;
 }
 
-int Run(ImportArguments& a, Terminal& terminal) {
+int RunImport(ImportArguments& a, Terminal& terminal) {
   ImportOptions& options = a.options;
   if (options.modelfile.empty() && (LooksLikeBundle(a.first) || a.first.ends_with(".tar.zst")))
     return RunBundle(a, terminal);
@@ -149,8 +149,9 @@ void AddImport(CLI::App& app, Invocation& invocation) {
     if (std::ranges::find(own, option) == own.end()) a.conversion_options.push_back(option);
   }
   AddGlobals(*command, invocation);
-  command->callback(
-      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+  command->callback([&invocation] {
+    invocation.run = [](Terminal& terminal) { return RunImport(a, terminal); };
+  });
 }
 
 }  // namespace smelt::tools

@@ -61,7 +61,7 @@ std::string ToText(const InspectResult& r) {
   return text;
 }
 
-int Run(Terminal& terminal) {
+int RunInspect(Terminal& terminal) {
   std::string refused;  // as JSON
   options.on_refused = [&](const InspectResult& shown) {
     if (!terminal.json()) return terminal.Print(ToText(shown));
@@ -89,7 +89,7 @@ void AddInspect(CLI::App& app, Invocation& invocation) {
       ->required();
   command->add_flag("--recipes", options.recipes, "How each tensor is made from published ones");
   AddGlobals(*command, invocation);
-  command->callback([&invocation] { invocation.run = Run; });
+  command->callback([&invocation] { invocation.run = RunInspect; });
 }
 
 }  // namespace smelt::tools

@@ -43,7 +43,7 @@ constexpr char kDescription[] =
     "smelt turns published models into validated GGUF files and runs them.\n"
     "A MODEL is a folder (config.json and weights), a GGUF file, or a name in the Ollama store.";
 
-constexpr char kExamples[] =
+constexpr char kMainExamples[] =
     "Examples:\n"
     "  smelt convert Llama-3.2-1B --type q4_k_m      a folder to a quantized, checked GGUF\n"
     "  smelt eval model.gguf --text eval.txt         its perplexity\n"
@@ -107,7 +107,7 @@ int Main(std::vector<std::string> words) {
   CatchSignals(json);
   SurviveShrinkingFiles();
   CLI::App app(kDescription, "smelt");
-  app.footer(kExamples);
+  app.footer(kMainExamples);
   app.set_version_flag("--version", "smelt " + std::string(Version()));
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);

@@ -18,7 +18,7 @@
 namespace smelt::tools {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kRunExamples[] =
     "Examples:\n"
     "  smelt run model.gguf \"Once upon a time\"\n"
     "  smelt run ./model \"The capital of France is\" -n 20 --temp 0\n"
@@ -31,7 +31,7 @@ constexpr char kExamples[] =
     "Ctrl-C stops the text. --json says why it ended: finish_reason is stop (the model's end or a\n"
     "--stop text), length (-n) or interrupted.";
 
-struct Arguments {
+struct RunArguments {
   GenerateOptions options;
   std::optional<std::string> prompt;
   std::string ids_file, activations = "q8";
@@ -59,7 +59,7 @@ std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
   return "";
 }
 
-int Run(Arguments& arguments, Terminal& terminal) {
+int RunRun(RunArguments& arguments, Terminal& terminal) {
   GenerateOptions& options = arguments.options;
   options.f32_activations = arguments.activations == "f32";
   options.adapters = ParseAdapters(arguments.adapters);
@@ -113,9 +113,9 @@ int Run(Arguments& arguments, Terminal& terminal) {
 }  // namespace
 
 void AddRun(CLI::App& app, Invocation& invocation) {
-  static Arguments a;
+  static RunArguments a;
   CLI::App* command = app.add_subcommand("run", "Text from a model");
-  command->footer(kExamples);
+  command->footer(kRunExamples);
   GenerateOptions& o = a.options;
   command->add_option("MODEL", o.model, "Model folder, GGUF or store name")->required();
   AddLora(*command, a.adapters);
@@ -173,7 +173,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
   AddGlobals(*command, invocation);
   command->callback([&invocation, command] {
     a.conversation.limited = command->get_option("--max-tokens")->count() > 0;
-    invocation.run = [](Terminal& terminal) { return Run(a, terminal); };
+    invocation.run = [](Terminal& terminal) { return RunRun(a, terminal); };
   });
 }
 

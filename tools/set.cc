@@ -19,7 +19,7 @@ struct SetArguments {
   std::vector<std::string> edits;
 };
 
-int Run(SetArguments& a, Terminal& terminal) {
+int RunSet(SetArguments& a, Terminal& terminal) {
   for (const std::string& text : a.edits) {
     absl::StatusOr<MetadataEdit> edit = ParseMetadataEdit(text);
     if (!edit.ok()) return terminal.Fail(edit.status());
@@ -60,7 +60,7 @@ void AddSet(CLI::App& app, Invocation& invocation) {
   command->add_flag("--dry-run", a.options.dry_run, "Check the edits, write nothing");
   AddGlobals(*command, invocation);
   command->callback(
-      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+      [&invocation] { invocation.run = [](Terminal& terminal) { return RunSet(a, terminal); }; });
 }
 
 }  // namespace smelt::tools

@@ -132,7 +132,7 @@ int RunPrune(Terminal& terminal) {
   return kDone;
 }
 
-int RunVerify(Terminal& terminal) {
+int RunStoreVerify(Terminal& terminal) {
   a.verify.store = a.store;
   a.verify.names = a.names;
   const absl::StatusOr<VerifyResult> result = VerifyStore(a.verify, terminal.MakeObserver());
@@ -246,7 +246,7 @@ void AddStore(CLI::App& app, Invocation& invocation) {
   CLI::App* verify = Command(*group, invocation, "verify",
                              "Read every blob and compare it with its digest; exit status 1 when "
                              "something is missing or damaged",
-                             RunVerify);
+                             RunStoreVerify);
   verify->add_option("NAMES", a.names, "Models of the store (default: all)");
   verify->add_flag("--quarantine", a.verify.quarantine,
                    "Move damaged blobs to the store's folder smelt-quarantine, so that a pull "

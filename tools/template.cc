@@ -13,7 +13,7 @@
 namespace smelt::tools {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kTemplateExamples[] =
     "Examples:\n"
     "  smelt template model.gguf                            the template that the model carries\n"
     "  smelt template model.gguf --messages chat.json       what it makes of a conversation\n"
@@ -26,7 +26,7 @@ constexpr char kExamples[] =
     "the messages are required; \"now\" is the local time that the template sees\n"
     "(\"2025-01-15T10:30:00\"). With --jsonl each line out is {\"result\"} or {\"error\"}.";
 
-struct Arguments {
+struct TemplateArguments {
   ChatTemplateOptions options;
   std::string messages;
   bool jsonl = false;
@@ -42,7 +42,7 @@ std::string ToLine(const absl::StatusOr<std::string>& result) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-int Run(const Arguments& arguments, Terminal& terminal) {
+int RunTemplate(const TemplateArguments& arguments, Terminal& terminal) {
   if (arguments.jsonl && !arguments.messages.empty())
     return terminal.FailUsage("--jsonl reads standard input: it and --messages exclude each other");
   const absl::StatusOr<ChatRenderer> renderer =
@@ -70,10 +70,10 @@ int Run(const Arguments& arguments, Terminal& terminal) {
 }  // namespace
 
 void AddTemplate(CLI::App& app, Invocation& invocation) {
-  static Arguments a;
+  static TemplateArguments a;
   CLI::App* command =
       app.add_subcommand("template", "A model's chat template, and what it renders");
-  command->footer(kExamples);
+  command->footer(kTemplateExamples);
   command
       ->add_option("MODEL", a.options.source,
                    "Model folder, GGUF, store name, or a template's file")
@@ -86,8 +86,9 @@ void AddTemplate(CLI::App& app, Invocation& invocation) {
   command->add_option("--eos", a.options.eos, "Text of the end token (default: the model's)")
       ->type_name(kMaybeEmpty);
   AddGlobals(*command, invocation);
-  command->callback(
-      [&invocation] { invocation.run = [](Terminal& terminal) { return Run(a, terminal); }; });
+  command->callback([&invocation] {
+    invocation.run = [](Terminal& terminal) { return RunTemplate(a, terminal); };
+  });
 }
 
 }  // namespace smelt::tools

@@ -18,12 +18,12 @@
 namespace smelt::tools {
 namespace {
 
-struct Arguments {
+struct TokenizeArguments {
   std::string model, compare;
   std::optional<std::string> text;
   bool jsonl = false, no_special = false, plain = false, decode = false, hide_special = false;
 };
-Arguments arguments;
+TokenizeArguments arguments;
 
 // "123  'piece'" lines for people.
 absl::StatusOr<std::string> ToText(const TextTokenizer& tokenizer,
@@ -40,8 +40,8 @@ absl::StatusOr<std::string> ToText(const TextTokenizer& tokenizer,
 }
 
 // A JSON list of ids below the vocabulary's size; false when it is anything else.
-bool ReadIds(const nlohmann::json& list, const TextTokenizer& tokenizer,
-             std::vector<int32_t>& ids) {
+bool ReadIdList(const nlohmann::json& list, const TextTokenizer& tokenizer,
+                std::vector<int32_t>& ids) {
   ids.clear();
   if (!list.is_array()) return false;
   for (const nlohmann::json& item : list) {
@@ -60,7 +60,7 @@ absl::StatusOr<std::string> OneLineOf(const nlohmann::json& json, const TextToke
                                       const TokenizeFlags& flags) {
   if (arguments.decode) {
     std::vector<int32_t> ids;
-    if (!json.is_object() || !json.contains("ids") || !ReadIds(json["ids"], tokenizer, ids)) {
+    if (!json.is_object() || !json.contains("ids") || !ReadIdList(json["ids"], tokenizer, ids)) {
       return absl::InvalidArgumentError("is no {\"ids\": [...]} object with ids of the vocabulary");
     }
     const absl::StatusOr<std::string> text = tokenizer.Decode(ids, !arguments.hide_special);
@@ -173,7 +173,7 @@ int RunCompare(const TextTokenizer& tokenizer, const TokenizeFlags& flags, const
   return kFailed;
 }
 
-int Run(Terminal& terminal) {
+int RunTokenize(Terminal& terminal) {
   if (!arguments.text && !arguments.jsonl)
     return terminal.FailUsage("give a TEXT, or - for standard input");
   if (arguments.jsonl && arguments.text.value_or("-") != "-")
@@ -227,7 +227,7 @@ void AddTokenize(CLI::App& app, Invocation& invocation) {
   command->add_option("--compare", arguments.compare, "Another model: show the first difference")
       ->type_name("OTHER");
   AddGlobals(*command, invocation);
-  command->callback([&invocation] { invocation.run = Run; });
+  command->callback([&invocation] { invocation.run = RunTokenize; });
 }
 
 }  // namespace smelt::tools

@@ -12,6 +12,7 @@
   --convert-python EXE Python that can run the converter:  pip install torch transformers sentencepiece
   --peak PROGRAM       engine_bench (cmake -DSMELT_BUILD_BENCHMARKS=ON): measures one core's f32 FMA peak
   --tmpfs DIR          outputs (default /dev/shm)
+  --llama-bench EXE    llama.cpp's own benchmark built for this machine, which then measures the rows of `types`
   --backend NAME       which package --llama-python has: llama_cpp (built for this machine, the default) or xllamacpp (AVX2 at most)
   --threads N          of both programs (default: all cores)
   --repeat N           the best of N (default 2); llama.cpp and smelt take turns
@@ -76,6 +77,13 @@ class Bench:
         out, wall, cpu = timed([self.a.llama_python, self.a.shared / "tools/llama_peer.py", *argv, "--threads", self.a.threads,
                                 "--backend", self.a.backend])
         return json.loads(out.splitlines()[-1]), wall, cpu
+
+    def llama_generation(self, file, count):
+        """Tokens per second of llama.cpp's generation of `count` tokens from an empty context."""
+        if not self.a.llama_bench:
+            return self.llama("bench", file, "-p", "1", "-n", count, "-r", "1")[0][f"tg{count}"]["tokens_per_second"]
+        out, _, _ = timed([self.a.llama_bench, "-m", file, "-p", "0", "-n", count, "-r", "1", "-t", self.a.threads, "-o", "json"])
+        return json.loads(out)[0]["avg_ts"]
 
     def best(self, *measurements):
         """Calls each measurement in turn, `--repeat` times; the smallest result of each."""
@@ -175,8 +183,7 @@ class Bench:
                     measured.append(self.smelt_json("bench", file, "-p", "0", "-n", "32", "--repeat", "1")[0])
                     return -measured[-1]["rows"][0]["tokens_per_second"]["median"]
 
-                mine, theirs = self.best(
-                    ours, lambda: -self.llama("bench", file, "-p", "1", "-n", "32", "-r", "1")[0]["tg32"]["tokens_per_second"])
+                mine, theirs = self.best(ours, lambda: -self.llama_generation(file, "32"))
                 row = measured[0]["rows"][0]
                 share = -mine * row["bytes_per_token"] / max(m["rows"][0]["read_bytes_per_second"] for m in measured)
                 held = "+".join(t for t in measured[0]["types"] if t != "F32")
@@ -218,7 +225,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("smelt", "shared", "small"):
         p.add_argument("--" + name, type=pathlib.Path, required=True)
-    for name in ("big", "llama-cpp", "peak", "json"):
+    for name in ("big", "llama-bench", "llama-cpp", "peak", "json"):
         p.add_argument("--" + name, type=pathlib.Path)
     p.add_argument("--llama-python", default=sys.executable)
     p.add_argument("--convert-python", default=sys.executable)

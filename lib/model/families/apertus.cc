@@ -15,20 +15,20 @@ const Architecture kApertusArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"ApertusForCausalLM", "ApertusModel"};
+constexpr std::string_view kApertusNames[] = {"ApertusForCausalLM", "ApertusModel"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kApertusHypers = Table<HyperRule>(
     DecoderHypers(
         {.vocab = 131072, .ffn = 14336, .heads = 32, .context = 65536, .eps = RmsEps(1e-5)}),
     Flag(Param::kAttentionBias, "attention_bias", false));
 
 // What the releases say of themselves; the class has no such switches.
-constexpr FixedRule kFixed[] = {{"hidden_act", "\"xielu\""},
-                                {"post_norm", "false"},
-                                {"qk_norm", "true"},
-                                {"mlp_bias", "false"}};
+constexpr FixedRule kApertusFixed[] = {{"hidden_act", "\"xielu\""},
+                                       {"post_norm", "false"},
+                                       {"qk_norm", "true"},
+                                       {"mlp_bias", "false"}};
 
-constexpr auto kKeys =
+constexpr auto kApertusKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
                    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
                    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims});
@@ -38,7 +38,7 @@ constexpr TensorRule Scalars(std::string_view key, std::string_view source) {
   return {key, source, Param::kNone, Param::kNone, TensorOp::kNumberOfLayer};
 }
 
-constexpr auto kTensors =
+constexpr auto kApertusTensors =
     Table<TensorRule>(kEnds,
                       TensorRule{"blk.*.attn_norm.weight",
                                  "model.layers.*.attention_layernorm.weight", Param::kWidth},
@@ -53,13 +53,13 @@ constexpr auto kTensors =
 }  // namespace
 
 const Family kApertus = {
-    .names = kNames,
+    .names = kApertusNames,
     .model_type = "apertus",
     .architecture = kApertusArchitecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kApertusHypers,
+    .fixed = kApertusFixed,
+    .keys = kApertusKeys,
+    .tensors = kApertusTensors,
     .rope = {.theta = 12000000,
              .parameters = R"({"rope_type": "llama3", "rope_theta": 12000000.0, "factor": 8.0,
                                "original_max_position_embeddings": 8192, "low_freq_factor": 1.0,

@@ -13,19 +13,19 @@ const Architecture kArceeArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"ArceeForCausalLM", "ArceeModel"};
+constexpr std::string_view kArceeNames[] = {"ArceeForCausalLM", "ArceeModel"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kArceeHypers = Table<HyperRule>(
     DecoderHypers(
         {.vocab = 32000, .ffn = 18432, .heads = 32, .context = 4096, .eps = RmsEps(1e-5)}),
     Flag(Param::kAttentionBias, "attention_bias", false), Flag(Param::kMlpBias, "mlp_bias", false));
 
-constexpr auto kKeys =
+constexpr auto kArceeKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
                    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
                    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims});
 
-constexpr auto kTensors =
+constexpr auto kArceeTensors =
     Table<TensorRule>(kEnds, kAttentionNorm,
                       AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
                                        TensorOp::kRotaryQ, TensorOp::kRotaryK),
@@ -34,13 +34,13 @@ constexpr auto kTensors =
 }  // namespace
 
 const Family kArcee = {
-    .names = kNames,
+    .names = kArceeNames,
     .model_type = "arcee",
     .architecture = kArceeArchitecture,
-    .hypers = kHypers,
+    .hypers = kArceeHypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kArceeKeys,
+    .tensors = kArceeTensors,
     .activation = "relu2",
     .derive = NoteAttentionBias,
 };

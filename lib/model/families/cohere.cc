@@ -74,16 +74,16 @@ constexpr auto kCohere2Keys = Table<KeyRule>(
     kWindowKeys, KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
     KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims}, kNoScaling);
 
-bool HasQkNorms(const FamilyContext& context, uint64_t) {
+bool HasCohereQkNorms(const FamilyContext& context, uint64_t) {
   return context.hyper.flag(Param::kQkNorm);
 }
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kCohereTensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
     GatedMlp(),
-    If(HasQkNorms, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight",
-                    Param::kHeads, Param::kHeadDim}),
-    If(HasQkNorms, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight",
-                    Param::kKvHeads, Param::kHeadDim}));
+    If(HasCohereQkNorms, {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_norm.weight",
+                          Param::kHeads, Param::kHeadDim}),
+    If(HasCohereQkNorms, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight",
+                          Param::kKvHeads, Param::kHeadDim}));
 
 absl::Status DeriveCohere(FamilyContext& context) {
   constexpr uint64_t kLeast = 64;
@@ -119,7 +119,7 @@ const Family kCohere = {
     .hypers = kCohereHypers,
     .fixed = {},
     .keys = kCohereKeys,
-    .tensors = kTensors,
+    .tensors = kCohereTensors,
     .llama_cpp = "loads norms of q and k only in models of 64 layers or more",
     .rope = {.theta = 500000},
     .derive = DeriveCohere,
@@ -132,7 +132,7 @@ const Family kCohere2 = {
     .hypers = kCohere2Hypers,
     .fixed = kCohere2Fixed,
     .keys = kCohere2Keys,
-    .tensors = kTensors,
+    .tensors = kCohereTensors,
     .windowed = IsCohere2Windowed,
     .llama_cpp_windows = true,
     .derive = DeriveCohere2,

@@ -37,7 +37,7 @@ constexpr std::string_view kV3Names[] = {"DeepseekV3ForCausalLM", "DeepseekV3Mod
 constexpr std::string_view kLiteNames[] = {"Glm4MoeLiteForCausalLM", "Glm4MoeLiteModel"};
 constexpr std::string_view kMistral4Names[] = {"Mistral4ForCausalLM", "Mistral4Model"};
 constexpr std::string_view kMistral4WholeNames[] = {"Mistral3ForConditionalGeneration"};
-constexpr std::string_view kOfWhole[] = {"tie_word_embeddings"};
+constexpr std::string_view kDeepseekOfWhole[] = {"tie_word_embeddings"};
 
 /// What a class has where config.json does not say.
 struct LatentDefaults {
@@ -176,7 +176,7 @@ constexpr auto kSigmoidKeys = LatentKeys(2);
 bool HasQRank(const FamilyContext& context, uint64_t) { return context.hyper.Has(Param::kQRank); }
 bool HasNoQRank(const FamilyContext& context, uint64_t layer) { return !HasQRank(context, layer); }
 
-constexpr std::array<TensorRule, 9> kAttention = {{
+constexpr std::array<TensorRule, 9> kDeepseekAttention = {{
     If(HasQRank, {"blk.*.attn_q_a.weight", "model.layers.*.self_attn.q_a_proj.weight",
                   Param::kQRank, Param::kWidth, TensorOp::kCopy, Param::kAttentionBias}),
     If(HasQRank, {"blk.*.attn_q_a_norm.weight", "model.layers.*.self_attn.q_a_layernorm.weight",
@@ -198,10 +198,10 @@ constexpr std::array<TensorRule, 9> kAttention = {{
     {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight", Param::kWidth,
      Param::kLatentOut, TensorOp::kCopy, Param::kAttentionBias},
 }};
-constexpr auto kTensors =
-    Table<TensorRule>(kEnds, kAttentionNorm, kAttention, kFfnNorm, GatedMlp(Param::kNone, IsDense),
-                      ExpertTensors(Param::kExpertFfn), kSharedExpertTensors);
-constexpr auto kBiasedTensors = Table<TensorRule>(kTensors, kSelectionBias);
+constexpr auto kDeepseekTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, kDeepseekAttention, kFfnNorm, GatedMlp(Param::kNone, IsDense),
+    ExpertTensors(Param::kExpertFfn), kSharedExpertTensors);
+constexpr auto kBiasedTensors = Table<TensorRule>(kDeepseekTensors, kSelectionBias);
 
 absl::Status DeriveSizes(FamilyContext& context) {
   Hyper& h = context.hyper;
@@ -255,7 +255,7 @@ absl::Status DeriveScores(FamilyContext& context) {
 }
 
 /// `dense`: layers in front without experts.
-absl::Status DeriveExperts(FamilyContext& context, uint64_t dense) {
+absl::Status DeriveDeepseekExperts(FamilyContext& context, uint64_t dense) {
   Hyper& h = context.hyper;
   const uint64_t groups = h.Has(Param::kExpertGroups) ? h(Param::kExpertGroups) : 1,
                  used = h.Has(Param::kExpertGroupsUsed) ? h(Param::kExpertGroupsUsed) : groups;
@@ -275,10 +275,10 @@ absl::Status DeriveExperts(FamilyContext& context, uint64_t dense) {
   return absl::OkStatus();
 }
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveDeepseek(FamilyContext& context) {
   SMELT_RETURN_IF_ERROR(DeriveSizes(context));
   SMELT_RETURN_IF_ERROR(DeriveScores(context));
-  return DeriveExperts(context, context.hyper(Param::kDenseLayers));
+  return DeriveDeepseekExperts(context, context.hyper(Param::kDenseLayers));
 }
 
 absl::Status DeriveV2(FamilyContext& context) {
@@ -301,7 +301,7 @@ absl::Status DeriveV2(FamilyContext& context) {
     context.differences.push_back(
         "cannot load models without q_lora_rank that have neither 26 nor 27 layers");
   }
-  return Derive(context);
+  return DeriveDeepseek(context);
 }
 
 /// Layers by a list; the first is dense where there is none.
@@ -329,11 +329,11 @@ absl::Status DeriveLite(FamilyContext& context) {
   h.Set(Param::kDenseLayers, static_cast<double>(dense));
   SMELT_RETURN_IF_ERROR(DeriveSizes(context));
   SMELT_RETURN_IF_ERROR(DeriveScores(context));
-  return DeriveExperts(context, dense);
+  return DeriveDeepseekExperts(context, dense);
 }
 
 /// A layer behind the last one.
-constexpr DraftHead kDraft = {.mark = "model.layers.*.eh_proj.weight", .kept = false};
+constexpr DraftHead kDeepseekDraft = {.mark = "model.layers.*.eh_proj.weight", .kept = false};
 
 }  // namespace
 
@@ -344,7 +344,7 @@ const Family kDeepseekV2 = {
     .hypers = kV2Hypers,
     .fixed = kV2Fixed,
     .keys = kSoftmaxKeys,
-    .tensors = kTensors,
+    .tensors = kDeepseekTensors,
     .partial_rotary = true,
     .derive = DeriveV2,
 };
@@ -359,8 +359,8 @@ const Family kDeepseekV3 = {
     .keys = kSigmoidKeys,
     .tensors = kBiasedTensors,
     .partial_rotary = true,
-    .draft = kDraft,
-    .derive = Derive,
+    .draft = kDeepseekDraft,
+    .derive = DeriveDeepseek,
 };
 
 const Family kGlm4MoeLite = {
@@ -372,7 +372,7 @@ const Family kGlm4MoeLite = {
     .keys = kSigmoidKeys,
     .tensors = kBiasedTensors,
     .partial_rotary = true,
-    .draft = kDraft,
+    .draft = kDeepseekDraft,
     .derive = DeriveLite,
 };
 
@@ -390,10 +390,10 @@ const Family kMistral4 = {
     .hypers = kMistral4Hypers,
     .fixed = kMistral4Fixed,
     .keys = kSoftmaxKeys,
-    .tensors = kTensors,
+    .tensors = kDeepseekTensors,
     .rope = kMistral4Rope,
     .partial_rotary = true,
-    .derive = Derive,
+    .derive = DeriveDeepseek,
 };
 
 const Family kMistral4Conditional = {
@@ -403,13 +403,13 @@ const Family kMistral4Conditional = {
     .hypers = kMistral4Hypers,
     .fixed = kMistral4Fixed,
     .keys = kSoftmaxKeys,
-    .tensors = kTensors,
+    .tensors = kDeepseekTensors,
     .part = "text_config",
     .part_type = "mistral4",
-    .of_whole = kOfWhole,
+    .of_whole = kDeepseekOfWhole,
     .rope = kMistral4Rope,
     .partial_rotary = true,
-    .derive = Derive,
+    .derive = DeriveDeepseek,
 };
 
 }  // namespace smelt

@@ -15,9 +15,9 @@ const Architecture kDots1Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Dots1ForCausalLM", "Dots1Model"};
+constexpr std::string_view kDots1Names[] = {"Dots1ForCausalLM", "Dots1Model"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kDots1Hypers = Table<HyperRule>(
     DecoderHypers(
         {.vocab = 152064, .ffn = 10944, .heads = 32, .kv_heads = Default(32), .context = 2048}),
     Flag(Param::kAttentionBias, "attention_bias", false), Window(Default(4096)),
@@ -25,10 +25,10 @@ constexpr auto kHypers = Table<HyperRule>(
     RoutedHypers({.ffn = Default(1408), .normalize = false}));
 
 // The class has sigmoid scores only; the releases call them so.
-constexpr FixedRule kFixed[] = {{"scoring_func", "\"noaux_tc\"|\"sigmoid\""},
-                                {"moe_layer_freq", "1"}};
+constexpr FixedRule kDots1Fixed[] = {{"scoring_func", "\"noaux_tc\"|\"sigmoid\""},
+                                     {"moe_layer_freq", "1"}};
 
-constexpr auto kKeys = Table<KeyRule>(
+constexpr auto kDots1Keys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, kExpertKeys, kExpertGroupKeys, HeadSizeKeys(Param::kGivenHeadDim),
     kFileTypeKey, KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
     KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn},
@@ -38,13 +38,13 @@ constexpr auto kKeys = Table<KeyRule>(
     KeyRule{"expert_weights_norm", ValueType::kBool, Param::kNormTopkProb},
     KeyRule{.key = "expert_gating_func", .constant = 2}, kWindowKeys);
 
-constexpr auto kTensors =
+constexpr auto kDots1Tensors =
     Table<TensorRule>(kEnds, kOutputOfTied, kAttentionNorm,
                       AttentionTensors(Param::kAttentionBias, Param::kAttentionBias), kHeadNorms,
                       kFfnNorm, GatedMlp(Param::kNone, IsDense), ExpertTensors(Param::kExpertFfn),
                       kSelectionBias, kSharedExpertTensors);
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveDots1(FamilyContext& context) {
   SMELT_RETURN_IF_ERROR(ReadRoutedExperts(context));
   return NoteAttentionBias(context);
 }
@@ -52,16 +52,16 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kDots1 = {
-    .names = kNames,
+    .names = kDots1Names,
     .model_type = "dots1",
     .architecture = kDots1Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kDots1Hypers,
+    .fixed = kDots1Fixed,
+    .keys = kDots1Keys,
+    .tensors = kDots1Tensors,
     .checked = "drawn",
     .windowed = IsWindowedFromMax,
-    .derive = Derive,
+    .derive = DeriveDots1,
 };
 
 }  // namespace smelt

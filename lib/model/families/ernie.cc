@@ -13,34 +13,34 @@ const Architecture kErnie45MoeArchitecture = {.name = "ernie4_5-moe",
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM",
-                                       "Ernie4_5Model"};
+constexpr std::string_view kErnieNames[] = {"Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM",
+                                            "Ernie4_5Model"};
 
-constexpr auto kHypers = Table<HyperRule>(DecoderHypers({.vocab = 103424,
-                                                         .ffn = 3072,
-                                                         .heads = 16,
-                                                         .kv_heads = Default(2),
-                                                         .head_dim = Default(128),
-                                                         .context = 131072,
-                                                         .eps = RmsEps(1e-5),
-                                                         .tied = true}),
-                                          Flag(Param::kBias, "use_bias", false));
+constexpr auto kErnieHypers = Table<HyperRule>(DecoderHypers({.vocab = 103424,
+                                                              .ffn = 3072,
+                                                              .heads = 16,
+                                                              .kv_heads = Default(2),
+                                                              .head_dim = Default(128),
+                                                              .context = 131072,
+                                                              .eps = RmsEps(1e-5),
+                                                              .tied = true}),
+                                               Flag(Param::kBias, "use_bias", false));
 
-constexpr auto kKeys =
+constexpr auto kErnieKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey);
 
-constexpr auto kTensors =
+constexpr auto kErnieTensors =
     Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors(Param::kBias, Param::kBias), kFfnNorm,
                       GatedMlp(Param::kBias));
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveErnie(FamilyContext& context) {
   if (context.hyper.flag(Param::kBias)) context.differences.push_back("cannot load biases");
   return absl::OkStatus();
 }
 
-constexpr std::string_view kMoeNames[] = {"Ernie4_5_MoeForCausalLM", "Ernie4_5_MoeModel"};
+constexpr std::string_view kErnieMoeNames[] = {"Ernie4_5_MoeForCausalLM", "Ernie4_5_MoeModel"};
 
-constexpr auto kMoeHypers = Table<HyperRule>(
+constexpr auto kErnieMoeHypers = Table<HyperRule>(
     DecoderHypers({.vocab = 103424,
                    .ffn = 12288,
                    .heads = 20,
@@ -59,12 +59,12 @@ constexpr auto kMoeHypers = Table<HyperRule>(
               1 << 16});
 
 // The first four are what releases say of themselves; the class has no such switches.
-constexpr FixedRule kMoeFixed[] = {
+constexpr FixedRule kErnieMoeFixed[] = {
     {"moe_gate", "\"topk\""},        {"moe_use_aux_free", "true"},
     {"moe_gate_act", "\"softmax\""}, {"moe_multimodal_enabled", "false"},
     {"use_bias", "false"},           {"moe_norm_min", "1e-12"}};
 
-constexpr auto kMoeKeys = Table<KeyRule>(
+constexpr auto kErnieMoeKeys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kExpertKeys,
     KeyRule{"interleave_moe_layer_step", ValueType::kU32, Param::kExpertPeriod},
     KeyRule{"leading_dense_block_count", ValueType::kU32, Param::kDenseLayers},
@@ -72,7 +72,7 @@ constexpr auto kMoeKeys = Table<KeyRule>(
     KeyRule{"expert_shared_count", ValueType::kU32, Param::kSharedCount},
     KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn});
 
-constexpr auto kMoeTensors =
+constexpr auto kErnieMoeTensors =
     Table<TensorRule>(kEnds, kAttentionNorm, AttentionTensors(Param::kNone, Param::kNone), kFfnNorm,
                       GatedMlp(Param::kNone, IsDense), ExpertTensors(Param::kExpertFfn),
                       If(IsSparse, {"blk.*.exp_probs_b.bias",
@@ -83,7 +83,7 @@ constexpr auto kMoeTensors =
 
 /// Layers from moe_layer_start_index to moe_layer_end_index, every moe_layer_interval-th, have
 /// experts.
-absl::Status DeriveMoe(FamilyContext& context) {
+absl::Status DeriveErnieMoe(FamilyContext& context) {
   Hyper& h = context.hyper;
   const auto layers = static_cast<double>(h(Param::kLayers));
   SMELT_ASSIGN_OR_RETURN(const auto given, context.config.Real("moe_layer_end_index"));
@@ -101,27 +101,27 @@ absl::Status DeriveMoe(FamilyContext& context) {
 }  // namespace
 
 const Family kErnie45 = {
-    .names = kNames,
+    .names = kErnieNames,
     .model_type = "ernie4_5",
     .architecture = kErnie45Architecture,
-    .hypers = kHypers,
+    .hypers = kErnieHypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kErnieKeys,
+    .tensors = kErnieTensors,
     .rope = {.theta = 500000},
-    .derive = Derive,
+    .derive = DeriveErnie,
 };
 
 const Family kErnie45Moe = {
-    .names = kMoeNames,
+    .names = kErnieMoeNames,
     .model_type = "ernie4_5_moe",
     .architecture = kErnie45MoeArchitecture,
-    .hypers = kMoeHypers,
-    .fixed = kMoeFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .hypers = kErnieMoeHypers,
+    .fixed = kErnieMoeFixed,
+    .keys = kErnieMoeKeys,
+    .tensors = kErnieMoeTensors,
     .rope = {.theta = 500000},
-    .derive = DeriveMoe,
+    .derive = DeriveErnieMoe,
 };
 
 }  // namespace smelt

@@ -20,25 +20,25 @@ const Architecture kExaone4Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Exaone4ForCausalLM", "Exaone4Model"};
+constexpr std::string_view kExaone4Names[] = {"Exaone4ForCausalLM", "Exaone4Model"};
 constexpr uint64_t kPeriod = 4;  // of layers that look at everything, unless the makers say
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kExaone4Hypers = Table<HyperRule>(
     DecoderHypers(
         {.vocab = 102400, .ffn = 16384, .heads = 32, .context = 2048, .eps = RmsEps(1e-5)}),
     Window(Default(4096)));
 
-constexpr auto kKeys =
+constexpr auto kExaone4Keys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
                    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab}, kWindowKeys);
 
-constexpr auto kTensors =
+constexpr auto kExaone4Tensors =
     Table<TensorRule>(kEnds, AttentionTensors(Param::kNone, Param::kNone), kHeadNorms,
                       kPostAttentionNorm, GatedMlp(), kPostFfnNorm);
 
 /// Without layer_types every sliding_window_pattern-th layer looks at everything. Beside them it
 /// may be a text, as the makers write it.
-absl::Status ReadPattern(FamilyContext& context) {
+absl::Status ReadExaone4Pattern(FamilyContext& context) {
   constexpr std::string_view kKey = "sliding_window_pattern";
   const JsonValue* pattern = context.config.Find(kKey);
   if (context.config.Has("layer_types") || pattern == nullptr) return absl::OkStatus();
@@ -52,7 +52,7 @@ absl::Status ReadPattern(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveExaone4(FamilyContext& context) {
   const Hyper& h = context.hyper;
   if (h(Param::kHeadDim) * h(Param::kHeads) != h(Param::kWidth)) {
     context.differences.push_back(
@@ -60,7 +60,7 @@ absl::Status Derive(FamilyContext& context) {
         "architecture");
   }
   if (!h.Has(Param::kWindow)) return absl::OkStatus();
-  SMELT_RETURN_IF_ERROR(ReadPattern(context));
+  SMELT_RETURN_IF_ERROR(ReadExaone4Pattern(context));
   // Also where no layer has a window.
   context.rotated.assign(context.windowed.begin(), context.windowed.end());
   if (h(Param::kLayers) != 64) {
@@ -70,25 +70,25 @@ absl::Status Derive(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-bool IsWindowed(const Hyper& h, uint64_t layer) {
+bool IsExaone4Windowed(const Hyper& h, uint64_t layer) {
   return h.Has(Param::kWindow) && (layer + 1) % kPeriod != 0;
 }
 
 }  // namespace
 
 const Family kExaone4 = {
-    .names = kNames,
+    .names = kExaone4Names,
     .model_type = "exaone4",
     .architecture = kExaone4Architecture,
-    .hypers = kHypers,
+    .hypers = kExaone4Hypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kExaone4Keys,
+    .tensors = kExaone4Tensors,
     .llama_cpp = "knows windows and layers without rotation only in models of 64 layers",
-    .windowed = IsWindowed,
+    .windowed = IsExaone4Windowed,
     .llama_cpp_windows = true,
     .lists_windows = true,
-    .derive = Derive,
+    .derive = DeriveExaone4,
 };
 
 }  // namespace smelt

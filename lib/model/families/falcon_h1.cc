@@ -15,9 +15,9 @@ const Architecture kFalconH1Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"FalconH1ForCausalLM", "FalconH1Model"};
+constexpr std::string_view kFalconH1Names[] = {"FalconH1ForCausalLM", "FalconH1Model"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kFalconH1Hypers = Table<HyperRule>(
     DecoderHypers({.vocab = 128000,
                    .ffn = 14336,
                    .heads = 32,
@@ -36,11 +36,11 @@ constexpr auto kHypers = Table<HyperRule>(
     Factor(Param::kAttentionOut, "attention_out_multiplier", 1),
     Factor(Param::kSsmIn, "ssm_in_multiplier", 1), Factor(Param::kSsmOut, "ssm_out_multiplier", 1));
 
-constexpr FixedRule kFixed[] = {
+constexpr FixedRule kFalconH1Fixed[] = {
     {"hidden_act", "\"silu\"|\"swish\""}, {"attention_bias", "false"}, {"mamba_proj_bias", "false"},
     {"projectors_bias", "false"},         {"mlp_bias", "false"},       {"mamba_use_mlp", "true"}};
 
-constexpr auto kKeys =
+constexpr auto kFalconH1Keys =
     Table<KeyRule>(KeyRule{"context_length", ValueType::kU32, Param::kContext},
                    KeyRule{"embedding_length", ValueType::kU32, Param::kWidth},
                    KeyRule{"feed_forward_length", ValueType::kU32, Param::kFfn},
@@ -59,7 +59,7 @@ bool HasSsmNorm(const FamilyContext& context, uint64_t) {
   return context.hyper.flag(Param::kSsmNorm);
 }
 
-constexpr std::array<TensorRule, 20> kTensors = {{
+constexpr std::array<TensorRule, 20> kFalconH1Tensors = {{
     Scaled({"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
            Param::kEmbeddingScale),
     {"output_norm.weight", "model.final_layernorm.weight", Param::kWidth},
@@ -117,7 +117,7 @@ absl::StatusOr<std::vector<double>> Multipliers(const Config& config, std::strin
   return values;
 }
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveFalconH1(FamilyContext& context) {
   Hyper& h = context.hyper;
   SMELT_RETURN_IF_ERROR(ReadMambaHeadSize(context));
   const uint64_t inner =
@@ -144,16 +144,16 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kFalconH1 = {
-    .names = kNames,
+    .names = kFalconH1Names,
     .model_type = "falcon_h1",
     .architecture = kFalconH1Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kFalconH1Hypers,
+    .fixed = kFalconH1Fixed,
+    .keys = kFalconH1Keys,
+    .tensors = kFalconH1Tensors,
     .activation_key = "",
     .layer_types = LayerTypes::kMixers,
-    .derive = Derive,
+    .derive = DeriveFalconH1,
 };
 
 }  // namespace smelt

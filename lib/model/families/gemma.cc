@@ -104,8 +104,8 @@ constexpr std::string_view kGemma3ConditionalWithoutEffect[] = {"attn_logit_soft
 constexpr std::string_view kGemma3OfWhole[] = {"tie_word_embeddings"};
 
 // GGUF has no output matrix for Gemma 1 and 2.
-constexpr FixedRule kFixed[] = {{"tie_word_embeddings", "true"},
-                                {"use_bidirectional_attention", "false"}};
+constexpr FixedRule kGemmaFixed[] = {{"tie_word_embeddings", "true"},
+                                     {"use_bidirectional_attention", "false"}};
 constexpr FixedRule kGemma3Fixed[] = {{"use_bidirectional_attention", "false"}};
 
 constexpr KeyRule kGemmaKeys[] = {
@@ -194,7 +194,7 @@ const Family kGemma = {
     .model_type = "gemma",
     .architecture = kGemmaArchitecture,
     .hypers = kGemmaHypers,
-    .fixed = kFixed,
+    .fixed = kGemmaFixed,
     .keys = kGemmaKeys,
     .tensors = kGemmaTensors,
     .gelu_means_tanh = true,
@@ -207,7 +207,7 @@ const Family kGemma2 = {
     .model_type = "gemma2",
     .architecture = kGemma2Architecture,
     .hypers = kGemma2Hypers,
-    .fixed = kFixed,
+    .fixed = kGemmaFixed,
     .keys = kGemmaKeys,
     .tensors = kGemma23Tensors,
     .llama_cpp = "assumes a global layer after each with a window",

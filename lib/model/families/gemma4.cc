@@ -24,15 +24,15 @@ const Architecture kGemma4Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Gemma4ForConditionalGeneration"};
+constexpr std::string_view kGemma4Names[] = {"Gemma4ForConditionalGeneration"};
 constexpr std::string_view kTextNames[] = {"Gemma4ForCausalLM", "Gemma4TextModel"};
-constexpr std::string_view kOfWhole[] = {"tie_word_embeddings"};
+constexpr std::string_view kGemma4OfWhole[] = {"tie_word_embeddings"};
 
 constexpr HyperRule CountFrom(uint32_t low, Param param, std::string_view config, Fallback absent) {
   return {param, config, HyperKind::kCount, absent, static_cast<double>(low)};
 }
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kGemma4Hypers = Table<HyperRule>(
     DecoderHypers({.vocab = 262144,
                    .ffn = 9216,
                    .heads = 8,
@@ -54,9 +54,9 @@ constexpr auto kHypers = Table<HyperRule>(
     CountFrom(1, Param::kExpertsUsed, "top_k_experts", kAbsent),
     CountFrom(1, Param::kExpertFfn, "moe_intermediate_size", kAbsent));
 
-constexpr FixedRule kFixed[] = {{"use_bidirectional_attention", "\"vision\"|null|false"}};
+constexpr FixedRule kGemma4Fixed[] = {{"use_bidirectional_attention", "\"vision\"|null|false"}};
 
-constexpr auto kKeys = Table<KeyRule>(
+constexpr auto kGemma4Keys = Table<KeyRule>(
     KeyRule{"block_count", ValueType::kU32, Param::kLayers},
     KeyRule{"context_length", ValueType::kU32, Param::kContext},
     KeyRule{"embedding_length", ValueType::kU32, Param::kWidth}, kFfnLengthsKey,
@@ -72,13 +72,15 @@ constexpr auto kKeys = Table<KeyRule>(
     KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
     KeyRule{"rope.dimension_count_swa", ValueType::kU32, Param::kWindowRopeDims});
 
-bool IsWindowed(const FamilyContext& context, uint64_t layer) { return context.windowed[layer]; }
+bool IsGemma4Windowed(const FamilyContext& context, uint64_t layer) {
+  return context.windowed[layer];
+}
 bool IsFull(const FamilyContext& context, uint64_t layer) { return !context.windowed[layer]; }
 bool IsSharing(const FamilyContext& context, uint64_t layer) {
   return layer + context.hyper(Param::kSharedKv) >= context.hyper(Param::kLayers);
 }
 bool HasWindowKeys(const FamilyContext& context, uint64_t layer) {
-  return IsWindowed(context, layer) && !IsSharing(context, layer);
+  return IsGemma4Windowed(context, layer) && !IsSharing(context, layer);
 }
 bool HasFullKeys(const FamilyContext& context, uint64_t layer) {
   return IsFull(context, layer) && !IsSharing(context, layer);
@@ -88,7 +90,7 @@ bool HasFullValues(const FamilyContext& context, uint64_t layer) {
 }
 // What sharing layers may have all the same, of no influence.
 bool MayHaveWindowKeys(const FamilyContext& context, uint64_t layer) {
-  return IsWindowed(context, layer) && IsSharing(context, layer);
+  return IsGemma4Windowed(context, layer) && IsSharing(context, layer);
 }
 bool MayHaveFullKeys(const FamilyContext& context, uint64_t layer) {
   return IsFull(context, layer) && IsSharing(context, layer);
@@ -97,7 +99,9 @@ bool IsWide(const FamilyContext& context, uint64_t layer) {
   return context.hyper.flag(Param::kDoubleWide) && IsSharing(context, layer);
 }
 bool IsNarrow(const FamilyContext& context, uint64_t layer) { return !IsWide(context, layer); }
-bool HasExperts(const FamilyContext& context, uint64_t) { return context.hyper.flag(Param::kMoe); }
+bool HasGemma4Experts(const FamilyContext& context, uint64_t) {
+  return context.hyper.flag(Param::kMoe);
+}
 bool HasInputs(const FamilyContext& context, uint64_t) {
   return context.hyper(Param::kPerLayer) != 0;
 }
@@ -124,7 +128,7 @@ constexpr TensorRule Values(When when, Param kv) {
 constexpr TensorRule KeyNorm(When when, Param head) {
   return If(when, {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_norm.weight", head});
 }
-constexpr std::array<TensorRule, 3> Mlp(When when, Param ffn) {
+constexpr std::array<TensorRule, 3> MlpWhen(When when, Param ffn) {
   return {{
       If(when,
          {"blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight", ffn, Param::kWidth}),
@@ -138,25 +142,25 @@ constexpr TensorRule Of(When when, std::string_view target, std::string_view sou
   return If(when, {target, source, rows, columns});
 }
 
-constexpr std::array<TensorRule, 8> kExperts = {{
-    Of(HasExperts, "blk.*.ffn_gate_inp.weight", "model.layers.*.router.proj.weight",
+constexpr std::array<TensorRule, 8> kGemma4Experts = {{
+    Of(HasGemma4Experts, "blk.*.ffn_gate_inp.weight", "model.layers.*.router.proj.weight",
        Param::kExperts, Param::kWidth),
-    Of(HasExperts, "blk.*.ffn_gate_inp.scale", "model.layers.*.router.scale", Param::kWidth),
-    Of(HasExperts, "blk.*.ffn_down_exps.scale", "model.layers.*.router.per_expert_scale",
+    Of(HasGemma4Experts, "blk.*.ffn_gate_inp.scale", "model.layers.*.router.scale", Param::kWidth),
+    Of(HasGemma4Experts, "blk.*.ffn_down_exps.scale", "model.layers.*.router.per_expert_scale",
        Param::kExperts),
-    Of(HasExperts, "blk.*.pre_ffw_norm_2.weight",
+    Of(HasGemma4Experts, "blk.*.pre_ffw_norm_2.weight",
        "model.layers.*.pre_feedforward_layernorm_2.weight", Param::kWidth),
-    Of(HasExperts, "blk.*.post_ffw_norm_1.weight",
+    Of(HasGemma4Experts, "blk.*.post_ffw_norm_1.weight",
        "model.layers.*.post_feedforward_layernorm_1.weight", Param::kWidth),
-    Of(HasExperts, "blk.*.post_ffw_norm_2.weight",
+    Of(HasGemma4Experts, "blk.*.post_ffw_norm_2.weight",
        "model.layers.*.post_feedforward_layernorm_2.weight", Param::kWidth),
     // One by one in checkpoints whose experts were quantized.
-    If(HasExperts, OrFused({"blk.*.ffn_gate_up_exps.weight",
-                            "model.layers.*.experts.#.gate_proj.weight|"
-                            "model.layers.*.experts.#.up_proj.weight",
-                            Param::kTwoExpertFfn, Param::kWidth, TensorOp::kPairedExperts},
-                           "model.layers.*.experts.gate_up_proj", TensorOp::kStackedExperts)),
-    If(HasExperts,
+    If(HasGemma4Experts, OrFused({"blk.*.ffn_gate_up_exps.weight",
+                                  "model.layers.*.experts.#.gate_proj.weight|"
+                                  "model.layers.*.experts.#.up_proj.weight",
+                                  Param::kTwoExpertFfn, Param::kWidth, TensorOp::kPairedExperts},
+                                 "model.layers.*.experts.gate_up_proj", TensorOp::kStackedExperts)),
+    If(HasGemma4Experts,
        OrFused({"blk.*.ffn_down_exps.weight", "model.layers.*.experts.#.down_proj.weight",
                 Param::kWidth, Param::kExpertFfn, TensorOp::kExperts},
                "model.layers.*.experts.down_proj", TensorOp::kStackedExperts)),
@@ -176,8 +180,8 @@ constexpr std::array<TensorRule, 6> kInputs = {{
        Param::kWidth),
 }};
 
-constexpr auto kTensors = Table<TensorRule>(
-    kEnds, kInputs, kAttentionNorm, QueryTensors(IsWindowed, Param::kQ, Param::kHeadDim),
+constexpr auto kGemma4Tensors = Table<TensorRule>(
+    kEnds, kInputs, kAttentionNorm, QueryTensors(IsGemma4Windowed, Param::kQ, Param::kHeadDim),
     QueryTensors(IsFull, Param::kGlobalQ, Param::kGlobalHeadDim), Keys(HasWindowKeys, Param::kKv),
     Keys(HasFullKeys, Param::kGlobalKv), Values(HasWindowKeys, Param::kKv),
     Values(HasFullValues, Param::kGlobalKv), KeyNorm(HasWindowKeys, Param::kHeadDim),
@@ -189,10 +193,10 @@ constexpr auto kTensors = Table<TensorRule>(
     Optional(KeyNorm(MayHaveFullKeys, Param::kGlobalHeadDim)), kPostAttentionNorm,
     TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.pre_feedforward_layernorm.weight",
                Param::kWidth},
-    kPostFfnNorm, Mlp(IsNarrow, Param::kFfn), Mlp(IsWide, Param::kTwoFfn), kExperts,
+    kPostFfnNorm, MlpWhen(IsNarrow, Param::kFfn), MlpWhen(IsWide, Param::kTwoFfn), kGemma4Experts,
     Optional({"blk.*.layer_output_scale.weight", "model.layers.*.layer_scalar", Param::kOne}));
 
-absl::Status DeriveExperts(FamilyContext& context) {
+absl::Status DeriveGemma4Experts(FamilyContext& context) {
   Hyper& h = context.hyper;
   if (!h.flag(Param::kMoe)) {
     for (Param param : {Param::kExperts, Param::kExpertsUsed, Param::kExpertFfn}) h.Remove(param);
@@ -231,7 +235,7 @@ absl::Status CheckSharing(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveGemma4(FamilyContext& context) {
   Hyper& h = context.hyper;
   const uint64_t layers = h(Param::kLayers), heads = h(Param::kHeads);
   if (!context.windowed.empty() && context.windowed.back()) {
@@ -264,13 +268,13 @@ absl::Status Derive(FamilyContext& context) {
       context.ffn.push_back(static_cast<int32_t>(h(Param::kFfn) << (IsWide(context, i) ? 1 : 0)));
   }
   SMELT_RETURN_IF_ERROR(CheckSharing(context));
-  SMELT_RETURN_IF_ERROR(DeriveExperts(context));
+  SMELT_RETURN_IF_ERROR(DeriveGemma4Experts(context));
   return NoteAttentionBias(context);
 }
 
 bool IsUsuallyWindowed(const Hyper&, uint64_t layer) { return (layer + 1) % 6 != 0; }
 
-constexpr RopeDefaults kRope = {
+constexpr RopeDefaults kGemma4Rope = {
     .local_theta = 10000,
     .proportional = true,
     .parameters = R"({"sliding_attention": {"rope_type": "default", "rope_theta": 10000},
@@ -283,26 +287,26 @@ Family Gemma4Family(std::span<const std::string_view> names, std::string_view mo
       .names = names,
       .model_type = model_type,
       .architecture = kGemma4Architecture,
-      .hypers = kHypers,
-      .fixed = kFixed,
-      .keys = kKeys,
-      .tensors = kTensors,
+      .hypers = kGemma4Hypers,
+      .fixed = kGemma4Fixed,
+      .keys = kGemma4Keys,
+      .tensors = kGemma4Tensors,
       .part = whole ? "text_config" : "",
-      .of_whole =
-          whole ? std::span<const std::string_view>(kOfWhole) : std::span<const std::string_view>(),
+      .of_whole = whole ? std::span<const std::string_view>(kGemma4OfWhole)
+                        : std::span<const std::string_view>(),
       .checked = whole ? "recorded" : "drawn",
-      .rope = kRope,
+      .rope = kGemma4Rope,
       .activation_key = "hidden_activation",
       .activation = "gelu_pytorch_tanh",
       .windowed = IsUsuallyWindowed,
       .llama_cpp_windows = true,
-      .derive = Derive,
+      .derive = DeriveGemma4,
   };
 }
 
 }  // namespace
 
-const Family kGemma4Conditional = Gemma4Family(kNames, "gemma4", true);
+const Family kGemma4Conditional = Gemma4Family(kGemma4Names, "gemma4", true);
 const Family kGemma4Text = Gemma4Family(kTextNames, "gemma4_text", false);
 
 }  // namespace smelt

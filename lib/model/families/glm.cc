@@ -51,25 +51,26 @@ constexpr auto kGlm4Tensors = Table<TensorRule>(
     TensorRule{"blk.*.post_ffw_norm.weight", "model.layers.*.post_mlp_layernorm.weight",
                Param::kWidth});
 
-constexpr std::string_view kMoeNames[] = {"Glm4MoeForCausalLM", "Glm4MoeModel"};
+constexpr std::string_view kGlmMoeNames[] = {"Glm4MoeForCausalLM", "Glm4MoeModel"};
 
-constexpr auto kMoeHypers = Table<HyperRule>(DecoderHypers({.vocab = 151552,
-                                                            .ffn = 10944,
-                                                            .heads = 96,
-                                                            .kv_heads = Default(8),
-                                                            .context = 131072,
-                                                            .eps = RmsEps(1e-5)}),
-                                             Flag(Param::kAttentionBias, "attention_bias", false),
-                                             Flag(Param::kQkNorm, "use_qk_norm", false),
-                                             RoutedHypers({.experts = Default(128),
-                                                           .used = Default(8),
-                                                           .ffn = Default(1408),
-                                                           .shared = Default(1),
-                                                           .dense_layers = 1}));
+constexpr auto kGlmMoeHypers =
+    Table<HyperRule>(DecoderHypers({.vocab = 151552,
+                                    .ffn = 10944,
+                                    .heads = 96,
+                                    .kv_heads = Default(8),
+                                    .context = 131072,
+                                    .eps = RmsEps(1e-5)}),
+                     Flag(Param::kAttentionBias, "attention_bias", false),
+                     Flag(Param::kQkNorm, "use_qk_norm", false),
+                     RoutedHypers({.experts = Default(128),
+                                   .used = Default(8),
+                                   .ffn = Default(1408),
+                                   .shared = Default(1),
+                                   .dense_layers = 1}));
 
-constexpr FixedRule kMoeFixed[] = {{"scoring_func", "\"sigmoid\""}, {"moe_layer_freq", "1"}};
+constexpr FixedRule kGlmMoeFixed[] = {{"scoring_func", "\"sigmoid\""}, {"moe_layer_freq", "1"}};
 
-constexpr auto kMoeKeys = Table<KeyRule>(
+constexpr auto kGlmMoeKeys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, kExpertKeys, kExpertGroupKeys, HeadSizeKeys(Param::kHeadDim),
     kFileTypeKey, KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
     KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
@@ -79,16 +80,16 @@ constexpr auto kMoeKeys = Table<KeyRule>(
     KeyRule{"expert_weights_scale", ValueType::kF32, Param::kExpertScale},
     KeyRule{"expert_weights_norm", ValueType::kBool, Param::kNormTopkProb}, kDraftKey);
 
-bool HasQkNorms(const FamilyContext& context, uint64_t) {
+bool HasGlmQkNorms(const FamilyContext& context, uint64_t) {
   return context.hyper.flag(Param::kQkNorm);
 }
 
-constexpr auto kMoeTensors = Table<TensorRule>(
+constexpr auto kGlmMoeTensors = Table<TensorRule>(
     kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kNone),
-    Where(HasQkNorms, kHeadNorms), kPostAttentionNorm, GatedMlp(Param::kNone, IsDense),
+    Where(HasGlmQkNorms, kHeadNorms), kPostAttentionNorm, GatedMlp(Param::kNone, IsDense),
     ExpertTensors(Param::kExpertFfn), kSelectionBias, kSharedExpertTensors);
 
-constexpr std::array<TensorRule, 6> kDraftTensors = {{
+constexpr std::array<TensorRule, 6> kGlmDraftTensors = {{
     {"blk.*.nextn.eh_proj.weight", "model.layers.*.eh_proj.weight", Param::kWidth,
      Param::kTwoWidth},
     {"blk.*.nextn.embed_tokens.weight", "model.layers.*.embed_tokens.weight", Param::kVocab,
@@ -101,7 +102,7 @@ constexpr std::array<TensorRule, 6> kDraftTensors = {{
      Param::kWidth},
 }};
 
-absl::Status DeriveMoe(FamilyContext& context) {
+absl::Status DeriveGlmMoe(FamilyContext& context) {
   context.hyper.Set(Param::kTwoWidth, 2 * context.hyper.real(Param::kWidth));
   return ReadRoutedExperts(context);
 }
@@ -122,17 +123,17 @@ const Family kGlm4 = {
 };
 
 const Family kGlm4Moe = {
-    .names = kMoeNames,
+    .names = kGlmMoeNames,
     .model_type = "glm4_moe",
     .architecture = kGlm4MoeArchitecture,
-    .hypers = kMoeHypers,
-    .fixed = kMoeFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .hypers = kGlmMoeHypers,
+    .fixed = kGlmMoeFixed,
+    .keys = kGlmMoeKeys,
+    .tensors = kGlmMoeTensors,
     .rope = {.partial = 0.5},
     .partial_rotary = true,
-    .draft = {.mark = "model.layers.*.eh_proj.weight", .tensors = kDraftTensors},
-    .derive = DeriveMoe,
+    .draft = {.mark = "model.layers.*.eh_proj.weight", .tensors = kGlmDraftTensors},
+    .derive = DeriveGlmMoe,
 };
 
 }  // namespace smelt

@@ -19,9 +19,9 @@ const Architecture kGpt2Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"GPT2LMHeadModel", "GPT2Model"};
+constexpr std::string_view kGpt2Names[] = {"GPT2LMHeadModel", "GPT2Model"};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kGpt2Hypers[] = {
     {Param::kLayers, "n_layer|num_hidden_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
     {Param::kWidth, "n_embd|hidden_size"},
     Vocab(50257),
@@ -35,9 +35,9 @@ constexpr HyperRule kHypers[] = {
     Flag(Param::kScaledByLayer, "scale_attn_by_inverse_layer_idx", false),
 };
 
-constexpr FixedRule kFixed[] = {{"add_cross_attention", "false"}};
+constexpr FixedRule kGpt2Fixed[] = {{"add_cross_attention", "false"}};
 
-constexpr KeyRule kKeys[] = {
+constexpr KeyRule kGpt2Keys[] = {
     {"block_count", ValueType::kU32, Param::kLayers},
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
@@ -47,10 +47,10 @@ constexpr KeyRule kKeys[] = {
     kFileTypeKey,
 };
 
-constexpr auto kTensors =
+constexpr auto kGpt2Tensors =
     Table<TensorRule>(kGptEnds, GptQkv(TensorOp::kTranspose), GptBlock(TensorOp::kTranspose));
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveGpt2(FamilyContext& context) {
   if (!context.hyper.Has(Param::kFfn)) {
     context.hyper.Set(Param::kFfn, 4 * context.hyper.real(Param::kWidth));
   }
@@ -65,18 +65,18 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kGpt2 = {
-    .names = kNames,
+    .names = kGpt2Names,
     .model_type = "gpt2",
     .architecture = kGpt2Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kGpt2Hypers,
+    .fixed = kGpt2Fixed,
+    .keys = kGpt2Keys,
+    .tensors = kGpt2Tensors,
     .body = "transformer.",
     .rotary = false,
     .activation_key = "activation_function",
     .activation = "gelu_new",
-    .derive = Derive,
+    .derive = DeriveGpt2,
 };
 
 }  // namespace smelt

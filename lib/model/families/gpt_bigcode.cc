@@ -19,9 +19,9 @@ const Architecture kStarCoderArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"GPTBigCodeForCausalLM", "GPTBigCodeModel"};
+constexpr std::string_view kGptBigcodeNames[] = {"GPTBigCodeForCausalLM", "GPTBigCodeModel"};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kGptBigcodeHypers[] = {
     {Param::kLayers, "n_layer|num_hidden_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
     {Param::kWidth, "n_embd|hidden_size"},
     Vocab(50257),
@@ -35,11 +35,11 @@ constexpr HyperRule kHypers[] = {
     Flag(Param::kScaledQueries, "scale_attn_weights", true),
 };
 
-constexpr FixedRule kFixed[] = {{"add_cross_attention", "false"},
-                                {"attention_softmax_in_fp32", "true|false"},
-                                {"scale_attention_softmax_in_fp32", "true|false"}};
+constexpr FixedRule kGptBigcodeFixed[] = {{"add_cross_attention", "false"},
+                                          {"attention_softmax_in_fp32", "true|false"},
+                                          {"scale_attention_softmax_in_fp32", "true|false"}};
 
-constexpr KeyRule kKeys[] = {
+constexpr KeyRule kGptBigcodeKeys[] = {
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
     {"feed_forward_length", ValueType::kU32, Param::kFfn},
@@ -57,11 +57,11 @@ bool IsMultiHead(const FamilyContext& context, uint64_t layer) {
   return !IsMultiQuery(context, layer);
 }
 
-constexpr auto kTensors =
+constexpr auto kGptBigcodeTensors =
     Table<TensorRule>(kGptEnds, If(IsMultiQuery, GptQkv(TensorOp::kCopy)),
                       If(IsMultiHead, GptQkv(TensorOp::kHeadMajor)), GptBlock(TensorOp::kCopy));
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveGptBigcode(FamilyContext& context) {
   Hyper& h = context.hyper;
   const uint64_t kv_heads = h.flag(Param::kMultiQuery) ? 1 : h(Param::kHeads);
   h.Set(Param::kKvHeads, static_cast<double>(kv_heads));
@@ -75,19 +75,19 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kGptBigCode = {
-    .names = kNames,
+    .names = kGptBigcodeNames,
     .model_type = "gpt_bigcode",
     .architecture = kStarCoderArchitecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kGptBigcodeHypers,
+    .fixed = kGptBigcodeFixed,
+    .keys = kGptBigcodeKeys,
+    .tensors = kGptBigcodeTensors,
     .body = "transformer.",
     .checked = "drawn",
     .rotary = false,
     .activation_key = "activation_function",
     .activation = "gelu_pytorch_tanh",
-    .derive = Derive,
+    .derive = DeriveGptBigcode,
 };
 
 }  // namespace smelt

@@ -17,9 +17,9 @@ const Architecture kGptOssArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"GptOssForCausalLM", "GptOssModel"};
+constexpr std::string_view kGptOssNames[] = {"GptOssForCausalLM", "GptOssModel"};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kGptOssHypers[] = {
     kLayers,
     kWidth,
     Vocab(201088),
@@ -37,16 +37,16 @@ constexpr HyperRule kHypers[] = {
 };
 
 // Constants of the experts' activation, which the kernel has.
-constexpr FixedRule kFixed[] = {{"swiglu_alpha", "1.702"}, {"swiglu_limit", "7.0|7"}};
+constexpr FixedRule kGptOssFixed[] = {{"swiglu_alpha", "1.702"}, {"swiglu_limit", "7.0|7"}};
 
-constexpr auto kKeys = Table<KeyRule>(
+constexpr auto kGptOssKeys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey, kWindowKeys,
     KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kFfn});
 
 // As published, in MXFP4, inputs are columns.
 constexpr std::string_view kGateUpBlocks = "model.layers.*.mlp.experts.gate_up_proj_blocks";
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kGptOssTensors = Table<TensorRule>(
     kEnds, kOutputOfTied, kAttentionNorm,
     AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
     TensorRule{"blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks", Param::kHeads,
@@ -77,24 +77,24 @@ constexpr auto kTensors = Table<TensorRule>(
            Param::kNone, TensorOp::kExpertBias},
           "model.layers.*.mlp.experts.down_proj.bias", TensorOp::kExpertBias));
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveGptOss(FamilyContext& context) {
   if (!context.hyper.flag(Param::kAttentionBias))
     context.differences.push_back("cannot load this architecture without attention biases");
   return absl::OkStatus();
 }
 
-bool IsWindowed(const Hyper&, uint64_t layer) { return layer % 2 == 0; }
+bool IsGptOssWindowed(const Hyper&, uint64_t layer) { return layer % 2 == 0; }
 
 }  // namespace
 
 const Family kGptOss = {
-    .names = kNames,
+    .names = kGptOssNames,
     .model_type = "gpt_oss",
     .architecture = kGptOssArchitecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kGptOssHypers,
+    .fixed = kGptOssFixed,
+    .keys = kGptOssKeys,
+    .tensors = kGptOssTensors,
     .checked = "drawn",
     .llama_cpp = "rounds YaRN's correction range where truncate is false",
     .rope =
@@ -103,9 +103,9 @@ const Family kGptOss = {
              R"({"rope_type":"yarn","factor":32.0,"beta_fast":32.0,"beta_slow":1.0,"truncate":false,)"
              R"("original_max_position_embeddings":4096})"},
     .activation_key = "",
-    .windowed = IsWindowed,
+    .windowed = IsGptOssWindowed,
     .llama_cpp_windows = true,
-    .derive = Derive,
+    .derive = DeriveGptOss,
 };
 
 }  // namespace smelt

@@ -16,9 +16,9 @@ const Architecture kGptNeoxArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"GPTNeoXForCausalLM", "GPTNeoXModel"};
+constexpr std::string_view kGptneoxNames[] = {"GPTNeoXForCausalLM", "GPTNeoXModel"};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kGptneoxHypers[] = {
     kLayers,
     kWidth,
     Vocab(50432),
@@ -31,7 +31,7 @@ constexpr HyperRule kHypers[] = {
     Flag(Param::kParallel, "use_parallel_residual", true),
 };
 
-constexpr KeyRule kKeys[] = {
+constexpr KeyRule kGptneoxKeys[] = {
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
     {"block_count", ValueType::kU32, Param::kLayers},
@@ -44,7 +44,7 @@ constexpr KeyRule kKeys[] = {
     kFileTypeKey,
 };
 
-constexpr TensorRule kTensors[] = {
+constexpr TensorRule kGptneoxTensors[] = {
     {"token_embd.weight", "gpt_neox.embed_in.weight", Param::kVocab, Param::kWidth},
     {"output_norm.weight", "gpt_neox.final_layer_norm.weight", Param::kWidth, Param::kNone,
      TensorOp::kCopy, Param::kAlways},
@@ -66,7 +66,7 @@ constexpr TensorRule kTensors[] = {
      Param::kFfn, TensorOp::kCopy, Param::kAlways},
 };
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveGptneox(FamilyContext& context) {
   // transformers would take the rotation's frequencies from it, and nothing else.
   SMELT_ASSIGN_OR_RETURN(const std::optional<uint64_t> head_dim, context.config.Count("head_dim"));
   if (head_dim && *head_dim != context.hyper(Param::kHeadDim)) {
@@ -83,19 +83,19 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kGptNeox = {
-    .names = kNames,
+    .names = kGptneoxNames,
     .model_type = "gpt_neox",
     .architecture = kGptNeoxArchitecture,
-    .hypers = kHypers,
+    .hypers = kGptneoxHypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kGptneoxKeys,
+    .tensors = kGptneoxTensors,
     .body = "gpt_neox.",
     .head = "embed_out.weight|lm_head.weight",
     .rope = {.partial = 0.25, .theta_key = "rotary_emb_base", .partial_key = "rotary_pct"},
     .partial_rotary = true,
     .activation = "gelu",
-    .derive = Derive,
+    .derive = DeriveGptneox,
 };
 
 }  // namespace smelt

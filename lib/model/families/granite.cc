@@ -14,9 +14,9 @@ const Architecture kGraniteArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"GraniteForCausalLM", "GraniteModel"};
+constexpr std::string_view kGraniteNames[] = {"GraniteForCausalLM", "GraniteModel"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kGraniteHypers = Table<HyperRule>(
     DecoderHypers(
         {.vocab = 32000, .ffn = 11008, .heads = 32, .context = 2048, .eps = RmsEps(1e-6)}),
     Flag(Param::kAttentionBias, "attention_bias", false), Flag(Param::kMlpBias, "mlp_bias", false),
@@ -25,7 +25,7 @@ constexpr auto kHypers = Table<HyperRule>(
     Factor(Param::kAttentionScale, "attention_multiplier", 1),
     Factor(Param::kLogitScale, "logits_scaling", 1));
 
-constexpr auto kKeys =
+constexpr auto kGraniteKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
                    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
                    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
@@ -34,7 +34,7 @@ constexpr auto kKeys =
                    KeyRule{"residual_scale", ValueType::kF32, Param::kResidualScale},
                    KeyRule{"logit_scale", ValueType::kF32, Param::kLogitScale});
 
-constexpr auto kTensors =
+constexpr auto kGraniteTensors =
     Table<TensorRule>(kEnds, kAttentionNorm,
                       AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
                                        TensorOp::kRotaryQ, TensorOp::kRotaryK),
@@ -43,13 +43,13 @@ constexpr auto kTensors =
 }  // namespace
 
 const Family kGranite = {
-    .names = kNames,
+    .names = kGraniteNames,
     .model_type = "granite",
     .architecture = kGraniteArchitecture,
-    .hypers = kHypers,
+    .hypers = kGraniteHypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kGraniteKeys,
+    .tensors = kGraniteTensors,
 };
 
 }  // namespace smelt

@@ -27,7 +27,7 @@ const Architecture kGraniteHybridArchitecture = {
 
 namespace {
 
-constexpr std::string_view kMoeNames[] = {"GraniteMoeForCausalLM", "GraniteMoeModel"};
+constexpr std::string_view kGraniteHybridMoeNames[] = {"GraniteMoeForCausalLM", "GraniteMoeModel"};
 constexpr std::string_view kSharedNames[] = {"GraniteMoeSharedForCausalLM",
                                              "GraniteMoeSharedModel"};
 constexpr std::string_view kHybridNames[] = {"GraniteMoeHybridForCausalLM",
@@ -37,7 +37,7 @@ constexpr std::string_view kBambaNames[] = {"BambaForCausalLM", "BambaModel"};
 constexpr HyperRule SharedFfn(double n) {
   return {Param::kSharedFfn, "shared_intermediate_size", HyperKind::kCount, Default(n), 0};
 }
-constexpr auto kMoeHypers = Table<HyperRule>(
+constexpr auto kGraniteHybridMoeHypers = Table<HyperRule>(
     DecoderHypers(
         {.vocab = 32000, .ffn = 11008, .heads = 32, .context = 2048, .eps = RmsEps(1e-6)}),
     Flag(Param::kAttentionBias, "attention_bias", false),
@@ -48,8 +48,9 @@ constexpr auto kMoeHypers = Table<HyperRule>(
     HyperRule{Param::kExperts, "num_local_experts", HyperKind::kCount, Default(8), 0, 1 << 16},
     HyperRule{Param::kExpertsUsed, "num_experts_per_tok", HyperKind::kCount, Default(2), 0,
               1 << 16});
-constexpr auto kSharedHypers = Table<HyperRule>(kMoeHypers, SharedFfn(0));
-constexpr auto kHybridHypers = Table<HyperRule>(kMoeHypers, SharedFfn(1024), Mamba2Hypers());
+constexpr auto kSharedHypers = Table<HyperRule>(kGraniteHybridMoeHypers, SharedFfn(0));
+constexpr auto kHybridHypers =
+    Table<HyperRule>(kGraniteHybridMoeHypers, SharedFfn(1024), Mamba2Hypers());
 constexpr auto kBambaHypers =
     Table<HyperRule>(DecoderHypers({.vocab = 128000,
                                     .ffn = 14336,
@@ -61,10 +62,10 @@ constexpr auto kBambaHypers =
                      Flag(Param::kMlpBias, "mlp_bias", false), Mamba2Hypers());
 
 // The convolution's activation, and the gate's.
-constexpr FixedRule kFixed[] = {{"hidden_act", "\"silu\"|\"swish\""},
-                                {"normalization_function", "\"rmsnorm\""}};
+constexpr FixedRule kGraniteHybridFixed[] = {{"hidden_act", "\"silu\"|\"swish\""},
+                                             {"normalization_function", "\"rmsnorm\""}};
 
-constexpr std::array<KeyRule, 5> kSizes = {{
+constexpr std::array<KeyRule, 5> kGraniteHybridSizes = {{
     {"block_count", ValueType::kU32, Param::kLayers},
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
@@ -81,49 +82,51 @@ constexpr std::array<KeyRule, 7> kScales = {{
     {"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn},
 }};
 constexpr KeyRule kRotates{"rope.scaling.finetuned", ValueType::kBool, Param::kRotates};
-constexpr auto kMoeKeys = Table<KeyRule>(
-    kSizes, KeyRule{"attention.head_count_kv", ValueType::kU32, Param::kKvHeads}, kRopeKeys,
-    kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kScales, kRotates);
-constexpr auto kHybridKeys = Table<KeyRule>(kSizes, kKvHeadsKey, kRopeKeys, kRmsEpsKey, kExpertKeys,
-                                            HeadSizeKeys(Param::kStatedHeadDim), kFileTypeKey,
-                                            kScales, kMamba2Keys, kRotates);
+constexpr auto kGraniteHybridMoeKeys = Table<KeyRule>(
+    kGraniteHybridSizes, KeyRule{"attention.head_count_kv", ValueType::kU32, Param::kKvHeads},
+    kRopeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kScales,
+    kRotates);
+constexpr auto kHybridKeys = Table<KeyRule>(kGraniteHybridSizes, kKvHeadsKey, kRopeKeys, kRmsEpsKey,
+                                            kExpertKeys, HeadSizeKeys(Param::kStatedHeadDim),
+                                            kFileTypeKey, kScales, kMamba2Keys, kRotates);
 
-constexpr auto kAttention = AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
-                                             TensorOp::kRotaryQ, TensorOp::kRotaryK);
+constexpr auto kGraniteHybridAttention = AttentionTensors(
+    Param::kAttentionBias, Param::kAttentionBias, TensorOp::kRotaryQ, TensorOp::kRotaryK);
 
-bool HasExperts(const FamilyContext& context, uint64_t) {
+bool HasGraniteHybridExperts(const FamilyContext& context, uint64_t) {
   return context.hyper(Param::kExperts) != 0;
 }
-bool HasNoExperts(const FamilyContext& context, uint64_t layer) {
-  return !HasExperts(context, layer);
+bool HasGraniteHybridNoExperts(const FamilyContext& context, uint64_t layer) {
+  return !HasGraniteHybridExperts(context, layer);
 }
 bool HasShared(const FamilyContext& context, uint64_t layer) {
-  return HasExperts(context, layer) && context.hyper(Param::kSharedFfn) != 0;
+  return HasGraniteHybridExperts(context, layer) && context.hyper(Param::kSharedFfn) != 0;
 }
 constexpr std::string_view kInput =
     "model.layers.*.block_sparse_moe.input_linear.weight|"
     "model.layers.*.block_sparse_moe.experts.gate_up_proj";
-constexpr auto kExperts =
-    Where(HasExperts, std::array<TensorRule, 4>{{
-                          {"blk.*.ffn_gate_inp.weight",
-                           "model.layers.*.block_sparse_moe.router.layer.weight|"
-                           "model.layers.*.block_sparse_moe.router.weight",
-                           Param::kExperts, Param::kWidth},
-                          OrMlx({"blk.*.ffn_gate_exps.weight", kInput, Param::kExpertFfn,
-                                 Param::kWidth, TensorOp::kFusedExpertsFirst},
-                                "model.layers.*.block_sparse_moe.switch_mlp.gate_proj.weight",
-                                TensorOp::kStackedExperts),
-                          OrMlx({"blk.*.ffn_up_exps.weight", kInput, Param::kExpertFfn,
-                                 Param::kWidth, TensorOp::kFusedExpertsSecond},
-                                "model.layers.*.block_sparse_moe.switch_mlp.up_proj.weight",
-                                TensorOp::kStackedExperts),
-                          OrMlx({"blk.*.ffn_down_exps.weight",
-                                 "model.layers.*.block_sparse_moe.output_linear.weight|"
-                                 "model.layers.*.block_sparse_moe.experts.down_proj",
-                                 Param::kWidth, Param::kExpertFfn, TensorOp::kStackedExperts},
-                                "model.layers.*.block_sparse_moe.switch_mlp.down_proj.weight",
-                                TensorOp::kStackedExperts),
-                      }});
+constexpr auto kGraniteHybridExperts =
+    Where(HasGraniteHybridExperts,
+          std::array<TensorRule, 4>{{
+              {"blk.*.ffn_gate_inp.weight",
+               "model.layers.*.block_sparse_moe.router.layer.weight|"
+               "model.layers.*.block_sparse_moe.router.weight",
+               Param::kExperts, Param::kWidth},
+              OrMlx({"blk.*.ffn_gate_exps.weight", kInput, Param::kExpertFfn, Param::kWidth,
+                     TensorOp::kFusedExpertsFirst},
+                    "model.layers.*.block_sparse_moe.switch_mlp.gate_proj.weight",
+                    TensorOp::kStackedExperts),
+              OrMlx({"blk.*.ffn_up_exps.weight", kInput, Param::kExpertFfn, Param::kWidth,
+                     TensorOp::kFusedExpertsSecond},
+                    "model.layers.*.block_sparse_moe.switch_mlp.up_proj.weight",
+                    TensorOp::kStackedExperts),
+              OrMlx({"blk.*.ffn_down_exps.weight",
+                     "model.layers.*.block_sparse_moe.output_linear.weight|"
+                     "model.layers.*.block_sparse_moe.experts.down_proj",
+                     Param::kWidth, Param::kExpertFfn, TensorOp::kStackedExperts},
+                    "model.layers.*.block_sparse_moe.switch_mlp.down_proj.weight",
+                    TensorOp::kStackedExperts),
+          }});
 // The MLP that every layer has: beside the experts, or alone.
 constexpr std::string_view kMlpInput = "model.layers.*.shared_mlp.input_linear.weight",
                            kMlpOutput = "model.layers.*.shared_mlp.output_linear.weight";
@@ -133,26 +136,29 @@ constexpr std::array<TensorRule, 6> kSharedMlp = {{
     If(HasShared, {"blk.*.ffn_up_shexp.weight", kMlpInput, Param::kSharedFfn, Param::kWidth,
                    TensorOp::kSecondRows}),
     If(HasShared, {"blk.*.ffn_down_shexp.weight", kMlpOutput, Param::kWidth, Param::kSharedFfn}),
-    If(HasNoExperts,
+    If(HasGraniteHybridNoExperts,
        OrMlx({"blk.*.ffn_gate.weight", kMlpInput, Param::kFfn, Param::kWidth, TensorOp::kFirstRows},
              "model.layers.*.mlp.gate_proj.weight", TensorOp::kCopy)),
-    If(HasNoExperts,
+    If(HasGraniteHybridNoExperts,
        OrMlx({"blk.*.ffn_up.weight", kMlpInput, Param::kFfn, Param::kWidth, TensorOp::kSecondRows},
              "model.layers.*.mlp.up_proj.weight", TensorOp::kCopy)),
-    If(HasNoExperts, OrMlx({"blk.*.ffn_down.weight", kMlpOutput, Param::kWidth, Param::kFfn},
-                           "model.layers.*.mlp.down_proj.weight", TensorOp::kCopy)),
+    If(HasGraniteHybridNoExperts,
+       OrMlx({"blk.*.ffn_down.weight", kMlpOutput, Param::kWidth, Param::kFfn},
+             "model.layers.*.mlp.down_proj.weight", TensorOp::kCopy)),
 }};
-constexpr auto kMamba = Where(HasNoAttention, Table<TensorRule>(kMamba2Mixer, kMamba2Norm));
+constexpr auto kGraniteHybridMamba =
+    Where(HasNoAttention, Table<TensorRule>(kMamba2Mixer, kMamba2Norm));
 
-constexpr auto kMoeTensors =
-    Table<TensorRule>(kEnds, kAttentionNorm, kAttention, kFfnNorm, kExperts, kSharedMlp);
-constexpr auto kHybridTensors = Table<TensorRule>(
-    kEnds, kAttentionNorm, Where(HasAttention, kAttention), kMamba, kFfnNorm, kExperts, kSharedMlp);
+constexpr auto kGraniteHybridMoeTensors = Table<TensorRule>(
+    kEnds, kAttentionNorm, kGraniteHybridAttention, kFfnNorm, kGraniteHybridExperts, kSharedMlp);
+constexpr auto kHybridTensors =
+    Table<TensorRule>(kEnds, kAttentionNorm, Where(HasAttention, kGraniteHybridAttention),
+                      kGraniteHybridMamba, kFfnNorm, kGraniteHybridExperts, kSharedMlp);
 constexpr auto kBambaTensors = Table<TensorRule>(
     TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
     TensorRule{"output_norm.weight", "model.final_layernorm.weight", Param::kWidth},
     If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}), kAttentionNorm,
-    Where(HasAttention, kAttention), kMamba,
+    Where(HasAttention, kGraniteHybridAttention), kGraniteHybridMamba,
     TensorRule{"blk.*.ffn_norm.weight", "model.layers.*.pre_ff_layernorm.weight", Param::kWidth},
     std::array<TensorRule, 3>{{
         {"blk.*.ffn_gate.weight", "model.layers.*.feed_forward.gate_proj.weight", Param::kFfn,
@@ -199,7 +205,7 @@ absl::Status CheckExperts(FamilyContext& context) {
   return NoteAttentionBias(context);
 }
 
-absl::Status DeriveMoe(FamilyContext& context) {
+absl::Status DeriveGraniteHybridMoe(FamilyContext& context) {
   context.hyper.Set(Param::kRotates, 1);
   return CheckExperts(context);
 }
@@ -217,7 +223,7 @@ absl::Status ReadPositions(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status ReadMixers(FamilyContext& context, const std::vector<int>& kinds) {
+absl::Status ReadGraniteHybridMixers(FamilyContext& context, const std::vector<int>& kinds) {
   Hyper& h = context.hyper;
   const int32_t kv_heads = static_cast<int32_t>(h(Param::kKvHeads));
   for (uint64_t i = 0; i < h(Param::kLayers); ++i)
@@ -241,7 +247,7 @@ absl::Status DeriveHybrid(FamilyContext& context) {
   SMELT_RETURN_IF_ERROR(ReadPositions(context));
   SMELT_ASSIGN_OR_RETURN(const std::vector<int> kinds,
                          ReadLayerKinds(context, kLayerTypes, kKinds));
-  SMELT_RETURN_IF_ERROR(ReadMixers(context, kinds));
+  SMELT_RETURN_IF_ERROR(ReadGraniteHybridMixers(context, kinds));
   return CheckExperts(context);
 }
 
@@ -261,21 +267,21 @@ absl::Status DeriveBamba(FamilyContext& context) {
     if (layer >= 0 && layer < static_cast<double>(kinds.size()))
       kinds[static_cast<size_t>(layer)] = 1;
   }
-  SMELT_RETURN_IF_ERROR(ReadMixers(context, kinds));
+  SMELT_RETURN_IF_ERROR(ReadGraniteHybridMixers(context, kinds));
   return NoteAttentionBias(context);
 }
 
 }  // namespace
 
 const Family kGraniteMoe = {
-    .names = kMoeNames,
+    .names = kGraniteHybridMoeNames,
     .model_type = "granitemoe",
     .architecture = kGraniteMoeArchitecture,
-    .hypers = kMoeHypers,
-    .fixed = kFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
-    .derive = DeriveMoe,
+    .hypers = kGraniteHybridMoeHypers,
+    .fixed = kGraniteHybridFixed,
+    .keys = kGraniteHybridMoeKeys,
+    .tensors = kGraniteHybridMoeTensors,
+    .derive = DeriveGraniteHybridMoe,
 };
 
 const Family kGraniteMoeShared = {
@@ -283,11 +289,11 @@ const Family kGraniteMoeShared = {
     .model_type = "granitemoeshared",
     .architecture = kGraniteMoeArchitecture,
     .hypers = kSharedHypers,
-    .fixed = kFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .fixed = kGraniteHybridFixed,
+    .keys = kGraniteHybridMoeKeys,
+    .tensors = kGraniteHybridMoeTensors,
     .checked = "drawn",
-    .derive = DeriveMoe,
+    .derive = DeriveGraniteHybridMoe,
 };
 
 const Family kGraniteMoeHybrid = {
@@ -296,7 +302,7 @@ const Family kGraniteMoeHybrid = {
     .architecture = kGraniteHybridArchitecture,
     .meant = HasMamba,
     .hypers = kHybridHypers,
-    .fixed = kFixed,
+    .fixed = kGraniteHybridFixed,
     .keys = kHybridKeys,
     .tensors = kHybridTensors,
     .activation_key = "",
@@ -311,9 +317,9 @@ const Family kGraniteHybridMoe = {
     .architecture = kGraniteMoeArchitecture,
     .meant = IsAttentionWithExperts,
     .hypers = kHybridHypers,
-    .fixed = kFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .fixed = kGraniteHybridFixed,
+    .keys = kGraniteHybridMoeKeys,
+    .tensors = kGraniteHybridMoeTensors,
     .activation_key = "",
     .layer_types = LayerTypes::kMixers,
     .derive = DeriveAttentionOnly,
@@ -324,9 +330,9 @@ const Family kGraniteHybridDense = {
     .architecture = kGraniteArchitecture,
     .meant = IsAttentionOnly,
     .hypers = kHybridHypers,
-    .fixed = kFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .fixed = kGraniteHybridFixed,
+    .keys = kGraniteHybridMoeKeys,
+    .tensors = kGraniteHybridMoeTensors,
     .activation_key = "",
     .layer_types = LayerTypes::kMixers,
     .derive = DeriveAttentionOnly,
@@ -337,7 +343,7 @@ const Family kBamba = {
     .model_type = "bamba",
     .architecture = kGraniteHybridArchitecture,
     .hypers = kBambaHypers,
-    .fixed = kFixed,
+    .fixed = kGraniteHybridFixed,
     .keys = kHybridKeys,
     .tensors = kBambaTensors,
     .rope = {.partial = 0.5},

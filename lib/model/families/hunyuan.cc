@@ -16,19 +16,19 @@ const Architecture kHunyuanDenseArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"HunYuanDenseV1ForCausalLM", "HunYuanDenseV1Model"};
+constexpr std::string_view kHunyuanNames[] = {"HunYuanDenseV1ForCausalLM", "HunYuanDenseV1Model"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kHunyuanHypers = Table<HyperRule>(
     DecoderHypers(
         {.vocab = 290943, .ffn = 11008, .heads = 32, .context = 2048, .eps = RmsEps(1e-5)}),
     Flag(Param::kAttentionBias, "attention_bias", false));
 
 // What the releases say of themselves; the class has no such switches.
-constexpr FixedRule kFixed[] = {{"use_qk_norm", "true"},  {"use_cla", "false"},
-                                {"norm_type", "\"rms\""}, {"use_rotary_pos_emb", "true"},
-                                {"mlp_bias", "false"},    {"num_experts", "1|null"}};
+constexpr FixedRule kHunyuanFixed[] = {{"use_qk_norm", "true"},  {"use_cla", "false"},
+                                       {"norm_type", "\"rms\""}, {"use_rotary_pos_emb", "true"},
+                                       {"mlp_bias", "false"},    {"num_experts", "1|null"}};
 
-constexpr auto kKeys = Table<KeyRule>(
+constexpr auto kHunyuanKeys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
     KeyRule{.key = "rope.scaling.type",
             .type = ValueType::kString,
@@ -37,7 +37,7 @@ constexpr auto kKeys = Table<KeyRule>(
     KeyRule{"rope.scaling.factor", ValueType::kF32, Param::kRopeFactor},
     KeyRule{"rope.scaling.original_context_length", ValueType::kU32, Param::kOriginalContext});
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kHunyuanTensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
     TensorRule{"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.query_layernorm.weight",
                Param::kHeadDim},
@@ -47,7 +47,7 @@ constexpr auto kTensors = Table<TensorRule>(
 
 /// theta' = theta alpha^(d / (d - 2)), once for all lengths: a GGUF holds that one, and the context
 /// that it was made for.
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveHunyuan(FamilyContext& context) {
   RopeConfig& rope = context.rope.full;
   Hyper& h = context.hyper;
   if (rope.alpha != 0) {
@@ -66,16 +66,16 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kHunyuanDense = {
-    .names = kNames,
+    .names = kHunyuanNames,
     .model_type = "hunyuan_v1_dense",
     .architecture = kHunyuanDenseArchitecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kHunyuanHypers,
+    .fixed = kHunyuanFixed,
+    .keys = kHunyuanKeys,
+    .tensors = kHunyuanTensors,
     .rope = {.alpha_stretches = true},
     .ends_with_eod = true,
-    .derive = Derive,
+    .derive = DeriveHunyuan,
 };
 
 }  // namespace smelt

@@ -11,9 +11,9 @@ const Architecture kInternLm2Architecture = {.name = "internlm2", .rope = RopeSt
 
 namespace {
 
-constexpr std::string_view kNames[] = {"InternLM3ForCausalLM", "InternLM3Model"};
+constexpr std::string_view kInternlmNames[] = {"InternLM3ForCausalLM", "InternLM3Model"};
 
-constexpr auto kHypers =
+constexpr auto kInternlmHypers =
     Table<HyperRule>(DecoderHypers({.vocab = 128512,
                                     .ffn = 10240,
                                     .heads = 32,
@@ -24,7 +24,7 @@ constexpr auto kHypers =
                      Flag(Param::kAttentionBias, "qkv_bias|attention_bias", false),
                      Flag(Param::kMlpBias, "bias|mlp_bias", false));
 
-constexpr auto kTensors =
+constexpr auto kInternlmTensors =
     Table<TensorRule>(kEnds, kAttentionNorm,
                       AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
                                        TensorOp::kRotaryQ, TensorOp::kRotaryK),
@@ -94,13 +94,13 @@ const Family kInternLm2 = {
 };
 
 const Family kInternLm3 = {
-    .names = kNames,
+    .names = kInternlmNames,
     .model_type = "internlm3",
     .architecture = kLlamaArchitecture,
-    .hypers = kHypers,
+    .hypers = kInternlmHypers,
     .fixed = {},
     .keys = kLlamaKeyRules,
-    .tensors = kTensors,
+    .tensors = kInternlmTensors,
     .checked = "drawn",
 };
 

@@ -13,9 +13,9 @@ const Architecture kJambaArchitecture = {.name = "jamba",
 
 namespace {
 
-constexpr std::string_view kNames[] = {"JambaForCausalLM", "JambaModel"};
+constexpr std::string_view kJambaNames[] = {"JambaForCausalLM", "JambaModel"};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kJambaHypers[] = {
     kLayers,
     kWidth,
     Vocab(65536),
@@ -38,9 +38,10 @@ constexpr HyperRule kHypers[] = {
     Flag(Param::kBias, "mamba_proj_bias", false),
 };
 
-constexpr FixedRule kFixed[] = {{"hidden_act", "\"silu\"|\"swish\""}, {"sliding_window", "null"}};
+constexpr FixedRule kJambaFixed[] = {{"hidden_act", "\"silu\"|\"swish\""},
+                                     {"sliding_window", "null"}};
 
-constexpr KeyRule kKeys[] = {
+constexpr KeyRule kJambaKeys[] = {
     {"block_count", ValueType::kU32, Param::kLayers},
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
@@ -60,9 +61,11 @@ constexpr KeyRule kKeys[] = {
 bool IsAttention(const FamilyContext& context, uint64_t layer) {
   return context.kv_heads[layer] != 0;
 }
-bool IsMamba(const FamilyContext& context, uint64_t layer) { return context.kv_heads[layer] == 0; }
+bool IsJambaMamba(const FamilyContext& context, uint64_t layer) {
+  return context.kv_heads[layer] == 0;
+}
 
-constexpr TensorRule kTensors[] = {
+constexpr TensorRule kJambaTensors[] = {
     {"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
     {"output_norm.weight", "model.final_layernorm.weight", Param::kWidth, Param::kNone},
     If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}),
@@ -76,25 +79,25 @@ constexpr TensorRule kTensors[] = {
                      Param::kWidth}),
     If(IsAttention, {"blk.*.attn_output.weight", "model.layers.*.self_attn.o_proj.weight",
                      Param::kWidth, Param::kQ}),
-    If(IsMamba, {"blk.*.ssm_in.weight", "model.layers.*.mamba.in_proj.weight", Param::kTwoInner,
-                 Param::kWidth, TensorOp::kCopy, Param::kBias}),
-    If(IsMamba, {"blk.*.ssm_conv1d.weight", "model.layers.*.mamba.conv1d.weight", Param::kInner,
-                 Param::kConv, TensorOp::kConv, Param::kConvBias}),
-    If(IsMamba,
+    If(IsJambaMamba, {"blk.*.ssm_in.weight", "model.layers.*.mamba.in_proj.weight",
+                      Param::kTwoInner, Param::kWidth, TensorOp::kCopy, Param::kBias}),
+    If(IsJambaMamba, {"blk.*.ssm_conv1d.weight", "model.layers.*.mamba.conv1d.weight",
+                      Param::kInner, Param::kConv, TensorOp::kConv, Param::kConvBias}),
+    If(IsJambaMamba,
        {"blk.*.ssm_x.weight", "model.layers.*.mamba.x_proj.weight", Param::kXRows, Param::kInner}),
-    If(IsMamba, {"blk.*.ssm_dt_norm.weight", "model.layers.*.mamba.dt_layernorm.weight",
-                 Param::kRank, Param::kNone}),
-    If(IsMamba, {"blk.*.ssm_b_norm.weight", "model.layers.*.mamba.b_layernorm.weight",
-                 Param::kState, Param::kNone}),
-    If(IsMamba, {"blk.*.ssm_c_norm.weight", "model.layers.*.mamba.c_layernorm.weight",
-                 Param::kState, Param::kNone}),
-    If(IsMamba, {"blk.*.ssm_dt.weight", "model.layers.*.mamba.dt_proj.weight", Param::kInner,
-                 Param::kRank, TensorOp::kCopy, Param::kAlways}),
-    If(IsMamba, {"blk.*.ssm_a", "model.layers.*.mamba.A_log", Param::kInner, Param::kState,
-                 TensorOp::kNegativeExp}),
-    If(IsMamba, {"blk.*.ssm_d", "model.layers.*.mamba.D", Param::kInner, Param::kNone}),
-    If(IsMamba, {"blk.*.ssm_out.weight", "model.layers.*.mamba.out_proj.weight", Param::kWidth,
-                 Param::kInner, TensorOp::kCopy, Param::kBias}),
+    If(IsJambaMamba, {"blk.*.ssm_dt_norm.weight", "model.layers.*.mamba.dt_layernorm.weight",
+                      Param::kRank, Param::kNone}),
+    If(IsJambaMamba, {"blk.*.ssm_b_norm.weight", "model.layers.*.mamba.b_layernorm.weight",
+                      Param::kState, Param::kNone}),
+    If(IsJambaMamba, {"blk.*.ssm_c_norm.weight", "model.layers.*.mamba.c_layernorm.weight",
+                      Param::kState, Param::kNone}),
+    If(IsJambaMamba, {"blk.*.ssm_dt.weight", "model.layers.*.mamba.dt_proj.weight", Param::kInner,
+                      Param::kRank, TensorOp::kCopy, Param::kAlways}),
+    If(IsJambaMamba, {"blk.*.ssm_a", "model.layers.*.mamba.A_log", Param::kInner, Param::kState,
+                      TensorOp::kNegativeExp}),
+    If(IsJambaMamba, {"blk.*.ssm_d", "model.layers.*.mamba.D", Param::kInner, Param::kNone}),
+    If(IsJambaMamba, {"blk.*.ssm_out.weight", "model.layers.*.mamba.out_proj.weight", Param::kWidth,
+                      Param::kInner, TensorOp::kCopy, Param::kBias}),
     {"blk.*.ffn_norm.weight", "model.layers.*.pre_ff_layernorm.weight", Param::kWidth,
      Param::kNone},
     If(IsDense, {"blk.*.ffn_gate.weight", "model.layers.*.feed_forward.gate_proj.weight",
@@ -121,7 +124,7 @@ constexpr TensorRule kTensors[] = {
            "model.layers.*.feed_forward.experts.down_proj", TensorOp::kStackedExperts)),
 };
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveJamba(FamilyContext& context) {
   Hyper& h = context.hyper;
   if (h(Param::kAttentionOffset) >= h(Param::kAttentionPeriod)) {
     return context.config.Bad("attn_layer_offset", "is not smaller than attn_layer_period");
@@ -151,16 +154,16 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kJamba = {
-    .names = kNames,
+    .names = kJambaNames,
     .model_type = "jamba",
     .architecture = kJambaArchitecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kJambaHypers,
+    .fixed = kJambaFixed,
+    .keys = kJambaKeys,
+    .tensors = kJambaTensors,
     .rotary = false,
     .activation_key = "",
-    .derive = Derive,
+    .derive = DeriveJamba,
 };
 
 }  // namespace smelt

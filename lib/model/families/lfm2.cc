@@ -26,8 +26,8 @@ const Architecture kLfm2MoeArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Lfm2ForCausalLM", "Lfm2Model"};
-constexpr std::string_view kMoeNames[] = {"Lfm2MoeForCausalLM", "Lfm2MoeModel"};
+constexpr std::string_view kLfm2Names[] = {"Lfm2ForCausalLM", "Lfm2Model"};
+constexpr std::string_view kLfm2MoeNames[] = {"Lfm2MoeForCausalLM", "Lfm2MoeModel"};
 
 // The older name counts before the class's.
 constexpr HyperRule kTied{Param::kTied, "tie_embedding|tie_word_embeddings", HyperKind::kFlag,
@@ -35,7 +35,7 @@ constexpr HyperRule kTied{Param::kTied, "tie_embedding|tie_word_embeddings", Hyp
 constexpr HyperRule kConvLength{Param::kConv, "conv_L_cache", HyperKind::kCount, Default(3), 1,
                                 1 << 10};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kLfm2Hypers[] = {
     kLayers,
     kWidth,
     Vocab(65536),
@@ -53,7 +53,7 @@ constexpr HyperRule kHypers[] = {
     {Param::kFfnMultiplier, "block_ffn_dim_multiplier", HyperKind::kReal, Default(1), 1e-3, 1e3,
      kAbsent},
 };
-constexpr HyperRule kMoeHypers[] = {
+constexpr HyperRule kLfm2MoeHypers[] = {
     kLayers,
     kWidth,
     Vocab(65536),
@@ -76,11 +76,11 @@ constexpr HyperRule kMoeHypers[] = {
 };
 
 // What the classes have no switch for; the first ones' training and kernels.
-constexpr FixedRule kFixed[] = {
+constexpr FixedRule kLfm2Fixed[] = {
     {"hidden_act", "\"silu\"|\"swish\""}, {"block_use_swiglu", "true"}, {"use_pos_enc", "true"}};
 constexpr std::string_view kWithoutEffect[] = {"block_norm_eps", "num_heads"};
 
-constexpr std::array<KeyRule, 8> kSizes = {{
+constexpr std::array<KeyRule, 8> kLfm2Sizes = {{
     {"block_count", ValueType::kU32, Param::kLayers},
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
@@ -90,17 +90,17 @@ constexpr std::array<KeyRule, 8> kSizes = {{
     kRopeKeys,
     kRmsEpsKey,
 }};
-constexpr std::array<KeyRule, 2> kTail = {{
+constexpr std::array<KeyRule, 2> kLfm2Tail = {{
     {"vocab_size", ValueType::kU32, Param::kVocab},
     {"shortconv.l_cache", ValueType::kU32, Param::kConv},
 }};
-constexpr auto kKeys =
-    Table<KeyRule>(kSizes, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kTail);
-constexpr auto kMoeKeys =
-    Table<KeyRule>(kSizes, kExpertKeys, kFileTypeKey,
+constexpr auto kLfm2Keys =
+    Table<KeyRule>(kLfm2Sizes, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kLfm2Tail);
+constexpr auto kLfm2MoeKeys =
+    Table<KeyRule>(kLfm2Sizes, kExpertKeys, kFileTypeKey,
                    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
                    KeyRule{"leading_dense_block_count", ValueType::kU32, Param::kDenseLayers},
-                   KeyRule{"expert_gating_func", ValueType::kU32, Param::kNone, 2}, kTail);
+                   KeyRule{"expert_gating_func", ValueType::kU32, Param::kNone, 2}, kLfm2Tail);
 
 constexpr std::array<TensorRule, 12> kMixers = {{
     {"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
@@ -149,7 +149,7 @@ bool HasExpertBias(const FamilyContext& context, uint64_t layer) {
   return IsSparse(context, layer) && context.hyper.flag(Param::kExpertBias);
 }
 constexpr std::string_view kFused = "model.layers.*.feed_forward.experts.gate_up_proj";
-constexpr std::array<TensorRule, 5> kExperts = {{
+constexpr std::array<TensorRule, 5> kLfm2Experts = {{
     If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.feed_forward.gate.weight",
                   Param::kExperts, Param::kWidth}),
     If(HasExpertBias,
@@ -167,11 +167,11 @@ constexpr std::array<TensorRule, 5> kExperts = {{
                 Param::kWidth, Param::kExpertFfn, TensorOp::kExperts},
                "model.layers.*.feed_forward.experts.down_proj", TensorOp::kStackedExperts)),
 }};
-constexpr auto kTensors = Table<TensorRule>(kMixers, kHeadNormsOfLfm2, kMlp);
-constexpr auto kMoeTensors = Table<TensorRule>(kMixers, kHeadNormsOfLfm2, kMlp, kExperts);
+constexpr auto kLfm2Tensors = Table<TensorRule>(kMixers, kHeadNormsOfLfm2, kMlp);
+constexpr auto kLfm2MoeTensors = Table<TensorRule>(kMixers, kHeadNormsOfLfm2, kMlp, kLfm2Experts);
 
 /// `layer_types`, or the numbers of the layers that have attention; all where neither is there.
-absl::Status ReadMixers(FamilyContext& context) {
+absl::Status ReadLfm2Mixers(FamilyContext& context) {
   Hyper& h = context.hyper;
   const int32_t kv_heads = static_cast<int32_t>(h(Param::kKvHeads));
   constexpr LayerKind kKinds[] = {{"conv", 0}, {"full_attention", 1}, {"attention", 1}};
@@ -191,7 +191,7 @@ absl::Status ReadMixers(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveLfm2(FamilyContext& context) {
   Hyper& h = context.hyper;
   if (h.flag(Param::kAdjustFfn)) {
     uint64_t ffn = 2 * h(Param::kFfn) / 3;
@@ -205,10 +205,10 @@ absl::Status Derive(FamilyContext& context) {
     h.Set(Param::kFfn, static_cast<double>(ffn));
   }
   context.sparse.assign(std::min<uint64_t>(h(Param::kLayers), 1 << 16), false);
-  return ReadMixers(context);
+  return ReadLfm2Mixers(context);
 }
 
-absl::Status DeriveMoe(FamilyContext& context) {
+absl::Status DeriveLfm2Moe(FamilyContext& context) {
   Hyper& h = context.hyper;
   const uint64_t dense = h(Param::kDenseLayers);
   for (uint64_t i = 0; i < h(Param::kLayers); ++i) context.sparse.push_back(i >= dense);
@@ -220,38 +220,38 @@ absl::Status DeriveMoe(FamilyContext& context) {
   }
   if (!h.flag(Param::kExpertBias))
     context.differences.push_back("cannot load experts without a selection bias");
-  return ReadMixers(context);
+  return ReadLfm2Mixers(context);
 }
 
 }  // namespace
 
 const Family kLfm2 = {
-    .names = kNames,
+    .names = kLfm2Names,
     .model_type = "lfm2",
     .architecture = kLfm2Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kLfm2Hypers,
+    .fixed = kLfm2Fixed,
+    .keys = kLfm2Keys,
+    .tensors = kLfm2Tensors,
     .without_effect = kWithoutEffect,
     .rope = {.theta = 1000000},
     .activation_key = "",
     .layer_types = LayerTypes::kMixers,
-    .derive = Derive,
+    .derive = DeriveLfm2,
 };
 
 const Family kLfm2Moe = {
-    .names = kMoeNames,
+    .names = kLfm2MoeNames,
     .model_type = "lfm2_moe",
     .architecture = kLfm2MoeArchitecture,
-    .hypers = kMoeHypers,
-    .fixed = kFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .hypers = kLfm2MoeHypers,
+    .fixed = kLfm2Fixed,
+    .keys = kLfm2MoeKeys,
+    .tensors = kLfm2MoeTensors,
     .rope = {.theta = 1000000},
     .activation_key = "",
     .layer_types = LayerTypes::kMixers,
-    .derive = DeriveMoe,
+    .derive = DeriveLfm2Moe,
 };
 
 }  // namespace smelt

@@ -13,7 +13,7 @@ const Architecture kLlamaArchitecture = {
 namespace {
 
 constexpr std::string_view kLlamaNames[] = {"LlamaForCausalLM", "LlamaModel", "LLaMAForCausalLM"};
-constexpr std::string_view kMistralNames[] = {"MistralForCausalLM", "MistralModel"};
+constexpr std::string_view kLlamaMistralNames[] = {"MistralForCausalLM", "MistralModel"};
 constexpr std::string_view kMinistralNames[] = {"MinistralForCausalLM", "MinistralModel"};
 constexpr std::string_view kMixtralNames[] = {"MixtralForCausalLM", "MixtralModel"};
 
@@ -32,7 +32,7 @@ constexpr HyperRule kLlamaHypers[] = {
     Flag(Param::kMlpBias, "mlp_bias", false),
 };
 
-constexpr HyperRule kMistralHypers[] = {
+constexpr HyperRule kLlamaMistralHypers[] = {
     kLayers,
     kWidth,
     Vocab(32000),
@@ -54,10 +54,10 @@ constexpr HyperRule kMixtralHypers[] = {
 
 // The classes have no such switches; a fork that sets them means another model.
 constexpr FixedRule kLlamaFixed[] = {{"rope_interleaved", "false"}};
-constexpr FixedRule kMistralFixed[] = {
+constexpr FixedRule kLlamaMistralFixed[] = {
     {"attention_bias", "false"}, {"mlp_bias", "false"}, {"rope_interleaved", "false"}};
 
-constexpr auto kKeys =
+constexpr auto kLlamaKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
                    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
                    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims}, kWindowKeys);
@@ -75,7 +75,7 @@ constexpr auto kSparse = Table<TensorRule>(
 
 }  // namespace
 
-const std::span<const KeyRule> kLlamaKeyRules = kKeys;
+const std::span<const KeyRule> kLlamaKeyRules = kLlamaKeys;
 
 const Family kLlama = {
     .names = kLlamaNames,
@@ -83,19 +83,19 @@ const Family kLlama = {
     .architecture = kLlamaArchitecture,
     .hypers = kLlamaHypers,
     .fixed = kLlamaFixed,
-    .keys = kKeys,
+    .keys = kLlamaKeys,
     .tensors = kDense,
 };
 
 // transformers' AutoConfig builds a Ministral of a Mistral that has layer_types, so that they
 // decide here too; without them the two are the same.
 const Family kMistral = {
-    .names = kMistralNames,
+    .names = kLlamaMistralNames,
     .model_type = "mistral",
     .architecture = kLlamaArchitecture,
-    .hypers = kMistralHypers,
-    .fixed = kMistralFixed,
-    .keys = kKeys,
+    .hypers = kLlamaMistralHypers,
+    .fixed = kLlamaMistralFixed,
+    .keys = kLlamaKeys,
     .tensors = kDense,
     .llama_cpp = "ignores a sliding window",
     .windowed = IsWindowGiven,
@@ -105,9 +105,9 @@ const Family kMinistral = {
     .names = kMinistralNames,
     .model_type = "ministral",
     .architecture = kLlamaArchitecture,
-    .hypers = kMistralHypers,
-    .fixed = kMistralFixed,
-    .keys = kKeys,
+    .hypers = kLlamaMistralHypers,
+    .fixed = kLlamaMistralFixed,
+    .keys = kLlamaKeys,
     .tensors = kDense,
     .checked = "drawn",
     .llama_cpp = "ignores sliding windows",
@@ -119,8 +119,8 @@ const Family kMixtral = {
     .model_type = "mixtral",
     .architecture = kLlamaArchitecture,
     .hypers = kMixtralHypers,
-    .fixed = kMistralFixed,
-    .keys = kKeys,
+    .fixed = kLlamaMistralFixed,
+    .keys = kLlamaKeys,
     .tensors = kSparse,
     .llama_cpp = "ignores a sliding window",
     .rope = {.theta = 1000000},

@@ -87,7 +87,7 @@ constexpr HyperRule kMamba2Hypers[] = {
 };
 
 // The kernel's activation, and the norm that there is.
-constexpr FixedRule kFixed[] = {{"hidden_act", "\"silu\"|\"swish\""}, {"rms_norm", "true"}};
+constexpr FixedRule kMambaFixed[] = {{"hidden_act", "\"silu\"|\"swish\""}, {"rms_norm", "true"}};
 
 constexpr std::array<KeyRule, 11> kStateKeys = {{
     {"context_length", ValueType::kU32, Param::kContext},
@@ -268,7 +268,7 @@ const Family kMamba = {
     .model_type = "mamba",
     .architecture = kMambaArchitecture,
     .hypers = kMambaHypers,
-    .fixed = kFixed,
+    .fixed = kMambaFixed,
     .keys = kMambaKeys,
     .tensors = kMambaTensors,
     .body = "backbone.",
@@ -282,7 +282,7 @@ const Family kFalconMamba = {
     .model_type = "falcon_mamba",
     .architecture = kMambaArchitecture,
     .hypers = kFalconHypers,
-    .fixed = kFixed,
+    .fixed = kMambaFixed,
     .keys = kFalconKeys,
     .tensors = kMambaTensors,
     .body = "backbone.",
@@ -296,7 +296,7 @@ const Family kMamba2 = {
     .model_type = "mamba2",
     .architecture = kMamba2Architecture,
     .hypers = kMamba2Hypers,
-    .fixed = kFixed,
+    .fixed = kMambaFixed,
     .keys = kMamba2ModelKeys,
     .tensors = kMamba2Tensors,
     .body = "backbone.",

@@ -14,9 +14,9 @@ const Architecture kMiniMaxM2Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"MiniMaxM2ForCausalLM", "MiniMaxM2Model"};
+constexpr std::string_view kMinimaxNames[] = {"MiniMaxM2ForCausalLM", "MiniMaxM2Model"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kMinimaxHypers = Table<HyperRule>(
     DecoderHypers({.vocab = 200064,
                    .ffn = 1536,
                    .heads = 48,
@@ -28,20 +28,20 @@ constexpr auto kHypers = Table<HyperRule>(
     HyperRule{Param::kGivenRopeDims, "rotary_dim", HyperKind::kCount, kAbsent, 2, 1 << 16});
 
 // What the releases say of themselves, of which there is one kind; the class reads none of it.
-constexpr FixedRule kFixed[] = {
+constexpr FixedRule kMinimaxFixed[] = {
     {"scoring_func", "\"sigmoid\""},   {"use_qk_norm", "true"},
     {"qk_norm_type", "\"per_layer\""}, {"use_routing_bias", "true"},
     {"shared_intermediate_size", "0"},
 };
 
-constexpr auto kKeys =
+constexpr auto kMinimaxKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys,
                    KeyRule{.key = "expert_gating_func", .type = ValueType::kU32, .constant = 2},
                    HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
                    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kFfn},
                    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims});
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kMinimaxTensors = Table<TensorRule>(
     kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors(Param::kNone, Param::kNone),
     kAllHeadNorms, kFfnNorm, kBlockSparseExperts,
     TensorRule{"blk.*.exp_probs_b.bias",
@@ -50,7 +50,7 @@ constexpr auto kTensors = Table<TensorRule>(
                Param::kExperts});
 
 /// `rotary_dim` counts where no share of the head is given.
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveMinimax(FamilyContext& context) {
   Hyper& h = context.hyper;
   const uint64_t dims = h(Param::kGivenRopeDims);
   if (!h.Has(Param::kGivenRopeDims) || context.rope.full.partial != 1) return absl::OkStatus();
@@ -65,16 +65,16 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kMiniMaxM2 = {
-    .names = kNames,
+    .names = kMinimaxNames,
     .model_type = "minimax_m2",
     .architecture = kMiniMaxM2Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kMinimaxHypers,
+    .fixed = kMinimaxFixed,
+    .keys = kMinimaxKeys,
+    .tensors = kMinimaxTensors,
     .rope = {.theta = 5000000},
     .partial_rotary = true,
-    .derive = Derive,
+    .derive = DeriveMinimax,
 };
 
 }  // namespace smelt

@@ -13,8 +13,8 @@ const Architecture kMistral3Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Mistral3ForConditionalGeneration"};
-constexpr std::string_view kOfWhole[] = {"tie_word_embeddings"};
+constexpr std::string_view kMistral3Names[] = {"Mistral3ForConditionalGeneration"};
+constexpr std::string_view kMistral3OfWhole[] = {"tie_word_embeddings"};
 
 constexpr auto kSmallHypers = Table<HyperRule>(DecoderHypers({.vocab = 32000,
                                                               .ffn = 14336,
@@ -34,10 +34,10 @@ constexpr auto kMinistral3Hypers = Table<HyperRule>(DecoderHypers({.vocab = 1310
                                                                    .tied = true}),
                                                     Window(kAbsent));
 
-constexpr FixedRule kFixed[] = {
+constexpr FixedRule kMistral3Fixed[] = {
     {"attention_bias", "false"}, {"mlp_bias", "false"}, {"rope_interleaved", "false"}};
 
-constexpr auto kKeys = Table<KeyRule>(
+constexpr auto kMistral3Keys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
     KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
     KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
@@ -46,12 +46,12 @@ constexpr auto kKeys = Table<KeyRule>(
     KeyRule{"attention.temperature_length", ValueType::kU32, Param::kTemperatureLength},
     kWindowKeys);
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kMistral3Tensors = Table<TensorRule>(
     kEnds, kAttentionNorm,
     AttentionTensors(Param::kNone, Param::kNone, TensorOp::kRotaryQ, TensorOp::kRotaryK), kFfnNorm,
     GatedMlp());
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveMistral3(FamilyContext& context) {
   const RopeConfig& rope = context.rope.full;
   if (rope.log_multiplier) context.hyper.Set(Param::kYarnLog, *rope.log_multiplier);
   if (rope.temperature_scale) {
@@ -66,31 +66,31 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kMistralSmall3 = {
-    .names = kNames,
+    .names = kMistral3Names,
     .model_type = "mistral3",
     .architecture = kMistral3Architecture,
     .hypers = kSmallHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .fixed = kMistral3Fixed,
+    .keys = kMistral3Keys,
+    .tensors = kMistral3Tensors,
     .part = "text_config",
     .part_type = "mistral|",
-    .of_whole = kOfWhole,
+    .of_whole = kMistral3OfWhole,
     .windowed = IsWindowGiven,
-    .derive = Derive,
+    .derive = DeriveMistral3,
 };
 
 const Family kMinistral3 = {
-    .names = kNames,
+    .names = kMistral3Names,
     .model_type = "mistral3",
     .architecture = kMistral3Architecture,
     .hypers = kMinistral3Hypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .fixed = kMistral3Fixed,
+    .keys = kMistral3Keys,
+    .tensors = kMistral3Tensors,
     .part = "text_config",
     .part_type = "ministral3",
-    .of_whole = kOfWhole,
+    .of_whole = kMistral3OfWhole,
     .rope = {.theta = 1000000,
              .temperature = true,
              .parameters = R"({"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0,
@@ -98,7 +98,7 @@ const Family kMinistral3 = {
                                "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0,
                                "llama_4_scaling_beta": 0.1})"},
     .windowed = IsWindowGiven,
-    .derive = Derive,
+    .derive = DeriveMistral3,
 };
 
 }  // namespace smelt

@@ -14,18 +14,18 @@ const Architecture kNemotronArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"NemotronForCausalLM", "NemotronModel"};
+constexpr std::string_view kNemotronNames[] = {"NemotronForCausalLM", "NemotronModel"};
 
-constexpr auto kHypers = Table<HyperRule>(DecoderHypers({.vocab = 256000,
-                                                         .ffn = 24576,
-                                                         .heads = 48,
-                                                         .head_dim = Default(128),
-                                                         .context = 4096,
-                                                         .eps = Eps("norm_eps", 1e-5)}),
-                                          Flag(Param::kAttentionBias, "attention_bias", false),
-                                          Flag(Param::kMlpBias, "mlp_bias", false));
+constexpr auto kNemotronHypers = Table<HyperRule>(
+    DecoderHypers({.vocab = 256000,
+                   .ffn = 24576,
+                   .heads = 48,
+                   .head_dim = Default(128),
+                   .context = 4096,
+                   .eps = Eps("norm_eps", 1e-5)}),
+    Flag(Param::kAttentionBias, "attention_bias", false), Flag(Param::kMlpBias, "mlp_bias", false));
 
-constexpr auto kKeys =
+constexpr auto kNemotronKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
                    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
                    KeyRule{"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps},
@@ -36,7 +36,7 @@ constexpr TensorRule Norm1(std::string_view target, std::string_view source) {
   return {target, source, Param::kWidth, Param::kNone, TensorOp::kAddOne, Param::kAlways};
 }
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kNemotronTensors = Table<TensorRule>(
     TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
     Norm1("output_norm.weight", "model.norm.weight"),
     If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}), kOutputOfTied,
@@ -45,7 +45,7 @@ constexpr auto kTensors = Table<TensorRule>(
     Norm1("blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight"),
     PlainMlp(Param::kMlpBias));
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveNemotron(FamilyContext& context) {
   const Hyper& h = context.hyper;
   if (h(Param::kHeadDim) * h(Param::kHeads) != h(Param::kWidth)) {
     context.differences.push_back(
@@ -57,18 +57,18 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kNemotron = {
-    .names = kNames,
+    .names = kNemotronNames,
     .model_type = "nemotron",
     .architecture = kNemotronArchitecture,
-    .hypers = kHypers,
+    .hypers = kNemotronHypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kNemotronKeys,
+    .tensors = kNemotronTensors,
     .llama_cpp = "takes hidden_size / num_attention_heads for the size of a head",
     .rope = {.partial = 0.5},
     .partial_rotary = true,
     .activation = "relu2",
-    .derive = Derive,
+    .derive = DeriveNemotron,
 };
 
 }  // namespace smelt

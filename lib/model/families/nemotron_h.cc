@@ -33,9 +33,9 @@ const Architecture kNemotronHMoeArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"NemotronHForCausalLM", "NemotronHModel"};
+constexpr std::string_view kNemotronHNames[] = {"NemotronHForCausalLM", "NemotronHModel"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kNemotronHHypers = Table<HyperRule>(
     HyperRule{Param::kLayers, "num_hidden_layers", HyperKind::kCount, kAbsent, 1, 1 << 16}, kWidth,
     Vocab(131072), Ffn(21504), Heads(32), KvHeads(Default(8)), HeadDim(Default(128)), Context(4096),
     Eps("layer_norm_epsilon", 1e-5), Tied(false),
@@ -49,8 +49,8 @@ constexpr auto kHypers = Table<HyperRule>(
     Flag(Param::kBias, "use_bias", false), Flag(Param::kMlpBias, "mlp_bias", false),
     HyperRule{Param::kTimeStepMin, "mamba_dt_min|time_step_min", HyperKind::kReal, Default(1e-3), 0,
               1e9});
-constexpr auto kMoeHypers = Table<HyperRule>(
-    kHypers,
+constexpr auto kNemotronHMoeHypers = Table<HyperRule>(
+    kNemotronHHypers,
     HyperRule{Param::kExperts, "n_routed_experts|num_local_experts", HyperKind::kCount, Default(8),
               1, 1 << 16},
     ExpertsUsed(2),
@@ -64,11 +64,11 @@ constexpr auto kMoeHypers = Table<HyperRule>(
     Flag(Param::kNormTopkProb, "norm_topk_prob", true),
     Factor(Param::kExpertScale, "routed_scaling_factor", 1));
 
-constexpr FixedRule kFixed[] = {{"mamba_hidden_act", "\"silu\"|\"swish\""},
-                                {"sliding_window", "null"},
-                                {"attention_bias", "false"}};
+constexpr FixedRule kNemotronHFixed[] = {{"mamba_hidden_act", "\"silu\"|\"swish\""},
+                                         {"sliding_window", "null"},
+                                         {"attention_bias", "false"}};
 
-constexpr std::array<KeyRule, 8> kSizes = {{
+constexpr std::array<KeyRule, 8> kNemotronHSizes = {{
     {"block_count", ValueType::kU32, Param::kLayers},
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
@@ -79,24 +79,24 @@ constexpr std::array<KeyRule, 8> kSizes = {{
     kRmsEpsKey,
 }};
 constexpr KeyRule kOtherEps{"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps};
-constexpr auto kTail = Table<KeyRule>(
+constexpr auto kNemotronHTail = Table<KeyRule>(
     kFileTypeKey, KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
     KeyRule{"rope.dimension_count", ValueType::kU32, Param::kStatedRopeDims}, kMamba2Keys,
     KeyRule{"rope.scaling.finetuned", ValueType::kBool, Param::kNone, 0},
     HeadSizeKeys(Param::kHeadDim));
-constexpr auto kKeys = Table<KeyRule>(kSizes, kOtherEps, kTail);
-constexpr auto kMoeKeys =
-    Table<KeyRule>(kSizes, kOtherEps, kExpertKeys,
-                   KeyRule{"expert_group_count", ValueType::kU32, Param::kExpertGroups},
-                   KeyRule{"expert_group_used_count", ValueType::kU32, Param::kExpertGroupsUsed},
-                   kTail, KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
-                   KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn},
-                   KeyRule{"expert_shared_count", ValueType::kU32, Param::kSharedCount},
-                   KeyRule{"expert_weights_norm", ValueType::kBool, Param::kNormTopkProb},
-                   KeyRule{"expert_weights_scale", ValueType::kF32, Param::kExpertScale},
-                   KeyRule{"moe_latent_size", ValueType::kU32, Param::kLatent});
+constexpr auto kNemotronHKeys = Table<KeyRule>(kNemotronHSizes, kOtherEps, kNemotronHTail);
+constexpr auto kNemotronHMoeKeys = Table<KeyRule>(
+    kNemotronHSizes, kOtherEps, kExpertKeys,
+    KeyRule{"expert_group_count", ValueType::kU32, Param::kExpertGroups},
+    KeyRule{"expert_group_used_count", ValueType::kU32, Param::kExpertGroupsUsed}, kNemotronHTail,
+    KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
+    KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn},
+    KeyRule{"expert_shared_count", ValueType::kU32, Param::kSharedCount},
+    KeyRule{"expert_weights_norm", ValueType::kBool, Param::kNormTopkProb},
+    KeyRule{"expert_weights_scale", ValueType::kF32, Param::kExpertScale},
+    KeyRule{"moe_latent_size", ValueType::kU32, Param::kLatent});
 
-bool IsMamba(const FamilyContext& context, uint64_t layer) {
+bool IsNemotronHMamba(const FamilyContext& context, uint64_t layer) {
   return context.kv_heads[layer] == 0 && context.ffn[layer] == 0;
 }
 bool IsMlp(const FamilyContext& context, uint64_t layer) {
@@ -126,8 +126,9 @@ constexpr std::array<TensorRule, 10> kCommon = {{
     If(IsMlp, {"blk.*.ffn_down.weight", "backbone.layers.*.mixer.down_proj.weight", Param::kWidth,
                Param::kFfn, TensorOp::kCopy, Param::kMlpBias}),
 }};
-constexpr auto kMamba = Where(IsMamba, Table<TensorRule>(kMamba2Mixer, kMamba2Norm));
-constexpr std::array<TensorRule, 8> kExperts = {{
+constexpr auto kNemotronHMamba =
+    Where(IsNemotronHMamba, Table<TensorRule>(kMamba2Mixer, kMamba2Norm));
+constexpr std::array<TensorRule, 8> kNemotronHExperts = {{
     If(IsSparse, {"blk.*.ffn_gate_inp.weight", "backbone.layers.*.mixer.gate.weight",
                   Param::kExperts, Param::kWidth}),
     If(IsSparse, {"blk.*.exp_probs_b.bias", "backbone.layers.*.mixer.gate.e_score_correction_bias",
@@ -151,8 +152,9 @@ constexpr std::array<TensorRule, 8> kExperts = {{
        {"blk.*.ffn_down_shexp.weight", "backbone.layers.*.mixer.shared_experts.down_proj.weight",
         Param::kWidth, Param::kSharedFfn, TensorOp::kCopy, Param::kMlpBias}),
 }};
-constexpr auto kTensors = Table<TensorRule>(kCommon, kMamba);
-constexpr auto kMoeTensors = Table<TensorRule>(kCommon, kMamba, kExperts);
+constexpr auto kNemotronHTensors = Table<TensorRule>(kCommon, kNemotronHMamba);
+constexpr auto kNemotronHMoeTensors =
+    Table<TensorRule>(kCommon, kNemotronHMamba, kNemotronHExperts);
 
 constexpr std::string_view kListKey = "layers_block_type|layer_types",
                            kPatternKey = "hybrid_override_pattern";
@@ -182,10 +184,12 @@ std::string Pattern(const Config& config) {
   return "ME*-";
 }
 
-bool HasExperts(const Config& config) { return Pattern(config).find('E') != std::string::npos; }
-bool HasNoExperts(const Config& config) { return !HasExperts(config); }
+bool HasNemotronHExperts(const Config& config) {
+  return Pattern(config).find('E') != std::string::npos;
+}
+bool HasNemotronHNoExperts(const Config& config) { return !HasNemotronHExperts(config); }
 
-absl::Status ReadPattern(FamilyContext& context) {
+absl::Status ReadNemotronHPattern(FamilyContext& context) {
   Hyper& h = context.hyper;
   const std::string pattern = Pattern(context.config);
   if (pattern.empty() || pattern.find_first_not_of("M*-E") != std::string::npos) {
@@ -212,9 +216,9 @@ absl::Status ReadPattern(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveNemotronH(FamilyContext& context) {
   Hyper& h = context.hyper;
-  SMELT_RETURN_IF_ERROR(ReadPattern(context));
+  SMELT_RETURN_IF_ERROR(ReadNemotronHPattern(context));
   h.Set(Param::kContext, 1 << 20);  // there is no limit
   h.Set(Param::kStatedRopeDims, static_cast<double>(h(Param::kWidth) / h(Param::kHeads)));
   h.Set(Param::kExpertWidth, h.real(h.Has(Param::kLatent) ? Param::kLatent : Param::kWidth));
@@ -234,37 +238,37 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kNemotronH = {
-    .names = kNames,
+    .names = kNemotronHNames,
     .model_type = "nemotron_h",
     .architecture = kNemotronHArchitecture,
-    .meant = HasNoExperts,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .meant = HasNemotronHNoExperts,
+    .hypers = kNemotronHHypers,
+    .fixed = kNemotronHFixed,
+    .keys = kNemotronHKeys,
+    .tensors = kNemotronHTensors,
     .body = "backbone.",
     .rotary = false,
     .activation_key = "mlp_hidden_act",
     .activation = "relu2",
     .layer_types = LayerTypes::kMixers,
-    .derive = Derive,
+    .derive = DeriveNemotronH,
 };
 
 const Family kNemotronHMoe = {
-    .names = kNames,
+    .names = kNemotronHNames,
     .model_type = "nemotron_h",
     .architecture = kNemotronHMoeArchitecture,
-    .meant = HasExperts,
-    .hypers = kMoeHypers,
-    .fixed = kFixed,
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .meant = HasNemotronHExperts,
+    .hypers = kNemotronHMoeHypers,
+    .fixed = kNemotronHFixed,
+    .keys = kNemotronHMoeKeys,
+    .tensors = kNemotronHMoeTensors,
     .body = "backbone.",
     .rotary = false,
     .activation_key = "mlp_hidden_act",
     .activation = "relu2",
     .layer_types = LayerTypes::kMixers,
-    .derive = Derive,
+    .derive = DeriveNemotronH,
 };
 
 }  // namespace smelt

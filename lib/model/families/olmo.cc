@@ -50,8 +50,9 @@ constexpr auto kOlmoeHypers = Table<HyperRule>(
     Flag(Param::kAttentionBias, "attention_bias", false), NumExperts(64), ExpertsUsed(8),
     Flag(Param::kNormTopkProb, "norm_topk_prob", false), kClamp);
 
-constexpr auto kKeys = Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys,
-                                      HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kClampKey);
+constexpr auto kOlmoeKeys =
+    Table<KeyRule>(kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kGivenHeadDim),
+                   kFileTypeKey, kClampKey);
 
 constexpr auto kOlmoeTensors =
     Table<TensorRule>(kEnds, kOutputOfTied, kAttentionNorm,
@@ -85,7 +86,7 @@ const Family kOlmoe = {
     .architecture = kOlmoeArchitecture,
     .hypers = kOlmoeHypers,
     .fixed = {},
-    .keys = kKeys,
+    .keys = kOlmoKeys,
     .tensors = kOlmoeTensors,
     .llama_cpp = "never normalises the weights of the chosen experts, ignores clip_qkv",
     .derive = DeriveOlmoe,

@@ -18,9 +18,9 @@ const Architecture kOlmo2Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Olmo2ForCausalLM", "Olmo2Model"};
+constexpr std::string_view kOlmo2Names[] = {"Olmo2ForCausalLM", "Olmo2Model"};
 
-constexpr std::array<HyperRule, 11> kHypers = {{
+constexpr std::array<HyperRule, 11> kOlmo2Hypers = {{
     kLayers,
     kWidth,
     Vocab(50304),
@@ -34,30 +34,30 @@ constexpr std::array<HyperRule, 11> kHypers = {{
     Flag(Param::kAttentionBias, "attention_bias", false),
 }};
 
-constexpr auto kKeys =
+constexpr auto kOlmo2Keys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey);
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kOlmo2Tensors = Table<TensorRule>(
     kEnds, kOutputOfTied, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
     kAllHeadNorms, kPostAttentionNorm, GatedMlp(), kPostFfnNorm);
 
 constexpr std::string_view kOlmo3Names[] = {"Olmo3ForCausalLM", "Olmo3Model"};
 
-constexpr auto kOlmo3Hypers = Table<HyperRule>(kHypers, Window(Default(4096)));
-constexpr auto kOlmo3Keys = Table<KeyRule>(kKeys, kWindowKeys);
+constexpr auto kOlmo3Hypers = Table<HyperRule>(kOlmo2Hypers, Window(Default(4096)));
+constexpr auto kOlmo3Keys = Table<KeyRule>(kOlmo2Keys, kWindowKeys);
 
 bool IsOlmo3Windowed(const Hyper&, uint64_t layer) { return (layer + 1) % 4 != 0; }
 
 }  // namespace
 
 const Family kOlmo2 = {
-    .names = kNames,
+    .names = kOlmo2Names,
     .model_type = "olmo2",
     .architecture = kOlmo2Architecture,
-    .hypers = kHypers,
+    .hypers = kOlmo2Hypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kOlmo2Keys,
+    .tensors = kOlmo2Tensors,
     .derive = NoteAttentionBias,
 };
 
@@ -68,7 +68,7 @@ const Family kOlmo3 = {
     .hypers = kOlmo3Hypers,
     .fixed = {},
     .keys = kOlmo3Keys,
-    .tensors = kTensors,
+    .tensors = kOlmo2Tensors,
     .llama_cpp = "takes the global layers' rope_theta for all",
     .rope = {.theta = 500000, .local_theta = 500000},
     .windowed = IsOlmo3Windowed,

@@ -11,7 +11,7 @@ namespace smelt {
 namespace {
 
 constexpr std::string_view kMetaNames[] = {"Meta's params.json"};
-constexpr std::string_view kMistralNames[] = {"Mistral's params.json"};
+constexpr std::string_view kParamsJsonMistralNames[] = {"Mistral's params.json"};
 constexpr std::string_view kCodestralNames[] = {"Codestral-Mamba's params.json"};
 
 const RawTensor* FindTensor(const FamilyContext& context, std::string_view name) {
@@ -129,7 +129,7 @@ absl::Status DeriveMeta(FamilyContext& context) {
 }
 
 // mistral_inference's TransformerArgs.
-constexpr HyperRule kMistralHypers[] = {
+constexpr HyperRule kParamsJsonMistralHypers[] = {
     {Param::kLayers, "n_layers", HyperKind::kCount, kRequired, 1, 1 << 16},
     {Param::kWidth, "dim"},
     {Param::kHeads, "n_heads", HyperKind::kCount},
@@ -144,11 +144,11 @@ constexpr HyperRule kMistralHypers[] = {
     Window(kAbsent),
 };
 
-constexpr FixedRule kMistralFixed[] = {{"llama_4_scaling", "null"},
-                                       {"quantization", "null"},
-                                       {"use_biases", "false"},
-                                       {"lora", "null"},
-                                       {"causal", "true"}};
+constexpr FixedRule kParamsJsonMistralFixed[] = {{"llama_4_scaling", "null"},
+                                                 {"quantization", "null"},
+                                                 {"use_biases", "false"},
+                                                 {"lora", "null"},
+                                                 {"causal", "true"}};
 
 absl::Status ReadMistralYarn(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(const Config yarn, context.config.Nested("yarn"));
@@ -273,10 +273,10 @@ const Family kMeta = {
 };
 
 const Family kMistralNative = {
-    .names = kMistralNames,
+    .names = kParamsJsonMistralNames,
     .architecture = kLlamaArchitecture,
-    .hypers = kMistralHypers,
-    .fixed = kMistralFixed,
+    .hypers = kParamsJsonMistralHypers,
+    .fixed = kParamsJsonMistralFixed,
     .keys = kLlamaKeyRules,
     .tensors = kNativeTensors,
     .body = "",

@@ -16,17 +16,17 @@ const Architecture kPhi2Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"PhiForCausalLM", "PhiModel"};
+constexpr std::string_view kPhiNames[] = {"PhiForCausalLM", "PhiModel"};
 
-constexpr auto kHypers = DecoderHypers({.vocab = 51200,
-                                        .ffn = 8192,
-                                        .heads = 32,
-                                        .context = 2048,
-                                        .eps = Eps("layer_norm_eps", 1e-5)});
+constexpr auto kPhiHypers = DecoderHypers({.vocab = 51200,
+                                           .ffn = 8192,
+                                           .heads = 32,
+                                           .context = 2048,
+                                           .eps = Eps("layer_norm_eps", 1e-5)});
 
-constexpr FixedRule kFixed[] = {{"qk_layernorm", "false"}};
+constexpr FixedRule kPhiFixed[] = {{"qk_layernorm", "false"}};
 
-constexpr KeyRule kKeys[] = {
+constexpr KeyRule kPhiKeys[] = {
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
     {"feed_forward_length", ValueType::kU32, Param::kFfn},
@@ -45,7 +45,7 @@ constexpr TensorRule Biased(std::string_view target, std::string_view source, Pa
   return {target, source, rows, columns, TensorOp::kCopy, Param::kAlways};
 }
 
-constexpr TensorRule kTensors[] = {
+constexpr TensorRule kPhiTensors[] = {
     {"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
     Biased("output.weight", "lm_head.weight", Param::kVocab, Param::kWidth),
     BiasedNorm("output_norm.weight", "model.final_layernorm.weight"),
@@ -62,7 +62,7 @@ constexpr TensorRule kTensors[] = {
     Biased("blk.*.ffn_down.weight", "model.layers.*.mlp.fc2.weight", Param::kWidth, Param::kFfn),
 };
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DerivePhi(FamilyContext& context) {
   NoteTheta(context);
   if (context.hyper(Param::kFfn) != 4 * context.hyper(Param::kWidth))
     context.differences.push_back("cannot load a feed-forward length other than 4 hidden_size");
@@ -72,19 +72,19 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kPhi = {
-    .names = kNames,
+    .names = kPhiNames,
     .model_type = "phi",
     .architecture = kPhi2Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kPhiHypers,
+    .fixed = kPhiFixed,
+    .keys = kPhiKeys,
+    .tensors = kPhiTensors,
     .llama_cpp =
         "takes 10000 for rope_theta; cannot load a feed-forward length other than 4 hidden_size",
     .rope = {.partial = 0.5},
     .partial_rotary = true,
     .activation = "gelu_new",
-    .derive = Derive,
+    .derive = DerivePhi,
 };
 
 }  // namespace smelt

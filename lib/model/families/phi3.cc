@@ -21,16 +21,16 @@ const Architecture kPhiMoeArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Phi3ForCausalLM", "Phi3Model"};
+constexpr std::string_view kPhi3Names[] = {"Phi3ForCausalLM", "Phi3Model"};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kPhi3Hypers[] = {
     kLayers,     kWidth,          Vocab(32064),
     Ffn(8192),   Heads(32),       KvHeads(SameAs(Param::kHeads)),
     HeadDim(),   Context(4096),   RmsEps(1e-5),
     Tied(false), Window(kAbsent),
 };
 
-constexpr std::array<KeyRule, 15> kKeys = {{
+constexpr std::array<KeyRule, 15> kPhi3Keys = {{
     {"rope.scaling.attn_factor", ValueType::kF32, Param::kAttnFactor},
     {"context_length", ValueType::kU32, Param::kContext},
     {"rope.scaling.original_context_length", ValueType::kU32, Param::kOriginalContext},
@@ -48,7 +48,7 @@ constexpr std::array<KeyRule, 15> kKeys = {{
     {"attention.value_length", ValueType::kU32, Param::kGivenHeadDim},
 }};
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kPhi3Tensors = Table<TensorRule>(
     kEnds, kAttentionNorm,
     TensorRule{"blk.*.attn_qkv.weight", "model.layers.*.self_attn.qkv_proj.weight", Param::kQkv,
                Param::kWidth},
@@ -81,7 +81,7 @@ absl::Status DeriveRotation(FamilyContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DerivePhi3(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(const auto original,
                          context.config.Count("original_max_position_embeddings", 1, 1u << 30));
   context.hyper.Set(Param::kOriginalContext, static_cast<double>(original.value_or(4096)));
@@ -90,10 +90,10 @@ absl::Status Derive(FamilyContext& context) {
 
 constexpr uint32_t kMixed = 2;           ///< experts of a token
 constexpr float kUsualNearness = 0.02f;  ///< as readers take it without a key
-constexpr std::string_view kMoeNames[] = {"PhiMoEForCausalLM", "PhimoeForCausalLM", "PhiMoEModel",
-                                          "PhimoeModel"};
+constexpr std::string_view kPhi3MoeNames[] = {"PhiMoEForCausalLM", "PhimoeForCausalLM",
+                                              "PhiMoEModel", "PhimoeModel"};
 
-constexpr auto kMoeHypers = Table<HyperRule>(
+constexpr auto kPhi3MoeHypers = Table<HyperRule>(
     DecoderHypers({.vocab = 32064,
                    .ffn = 6400,
                    .heads = 32,
@@ -107,15 +107,15 @@ constexpr auto kMoeHypers = Table<HyperRule>(
     HyperRule{Param::kRouterJitter, "router_jitter_noise", HyperKind::kReal, Default(0.01), 0,
               1e9});
 
-constexpr auto kMoeKeys =
-    Table<KeyRule>(kKeys, KeyRule{.key = "expert_used_count", .constant = kMixed},
+constexpr auto kPhi3MoeKeys =
+    Table<KeyRule>(kPhi3Keys, KeyRule{.key = "expert_used_count", .constant = kMixed},
                    KeyRule{"expert_count", ValueType::kU32, Param::kExperts});
 
 bool HasOutputBias(const FamilyContext& context, uint64_t) {
   return context.hyper.flag(Param::kOutputBias);
 }
 
-constexpr auto kMoeTensors = Table<TensorRule>(
+constexpr auto kPhi3MoeTensors = Table<TensorRule>(
     TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
     BiasedNorm("output_norm.weight", "model.norm.weight"),
     If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}), kOutputOfTied,
@@ -125,11 +125,11 @@ constexpr auto kMoeTensors = Table<TensorRule>(
     BiasedNorm("blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight"),
     kBlockSparseExperts);
 
-absl::Status DeriveMoe(FamilyContext& context) {
+absl::Status DerivePhi3Moe(FamilyContext& context) {
   const Hyper& h = context.hyper;
   if (h(Param::kExpertsUsed) != kMixed) {
     context.notes.push_back(Cat("num_experts_per_tok ", h(Param::kExpertsUsed),
-                                " has no effect on ", kMoeNames[0], ", which takes ", kMixed,
+                                " has no effect on ", kPhi3MoeNames[0], ", which takes ", kMixed,
                                 " experts, here as in transformers"));
   }
   context.differences.push_back("takes its layer norms for RMS norms");
@@ -152,36 +152,36 @@ absl::Status DeriveMoe(FamilyContext& context) {
 }  // namespace
 
 const Family kPhi3 = {
-    .names = kNames,
+    .names = kPhi3Names,
     .model_type = "phi3",
     .architecture = kPhi3Architecture,
-    .hypers = kHypers,
+    .hypers = kPhi3Hypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kPhi3Keys,
+    .tensors = kPhi3Tensors,
     .llama_cpp = "ignores a sliding window; chooses longrope's factors by its context size",
     .rope = {.original_context = 4096, .yarn_means_longrope = true},
     .partial_rotary = true,
     .windowed = IsWindowGiven,
     .layer_types = LayerTypes::kUnheeded,
-    .derive = Derive,
+    .derive = DerivePhi3,
 };
 
 const Family kPhiMoe = {
-    .names = kMoeNames,
+    .names = kPhi3MoeNames,
     .model_type = "phimoe",
     .architecture = kPhiMoeArchitecture,
-    .hypers = kMoeHypers,
+    .hypers = kPhi3MoeHypers,
     .fixed = {},
-    .keys = kMoeKeys,
-    .tensors = kMoeTensors,
+    .keys = kPhi3MoeKeys,
+    .tensors = kPhi3MoeTensors,
     .llama_cpp =
         "takes its layer norms for RMS norms; weighs the chosen experts by one softmax; "
         "ignores a sliding window; chooses longrope's factors by its context size",
     .rope = {.theta = 1000000, .magnitudes = true},
     .windowed = IsWindowGiven,
     .layer_types = LayerTypes::kUnheeded,
-    .derive = DeriveMoe,
+    .derive = DerivePhi3Moe,
 };
 
 }  // namespace smelt

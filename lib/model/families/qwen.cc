@@ -104,14 +104,14 @@ constexpr auto kQwen3Keys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
     KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn}, kWindowKeys);
 
-constexpr auto kExperts = ExpertTensors(Param::kExpertFfn);
+constexpr auto kQwenExperts = ExpertTensors(Param::kExpertFfn);
 
 constexpr auto kQwen2Tensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAlways, Param::kNone), kFfnNorm, GatedMlp());
 
 constexpr auto kQwen2MoeTensors = Table<TensorRule>(
     kEnds, kOutputOfTied, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kNone),
-    kFfnNorm, GatedMlp(Param::kNone, IsDense), kExperts, kSharedExpert);
+    kFfnNorm, GatedMlp(Param::kNone, IsDense), kQwenExperts, kSharedExpert);
 
 constexpr auto kQwen3Tensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
@@ -119,7 +119,7 @@ constexpr auto kQwen3Tensors = Table<TensorRule>(
 
 constexpr auto kQwen3MoeTensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
-    kHeadNorms, kFfnNorm, GatedMlp(Param::kNone, IsDense), kExperts);
+    kHeadNorms, kFfnNorm, GatedMlp(Param::kNone, IsDense), kQwenExperts);
 
 // Windows as the classes make them.
 bool IsQwen2MoeWindowed(const Hyper& h, uint64_t layer) {

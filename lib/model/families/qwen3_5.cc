@@ -51,10 +51,10 @@ namespace {
 
 constexpr std::string_view kDenseNames[] = {"Qwen3_5ForConditionalGeneration"};
 constexpr std::string_view kDenseTextNames[] = {"Qwen3_5ForCausalLM", "Qwen3_5TextModel"};
-constexpr std::string_view kMoeNames[] = {"Qwen3_5MoeForConditionalGeneration"};
+constexpr std::string_view kQwen35MoeNames[] = {"Qwen3_5MoeForConditionalGeneration"};
 constexpr std::string_view kMoeTextNames[] = {"Qwen3_5MoeForCausalLM", "Qwen3_5MoeTextModel"};
 constexpr std::string_view kNextNames[] = {"Qwen3NextForCausalLM", "Qwen3NextModel"};
-constexpr std::string_view kOfWhole[] = {"tie_word_embeddings"};
+constexpr std::string_view kQwen35OfWhole[] = {"tie_word_embeddings"};
 
 constexpr HyperRule Count(Param param, std::string_view config, double n) {
   return {param, config, HyperKind::kCount, Default(n), 1, 1 << 16};
@@ -88,7 +88,7 @@ constexpr auto kDenseHypers = Table<HyperRule>(DecoderHypers({.vocab = 248320,
                                                               .head_dim = Default(256),
                                                               .context = 32768}),
                                                kDeltaHypers);
-constexpr auto kMoeHypers = Table<HyperRule>(
+constexpr auto kQwen35MoeHypers = Table<HyperRule>(
     kLayers, kWidth, Vocab(248320), Heads(16), KvHeads(Default(2)), HeadDim(Default(256)),
     Context(32768), RmsEps(1e-6), Tied(false), kDeltaHypers, MoeHypers(256, 8));
 constexpr auto kNextHypers = Table<HyperRule>(DecoderHypers({.vocab = 151936,
@@ -100,11 +100,11 @@ constexpr auto kNextHypers = Table<HyperRule>(DecoderHypers({.vocab = 151936,
                                               kDeltaHypers, MoeHypers(512, 10),
                                               Flag(Param::kNormTopkProb, "norm_topk_prob", true));
 
-constexpr FixedRule kFixed[] = {{"attn_output_gate", "true"},
-                                {"mtp_use_dedicated_embeddings", "false|null"},
-                                {"mlp_only_layers", "[]|null"},
-                                {"decoder_sparse_step", "1"}};
-constexpr std::span<const FixedRule> kNextFixed = std::span(kFixed).first<2>();
+constexpr FixedRule kQwen35Fixed[] = {{"attn_output_gate", "true"},
+                                      {"mtp_use_dedicated_embeddings", "false|null"},
+                                      {"mlp_only_layers", "[]|null"},
+                                      {"decoder_sparse_step", "1"}};
+constexpr std::span<const FixedRule> kNextFixed = std::span(kQwen35Fixed).first<2>();
 
 constexpr std::array<KeyRule, 9> kDeltaKeys = {{
     kDraftKey,
@@ -117,7 +117,7 @@ constexpr std::array<KeyRule, 9> kDeltaKeys = {{
     {"full_attention_interval", ValueType::kU32, Param::kFullInterval},
     {"rope.dimension_count", ValueType::kU32, Param::kRopeDims},
 }};
-constexpr auto kKeys = Table<KeyRule>(
+constexpr auto kQwen35Keys = Table<KeyRule>(
     kSizeKeys, kRmsEpsKey, kExpertKeys, HeadSizeKeys(Param::kHeadDim), kFileTypeKey,
     KeyRule{"expert_feed_forward_length", ValueType::kU32, Param::kExpertFfn},
     KeyRule{"expert_shared_feed_forward_length", ValueType::kU32, Param::kSharedFfn}, kDeltaKeys);
@@ -137,7 +137,7 @@ constexpr std::array<TensorRule, 5> kEndsAndNorms = {{
     AddedOne("blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight"),
     AddedOne("blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight"),
 }};
-constexpr std::array<TensorRule, 6> kAttention = {{
+constexpr std::array<TensorRule, 6> kQwen35Attention = {{
     If(IsAttending, {"blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight",
                      Param::kGatedQ, Param::kWidth, TensorOp::kCopy, Param::kAttentionBias}),
     If(IsAttending, {"blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight", Param::kKv,
@@ -192,21 +192,24 @@ constexpr std::array<TensorRule, 8> kFoldedDelta = {{
     If(IsRecurrent, {"blk.*.ssm_out.weight", "model.layers.*.linear_attn.out_proj.weight",
                      Param::kWidth, Param::kInner}),
 }};
-constexpr auto kExperts = Table<TensorRule>(ExpertTensors(Param::kExpertFfn), kSharedExpert);
+constexpr auto kQwen35Experts = Table<TensorRule>(ExpertTensors(Param::kExpertFfn), kSharedExpert);
 
-constexpr auto kDenseTensors = Table<TensorRule>(kEndsAndNorms, kAttention, kDelta, GatedMlp());
-constexpr auto kMoeTensors = Table<TensorRule>(kEndsAndNorms, kAttention, kDelta, kExperts);
-constexpr auto kNextTensors = Table<TensorRule>(kEndsAndNorms, kAttention, kFoldedDelta,
-                                                GatedMlp(Param::kNone, IsDense), kExperts);
+constexpr auto kDenseTensors =
+    Table<TensorRule>(kEndsAndNorms, kQwen35Attention, kDelta, GatedMlp());
+constexpr auto kQwen35MoeTensors =
+    Table<TensorRule>(kEndsAndNorms, kQwen35Attention, kDelta, kQwen35Experts);
+constexpr auto kNextTensors = Table<TensorRule>(kEndsAndNorms, kQwen35Attention, kFoldedDelta,
+                                                GatedMlp(Param::kNone, IsDense), kQwen35Experts);
 
-constexpr std::array<TensorRule, 4> kDraftTensors = {{
+constexpr std::array<TensorRule, 4> kQwen35DraftTensors = {{
     {"blk.*.nextn.eh_proj.weight", "mtp.fc.weight", Param::kWidth, Param::kTwoWidth},
     AddedOne("blk.*.nextn.enorm.weight", "mtp.pre_fc_norm_embedding.weight"),
     AddedOne("blk.*.nextn.hnorm.weight", "mtp.pre_fc_norm_hidden.weight"),
     AddedOne("blk.*.nextn.shared_head_norm.weight", "mtp.norm.weight"),
 }};
-constexpr DraftHead kDraft = {
-    .prefix = "mtp.", .mark = "mtp.layers.*.input_layernorm.weight", .tensors = kDraftTensors};
+constexpr DraftHead kQwen35Draft = {.prefix = "mtp.",
+                                    .mark = "mtp.layers.*.input_layernorm.weight",
+                                    .tensors = kQwen35DraftTensors};
 
 /// Which layers are linear: as `layer_types` says, else all but every so manieth.
 absl::Status ReadRecurrentLayers(FamilyContext& context) {
@@ -260,7 +263,8 @@ absl::Status DeriveNext(FamilyContext& context) {
   return DeriveDelta(context);
 }
 
-constexpr RopeDefaults kRope = {.partial = 0.25, .sections = {11, 11, 10}, .interleaved = true};
+constexpr RopeDefaults kQwen35Rope = {
+    .partial = 0.25, .sections = {11, 11, 10}, .interleaved = true};
 
 Family DeltaFamily(std::span<const std::string_view> names, std::string_view model_type, bool moe,
                    bool whole) {
@@ -268,20 +272,20 @@ Family DeltaFamily(std::span<const std::string_view> names, std::string_view mod
       .names = names,
       .model_type = model_type,
       .architecture = moe ? kQwen35MoeArchitecture : kQwen35Architecture,
-      .hypers = moe ? std::span<const HyperRule>(kMoeHypers) : kDenseHypers,
-      .fixed = kFixed,
-      .keys = kKeys,
-      .tensors = moe ? std::span<const TensorRule>(kMoeTensors) : kDenseTensors,
+      .hypers = moe ? std::span<const HyperRule>(kQwen35MoeHypers) : kDenseHypers,
+      .fixed = kQwen35Fixed,
+      .keys = kQwen35Keys,
+      .tensors = moe ? std::span<const TensorRule>(kQwen35MoeTensors) : kDenseTensors,
       .part = whole ? "text_config" : "",
-      .of_whole =
-          whole ? std::span<const std::string_view>(kOfWhole) : std::span<const std::string_view>(),
+      .of_whole = whole ? std::span<const std::string_view>(kQwen35OfWhole)
+                        : std::span<const std::string_view>(),
       .checked = !whole ? "drawn"
                  : moe  ? "recorded"
                         : "recorded, drawn",
-      .rope = kRope,
+      .rope = kQwen35Rope,
       .partial_rotary = true,
       .layer_types = LayerTypes::kMixers,
-      .draft = kDraft,
+      .draft = kQwen35Draft,
       .derive = DeriveDelta,
   };
 }
@@ -290,7 +294,7 @@ Family DeltaFamily(std::span<const std::string_view> names, std::string_view mod
 
 const Family kQwen35 = DeltaFamily(kDenseNames, "qwen3_5", false, true);
 const Family kQwen35Text = DeltaFamily(kDenseTextNames, "qwen3_5_text", false, false);
-const Family kQwen35Moe = DeltaFamily(kMoeNames, "qwen3_5_moe", true, true);
+const Family kQwen35Moe = DeltaFamily(kQwen35MoeNames, "qwen3_5_moe", true, true);
 const Family kQwen35MoeText = DeltaFamily(kMoeTextNames, "qwen3_5_moe_text", true, false);
 
 const Family kQwen3Next = {
@@ -299,12 +303,12 @@ const Family kQwen3Next = {
     .architecture = kQwen3NextArchitecture,
     .hypers = kNextHypers,
     .fixed = kNextFixed,
-    .keys = kKeys,
+    .keys = kQwen35Keys,
     .tensors = kNextTensors,
     .rope = {.partial = 0.25},
     .partial_rotary = true,
     .layer_types = LayerTypes::kMixers,
-    .draft = kDraft,
+    .draft = kQwen35Draft,
     .derive = DeriveNext,
 };
 

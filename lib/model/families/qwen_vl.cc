@@ -16,7 +16,7 @@ constexpr std::string_view kQwen2VlNames[] = {"Qwen2VLForConditionalGeneration"}
 constexpr std::string_view kQwen25VlNames[] = {"Qwen2_5_VLForConditionalGeneration"};
 constexpr std::string_view kQwen3VlNames[] = {"Qwen3VLForConditionalGeneration"};
 constexpr std::string_view kQwen3VlMoeNames[] = {"Qwen3VLMoeForConditionalGeneration"};
-constexpr std::string_view kOfWhole[] = {"tie_word_embeddings"};
+constexpr std::string_view kQwenVlOfWhole[] = {"tie_word_embeddings"};
 
 constexpr auto kQwen2VlHypers = Table<HyperRule>(
     DecoderHypers({.vocab = 152064,
@@ -65,7 +65,7 @@ constexpr auto kQwen3VlTensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kAttentionBias),
     kHeadNorms, kFfnNorm, GatedMlp());
 // Published with inputs before outputs.
-constexpr std::array<TensorRule, 3> kExperts = {{
+constexpr std::array<TensorRule, 3> kQwenVlExperts = {{
     If(IsSparse,
        OrFused({"blk.*.ffn_gate_exps.weight", "model.layers.*.mlp.experts.#.gate_proj.weight",
                 Param::kExpertFfn, Param::kWidth, TensorOp::kExperts},
@@ -84,7 +84,7 @@ constexpr auto kQwen3VlMoeTensors = Table<TensorRule>(
     kHeadNorms, kFfnNorm, GatedMlp(Param::kNone, IsDense),
     If(IsSparse, {"blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight", Param::kExperts,
                   Param::kWidth}),
-    kExperts);
+    kQwenVlExperts);
 
 /// Of the vision part: how many of its layers go into those of the text part.
 absl::StatusOr<double> DeepstackLayers(const Config& whole) {
@@ -135,7 +135,7 @@ Family Qwen2VlFamily(std::span<const std::string_view> names, std::string_view m
       .tensors = kQwen2VlTensors,
       .part = "text_config",
       .part_optional = true,
-      .of_whole = kOfWhole,
+      .of_whole = kQwenVlOfWhole,
       .checked = checked,
       .llama_cpp = "takes 0 for rms_norm_eps",
       .rope = {.theta = 1000000, .sections = {16, 24, 24}},
@@ -158,7 +158,7 @@ const Family kQwen3Vl = {
     .keys = kQwen3VlKeys,
     .tensors = kQwen3VlTensors,
     .part = "text_config",
-    .of_whole = kOfWhole,
+    .of_whole = kQwenVlOfWhole,
     .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
     .rope = {.theta = 500000, .sections = {24, 20, 20}, .interleaved = true},
     .derive = DeriveQwen3Vl,
@@ -173,7 +173,7 @@ const Family kQwen3VlMoe = {
     .keys = kQwen3VlMoeKeys,
     .tensors = kQwen3VlMoeTensors,
     .part = "text_config",
-    .of_whole = kOfWhole,
+    .of_whole = kQwenVlOfWhole,
     .llama_cpp = "leaves some pairs of the rotation still that turn in the text model",
     .rope = {.theta = 500000, .sections = {24, 20, 20}, .interleaved = true},
     .derive = DeriveQwen3VlMoe,

@@ -8,29 +8,30 @@ const Architecture kSeedOssArchitecture = {.name = "seed_oss", .ffn_norm = "post
 
 namespace {
 
-constexpr std::string_view kNames[] = {"SeedOssForCausalLM", "SeedOssModel"};
+constexpr std::string_view kSeedOssNames[] = {"SeedOssForCausalLM", "SeedOssModel"};
 
-constexpr auto kHypers = Table<HyperRule>(DecoderHypers({.vocab = 155136,
-                                                         .ffn = 27648,
-                                                         .heads = 80,
-                                                         .kv_heads = Default(8),
-                                                         .head_dim = Default(128),
-                                                         .context = 524288,
-                                                         .eps = RmsEps(1e-6)}),
-                                          Flag(Param::kAttentionBias, "attention_bias", true),
-                                          Flag(Param::kOutputBias, "attention_out_bias", false),
-                                          Flag(Param::kMlpBias, "mlp_bias", false));
+constexpr auto kSeedOssHypers =
+    Table<HyperRule>(DecoderHypers({.vocab = 155136,
+                                    .ffn = 27648,
+                                    .heads = 80,
+                                    .kv_heads = Default(8),
+                                    .head_dim = Default(128),
+                                    .context = 524288,
+                                    .eps = RmsEps(1e-6)}),
+                     Flag(Param::kAttentionBias, "attention_bias", true),
+                     Flag(Param::kOutputBias, "attention_out_bias", false),
+                     Flag(Param::kMlpBias, "mlp_bias", false));
 
-constexpr auto kKeys =
+constexpr auto kSeedOssKeys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kHeadDim), kFileTypeKey);
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kSeedOssTensors = Table<TensorRule>(
     kEnds, kAttentionNorm, AttentionTensors(Param::kAttentionBias, Param::kOutputBias),
     TensorRule{"blk.*.post_attention_norm.weight", "model.layers.*.post_attention_layernorm.weight",
                Param::kWidth},
     GatedMlp(Param::kMlpBias));
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveSeedOss(FamilyContext& context) {
   if (context.hyper.flag(Param::kOutputBias) || context.hyper.flag(Param::kMlpBias))
     context.differences.push_back("cannot load biases besides those of q, k and v");
   return absl::OkStatus();
@@ -39,14 +40,14 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kSeedOss = {
-    .names = kNames,
+    .names = kSeedOssNames,
     .model_type = "seed_oss",
     .architecture = kSeedOssArchitecture,
-    .hypers = kHypers,
+    .hypers = kSeedOssHypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
-    .derive = Derive,
+    .keys = kSeedOssKeys,
+    .tensors = kSeedOssTensors,
+    .derive = DeriveSeedOss,
 };
 
 }  // namespace smelt

@@ -13,9 +13,9 @@ const Architecture kSmolLm3Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"SmolLM3ForCausalLM", "SmolLM3Model"};
+constexpr std::string_view kSmollm3Names[] = {"SmolLM3ForCausalLM", "SmolLM3Model"};
 
-constexpr auto kHypers = Table<HyperRule>(
+constexpr auto kSmollm3Hypers = Table<HyperRule>(
     DecoderHypers({.vocab = 128256,
                    .ffn = 11008,
                    .heads = 16,
@@ -26,21 +26,21 @@ constexpr auto kHypers = Table<HyperRule>(
     HyperRule{Param::kUnrotatedPeriod, "no_rope_layer_interval", HyperKind::kCount, Default(4)},
     Flag(Param::kAttentionBias, "attention_bias", false), Flag(Param::kMlpBias, "mlp_bias", false));
 
-constexpr FixedRule kFixed[] = {{"use_sliding_window", "false"}};
+constexpr FixedRule kSmollm3Fixed[] = {{"use_sliding_window", "false"}};
 
-constexpr auto kKeys =
+constexpr auto kSmollm3Keys =
     Table<KeyRule>(kSizeKeys, kRmsEpsKey, HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey,
                    KeyRule{"vocab_size", ValueType::kU32, Param::kVocab},
                    KeyRule{"rope.dimension_count", ValueType::kU32, Param::kRopeDims});
 
-constexpr auto kTensors =
+constexpr auto kSmollm3Tensors =
     Table<TensorRule>(kEnds, kAttentionNorm,
                       AttentionTensors(Param::kAttentionBias, Param::kAttentionBias,
                                        TensorOp::kRotaryQ, TensorOp::kRotaryK),
                       kFfnNorm, GatedMlp(Param::kMlpBias));
 
 /// `no_rope_layers` has 1 for a layer that does rotate.
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveSmollm3(FamilyContext& context) {
   const uint64_t layers = context.hyper(Param::kLayers);
   SMELT_ASSIGN_OR_RETURN(const std::vector<double> listed, context.config.Reals("no_rope_layers"));
   if (context.config.Has("no_rope_layers") && listed.size() != layers) {
@@ -58,16 +58,16 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kSmolLm3 = {
-    .names = kNames,
+    .names = kSmollm3Names,
     .model_type = "smollm3",
     .architecture = kSmolLm3Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kSmollm3Hypers,
+    .fixed = kSmollm3Fixed,
+    .keys = kSmollm3Keys,
+    .tensors = kSmollm3Tensors,
     .llama_cpp = "rotates all layers but every 4th, whatever the model does",
     .rope = {.theta = 2000000},
-    .derive = Derive,
+    .derive = DeriveSmollm3,
 };
 
 }  // namespace smelt

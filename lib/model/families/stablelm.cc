@@ -15,20 +15,20 @@ const Architecture kStableLmArchitecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"StableLmForCausalLM", "StableLMEpochForCausalLM",
-                                       "StableLmModel"};
+constexpr std::string_view kStablelmNames[] = {"StableLmForCausalLM", "StableLMEpochForCausalLM",
+                                               "StableLmModel"};
 
-constexpr auto kHypers = Table<HyperRule>(DecoderHypers({.vocab = 50304,
-                                                         .ffn = 6912,
-                                                         .heads = 32,
-                                                         .kv_heads = Default(32),
-                                                         .context = 4096,
-                                                         .eps = Eps("layer_norm_eps", 1e-5)}),
-                                          Flag(Param::kBias, "use_qkv_bias", false),
-                                          Flag(Param::kQkNorm, "qk_layernorm", false),
-                                          Flag(Param::kParallel, "use_parallel_residual", false));
+constexpr auto kStablelmHypers = Table<HyperRule>(
+    DecoderHypers({.vocab = 50304,
+                   .ffn = 6912,
+                   .heads = 32,
+                   .kv_heads = Default(32),
+                   .context = 4096,
+                   .eps = Eps("layer_norm_eps", 1e-5)}),
+    Flag(Param::kBias, "use_qkv_bias", false), Flag(Param::kQkNorm, "qk_layernorm", false),
+    Flag(Param::kParallel, "use_parallel_residual", false));
 
-constexpr KeyRule kKeys[] = {
+constexpr KeyRule kStablelmKeys[] = {
     {"context_length", ValueType::kU32, Param::kContext},
     {"embedding_length", ValueType::kU32, Param::kWidth},
     {"block_count", ValueType::kU32, Param::kLayers},
@@ -42,30 +42,30 @@ constexpr KeyRule kKeys[] = {
     kRopeKeys,
 };
 
-bool HasQkNorms(const FamilyContext& context, uint64_t) {
+bool HasStablelmQkNorms(const FamilyContext& context, uint64_t) {
   return context.hyper.flag(Param::kQkNorm);
 }
 bool HasTwoNorms(const FamilyContext& context, uint64_t) {
   return !context.hyper.flag(Param::kParallel);
 }
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kStablelmTensors = Table<TensorRule>(
     TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
     BiasedNorm("output_norm.weight", "model.norm.weight"),
     If(IsUntied, {"output.weight", "lm_head.weight", Param::kVocab, Param::kWidth}), kOutputOfTied,
     BiasedNorm("blk.*.attn_norm.weight", "model.layers.*.input_layernorm.weight"),
     AttentionTensors(Param::kBias, Param::kNone),
-    If(HasQkNorms,
+    If(HasStablelmQkNorms,
        {"blk.*.attn_q_norm.weight", "model.layers.*.self_attn.q_layernorm.norms.#.weight",
         Param::kHeads, Param::kHeadDim, TensorOp::kHeadVectors}),
-    If(HasQkNorms,
+    If(HasStablelmQkNorms,
        {"blk.*.attn_k_norm.weight", "model.layers.*.self_attn.k_layernorm.norms.#.weight",
         Param::kKvHeads, Param::kHeadDim, TensorOp::kHeadVectors}),
     If(HasTwoNorms,
        BiasedNorm("blk.*.ffn_norm.weight", "model.layers.*.post_attention_layernorm.weight")),
     GatedMlp());
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveStablelm(FamilyContext& context) {
   NoteTheta(context);
   return absl::OkStatus();
 }
@@ -73,17 +73,17 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kStableLm = {
-    .names = kNames,
+    .names = kStablelmNames,
     .model_type = "stablelm",
     .architecture = kStableLmArchitecture,
-    .hypers = kHypers,
+    .hypers = kStablelmHypers,
     .fixed = {},
-    .keys = kKeys,
-    .tensors = kTensors,
+    .keys = kStablelmKeys,
+    .tensors = kStablelmTensors,
     .llama_cpp = "takes 10000 for rope_theta",
     .rope = {.partial = 0.25},
     .partial_rotary = true,
-    .derive = Derive,
+    .derive = DeriveStablelm,
 };
 
 }  // namespace smelt

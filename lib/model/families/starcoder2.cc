@@ -14,9 +14,9 @@ const Architecture kStarcoder2Architecture = {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"Starcoder2ForCausalLM", "Starcoder2Model"};
+constexpr std::string_view kStarcoder2Names[] = {"Starcoder2ForCausalLM", "Starcoder2Model"};
 
-constexpr HyperRule kHypers[] = {
+constexpr HyperRule kStarcoder2Hypers[] = {
     kLayers,
     kWidth,
     Vocab(49152),
@@ -32,13 +32,14 @@ constexpr HyperRule kHypers[] = {
 };
 
 // The first releases name the norm and the MLP, of which there is one kind.
-constexpr FixedRule kFixed[] = {{"norm_type", "\"layer_norm\""}, {"mlp_type", "\"default\""}};
+constexpr FixedRule kStarcoder2Fixed[] = {{"norm_type", "\"layer_norm\""},
+                                          {"mlp_type", "\"default\""}};
 
-constexpr auto kKeys =
+constexpr auto kStarcoder2Keys =
     Table<KeyRule>(kSizeKeys, KeyRule{"attention.layer_norm_epsilon", ValueType::kF32, Param::kEps},
                    HeadSizeKeys(Param::kGivenHeadDim), kFileTypeKey, kWindowKeys);
 
-constexpr auto kTensors = Table<TensorRule>(
+constexpr auto kStarcoder2Tensors = Table<TensorRule>(
     TensorRule{"token_embd.weight", "model.embed_tokens.weight", Param::kVocab, Param::kWidth},
     TensorRule{"output_norm.weight", "model.norm.weight", Param::kWidth, Param::kNone,
                TensorOp::kCopy, Param::kAlways},
@@ -53,7 +54,7 @@ constexpr auto kTensors = Table<TensorRule>(
     TensorRule{"blk.*.ffn_down.weight", "model.layers.*.mlp.c_proj.weight", Param::kWidth,
                Param::kFfn, TensorOp::kCopy, Param::kBias});
 
-absl::Status Derive(FamilyContext& context) {
+absl::Status DeriveStarcoder2(FamilyContext& context) {
   if (!context.hyper.flag(Param::kBias))
     context.differences.push_back("cannot load this architecture without biases");
   return absl::OkStatus();
@@ -62,18 +63,18 @@ absl::Status Derive(FamilyContext& context) {
 }  // namespace
 
 const Family kStarcoder2 = {
-    .names = kNames,
+    .names = kStarcoder2Names,
     .model_type = "starcoder2",
     .architecture = kStarcoder2Architecture,
-    .hypers = kHypers,
-    .fixed = kFixed,
-    .keys = kKeys,
-    .tensors = kTensors,
+    .hypers = kStarcoder2Hypers,
+    .fixed = kStarcoder2Fixed,
+    .keys = kStarcoder2Keys,
+    .tensors = kStarcoder2Tensors,
     .llama_cpp = "ignores a sliding window; cannot load a model without biases",
     .activation = "gelu_pytorch_tanh",
     .windowed = IsWindowGiven,
     .layer_types = LayerTypes::kUnheeded,
-    .derive = Derive,
+    .derive = DeriveStarcoder2,
 };
 
 }  // namespace smelt
