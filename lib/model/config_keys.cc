@@ -21,6 +21,7 @@ constexpr std::string_view kHarmless[] = {
     "hidden_dropout",
     "resid_pdrop",
     "embd_pdrop",
+    "embed_dropout",
     "attn_pdrop",
     "residual_dropout",
     "embedding_dropout",

@@ -26,14 +26,14 @@ absl::StatusOr<Config> TextPart(const Family& family, const Config& whole) {
 }
 
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
-                                        const Container& container, uint64_t vocabulary_size,
-                                        const SlicedTensors* sliced,
-                                        std::optional<bool> keep_draft) {
+                                        const Container& container,
+                                        const DescribeOptions& options) {
   DescribedModel model;
   SMELT_ASSIGN_OR_RETURN(FamilyContext context,
-                         ReadHyper(family, config, container, sliced, keep_draft));
-  if (vocabulary_size != 0 && family.rows_by_vocabulary) {
-    context.hyper.Set(Param::kVocabularyRows, static_cast<double>(vocabulary_size));
+                         ReadHyper(family, config, container, options.sliced, options.keep_draft));
+  context.makes_vectors = options.makes_vectors;
+  if (options.vocabulary_size != 0 && family.rows_by_vocabulary) {
+    context.hyper.Set(Param::kVocabularyRows, static_cast<double>(options.vocabulary_size));
   }
   SMELT_RETURN_IF_ERROR(WriteKeys(context, model.keys));
   SMELT_RETURN_IF_ERROR(CheckForeignKeys(context));

@@ -113,8 +113,9 @@ struct FamilyContext {
   /// What llama.cpp does differently, half a sentence each.
   std::vector<std::string> differences = {};
   std::vector<std::string> notes = {}, warnings = {};
-  uint64_t draft_blocks = 0;  ///< of a draft head that the files hold, kept or not
-  bool wants_draft = false;   ///< somebody says that it is to be kept
+  uint64_t draft_blocks = 0;   ///< of a draft head that the files hold, kept or not
+  bool wants_draft = false;    ///< somebody says that it is to be kept
+  bool makes_vectors = false;  ///< as DescribeOptions
 };
 
 /// One GGUF key, without the architecture, which is put in front unless it begins with
@@ -334,13 +335,17 @@ struct DescribedModel {
   uint64_t vocabulary_rows = 0;
 };
 
-/// `vocabulary_size`: ids of the tokenizer, 0 when unknown. `sliced`: tensors of `container` whose
-/// values lie in several files; their shape in `container` is that of the whole.
-/// `keep_draft`: whether a draft head is kept; nothing = as the family has it.
+struct DescribeOptions {
+  uint64_t vocabulary_size = 0;  ///< ids of the tokenizer, 0 when unknown
+  /// Tensors of the container whose values lie in several files; their shape in it is that of the
+  /// whole. May be null.
+  const SlicedTensors* sliced = nullptr;
+  std::optional<bool> keep_draft = std::nullopt;  ///< a draft head; nothing = as the family has it
+  /// The model is published for its vectors: that no output matrix is stored is no mistake.
+  bool makes_vectors = false;
+};
 absl::StatusOr<DescribedModel> Describe(const Family& family, const Config& config,
-                                        const Container& container, uint64_t vocabulary_size,
-                                        const SlicedTensors* sliced = nullptr,
-                                        std::optional<bool> keep_draft = std::nullopt);
+                                        const Container& container, const DescribeOptions& options);
 
 // Shared by derive hooks.
 

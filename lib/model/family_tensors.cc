@@ -65,7 +65,7 @@ absl::StatusOr<std::vector<RecipeTensor>> TensorMaker::Make() {
 }
 
 absl::Status TensorMaker::SettleTie() {
-  if (!context_.hyper.flag(Param::kTied)) return absl::OkStatus();
+  if (!context_.hyper.flag(Param::kTied)) return SettleHead();
   const auto of_target = [this](std::string_view target) {
     return std::ranges::find_if(family_.tensors, [&](const TensorRule& rule) {
       return rule.target == target && (rule.when == nullptr || rule.when(context_, 0));
@@ -89,6 +89,28 @@ absl::Status TensorMaker::SettleTie() {
                  ", and a GGUF of ", family_.architecture.name, " has no output matrix");
   }
   context_.notes.push_back(Cat(conflict, ": the stored matrix is used"));
+  return absl::OkStatus();
+}
+
+/// Of a model with parts the tie is said outside of the text part; older versions of transformers
+/// saved it inside only. A model that is published for its vectors often has no output matrix, and
+/// a configuration of the one with it: readers then take the embedding, as where both are one.
+absl::Status TensorMaker::SettleHead() {
+  const Config* whole = context_.config.Outer();
+  const JsonValue* part = whole == nullptr ? nullptr : whole->Find(family_.part);
+  const JsonValue* tie = part == nullptr ? nullptr : part->FindNonNull("tie_word_embeddings");
+  const bool tied_inside = tie != nullptr && tie->as_bool() != nullptr && *tie->as_bool();
+  if ((!tied_inside && !context_.makes_vectors) || published_->Find(family_.head) != nullptr)
+    return absl::OkStatus();
+  context_.hyper.Set(Param::kTied, 1);
+  if (tied_inside) {
+    context_.notes.push_back(Cat(Alternatives(family_.head)[0], " is not stored, and ",
+                                 family_.part, " says tie_word_embeddings: the embedding is used"));
+    return absl::OkStatus();
+  }
+  context_.notes.push_back(Cat("no output matrix (", Alternatives(family_.head)[0],
+                               ") is stored, as is usual of models that are published for their "
+                               "vectors: the embedding stands for it, and text means nothing"));
   return absl::OkStatus();
 }
 

@@ -157,8 +157,11 @@ class DirectoryReader {
     SMELT_RETURN_IF_ERROR(MergeAdapters(family, config, container));
     SMELT_RETURN_IF_ERROR(OpenTokenizer(config));
     absl::StatusOr<DescribedModel> described =
-        Describe(family, config, container, tokenizer_ == nullptr ? 0 : tokenizer_->size(), sliced,
-                 options_.keep_draft);
+        Describe(family, config, container,
+                 {.vocabulary_size = tokenizer_ == nullptr ? 0 : tokenizer_->size(),
+                  .sliced = sliced,
+                  .keep_draft = options_.keep_draft,
+                  .makes_vectors = MakesVectors(family, config)});
     if (!described.ok() && !container.joined.empty()) {
       return Error(CodeOf(described.status()), std::string(described.status().message()),
                    " (read together for want of an index: ", container.joined,
@@ -177,6 +180,18 @@ class DirectoryReader {
                                             std::move(container.files), std::move(texts_)));
     SMELT_RETURN_IF_ERROR(Adapt(options_, false, opened_));
     return std::move(opened_);
+  }
+
+  /// sentence-transformers' list of modules is there, or the class is one without a head.
+  bool MakesVectors(const Family& family, const Config& config) const {
+    if (Exists(File("modules.json"))) return true;
+    const Config* whole = &config;
+    while (whole->Outer() != nullptr) whole = whole->Outer();
+    const absl::StatusOr<std::vector<std::string>> names = whole->Texts("architectures");
+    return names.ok() && std::ranges::any_of(*names, [&](std::string_view name) {
+             return std::ranges::find(family.names, name) != family.names.end() &&
+                    name.ends_with("Model") && !name.ends_with("LMHeadModel");
+           });
   }
 
   /// Those that are in the checkpoint itself, then those that were asked for.

@@ -215,7 +215,7 @@ class RopeReader {
                                  ", expected a count of positions from 1 to 4294967295"));
     }
     if (rope.type == RopeType::kLlama3) return ReadLlama3(rope);
-    SMELT_ASSIGN_OR_RETURN(rope.attention_factor, dictionary_.Real("attention_factor|attn_factor"));
+    SMELT_ASSIGN_OR_RETURN(rope.attention_factor, dictionary_.Real("attention_factor"));
     if (rope.type == RopeType::kYarn) {
       SMELT_RETURN_IF_ERROR(ReadYarn(rope));
     } else {

@@ -27,6 +27,7 @@ class TensorMaker {
   /// What the files hold outranks `tie_word_embeddings`: an output matrix with values of its own is
   /// used, and one that is stored alone is the embedding too.
   absl::Status SettleTie();
+  absl::Status SettleHead();
   absl::Status Apply(const TensorRule& rule, uint64_t layer);
   absl::Status Make(const TensorRule& rule, uint64_t layer, const std::string& target);
   /// A rule of blocks for block `i` of the draft head, which follows the model's.

@@ -59,7 +59,7 @@ Reader FindReader(std::string_view key, const JsonValue& value) {
 std::string UnknownKeys(const Config& config) {
   std::string unknown = config.Outer() == nullptr ? "" : UnknownKeys(*config.Outer());
   for (const std::string& key : config.Unread()) {
-    if (IsHarmlessKey(key)) continue;
+    if (IsHarmlessKey(key) || config.value().Find(key)->is_null()) continue;
     unknown += Cat(unknown.empty() ? "" : ", ", Escape(key, 40));
   }
   return unknown;

@@ -118,6 +118,45 @@ TEST(FamilyChoiceTest, ATextPartThatIsNotKnownIsNamed) {
   SMELT_EXPECT_OK(testing::OpenFolder(dir.path()));
 }
 
+// Names that the same classes had in other versions, of the model without its head, and of the text
+// part alone.
+TEST(FamilyChoiceTest, OtherPublishedNames) {
+  for (const char* name :
+       {"LFM2ForCausalLM", "GPTBigCodeLMHeadModel", "StableLMEpochForCausalLM", "Qwen2VLModel",
+        "Qwen2_5_VLModel", "Qwen3VLModel", "Qwen3VLMoeModel", "Qwen3_5Model", "Qwen3_5MoeModel",
+        "Gemma4Model", "Mistral3Model", "Ministral3ForCausalLM", "Ministral3Model"}) {
+    const testing::TempDir dir;
+    testing::WriteFolder(
+        dir.path(),
+        Cat(R"({"architectures":[")", name, R"("],"text_config":{"model_type":"ministral3"}})"),
+        LlamaTensors(2, true));
+    const auto opened = testing::OpenFolder(dir.path());
+    ASSERT_FALSE(opened.ok());
+    EXPECT_EQ(std::string(opened.status().message()).find("is not supported"), std::string::npos)
+        << name << ": " << opened.status();
+  }
+}
+
+// Models that are published for their vectors lack the output matrix that their configurations
+// speak of (Qwen3-Embedding-8B, E5-Mistral).
+TEST(VectorModelsTest, NeedNoOutputMatrix) {
+  const auto open = [](std::string_view name, bool modules) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(), Config(Cat(R"("architectures":[")", name, R"("],)")),
+                         LlamaTensors(2, false));
+    if (modules) testing::WriteFile(dir.path() + "/modules.json", "[]");
+    return testing::OpenFolder(dir.path());
+  };
+  for (const auto& [name, modules] :
+       {std::pair("MistralModel", false), {"LlamaModel", false}, {"LlamaForCausalLM", true}}) {
+    const auto opened = open(name, modules);
+    SMELT_ASSERT_OK(opened);
+    EXPECT_LT(opened->source->Find("output.weight"), 0);
+    EXPECT_TRUE(Says(opened->notes, "no output matrix (lm_head.weight) is stored")) << name;
+  }
+  ExpectRefused(open("LlamaForCausalLM", false), {"lm_head.weight (output.weight) is missing"});
+}
+
 // Parts that have no say in ordinary text are left out of every family, and a note says how much
 // that is. Draft heads lie behind the last layer (DeepSeek), or under names of their own.
 TEST(LeftOutTest, ANoteSaysHowMuch) {

@@ -344,6 +344,8 @@ TEST(ForeignKeysTest, ScalingWithoutATypeIsAWarning) {
            {R"({"factor":8.0})", "no rope_type, so that factor has no effect"},
            {R"({"rope_type":"default","beta_fast":16})", "so that beta_fast has no effect"},
            {R"({"rope_type":"linear","factor":2.0,"low_freq_factor":3})", "low_freq_factor"},
+           // vLLM and llama.cpp multiply YaRN's own magnitude by it, transformers does not know it.
+           {R"({"rope_type":"yarn","factor":2.0,"attn_factor":0.9})", "so that attn_factor has"},
            {R"({"factor":1.0})", ""},
            {R"({"type":"linear","factor":2.0})", ""}}) {
     const testing::TempDir dir;

@@ -30,8 +30,8 @@ inline const std::string kQuantizedModels[] = {"llama-gptq", "llama-gptq-3bit", 
                                                "llama-ct",   "llama-bnb-nf4",   "llama-bnb-int8",
                                                "llama-fp8",  "llama-fp8-block", "llama-mxfp4"};
 /// Untrained: what transformers computes is known, nothing of llama.cpp's.
-inline const std::string kRecordedModels[] = {"granitemoe",    "bamba",    "falcon_mamba",
-                                              "glm4_moe_lite", "mistral4", "phimoe"};
+inline const std::string kRecordedModels[] = {
+    "granitemoe", "bamba", "falcon_mamba", "glm4_moe_lite", "mistral4", "phimoe", "exaone"};
 
 /// A folder's name as the name of a test.
 inline std::string TestName(const ::testing::TestParamInfo<std::string>& info) {

@@ -4,7 +4,10 @@
 #include <filesystem>
 #include <string>
 
+#include "lib/base/cat.h"
 #include "lib/model/open.h"
+#include "tests/model/expected_gguf.h"
+#include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -92,6 +95,81 @@ TEST(ParamsJson, MistralsRopeBaseWhereParamsHasNone) {
   opened = OpenModel(dir.path());
   SMELT_ASSERT_OK(opened);
   EXPECT_EQ(Number(*opened, "llama.rope.freq_base"), 1e4);
+}
+
+/// Mistral's name of a tensor that a GGUF calls `name`: their rows lie alike.
+std::string NativeName(std::string name) {
+  const std::pair<std::string, std::string> kNames[] = {{"token_embd", "tok_embeddings"},
+                                                        {"output_norm", "norm"},
+                                                        {"blk.", "layers."},
+                                                        {"attn_norm", "attention_norm"},
+                                                        {"attn_q.", "attention.wq."},
+                                                        {"attn_k.", "attention.wk."},
+                                                        {"attn_v.", "attention.wv."},
+                                                        {"attn_output", "attention.wo"},
+                                                        {"ffn_gate", "feed_forward.w1"},
+                                                        {"ffn_down", "feed_forward.w2"},
+                                                        {"ffn_up", "feed_forward.w3"}};
+  for (const auto& [ours, theirs] : kNames) {
+    const size_t at = name.find(ours);
+    if (at != std::string::npos) name.replace(at, ours.size(), theirs);
+  }
+  return name;
+}
+
+/// The recorded Ministral 3 as Mistral publishes one, with `more` in its params.json.
+void WriteMinistral3(const TempDir& dir, const std::string& more) {
+  const auto opened = testing::OpenFolder(testing::SharedPath("fixtures/models/ministral3"));
+  SMELT_ASSERT_OK(opened);
+  testing::FolderTensors tensors;
+  for (const TensorInfo& info : opened->source->tensors()) {
+    testing::FolderTensor& tensor = tensors[NativeName(info.name)];
+    tensor.values = testing::ReadTensor(*opened->source, info.name);
+    tensor.shape = {info.shape.ne[0]};
+    if (info.shape.dims == 2) tensor.shape.insert(tensor.shape.begin(), info.shape.ne[1]);
+    tensor.dtype = "BF16";
+  }
+  tensors["vision_encoder.ln_pre.weight"] = testing::Counting({16}, 1);
+  testing::WriteFolder(dir.path(), "{}", tensors);
+  fs::remove(dir / "config.json");
+  fs::rename(dir / "model.safetensors", dir / "consolidated.safetensors");
+  testing::WriteFile(
+      dir / "params.json",
+      Cat(R"({"dim":96,"n_layers":4,"head_dim":32,"hidden_dim":160,"n_heads":5,"n_kv_heads":1,)",
+          R"("rope_theta":1000000.0,"norm_eps":1e-05,"vocab_size":530,"tied_embeddings":false,)",
+          R"("max_position_embeddings":2048,"q_lora_rank":null,"vision_encoder":{"hidden_size":16})",
+          more, "}"));
+}
+
+constexpr char kYarn[] =
+    R"(,"yarn":{"original_max_position_embeddings":24,"factor":8.0,"apply_scale":false,)"
+    R"("beta":32.0,"alpha":1.0})";
+constexpr char kScaling[] =
+    R"(,"llama_4_scaling":{"original_max_position_embeddings":24,"beta":0.3})";
+
+TEST(ParamsJson, Ministral3IsWhatItsFolderIs) {
+  SMELT_REQUIRE_SHARED();
+  const TempDir dir;
+  WriteMinistral3(dir, Cat(kYarn, kScaling, R"(,"quantization":null)"));
+  const auto opened = testing::OpenFolder(dir.path());
+  SMELT_ASSERT_OK(opened);
+  const std::string folder = testing::SharedPath("fixtures/models/ministral3");
+  testing::CompareTensors(*opened->source, folder);
+  testing::CompareKeys(opened->source->metadata(), folder, "mistral3.");
+  EXPECT_THAT(opened->notes, Contains(HasSubstr("only the text part of this model is used")));
+}
+
+TEST(ParamsJson, Ministral3sLengthsAgree) {
+  SMELT_REQUIRE_SHARED();
+  const TempDir dir;
+  WriteMinistral3(
+      dir, Cat(kYarn, R"(,"llama_4_scaling":{"original_max_position_embeddings":25,"beta":0.3})"));
+  EXPECT_THAT(testing::OpenFolder(dir.path()).status().message(),
+              HasSubstr("original_max_position_embeddings 25, but yarn has 24"));
+  const TempDir without;
+  WriteMinistral3(without, Cat(kYarn, R"(,"llama_4_scaling":{"beta":0.3})"));
+  EXPECT_THAT(testing::OpenFolder(without.path()).status().message(),
+              HasSubstr("llama_4_scaling lacks beta or original_max_position_embeddings"));
 }
 
 // Llama 3's code, where use_scaled_rope came from, has 500000 as its default, Llama 2's 10000.

@@ -67,6 +67,13 @@ CONFIGS = {
         "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.1, 1.25, 1.5, 2.0], "long_factor": [1.0, 2.0, 4.0, 8.0, 16.0],
                          "short_mscale": 1.25, "long_mscale": 1.5, "original_max_position_embeddings": 256},
         "tie_word_embeddings": False, "hidden_act": "silu"},
+    "exaone": {
+        "architectures": ["ExaoneForCausalLM"], "model_type": "exaone", "torch_dtype": "bfloat16", "vocab_size": 266, "hidden_size": 72,
+        "intermediate_size": 100, "num_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 12,
+        "layer_norm_epsilon": 1e-4, "activation_function": "silu", "rope_theta": 1000000.0, "max_position_embeddings": 512,
+        "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 32},
+        "embed_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 256, "pad_token_id": 0, "tie_word_embeddings": False},
     "internlm2": {
         "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "torch_dtype": "bfloat16", "vocab_size": 656, "hidden_size": 72,
         "intermediate_size": 60, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "bias": False,
@@ -184,7 +191,7 @@ def made_model(name, folder):
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "config.json").write_text(text)  # as publishers write it, not as transformers saves it
     (folder / "generation_config.json").unlink(missing_ok=True)  # of nothing but defaults
-    return cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    return cls.from_pretrained(folder, config=config, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def record(name, folder):

@@ -78,6 +78,8 @@ def rope(draw, kinds, dims):
             r["beta_fast"], r["beta_slow"] = draw.choice([(32.0, 1.0), (16, 2), (8.0, 0.5)])
         if draw.maybe(0.5):
             r["truncate"] = draw.maybe()
+        if draw.maybe(0.2):
+            r["attn_factor"] = 0.8  # DeepSeek-R1-0528-Qwen3-8B's, which the class does not know
     if kind == "longrope":
         r["short_factor"], r["long_factor"] = draw.factors(dims // 2), draw.factors(dims // 2)
         if draw.maybe(0.3):
@@ -837,6 +839,15 @@ def arcee(draw, old):
     return plain(draw, old)
 
 
+def exaone(draw, old):
+    c = plain(draw, old, own_size=False)
+    if old:  # as the makers name them
+        for own, name in {"num_layers": "num_hidden_layers", "layer_norm_epsilon": "rms_norm_eps", "activation_function": "hidden_act"}.items():
+            if name in c:
+                c[own] = c.pop(name)
+    return c
+
+
 def nemotron(draw, old):
     c = state_size(plain(draw, old, kinds=["default", "default", "linear", "yarn"], eps="norm_eps"))
     return turn_part(draw, c, old, [0.5, 0.25, 1.0])
@@ -923,19 +934,23 @@ def mistral3(draw, old):
     return vision(draw, text, PIXTRAL)
 
 
-def ministral3(draw, old):
-    text = {"model_type": "ministral3", **state_size(plain(draw, old, kinds=None, biases=()))}
+def ministral3_text(draw, old):
+    text = state_size(plain(draw, old, kinds=None, biases=()))
     kind = draw.choice(["default", "yarn", "yarn"])
-    r = {"rope_type": kind, "rope_theta": draw.theta(), "llama_4_scaling_beta": draw.choice([0.1, 0.3]),
+    r = {"rope_type": kind, "rope_theta": draw.theta(), "llama_4_scaling_beta": draw.choice([0.1, 0.3, 0.0]),
          "original_max_position_embeddings": draw.choice([16, 24, 50])}
     if kind == "yarn":
         r.update(factor=draw.choice([4.0, 16.0]))
         if draw.maybe(0.7):
-            r.update(mscale=1.0, mscale_all_dim=draw.choice([1.0, 1.0, 0.5]))
+            r.update(mscale=1.0, mscale_all_dim=draw.choice([1.0, 1.0, 0.5, 0.0]))
     text["rope_parameters"] = r
     if draw.maybe(0.3):
         text["sliding_window"] = draw.window()
-    return vision(draw, text, PIXTRAL)
+    return text
+
+
+def ministral3(draw, old):
+    return vision(draw, {"model_type": "ministral3", **ministral3_text(draw, old)}, PIXTRAL)
 
 
 def sections(draw, c, old, interleaved):
@@ -1296,12 +1311,14 @@ FAMILIES = {
     "seed_oss": (seed_oss, "seed_oss", "SeedOssForCausalLM", "seed_oss"),
     "ernie4_5": (ernie, "ernie4_5", "Ernie4_5ForCausalLM", "ernie4_5"),
     "exaone4": (exaone4, "exaone4", "Exaone4ForCausalLM", "exaone4"),
+    "exaone": (exaone, "exaone", "ExaoneForCausalLM", "exaone4"),
     "arcee": (arcee, "arcee", "ArceeForCausalLM", "arcee"),
     "nemotron": (nemotron, "nemotron", "NemotronForCausalLM", "nemotron"),
     "stablelm": (stablelm, "stablelm", "StableLmForCausalLM", "stablelm"),
     "phi": (phi, "phi", "PhiForCausalLM", "phi"),
     "hunyuan": (hunyuan, "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense"),
     "mistral3": (mistral3, "mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
+    "ministral3-text": (ministral3_text, "ministral3", "Ministral3ForCausalLM", "ministral3"),
     "ministral3": (ministral3, "mistral3", "Mistral3ForConditionalGeneration", "ministral3"),
     "qwen2_vl": (qwen2_vl, "qwen2_vl", "Qwen2VLForConditionalGeneration", "qwen2_5_vl"),
     "qwen2_5_vl": (qwen2_vl, "qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"),
@@ -1368,8 +1385,11 @@ def class_of(folder):
     config = transformers.AutoConfig.from_pretrained(folder)
     known = transformers.AutoModelForCausalLM._model_mapping
     found = known[type(config)] if type(config) in known else None
-    # Of a model with a vision part it may be the class of the text part.
-    return found if found is not None and found.config_class is type(config) else getattr(transformers, config.architectures[0])
+    if found is not None and found.config_class is type(config):
+        return found
+    # Of a model with a vision part `found` may be the class of the text part; of a class that is another's under a configuration of its
+    # own (EXAONE's, InternLM3's: Llama's) it is that other.
+    return getattr(transformers, config.architectures[0], found)
 
 
 def make(draw, family, folder, p):

@@ -36,7 +36,8 @@ constexpr std::string_view kV2Names[] = {"DeepseekV2ForCausalLM", "DeepseekV2Mod
 constexpr std::string_view kV3Names[] = {"DeepseekV3ForCausalLM", "DeepseekV3Model"};
 constexpr std::string_view kLiteNames[] = {"Glm4MoeLiteForCausalLM", "Glm4MoeLiteModel"};
 constexpr std::string_view kMistral4Names[] = {"Mistral4ForCausalLM", "Mistral4Model"};
-constexpr std::string_view kMistral4WholeNames[] = {"Mistral3ForConditionalGeneration"};
+constexpr std::string_view kMistral4WholeNames[] = {"Mistral3ForConditionalGeneration",
+                                                    "Mistral3Model"};
 constexpr std::string_view kDeepseekOfWhole[] = {"tie_word_embeddings"};
 
 /// What a class has where config.json does not say.
@@ -45,6 +46,7 @@ struct LatentDefaults {
   double q_rank = 1536, kv_rank = 512, plain = 128, rotated = 64, value = 128;
   double experts = 0, shared = 1, expert_ffn = 0, scale = 1;
   Fallback used = kRequired, groups = kAbsent;
+  bool tied = false;
 };
 constexpr std::array<HyperRule, 21> LatentHypers(const LatentDefaults& d) {
   return {{
@@ -57,7 +59,7 @@ constexpr std::array<HyperRule, 21> LatentHypers(const LatentDefaults& d) {
       {Param::kHeadDim, "qk_rope_head_dim", HyperKind::kCount, Default(d.rotated), 2, 1 << 16},
       Context(d.context),
       RmsEps(d.eps),
-      Tied(false),
+      Tied(d.tied),
       Flag(Param::kAttentionBias, "attention_bias", false),
       {Param::kQRank, "q_lora_rank", HyperKind::kCount, Default(d.q_rank), 1, 1 << 16, kAbsent},
       {Param::kKvRank, "kv_lora_rank", HyperKind::kCount, Default(d.kv_rank), 1, 1 << 16},
@@ -112,19 +114,24 @@ constexpr auto kLiteHypers = Table<HyperRule>(LatentHypers({.vocab = 154880,
                                                             .used = Default(4),
                                                             .groups = Default(1)}),
                                               GroupsUsed(Default(1)), kNormalize);
-constexpr auto kMistral4Hypers =
-    Table<HyperRule>(LatentHypers({.vocab = 131072,
-                                   .ffn = 12288,
-                                   .heads = 32,
-                                   .context = 1048576,
-                                   .q_rank = 1024,
-                                   .kv_rank = 256,
-                                   .plain = 64,
-                                   .experts = 128,
-                                   .expert_ffn = 2048,
-                                   .used = Default(4),
-                                   .groups = Default(1)}),
-                     GroupsUsed(Default(1)), DenseLayers(0), kNormalize);
+/// The tie of the whole is another default than that of the text part alone.
+constexpr auto Mistral4Hypers(bool tied) {
+  return Table<HyperRule>(LatentHypers({.vocab = 131072,
+                                        .ffn = 12288,
+                                        .heads = 32,
+                                        .context = 1048576,
+                                        .q_rank = 1024,
+                                        .kv_rank = 256,
+                                        .plain = 64,
+                                        .experts = 128,
+                                        .expert_ffn = 2048,
+                                        .used = Default(4),
+                                        .groups = Default(1),
+                                        .tied = tied}),
+                          GroupsUsed(Default(1)), DenseLayers(0), kNormalize);
+}
+constexpr auto kMistral4Hypers = Mistral4Hypers(false);
+constexpr auto kMistral4WholeHypers = Mistral4Hypers(true);
 
 // What a class does without a switch, or with one of which other values are another model.
 constexpr FixedRule kV2Fixed[] = {
@@ -400,7 +407,7 @@ const Family kMistral4Conditional = {
     .names = kMistral4WholeNames,
     .model_type = "mistral3",
     .architecture = kMistral4Architecture,
-    .hypers = kMistral4Hypers,
+    .hypers = kMistral4WholeHypers,
     .fixed = kMistral4Fixed,
     .keys = kSoftmaxKeys,
     .tensors = kDeepseekTensors,

@@ -54,11 +54,6 @@ absl::Status ReadExaone4Pattern(FamilyContext& context) {
 
 absl::Status DeriveExaone4(FamilyContext& context) {
   const Hyper& h = context.hyper;
-  if (h(Param::kHeadDim) * h(Param::kHeads) != h(Param::kWidth)) {
-    context.differences.push_back(
-        "cannot load heads of a size other than hidden_size / num_attention_heads of this "
-        "architecture");
-  }
   if (!h.Has(Param::kWindow)) return absl::OkStatus();
   SMELT_RETURN_IF_ERROR(ReadExaone4Pattern(context));
   // Also where no layer has a window.

@@ -21,21 +21,22 @@ extern const Architecture kGemma4Architecture, kQwen35Architecture, kQwen35MoeAr
     kNemotronHArchitecture, kNemotronHMoeArchitecture, kFalconH1Architecture,
     kDeepseek2Architecture, kMistral4Architecture, kGlm4Architecture, kGlm4MoeArchitecture,
     kMiniMaxM2Architecture, kErnie45MoeArchitecture, kDots1Architecture, kApertusArchitecture,
-    kStarCoderArchitecture, kPhiMoeArchitecture, kInternLm2Architecture;
+    kStarCoderArchitecture, kPhiMoeArchitecture, kInternLm2Architecture, kExaoneArchitecture;
 
 extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen35Moe,
     kQwen35MoeText, kQwen3Next, kLlama, kMistral, kMinistral, kMixtral, kQwen2, kQwen2Moe, kQwen3,
     kQwen3Moe, kGemma, kGemma2, kGemma3, kGemma3Conditional, kPhi3, kGpt2, kGptNeox, kStarcoder2,
     kOlmo2, kGptOss, kMamba, kMamba2, kJamba, kOlmo3, kOlmo, kOlmoe, kSmolLm3, kGranite, kCohere,
     kCohere2, kSeedOss, kErnie45, kExaone4, kArcee, kNemotron, kStableLm, kPhi, kHunyuanDense,
-    kMistralSmall3, kMinistral3, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kLfm2, kLfm2Moe,
-    kGraniteMoe, kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe, kGraniteHybridDense,
-    kBamba, kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2, kDeepseekV3,
-    kGlm4MoeLite, kMistral4, kMistral4Conditional, kGlm4, kGlm4Moe, kMiniMaxM2, kErnie45Moe, kDots1,
-    kApertus, kInternLm2, kInternLm3, kGptBigCode, kPhiMoe, kMeta, kMistralNative, kCodestralMamba;
+    kMistralSmall3, kMinistral3, kMinistral3Text, kQwen2Vl, kQwen25Vl, kQwen3Vl, kQwen3VlMoe, kLfm2,
+    kLfm2Moe, kGraniteMoe, kGraniteMoeShared, kGraniteMoeHybrid, kGraniteHybridMoe,
+    kGraniteHybridDense, kBamba, kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2,
+    kDeepseekV3, kGlm4MoeLite, kMistral4, kMistral4Conditional, kGlm4, kGlm4Moe, kMiniMaxM2,
+    kErnie45Moe, kDots1, kApertus, kInternLm2, kInternLm3, kGptBigCode, kPhiMoe, kExaone, kMeta,
+    kMistralNative, kMinistral3Native, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
-extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules;
+extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules, kMistral3KeyRules;
 
 /// Layers with a window where one of all layers is given: all.
 inline bool IsWindowGiven(const Hyper& hyper, uint64_t) { return hyper.Has(Param::kWindow); }

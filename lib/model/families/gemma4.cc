@@ -24,7 +24,7 @@ const Architecture kGemma4Architecture = {
 
 namespace {
 
-constexpr std::string_view kGemma4Names[] = {"Gemma4ForConditionalGeneration"};
+constexpr std::string_view kGemma4Names[] = {"Gemma4ForConditionalGeneration", "Gemma4Model"};
 constexpr std::string_view kTextNames[] = {"Gemma4ForCausalLM", "Gemma4TextModel"};
 constexpr std::string_view kGemma4OfWhole[] = {"tie_word_embeddings"};
 

@@ -19,7 +19,8 @@ const Architecture kStarCoderArchitecture = {
 
 namespace {
 
-constexpr std::string_view kGptBigcodeNames[] = {"GPTBigCodeForCausalLM", "GPTBigCodeModel"};
+constexpr std::string_view kGptBigcodeNames[] = {"GPTBigCodeForCausalLM", "GPTBigCodeLMHeadModel",
+                                                 "GPTBigCodeModel"};
 
 constexpr HyperRule kGptBigcodeHypers[] = {
     {Param::kLayers, "n_layer|num_hidden_layers", HyperKind::kCount, kRequired, 1, 1 << 16},

@@ -26,7 +26,7 @@ const Architecture kLfm2MoeArchitecture = {
 
 namespace {
 
-constexpr std::string_view kLfm2Names[] = {"Lfm2ForCausalLM", "Lfm2Model"};
+constexpr std::string_view kLfm2Names[] = {"Lfm2ForCausalLM", "LFM2ForCausalLM", "Lfm2Model"};
 constexpr std::string_view kLfm2MoeNames[] = {"Lfm2MoeForCausalLM", "Lfm2MoeModel"};
 
 // The older name counts before the class's.

@@ -144,11 +144,8 @@ constexpr HyperRule kParamsJsonMistralHypers[] = {
     Window(kAbsent),
 };
 
-constexpr FixedRule kParamsJsonMistralFixed[] = {{"llama_4_scaling", "null"},
-                                                 {"quantization", "null"},
-                                                 {"use_biases", "false"},
-                                                 {"lora", "null"},
-                                                 {"causal", "true"}};
+constexpr FixedRule kParamsJsonMistralFixed[] = {
+    {"use_biases", "false"}, {"lora", "null"}, {"causal", "true"}, {"kv_lora_rank", "null"}};
 
 absl::Status ReadMistralYarn(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(const Config yarn, context.config.Nested("yarn"));
@@ -173,7 +170,7 @@ absl::Status ReadMistralYarn(FamilyContext& context) {
   rope.factor = *factor;
   rope.has_factor = true;
   rope.original_context = *original;
-  if (!scaled.value_or(true)) rope.attention_factor = 1.0;
+  if (!scaled.value_or(true)) rope.attention_factor = rope.log_multiplier = 1.0;
   return absl::OkStatus();
 }
 
@@ -195,6 +192,31 @@ absl::Status DeriveMistral(FamilyContext& context) {
   if (!context.config.Has("rope_theta")) {
     context.rope.full.theta = h.Has(Param::kWindow) ? 10000 : 1000000;
     context.rope.window.theta = context.rope.full.theta;
+  }
+  return absl::OkStatus();
+}
+
+/// Ministral 3: queries are scaled by their position.
+absl::Status DeriveMinistral3(FamilyContext& context) {
+  SMELT_RETURN_IF_ERROR(DeriveMistral(context));
+  SMELT_ASSIGN_OR_RETURN(const Config scaling, context.config.Nested("llama_4_scaling"));
+  SMELT_ASSIGN_OR_RETURN(const auto beta, scaling.Real("beta"));
+  SMELT_ASSIGN_OR_RETURN(const auto length,
+                         scaling.Count("original_max_position_embeddings", 1, 1u << 30));
+  if (!beta || !length) {
+    return context.config.Bad("llama_4_scaling", "lacks beta or original_max_position_embeddings");
+  }
+  Hyper& h = context.hyper;
+  h.Set(Param::kTemperature, *beta);
+  const RopeConfig& rope = context.rope.full;
+  if (rope.type != RopeType::kYarn) {
+    h.Set(Param::kTemperatureLength, static_cast<double>(*length));
+  } else if (rope.original_context != static_cast<double>(*length)) {
+    return context.config.Bad(
+        "llama_4_scaling", Cat("has original_max_position_embeddings ", *length, ", but yarn has ",
+                               rope.original_context, ": a GGUF has one place for both"));
+  } else if (rope.log_multiplier) {
+    h.Set(Param::kYarnLog, *rope.log_multiplier);
   }
   return absl::OkStatus();
 }
@@ -286,6 +308,20 @@ const Family kMistralNative = {
     .derive = DeriveMistral,
 };
 
+const Family kMinistral3Native = {
+    .names = kParamsJsonMistralNames,
+    .architecture = kMistral3Architecture,
+    .hypers = kParamsJsonMistralHypers,
+    .fixed = kParamsJsonMistralFixed,
+    .keys = kMistral3KeyRules,
+    .tensors = kNativeTensors,
+    .body = "",
+    .head = "output.weight",
+    .activation_key = "",
+    .windowed = IsWindowGiven,
+    .derive = DeriveMinistral3,
+};
+
 const Family kCodestralMamba = {
     .names = kCodestralNames,
     .architecture = kMamba2Architecture,
@@ -304,7 +340,8 @@ const Family& FamilyOfParams(const Config& params, bool meta) {
   const JsonValue* type = params.Find("model_type");
   if (type != nullptr && type->as_string() != nullptr && *type->as_string() == "mamba")
     return kCodestralMamba;
-  return meta ? kMeta : kMistralNative;
+  if (meta) return kMeta;
+  return params.Has("llama_4_scaling") ? kMinistral3Native : kMistralNative;
 }
 
 }  // namespace smelt

@@ -49,9 +49,10 @@ const Architecture kQwen3NextArchitecture = DeltaArchitecture("qwen3next", false
 
 namespace {
 
-constexpr std::string_view kDenseNames[] = {"Qwen3_5ForConditionalGeneration"};
+constexpr std::string_view kDenseNames[] = {"Qwen3_5ForConditionalGeneration", "Qwen3_5Model"};
 constexpr std::string_view kDenseTextNames[] = {"Qwen3_5ForCausalLM", "Qwen3_5TextModel"};
-constexpr std::string_view kQwen35MoeNames[] = {"Qwen3_5MoeForConditionalGeneration"};
+constexpr std::string_view kQwen35MoeNames[] = {"Qwen3_5MoeForConditionalGeneration",
+                                                "Qwen3_5MoeModel"};
 constexpr std::string_view kMoeTextNames[] = {"Qwen3_5MoeForCausalLM", "Qwen3_5MoeTextModel"};
 constexpr std::string_view kNextNames[] = {"Qwen3NextForCausalLM", "Qwen3NextModel"};
 constexpr std::string_view kQwen35OfWhole[] = {"tie_word_embeddings"};

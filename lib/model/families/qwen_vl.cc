@@ -12,10 +12,12 @@ const Architecture kQwen3VlMoeArchitecture = {.name = "qwen3vlmoe", .qk_norm = Q
 
 namespace {
 
-constexpr std::string_view kQwen2VlNames[] = {"Qwen2VLForConditionalGeneration"};
-constexpr std::string_view kQwen25VlNames[] = {"Qwen2_5_VLForConditionalGeneration"};
-constexpr std::string_view kQwen3VlNames[] = {"Qwen3VLForConditionalGeneration"};
-constexpr std::string_view kQwen3VlMoeNames[] = {"Qwen3VLMoeForConditionalGeneration"};
+constexpr std::string_view kQwen2VlNames[] = {"Qwen2VLForConditionalGeneration", "Qwen2VLModel"};
+constexpr std::string_view kQwen25VlNames[] = {"Qwen2_5_VLForConditionalGeneration",
+                                               "Qwen2_5_VLModel"};
+constexpr std::string_view kQwen3VlNames[] = {"Qwen3VLForConditionalGeneration", "Qwen3VLModel"};
+constexpr std::string_view kQwen3VlMoeNames[] = {"Qwen3VLMoeForConditionalGeneration",
+                                                 "Qwen3VLMoeModel"};
 constexpr std::string_view kQwenVlOfWhole[] = {"tie_word_embeddings"};
 
 constexpr auto kQwen2VlHypers = Table<HyperRule>(

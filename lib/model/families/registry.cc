@@ -28,6 +28,7 @@ constexpr const Architecture* kArchitectures[] = {
     &kGlm4Architecture,          &kGlm4MoeArchitecture,   &kMiniMaxM2Architecture,
     &kErnie45MoeArchitecture,    &kDots1Architecture,     &kApertusArchitecture,
     &kStarCoderArchitecture,     &kPhiMoeArchitecture,    &kInternLm2Architecture,
+    &kExaoneArchitecture,
 };
 
 constexpr const Family* kFamilies[] = {
@@ -76,6 +77,7 @@ constexpr const Family* kFamilies[] = {
     &kHunyuanDense,
     &kMistralSmall3,
     &kMinistral3,
+    &kMinistral3Text,
     &kQwen2Vl,
     &kQwen25Vl,
     &kQwen3Vl,
@@ -107,6 +109,7 @@ constexpr const Family* kFamilies[] = {
     &kInternLm3,
     &kGptBigCode,
     &kPhiMoe,
+    &kExaone,
 };
 
 }  // namespace

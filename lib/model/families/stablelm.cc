@@ -24,7 +24,7 @@ constexpr auto kStablelmHypers = Table<HyperRule>(
                    .heads = 32,
                    .kv_heads = Default(32),
                    .context = 4096,
-                   .eps = Eps("layer_norm_eps", 1e-5)}),
+                   .eps = Eps("layer_norm_eps|norm_eps", 1e-5)}),
     Flag(Param::kBias, "use_qkv_bias", false), Flag(Param::kQkNorm, "qk_layernorm", false),
     Flag(Param::kParallel, "use_parallel_residual", false));
 
@@ -74,14 +74,14 @@ absl::Status DeriveStablelm(FamilyContext& context) {
 
 const Family kStableLm = {
     .names = kStablelmNames,
-    .model_type = "stablelm",
+    .model_type = "stablelm|stablelm_epoch",
     .architecture = kStableLmArchitecture,
     .hypers = kStablelmHypers,
     .fixed = {},
     .keys = kStablelmKeys,
     .tensors = kStablelmTensors,
     .llama_cpp = "takes 10000 for rope_theta",
-    .rope = {.partial = 0.25},
+    .rope = {.partial = 0.25, .partial_key = "partial_rotary_factor|rope_pct"},
     .partial_rotary = true,
     .derive = DeriveStablelm,
 };
