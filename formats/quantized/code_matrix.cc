@@ -175,10 +175,34 @@ absl::Status CodeMatrix::Read(uint64_t first, uint64_t count, uint8_t* out) cons
     return Error(ErrorCode::kInternal, "tensor ", Escape(stored_.tensor().name),
                  ": its codes lie column by column");
   }
-  SMELT_RETURN_IF_ERROR(layout_.along_rows ? ReadAlongRows(first, count, out)
-                                           : ReadAlongColumns(first, count, out));
+  SMELT_RETURN_IF_ERROR(layout_.less_one ? ReadPlusOne(first, count, out)
+                                         : ReadStored(first, count, out));
   if (layout_.flip == 0) return absl::OkStatus();
   for (uint64_t i = 0; i < count * columns_; ++i) out[i] ^= layout_.flip;
+  return absl::OkStatus();
+}
+
+absl::Status CodeMatrix::ReadStored(uint64_t first, uint64_t count, uint8_t* out) const {
+  return layout_.along_rows ? ReadAlongRows(first, count, out)
+                            : ReadAlongColumns(first, count, out);
+}
+
+/// Of codes along rows, each with what the ones before it in its word carry over.
+absl::Status CodeMatrix::ReadPlusOne(uint64_t first, uint64_t count, uint8_t* out) const {
+  const uint32_t bits = layout_.bits, mask = (1u << bits) - 1;
+  const uint64_t in_word = 32 % bits == 0 ? 32 / bits : 1, begin = first / in_word * in_word;
+  std::vector<uint8_t> codes((first + count - begin) * columns_), carries(columns_);
+  SMELT_RETURN_IF_ERROR(ReadStored(begin, first + count - begin, codes.data()));
+  for (uint64_t row = 0; row < first + count - begin; ++row) {
+    if (row % in_word == 0) std::ranges::fill(carries, uint8_t{0});
+    for (uint64_t c = 0; c < columns_; ++c) {
+      const uint32_t sum = codes[row * columns_ + c] + 1u + carries[c];
+      codes[row * columns_ + c] = static_cast<uint8_t>(sum & mask);
+      carries[c] = static_cast<uint8_t>(sum >> bits);
+    }
+  }
+  std::ranges::copy(codes.begin() + static_cast<std::ptrdiff_t>((first - begin) * columns_),
+                    codes.end(), out);
   return absl::OkStatus();
 }
 

@@ -22,6 +22,9 @@ struct CodeLayout {
   bool awq_order = false;
   /// Exclusive-or with every code: 8 turns 4-bit integers with a sign into ones from 0 on.
   uint8_t flip = 0;
+  /// One was taken from each code: of codes that fill words from the whole word, so that a code of
+  /// 0 borrows from the next one, of others from each by itself, modulo 2^bits.
+  bool less_one = false;
 };
 
 /// Words for `n` codes.
@@ -50,6 +53,8 @@ class CodeMatrix {
   }
 
  private:
+  absl::Status ReadStored(uint64_t first, uint64_t count, uint8_t* out) const;
+  absl::Status ReadPlusOne(uint64_t first, uint64_t count, uint8_t* out) const;
   absl::Status ReadAlongColumns(uint64_t first, uint64_t count, uint8_t* out) const;
   absl::Status ReadAlongRows(uint64_t first, uint64_t count, uint8_t* out) const;
 

@@ -28,12 +28,8 @@ absl::StatusOr<std::vector<uint64_t>> ReadShape(const QuantizedModule& module) {
 /// The numbers of bits of config.json's groups.
 std::vector<uint32_t> BitsOfGroups(const QuantizationConfig& config) {
   std::vector<uint32_t> bits;
-  const JsonValue* groups =
-      config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("config_groups");
-  if (groups == nullptr || groups->as_object() == nullptr) return bits;
-  for (const auto& [name, group] : *groups->as_object()) {
-    const JsonValue* weights = group.FindNonNull("weights");
-    const JsonValue* number = weights == nullptr ? nullptr : weights->FindNonNull("num_bits");
+  for (const JsonValue* weights : config.WeightsOfGroups()) {
+    const JsonValue* number = weights->FindNonNull("num_bits");
     const auto value = number == nullptr ? std::nullopt : number->as_int();
     if (value && *value >= 1 && *value <= 8) bits.push_back(static_cast<uint32_t>(*value));
   }
@@ -43,12 +39,8 @@ std::vector<uint32_t> BitsOfGroups(const QuantizationConfig& config) {
 /// The group sizes of config.json's groups; empty where one of them has none.
 std::vector<int64_t> GroupSizes(const QuantizationConfig& config) {
   std::vector<int64_t> sizes;
-  const JsonValue* groups =
-      config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("config_groups");
-  if (groups == nullptr || groups->as_object() == nullptr) return sizes;
-  for (const auto& [name, group] : *groups->as_object()) {
-    const JsonValue* weights = group.FindNonNull("weights");
-    const JsonValue* number = weights == nullptr ? nullptr : weights->FindNonNull("group_size");
+  for (const JsonValue* weights : config.WeightsOfGroups()) {
+    const JsonValue* number = weights->FindNonNull("group_size");
     const auto value = number == nullptr ? std::nullopt : number->as_int();
     if (!value || *value < 1) return {};
     sizes.push_back(*value);
@@ -93,16 +85,14 @@ absl::StatusOr<QuantizedWeight> ReadCompressedInts(const QuantizedModule& module
   SMELT_ASSIGN_OR_RETURN(parts.codes, CodeMatrix::Make(module.codes, layout, rows, columns));
   if (!HoldsNumbers(scale->dtype)) return module.Bad(*scale, "expected numbers");
   // One scale for all rows, or those of every row.
-  parts.groups = scale->elements() == 1 ? 1 : scale->elements() / rows;
-  if (scale->elements() != 1 && (parts.groups == 0 || scale->elements() % rows != 0 ||
-                                 scale->shape.empty() || scale->shape[0] != rows))
+  const bool one = scale->elements() == 1;
+  parts.groups = one ? 1 : scale->elements() / rows;
+  if (!one && (parts.groups == 0 || scale->elements() % rows != 0 || scale->shape.empty() ||
+               scale->shape[0] != rows))
     return module.Bad(*scale, Cat("not the scales of ", rows, " rows"));
-  if (scale->elements() == 1 && rows != 1) {
-    return Error(ErrorCode::kUnsupported, "tensor ", Escape(scale->name),
-                 ": packed integers with one scale for all rows are not supported; use the "
-                 "unquantized model");
-  }
-  SMELT_ASSIGN_OR_RETURN(parts.scales.stored, StoredMatrix::Make(*scale, parts.groups));
+  SMELT_ASSIGN_OR_RETURN(const RawTensor scales,
+                         one ? Repeated(*scale, rows) : absl::StatusOr<RawTensor>(*scale));
+  SMELT_ASSIGN_OR_RETURN(parts.scales.stored, StoredMatrix::Make(scales, parts.groups));
   parts.group_size = (columns + parts.groups - 1) / parts.groups;
   if (columns % parts.groups != 0) return module.Bad(*scale, "groups of different sizes");
   const std::vector<int64_t> sizes = GroupSizes(module.config);
@@ -118,11 +108,14 @@ absl::StatusOr<QuantizedWeight> ReadCompressedInts(const QuantizedModule& module
   }
   layout.along_rows = true;
   if (const RawTensor* zero = module.Find(".weight_zero_point"); zero == nullptr) {
+    if (module.config.HasZeroPoints(layout.bits)) return module.Need(".weight_zero_point").status();
     parts.zero = static_cast<float>(1u << (layout.bits - 1));
   } else if (zero->dtype == RawType::kI8) {  // not packed
-    if (zero->elements() != rows * parts.groups) return module.Bad(*zero, "not the scales' shape");
+    if (zero->elements() != scale->elements()) return module.Bad(*zero, "not the scales' shape");
+    SMELT_ASSIGN_OR_RETURN(const RawTensor zeros,
+                           one ? Repeated(*zero, rows) : absl::StatusOr<RawTensor>(*zero));
     GroupValues values;
-    SMELT_ASSIGN_OR_RETURN(values.stored, StoredMatrix::Make(*zero, parts.groups));
+    SMELT_ASSIGN_OR_RETURN(values.stored, StoredMatrix::Make(zeros, parts.groups));
     parts.zeros = std::move(values);
     parts.zero = static_cast<float>(1u << (layout.bits - 1));
   } else {

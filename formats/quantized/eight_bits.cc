@@ -1,8 +1,11 @@
 // Values of 8 bits, FP8 or integers, with scales to multiply with: of fp8, fbgemm_fp8, ModelOpt,
 // compressed-tensors (float, int, naive), Mistral's and DeepSeek's own layouts.
 #include <array>
+#include <charconv>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "formats/quantized/module.h"
 #include "formats/quantized/scaled_matrix.h"
@@ -13,17 +16,43 @@ namespace {
 
 constexpr uint64_t kUsualBlock = 128;
 
-/// Rows and columns of a block, of config.json; 0: it does not say.
-std::array<uint64_t, 2> BlockOf(const QuantizationConfig& config) {
-  std::array<uint64_t, 2> block = {0, 0};
-  const JsonValue* said =
-      config.dictionary == nullptr ? nullptr : config.dictionary->FindNonNull("weight_block_size");
-  if (said == nullptr || said->as_array() == nullptr || said->as_array()->size() != 2) return block;
-  for (size_t i = 0; i < 2; ++i) {
-    const auto number = (*said->as_array())[i].as_int();
-    if (number && *number > 0) block[i] = static_cast<uint64_t>(*number);
+/// Rows and columns of a block; 0: nobody says.
+using Block = std::array<uint64_t, 2>;
+
+/// [128, 128] or "128x128"; nullopt for anything else.
+std::optional<Block> ReadBlock(const JsonValue* said) {
+  Block block = {0, 0};
+  if (said == nullptr) return std::nullopt;
+  if (const std::string* text = said->as_string()) {
+    const char* const end = text->data() + text->size();
+    const auto rows = std::from_chars(text->data(), end, block[0]);
+    if (rows.ec != std::errc() || rows.ptr == end || (*rows.ptr | 32) != 'x') return std::nullopt;
+    const auto columns = std::from_chars(rows.ptr + 1, end, block[1]);
+    if (columns.ec != std::errc() || columns.ptr != end) return std::nullopt;
+  } else {
+    if (said->as_array() == nullptr || said->as_array()->size() != 2) return std::nullopt;
+    for (size_t i = 0; i < 2; ++i) {
+      const auto number = (*said->as_array())[i].as_int();
+      if (number && *number > 0) block[i] = static_cast<uint64_t>(*number);
+    }
   }
-  return block;
+  return block[0] == 0 || block[1] == 0 ? std::nullopt : std::optional(block);
+}
+
+/// Blocks that config.json says: of all weights, or of each group of them.
+std::vector<Block> SaidBlocks(const QuantizationConfig& config) {
+  std::vector<Block> blocks;
+  if (config.dictionary == nullptr) return blocks;
+  if (const auto block = ReadBlock(config.dictionary->FindNonNull("weight_block_size")))
+    blocks.push_back(*block);
+  for (const JsonValue* weights : config.WeightsOfGroups()) {
+    if (const auto block = ReadBlock(weights->FindNonNull("block_structure")))
+      blocks.push_back(*block);
+    const JsonValue* size = weights->FindNonNull("group_size");
+    const auto number = size == nullptr ? std::nullopt : size->as_int();
+    if (number && *number > 0) blocks.push_back({1, static_cast<uint64_t>(*number)});
+  }
+  return blocks;
 }
 
 uint64_t Blocks(uint64_t n, uint64_t block) { return (n - 1) / block + 1; }
@@ -37,6 +66,19 @@ uint64_t BlockSize(uint64_t n, uint64_t blocks, uint64_t said) {
   const uint64_t size = said != 0 ? said : kUsualBlock;
   if (Blocks(n, size) == blocks) return size;
   return said == 0 && n % blocks == 0 ? n / blocks : 0;
+}
+
+/// The block of a matrix with so many scales: one that is said, else what fits without.
+std::optional<Block> FindBlock(uint64_t rows, uint64_t columns, uint64_t scale_rows,
+                               uint64_t scale_columns, const std::vector<Block>& said) {
+  const auto fitting = [&](const Block& block) -> std::optional<Block> {
+    const Block found = {BlockSize(rows, scale_rows, block[0]),
+                         BlockSize(columns, scale_columns, block[1])};
+    return found[0] == 0 || found[1] == 0 ? std::nullopt : std::optional(found);
+  };
+  for (const Block& block : said)
+    if (const auto found = fitting(block)) return found;
+  return said.empty() ? fitting({0, 0}) : std::nullopt;
 }
 
 const RawTensor* FindScale(const QuantizedModule& module) {
@@ -94,16 +136,17 @@ absl::StatusOr<QuantizedWeight> ReadEightBits(const QuantizedModule& module) {
     scale_rows = parts.matrix_rows;
   }
   if (scale->elements() == 1) parts.matrix_rows = parts.values.rows();  // one for all
-  const auto block = BlockOf(module.config);
-  parts.block_rows = BlockSize(parts.matrix_rows, scale_rows, block[0]);
-  parts.block_columns = BlockSize(columns, scale_columns, block[1]);
+  const std::vector<Block> said = SaidBlocks(module.config);
+  const auto block = FindBlock(parts.matrix_rows, columns, scale_rows, scale_columns, said);
   const uint64_t of_all = parts.matrix_rows == parts.values.rows() ? 1 : matrices;
-  if (parts.block_rows == 0 || parts.block_columns == 0 ||
-      scale->elements() != scale_rows * scale_columns * of_all)
+  if (!block || scale->elements() != scale_rows * scale_columns * of_all) {
     return module.Bad(*scale, Cat("no scales of its rows or blocks",
-                                  block[0] == 0 ? std::string()
-                                                : Cat(" (weight_block_size of ", module.config.file,
-                                                      ": ", block[0], " x ", block[1], ")")));
+                                  said.empty() ? std::string()
+                                               : Cat(" (", module.config.file, " says blocks of ",
+                                                     said[0][0], " x ", said[0][1], ")")));
+  }
+  parts.block_rows = (*block)[0];
+  parts.block_columns = (*block)[1];
   // Bytes are the exponents of the microscaling formats (MXFP8).
   SMELT_ASSIGN_OR_RETURN(
       parts.scales, StoredMatrix::Make(scale->dtype == RawType::kU8 ? AsExponents(*scale) : *scale,
@@ -112,9 +155,13 @@ absl::StatusOr<QuantizedWeight> ReadEightBits(const QuantizedModule& module) {
     if (zero->elements() != scale->elements() || !HoldsNumbers(zero->dtype))
       return module.Bad(*zero, "not the scales' shape");
     SMELT_ASSIGN_OR_RETURN(parts.zeros, StoredMatrix::Make(*zero, scale_columns));
+  } else if (values.dtype == RawType::kI8 && module.config.HasZeroPoints(8)) {
+    return module.Need(".weight_zero_point").status();
   }
-  const std::string format =
-      Cat(values.dtype == RawType::kI8 ? "8-bit integers" : "FP8", ScalesText(parts));
+  const std::string_view type = values.dtype == RawType::kI8        ? "8-bit integers"
+                                : values.dtype == RawType::kF8_E5M2 ? "FP8 E5M2"
+                                                                    : "FP8";
+  const std::string format = Cat(type, ScalesText(parts));
   return QuantizedWeight{values.shape, MakeScaledMatrix(format, std::move(parts))};
 }
 

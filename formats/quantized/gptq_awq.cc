@@ -4,12 +4,15 @@
 //   AWQ GEMM  qweight [K, N / 8]        scales [G, N]  qzeros [G, N / 8]
 //   AWQ GEMV  qweight [N, K / 8]        scales [N, at least G]  qzeros [N, at least G / 8]
 #include <algorithm>
+#include <bit>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "formats/quantized/grouped_matrix.h"
 #include "formats/quantized/module.h"
+#include "lib/base/ascii.h"
 #include "lib/base/status.h"
 
 namespace smelt {
@@ -47,19 +50,47 @@ absl::Status CheckGroups(const QuantizedModule& module, const GroupedParts& part
                     (columns + parts.group_size - 1) / parts.group_size == parts.groups;
   const bool said = Setting(module, "group_size") && !HasOwnSettings(module.config);
   if (fits || (parts.group_of && !said)) return absl::OkStatus();
+  if (parts.group_size == 0) {
+    return module.Bad(scales, Cat("what group_size makes ", parts.groups, " groups of ", columns,
+                                  " columns is not said (", module.config.file, ")"));
+  }
   return module.Bad(
       scales, Cat(parts.groups, " groups of ", parts.group_size, " columns are not the ", columns,
                   " that there are (group_size of ", module.config.file, ")"));
 }
 
-/// Columns of a group: config.json's number, or what divides the columns evenly, where modules may
-/// have numbers of their own.
+/// Every group_size of single modules. Their patterns are Python's, so that which modules one means
+/// is not asked: what the shapes do not say otherwise is the answer.
+std::vector<int64_t> SizesOfModules(const QuantizationConfig& config) {
+  std::vector<int64_t> sizes;
+  for (const char* settings : {"extra_config", "dynamic"}) {
+    const JsonValue* all =
+        config.Has(settings) ? config.dictionary->FindNonNull(settings) : nullptr;
+    if (all == nullptr || all->as_object() == nullptr) continue;
+    for (const auto& [name, own] : *all->as_object()) {
+      const JsonValue* size = own.FindNonNull("group_size");
+      if (size != nullptr && size->as_int()) sizes.push_back(*size->as_int());
+    }
+  }
+  return sizes;
+}
+
+/// Columns of a group: what config.json says of the module, of all, or of others; else what divides
+/// the columns evenly, as groups usually are. 0: nothing fits.
 uint64_t GroupSize(const QuantizedModule& module, uint64_t columns, uint64_t groups) {
+  const auto fitting = [&](int64_t said) -> uint64_t {
+    const uint64_t size = said < 0 ? columns : static_cast<uint64_t>(said);
+    return size > 0 && (columns - 1) / size + 1 == groups ? size : 0;
+  };
+  if (columns == 0 || groups == 0) return 0;
   const int64_t said = Setting(module, "group_size").value_or(0);
-  const uint64_t size = said < 0 ? columns : static_cast<uint64_t>(said);
-  const bool fits = size > 0 && (columns + size - 1) / size == groups;
-  if (fits || (size > 0 && !HasOwnSettings(module.config))) return size;
-  return groups == 0 ? 0 : (columns + groups - 1) / groups;
+  if (const uint64_t size = fitting(said)) return size;
+  for (const int64_t other : SizesOfModules(module.config))
+    if (const uint64_t size = fitting(other)) return size;
+  if (said != 0 && !HasOwnSettings(module.config))
+    return said < 0 ? columns : static_cast<uint64_t>(said);
+  const uint64_t even = columns % groups == 0 ? columns / groups : 0;
+  return groups == 1 || std::has_single_bit(even) ? even : 0;
 }
 
 /// Bits of a code: what config.json says, or what the words of the zero points are enough for.
@@ -80,12 +111,23 @@ uint64_t BitsOfCodes(const QuantizedModule& module, const Shapes& stored, const 
   return fits(counted) ? counted : 0;
 }
 
+/// Whether auto-round wrote it, whose own packing has zero points whole.
+bool IsAutoRounds(const QuantizationConfig& config) {
+  return config.method.find("round") != std::string::npos;
+}
+
+/// Whether GPTQModel wrote it: {"meta": {"quantizer": ["gptqmodel:5.6.0"]}}.
+bool IsGptqModels(const QuantizationConfig& config) {
+  const JsonValue* meta = config.Has("meta") ? config.dictionary->FindNonNull("meta") : nullptr;
+  const JsonValue* by = meta == nullptr ? nullptr : meta->FindNonNull("quantizer");
+  return by != nullptr && LowerAscii(by->ToText()).find("gptqmodel") != std::string::npos;
+}
+
 /// What is added to stored zero points: the first version of the format stores them less one.
 absl::StatusOr<float> ZeroOffset(const QuantizedModule& module) {
   const QuantizationConfig& config = module.config;
-  std::string format = config.Text("checkpoint_format").value_or("gptq");
-  if (config.method.find("round") !=
-      std::string::npos) {  // auto-round's own packing has them whole
+  std::string format = LowerAscii(config.Text("checkpoint_format").value_or("gptq"));
+  if (IsAutoRounds(config)) {
     const std::string packing =
         config.Text("packing_format").value_or(config.Text("backend").value_or("auto_round"));
     const bool first = packing == "auto" || (packing.find("gptq") != std::string::npos &&
@@ -108,6 +150,12 @@ absl::StatusOr<QuantizedWeight> ReadGptq(const QuantizedModule& module, const Sh
                       Cat("no number of bits (bits of ", module.config.file, ": ",
                           Setting(module, "bits").value_or(0), ") makes its columns"));
   }
+  if (bits >= 5 && bits <= 7 && !IsAutoRounds(module.config)) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(stored.qweight->name), " is GPTQ of ",
+                 bits,
+                 " bits, which GPTQModel lays in planes of bits: that is not read; use the "
+                 "unquantized model");
+  }
   GroupedParts parts;
   parts.groups = stored.scales->shape[0];
   parts.group_size = GroupSize(module, columns, parts.groups);
@@ -116,11 +164,13 @@ absl::StatusOr<QuantizedWeight> ReadGptq(const QuantizedModule& module, const Sh
   SMELT_ASSIGN_OR_RETURN(parts.codes, CodeMatrix::Make(*stored.qweight, layout, rows, columns));
   SMELT_ASSIGN_OR_RETURN(parts.scales.stored, StoredMatrix::Make(*stored.scales));
   parts.scales.transposed = true;
+  SMELT_ASSIGN_OR_RETURN(parts.zero, ZeroOffset(module));
   CodeLayout of_zeros = layout;
   of_zeros.along_rows = true;
+  of_zeros.less_one = parts.zero == 1 && IsGptqModels(module.config);
+  if (of_zeros.less_one) parts.zero = 0;
   SMELT_ASSIGN_OR_RETURN(parts.zeros,
                          CodeMatrix::Make(*stored.qzeros, of_zeros, rows, parts.groups));
-  SMELT_ASSIGN_OR_RETURN(parts.zero, ZeroOffset(module));
   if (g_idx == nullptr && module.config.Flag("desc_act").value_or(false))
     return module.Need(".g_idx").status();  // the order of the columns is nowhere
   if (g_idx != nullptr) {

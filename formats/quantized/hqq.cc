@@ -117,6 +117,11 @@ absl::StatusOr<QuantizedWeight> ReadHqq(const QuantizedModule& module) {
       return module.Bad(*tensor, "expected a number");
     return static_cast<uint64_t>(value[0]);
   };
+  if (!module.Has(".nbits") && !module.Has(".shape")) {
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(module.codes.name),
+                 " is HQQ without the numbers that say what it means: hqq's qmodel.pt is not read; "
+                 "save the model with hqq's save_to_safetensors");
+  }
   SMELT_ASSIGN_OR_RETURN(const uint64_t bits, number(".nbits"));
   SMELT_ASSIGN_OR_RETURN(const uint64_t axis, number(".axis"));
   SMELT_ASSIGN_OR_RETURN(const RawTensor* const shape, module.Need(".shape"));

@@ -87,6 +87,7 @@ constexpr Unread kUnread[] = {
     {".weight:tensor_impl:data", "torchao"},
     {".forward_hadamard_matrix", "FP-Quant"},
     {".hadamard_matrix", "auto-round with turned weights"},
+    {".pre_quant_scale", "ModelOpt with scaled inputs (AWQ, SmoothQuant)"},
 };
 
 /// Parts of weights; one that belongs to none is no weight either.

@@ -17,19 +17,24 @@
 
 namespace smelt {
 
-/// What config.json says of a quantization.
+/// What config.json, or a file beside it, says of a quantization.
 struct QuantizationConfig {
   std::string file = "config.json";
   std::string key;     ///< of the dictionary in it
-  std::string method;  ///< "gptq"; empty: nothing is said
+  std::string method;  ///< "gptq", in small letters; empty: nothing is said
   const JsonValue* dictionary = nullptr;
 
-  /// A member's number, text or flag; nullopt where it is absent or another kind of value.
+  /// A member's number, text or flag; nullopt where it is absent or another kind of value. Members
+  /// that some programs call otherwise (bits: w_bit) are found by their other names too.
   std::optional<int64_t> Number(std::string_view name) const;
   std::optional<std::string> Text(std::string_view name) const;
   std::optional<bool> Flag(std::string_view name) const;
   /// Whether there is a member that is not null.
   bool Has(std::string_view name) const;
+  /// What compressed-tensors' config_groups say of weights, group by group.
+  std::vector<const JsonValue*> WeightsOfGroups() const;
+  /// Whether they say that integers of so many bits have zero points.
+  bool HasZeroPoints(uint32_t bits) const;
 };
 
 /// A weight: what several stored tensors mean.
@@ -76,6 +81,9 @@ class QuantizedModule {
  private:
   QuantizedParts& parts_;
 };
+
+/// A tensor's only element so many times, one a line.
+absl::StatusOr<RawTensor> Repeated(const RawTensor& one, uint64_t times);
 
 /// Bytes as what they are in the microscaling formats: exponents e that mean 2^(e - 127).
 RawTensor AsExponents(const RawTensor& bytes);

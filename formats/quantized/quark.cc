@@ -64,11 +64,18 @@ std::string TextOf(const JsonValue* object, std::string_view name) {
   return value == nullptr || value->as_string() == nullptr ? std::string() : *value->as_string();
 }
 
+bool HasZeroPoints(const QuantizedModule& module) {
+  const JsonValue* settings = WeightSettings(module);
+  const JsonValue* said = settings == nullptr ? nullptr : settings->FindNonNull("symmetric");
+  return said != nullptr && said->as_bool() != nullptr && !*said->as_bool();
+}
+
 /// Zero points packed as the codes are, or a single number; symmetric ones are 0 before `flip`.
 absl::Status ReadZeros(const QuantizedModule& module, const CodeLayout& layout, uint64_t rows,
                        bool grouped, GroupedParts& parts) {
   const RawTensor* const zero = module.Find(".weight_zero_point");
   parts.zero = layout.flip;
+  if (zero == nullptr && HasZeroPoints(module)) return module.Need(".weight_zero_point").status();
   if (zero == nullptr) return absl::OkStatus();
   if (zero->elements() == 1 && rows > 1) {
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> number, ReadAllFloats(*zero, 1));
@@ -109,16 +116,14 @@ absl::StatusOr<QuantizedWeight> ReadWords(const QuantizedModule& module, std::st
   if (parts.groups == 0 || columns % parts.groups != 0 ||
       scale->elements() != (grouped || scale->elements() != 1 ? rows * parts.groups : 1))
     return module.Bad(*scale, Cat("not the scales of ", rows, " rows of ", columns, " columns"));
-  if (scale->elements() == 1 && rows != 1) {
-    return Error(ErrorCode::kUnsupported, "tensor ", Escape(scale->name),
-                 ": packed integers with one scale for all rows are not supported; use the "
-                 "unquantized model");
-  }
   parts.group_size = columns / parts.groups;
   parts.tile_rows = grouped ? kTileRows : 1;
   SMELT_ASSIGN_OR_RETURN(parts.codes, CodeMatrix::Make(codes, layout, rows, columns));
+  const bool one = !grouped && scale->elements() == 1;
+  SMELT_ASSIGN_OR_RETURN(const RawTensor scales,
+                         one ? Repeated(*scale, rows) : absl::StatusOr<RawTensor>(*scale));
   SMELT_ASSIGN_OR_RETURN(parts.scales.stored,
-                         StoredMatrix::Make(*scale, grouped ? rows : uint64_t{1}));
+                         StoredMatrix::Make(scales, grouped ? rows : uint64_t{1}));
   parts.scales.transposed = grouped;
   SMELT_RETURN_IF_ERROR(ReadZeros(module, layout, rows, grouped, parts));
   return QuantizedWeight{{rows, columns}, MakeGroupedMatrix("Quark, 4 bits", 4, std::move(parts))};

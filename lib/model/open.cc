@@ -152,7 +152,8 @@ class DirectoryReader {
 
   absl::StatusOr<OpenedModel> Finish(const Family& family, Config config, Container container,
                                      const SlicedTensors* sliced) {
-    SMELT_RETURN_IF_ERROR(ReadQuantized(config, container, container.notes));
+    const auto side_file = [this](std::string_view name) { return SideFile(name, kConfigLimit); };
+    SMELT_RETURN_IF_ERROR(ReadQuantized(config, side_file, container, container.notes));
     SMELT_RETURN_IF_ERROR(UndoMlxLayout(family, container));
     SMELT_RETURN_IF_ERROR(MergeAdapters(family, config, container));
     SMELT_RETURN_IF_ERROR(OpenTokenizer(config));

@@ -278,7 +278,55 @@ def quark():
          values[codes] * torch.exp2(exponents.float() - 127).repeat_interleave(32, 1))
 
 
-PARTS = {part.__name__: part for part in (compressed, hqq, bitsandbytes, mlx, plain, auto_round, quark)}
+def gptqmodel():
+    """The first format as GPTQModel (7.0: utils/model.py, utils/model_dequant.py) writes it: one less in each code, of 2, 4 and 8 bits by taking
+    it from whole words, so that a zero point of 0 borrows from the next, of 3 bits modulo 8."""
+    generator = torch.Generator().manual_seed(20261202)
+    rows, columns, group = 64, 128, 32
+    for bits in (2, 3, 4, 8):
+        codes = torch.randint(0, 1 << bits, (rows, columns), generator=generator)
+        zeros = torch.randint(0, 1 << bits, (columns // group, rows), generator=generator)
+        zeros[:, ::5] = 0
+        scales = torch.rand(columns // group, rows, generator=generator).half() * 0.1
+        expected = (codes - zeros.T.repeat_interleave(group, 1)).float() * scales.T.float().repeat_interleave(group, 1)
+        if bits == 3:
+            stored = stream((zeros - 1) & 7, 3)
+        else:
+            stored = stream(zeros, bits) - torch.tensor(int("1".zfill(bits) * (32 // bits), 2), dtype=torch.int32)
+        case(f"gptqmodel-{bits}", {"quant_method": "gptq", "bits": bits, "group_size": group, "desc_act": False, "sym": False, "format": "gptq",
+                                   "meta": {"quantizer": ["gptqmodel:7.0.0"]}},
+             {"layer.qweight": stream(codes, bits).T, "layer.qzeros": stored, "layer.scales": scales,
+              "layer.g_idx": (torch.arange(columns) // group).to(torch.int32)}, expected)
+
+
+def groups_and_blocks():
+    """compressed-tensors' 8 bits where a group or a block is another part of the matrix than 128 columns; 4 bits with one scale for all."""
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+    from compressed_tensors.quantization import QuantizationArgs
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
+    from compressed_tensors.quantization.utils import calculate_qparams
+    generator = torch.Generator().manual_seed(20261203)
+    for name, kind, strategy, more in (("ct-float-block-96", "float", "block", {"block_structure": [96, 96]}), ("ct-float-group-96", "float", "group", {"group_size": 96}),
+                                       ("ct-int8-group-96", "int", "group", {"group_size": 96})):
+        w = torch.randn(192, 192, generator=generator) * 0.1
+        args = QuantizationArgs(num_bits=8, type=kind, symmetric=True, strategy=strategy, **more)
+        parts = w.view(2, 96, 2, 96).transpose(1, 2).flatten(2) if strategy == "block" else w.view(192, 2, 96)
+        scale, zero = calculate_qparams(parts.amin(-1), parts.amax(-1), args)
+        q = quantize(w, scale, zero, args, dtype=torch.float8_e4m3fn if kind == "float" else torch.int8)
+        scheme = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": kind, "symmetric": True, "strategy": strategy, "group_size": None, "block_structure": None, **more}}
+        case(name, {"quant_method": "compressed-tensors", "format": kind + "-quantized", "config_groups": {"group_0": scheme}},
+             {"layer.weight": q, "layer.weight_scale": scale}, dequantize(q, scale, zero, args=args, dtype=torch.float32))
+    w = torch.randn(24, 64, generator=generator) * 0.1 + 0.02
+    args = QuantizationArgs(num_bits=4, type="int", symmetric=False, strategy="tensor")
+    scale, zero = calculate_qparams(w.amin().view(1), w.amax().view(1), args)
+    q = quantize(w, scale, zero, args, dtype=torch.int8)
+    case("ct-int4-tensor", {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": {
+        "targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": False, "strategy": "tensor", "group_size": None}}}},
+         {"layer.weight_packed": pack_to_int32(q, 4), "layer.weight_scale": scale, "layer.weight_zero_point": zero.to(torch.int8),
+          "layer.weight_shape": torch.tensor(w.shape)}, dequantize(q, scale, zero, args=args, dtype=torch.float32))
+
+
+PARTS = {part.__name__: part for part in (compressed, hqq, bitsandbytes, mlx, plain, auto_round, quark, gptqmodel, groups_and_blocks)}
 os.makedirs(OUT, exist_ok=True)
 listed = os.path.join(OUT, "cases.json")
 if sys.argv[2:] and os.path.exists(listed):

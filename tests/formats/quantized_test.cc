@@ -333,6 +333,66 @@ TEST(QuantizedWeights, PartsOfBitsandbytesAndHqqAreMissedByName) {
     tensor.offset = 0;
   }
   EXPECT_NE(message(axis).find("axis 0"), std::string::npos) << message(axis);
+  Case numbers = without("hqq-4-axis1", "nbits");
+  EXPECT_NE(message(numbers).find("layer.nbits is missing"), std::string::npos);
+  std::erase_if(numbers.container.tensors,
+                [](const RawTensor& t) { return t.name.ends_with(".shape"); });
+  EXPECT_NE(message(numbers).find("save_to_safetensors"), std::string::npos);
+}
+
+// Integers that config.json gives zero points mean something else without.
+TEST(QuantizedWeights, ZeroPointsThatAreSaidAreNeeded) {
+  for (const char* name : {"ct-int4-asym", "ct-int5-asym-actorder", "ct-int4-tensor"}) {
+    Case c = Open(name);
+    std::erase_if(c.container.tensors,
+                  [](const RawTensor& t) { return t.name.ends_with("zero_point"); });
+    const absl::Status status = Join(c);
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput) << name;
+    EXPECT_NE(status.message().find("layer.weight_zero_point is missing"), absl::string_view::npos)
+        << name << ": " << status;
+  }
+  Case eight = Open("ct-int8-group-96");
+  eight.config = *ParseJsonValue(
+      R"({"config_groups":{"a":{"weights":{"num_bits":8,"group_size":96,"symmetric":false}}}})",
+      "c");
+  EXPECT_NE(Join(eight).message().find("zero_point is missing"), absl::string_view::npos);
+}
+
+// A group size that modules have by a pattern, and one that nobody says and nothing follows from.
+TEST(QuantizedWeights, GroupsOfModulesAreFoundByTheirSize) {
+  const std::vector<std::byte> zeros(1 << 16);
+  const struct {
+    const char* config;
+    float expected;  ///< of row 1, column 224, in the first group of 256 or the second of 192
+  } cases[] = {{R"({"quant_method":"gptq","bits":4,"group_size":128,"desc_act":false,"dynamic":)"
+                R"({"+:.*layer":{"group_size":256}}})",
+                1},
+               {R"({"quant_method":"gptq","bits":4,"group_size":192})", 2},
+               {R"({"quant_method":"gptq","bits":4})", 0}};
+  for (const auto& c : cases) {
+    const JsonValue dictionary = *ParseJsonValue(c.config, "config.json");
+    std::vector<std::byte> zero_points(64);
+    for (size_t i = 32; i < 64; ++i) zero_points[i] = std::byte{0x11};  // of the second group
+    Container container;
+    container.tensors = {
+        Stored("layer.qweight", RawType::kI32, {48, 64}, zeros),
+        Stored("layer.qzeros", RawType::kI32, {2, 8}, zero_points),
+        Stored("layer.scales", RawType::kF32, {2, 64}, Floats(std::vector<float>(128, -1)))};
+    QuantizationConfig config;
+    config.method = "gptq";
+    config.dictionary = &dictionary;
+    std::vector<QuantizedCount> counts;
+    std::vector<std::string> notes;
+    const absl::Status status = JoinQuantized(config, container, counts, notes);
+    if (c.expected == 0) {
+      EXPECT_NE(status.message().find("is not said"), absl::string_view::npos) << status;
+      continue;
+    }
+    SMELT_ASSERT_OK(status);
+    std::vector<float> row(384);
+    SMELT_ASSERT_OK(container.tensors[0].computed->ReadRows(1, 1, row.data()));
+    EXPECT_EQ(row[224], c.expected) << c.config;
+  }
 }
 
 TEST(QuantizedWeights, FormatsThatAreNotReadAreNamed) {
@@ -340,7 +400,8 @@ TEST(QuantizedWeights, FormatsThatAreNotReadAreNamed) {
        {std::pair("layer.codebooks", "AQLM"), std::pair("layer.q_weight", "EXL2"),
         std::pair("layer.trellis", "EXL3"), std::pair("layer.centroids.weight", "VPTQ"),
         std::pair("layer.B", "Marlin"), std::pair("layer_weight_qdata", "torchao"),
-        std::pair("layer.weight.bitmask", "sparse")}) {
+        std::pair("layer.weight.bitmask", "sparse"),
+        std::pair("layer.pre_quant_scale", "scaled inputs")}) {
     Container container;
     container.tensors.push_back({.name = name,
                                  .dtype = RawType::kI32,

@@ -20,6 +20,8 @@ constexpr const char* kConfigs[] = {
     R"({"quant_method":"auto-round","bits":4,"group_size":32,"extra_config":{"l":{"bits":8}}})",
     R"({"quant_method":"quark","global_quant_config":{"weight":{"dtype":"int4"}}})",
     R"({"quant_method":"bitsandbytes","load_in_4bit":true})",
+    R"({"quant_method":"gptq","bits":4,"group_size":32,"meta":{"quantizer":"gptqmodel:7"}})",
+    R"({"config_groups":{"a":{"weights":{"group_size":96,"block_structure":"96x96"}}}})",
 };
 constexpr uint64_t kMost = 1 << 20;  // values that are read of one weight
 
