@@ -75,7 +75,9 @@ class AdaptedSource : public ModelSource {
     const int found = Find(name);
     if (found < 0) {
       return Error(ErrorCode::kInvalidInput, "an adapter is for ", Escape(name, 100),
-                   ", which the base does not have: is this the base that it was trained on?");
+                   ", which the base does not have: ",
+                   name.ends_with(".bias") ? "a bias cannot be merged where there is none"
+                                           : "is this the base that it was trained on?");
     }
     const auto tensor = static_cast<size_t>(found);
     for (const TensorInfo& other : tensors_) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <span>
 
 #include "formats/weights_directory.h"
 #include "lib/base/ascii.h"
@@ -16,9 +17,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kConfig = "adapter_config.json";
-constexpr std::string_view kWeights[] = {"adapter_model.safetensors", "adapter_model.bin",
-                                         "adapters.safetensors", "adapters.npz"};
+constexpr std::string_view kPeftWeights[] = {"adapter_model.safetensors", "adapter_model.bin"},
+                           kMlxWeights[] = {"adapters.safetensors", "adapters.npz"};
 constexpr uint64_t kLimit = 16 << 20;
+
+bool HasAnyOf(const std::string& folder, std::span<const std::string_view> names) {
+  return std::ranges::any_of(
+      names, [&](std::string_view name) { return Exists(fs::path(folder) / name); });
+}
 
 /// The first of the members that is a text: PEFT's name and MLX's.
 std::string Text(const JsonValue& config, std::initializer_list<std::string_view> names) {
@@ -49,18 +55,20 @@ std::string WholeWeights(const std::string& folder) {
 }  // namespace
 
 bool HoldsOnlyAdapter(const std::string& folder) {
-  const auto exists = [&](std::string_view name) { return Exists(fs::path(folder) / name); };
-  return exists(kConfig) && (exists(kWeights[0]) || exists(kWeights[1])) &&
+  return Exists(fs::path(folder) / kConfig) && HasAnyOf(folder, kPeftWeights) &&
          WholeWeights(folder).empty();
 }
 
+bool IsMlxAdapter(const std::string& folder) {
+  return HasAnyOf(folder, kMlxWeights) && !HasAnyOf(folder, kPeftWeights);
+}
+
 absl::Status CheckNoAdapter(const std::string& folder, std::vector<std::string>& notes) {
-  const auto exists = [&](std::string_view name) { return Exists(fs::path(folder) / name); };
-  const auto* const weights = std::ranges::find_if(kWeights, exists);
-  if (weights == std::end(kWeights) && !exists(kConfig)) return absl::OkStatus();
+  const bool configured = Exists(fs::path(folder) / kConfig), mlx = IsMlxAdapter(folder);
+  if (!configured && !mlx && !HasAnyOf(folder, kPeftWeights)) return absl::OkStatus();
 
   std::string kind = "LoRA", base;
-  if (exists(kConfig)) {
+  if (configured) {
     SMELT_ASSIGN_OR_RETURN(const std::string text,
                            ReadTextFile((fs::path(folder) / kConfig).string(), kLimit));
     SMELT_ASSIGN_OR_RETURN(const JsonValue config,
@@ -75,8 +83,10 @@ absl::Status CheckNoAdapter(const std::string& folder, std::vector<std::string>&
   }
   return Error(ErrorCode::kUnsupported, Escape(folder), " holds a ", kind, " adapter",
                base.empty() ? std::string() : Cat(" of ", Escape(base, 120)),
-               ", no whole model: merge it into its base (peft: load the base, then "
-               "PeftModel.from_pretrained and merge_and_unload), save that and convert it");
+               mlx ? ", trained by mlx-lm, no whole model: fuse it into its base (mlx_lm.fuse "
+                     "--model BASE --adapter-path FOLDER) and convert the result"
+                   : ", no whole model: merge it into its base (peft: load the base, then "
+                     "PeftModel.from_pretrained and merge_and_unload), save that and convert it");
 }
 
 }  // namespace smelt

@@ -12,6 +12,8 @@
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
 #include "lib/base/storage.h"
+#include "lib/model/adapter.h"
+#include "lib/model/published_tensors.h"
 
 namespace smelt {
 namespace {
@@ -93,12 +95,21 @@ absl::Status CheckModule(const LoraAdapter& adapter, const std::string& name,
   return absl::OkStatus();
 }
 
-/// Where transformers keeps what it has downloaded.
+/// Where transformers keeps what it has downloaded: the first of these variables that is set.
 std::string HubCache() {
-  if (const char* cache = std::getenv("HF_HUB_CACHE")) return cache;
-  if (const char* home = std::getenv("HF_HOME")) return Cat(home, "/hub");
-  const char* home = std::getenv("HOME");
-  return home == nullptr ? "" : Cat(home, "/.cache/huggingface/hub");
+  struct Place {
+    const char *variable, *below;
+  };
+  constexpr Place kPlaces[] = {{"HF_HUB_CACHE", ""},
+                               {"HUGGINGFACE_HUB_CACHE", ""},
+                               {"HF_HOME", "/hub"},
+                               {"XDG_CACHE_HOME", "/huggingface/hub"},
+                               {"HOME", "/.cache/huggingface/hub"}};
+  for (const Place& place : kPlaces) {
+    const char* const value = std::getenv(place.variable);
+    if (value != nullptr && *value != '\0') return Cat(value, place.below);
+  }
+  return "";
 }
 
 }  // namespace
@@ -108,6 +119,11 @@ absl::StatusOr<LoraAdapter> OpenLora(const std::string& path) {
   if (!IsFolder(path) || !NameExists(file(LoraConfig::kFile))) {
     return Error(ErrorCode::kNotFound, Escape(path), " is no adapter: expected a folder with ",
                  LoraConfig::kFile, " and ", kWeights[0]);
+  }
+  if (IsMlxAdapter(path)) {
+    return Error(ErrorCode::kUnsupported, Escape(path),
+                 " is an adapter of mlx-lm's, and only PEFT's are merged: fuse it into its base "
+                 "(mlx_lm.fuse --model BASE --adapter-path FOLDER) and convert the result");
   }
   SMELT_ASSIGN_OR_RETURN(std::string text, ReadTextFile(file(LoraConfig::kFile), kLimit));
   SMELT_ASSIGN_OR_RETURN(LoraConfig config, LoraConfig::Parse(text, path));
@@ -151,10 +167,16 @@ absl::StatusOr<std::optional<LoraAdapter>> TakeUnmerged(const std::string& folde
   return adapter;
 }
 
+bool IsCopyOfBase(const RawTensor& tensor) { return tensor.name.ends_with(".base_layer.weight"); }
+
 absl::StatusOr<LoraParts> ReadLoraParts(const LoraAdapter& adapter) {
   LoraParts parts;
   std::map<std::string, std::string_view> adapters;  // of each module
   for (const RawTensor& tensor : adapter.container.tensors) {
+    if (IsOfOtherPart(tensor.name)) {
+      parts.left_out.Add(tensor);
+      continue;
+    }
     const std::optional<PartName> name = ParsePart(tensor.name);
     if (name ? !HoldsWeights(tensor.dtype) : tensor.name.find(".lora_") != std::string::npos) {
       return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor.name), " (",
@@ -179,7 +201,9 @@ absl::StatusOr<LoraParts> ReadLoraParts(const LoraAdapter& adapter) {
   }
   if (parts.modules.empty() && parts.whole.empty()) {
     return Error(ErrorCode::kInvalidInput, "the adapter ", Escape(adapter.path, 100),
-                 " has no tensors: it was saved without its weights");
+                 parts.left_out.any() ? Cat(" has nothing for the text part, which alone is read: ",
+                                            parts.left_out.ToText())
+                                      : " has no tensors: it was saved without its weights");
   }
   for (const auto& [name, module] : parts.modules)
     SMELT_RETURN_IF_ERROR(CheckModule(adapter, name, module));

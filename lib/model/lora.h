@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "formats/container.h"
+#include "lib/model/left_out.h"
 #include "lib/model/lora_config.h"
 
 namespace smelt {
@@ -38,10 +39,15 @@ struct LoraModule {
 struct LoraParts {
   std::map<std::string, LoraModule> modules;  ///< by name, as the files have it
   std::vector<const RawTensor*> whole;        ///< tensors that take the place of the base's
+  LeftOut left_out;                           ///< of parts that are not read: vision, audio
 };
 
-/// Every tensor of the adapter in its place. Errors name what is of no known kind, and matrices
-/// without their partner.
+/// Whether a tensor that an adapter holds beside its matrices is the base's own weight, saved along
+/// (of an embedding). Biases are saved where they were trained.
+bool IsCopyOfBase(const RawTensor& tensor);
+
+/// Every tensor of the adapter in its place. Errors name what is of no known kind, matrices without
+/// their partner, and an adapter of which nothing is for the text part.
 absl::StatusOr<LoraParts> ReadLoraParts(const LoraAdapter& adapter);
 
 /// The adapter of a checkpoint that was saved with it unmerged (base_layer.weight beside

@@ -11,9 +11,23 @@ namespace {
 
 /// Members of which only the value that switches them off is merged.
 constexpr std::string_view kSwitches[] = {
-    "use_qalora",     "use_bdlora",  "layer_replication", "alora_invocation_tokens",
-    "velora_config",  "kasa_config", "monteclora_config", "arrow_config",
-    "megatron_config"};
+    "use_qalora",      "use_bdlora",  "layer_replication", "alora_invocation_tokens",
+    "velora_config",   "kasa_config", "monteclora_config", "arrow_config",
+    "megatron_config", "enable_lora"};
+/// Other members by whose names they could be such, and which are none.
+constexpr std::string_view kNoSwitches[] = {"use_dora",      "use_rslora",   "loftq_config",
+                                            "eva_config",    "corda_config", "lora_ga_config",
+                                            "runtime_config"};
+/// Methods that no merge makes weights of: inputs of their own, or a choice by what goes in.
+constexpr std::string_view kBesideWeights[] = {"PROMPT_TUNING",
+                                               "MULTITASK_PROMPT_TUNING",
+                                               "P_TUNING",
+                                               "PREFIX_TUNING",
+                                               "ADAPTION_PROMPT",
+                                               "CPT",
+                                               "CARTRIDGE",
+                                               "XLORA",
+                                               "POLY"};
 /// Ways to begin that change the base itself.
 constexpr std::string_view kChangedBases[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
 
@@ -51,11 +65,23 @@ absl::Status LoraConfig::CheckMethod() const {
     return Error(ErrorCode::kInvalidInput, Escape(path_, 80), "/", kFile, " is no JSON object");
   }
   const JsonValue* type = value_.FindNonNull("peft_type");
-  if (type != nullptr && (type->as_string() == nullptr || UpperAscii(*type->as_string()) != "LORA"))
-    return bad("peft_type", type->ToText(), "and only LORA is merged");
+  if (type != nullptr) {
+    const std::string name = type->as_string() == nullptr ? "" : UpperAscii(*type->as_string());
+    if (std::ranges::find(kBesideWeights, name) != std::end(kBesideWeights)) {
+      return Error(ErrorCode::kUnsupported, Escape(path_, 80), "/", kFile, ": peft_type is ", name,
+                   ", which works beside the weights and cannot be merged into them: a GGUF has no "
+                   "place for it; use it with peft");
+    }
+    if (name != "LORA") return bad("peft_type", type->ToText(), "and only LORA is merged");
+  }
   for (const std::string_view key : kSwitches) {
     const JsonValue* value = value_.Find(key);
     if (!IsOff(value)) return bad(key, value->ToText(), "which is not merged");
+  }
+  for (const auto& [key, value] : *value_.as_object()) {
+    const bool one = key.starts_with("use_") || key.ends_with("_config");
+    if (one && !IsOff(&value) && std::ranges::find(kNoSwitches, key) == std::end(kNoSwitches))
+      return bad(Escape(key, 40), value.ToText(), "which is not known here");
   }
   const JsonValue* start = value_.FindNonNull("init_lora_weights");
   if (start != nullptr && start->as_string() != nullptr) {

@@ -61,6 +61,9 @@ class LoraFile {
 
   absl::StatusOr<OpenedModel> Make() {
     SMELT_ASSIGN_OR_RETURN(GgufLora lora, IsFolder(base_) ? OfFolder() : OfGguf());
+    if (lora.merged.left_out.any())
+      notes_.push_back(
+          Cat("the adapter ", Escape(adapter_.path, 80), ": ", lora.merged.LeftOutText()));
     SMELT_ASSIGN_OR_RETURN(alpha_, adapter_.config.Alpha());
     for (const auto& [target, change] : lora.changes) {
       SMELT_RETURN_IF_ERROR(CheckHolds(target, change));

@@ -10,6 +10,7 @@
 #include "lib/model/imagined_model.h"
 #include "lib/model/lora_asked.h"
 #include "lib/model/published_names.h"
+#include "lib/model/published_tensors.h"
 
 namespace smelt {
 namespace {
@@ -86,7 +87,7 @@ class Mover {
       const auto own = asked_.whole.find(part.name);
       if (own == asked_.whole.end()) return CannotFollow(tensor);
       const RawTensor& whole = *own->second;
-      const bool copied = whole.name.find(".base_layer") != std::string::npos;
+      const bool copied = IsCopyOfBase(whole);
       copy = copy && copied;
       if (strength_ != 1 && !copied) {
         return Error(ErrorCode::kUnsupported, "the adapter ", Escape(adapter_.path, 80),
@@ -320,6 +321,7 @@ class Mover {
     SMELT_ASSIGN_OR_RETURN(const double scale, ScaleOf(asked, a.shape[0]));
     product.scale = static_cast<float>(scale);
     product.first_row = expert * slice.count;
+    product.part = true;
     return product;
   }
 
@@ -330,7 +332,13 @@ class Mover {
   std::set<std::string> used_;
 };
 
-absl::Status NotInBase(const LoraAdapter& adapter, const std::string& bare) {
+absl::Status NotInBase(const Family& family, const LoraAdapter& adapter, const std::string& bare) {
+  if (IsHead(family, bare)) {
+    return Error(ErrorCode::kUnsupported, "the adapter ", Escape(adapter.path, 80), " is for ",
+                 Escape(bare, 100),
+                 ", and the base has none of its own (its embedding is that too): merge it into "
+                 "the published folder, where the two can part (convert BASE --lora ADAPTER)");
+  }
   return Error(ErrorCode::kInvalidInput, "the adapter ", Escape(adapter.path, 80), " is for ",
                Escape(bare, 100),
                ", of which the base has nothing: is this the base that it was trained on?");
@@ -354,8 +362,9 @@ absl::StatusOr<GgufLora> ToGgufLora(const PublishedNames& names, FamilyContext& 
   for (const RecipeTensor& tensor : tensors)
     if (moved.insert(tensor.name).second) SMELT_RETURN_IF_ERROR(mover.Move(tensor));
   for (const std::string& bare : imagined.asked)
-    if (!mover.IsUsed(bare)) return NotInBase(adapter, bare);
+    if (!mover.IsUsed(bare)) return NotInBase(context.family, adapter, bare);
   GgufLora lora = std::move(mover).Take();
+  lora.merged.left_out = parts.left_out;
   lora.ties = adapter.config.ensure_weight_tying();
   lora.identity = Cat(adapter.texts, strength);
   for (const auto& file : adapter.container.files) lora.identity += Cat(file->identity(), ";");

@@ -184,6 +184,7 @@ class FileReader {
       const double scale = (alpha_ == 0 ? 1 : alpha_ / static_cast<double>(rank)) * strength_;
       product.scale = static_cast<float>(scale);
       product.first_row = e * outputs;
+      product.part = true;
       change.products.push_back(std::move(product));
     }
     LoraMerged& merged = out_.merged;

@@ -22,8 +22,6 @@
 namespace smelt {
 namespace {
 
-constexpr std::string_view kWrapped = ".base_layer";
-
 bool IsTransposed(TensorOp op) {
   return op == TensorOp::kTransposedExperts || op == TensorOp::kTransposedExpertsFirst ||
          op == TensorOp::kTransposedExpertsSecond || op == TensorOp::kEvenExperts ||
@@ -56,6 +54,7 @@ class Merger {
 
   absl::StatusOr<LoraMerged> Run() {
     SMELT_ASSIGN_OR_RETURN(parts_, ReadLoraParts(adapter_));
+    merged_.left_out = parts_.left_out;
     SMELT_RETURN_IF_ERROR(SettleHead());
     for (const RawTensor* tensor : parts_.whole) SMELT_RETURN_IF_ERROR(Replace(*tensor));
     SMELT_RETURN_IF_ERROR(CheckVocabulary());
@@ -152,8 +151,7 @@ class Merger {
   }
 
   absl::Status CheckStrength(const RawTensor& tensor) const {
-    const bool copy = tensor.name.find(kWrapped) != std::string::npos;  // of the base, untrained
-    if (strength_ == 1 || copy) return absl::OkStatus();
+    if (strength_ == 1 || IsCopyOfBase(tensor)) return absl::OkStatus();
     return Error(ErrorCode::kUnsupported, "the adapter ", Escape(adapter_.path, 80),
                  " cannot be merged ", strength_, " times as strong: its ",
                  Escape(tensor.name, 100),
@@ -361,6 +359,7 @@ class Merger {
           LowRank product, ProductOf(ExpertA(*module.a, experts, e), ExpertB(*module.b, experts, e),
                                      upright && turned ? lies_turned : turned, scale));
       product.first_row = e * rows;
+      product.part = true;
       change.products.push_back(std::move(product));
     }
     Count(module.a->shape[0] / experts);
@@ -409,6 +408,7 @@ class Merger {
     SMELT_ASSIGN_OR_RETURN(LowRank product, ProductOf(*module.a, *module.b, turned, scale));
     if (product.left.rows() != (half ? rows / 2 : rows)) return BadExperts(module, base.shape[0]);
     product.first_row = expert * rows + (IsSecondHalf(rule.fused_op) ? rows / 2 : 0);
+    product.part = true;
     Count(product.rank());
     TensorChange change;
     change.products.push_back(std::move(product));
@@ -456,6 +456,10 @@ absl::StatusOr<LowRank> ProductOf(const RawTensor& a, const RawTensor& b, bool t
   return product;
 }
 
+std::string LoraMerged::LeftOutText() const {
+  return Cat("what it has for vision or audio is left out: ", left_out.ToText());
+}
+
 std::string LoraMerged::ToText(double strength) const {
   std::string text;
   const auto add = [&](std::string_view what) { text += Cat(text.empty() ? "" : "; ", what); };
@@ -469,6 +473,7 @@ std::string LoraMerged::ToText(double strength) const {
     add("embedding and output matrix, one in the base, are two now, as base and adapter compute "
         "(peft's merge_and_unload adds to the one for both)");
   }
+  if (left_out.any()) add(LeftOutText());
   if (vocabulary_rows != 0) add(Cat("the vocabulary has ", vocabulary_rows, " rows with it"));
   return text;
 }

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "formats/container.h"
 #include "lib/model/family.h"
+#include "lib/model/left_out.h"
 #include "lib/model/lora.h"
 #include "lib/model/merged_rows.h"
 
@@ -23,7 +24,10 @@ struct LoraMerged {
   /// Low-rank matrices change one end of a base whose output matrix is its embedding, or each end
   /// in its own way.
   bool parted = false;
+  LeftOut left_out;  ///< what the adapter has for vision or audio
 
+  /// "what it has for vision or audio is left out: visual.blocks.0..."; of `left_out` that is any.
+  std::string LeftOutText() const;
   /// "merged into 14 matrices (rank 4 to 8), half as strong; 2 tensors are its own".
   std::string ToText(double strength) const;
 };

@@ -50,8 +50,10 @@ struct MergedRows::Step {
 absl::Status TensorChange::Check(const std::string& name, uint64_t rows, uint64_t columns) const {
   const std::string base = Cat(Escape(name, 100), " of ", rows, " x ", columns);
   for (const LowRank& product : products) {
+    const bool inside =
+        product.first_row <= rows && product.left.rows() <= rows - product.first_row;
     if (product.right.columns() == columns && product.right.rows() == product.rank() &&
-        product.first_row <= rows && product.left.rows() <= rows - product.first_row)
+        (product.part ? inside : product.left.rows() == rows))
       continue;
     return Error(ErrorCode::kInvalidInput, "tensor ", Escape(product.left.name(), 100), " (",
                  product.left.rows(), " rows, rank ", product.rank(), ") and ",

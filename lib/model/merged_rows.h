@@ -20,6 +20,7 @@ struct LowRank {
   RecipeMatrix left, right;
   float scale = 1;
   uint64_t first_row = 0;  ///< of the tensor, that the product's first row is added to
+  bool part = false;       ///< of some of the tensor's rows, those of an expert; else of all
 
   uint64_t rank() const { return left.columns(); }
 };

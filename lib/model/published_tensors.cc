@@ -103,6 +103,8 @@ bool IsZeroBias(const RawTensor& tensor) {
 
 }  // namespace
 
+bool IsOfOtherPart(std::string_view name) { return HasComponent(name, kOtherParts); }
+
 std::string FilledName(std::string_view sources, uint64_t layer, uint64_t expert) {
   return Filled(Filled(Alternatives(sources)[0], '*', layer), '#', expert);
 }
@@ -241,7 +243,7 @@ absl::Status PublishedTensors::CheckAllUsed(FamilyContext& context) const {
       continue;
     if (IsOfDraft(context, bare)) {
       draft.Add(tensor);
-    } else if (HasComponent(tensor.name, kOtherParts)) {
+    } else if (IsOfOtherPart(tensor.name)) {
       other_parts.Add(tensor);
     } else if (StartsAs(bare, kValueHeads)) {
       value_heads.Add(tensor);

@@ -17,6 +17,9 @@
 
 namespace smelt {
 
+/// Whether a stored tensor's name is of a part that is no text model's: vision or audio.
+bool IsOfOtherPart(std::string_view name);
+
 class PublishedTensors {
  public:
   /// `family` and `container` must outlive the result. Fails where two tensors mean the same one,

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "lib/base/status.h"
+#include "lib/model/lora_file.h"
 #include "lib/model/open.h"
 #include "tests/model/fixture_models.h"
 #include "tests/model/golden_model.h"
@@ -239,6 +240,64 @@ TEST_F(SmallAdapter, StrengthCounts) {
     EXPECT_EQ(merged[2][i] - base[i], 2 * (merged[1][i] - base[i]));
 }
 
+// What an adapter has for vision or audio is left out with a note, whatever its base has of them.
+TEST_F(SmallAdapter, PartsThatAreNotReadAreLeftOut) {
+  const char* const config = R"({"peft_type":"LORA","lora_alpha":4,"r":2})";
+  const FolderTensors text = {{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)},
+                              {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}};
+  const auto alone = Open(config, text);
+  SMELT_ASSERT_OK(alone);
+  FolderTensors both = text, vision;
+  const std::string visual = "base_model.model.visual.blocks.0.attn.qkv.lora_";
+  for (FolderTensors* tensors : {&both, &vision}) {
+    (*tensors)[visual + "A.weight"] = Counting({2, 5}, 1);
+    (*tensors)[visual + "B.weight"] = Counting({15, 2}, 1);
+  }
+  const auto opened = Open(config, both);
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(testing::ReadTensor(*opened->source, "blk.0.attn_v.weight"),
+            testing::ReadTensor(*alone->source, "blk.0.attn_v.weight"));
+  const std::string said =
+      Cat("vision or audio is left out: ", visual, "A.weight and 1 more (40 parameters");
+  const auto says = [&](const std::string& note) { return note.find(said) != std::string::npos; };
+  EXPECT_TRUE(std::ranges::any_of(opened->notes, says));
+  const auto file = OpenAsLoraFile(adapter_, 1, base_);
+  SMELT_ASSERT_OK(file);
+  EXPECT_EQ(file->source->tensors().size(), 2u);
+  EXPECT_TRUE(std::ranges::any_of(file->notes, says));
+  const auto none = Open(config, vision);
+  EXPECT_NE(none.status().message().find("nothing for the text part"), absl::string_view::npos)
+      << none.status();
+}
+
+// Biases that were trained along (bias: lora_only) are in the adapter as the base layer's, and are
+// no copies of it.
+TEST_F(SmallAdapter, BiasesOfBaseLayersAreTrainedOnes) {
+  FolderTensors base = LlamaTensors(2, true);
+  for (const char* layer : {"0", "1"}) {
+    for (const char* module : {"q_proj", "k_proj", "v_proj", "o_proj"})
+      base[Cat("model.layers.", layer, ".self_attn.", module, ".bias")] = Counting({8}, 1);
+  }
+  testing::WriteFolder(
+      base_,
+      Cat(R"({"architectures":["LlamaForCausalLM"],"attention_bias":true,)", kLlamaConfig, "}"),
+      base);
+  const FolderTensors tensors = {{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)},
+                                 {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)},
+                                 {Cat(kV, ".base_layer.bias"), Counting({8}, 30)}};
+  const char* const config = R"({"peft_type":"LORA","lora_alpha":4,"r":2,"bias":"lora_only"})";
+  const auto opened = Open(config, tensors);
+  SMELT_ASSERT_OK(opened);
+  EXPECT_EQ(testing::ReadTensor(*opened->source, "blk.0.attn_v.bias"), Counting({8}, 30).values);
+  const auto stronger = Open(config, tensors, 2);
+  const auto alone = OpenAsLoraFile(adapter_, 1, base_);
+  for (const auto& [status, says] : {std::pair(stronger.status(), "cannot be merged 2 times"),
+                                     std::pair(alone.status(), "has a whole tensor for")}) {
+    EXPECT_EQ(CodeOf(status), ErrorCode::kUnsupported);
+    EXPECT_NE(status.message().find(says), absl::string_view::npos) << status;
+  }
+}
+
 // A number that is none is found when its rows are read, and named by the adapter's own tensor.
 TEST_F(SmallAdapter, WhatIsNoNumberIsNamedByTensor) {
   for (const char* part : {".lora_A.weight", ".lora_B.weight"}) {
@@ -281,8 +340,12 @@ TEST_F(SmallAdapter, WhatCannotBeMergedIsNamed) {
   const struct {
     std::string config, says;
   } configs[] = {
-      {R"({"peft_type":"IA3"})", "peft_type"},
+      {R"({"peft_type":"IA3"})", "merge it with peft"},
+      {R"({"peft_type":"PREFIX_TUNING"})", "beside the weights"},
+      {R"({"peft_type":5})", "peft_type is 5"},
       {R"({"peft_type":"LORA","use_qalora":true})", "use_qalora"},
+      {R"({"peft_type":"LORA","use_newer_lora":true})", "use_newer_lora is true"},
+      {R"({"peft_type":"LORA","newer_config":{"a":1}})", "newer_config is"},
       {R"({"peft_type":"LORA","init_lora_weights":"pissa_niter_4"})", "init_lora_weights"},
       {R"({"peft_type":"LORA","lora_alpha":1e300})", "no finite scale"},
       {R"({"peft_type":"LORA","lora_alpha":"32"})", "lora_alpha"},
@@ -306,6 +369,9 @@ TEST_F(SmallAdapter, WhatCannotBeMergedIsNamed) {
       {{{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)}}, "has no lora_B"},
       {{{Cat(kV, ".lora_A.weight"), Counting({2, 7}, 1)},
         {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}},
+       "do not fit"},
+      {{{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)},
+        {Cat(kV, ".lora_B.weight"), Counting({7, 2}, 3)}},
        "do not fit"},
       {{{"base_model.model.model.layers.9.self_attn.v_proj.lora_A.weight", Counting({2, 8}, 1)},
         {"base_model.model.model.layers.9.self_attn.v_proj.lora_B.weight", Counting({8, 2}, 1)}},
