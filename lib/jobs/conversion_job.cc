@@ -233,11 +233,27 @@ absl::Status CheckOutputPaths(const ConversionOutput& output, bool several,
   return CheckOutput(output.first(), options.force);
 }
 
+/// Parts that hold one tensor which takes more than a part may; empty: there are none.
+std::string LargePartsWarning(const Plan& plan) {
+  uint64_t count = 0, most = 0;
+  for (const PlannedFile& file : plan.files) {
+    if (plan.options.split_size == 0 || file.bytes <= plan.options.split_size) continue;
+    ++count;
+    most = std::max(most, file.bytes);
+  }
+  if (count == 0) return "";
+  return Cat(count, " of ", plan.files.size(), " parts take more than the ",
+             plan.options.split_size, " bytes of --split-size, up to ", most,
+             ": a tensor is not divided");
+}
+
 /// `what`: of several outputs, which one the sentences are about.
 void TellAbout(const ConversionOutput& output, const std::string& what, const ModelSource& source,
                const Observer& observer) {
   const Plan& plan = output.plan;
   for (const std::string& warning : plan.warnings) observer.Warn(what + warning);
+  const std::string large = LargePartsWarning(plan);
+  if (!large.empty()) observer.Warn(what + large);
   if (!plan.fallbacks.kinds.empty())
     observer.Note(what + FallbackNote(plan.fallbacks, plan.bits_per_weight()));
   if (UpperAscii(plan.options.type) == "AUTO" && WidensCodes(source, plan)) {
