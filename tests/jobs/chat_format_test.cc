@@ -11,6 +11,7 @@
 #include "formats/ollama/modelfile.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
+#include "smelt/chat_template.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -95,6 +96,44 @@ TEST(ChatFormats, PublishedTemplates) {
               format.is_null() ? "" : *format.as_string())
         << name;
   }
+}
+
+// JSON too: Go's templates write it in the form in which the models' own do.
+TEST(ChatFormats, ToolsAreWrittenAsThePublishedTemplatesWriteThem) {
+  SMELT_REQUIRE_SHARED();
+  const JsonValue known = ParseJsonValue(ollama::ChatFormatRenderings(), "renderings.json").value();
+  const JsonValue tokens = Json(SharedPath("fixtures/chat_templates/renderings.json"));
+  const JsonValue expected = Json(TestdataPath("chat_formats/published.json"));
+  size_t compared = 0;
+  for (const auto& [name, format] : *expected.as_object()) {
+    const JsonValue* renderings =
+        format.is_null() ? nullptr : known.Find("tool_renderings")->Find(*format.as_string());
+    if (renderings == nullptr) continue;
+    const JsonValue* model = tokens.Find("templates")->Find(name);
+    const std::string bos = *model->Find("bos")->as_string(),
+                      eos = *model->Find("eos")->as_string();
+    const auto renderer =
+        ChatRenderer::Open({.source = SharedPath(Cat("fixtures/chat_templates/", name, ".jinja")),
+                            .bos = bos,
+                            .eos = eos});
+    SMELT_ASSERT_OK(renderer);
+    const auto& probes = *known.Find("tool_probes")->as_array();
+    for (size_t i = 0; i < probes.size(); ++i) {
+      const std::string* go = (*renderings->as_array())[i].as_string();
+      const auto own = renderer->Render(probes[i].ToText());
+      if (go == nullptr || !own.ok()) continue;
+      std::string text = *go;
+      for (const auto& [mark, token] : {std::pair("%BOS%", bos), std::pair("%EOS%", eos)}) {
+        for (size_t at; (at = text.find(mark)) != text.npos;) text.replace(at, 5, token);
+      }
+      // Behind what the model writes where it is given no system prompt.
+      const size_t system = text.find("SYSTEM%");
+      if (system != text.npos) text.erase(0, system + 7);
+      EXPECT_TRUE(own->ends_with(text)) << name << "\n" << text << "\n" << *own;
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 70u);
 }
 
 TEST(ChatFormats, ATemplateThatWritesOneCharacterElseIsOfNoFormat) {

@@ -6,8 +6,8 @@
 For every format: Go's rendering of each probe conversation is the recorded one, and the same as the Jinja rendering by the format's reference
 (testdata/chat_formats/NAME.jinja) or by the published templates that testdata/chat_formats/published.json says are of it. Then every recorded
 rendering of those published templates that Ollama can ask for (a generation prompt, no tools) is the same by Go, and by the template layer that
-`smelt import --chat-template` puts into a store. Formats with tools are compared on conversations with tools too, whatever the form of the JSON in
-the texts: Go has an order of members and blanks of its own, and adds empty descriptions. `--record` writes what Go makes
+`smelt import --chat-template` puts into a store. Formats with tools are compared on conversations with tools too, whose properties and arguments
+are in the order of their names, the only one that Ollama keeps. `--record` writes what Go makes
 of the probes into renderings.json: null where the Jinja template refuses the conversation. Needs go and DIR/tools/ollama, DIR/fixtures/chat_templates.
 """
 import argparse
@@ -25,35 +25,22 @@ OLD = "v0.6.5"  # the oldest Ollama whose renderings are compared
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FORMATS = ROOT / "formats" / "ollama" / "chat_formats"
 REFERENCES = ROOT / "testdata" / "chat_formats"
+JSON = (FORMATS / "json.gotmpl").read_text().rstrip("\n")  # how templates write values
 DATES = {"%DATE%": "%Y-%m-%d", "%D_B_Y%": "%d %b %Y", "%D_MONTH_Y%": "%d %B %Y", "%MONTH_D_Y%": "%B %d, %Y"}  # as templates write them
 
 
-def plain_json(text):
-    """Every JSON object and list in the text in one form, without empty descriptions."""
-    def plain(value):
-        if isinstance(value, list):
-            return [plain(x) for x in value]
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items() if (k, v) != ("description", "")}
-        return value
+def tools_text(base):
+    """How templates write tools, as formats/CMakeLists.txt puts it together: in one line (None), or indented from `base` blanks on."""
+    def blanks(mark):
+        return {"IN": "", "ON": " ", "OUT": ""}[mark[1]] if base is None else "\n" + " " * (base + 4 * int(mark[2]))
 
-    out, at = [], 0
-    while text and at < len(text):
-        if text[at] in "{[":
-            try:
-                value, end = json.JSONDecoder().raw_decode(text, at)
-                out.append(json.dumps(plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":")))
-                at = end
-                continue
-            except ValueError:
-                pass
-        out.append(text[at])
-        at += 1
-    return None if text is None else "".join(out)
+    return re.sub(r"%(IN|ON|OUT)(\d)%", blanks, JSON + (FORMATS / "tool.gotmpl").read_text().rstrip("\n"))
 
 
 def template_of(name):
     text = (FORMATS / f"{name}.modelfile").read_text()
+    for mark, by in [("%JSON%", JSON), ("%TOOLS%", tools_text(None)), ("%INDENTED_TOOLS%", tools_text(0)), ("%MORE_INDENTED_TOOLS%", tools_text(4))]:
+        text = text.replace(mark, by)
     return re.search(r'TEMPLATE """(.*?)"""', text, re.S).group(1)
 
 
@@ -258,7 +245,7 @@ def main():
             if ".Tools" in template:
                 with_tools = {model: jinja(args.smelt, model.file, model.bos, model.eos, tool_probes) for model in models}
                 by_go_tools = [text if first is not None else None for text, first in zip(go.render(template, tool_probes), with_tools[models[0]])]
-                if "currentDate" not in template and any(plain_json(a) != plain_json(b) for a, b in
+                if "currentDate" not in template and any(a != b for a, b in
                                                          zip(by_go_tools, old.render(template, tool_probes)) if a is not None):
                     wrong.append(f"{name}: Ollama {OLD} renders tools otherwise")
                 if args.record:
@@ -270,7 +257,7 @@ def main():
                     old.render(template, thoughtful(False))  # which knows no such name
                 for model in models:
                     for text, jinja_text in zip(go.render(template, thoughtful(True)), jinja(args.smelt, model.file, model.bos, model.eos, thoughtful(False))):
-                        difference = "" if ".ToolCalls" not in template else model.difference(plain_json(text), plain_json(jinja_text))
+                        difference = "" if ".ToolCalls" not in template else model.difference(text, jinja_text)
                         equal += not difference
                         if difference:
                             wrong.append(f"{name}, {model.name}, thoughts: {difference}")
@@ -282,14 +269,14 @@ def main():
                     wrong.append(f"{name}, {model.name}: {difference}")
             for model in models:
                 for probe, text, jinja_text in zip(tool_probes, by_go_tools, with_tools[model]) if ".Tools" in template else []:
-                    difference = model.difference(plain_json(text), plain_json(jinja_text), probe["now"])
+                    difference = model.difference(text, jinja_text, probe["now"])
                     equal += not difference
                     if difference:
                         wrong.append(f"{name}, {model.name}, {probe['name']}: {difference}")
                 if ".Tools" in template and model.name in renderings:
                     cases = [without_ids(c) for c in renderings[model.name]["cases"] if askable_with_tools(c)]
                     for case, text, jinja_text in zip(cases, go.render(template, cases), jinja(args.smelt, model.file, model.bos, model.eos, cases)):
-                        difference = "" if jinja_text is None else model.difference(plain_json(text), plain_json(jinja_text))
+                        difference = "" if jinja_text is None else model.difference(text, jinja_text)
                         equal += not difference
                         if difference:
                             wrong.append(f"{name}, {model.name}, recorded with tools: {difference}")
@@ -305,8 +292,6 @@ def main():
                     asked = probes + (tool_probes if ".Tools" in template else [])
                     by_file = jinja(args.smelt, gguf, None, None, asked)
                 for probe, text, jinja_text in zip(asked, go.render(layer, asked), by_file) if layer else []:
-                    if "tools" in probe:
-                        text, jinja_text = plain_json(text), plain_json(jinja_text)
                     same = jinja_text is None or jinja_text in (text, SMALL_BOS + text)
                     equal += same
                     if not same:

@@ -7,11 +7,27 @@ import (
 	"bufio"
 	"encoding/json"
 	"os"
+	"strings"
 
 	"github.com/ollama/ollama/api"
+	"github.com/ollama/ollama/harmony"
 	"github.com/ollama/ollama/template"
 	"github.com/ollama/ollama/tools"
 )
+
+// read is what Ollama's server does: models with harmony's marks have a parser of their own.
+func read(parsed *template.Template, known api.Tools, answer string) ([]api.ToolCall, string) {
+	if !parsed.Contains("<|start|>") || !parsed.Contains("<|end|>") {
+		return tools.NewParser(parsed.Template, known).Add(answer)
+	}
+	handler := harmony.NewHarmonyMessageHandler()
+	handler.Init(known, nil, nil)
+	rest, _, calls, err := handler.Add(strings.TrimSuffix(answer, "<|call|>"), true)
+	if err != nil {
+		panic(err)
+	}
+	return calls, rest
+}
 
 func main() {
 	in := bufio.NewScanner(os.Stdin)
@@ -29,7 +45,7 @@ func main() {
 		if err != nil {
 			panic(err)
 		}
-		calls, rest := tools.NewParser(parsed.Template, query.Tools).Add(query.Answer)
+		calls, rest := read(parsed, query.Tools, query.Answer)
 		functions := []any{}
 		for _, call := range calls {
 			functions = append(functions, map[string]any{"name": call.Function.Name, "arguments": call.Function.Arguments})
