@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <iostream>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "smelt/chat.h"
@@ -15,45 +17,46 @@
 namespace smelt::tools {
 namespace {
 
-constexpr std::string_view kBegin = "<think>", kEnd = "</think>";
-
 /// An answer ends when the model ends it, not after the 128 tokens of a text.
 constexpr int64_t kLongestAnswer = 1'000'000;
 
-bool BeginsThinking(std::string_view prompt) {
-  const size_t last = prompt.find_last_not_of(" \t\r\n");
-  return last != prompt.npos && prompt.substr(0, last + 1).ends_with(kBegin);
-}
-
-/// Prints an answer as it comes.
+/// Prints an answer as it comes, and what was thought before it.
 class Answer {
  public:
   Answer(bool hide, Terminal& terminal) : hide_(hide), terminal_(terminal) {}
 
-  std::function<void(std::string_view)> Sink(const Chat& chat) {
-    return [this, &chat](std::string_view piece) {
-      if (!hide_) return Print(std::string(piece));
-      if (filter_ == nullptr)
-        filter_ = std::make_unique<WithoutThoughts>(BeginsThinking(chat.prompt()));
-      Print(filter_->Take(piece));
-    };
+  void Thought(std::string_view piece) {
+    if (hide_) return;
+    if (!thinking_) Print("<think>");
+    thinking_ = true;
+    Print(piece);
+  }
+  void Text(std::string_view piece) {
+    EndThought();
+    if (hide_ && empty_)
+      piece.remove_prefix(std::min(piece.find_first_not_of(" \t\r\n"), piece.size()));
+    empty_ = empty_ && piece.empty();
+    Print(piece);
   }
   void Finish() {
-    if (filter_ != nullptr) Print(filter_->Finish());
+    EndThought();
     if (!ends_line_) terminal_.Print("\n");
   }
 
  private:
-  void Print(const std::string& text) {
+  void EndThought() {
+    if (thinking_) Print("</think>");
+    thinking_ = false;
+  }
+  void Print(std::string_view text) {
     if (text.empty()) return;
     ends_line_ = text.ends_with('\n');
-    terminal_.Print(text);
+    terminal_.Print(std::string(text));
   }
 
   const bool hide_;
   Terminal& terminal_;
-  std::unique_ptr<WithoutThoughts> filter_;
-  bool ends_line_ = false;
+  bool thinking_ = false, empty_ = true, ends_line_ = false;
 };
 
 Observer Watching(Terminal& terminal) {
@@ -67,10 +70,15 @@ Observer Watching(Terminal& terminal) {
 int RunQuestion(Chat& chat, const std::string& question, ContinueOptions options, bool hide,
                 Terminal& terminal) {
   Answer answer(hide, terminal);
-  if (!terminal.json()) options.on_text = answer.Sink(chat);
-  const absl::StatusOr<GenerateResult> result = chat.Say(question, options, Watching(terminal));
+  std::function<void(std::string_view)> on_thought;
+  if (!terminal.json()) {
+    options.on_text = [&](std::string_view piece) { answer.Text(piece); };
+    on_thought = [&](std::string_view piece) { answer.Thought(piece); };
+  }
+  absl::StatusOr<ChatAnswer> result = chat.Say(question, options, Watching(terminal), on_thought);
   if (!result.ok()) return terminal.Fail(result.status());
   if (terminal.json()) {
+    if (hide) result->thought.clear();
     terminal.Print(ToJson(*result));
   } else {
     answer.Finish();
@@ -103,36 +111,6 @@ int RunConversation(Chat& chat, const ContinueOptions& options, bool hide, Termi
 }
 
 }  // namespace
-
-std::string WithoutThoughts::Take(std::string_view piece) {
-  held_ += piece;
-  std::string out;
-  for (;;) {
-    const std::string_view mark = thinking_ ? kEnd : kBegin;
-    const size_t at = held_.find(mark);
-    size_t sure = std::min(at, held_.size());
-    if (at == held_.npos) {  // the end may be the beginning of a mark
-      for (size_t n = std::min(held_.size(), mark.size() - 1); n > 0; --n) {
-        if (!held_.ends_with(mark.substr(0, n))) continue;
-        sure = held_.size() - n;
-        break;
-      }
-    }
-    if (!thinking_) {
-      std::string shown = held_.substr(0, sure);
-      if (fresh_) shown.erase(0, std::min(shown.find_first_not_of(" \t\r\n"), shown.size()));
-      fresh_ = fresh_ && shown.empty();
-      out += shown;
-    }
-    held_.erase(0, sure);
-    if (at == held_.npos || !held_.starts_with(mark)) return out;
-    held_.erase(0, mark.size());
-    thinking_ = !thinking_;
-    fresh_ = true;
-  }
-}
-
-std::string WithoutThoughts::Finish() { return thinking_ ? "" : std::exchange(held_, ""); }
 
 int RunChat(const GenerateOptions& given, const ChatArguments& arguments, Terminal& terminal) {
   ContinueOptions options = given;

@@ -18,20 +18,4 @@ struct ChatArguments {
 
 int RunChat(const GenerateOptions& options, const ChatArguments& arguments, Terminal& terminal);
 
-/// Leaves out what stands between <think> and </think>, and the empty lines behind it, of a text
-/// that comes in pieces.
-class WithoutThoughts {
- public:
-  /// `thinking`: the text begins inside.
-  explicit WithoutThoughts(bool thinking) : thinking_(thinking), fresh_(thinking) {}
-  /// What may be shown of the text so far.
-  std::string Take(std::string_view piece);
-  /// The rest.
-  std::string Finish();
-
- private:
-  bool thinking_, fresh_;  ///< fresh: nothing was shown since a thought ended
-  std::string held_;
-};
-
 }  // namespace smelt::tools

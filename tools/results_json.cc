@@ -235,14 +235,26 @@ std::string ToJson(const std::vector<PlanSummary>& plans) {
   return Dump(Json{{"outputs", std::move(json)}});
 }
 
-std::string ToJson(const GenerateResult& r) {
-  return Dump(Json{{"prompt_ids", r.prompt_ids},
-                   {"ids", r.ids},
-                   {"text", r.text},
-                   {"finish_reason", FinishReasonName(r.finish_reason)},
-                   {"seed", r.seed},
-                   {"prompt_tokens_per_second", Number(r.prompt_tokens_per_second)},
-                   {"tokens_per_second", Number(r.tokens_per_second)}});
+namespace {
+
+Json GenerateJson(const GenerateResult& r) {
+  return Json{{"prompt_ids", r.prompt_ids},
+              {"ids", r.ids},
+              {"text", r.text},
+              {"finish_reason", FinishReasonName(r.finish_reason)},
+              {"seed", r.seed},
+              {"prompt_tokens_per_second", Number(r.prompt_tokens_per_second)},
+              {"tokens_per_second", Number(r.tokens_per_second)}};
+}
+
+}  // namespace
+
+std::string ToJson(const GenerateResult& r) { return Dump(GenerateJson(r)); }
+
+std::string ToJson(const ChatAnswer& r) {
+  Json json = GenerateJson(r);
+  json["thought"] = r.thought;
+  return Dump(json);
 }
 
 std::string ToJson(const ImportanceSummary& s) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "smelt/bundle.h"
+#include "smelt/chat.h"
 #include "smelt/compare.h"
 #include "smelt/convert.h"
 #include "smelt/evaluate.h"
@@ -26,6 +27,7 @@ std::string ToJson(const std::vector<PlanSummary>& plans);
 std::string ToJson(const PlanSummary& plan);
 std::string ToJson(const VocabularyResult& result);
 std::string ToJson(const GenerateResult& result);
+std::string ToJson(const ChatAnswer& result);
 std::string ToJson(const ImportanceSummary& summary);
 std::string ToJson(const ImportResult& result);
 std::string ToJson(const ExportResult& result);

@@ -13,6 +13,7 @@
 #include "lib/base/job_scope.h"
 #include "lib/base/json.h"
 #include "lib/base/status.h"
+#include "lib/jobs/thoughts.h"
 #include "smelt/chat_template.h"
 #include "smelt/store.h"
 
@@ -22,14 +23,16 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Message {
-  std::string role, content;
+  std::string role, content, thought = {};
 };
 
 std::string ToJson(const std::vector<Message>& messages) {
   std::string out;
   for (const Message& message : messages) {
     out += Cat(out.empty() ? "" : ",", "{\"role\":", JsonQuote(message.role),
-               ",\"content\":", JsonQuote(message.content), "}");
+               ",\"content\":", JsonQuote(message.content));
+    if (!message.thought.empty()) out += Cat(",\"reasoning_content\":", JsonQuote(message.thought));
+    out += "}";
   }
   return Cat("[", out, "]");
 }
@@ -57,6 +60,12 @@ absl::StatusOr<ChatRenderer> OpenRenderer(const ChatOptions& options) {
   return renderer;
 }
 
+std::string Trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
+  return std::string(text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin));
+}
+
 absl::Status CheckJson(std::string_view text, std::string_view what, bool list) {
   if (text.empty()) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(const JsonValue value, ParseJsonValue(text, what));
@@ -72,6 +81,9 @@ struct Chat::Impl {
   std::unique_ptr<Generator> generator;
   std::vector<Message> beginning;  ///< of every conversation
   std::vector<Message> messages;
+  std::vector<std::string> stops;  ///< of a store
+  std::vector<const ThoughtForm*> forms;
+  std::vector<int32_t> shown_tokens;
   std::string prompt;
   /// The sequence before anything was fed, and after the last prompt.
   GeneratorState empty, after_prompt;
@@ -88,7 +100,7 @@ struct Chat::Impl {
       if (!details.messages.empty()) {
         SMELT_ASSIGN_OR_RETURN(examples, ollama::ReadMessages(details.messages, options.model));
       }
-      SMELT_RETURN_IF_ERROR(NoteParameters(details.parameters, observer));
+      SMELT_RETURN_IF_ERROR(TakeParameters(details.parameters, observer));
     }
     if (!system.empty()) beginning.push_back({"system", system});
     for (ollama::Message& example : examples)
@@ -96,13 +108,14 @@ struct Chat::Impl {
     return absl::OkStatus();
   }
 
-  /// What a store sets besides stop words, which are the ends that the model itself names.
-  absl::Status NoteParameters(const std::string& json, const Observer& observer) const {
+  /// A store's stop words; what it sets besides is named.
+  absl::Status TakeParameters(const std::string& json, const Observer& observer) {
     if (json.empty()) return absl::OkStatus();
     SMELT_ASSIGN_OR_RETURN(const ollama::Parameters parameters,
                            ollama::Parameters::Read(json, options.model));
     std::string set;
     for (const auto& [name, value] : parameters.values()) {
+      if (name == "stop") stops = ollama::ParameterTexts(value);
       if (name == "stop") continue;
       for (const std::string& text : ollama::ParameterTexts(value))
         set += Cat(set.empty() ? "" : ", ", name, " ", text);
@@ -111,6 +124,17 @@ struct Chat::Impl {
     observer.Note(Cat(Escape(options.model, 60), ": the store's parameters are for Ollama (",
                       Escape(set, 120), "); here the command's options count"));
     return absl::OkStatus();
+  }
+
+  /// How the model says what it thinks.
+  void FindThoughts() {
+    for (const ThoughtForm& form : ThoughtForms()) {
+      const std::vector<int32_t> ids = generator->TokensOf(form.tokens);
+      const bool all = std::ranges::find(ids, -1) == ids.end();
+      if (!all && !form.plain) continue;
+      forms.push_back(&form);
+      if (all) shown_tokens.insert(shown_tokens.end(), ids.begin(), ids.end());
+    }
   }
 
   absl::StatusOr<std::string> Render(const std::vector<Message>& conversation) const {
@@ -162,6 +186,7 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
                                           .f32_activations = options.f32_activations,
                                           .adapters = options.adapters},
                                          job.observer()));
+  impl->FindThoughts();
   SMELT_ASSIGN_OR_RETURN(impl->empty, impl->generator->Save());
   std::unique_ptr<Chat> chat(new Chat(std::move(impl)));
   chat->Clear();
@@ -172,8 +197,9 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
 
 void Chat::Clear() { impl_->messages = impl_->beginning; }
 
-absl::StatusOr<GenerateResult> Chat::Say(std::string_view message, const ContinueOptions& options,
-                                         const Observer& watcher) try {
+absl::StatusOr<ChatAnswer> Chat::Say(std::string_view message, const ContinueOptions& options,
+                                     const Observer& watcher,
+                                     const std::function<void(std::string_view)>& on_thought) try {
   const JobScope job(watcher);
   std::vector<Message> conversation = impl_->messages;
   conversation.push_back({"user", std::string(message)});
@@ -186,13 +212,28 @@ absl::StatusOr<GenerateResult> Chat::Say(std::string_view message, const Continu
   const Clock::time_point start = Clock::now();
   SMELT_ASSIGN_OR_RETURN(const size_t fed, impl_->Feed(ids, job.observer()));
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  SMELT_ASSIGN_OR_RETURN(GenerateResult result,
-                         impl_->generator->Continue(options, job.observer()));
-  result.prompt_ids = ids;
-  result.prompt_tokens_per_second = seconds > 0 ? static_cast<double>(fed) / seconds : 0;
-  conversation.push_back({"assistant", result.text});
+  ChatAnswer answer;
+  std::string text;
+  bool thought = false;
+  ThoughtSplitter splitter(impl_->forms, impl_->prompt, [&](bool thinks, std::string_view piece) {
+    thought = thought || thinks;
+    (thinks ? answer.thought : text) += piece;
+    if (const auto& sink = thinks ? on_thought : options.on_text) sink(piece);
+  });
+  ContinueOptions inner = options;
+  inner.on_text = [&](std::string_view piece) { splitter.Take(piece); };
+  inner.shown_tokens = impl_->shown_tokens;
+  inner.stop.insert(inner.stop.end(), impl_->stops.begin(), impl_->stops.end());
+  SMELT_ASSIGN_OR_RETURN(static_cast<GenerateResult&>(answer),
+                         impl_->generator->Continue(inner, job.observer()));
+  splitter.Finish();
+  answer.thought = Trimmed(answer.thought);
+  answer.text = thought ? Trimmed(text) : text;
+  answer.prompt_ids = ids;
+  answer.prompt_tokens_per_second = seconds > 0 ? static_cast<double>(fed) / seconds : 0;
+  conversation.push_back({"assistant", answer.text, answer.thought});
   impl_->messages = std::move(conversation);
-  return result;
+  return answer;
 } catch (...) {
   return CaughtError();
 }

@@ -83,14 +83,16 @@ size_t BegunStop(std::string_view text, const std::vector<std::string>& stops) {
 class TextOut {
  public:
   TextOut(const Tokenizer* tokenizer, const ContinueOptions& options, std::string& text)
-      : decoder_(tokenizer != nullptr ? std::make_unique<StreamDecoder>(
-                                            *tokenizer, DecodeOptions{.show_special = false})
-                                      : nullptr),
-        options_(options),
-        text_(text) {}
+      : tokenizer_(tokenizer), options_(options), text_(text) {
+    if (tokenizer != nullptr) decoder_ = Decoder();
+  }
 
   void Push(int32_t id) {
-    if (decoder_ != nullptr) Take(decoder_->Push(id));
+    if (decoder_ == nullptr) return;
+    if (std::ranges::find(options_.shown_tokens, id) == options_.shown_tokens.end())
+      return Take(decoder_->Push(id));
+    Take(decoder_->Finish() + tokenizer_->Piece(id));
+    decoder_ = Decoder();
   }
   /// A stop text has come.
   bool stopped() const { return stopped_; }
@@ -100,6 +102,9 @@ class TextOut {
   }
 
  private:
+  std::unique_ptr<StreamDecoder> Decoder() const {
+    return std::make_unique<StreamDecoder>(*tokenizer_, DecodeOptions{.show_special = false});
+  }
   // What may yet become a stop text is held back.
   void Take(const std::string& piece) {
     held_ += piece;
@@ -116,6 +121,7 @@ class TextOut {
     if (options_.on_text) options_.on_text(piece);
   }
 
+  const Tokenizer* tokenizer_;
   std::unique_ptr<StreamDecoder> decoder_;
   const ContinueOptions& options_;
   std::string& text_;
@@ -204,6 +210,18 @@ absl::StatusOr<std::vector<int32_t>> Generator::Encode(std::string_view text, bo
                                   {.add_special = start, .add_end = false, .parse_special = true});
 } catch (...) {
   return CaughtError();
+}
+
+std::vector<int32_t> Generator::TokensOf(std::span<const std::string_view> texts) const {
+  std::vector<int32_t> ids(texts.size(), -1);
+  const size_t count = impl_->tokenizer == nullptr ? 0 : impl_->tokenizer->size();
+  for (size_t id = 0; id < count; ++id) {
+    const std::string piece = impl_->tokenizer->Piece(static_cast<int32_t>(id));
+    for (size_t i = 0; i < texts.size(); ++i) {
+      if (piece == texts[i]) ids[i] = static_cast<int32_t>(id);
+    }
+  }
+  return ids;
 }
 
 absl::Status Generator::Feed(std::span<const int32_t> ids, const Observer& watcher) try {

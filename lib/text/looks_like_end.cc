@@ -5,7 +5,7 @@
 
 namespace smelt {
 
-bool LooksLikeEnd(std::string_view text) {
+bool LooksLikeEnd(std::string_view text, bool harmony) {
   static constexpr std::string_view kEnds[] = {
       "<|eot_id|>",
       "<|im_end|>",
@@ -25,6 +25,7 @@ bool LooksLikeEnd(std::string_view text) {
       "< EOT >",
       "<\xef\xbd\x9c"
       "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
+  if (harmony && text == "<|end|>") return false;
   return std::find(std::begin(kEnds), std::end(kEnds), text) != std::end(kEnds);
 }
 

@@ -61,8 +61,10 @@ class StreamDecoder {
   int held_ = 0;        ///< ids pushed since text was last complete
 };
 
-/// Texts of tokens at which generation ends, whatever files say.
-bool LooksLikeEnd(std::string_view text);
+/// Texts of tokens at which generation ends, whatever files say. `harmony`: the vocabulary has both
+/// of kHarmonyEnds, and "<|end|>" ends only a message of several, which one answer consists of.
+bool LooksLikeEnd(std::string_view text, bool harmony = false);
+inline constexpr std::string_view kHarmonyEnds[] = {"<|return|>", "<|call|>"};
 
 /// From `tokenizer.ggml.*`. kUnsupported names models and pre-tokenizers that we do not know.
 absl::StatusOr<std::unique_ptr<Tokenizer>> GgufTokenizer(const Metadata& metadata);

@@ -115,6 +115,48 @@ TEST(Chat, WhatCannotBeRenderedIsSaid) {
   EXPECT_EQ((*chat)->messages(), "[]");
 }
 
+// As transformers 5.24 fills them in.
+TEST(Chat, TemplatesReadThoughtsByEveryName) {
+  const TempDir dir;
+  WriteFile(dir / "t.jinja", "{{ messages[0] | tojson }}");
+  const auto renderer = ChatRenderer::Open({.source = dir / "t.jinja", .bos = {}, .eos = {}});
+  SMELT_ASSERT_OK(renderer);
+  const std::pair<const char*, const char*> kCases[] = {
+      {R"([{"role": "a", "reasoning": "T"}])",
+       R"({"thinking": "T", "role": "a", "reasoning": "T", "reasoning_content": "T"})"},
+      {R"([{"thinking": "T", "role": "a"}])",
+       R"({"thinking": "T", "role": "a", "reasoning_content": "T"})"},
+      {R"([{"reasoning_content": null, "thinking": "U", "reasoning": "T"}])",
+       R"({"reasoning_content": "U", "thinking": "U", "reasoning": "T"})"},
+      {R"([{"reasoning_content": "V", "thinking": null}])",
+       R"({"reasoning_content": "V", "thinking": null})"},
+      {R"([{"role": "a", "thinking": null}])", R"({"role": "a", "thinking": null})"},
+  };
+  for (const auto& [messages, expected] : kCases)
+    EXPECT_EQ(renderer->Render(messages).value(), expected);
+}
+
+// Special tokens that a thought stands between are seen, and are no part of what is said.
+TEST(Chat, ThoughtsAreNoPartOfTheAnswer) {
+  const TempDir dir;
+  WriteFile(dir / "thinks.jinja", "{{ messages | tojson }}<think>\n");
+  ChatOptions options = Options();
+  options.chat_template = dir / "thinks.jinja";
+  const auto chat = Chat::Open(options);
+  SMELT_ASSERT_OK(chat);
+  std::string thought, text;
+  ContinueOptions say = Greedy(4);
+  say.on_text = [&](std::string_view piece) { text += piece; };
+  const auto answer =
+      (*chat)->Say("Hello", say, {}, [&](std::string_view piece) { thought += piece; });
+  SMELT_ASSERT_OK(answer);
+  EXPECT_EQ(answer->text, "");  // it never ends its thought
+  EXPECT_EQ(text, "");
+  EXPECT_FALSE(answer->thought.empty());
+  EXPECT_THAT(thought, HasSubstr(answer->thought));
+  EXPECT_THAT((*chat)->messages(), HasSubstr(R"("content":"","reasoning_content":")"));
+}
+
 // A model in a store begins with what the store has for it.
 TEST(Chat, AStoredModelBringsItsBeginning) {
   const TempDir dir;
@@ -145,6 +187,18 @@ TEST(Chat, AStoredModelBringsItsBeginning) {
   const auto other = Chat::Open(options);
   SMELT_ASSERT_OK(other);
   EXPECT_EQ((*other)->messages(), Cat(R"([{"role":"system","content":"Be long."},)", examples));
+
+  // Its stop words end answers here too.
+  const auto whole = (*other)->Say("Three?", Greedy(12));
+  SMELT_ASSERT_OK(whole);
+  ASSERT_GT(whole->text.size(), 4u);
+  const std::string stop = whole->text.substr(whole->text.size() / 2, 2);
+  WriteFile(dir / "Modelfile", Cat("FROM mine\nPARAMETER stop \"\"\"", stop, "\"\"\"\n"));
+  SMELT_ASSERT_OK(Import(import));
+  const auto stopped = (*Chat::Open(options))->Say("Three?", Greedy(12));
+  SMELT_ASSERT_OK(stopped);
+  EXPECT_EQ(stopped->finish_reason, FinishReason::kStop);
+  EXPECT_EQ(stopped->text, whole->text.substr(0, whole->text.find(stop)));
   unsetenv("OLLAMA_MODELS");
 }
 

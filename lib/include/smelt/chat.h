@@ -25,6 +25,11 @@ struct ChatOptions {
   std::string variables;  ///< JSON object of further variables of the template; empty: none
 };
 
+/// What a model thought before it answered is not in `text`.
+struct ChatAnswer : GenerateResult {
+  std::string thought;
+};
+
 /// Not for several threads at once.
 class SMELT_EXPORT Chat {
  public:
@@ -36,13 +41,15 @@ class SMELT_EXPORT Chat {
 
   /// Adds a user's message and the model's answer to the conversation. A beginning that was
   /// processed before is not processed again. After an error the conversation is what it was;
-  /// interrupted, it ends with what was said until then.
-  absl::StatusOr<GenerateResult> Say(std::string_view message, const ContinueOptions& options,
-                                     const Observer& observer = {});
+  /// interrupted, it ends with what was said until then. The answer ends at a store's stop words
+  /// too. `options.on_text` gets the answer, `on_thought` what the model thinks before it.
+  absl::StatusOr<ChatAnswer> Say(std::string_view message, const ContinueOptions& options,
+                                 const Observer& observer = {},
+                                 const std::function<void(std::string_view)>& on_thought = nullptr);
 
   /// The system message stays, and the messages that a store's model begins with.
   void Clear();
-  /// JSON list of {"role", "content"}.
+  /// JSON list of {"role", "content"}, of answers after thoughts also "reasoning_content".
   std::string messages() const;
   /// The text that the last answer goes on from; also while it is made.
   const std::string& prompt() const;

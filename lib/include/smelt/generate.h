@@ -26,6 +26,8 @@ struct ContinueOptions {
   bool ignore_eos = false;
   std::vector<std::string> stop;  ///< the text ends before the first of these, which is left out
   std::function<void(std::string_view)> on_text;  ///< pieces as they become complete characters
+  /// Special tokens whose texts are part of the text, of which special tokens else are none.
+  std::vector<int32_t> shown_tokens = {};
 };
 
 struct GenerateOptions : ContinueOptions {
@@ -103,6 +105,8 @@ class SMELT_EXPORT Generator {
   bool has_tokenizer() const;
   /// As the model wants a text to begin (`start`) or to go on.
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool start = true) const;
+  /// The ids of the tokens that are these texts in the vocabulary; -1: there is none.
+  std::vector<int32_t> TokensOf(std::span<const std::string_view> texts) const;
 
   /// Appends to the sequence. kInvalidInput names an id outside the vocabulary. After an error (or
   /// kCancelled) the sequence is what it was before; a model with recurrent states cannot always go

@@ -41,18 +41,24 @@ Value FromJson(Budget& budget, const JsonValue& json) {
   return jinja::MakeDict(budget, std::move(items));
 }
 
-// What an assistant thought goes by two names; a message that has one has both.
-JsonValue WithBothThoughts(const JsonValue& messages) {
+// What an assistant thought goes by several names. As in transformers, a message that has one is
+// given what templates read: "reasoning_content", and "thinking" unless it has that itself.
+JsonValue WithEveryThought(const JsonValue& messages) {
   if (messages.as_array() == nullptr) return messages;
   JsonValue::Array all = *messages.as_array();
   for (JsonValue& message : all) {
     if (!message.is_object()) continue;
-    const JsonValue* content = message.Find("reasoning_content");
-    const JsonValue* thinking = message.Find("thinking");
-    if ((content == nullptr) == (thinking == nullptr)) continue;
-    JsonValue::Object members = *message.as_object();
-    members.emplace_back(content == nullptr ? "reasoning_content" : "thinking",
-                         content == nullptr ? *thinking : *content);
+    const JsonValue* thought = nullptr;
+    for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+      if (thought == nullptr) thought = message.FindNonNull(name);
+    }
+    if (thought == nullptr) continue;
+    JsonValue::Object members;
+    if (message.Find("thinking") == nullptr) members.emplace_back("thinking", *thought);
+    for (const auto& [name, value] : *message.as_object())
+      members.emplace_back(name, name == "reasoning_content" ? *thought : value);
+    if (message.Find("reasoning_content") == nullptr)
+      members.emplace_back("reasoning_content", *thought);
     message = JsonValue(std::move(members));
   }
   return JsonValue(std::move(all));
@@ -98,7 +104,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::Parse(std::string_view text, std::str
 }
 
 absl::StatusOr<std::string> ChatTemplate::Render(const ChatInputs& inputs) const {
-  const JsonValue messages = WithBothThoughts(inputs.messages);
+  const JsonValue messages = WithEveryThought(inputs.messages);
   const uint64_t size = messages.ToText().size() + inputs.tools.ToText().size();
   Budget budget(kSteps + kStepsPerByte * size, kBytes + kBytesPerByte * size);
   try {

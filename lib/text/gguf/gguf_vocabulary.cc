@@ -199,12 +199,15 @@ std::unordered_set<int32_t> EndsOf(const GgufVocabulary& vocabulary) {
   std::unordered_set<int32_t> ends(vocabulary.ends.begin(), vocabulary.ends.end());
   ends.insert({vocabulary.eos, vocabulary.eot, vocabulary.eom});
   ends.erase(-1);
+  const bool harmony = std::ranges::all_of(kHarmonyEnds, [&](std::string_view end) {
+    return std::ranges::find(*vocabulary.tokens, end) != vocabulary.tokens->end();
+  });
   for (size_t i = 0; i < vocabulary.size(); ++i) {
-    if (vocabulary.types[i] != PieceType::kNormal && LooksLikeEnd((*vocabulary.tokens)[i]))
+    if (vocabulary.types[i] != PieceType::kNormal && LooksLikeEnd((*vocabulary.tokens)[i], harmony))
       ends.insert(static_cast<int32_t>(i));
   }
   for (const AddedToken& token : vocabulary.added) {
-    if (LooksLikeEnd(token.content)) ends.insert(token.id);
+    if (LooksLikeEnd(token.content, harmony)) ends.insert(token.id);
   }
   return ends;
 }

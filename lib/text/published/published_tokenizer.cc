@@ -45,7 +45,9 @@ std::string PublishedTokenizer::Decode(const std::vector<int32_t>& ids,
 }
 
 bool PublishedTokenizer::ends_generation(int32_t id) const {
-  return (id >= 0 && id == eos_) || LooksLikeEnd(pipeline_->Piece(id));
+  const bool harmony = std::ranges::all_of(
+      kHarmonyEnds, [&](std::string_view end) { return pipeline_->Find(end) >= 0; });
+  return (id >= 0 && id == eos_) || LooksLikeEnd(pipeline_->Piece(id), harmony);
 }
 
 bool PublishedTokenizer::IsRowless(std::string_view text) const {

@@ -1,8 +1,10 @@
 // tokenizer.* keys against those that llama.cpp's converter wrote for the same folders.
 #include <cstring>
 #include <map>
+#include <unordered_set>
 
 #include "lib/base/hash.h"
+#include "lib/text/gguf/gguf_vocabulary.h"
 #include "lib/text/gguf/vocabulary_writer.h"
 #include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
@@ -103,6 +105,19 @@ TEST(GgufKeys, AreThoseOfTheConverter) {
     }
     EXPECT_EQ(written, keys) << model.name << " has keys that the converter does not write";
   }
+}
+
+// As in llama.cpp: where <|return|> and <|call|> end answers, <|end|> ends one of their messages.
+TEST(GenerationEnds, OfVocabulariesWithMessages) {
+  std::vector<std::string> tokens = {"<|end|>", "<|return|>", "<|call|>", "a"};
+  GgufVocabulary vocabulary;
+  vocabulary.tokens = &tokens;
+  vocabulary.types = {PieceType::kControl, PieceType::kControl, PieceType::kControl,
+                      PieceType::kNormal};
+  vocabulary.eos = 1;
+  EXPECT_EQ(EndsOf(vocabulary), (std::unordered_set<int32_t>{1, 2}));
+  tokens[2] = "<|none|>";
+  EXPECT_EQ(EndsOf(vocabulary), (std::unordered_set<int32_t>{0, 1}));
 }
 
 }  // namespace
