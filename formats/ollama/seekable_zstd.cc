@@ -55,8 +55,20 @@ absl::StatusOr<std::vector<std::byte>> Compressed(std::span<const std::byte> con
 
 // ---------------------------------------------------------------- writing
 
-SeekableZstdWriter::SeekableZstdWriter(Sink sink)
+size_t MostZstdBytes(size_t content) { return ZSTD_compressBound(content); }
+
+size_t ZstdFrameOf(std::span<const std::byte> content, std::span<const std::byte> file) {
+  const size_t frame = ZSTD_findFrameCompressedSize(file.data(), file.size());
+  if (file.empty() || ZSTD_isError(frame)) return 0;
+  std::vector<std::byte> there(content.size());
+  const size_t size = ZSTD_decompress(there.data(), there.size(), file.data(), frame);
+  const bool same = !ZSTD_isError(size) && size == content.size() && size > 0;
+  return same && std::ranges::equal(there, content) ? frame : 0;
+}
+
+SeekableZstdWriter::SeekableZstdWriter(Sink sink, Known known)
     : sink_(std::move(sink)),
+      known_(std::move(known)),
       most_pending_(kZstdFrameBytes * static_cast<size_t>(std::clamp(Threads(), 1, kMostFrames))) {}
 
 absl::Status SeekableZstdWriter::Write(std::span<const std::byte> bytes) {
@@ -76,6 +88,17 @@ absl::Status SeekableZstdWriter::WriteFrames() {
     contents.push_back(
         std::span(pending_).subspan(at, std::min(kZstdFrameBytes, pending_.size() - at)));
   }
+  const auto add = [this](size_t compressed, std::span<const std::byte> content) {
+    table_.push_back({static_cast<uint32_t>(compressed), static_cast<uint32_t>(content.size())});
+  };
+  size_t there = 0;  // of the contents, in the sink
+  for (; known_ && there < contents.size(); ++there) {
+    SMELT_ASSIGN_OR_RETURN(const size_t compressed, known_(contents[there]));
+    if (compressed == 0) known_ = nullptr;
+    if (compressed == 0) break;
+    add(compressed, contents[there]);
+  }
+  contents.erase(contents.begin(), contents.begin() + static_cast<ptrdiff_t>(there));
   std::vector<std::vector<std::byte>> frames(contents.size());
   SMELT_RETURN_IF_ERROR(ParallelFor(contents.size(), 1, [&](uint64_t begin, uint64_t end) {
     for (uint64_t i = begin; i < end; ++i) {
@@ -84,8 +107,7 @@ absl::Status SeekableZstdWriter::WriteFrames() {
     return absl::OkStatus();
   }));
   for (size_t i = 0; i < frames.size(); ++i) {
-    table_.push_back(
-        {static_cast<uint32_t>(frames[i].size()), static_cast<uint32_t>(contents[i].size())});
+    add(frames[i].size(), contents[i]);
     SMELT_RETURN_IF_ERROR(sink_(frames[i]));
   }
   pending_.clear();

@@ -18,10 +18,17 @@ namespace smelt::ollama {
 /// Bytes of content in each frame but the last.
 inline constexpr size_t kZstdFrameBytes = 8 << 20;
 
+/// A frame of `content` bytes is not longer than this.
+size_t MostZstdBytes(size_t content);
+/// Bytes of the frame that `file` begins with, where its content is `content`; else 0.
+size_t ZstdFrameOf(std::span<const std::byte> content, std::span<const std::byte> file);
+
 class SeekableZstdWriter {
  public:
   using Sink = std::function<absl::Status(std::span<const std::byte>)>;
-  explicit SeekableZstdWriter(Sink sink);
+  /// Bytes of the frame of this content that the sink has already; 0: none, it is compressed.
+  using Known = std::function<absl::StatusOr<size_t>(std::span<const std::byte> content)>;
+  explicit SeekableZstdWriter(Sink sink, Known known = nullptr);
 
   absl::Status Write(std::span<const std::byte> bytes);
   /// The last frame and the table. The same content gives the same bytes, for any number of
@@ -35,6 +42,7 @@ class SeekableZstdWriter {
   absl::Status WriteFrames();
 
   Sink sink_;
+  Known known_;
   std::vector<std::byte> pending_;
   size_t most_pending_;  ///< whole frames, which are compressed in parallel
   std::vector<Frame> table_;

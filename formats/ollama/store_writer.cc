@@ -27,6 +27,27 @@ namespace smelt::ollama {
 namespace {
 
 constexpr size_t kChunk = 4 << 20;
+
+class FromFile : public BlobStream {
+ public:
+  FromFile(int fd, const std::string& path) : fd_(fd), path_(path) {}
+  absl::StatusOr<size_t> Read(std::span<std::byte> out) override {
+    const Transfer read = ReadAt(fd_, at_, out);
+    if (read.error != 0) return StoreError(path_, "reading failed", read.error);
+    at_ += read.bytes;
+    return read.bytes;
+  }
+  absl::Status Skip(uint64_t bytes) override {
+    at_ += bytes;
+    return absl::OkStatus();
+  }
+
+ private:
+  int fd_;
+  const std::string& path_;
+  uint64_t at_ = 0;
+};
+
 absl::StatusOr<Fd> OpenForReading(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return StoreError(path, "cannot be opened", errno);
@@ -95,14 +116,17 @@ bool StoreWriter::HasBlobOfSize(uint64_t size) const {
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::Place(StagedFile& staged, const std::string& hex,
-                                             std::string_view how) {
+                                             std::string_view how, bool unlinked) {
   struct stat info;
   if (fstat(staged.fd(), &info) != 0) return StoreError(staged.path(), "cannot be examined", errno);
   AddedBlob blob{.digest = Cat("sha256:", hex),
                  .path = Cat(store(), "/blobs/sha256-", hex),
                  .how = std::string(how),
                  .size = static_cast<uint64_t>(info.st_size)};
-  if (GoodBlob(hex, blob.size)) {
+  struct stat there;
+  const bool linked =
+      unlinked && stat(blob.path.c_str(), &there) == 0 && there.st_nlink > 1;  // with a user's file
+  if (!linked && GoodBlob(hex, blob.size)) {
     blob.how = "present";
     return blob;
   }
@@ -211,10 +235,11 @@ absl::StatusOr<AddedBlob> StoreWriter::LinkedFile(int source, uint64_t size,
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::CopiedFile(const std::string& path, int source,
-                                                  uint64_t size, const BlobProgress& progress) {
+                                                  uint64_t size, const BlobProgress& progress,
+                                                  bool unlinked) {
   SMELT_ASSIGN_OR_RETURN(StagedFile staged, staging_.New(size));
   SMELT_ASSIGN_OR_RETURN(const std::string hex, HashFile(source, path, size, &staged, progress));
-  return Place(staged, hex, "copy");
+  return Place(staged, hex, "copy", unlinked);
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::Adopt(const std::string& path, const FileHash& known,
@@ -248,7 +273,8 @@ absl::StatusOr<AddedBlob> StoreWriter::Keep(const Layer& layer) {
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
-                                               const BlobProgress& progress, bool copy) {
+                                               const BlobProgress& progress, bool copy,
+                                               std::string_view digest) {
   SMELT_ASSIGN_OR_RETURN(const Fd source, OpenForReading(path));
   struct stat info;
   if (fstat(source.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -256,7 +282,7 @@ absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
   }
   const uint64_t size = static_cast<uint64_t>(info.st_size);
 
-  if (copy) return CopiedFile(path, source.get(), size, progress);
+  if (copy) return CopiedFile(path, source.get(), size, progress, /*unlinked=*/true);
   absl::StatusOr<AddedBlob> cloned = ClonedFile(source.get(), size, progress);
   if (cloned.ok() || CodeOf(cloned.status()) != ErrorCode::kUnsupported) return cloned;
 
@@ -276,6 +302,10 @@ absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
       absl::StatusOr<AddedBlob> linked = LinkedFile(source.get(), size, hex);
       if (linked.ok() || CodeOf(linked.status()) != ErrorCode::kUnsupported) return linked;
     }
+  }
+  if (const std::string blob = BlobName(digest); !blob.empty()) {
+    FromFile stream(source.get(), path);
+    return AddStream(blob.substr(blob.find('-') + 1), size, stream, progress);
   }
   return CopiedFile(path, source.get(), size, progress);
 }

@@ -52,9 +52,9 @@ class StoreWriter {
   /// that everybody may read, only its owner may write, and whose owner is the store's: Ollama's
   /// service must be able to read it and nobody else to change it. Blobs that exist already are
   /// verified and touched (a new Ollama prunes only what is more than an hour old). `copy`: never
-  /// by sharing or linking.
+  /// by sharing or linking. `digest`, where it is known: a copy that was stopped goes on.
   absl::StatusOr<AddedBlob> AddFile(const std::string& path, const BlobProgress& progress,
-                                    bool copy = false);
+                                    bool copy = false, std::string_view digest = "");
   absl::StatusOr<AddedBlob> AddText(std::string_view content);
   /// A blob of `size` bytes that comes piece by piece and must be what its digest `hex` says, else
   /// kInvalidInput. What there is of it when the work is stopped or fails stays in the staging
@@ -90,11 +90,13 @@ class StoreWriter {
  private:
   explicit StoreWriter(Staging staging) : staging_(std::move(staging)) {}
 
-  absl::StatusOr<AddedBlob> Place(StagedFile& staged, const std::string& hex, std::string_view how);
+  /// `unlinked`: also in the place of a blob that is right, but shared with a file elsewhere.
+  absl::StatusOr<AddedBlob> Place(StagedFile& staged, const std::string& hex, std::string_view how,
+                                  bool unlinked = false);
   absl::StatusOr<AddedBlob> ClonedFile(int source, uint64_t size, const BlobProgress& progress);
   absl::StatusOr<AddedBlob> LinkedFile(int source, uint64_t size, const std::string& hex);
   absl::StatusOr<AddedBlob> CopiedFile(const std::string& path, int source, uint64_t size,
-                                       const BlobProgress& progress);
+                                       const BlobProgress& progress, bool unlinked = false);
   absl::StatusOr<uint64_t> Fill(StagedFile& staged, uint64_t size, BlobStream& stream,
                                 const BlobProgress& progress, Sha256& sha);
   bool MayLink(int source) const;

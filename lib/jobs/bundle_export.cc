@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <memory>
 #include <set>
 #include <span>
@@ -101,7 +102,9 @@ absl::Status ReadBlob(const std::string& store, const ollama::Layer& layer, cons
   return absl::OkStatus();
 }
 
-/// A file whose size is not known before: PATH.part, locked, renamed when it is whole, else gone.
+/// A file whose size is not known before: PATH.part, locked, renamed when it is whole. Where the
+/// work is stopped or the disk fails the part stays; the next run compares what it writes with it
+/// and goes on from where it ends, or where it differs.
 class GrowingFile {
  public:
   static absl::StatusOr<GrowingFile> Open(const std::string& path, bool force) {
@@ -117,29 +120,57 @@ class GrowingFile {
       return Error(ErrorCode::kAlreadyExists, Escape(part),
                    " is being written by another run; wait for it or choose another output name");
     }
-    if (ftruncate(file.fd_.get(), 0) != 0) return file.Failed("cannot be emptied");
+    file.there_ = static_cast<uint64_t>(info.st_size);
     return file;
   }
   GrowingFile(GrowingFile&& other) noexcept
       : path_(std::move(other.path_)),
         part_(std::exchange(other.part_, "")),
         force_(other.force_),
+        keep_(other.keep_),
         fd_(std::move(other.fd_)),
-        size_(other.size_) {}
+        size_(other.size_),
+        there_(other.there_) {}
   ~GrowingFile() {
-    if (!part_.empty()) unlink(part_.c_str());
+    if (!part_.empty() && !(keep_ && size_ > 0)) unlink(part_.c_str());
   }
 
   uint64_t size() const { return size_; }
   int fd() const { return fd_.get(); }
 
+  /// The work ended so that a later run can go on.
+  void KeepPart() { keep_ = true; }
+
+  /// Up to `most` bytes that an earlier run left where this one stands.
+  absl::StatusOr<std::vector<std::byte>> Left(uint64_t most) const {
+    std::vector<std::byte> left(size_ < there_ ? std::min(most, there_ - size_) : 0);
+    const Transfer read = ReadAt(fd_.get(), size_, left);
+    errno = read.error;
+    if (read.error != 0) return Failed("reading failed");
+    left.resize(read.bytes);
+    return left;
+  }
+  /// The next `bytes` of what was left are what is to be written.
+  void Take(size_t bytes) { size_ += bytes; }
+
   absl::Status Write(std::span<const std::byte> bytes) {
+    if (size_ < there_) {
+      SMELT_ASSIGN_OR_RETURN(const std::vector<std::byte> left, Left(bytes.size()));
+      if (std::ranges::equal(left, bytes.first(left.size()))) {
+        Take(left.size());
+        bytes = bytes.subspan(left.size());
+      }
+      if (bytes.empty()) return absl::OkStatus();
+      SMELT_RETURN_IF_ERROR(EndHere());
+    }
+    if (lseek(fd_.get(), static_cast<off_t>(size_), SEEK_SET) < 0) return Failed("cannot go on");
     const Transfer written = WriteAll(fd_.get(), bytes);
     size_ += written.bytes;
     errno = written.error;
     return written.error == 0 ? absl::OkStatus() : Failed("writing failed");
   }
   absl::Status Commit() {
+    if (size_ < there_) SMELT_RETURN_IF_ERROR(EndHere());
     if (fsync(fd_.get()) != 0) return Failed("syncing to the disk failed");
     SMELT_RETURN_IF_ERROR(CheckOutput(path_, force_));
     if (rename(part_.c_str(), path_.c_str()) != 0) return Failed("cannot get its name");
@@ -150,15 +181,27 @@ class GrowingFile {
  private:
   GrowingFile(const std::string& path, bool force)
       : path_(path), part_(path + ".part"), force_(force) {}
+  /// What an earlier run left from here on goes.
+  absl::Status EndHere() {
+    there_ = size_;
+    return ftruncate(fd_.get(), static_cast<off_t>(size_)) == 0 ? absl::OkStatus()
+                                                                : Failed("cannot be cut");
+  }
   absl::Status Failed(std::string_view what) const {
     return SystemError(part_, what, errno, "; free some space or choose another place");
   }
 
   std::string path_, part_;
-  bool force_;
+  bool force_, keep_ = false;
   Fd fd_;
-  uint64_t size_ = 0;
+  uint64_t size_ = 0, there_ = 0;  ///< so far; in the file when it was opened
 };
+
+/// Whether a later run can go on from what a failed one leaves.
+bool CanGoOn(const absl::Status& status) {
+  const ErrorCode code = CodeOf(status);
+  return code == ErrorCode::kCancelled || code == ErrorCode::kIo;
+}
 
 class Exporter {
  public:
@@ -215,35 +258,49 @@ class Exporter {
                    count == 0 ? "; a folder or a bundle can hold it"
                               : "; smelt convert NAME --type copy joins them");
     }
-    SMELT_ASSIGN_OR_RETURN(GrowingFile out, GrowingFile::Open(options_.output, options_.force));
-    const Fd blob(open(ollama::BlobFile(store_, layer->digest).c_str(), O_RDONLY | O_CLOEXEC));
-    const bool shared = blob.get() >= 0 && ioctl(out.fd(), FICLONE, blob.get()) == 0;
-    SMELT_RETURN_IF_ERROR(ReadBlob(store_, *layer, [&](std::span<const std::byte> bytes) {
-      Report(bytes.size());
-      return shared ? absl::OkStatus() : out.Write(bytes);
-    }));
     result.blobs = 1;
-    result.bytes = result.output_bytes = layer->size;
+    result.bytes = layer->size;
+    SMELT_RETURN_IF_ERROR(Fill(result, [&](GrowingFile& out) {
+      const Fd blob(open(ollama::BlobFile(store_, layer->digest).c_str(), O_RDONLY | O_CLOEXEC));
+      const bool shared = blob.get() >= 0 && ioctl(out.fd(), FICLONE, blob.get()) == 0;
+      if (shared) out.Take(layer->size);
+      return ReadBlob(store_, *layer, [&](std::span<const std::byte> bytes) {
+        Report(bytes.size());
+        return shared ? absl::OkStatus() : out.Write(bytes);
+      });
+    }));
     if (contents_.blobs.size() > 1)
       observer_.Note(Cat(Escape(options_.output), ": holds the weights alone; smelt store show ",
                          Escape(model.name.Short()),
                          " --modelfile prints the model's template and parameters"));
-    return out.Commit();
+    return absl::OkStatus();
   }
 
   absl::Status Bundle(ExportResult& result) {
-    SMELT_ASSIGN_OR_RETURN(GrowingFile out, GrowingFile::Open(options_.output, options_.force));
-    ollama::SeekableZstdWriter zstd(
-        [&](std::span<const std::byte> bytes) { return out.Write(bytes); });
+    for (const Model& model : contents_.models) {  // a name that is too long, before the work
+      SMELT_RETURN_IF_ERROR(
+          ollama::TarHeader(Cat("manifests/", model.name.ManifestPath()), 0).status());
+    }
+    return Fill(result, [&](GrowingFile& out) {
+      ollama::SeekableZstdWriter zstd(
+          [&](std::span<const std::byte> bytes) { return out.Write(bytes); },
+          [&](std::span<const std::byte> content) -> absl::StatusOr<size_t> {
+            SMELT_ASSIGN_OR_RETURN(const std::vector<std::byte> left,
+                                   out.Left(ollama::MostZstdBytes(content.size())));
+            const size_t frame = ollama::ZstdFrameOf(content, left);
+            out.Take(frame);
+            return frame;
+          });
+      return WriteBundle(zstd);
+    });
+  }
+
+  absl::Status WriteBundle(ollama::SeekableZstdWriter& zstd) {
     const auto pad = [&](size_t bytes) { return zstd.Write(std::vector<std::byte>(bytes)); };
     const auto begin = [&](const std::string& path, uint64_t size) -> absl::Status {
       SMELT_ASSIGN_OR_RETURN(const std::vector<std::byte> header, ollama::TarHeader(path, size));
       return zstd.Write(header);
     };
-    for (const Model& model : contents_.models) {  // a name that is too long, before the work
-      SMELT_RETURN_IF_ERROR(
-          ollama::TarHeader(Cat("manifests/", model.name.ManifestPath()), 0).status());
-    }
     for (const ollama::Layer& layer : contents_.blobs) {
       SMELT_RETURN_IF_ERROR(begin(Cat("blobs/", ollama::BlobName(layer.digest)), layer.size));
       SMELT_RETURN_IF_ERROR(ReadBlob(store_, layer, [&](std::span<const std::byte> bytes) {
@@ -258,9 +315,19 @@ class Exporter {
       SMELT_RETURN_IF_ERROR(pad(ollama::TarPadding(model.text.size())));
     }
     SMELT_RETURN_IF_ERROR(pad(ollama::kTarEnd));
-    SMELT_RETURN_IF_ERROR(zstd.Finish());
-    result.output_bytes = out.size();
-    return out.Commit();
+    return zstd.Finish();
+  }
+
+  /// The output by `write`; its part stays where a later run can go on.
+  absl::Status Fill(ExportResult& result, const std::function<absl::Status(GrowingFile&)>& write) {
+    SMELT_ASSIGN_OR_RETURN(GrowingFile out, GrowingFile::Open(options_.output, options_.force));
+    const absl::Status status = Guarded([&]() -> absl::Status {
+      SMELT_RETURN_IF_ERROR(write(out));
+      result.output_bytes = out.size();
+      return out.Commit();
+    });
+    if (CanGoOn(status)) out.KeepPart();
+    return status;
   }
 
   /// Into a store of its own: blobs first, then the names.
@@ -274,7 +341,7 @@ class Exporter {
     SMELT_ASSIGN_OR_RETURN(ollama::StoreWriter writer, ollama::StoreWriter::Open(folder));
     ollama::Manifest added;
     const absl::Status status = Guarded([&] { return FillStore(folder, writer, added); });
-    if (!status.ok()) writer.RemoveUnused(added);
+    if (!status.ok() && !CanGoOn(status)) writer.RemoveUnused(added);
     return status;
   }
 
@@ -282,12 +349,14 @@ class Exporter {
                          ollama::Manifest& all_added) {
     for (const ollama::Layer& layer : contents_.blobs) {
       const std::string path = ollama::BlobFile(store_, layer.digest);
-      SMELT_ASSIGN_OR_RETURN(const ollama::AddedBlob added,
-                             writer.AddFile(path, nullptr, /*copy=*/false));
-      if (added.how != "present") all_added.layers.push_back({"", added.digest, added.size, ""});
-      if (added.digest != layer.digest) {
+      const absl::StatusOr<ollama::AddedBlob> added =
+          writer.AddFile(path, nullptr, /*copy=*/false, layer.digest);
+      const bool another = CodeOf(added.status()) == ErrorCode::kInvalidInput;
+      if (!added.ok() && !another) return added.status();
+      if (!another && added->how != "present")
+        all_added.layers.push_back({"", added->digest, added->size, ""});
+      if (another || added->digest != layer.digest)
         return Damaged(path, "damaged: its content is another one");
-      }
       Report(layer.size);
     }
     for (const Model& model : contents_.models) {

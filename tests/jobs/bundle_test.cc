@@ -170,6 +170,9 @@ TEST_F(Bundle, FilesAndFolders) {
   EXPECT_EQ(ReadFile(dir_ / "out.gguf"), ReadFile(dir_ / "m.gguf"));
   EXPECT_EQ(CodeOf(Export({"one", "me/two:T"}, "two.gguf").status()), ErrorCode::kUsage);
   EXPECT_EQ(CodeOf(Export({"none"}, "two.gguf").status()), ErrorCode::kNotFound);
+  WriteFile(dir_ / "rest.gguf.part", ReadFile(dir_ / "m.gguf").substr(0, 5000));  // goes on
+  SMELT_ASSERT_OK(Export({"one"}, "rest.gguf"));
+  EXPECT_EQ(ReadFile(dir_ / "rest.gguf"), ReadFile(dir_ / "m.gguf"));
   const auto folder = Export({"me/two:T"}, "folder/");
   SMELT_ASSERT_OK(folder);
   EXPECT_EQ(folder->kind, "store");
@@ -265,6 +268,71 @@ TEST_F(Bundle, AnInterruptedImportGoesOn) {
   ASSERT_EQ(stat((dir_ / ("other/blobs/sha256-" + Digest(large))).c_str(), &after), 0);
   EXPECT_EQ(before.st_ino, after.st_ino);
   ExpectSound("other", 1);
+}
+
+/// Stopped, and started again: the frames that are there are compared, not written again.
+TEST_F(Bundle, AnInterruptedExportGoesOn) {
+  const std::string large = Noise(40 << 20);
+  SMELT_ASSERT_OK(TakeBytes(Zstd(Tar({Blob(large), Manifest({large})}))));
+  bool stop = false;
+  Observer observer;
+  observer.progress = [&](const Progress& p) { stop = p.done > (36u << 20); };
+  observer.cancelled = [&] { return stop; };
+  const auto export_to = [&](const std::string& name, const Observer& watcher = {}) {
+    return ExportStored({.names = {"m"}, .store = dir_ / "other", .output = dir_ / name}, watcher);
+  };
+  SMELT_ASSERT_OK(export_to("whole.tar.zst"));
+  const std::string whole = ReadFile(dir_ / "whole.tar.zst"), part = dir_ / "b.tar.zst.part";
+  const auto inode = [](const std::string& path) {
+    struct stat info {};
+    EXPECT_EQ(stat(path.c_str(), &info), 0);
+    return info.st_ino;
+  };
+
+  ASSERT_EQ(CodeOf(export_to("b.tar.zst", observer).status()), ErrorCode::kCancelled);
+  EXPECT_FALSE(fs::exists(dir_ / "b.tar.zst"));
+  const std::string begun = ReadFile(part);
+  EXPECT_GT(begun.size(), 8u << 20);
+  EXPECT_TRUE(whole.starts_with(begun));
+  const auto file = inode(part);
+  SMELT_ASSERT_OK(export_to("b.tar.zst"));
+  EXPECT_EQ(inode(dir_ / "b.tar.zst"), file);
+  EXPECT_TRUE(ReadFile(dir_ / "b.tar.zst") == whole);
+
+  // What is left of something else, cut, damaged or too long is not taken over.
+  for (const std::string& left :
+       {std::string("else"), whole.substr(0, (9 << 20) + 1), whole + "more",
+        whole.substr(0, 100) + "?" + whole.substr(101, 10 << 20), std::string(9 << 20, '\0')}) {
+    fs::remove(dir_ / "b.tar.zst");
+    WriteFile(part, left);
+    SMELT_ASSERT_OK(export_to("b.tar.zst"));
+    EXPECT_TRUE(ReadFile(dir_ / "b.tar.zst") == whole) << left.size();
+    EXPECT_FALSE(fs::exists(part));
+  }
+}
+
+/// A frame is known by its content, whatever made it.
+TEST(SeekableZstd, AFrameThatIsThereIsNotMadeAgain) {
+  const std::string content = Noise(9 << 20);
+  const std::string file = Zstd(content);
+  const auto frame = ollama::ZstdFrameOf(Bytes(content).first(8 << 20), Bytes(file));
+  EXPECT_GT(frame, 8u << 20);
+  EXPECT_EQ(ollama::ZstdFrameOf(Bytes(content).first(8 << 20), Bytes(file).first(frame - 1)), 0u);
+  EXPECT_EQ(ollama::ZstdFrameOf(Bytes(content).first(7 << 20), Bytes(file)), 0u);
+  EXPECT_EQ(ollama::ZstdFrameOf(Bytes(content).subspan(1, 8 << 20), Bytes(file)), 0u);
+  size_t asked = 0, written = 0;
+  ollama::SeekableZstdWriter writer(
+      [&](std::span<const std::byte> bytes) {
+        written += bytes.size();
+        return absl::OkStatus();
+      },
+      [&](std::span<const std::byte>) -> absl::StatusOr<size_t> {
+        return ++asked == 1 ? frame : 0;
+      });
+  SMELT_ASSERT_OK(writer.Write(Bytes(content)));
+  SMELT_ASSERT_OK(writer.Finish());
+  EXPECT_EQ(asked, 2u);
+  EXPECT_EQ(written, file.size() - frame);
 }
 
 /// Content of several frames, read whole, and by jumping.
