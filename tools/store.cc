@@ -139,7 +139,7 @@ int RunStoreVerify(Terminal& terminal) {
   if (!result.ok()) return terminal.Fail(result.status());
   std::string first;
   for (const StoreProblem& problem : result->problems) {
-    std::string line = problem.what + "; needed by ";
+    std::string line = problem.what + (problem.names.empty() ? "" : "; needed by ");
     for (const std::string& name : problem.names)
       line += (&name == &problem.names.front() ? "" : ", ") + OneLine(name, 200);
     line += problem.repaired      ? ": repaired"

@@ -78,10 +78,13 @@ absl::StatusOr<Layer> ReadLayer(const JsonValue& value, std::string_view file) {
   layer.from = text("from");
   const JsonValue* size = value.Find("size");
   const int64_t bytes = size == nullptr ? -1 : size->as_int().value_or(-1);
-  if (!value.is_object() || BlobName(layer.digest).empty() || bytes < 0) {
+  const std::string blob = BlobName(layer.digest);
+  if (!value.is_object() || blob.empty() || bytes < 0) {
     return Error(ErrorCode::kInvalidInput, file,
                  ": damaged manifest: a layer has no valid digest and size");
   }
+  // As "sha256-..." Ollama opens a blob, but prunes it.
+  layer.digest = Cat("sha256:", blob.substr(blob.find('-') + 1));
   layer.size = static_cast<uint64_t>(bytes);
   return layer;
 }

@@ -301,6 +301,7 @@ absl::Status CheckTemplate(const ImportOptions& options, const ConvertOptions& c
 absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name name,
                                         const ImportOptions& options, const Observer& observer) {
   SMELT_ASSIGN_OR_RETURN(const ImportSource source, FindImportSource(options, store, observer));
+  SMELT_RETURN_IF_ERROR(CheckForOllama(source.settings, options.for_ollama, observer));
   SMELT_ASSIGN_OR_RETURN(const std::optional<GgufFile> as_it_is, FileAsItIs(options, source));
   Model model{.file = source.model,
               .converted = !as_it_is.has_value(),

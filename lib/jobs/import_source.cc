@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <vector>
 
 #include "formats/model_folder.h"
 #include "formats/ollama/modelfile.h"
 #include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
+#include "lib/base/ascii.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
@@ -41,18 +43,38 @@ std::string Resolved(const std::string& path, const std::string& folder) {
       return home + path.substr(end);
     }
   }
-  return path.starts_with('/') ? path : Cat(folder, "/", path);
+  if (path.empty()) return folder;
+  return path.starts_with('/') || folder == "." ? path : Cat(folder, "/", path);
+}
+
+/// "P" of P-00001-of-00003.gguf, and the number of parts; of other files the whole name.
+std::string ModelOfPart(std::string name) {
+  constexpr std::string_view kForm = "-00000-of-00000.gguf";
+  if (name.size() < kForm.size()) return name;
+  const size_t begin = name.size() - kForm.size();
+  for (size_t i = 0; i < kForm.size(); ++i) {
+    if (kForm[i] == '0' ? !IsDigit(name[begin + i]) : kForm[i] != name[begin + i]) return name;
+  }
+  return name.erase(begin, kForm.find("-of"));
 }
 
 /// The first file that a pattern such as model-*.gguf names: a split GGUF is opened by its first
-/// part. Empty when there is none.
-std::string FirstMatch(const std::string& pattern) {
+/// part. Empty when there is none; an error when they are several models.
+absl::StatusOr<std::string> FirstMatch(const std::string& pattern) {
   if (pattern.find_first_of("*?[") == std::string::npos) return "";
   glob_t found = {};
   const int failed = glob(pattern.c_str(), 0, nullptr, &found);
-  std::string first = failed == 0 && found.gl_pathc > 0 ? found.gl_pathv[0] : "";
+  const size_t count = failed == 0 ? found.gl_pathc : 0;
+  const std::vector<std::string> files(found.gl_pathv, found.gl_pathv + count);
   globfree(&found);
-  return first;
+  if (files.empty()) return "";
+  for (const std::string& file : files) {
+    if (!file.ends_with(".gguf") || ModelOfPart(file) == ModelOfPart(files.front())) continue;
+    return Error(ErrorCode::kInvalidInput, Escape(pattern), ": matches ", files.size(),
+                 " files that are not the parts of one model, such as ", Escape(files.front(), 60),
+                 " and ", Escape(file, 60), "; name one of them");
+  }
+  return files.front();
 }
 
 absl::Status TakeFromStore(const std::string& text, const std::string& store,
@@ -61,8 +83,8 @@ absl::Status TakeFromStore(const std::string& text, const std::string& store,
   name = ollama::InSpellingOf(store, name);
   absl::StatusOr<ollama::Manifest> manifest = ollama::LoadManifest(store, name);
   if (!manifest.ok()) return manifest.status();
-  SMELT_ASSIGN_OR_RETURN(source.model, ollama::ResolveStoreName(text, store));
   source.base = name.Short();
+  SMELT_ASSIGN_OR_RETURN(source.model, ollama::ResolveStoreName(text, store));
   source.inherited = *std::move(manifest);
   return absl::OkStatus();
 }
@@ -70,10 +92,14 @@ absl::Status TakeFromStore(const std::string& text, const std::string& store,
 /// A file, a folder, a pattern of files or a name.
 absl::Status TakeModel(const std::string& text, const std::string& path, const std::string& store,
                        const Observer& observer, ImportSource& source) {
-  std::string found = Exists(path) ? path : FirstMatch(path);
+  std::string found = path;
+  if (!Exists(path)) {
+    SMELT_ASSIGN_OR_RETURN(found, FirstMatch(path));
+  }
   if (found.empty()) {
     const absl::Status status = TakeFromStore(text, store, source);
-    if (status.ok() || CodeOf(status) == ErrorCode::kInvalidInput) return status;
+    const bool known = !source.base.empty();  // the store has a model of this name
+    if (status.ok() || known || CodeOf(status) == ErrorCode::kInvalidInput) return status;
     return Error(ErrorCode::kNotFound, Escape(text), ": neither a file or folder (", Escape(path),
                  ") nor a model in the store ", Escape(store));
   }

@@ -64,7 +64,36 @@ bool IsOlder(std::string_view asked, std::string_view least) {
   return false;
 }
 
+/// The first Ollamas that know what a Modelfile may have: a template with another function fails to
+/// load in older ones, and so does the whole model.
+constexpr std::string_view kOllamaWithRenderers = "0.12.0";
+struct Newer {
+  std::string_view function, since;
+};
+constexpr Newer kNewerFunctions[] = {
+    {"currentDate", "0.11.4"}, {"toTypeScriptType", "0.11.4"}, {"yesterdayDate", "0.14.0"}};
+
 }  // namespace
+
+absl::Status CheckForOllama(const ollama::ModelSettings& settings, const std::string& version,
+                            const Observer& observer) {
+  if (IsOlder(version, settings.least_ollama)) {
+    return Error(ErrorCode::kUnsupported, "the Modelfile's REQUIRES asks for Ollama ",
+                 Escape(settings.least_ollama, 40), ", and --for-ollama for ", version);
+  }
+  for (const Newer& newer : kNewerFunctions) {
+    if (!IsOlder(version, newer.since)) continue;
+    if (settings.template_text.find(newer.function) == std::string::npos) continue;
+    return Error(ErrorCode::kUnsupported, "the Modelfile's TEMPLATE uses ", newer.function,
+                 ", which Ollama ", version, " does not know: it would load no such model");
+  }
+  const bool built_in = !settings.renderer.empty() || !settings.parser.empty();
+  if (built_in && IsOlder(version, kOllamaWithRenderers)) {
+    observer.Warn(Cat("Ollama ", version, " passes over the Modelfile's RENDERER and PARSER",
+                      settings.template_text.empty() ? "; a TEMPLATE would give it one" : ""));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<ImportedTemplate> TemplateFor(const Metadata& metadata, const std::string& name,
                                              const ImportSource& source,
@@ -77,7 +106,10 @@ absl::StatusOr<ImportedTemplate> TemplateFor(const Metadata& metadata, const std
   if (built_in != std::end(kBuiltIn) && source.base.empty()) {
     result.settings.renderer = built_in->renderer_and_parser;
     result.settings.parser = built_in->renderer_and_parser;
-    if (!built_in->stop.empty()) result.settings.parameters.emplace_back("stop", built_in->stop);
+    // The Modelfile's own names and stop words count, as for Ollama.
+    const bool named = !source.settings.renderer.empty() && !source.settings.parser.empty();
+    if (!built_in->stop.empty() && !named)
+      result.settings.parameters.emplace_back("stop", built_in->stop);
     return result;
   }
   if (HasTemplate(source)) return result;

@@ -25,4 +25,9 @@ absl::StatusOr<ImportedTemplate> TemplateFor(const Metadata& metadata, const std
                                              const ImportOptions& options,
                                              const Observer& observer);
 
+/// Whether the Ollama that was asked for (empty: any) can use what a Modelfile says. Errors:
+/// kUnsupported; what it only passes over is a warning.
+absl::Status CheckForOllama(const ollama::ModelSettings& settings, const std::string& version,
+                            const Observer& observer);
+
 }  // namespace smelt

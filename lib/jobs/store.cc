@@ -68,6 +68,13 @@ absl::StatusOr<std::vector<ollama::ModelfileLine>> CommandsOf(const StoreDetails
     if (layer.media_type == ollama::kModelLayer) add(Command::kFrom, blob);
     if (layer.media_type == ollama::kAdapterLayer) add(Command::kAdapter, blob);
   }
+  const auto file_of = [&](std::string_view media_type) {
+    std::string file;
+    for (const StoreLayer& layer : details.layers) {
+      if (layer.media_type == media_type) file = ollama::BlobFile(store, layer.digest);
+    }
+    return file;
+  };
   for (const StoreLayer& layer : details.layers) {
     if (layer.media_type == ollama::kProjectorLayer)
       add(Command::kFrom, ollama::BlobFile(store, layer.digest));
@@ -78,8 +85,9 @@ absl::StatusOr<std::vector<ollama::ModelfileLine>> CommandsOf(const StoreDetails
   add(Command::kParser, details.parser);
   add(Command::kRequires, details.least_ollama);
   if (!details.parameters.empty()) {
-    SMELT_ASSIGN_OR_RETURN(const ollama::Parameters parameters,
-                           ollama::Parameters::Read(details.parameters, "params"));
+    SMELT_ASSIGN_OR_RETURN(
+        const ollama::Parameters parameters,
+        ollama::Parameters::Read(details.parameters, file_of(ollama::kParamsLayer)));
     for (const auto& [name, value] : parameters.values()) {
       for (std::string& text : ollama::ParameterTexts(value)) {
         add(Command::kParameter, std::move(text), name);
@@ -91,7 +99,7 @@ absl::StatusOr<std::vector<ollama::ModelfileLine>> CommandsOf(const StoreDetails
   }
   if (!details.messages.empty()) {
     SMELT_ASSIGN_OR_RETURN(const std::vector<ollama::Message> messages,
-                           ollama::ReadMessages(details.messages, "messages"));
+                           ollama::ReadMessages(details.messages, file_of(ollama::kMessagesLayer)));
     for (const ollama::Message& message : messages) {
       add(Command::kMessage, message.content, message.role);
     }

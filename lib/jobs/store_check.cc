@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string_view>
@@ -114,6 +115,18 @@ absl::StatusOr<PruneResult> Prune(const std::string& store, bool dry_run) {
   return result;
 }
 
+/// What lies where manifests do and is none: Ollama asks for it with each list.
+StoreProblem StrayManifest(const std::string& path) {
+  const bool dangling = NameExists(path) && !Exists(path);
+  return {.kind = StoreProblem::Kind::kBadManifest,
+          .path = path,
+          .what = Cat(Escape(path),
+                      dangling ? ": a link that leads nowhere: with it Ollama lists no model at all"
+                               : ": no manifest, among manifests: with it Ollama prunes nothing",
+                      "; move it away"),
+          .names = {}};
+}
+
 class Verifier {
  public:
   Verifier(std::string store, const VerifyOptions& options, const Observer& observer)
@@ -123,10 +136,12 @@ class Verifier {
 
   absl::StatusOr<VerifyResult> Run() {
     std::vector<ollama::Name> names;
+    std::vector<StoreProblem> strays;
     if (options_.names.empty()) {
       ollama::Manifests manifests = ollama::ListManifests(store());
       if (!manifests.unreadable.empty()) return manifests.unreadable.front();
       names = std::move(manifests.names);
+      for (const std::string& stray : manifests.strays) strays.push_back(StrayManifest(stray));
     }
     for (const std::string& text : options_.names) {
       SMELT_ASSIGN_OR_RETURN(ollama::Name name, StoredName(store(), text));
@@ -135,6 +150,7 @@ class Verifier {
     const Wants wants = WantsOf(store(), names);
     result_.models = wants.models;
     result_.problems = wants.problems;
+    std::ranges::move(strays, std::back_inserter(result_.problems));
     for (const auto& [blob, wanted] : wants.blobs) total_ += wanted.size;
     for (const auto& [blob, wanted] : wants.blobs) SMELT_RETURN_IF_ERROR(Check(blob, wanted));
     if (options_.names.empty()) {

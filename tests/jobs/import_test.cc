@@ -381,6 +381,38 @@ TEST(Import, OllamaVersionsAreAskedFor) {
   EXPECT_EQ(CodeOf(Import(options).status()), ErrorCode::kUsage);
 }
 
+TEST(Import, AModelfileIsForTheOllamaThatIsAskedFor) {
+  const TempDir dir;
+  Copy(dir, "tiny-f16.gguf");
+  const struct {
+    const char *line, *version, *words;
+    bool refused;
+  } kCases[] = {
+      {"TEMPLATE {{ currentDate }}", "0.6", "uses currentDate", true},
+      {"TEMPLATE {{ currentDate }}", "0.32", "", false},
+      {"REQUIRES 0.33.1", "0.32", "asks for Ollama 0.33.1", true},
+      {"REQUIRES 0.33.1", "0.34", "", false},
+      {"RENDERER qwen3-coder", "0.6", "passes over the Modelfile's RENDERER", false},
+      {"RENDERER qwen3-coder", "0.32", "", false},
+  };
+  for (const auto& one : kCases) {
+    testing::WriteFile(dir / "Modelfile", Cat("FROM tiny-f16.gguf\n", one.line, "\n"));
+    ImportOptions options;
+    options.name = "m";
+    options.store = dir / "store";
+    options.modelfile = dir / "Modelfile";
+    options.for_ollama = one.version;
+    testing::Said said;
+    const absl::Status status = Import(options, said.observer).status();
+    EXPECT_EQ(status.ok(), !one.refused) << one.line;
+    const std::string words = Cat(std::string(status.message()), said.warnings);
+    EXPECT_THAT(words, HasSubstr(one.words));
+    if (*one.words == 0) {
+      EXPECT_EQ(said.warnings, "");
+    }
+  }
+}
+
 TEST(Import, NothingStaysOfAConversionWhoseTemplateIsUnknown) {
   const TempDir dir;
   testing::WriteFile(dir / "own.jinja", "{% for m in messages %}[[{{ m.content }}]]{% endfor %}");
@@ -434,6 +466,9 @@ TEST(Import, FromIsAFileAPatternOrAName) {
   };
   SMELT_EXPECT_OK(import("tiny-f16.gguf"));
   SMELT_EXPECT_OK(import("tiny-*.gguf"));
+  fs::copy_file(dir / "tiny-f16.gguf", dir / "tiny-other.gguf");
+  EXPECT_THAT(std::string(import("tiny-*.gguf").message()),
+              HasSubstr("matches 2 files that are not the parts of one model"));
   SMELT_EXPECT_OK(import("M"));  // itself, by its name in the store
   EXPECT_THAT(std::string(import("absent").message()),
               HasSubstr(Cat("absent: neither a file or folder (", dir / "absent")));

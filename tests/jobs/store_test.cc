@@ -9,6 +9,7 @@
 
 #include "formats/gguf.h"
 #include "formats/ollama/manifest.h"
+#include "formats/ollama/name.h"
 #include "formats/ollama/store.h"
 #include "formats/ollama/store_writer.h"
 #include "lib/base/status.h"
@@ -26,6 +27,7 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using testing::ReadFile;
 using testing::TempDir;
 using testing::TestdataPath;
@@ -180,6 +182,83 @@ TEST_F(Store, VerifyingFindsEveryDamage) {
   SMELT_ASSERT_OK(result);
   EXPECT_TRUE(result->sound());
   EXPECT_EQ(blob("one"), damaged);
+}
+
+// Ollama looks at whatever lies where manifests do.
+TEST_F(Store, VerifyingNamesWhatIsNoManifest) {
+  const std::string library = store() + "/manifests/registry.ollama.ai/library/";
+  fs::create_symlink("/nowhere", library + "one/gone");
+  WriteFile(library + "one/.tmp", "x");
+  VerifyOptions options;
+  options.store = store();
+  const auto result = VerifyStore(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_FALSE(result->sound());
+  std::vector<std::string> found;
+  for (const StoreProblem& problem : result->problems) {
+    EXPECT_EQ(problem.kind, StoreProblem::Kind::kBadManifest);
+    EXPECT_THAT(problem.names, IsEmpty());
+    found.push_back(problem.what.substr(problem.what.rfind('/') + 1));
+  }
+  EXPECT_THAT(found,
+              UnorderedElementsAre("gone: a link that leads nowhere: with it Ollama lists no model "
+                                   "at all; move it away",
+                                   ".tmp: no manifest, among manifests: with it Ollama prunes "
+                                   "nothing; move it away"));
+  options.names = {"one"};
+  EXPECT_TRUE(VerifyStore(options)->sound());
+}
+
+// Ollama reads "sha256-..." too, but its pruning does not: what is written has the other form.
+TEST_F(Store, DigestsAreWrittenAsOllamaComparesThem) {
+  const std::string library = store() + "/manifests/registry.ollama.ai/library/";
+  std::string manifest = ReadFile(library + "one/latest");
+  for (size_t at; (at = manifest.find("\"sha256:")) != manifest.npos;) manifest[at + 7] = '-';
+  WriteFile(library + "one/latest", manifest);
+  Make("two", "FROM one\nSYSTEM x\n");
+  EXPECT_THAT(ReadFile(library + "two/latest"), Not(HasSubstr("sha256-")));
+}
+
+TEST_F(Store, ADamagedModelIsNotCalledAbsent) {
+  const std::string weights = blob("one");
+  fs::remove(weights);
+  ImportOptions options;
+  options.source = "one";
+  options.name = "two";
+  options.store = store();
+  const absl::Status status = Import(options).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("missing from the Ollama store"));
+  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("nor a model")));
+
+  const auto manifest = ollama::LoadManifest(store(), ollama::SplitName("one").WithDefaults());
+  SMELT_ASSERT_OK(manifest);
+  for (const ollama::Layer& layer : manifest->layers) {
+    if (layer.media_type == ollama::kParamsLayer)
+      WriteFile(ollama::BlobFile(store(), layer.digest), "{");
+  }
+  EXPECT_THAT(std::string(ShowStored("one", store()).status().message()),
+              HasSubstr("/blobs/sha256-"));
+}
+
+// A copy that is asked for shares nothing with the user's file, also where a link was made before.
+TEST_F(Store, ACopyTakesTheLinksPlace) {
+  const std::string file = dir_ / "tiny-f16.gguf";
+  chmod(file.c_str(), 0644);
+  ImportOptions options;
+  options.source = file;
+  options.name = "linked";
+  options.store = store();
+  const auto linked = Import(options);
+  SMELT_ASSERT_OK(linked);
+  if (linked->how != "hard link") GTEST_SKIP() << "no hard links here: " << linked->how;
+  struct stat info;
+  options.copy = true;
+  const auto copied = Import(options);
+  SMELT_ASSERT_OK(copied);
+  EXPECT_EQ(copied->how, "copy");
+  ASSERT_EQ(stat(copied->blob.c_str(), &info), 0);
+  EXPECT_EQ(info.st_nlink, 1u);
+  EXPECT_EQ(Import(options)->how, "present");
 }
 
 TEST_F(Store, WhatIsNoStoreIsSaid) {

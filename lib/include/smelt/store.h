@@ -78,7 +78,7 @@ struct VerifyOptions {
 struct StoreProblem {
   enum class Kind { kBadManifest, kMissing, kWrongSize, kDamaged };
   Kind kind = Kind::kMissing;
-  std::string path;                ///< of the manifest or blob
+  std::string path;                ///< of the manifest (or what lies among them), or of the blob
   std::string what;                ///< a sentence
   std::vector<std::string> names;  ///< models that need the blob
   bool repaired = false, quarantined = false;
