@@ -1,5 +1,6 @@
 #include "formats/ollama/manifest.h"
 #include "formats/ollama/name.h"
+#include "formats/ollama/parameters.h"
 #include "lib/base/json.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -23,6 +24,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             "a configuration that was written is read");
   } else {
     smelt::fuzz::RequireGoodMessage(config.status());
+  }
+
+  if (const auto parameters = smelt::ollama::Parameters::Read(text, "input"); parameters.ok()) {
+    for (const auto& [key, value] : parameters->values()) smelt::ollama::ParameterTexts(value);
+    Require(smelt::ollama::Parameters::Read(parameters->Json(), "again").ok(),
+            "parameters that were written are read");
+  } else {
+    smelt::fuzz::RequireGoodMessage(parameters.status());
+  }
+  if (const auto messages = smelt::ollama::ReadMessages(text, "input"); messages.ok()) {
+    const auto again = smelt::ollama::ReadMessages(smelt::ollama::MessagesJson(*messages), "again");
+    Require(again.ok() && again->size() == messages->size(), "messages that were written are read");
+  } else {
+    smelt::fuzz::RequireGoodMessage(messages.status());
   }
 
   const smelt::ollama::Name name = smelt::ollama::SplitName(text).WithDefaults();
