@@ -167,13 +167,8 @@ class Mover {
                    " times as strong: it has rows of tokens, "
                    "which take the place of the base's");
     }
-    SMELT_ASSIGN_OR_RETURN(const std::vector<uint64_t> indices,
-                           adapter_.config.TokenIndices(asked.name));
-    if (rows.shape.size() != 2 || rows.shape[0] != indices.size()) return DoesNotFit(tensor, rows);
-    ReplacedRows replaced;
-    for (size_t i = 0; i < indices.size(); ++i) replaced.from[indices[i]] = i;
-    SMELT_ASSIGN_OR_RETURN(replaced.values, RecipeMatrix::Of(rows));
-    out_.merged.token_rows += indices.size();
+    SMELT_ASSIGN_OR_RETURN(ReplacedRows replaced, TokenRowsOf(adapter_, asked.name, rows));
+    out_.merged.token_rows += replaced.from.size();
     out_.changes[tensor.name].change.replaced = std::move(replaced);
     return absl::OkStatus();
   }
@@ -212,9 +207,10 @@ class Mover {
     const uint64_t stored = StoredRows(tensor);
     const bool parts = tensor.recipe.leaves.size() > 1;  // others may be in other tensors
     const uint64_t lines = embedding ? a.shape[1] : b.shape[0];
-    if (b.shape[1] != rank || (embedding ? b.shape[0] : a.shape[1]) != columns ||
-        (parts ? lines < stored : lines != stored))
-      return DoesNotFit(tensor, a);
+    const bool all_lines = parts ? lines >= stored : lines == stored,
+               all_columns = (embedding ? b.shape[0] : a.shape[1]) == columns;
+    if (b.shape[1] != rank || !all_lines || !all_columns)
+      return DoesNotFit(tensor, (embedding ? all_lines : all_columns) ? b : a);
     LowRank product;
     Recipe right;
     if (embedding) {
@@ -304,9 +300,9 @@ class Mover {
         experts > 1 && LeafOf(tensor, 0).tensor.name == LeafOf(tensor, 1).tensor.name;
     RawTensor a = *module.a, b = *module.b;
     const uint64_t parts = together ? experts : 1;
-    if (a.shape[0] % parts != 0 || b.shape[1] != a.shape[0] || a.shape[1] != columns ||
-        b.shape[0] != LeafRows(tensor.recipe.leaves[expert]))
-      return DoesNotFit(tensor, a);
+    if (a.shape[0] % parts != 0 || a.shape[1] != columns) return DoesNotFit(tensor, a);
+    if (b.shape[1] != a.shape[0] || b.shape[0] != LeafRows(tensor.recipe.leaves[expert]))
+      return DoesNotFit(tensor, b);
     if (together) {
       a = ExpertA(*module.a, experts, expert);
       b = ExpertB(*module.b, experts, expert);

@@ -208,16 +208,8 @@ class Merger {
     const std::string bare = names_.Bare(Cat(name, ".weight")).text;
     RawTensor* const base = FindByAnyName(bare);
     if (base == nullptr) return NotInBase(rows.name, bare);
-    SMELT_ASSIGN_OR_RETURN(const std::vector<uint64_t> indices, adapter_.config.TokenIndices(name));
-    if (rows.shape.size() != 2 || rows.shape[0] != indices.size()) {
-      return Error(ErrorCode::kInvalidInput, "tensor ", Escape(rows.name, 120), " of shape ",
-                   ShapeText(rows.shape), " has no row for each of the ", indices.size(),
-                   " tokens that trainable_token_indices lists");
-    }
-    ReplacedRows replaced;
-    for (size_t i = 0; i < indices.size(); ++i) replaced.from[indices[i]] = i;
-    SMELT_ASSIGN_OR_RETURN(replaced.values, RecipeMatrix::Of(rows));
-    merged_.token_rows += indices.size();
+    SMELT_ASSIGN_OR_RETURN(ReplacedRows replaced, TokenRowsOf(adapter_, name, rows));
+    merged_.token_rows += replaced.from.size();
     TensorChange change;
     change.replaced = std::move(replaced);
     return MergeInto(std::move(change), *base);
@@ -428,6 +420,22 @@ class Merger {
 };
 
 }  // namespace
+
+absl::StatusOr<ReplacedRows> TokenRowsOf(const LoraAdapter& adapter, const std::string& module,
+                                         const RawTensor& rows) {
+  SMELT_ASSIGN_OR_RETURN(const std::vector<uint64_t> indices, adapter.config.TokenIndices(module));
+  ReplacedRows replaced;
+  for (size_t i = 0; i < indices.size(); ++i) replaced.from[indices[i]] = i;
+  if (rows.shape.size() != 2 || rows.shape[0] != replaced.from.size() ||
+      replaced.from.size() != indices.size()) {
+    return Error(ErrorCode::kInvalidInput, "tensor ", Escape(rows.name, 120), " of shape ",
+                 ShapeText(rows.shape), " has no row for each of the ", indices.size(),
+                 " tokens that trainable_token_indices lists",
+                 replaced.from.size() == indices.size() ? "" : ", some of them twice");
+  }
+  SMELT_ASSIGN_OR_RETURN(replaced.values, RecipeMatrix::Of(rows));
+  return replaced;
+}
 
 RawTensor ExpertA(const RawTensor& a, uint64_t experts, uint64_t expert) {
   const uint64_t rank = a.shape[0] / experts;

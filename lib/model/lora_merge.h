@@ -40,6 +40,11 @@ struct LoraMerged {
 absl::StatusOr<LoraMerged> MergeLora(const Family& family, bool tied, LoraAdapter& adapter,
                                      double strength, Container& base);
 
+/// The rows of single tokens that were trained of a module. kInvalidInput where `rows` has not one
+/// for each token that the configuration lists.
+absl::StatusOr<ReplacedRows> TokenRowsOf(const LoraAdapter& adapter, const std::string& module,
+                                         const RawTensor& rows);
+
 /// LowRank of the matrices of a module. `turned`: the tensor lies inputs first. kUnsupported for
 /// what is no matrix.
 absl::StatusOr<LowRank> ProductOf(const RawTensor& a, const RawTensor& b, bool turned,

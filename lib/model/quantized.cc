@@ -148,6 +148,15 @@ std::vector<std::string> OtherwiseSaid(const QuantizationConfig& config,
   return said;
 }
 
+/// Whether modules of MLX have settings of their own, under their names.
+bool HasMlxModules(const QuantizationConfig& config) {
+  const JsonValue::Object* members =
+      config.method == "mlx" ? config.dictionary->as_object() : nullptr;
+  return members != nullptr && std::ranges::any_of(*members, [](const auto& member) {
+           return member.second.is_object();
+         });
+}
+
 /// "the weights are quantized: GPTQ, 4 bits (7 of 9 matrices)".
 std::string FoundNote(const QuantizationConfig& config, const std::vector<QuantizedCount>& counts) {
   std::string note = "the weights are quantized, and read as the values that they mean: ";
@@ -160,7 +169,7 @@ std::string FoundNote(const QuantizationConfig& config, const std::vector<Quanti
   // Formats that have settings of single modules say them; what all of the block says otherwise is
   // a left-over.
   const std::optional<int64_t> bits = config.Number("bits");
-  const bool own = config.Has("extra_config") || config.Has("dynamic") || config.method == "mlx";
+  const bool own = config.Has("extra_config") || config.Has("dynamic") || HasMlxModules(config);
   const bool otherwise =
       bits && !other && !own && std::ranges::any_of(counts, [&](const QuantizedCount& count) {
         return count.bits != 0 && count.bits != static_cast<uint64_t>(*bits);

@@ -279,7 +279,8 @@ TEST(QuantizedTest, AQuantizersOwnFileIsAsked) {
     EXPECT_FALSE(Says(opened->notes, " says "));
   }
   const std::tuple<std::string, std::string, std::string> refused[] = {
-      {"quantize_config.json", R"({"bits":3,"group_size":8})", "(group_size of quantize_config.json)"},
+      {"quantize_config.json", R"({"bits":3,"group_size":8})",
+       "(group_size of quantize_config.json)"},
       {"quantize_config.json", R"({"bits":4,"group_size":4})",
        "group_size of quantize_config.json"},
       {"quant_config.json", R"({"w_bit":4,)", "quant_config.json"}};
@@ -314,12 +315,19 @@ TEST(QuantizedTest, WhatIsSaidOtherwiseIsNamed) {
     std::string said, named;  ///< empty: all agrees
   };
   const FolderTensors gptq = GptqTensors();
+  FolderTensors mlx = LlamaTensors(2, true);  // a row of 8 codes
+  const std::string v = "model.layers.0.self_attn.v_proj.";
+  mlx[v + "weight"] = {{8, 1}, std::vector<float>(8, 7), "U32"};
+  mlx[v + "scales"] = mlx[v + "biases"] = Counting({8, 1}, 1);
   const Case cases[] = {
       {nf4, R"("load_in_4bit":true,"bnb_4bit_quant_type":"nf4")", ""},
       {nf4, R"("load_in_4bit":true,"bnb_4bit_quant_type":"fp4")", "bnb_4bit_quant_type fp4"},
       {nf4, R"("load_in_8bit":true,"load_in_4bit":false)", "load_in_8bit true"},
       {nf4, R"("quant_method":"hqq")", "says hqq"},
       {gptq, R"("quant_method":"compressed-tensors")", "says compressed-tensors"},
+      {mlx, R"("group_size":8,"bits":4)", ""},
+      {mlx, R"("group_size":8,"bits":8)", "says 8 bits"},
+      {mlx, R"("group_size":8,"bits":8,"x":{"bits":4})", ""},
       {gptq, R"("quant_method":"GPTQ","bits":4,"group_size":8)", ""},
       {gptq, R"("quant_method":"awq","bits":4,"group_size":8)", "says awq"}};
   for (const Case& c : cases) {

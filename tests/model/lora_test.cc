@@ -240,6 +240,25 @@ TEST_F(SmallAdapter, StrengthCounts) {
     EXPECT_EQ(merged[2][i] - base[i], 2 * (merged[1][i] - base[i]));
 }
 
+// Rows of single tokens are one for each token that is listed, wherever they are merged.
+TEST_F(SmallAdapter, RowsOfTokensAreListed) {
+  const FolderTensors tensors = {
+      {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta",
+       Counting({2, 8}, 1)}};
+  for (const char* listed : {"[1]", "[1,2,3]", "[4,4]", "[1,99]"}) {
+    const auto opened =
+        Open(Cat(R"({"peft_type":"LORA","trainable_token_indices":)", listed, "}"), tensors);
+    EXPECT_EQ(CodeOf(opened.status()), ErrorCode::kInvalidInput) << listed;
+    EXPECT_NE(opened.status().message().find("trainable_tokens_delta"), absl::string_view::npos)
+        << opened.status();
+  }
+  const auto opened = Open(R"({"peft_type":"LORA","trainable_token_indices":[9,4]})", tensors);
+  SMELT_ASSERT_OK(opened);
+  const std::vector<float> rows = testing::ReadTensor(*opened->source, "token_embd.weight");
+  EXPECT_EQ(rows[9 * 8], 1);
+  EXPECT_EQ(rows[4 * 8], 9);
+}
+
 // What an adapter has for vision or audio is left out with a note, whatever its base has of them.
 TEST_F(SmallAdapter, PartsThatAreNotReadAreLeftOut) {
   const char* const config = R"({"peft_type":"LORA","lora_alpha":4,"r":2})";

@@ -247,7 +247,11 @@ class Convert(Case):
         self.refused(smelt(*argv), 1, "already exists", "--force")
         self.assertEqual(programs.read(second), b"precious")
         self.assertEqual(os.listdir(self.dir), [os.path.basename(second)])
-        self.assertEqual(smelt(*argv, "--force").status, 0)
+        written = smelt(*argv, "--force")
+        self.assertEqual(written.status, 0)
+        large = [part for part in plan["parts"] if part["bytes"] > 30000]
+        self.assertTrue(0 < len(large) < len(plan["parts"]))
+        self.assertIn(f"{len(large)} of {len(plan['parts'])} parts take more than the 30000 bytes of --split-size", written.err)
         self.assertEqual(len(os.listdir(self.dir)), len(plan["parts"]))
         self.refused(smelt("convert", plan["parts"][0]["path"], "--type", "copy", "-o", self.path("p.gguf"), "--force", *argv[6:8]), 2,
                      "is the input itself")
