@@ -131,6 +131,13 @@ class RopeReader {
       return config_.Bad(defaults_.theta_key, Cat("(rope_theta) is ", rope.theta,
                                                   ", expected a positive number below 1e30"));
     }
+    if (const bool inside_null = dictionary_.IsNull("partial_rotary_factor");
+        defaults_.partial != 1 && (inside_null || (!dictionary_.Has("partial_rotary_factor") &&
+                                                   config_.IsNull(defaults_.partial_key)))) {
+      return (inside_null ? dictionary_ : config_)
+          .Bad(inside_null ? "partial_rotary_factor" : defaults_.partial_key,
+               "is null, expected more than 0 and at most 1, or no such key");
+    }
     SMELT_ASSIGN_OR_RETURN(const auto partial, dictionary_.Real("partial_rotary_factor"));
     SMELT_ASSIGN_OR_RETURN(const auto partial_outside, config_.Real(defaults_.partial_key));
     rope.partial = partial ? *partial : partial_outside.value_or(defaults_.partial);
@@ -254,12 +261,15 @@ class RopeReader {
     rope.truncate = truncate.value_or(true);
     SMELT_ASSIGN_OR_RETURN(const auto mscale, dictionary_.Real("mscale"));
     SMELT_ASSIGN_OR_RETURN(const auto mscale_all, dictionary_.Real("mscale_all_dim"));
-    if (mscale_all.value_or(0) != 0) rope.mscale_all_dim = mscale_all;
-    if (!rope.attention_factor && mscale.value_or(0) != 0 && mscale_all.value_or(0) != 0) {
-      rope.attention_factor =
-          YarnMagnitude(rope.factor, *mscale) / YarnMagnitude(rope.factor, *mscale_all);
-      if (*mscale == 1) rope.log_multiplier = mscale_all;
-    }
+    if (mscale_all.value_or(0) == 0) return absl::OkStatus();
+    rope.mscale_all_dim = mscale_all;
+    if (rope.attention_factor) return absl::OkStatus();
+    // Only of both there is a ratio; alone mscale_all_dim leaves YaRN's own magnitude.
+    const bool both = mscale.value_or(0) != 0;
+    rope.attention_factor =
+        both ? YarnMagnitude(rope.factor, *mscale) / YarnMagnitude(rope.factor, *mscale_all)
+             : YarnMagnitude(rope.factor);
+    if (both && *mscale == 1) rope.log_multiplier = mscale_all;
     return absl::OkStatus();
   }
 

@@ -2,6 +2,7 @@
 // transformers 5.24 and tried there; where it raises, we refuse, or the comment says why not.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <regex>
 
@@ -51,6 +52,13 @@ INSTANTIATE_TEST_SUITE_P(
     Llama, ConfigValues,
     ::testing::Values(
         ConfigCase{"plain", "LlamaForCausalLM", "", ""},
+        ConfigCase{"no_share", "Glm4ForCausalLM", R"("partial_rotary_factor":null,)",
+                   "partial_rotary_factor is null"},
+        ConfigCase{"no_share_inside", "PhiForCausalLM",
+                   R"("rope_parameters":{"rope_type":"default","partial_rotary_factor":null},)",
+                   "partial_rotary_factor is null"},
+        ConfigCase{"convolution", "Qwen3_5ForCausalLM", R"("hidden_act":"gelu",)",
+                   "hidden_act is \"gelu\""},
         ConfigCase{"longrope_without_original", "Phi3ForCausalLM",
                    R"("original_max_position_embeddings":null,"rope_scaling":{"type":"longrope",)"
                    R"("short_factor":[1,1],"long_factor":[2,2]},)",
@@ -360,6 +368,32 @@ TEST(ForeignKeysTest, ScalingWithoutATypeIsAWarning) {
       EXPECT_NE(opened->warnings[0].find(said), std::string::npos) << opened->warnings[0];
     }
   }
+}
+
+// The base of the class is not the one in the dictionary that it has where none is given; and
+// mscale_all_dim without mscale leaves YaRN's own magnitude to rotations that it scales the scores
+// of.
+TEST(RopeTest, WhatADictionaryDoesNotSay) {
+  const auto key = [](std::string_view extra, std::string_view name) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(),
+                         Cat(R"({"architectures":["Ministral3ForCausalLM"],"head_dim":4,)", extra,
+                             kLlamaConfig, "}"),
+                         LlamaTensors(2, true));
+    const auto opened = testing::OpenFolder(dir.path());
+    SMELT_EXPECT_OK(opened);
+    const MetadataValue* value = opened.ok() ? opened->source->metadata().Find(name) : nullptr;
+    return value == nullptr ? -1 : value->FloatAt(0).value_or(-1);
+  };
+  constexpr std::string_view kBase = "mistral3.rope.freq_base",
+                             kFactor = "mistral3.rope.scaling.yarn_attn_factor";
+  constexpr std::string_view kYarn =
+      R"("rope_parameters":{"rope_type":"yarn","factor":8,"original_max_position_embeddings":16,)"
+      R"("llama_4_scaling_beta":0.1)";
+  EXPECT_EQ(key("", kBase), 1e6);
+  EXPECT_EQ(key(Cat(kYarn, "},"), kBase), 1e4);
+  EXPECT_EQ(key(Cat(kYarn, R"(,"mscale":1,"mscale_all_dim":1},)"), kFactor), -1);
+  EXPECT_NEAR(key(Cat(kYarn, R"(,"mscale_all_dim":1},)"), kFactor), 0.1 * std::log(8.0) + 1, 1e-6);
 }
 
 TEST(WindowTest, AbsentNullAndGiven) {

@@ -105,8 +105,7 @@ Family Ministral3Family(std::span<const std::string_view> names, std::string_vie
       .of_whole = whole ? std::span<const std::string_view>(kMistral3OfWhole)
                         : std::span<const std::string_view>(),
       .checked = whole ? "recorded, drawn" : "drawn",
-      .rope = {.theta = 1000000,
-               .temperature = true,
+      .rope = {.temperature = true,
                .parameters = R"({"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0,
                                "original_max_position_embeddings": 16384, "beta_fast": 32.0,
                                "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0,

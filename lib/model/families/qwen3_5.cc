@@ -101,11 +101,13 @@ constexpr auto kNextHypers = Table<HyperRule>(DecoderHypers({.vocab = 151936,
                                               kDeltaHypers, MoeHypers(512, 10),
                                               Flag(Param::kNormTopkProb, "norm_topk_prob", true));
 
+// Of the linear layers' convolution too.
 constexpr FixedRule kQwen35Fixed[] = {{"attn_output_gate", "true"},
+                                      {"hidden_act", "\"silu\"|\"swish\""},
                                       {"mtp_use_dedicated_embeddings", "false|null"},
                                       {"mlp_only_layers", "[]|null"},
                                       {"decoder_sparse_step", "1"}};
-constexpr std::span<const FixedRule> kNextFixed = std::span(kQwen35Fixed).first<2>();
+constexpr std::span<const FixedRule> kNextFixed = std::span(kQwen35Fixed).first<3>();
 
 constexpr std::array<KeyRule, 9> kDeltaKeys = {{
     kDraftKey,
