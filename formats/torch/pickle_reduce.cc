@@ -22,9 +22,24 @@ std::optional<std::string> ToLatin1(std::string_view text) {
   return bytes;
 }
 
-bool IsModuleClass(std::string_view module) {
-  return module.starts_with("torch.nn.modules") || module.starts_with("transformers.") ||
-         module == "__main__";
+/// What to do where an object is of a class of these modules.
+struct WayOut {
+  std::string_view module, text;
+};
+constexpr std::string_view kSaveStates =
+    "; save the model's state_dict() instead of the model itself";
+constexpr WayOut kWaysOut[] = {
+    {"torch.nn.modules", kSaveStates},
+    {"transformers.", kSaveStates},
+    {"__main__", kSaveStates},
+    {"torchao.", "; the weights are quantized by torchao: use the unquantized model"},
+    {"optimum.quanto.", "; the weights are quantized by quanto: use the unquantized model"},
+    {"quanto.", "; the weights are quantized by quanto: use the unquantized model"}};
+
+std::string_view WayOutOf(std::string_view module) {
+  const auto* const row = std::ranges::find_if(
+      kWaysOut, [&](const WayOut& way) { return module.starts_with(way.module); });
+  return row == std::end(kWaysOut) ? "" : row->text;
 }
 
 }  // namespace
@@ -40,11 +55,9 @@ absl::Status PickleMachine::Refuse(std::string_view name, std::string_view why) 
 absl::Status PickleMachine::RefuseGlobal(std::string_view module, std::string_view name) {
   const std::string full = Cat(Escape(module, 60), ".", Escape(name, 60));
   return Refuse(
-      full,
-      Cat("refuses ", full,
-          ": only tensors and plain data are read, nothing in a checkpoint is ever called",
-          IsModuleClass(module) ? "; save the model's state_dict() instead of the model itself"
-                                : ""));
+      full, Cat("refuses ", full,
+                ": only tensors and plain data are read, nothing in a checkpoint is ever called",
+                WayOutOf(module)));
 }
 
 /// OBJ, NEWOBJ and NEWOBJ_EX make objects of classes, of which there are none here.

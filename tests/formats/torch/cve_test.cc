@@ -4,6 +4,7 @@
 
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "formats/torch/torch.h"
@@ -82,6 +83,20 @@ TEST(Cve, Cve2025_1716_NamesThatNobodyListedAsDangerous) {
                                                         {"operator", "methodcaller"}}) {
     const std::string value = Dict(Cat(Str("w"), Call(module, name, Str("x"))));
     EXPECT_THAT(Refusal(Archive(value, {})), HasSubstr(Cat("refuses ", module, ".", name)));
+  }
+}
+
+// Objects that people do have in checkpoints: what to do instead is said.
+TEST(Refusals, SayTheWayOut) {
+  for (const auto& [module, name, way] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"torchao.dtypes.affine_quantized_tensor", "AffineQuantizedTensor",
+            "quantized by torchao: use the unquantized model"},
+           {"optimum.quanto.tensor.weights.qbytes", "WeightQBytesTensor",
+            "quantized by quanto: use the unquantized model"},
+           {"transformers.models.llama.modeling_llama", "LlamaForCausalLM", "state_dict()"}}) {
+    const std::string value = Dict(Cat(Str("w"), Call(module, name, Str("x"))));
+    EXPECT_THAT(Refusal(Archive(value, {})), HasSubstr(way));
   }
 }
 
