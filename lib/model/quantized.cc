@@ -211,6 +211,25 @@ absl::Status CheckPlain(const QuantizationConfig& config, const Container& conta
   return absl::OkStatus();
 }
 
+/// Fills in what the quantizer's own file says where config.json says nothing; `value` keeps what
+/// `said` points into. The error of a file that is no JSON.
+absl::Status AskQuantizersFiles(const SideFileReader& side_file, QuantizationConfig& said,
+                                JsonValue& value) {
+  for (const QuantizerFile& file : kQuantizerFiles) {
+    if (said.dictionary != nullptr) break;
+    const std::optional<std::string> text = side_file(file.name);
+    if (!text) continue;
+    SMELT_ASSIGN_OR_RETURN(value, ParseJsonValue(*text, file.name));
+    const JsonValue* all = file.member.empty() ? &value : value.FindNonNull(file.member);
+    if (all == nullptr || !all->is_object()) continue;
+    said.file = file.name;
+    said.key = file.member;
+    said.dictionary = all;
+    said.method = Method(*all, said.key, file.method);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ReadQuantized(const Config& config, const SideFileReader& side_file,
@@ -220,21 +239,10 @@ absl::Status ReadQuantized(const Config& config, const SideFileReader& side_file
   said.dictionary = Dictionary(config, said.key);
   if (said.dictionary != nullptr) said.method = Method(*said.dictionary, said.key, "");
   JsonValue beside;
-  for (const QuantizerFile& file : kQuantizerFiles) {
-    if (said.dictionary != nullptr) break;
-    const std::optional<std::string> text = side_file(file.name);
-    if (!text) continue;
-    SMELT_ASSIGN_OR_RETURN(beside, ParseJsonValue(*text, file.name));
-    const JsonValue* value =
-        file.member.empty() || !beside.is_object() ? &beside : beside.FindNonNull(file.member);
-    if (value == nullptr || !value->is_object()) continue;
-    said.file = file.name;
-    said.key = file.member;
-    said.dictionary = value;
-    said.method = Method(*value, said.key, file.method);
-  }
+  const absl::Status asked = AskQuantizersFiles(side_file, said, beside);
   std::vector<QuantizedCount> counts;
   const absl::Status joined = JoinQuantized(said, container, counts, notes);
+  if (!joined.ok() || !counts.empty()) SMELT_RETURN_IF_ERROR(asked);  // plain weights need it not
   if (!joined.ok()) {  // or the parts are another format's
     if (const std::string name = NotRead(said); !name.empty()) {
       return Error(ErrorCode::kUnsupported, said.file,

@@ -294,6 +294,9 @@ TEST(QuantizedTest, AQuantizersOwnFileIsAsked) {
   const testing::TempDir dir;  // left over beside plain weights
   testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
                        LlamaTensors(2, true));
+  testing::WriteFile(dir / "quantize_config.json", "{");
+  SMELT_EXPECT_OK(testing::OpenFolder(dir.path()));
+  fs::remove(dir / "quantize_config.json");
   testing::WriteFile(dir / "hf_quant_config.json", R"({"quantization":{"quant_algo":"FP8"}})");
   const auto opened = testing::OpenFolder(dir.path());
   SMELT_ASSERT_OK(opened);
