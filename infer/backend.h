@@ -101,6 +101,9 @@ class Backend {
                                                             Place place = Place::kMemory) = 0;
   virtual std::unique_ptr<State> NewState(size_t sequences, Place place = Place::kMemory) = 0;
 
+  /// Whether the state is one that this backend made, or can run with.
+  virtual bool Owns(const State& state) const = 0;
+
   /// x = scale * table[ids] (+ positions[position]).
   virtual absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions,
                              float scale, std::span<const int32_t> ids, Buffer& x) = 0;

@@ -7,6 +7,7 @@
 #include "infer/backend.h"
 #include "infer/evaluation.h"
 #include "infer/model_run.h"
+#include "infer/open_backend.h"
 #include "infer/statistics.h"
 #include "infer/windows.h"
 #include "lib/base/job_scope.h"
@@ -37,9 +38,10 @@ class Scorer : public Evaluation {
  public:
   Scorer(const std::vector<std::vector<int32_t>>& texts, const ScoreOptions& options,
          const Observer& observer)
-      : texts_(texts), options_(options), observer_(observer), backend_(NewCpuBackend()) {}
+      : texts_(texts), options_(options), observer_(observer) {}
 
   absl::Status OpenModels(std::span<const SpecifiedModel> models, const SpecifiedModel* reference) {
+    SMELT_ASSIGN_OR_RETURN(backend_, OpenBackend(options_.device));
     SMELT_ASSIGN_OR_RETURN(windows_, CutTexts(texts_, options_));
     total_ = TokensOf(windows_);
     for (const SpecifiedModel& model : models) SMELT_RETURN_IF_ERROR(OpenModel(model));
@@ -270,19 +272,19 @@ absl::StatusOr<ScoreResult> Score(const ModelSource& model, const ModelSource* r
 absl::Status ComputeLogits(
     const ModelSource& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t, std::span<const float>)>& sink,
-    const Observer& observer) {
+    const Observer& observer, const DeviceOptions& device) {
   SpecifiedModel specified{.source = &model, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(specified.spec, ReadModelSpec(model));
-  return ComputeLogits(specified, ids, precision, sink, observer);
+  return ComputeLogits(specified, ids, precision, sink, observer, device);
 }
 
 absl::Status ComputeLogits(
     const SpecifiedModel& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t, std::span<const float>)>& sink,
-    const Observer& observer) {
+    const Observer& observer, const DeviceOptions& device) {
   if (ids.empty()) return Error(ErrorCode::kInvalidInput, "there are no ids to compute logits for");
   const JobScope job(observer);
-  const std::unique_ptr<Backend> backend = NewCpuBackend();
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, OpenBackend(device));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelRun> run,
                          ModelRun::Create(*model.source, model.spec, precision, *backend));
   SMELT_RETURN_IF_ERROR(CheckIds(ids, run->spec().vocabulary));

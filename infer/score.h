@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "lib/model/layer_spec.h"
 #include "lib/model/model_source.h"
+#include "smelt/devices.h"
 #include "smelt/observer.h"
 
 namespace smelt {
@@ -33,6 +34,7 @@ struct ScoreOptions {
   int32_t bos = -1;
   Precision precision = Precision::kF32;
   uint64_t batch_tokens = 2048;  ///< positions that go through a layer together
+  DeviceOptions device = {};
 };
 
 /// Statistics over scored positions: of each chunk the second half, as llama-perplexity does.
@@ -93,11 +95,11 @@ absl::StatusOr<ScoreResult> Score(const SpecifiedModel& model, const SpecifiedMo
 absl::Status ComputeLogits(
     const ModelSource& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t position, std::span<const float> logits)>& sink,
-    const Observer& observer);
+    const Observer& observer, const DeviceOptions& device = {});
 
 absl::Status ComputeLogits(
     const SpecifiedModel& model, std::span<const int32_t> ids, Precision precision,
     const std::function<absl::Status(uint64_t position, std::span<const float> logits)>& sink,
-    const Observer& observer);
+    const Observer& observer, const DeviceOptions& device = {});
 
 }  // namespace smelt

@@ -5,6 +5,7 @@
 #include "infer/backend.h"
 #include "infer/lower.h"
 #include "infer/model_run.h"
+#include "infer/open_backend.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
@@ -48,12 +49,10 @@ class EngineState : public SessionState {
 class EngineSession : public Session {
  public:
   EngineSession(const SpecifiedModel& model, Precision precision)
-      : source_(*model.source),
-        precision_(precision),
-        backend_(NewCpuBackend()),
-        spec_(model.spec) {}
+      : source_(*model.source), precision_(precision), spec_(model.spec) {}
 
-  absl::Status Open() {
+  absl::Status Open(const DeviceOptions& device) {
+    SMELT_ASSIGN_OR_RETURN(backend_, OpenBackend(device));
     SMELT_ASSIGN_OR_RETURN(embedding_,
                            backend_->LoadWeight(source_, spec_.embedding, WeightUse::kStream));
     if (spec_.positions != kNoTensor) {
@@ -128,6 +127,10 @@ class EngineSession : public Session {
     if (saved->broken)
       return Error(ErrorCode::kUsage,
                    "the state to restore was saved when an error had left the sequence half fed");
+    for (const auto& layer : saved->layers) {
+      if (!backend_->Owns(*layer))
+        return Error(ErrorCode::kUsage, "the state to restore is on another device");
+    }
     std::unique_ptr<EngineState> copy = saved->CopyState();
     state_.fed = copy->fed;
     state_.broken = false;
@@ -213,16 +216,18 @@ class EngineSession : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const ModelSource& source,
-                                                         Precision precision) {
+                                                         Precision precision,
+                                                         const DeviceOptions& device) {
   SpecifiedModel model{.source = &source, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
-  return Create(model, precision);
+  return Create(model, precision, device);
 }
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SpecifiedModel& model,
-                                                         Precision precision) {
+                                                         Precision precision,
+                                                         const DeviceOptions& device) {
   auto session = std::make_unique<EngineSession>(model, precision);
-  SMELT_RETURN_IF_ERROR(session->Open());
+  SMELT_RETURN_IF_ERROR(session->Open(device));
   return std::unique_ptr<Session>(std::move(session));
 }
 

@@ -28,9 +28,11 @@ class Session {
   virtual ~Session() = default;
   /// `source` outlives the session; the cache grows with the sequence.
   static absl::StatusOr<std::unique_ptr<Session>> Create(const ModelSource& source,
-                                                         Precision precision);
+                                                         Precision precision,
+                                                         const DeviceOptions& device = {});
   static absl::StatusOr<std::unique_ptr<Session>> Create(const SpecifiedModel& model,
-                                                         Precision precision);
+                                                         Precision precision,
+                                                         const DeviceOptions& device = {});
   virtual uint32_t vocabulary() const = 0;
   virtual const TokenBytes& token_bytes() const = 0;
   /// Appends ids to the sequence; on return `logits` holds those of the last one. `observer` sees

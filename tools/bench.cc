@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/commands.h"
+#include "tools/device.h"
 #include "tools/format.h"
 #include "tools/numbers.h"
 
@@ -34,8 +35,10 @@ std::string BenchJson(const BenchResult& result) {
                     {"read_bytes_per_second", row.read_bandwidth},
                     {"bandwidth_share", row.bandwidth_share}});
   }
-  return nlohmann::ordered_json{
-             {"model", result.model}, {"types", std::move(types)}, {"rows", std::move(rows)}}
+  return nlohmann::ordered_json{{"model", result.model},
+                                {"device", result.device},
+                                {"types", std::move(types)},
+                                {"rows", std::move(rows)}}
              .dump() +
          "\n";
 }
@@ -47,7 +50,8 @@ std::string SpeedText(const std::optional<BenchSpeed>& speed) {
 }
 
 std::string BenchText(const BenchResult& result) {
-  std::string text = OneLine(result.model, 300) + ":";
+  std::string text =
+      OneLine(result.model, 300) + (result.device == "cpu" ? "" : " on " + result.device) + ":";
   for (const auto& [type, bytes] : result.types) text += " " + type + " " + Bytes(bytes) + ",";
   text.back() = '\n';
   text += Left("threads", 9) + Left("context", 9) + Left("prompt t/s", 26) +
@@ -84,7 +88,7 @@ void AddBench(CLI::App& app, Invocation& invocation) {
       "Each figure is the median of the repeats, with the lowest and the highest. A token that is\n"
       "generated reads every weight once (of experts the chosen ones) and the keys and values of\n"
       "what lies before: so many bytes, of so many a second that as many threads read here.\n"
-      "--json: model; types, bytes of each; rows, a list of threads, context,\n"
+      "--json: model; device; types, bytes of each; rows, a list of threads, context,\n"
       "prompt_tokens_per_second and tokens_per_second (median, low, high, or null),\n"
       "bytes_per_token, read_bytes_per_second, bandwidth_share.");
   command->add_option("MODEL", a.options.model, "Model folder, GGUF or store name")->required();
@@ -101,6 +105,7 @@ void AddBench(CLI::App& app, Invocation& invocation) {
             {"number from 1 to 1000", 1, 1000});
   command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
       ->check(CLI::IsMember({"q8", "f32"}));
+  AddDevice(*command, a.options.device);
   AddNumbers(*command, "--threads", a.options.threads,
              "Worker threads, one number or several (default: the cores that the process may use)",
              {"number from 1 to 4096", 1, 4096});

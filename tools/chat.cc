@@ -120,6 +120,7 @@ int RunChat(const GenerateOptions& given, const ChatArguments& arguments, Termin
   chat_options.model = given.model;
   chat_options.adapters = given.adapters;
   chat_options.f32_activations = given.f32_activations;
+  chat_options.device = given.device;
   chat_options.chat_template = arguments.chat_template;
   chat_options.system = arguments.system;
   if (arguments.think == "off") chat_options.variables = R"({"enable_thinking":false})";

@@ -31,6 +31,7 @@ void AddVerify(CLI::App& app, Invocation& invocation);
 void AddInspect(CLI::App& app, Invocation& invocation);
 void AddTokenize(CLI::App& app, Invocation& invocation);
 void AddFamilies(CLI::App& app, Invocation& invocation);
+void AddDevices(CLI::App& app, Invocation& invocation);
 void AddTemplate(CLI::App& app, Invocation& invocation);
 
 /// --threads, --quiet, --json.

@@ -7,6 +7,7 @@
 #include "smelt/evaluate.h"
 #include "tools/adapters.h"
 #include "tools/convert_command.h"
+#include "tools/device.h"
 #include "tools/format.h"
 #include "tools/results_json.h"
 
@@ -164,6 +165,7 @@ void AddEval(CLI::App& app, Invocation& invocation) {
       ->add_option("--activations", a.activations,
                    "f32 (exact), or q8: rounded to 8 bits as in llama.cpp")
       ->check(CLI::IsMember({"f32", "q8"}));
+  AddDevice(*command, o.device);
   AddNumber(*command, "--max-ppl", o.max_ppl, "Exit 1 when the perplexity is larger", kLimit);
   command
       ->add_option("--max-ppl-increase", a.max_ppl_increase,

@@ -126,6 +126,7 @@ int Main(std::vector<std::string> words) {
   AddVerify(app, invocation);
   AddTokenize(app, invocation);
   AddFamilies(app, invocation);
+  AddDevices(app, invocation);
   AddTemplate(app, invocation);
   if (words.empty()) words.push_back("--help");
   CommandLine line = LookThrough(app, words);

@@ -76,6 +76,7 @@ Json Text(const TextResult& t, bool with_reference) {
 
 Json Evaluation(const EvaluateResult& r) {
   Json json{{"model", r.model},
+            {"device", r.device},
             {"context", r.context},
             {"chunks", r.chunks},
             {"tokens_scored", r.tokens_scored},
@@ -243,6 +244,7 @@ Json GenerateJson(const GenerateResult& r) {
               {"text", r.text},
               {"finish_reason", FinishReasonName(r.finish_reason)},
               {"seed", r.seed},
+              {"device", r.device},
               {"prompt_tokens_per_second", Number(r.prompt_tokens_per_second)},
               {"tokens_per_second", Number(r.tokens_per_second)}};
 }

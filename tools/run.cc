@@ -11,6 +11,7 @@
 #include "tools/adapters.h"
 #include "tools/chat.h"
 #include "tools/commands.h"
+#include "tools/device.h"
 #include "tools/format.h"
 #include "tools/numbers.h"
 #include "tools/results_json.h"
@@ -170,6 +171,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
       ->needs(chat);
   command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
       ->check(CLI::IsMember({"f32", "q8"}));
+  AddDevice(*command, o.device);
   AddGlobals(*command, invocation);
   command->callback([&invocation, command] {
     a.conversation.limited = command->get_option("--max-tokens")->count() > 0;

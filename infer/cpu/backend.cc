@@ -370,6 +370,10 @@ class CpuBackend : public Backend {
     return std::make_unique<CpuState>(sequences, place);
   }
 
+  bool Owns(const State& state) const override {
+    return dynamic_cast<const CpuState*>(&state) != nullptr;
+  }
+
   absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,
                      std::span<const int32_t> ids, Buffer& x) override {
     const Layout& layout = static_cast<const CpuBatch&>(batch).layout;

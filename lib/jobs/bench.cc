@@ -6,6 +6,7 @@
 #include <memory>
 #include <random>
 
+#include "infer/open_backend.h"
 #include "infer/session.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
@@ -123,14 +124,15 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
                          OpenModelByName(options.model, {}, observer));
   SpecifiedModel model{.source = source.get(), .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*source));
-  SMELT_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Session> session,
-      Session::Create(model, options.f32_activations ? Precision::kF32 : Precision::kQ8));
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
+  const bool f32 = options.f32_activations || device.device != "cpu";
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
+                         Session::Create(model, f32 ? Precision::kF32 : Precision::kQ8, device));
   WarnBeyondTrainedContext(*source,
                            *std::max_element(options.contexts.begin(), options.contexts.end()) +
                                std::max(options.prompt, options.generate),
                            observer);
-  BenchResult result{.model = options.model, .types = TypesOf(*source)};
+  BenchResult result{.model = options.model, .device = device.device, .types = TypesOf(*source)};
   const ThreadsGuard guard;
   Meter meter(*session, model, options, observer);
   for (const int threads : options.threads.empty() ? std::vector{Threads()} : options.threads) {

@@ -184,6 +184,7 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
   SMELT_ASSIGN_OR_RETURN(impl->generator,
                          Generator::Open({.model = options.model,
                                           .f32_activations = options.f32_activations,
+                                          .device = options.device,
                                           .adapters = options.adapters},
                                          job.observer()));
   impl->FindThoughts();

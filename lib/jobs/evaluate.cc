@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "formats/safetensors_writer.h"
+#include "infer/open_backend.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
@@ -102,7 +103,7 @@ absl::Status CheckLogitsOut(const EvaluateOptions& options) {
 /// Logits of one sequence, written to a safetensors file; the statistics are those of predicting
 /// each id from those before it.
 absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const EvaluateOptions& options,
-                                           const Observer& observer) {
+                                           const DeviceOptions& device, const Observer& observer) {
   SMELT_RETURN_IF_ERROR(CheckLogitsOut(options));
   SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                          ReadIdsFile(options.tokens_file, VocabularyRows(model)));
@@ -133,7 +134,7 @@ absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const Evalu
         }
         return writer->Append(logits);
       },
-      observer));
+      observer, device));
   SMELT_RETURN_IF_ERROR(writer->Finish());
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (result.seconds > 0)
@@ -186,23 +187,27 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options,
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> model,
                          OpenModelByName(options.model, WithAdapters(options.adapters), observer));
-  if (!options.logits_out.empty()) return WriteLogits(*model, options, observer);
+  if (!options.logits_out.empty()) return WriteLogits(*model, options, device, observer);
   std::unique_ptr<ModelSource> reference;
   if (!options.reference.empty()) {
     SMELT_ASSIGN_OR_RETURN(reference, OpenModelByName(options.reference, {}, observer));
   }
   SMELT_ASSIGN_OR_RETURN(const EvaluationTexts texts,
                          TextsFor(*model, reference.get(), options, observer));
-  ScoreOptions score_options{
-      .context = options.context, .chunks = options.chunks, .precision = PrecisionOf(options)};
+  ScoreOptions score_options{.context = options.context,
+                             .chunks = options.chunks,
+                             .precision = PrecisionOf(options),
+                             .device = device};
   texts.SetBos(score_options);
   SMELT_RETURN_IF_ERROR(DescribeShortTexts(texts, score_options, observer));
   WarnBeyondContext(*model, reference.get(), texts, score_options, observer);
   SMELT_ASSIGN_OR_RETURN(const ScoreResult score,
                          Score(*model, reference.get(), texts.ids, score_options, observer));
   EvaluateResult result = ToEvaluateResult(score, options.model, options.reference);
+  result.device = device.device;
   AddTexts(texts, score_options, score, result);
   const auto check_finite = [&](bool finite, const std::string& name) {
     if (finite) return;

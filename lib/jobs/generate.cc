@@ -6,6 +6,7 @@
 #include <memory>
 #include <random>
 
+#include "infer/open_backend.h"
 #include "infer/sampler.h"
 #include "infer/session.h"
 #include "lib/base/guard.h"
@@ -153,6 +154,7 @@ struct Generator::Impl {
   uint64_t positions = 0;
   bool warned = false;
   std::vector<int32_t> recent;  // the last ids, for the sampler
+  std::string device;           // that computes
   std::vector<float> logits;
 
   void Remember(std::span<const int32_t> ids) {
@@ -190,15 +192,19 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   } else {
     impl->no_tokenizer = tokenizer.status();
   }
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
+  impl->device = device.device;
+  const bool f32 = options.f32_activations || device.device != "cpu";
   SMELT_ASSIGN_OR_RETURN(
       impl->session,
-      Session::Create(*impl->source, options.f32_activations ? Precision::kF32 : Precision::kQ8));
+      Session::Create(*impl->source, f32 ? Precision::kF32 : Precision::kQ8, device));
   return std::unique_ptr<Generator>(new Generator(std::move(impl)));
 } catch (...) {
   return CaughtError();
 }
 
 uint64_t Generator::vocabulary() const { return impl_->session->vocabulary(); }
+const std::string& Generator::device() const { return impl_->device; }
 bool Generator::has_tokenizer() const { return impl_->tokenizer != nullptr; }
 const std::vector<float>& Generator::logits() const { return impl_->logits; }
 uint64_t Generator::positions() const { return impl_->positions; }
@@ -283,6 +289,7 @@ absl::StatusOr<GenerateResult> Generator::Continue(const ContinueOptions& option
   quiet.progress = nullptr;
   GenerateResult result;
   result.seed = ChosenSeed(options);
+  result.device = impl_->device;
   Sampler sampler(ToSamplerOptions(options, result.seed));
   TextOut text(tokenizer, options, result.text);
   const uint64_t before = impl_->positions;
@@ -336,6 +343,7 @@ absl::Status GenerateInto(const GenerateOptions& options, const Observer& observ
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Generator> generator,
                          Generator::Open({.model = options.model,
                                           .f32_activations = options.f32_activations,
+                                          .device = options.device,
                                           .adapters = options.adapters},
                                          observer));
   if (!generator->has_tokenizer() && options.use_prompt_ids)

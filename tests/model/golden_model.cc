@@ -67,13 +67,14 @@ void GoldenModel::ExpectLogits(const ModelSource& source) const {
   // Of testdata they lie in a folder of their own, out of the sight of who looks for weights.
   const bool apart = IsFolder(folder_ + "/golden");
   const std::string logits = folder_ + (apart ? "/golden/golden_logits" : "/golden_logits");
-  ExpectRecordedLogits(source, logits + ".safetensors");
+  ExpectRecordedLogits(source, logits + ".safetensors", device_);
   if (const std::string longer = logits + "_long.safetensors"; IsFile(longer))
-    ExpectRecordedLogits(source, longer);
+    ExpectRecordedLogits(source, longer, device_);
 }
 
 // Of a long sequence only the last rows are recorded.
-void ExpectRecordedLogits(const ModelSource& source, const std::string& file) {
+void ExpectRecordedLogits(const ModelSource& source, const std::string& file,
+                          const DeviceOptions& device) {
   const auto recorded = OpenSafetensors(file);
   SMELT_ASSERT_OK(recorded);
   const std::vector<int64_t> tokens = Values<int64_t>(*recorded->Find("tokens"));
@@ -94,7 +95,7 @@ void ExpectRecordedLogits(const ModelSource& source, const std::string& file) {
     return absl::OkStatus();
   };
   const std::vector<int32_t> ids(tokens.begin(), tokens.end());
-  SMELT_ASSERT_OK(ComputeLogits(source, ids, Precision::kF32, compare, {}));
+  SMELT_ASSERT_OK(ComputeLogits(source, ids, Precision::kF32, compare, {}, device));
   EXPECT_LE(worst, kLogitTolerance) << file;
 }
 
@@ -111,6 +112,7 @@ void GoldenModel::ExpectPerplexities(const ModelSource& source) const {
 
 void GoldenModel::ExpectPerplexity(const ModelSource& source, const JsonValue& protocol) const {
   ScoreOptions options;
+  options.device = device_;
   options.context = static_cast<uint64_t>(*protocol.Find("context")->as_int());
   const JsonValue* add_bos = golden_.Find("add_bos");
   options.add_bos = add_bos != nullptr && *add_bos->as_bool();
@@ -136,7 +138,7 @@ void GoldenModel::ExpectGreedyTexts(const ModelSource& source) const {
 void GoldenModel::ExpectGreedy(const ModelSource& source, const JsonValue& greedy) const {
   std::vector<int32_t> ids = Ids(*greedy.Find("prompt")), made;
   const std::vector<int32_t> expected = Ids(*greedy.Find("continuation"));
-  const auto session = Session::Create(source, Precision::kF32);
+  const auto session = Session::Create(source, Precision::kF32, device_);
   SMELT_ASSERT_OK(session);
   std::vector<float> logits;
   while (made.size() < expected.size()) {

@@ -8,6 +8,7 @@
 
 #include "lib/base/json.h"
 #include "lib/model/model_source.h"
+#include "smelt/devices.h"
 
 namespace smelt::testing {
 
@@ -15,7 +16,8 @@ namespace smelt::testing {
 std::vector<int32_t> Ids(const JsonValue& list);
 
 /// Recorded logits of one sequence (`file`: tokens, logits) are those of the source.
-void ExpectRecordedLogits(const ModelSource& source, const std::string& file);
+void ExpectRecordedLogits(const ModelSource& source, const std::string& file,
+                          const DeviceOptions& device = {});
 
 class GoldenModel {
  public:
@@ -27,6 +29,9 @@ class GoldenModel {
   /// Ids of the text that was scored.
   const std::vector<int32_t>& tokens() const { return tokens_; }
 
+  /// What computes; the processor where nobody says.
+  void set_device(const DeviceOptions& device) { device_ = device; }
+
   /// Each of these fails where the source gives something else.
   void ExpectLogits(const ModelSource& source) const;
   void ExpectPerplexities(const ModelSource& source) const;
@@ -36,6 +41,7 @@ class GoldenModel {
   void ExpectPerplexity(const ModelSource& source, const JsonValue& protocol) const;
   void ExpectGreedy(const ModelSource& source, const JsonValue& greedy) const;
 
+  DeviceOptions device_;
   std::string folder_;
   JsonValue golden_;
   std::vector<int32_t> tokens_;

@@ -19,7 +19,7 @@ namespace {
 
 /// sqrt(sum w e^2 / sum w x^2), only over columns where `use` says so.
 template <typename Weight>
-double RelativeError(const Matrix& m, const std::vector<float>& decoded, const Weight& weight) {
+double RelativeError(const SampleMatrix& m, const std::vector<float>& decoded, const Weight& weight) {
   double error = 0, size = 0;
   for (size_t i = 0; i < m.x.size(); ++i) {
     const double w = weight(i % m.columns);
@@ -33,7 +33,7 @@ double RelativeError(const Matrix& m, const std::vector<float>& decoded, const W
 /// The reference's errors are printed with six digits.
 constexpr double kPrinted = 1 + 1e-5;
 
-double Reference(const JsonValue& errors, const Matrix& m, TensorType type, std::string_view kind,
+double Reference(const JsonValue& errors, const SampleMatrix& m, TensorType type, std::string_view kind,
                  std::string_view metric) {
   const JsonValue* cell =
       errors.Find("matrices")->Find(m.name)->Find("types")->Find(Info(type).name);
@@ -53,7 +53,7 @@ TEST(Encode, ErrorIsNoWorseThanTheReferences) {
   const JsonValue errors = ReadJson(testing::TestdataPath("quant/reference_error.json"));
   size_t cells = 0;
   for (const BlockFormat* format : AllFormats()) {
-    for (const Matrix& m : Matrices()) {
+    for (const SampleMatrix& m : Matrices()) {
       if (m.columns % format->elements != 0) continue;
       ++cells;
       const std::string what = std::string(Info(format->type).name) + " " + m.name;
@@ -77,7 +77,7 @@ TEST(Encode, ErrorIsNoWorseThanTheReferences) {
 TEST(Encode, ColumnsWithoutImportanceKeepTheirWeights) {
   const JsonValue errors = ReadJson(testing::TestdataPath("quant/reference_error.json"));
   for (const BlockFormat* format : AllFormats()) {
-    for (const Matrix& m : Matrices()) {
+    for (const SampleMatrix& m : Matrices()) {
       if (m.columns % format->elements != 0) continue;
       const std::string what = std::string(Info(format->type).name) + " " + m.name;
       const auto decoded = Decode(

@@ -20,7 +20,7 @@ struct Cell {
   double ours = 0, theirs = 0, kept = 0, kept_limit = 0;
 };
 
-double Relative(const Matrix& m, const std::vector<float>& decoded, const std::vector<float>& w,
+double Relative(const SampleMatrix& m, const std::vector<float>& decoded, const std::vector<float>& w,
                 bool zeros) {
   double error = 0, size = 0;
   for (size_t i = 0; i < m.x.size(); ++i) {
@@ -45,7 +45,7 @@ void Print(TensorType type, const JsonValue& errors, bool markdown) {
     if (kind == 0 && NeedsImportance(type)) continue;
     double seconds = 0, worst = 0, worst_kept = 0, weights = 0;
     std::string line;
-    for (const Matrix& m : Matrices()) {
+    for (const SampleMatrix& m : Matrices()) {
       if (m.columns % Info(type).block_elements != 0) {
         if (markdown) line += " |";
         continue;

@@ -56,9 +56,9 @@ std::vector<float> DecodeValues(TensorType type) {
   return Read<float>("decode.safetensors", std::string(Info(type).name) + ".values");
 }
 
-const std::vector<Matrix>& Matrices() {
-  static const std::vector<Matrix> matrices = [] {
-    std::vector<Matrix> out;
+const std::vector<SampleMatrix>& Matrices() {
+  static const std::vector<SampleMatrix> matrices = [] {
+    std::vector<SampleMatrix> out;
     for (const RawTensor& tensor : Open("matrices.safetensors").tensors) {
       if (tensor.shape.size() != 2) continue;
       out.push_back({tensor.name, tensor.shape[0], tensor.shape[1], Read<float>(tensor),

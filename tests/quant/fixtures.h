@@ -18,13 +18,13 @@ std::vector<TensorType> DecodeTypes();
 std::vector<std::byte> DecodeBlocks(TensorType type);
 std::vector<float> DecodeValues(TensorType type);
 
-struct Matrix {
+struct SampleMatrix {
   std::string name;
   uint64_t rows = 0, columns = 0;
   std::vector<float> x;
   std::vector<float> importance, importance_half;  ///< one per column
 };
-const std::vector<Matrix>& Matrices();
+const std::vector<SampleMatrix>& Matrices();
 
 /// A file of testdata/quant, or of the shared fixtures, as JSON.
 JsonValue ReadJson(const std::string& path);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "smelt/devices.h"
 #include "smelt/export.h"
 #include "smelt/observer.h"
 
@@ -21,6 +22,7 @@ struct BenchOptions {
   std::vector<int> threads = {};         ///< empty: as many as the process may use
   int repeats = 5;
   bool f32_activations = false;
+  DeviceOptions device = {};  ///< what computes; other devices than the processor always with f32
 };
 
 /// Of the repeats, tokens a second.
@@ -40,6 +42,7 @@ struct BenchRow {
 
 struct BenchResult {
   std::string model;
+  std::string device = "cpu";                                ///< what computed: DeviceInfo::id
   std::vector<std::pair<std::string, uint64_t>> types = {};  ///< and bytes of each, most first
   std::vector<BenchRow> rows = {};
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "smelt/devices.h"
 #include "smelt/export.h"
 #include "smelt/observer.h"
 
@@ -24,6 +25,7 @@ struct EvaluateOptions {
   uint64_t context = 512;
   uint64_t chunks = 0;  ///< of each text; 0 = all
   bool q8_activations = false;
+  DeviceOptions device = {};              ///< what computes
   bool allow_tokenizer_mismatch = false;  ///< compare models that read text differently
   std::optional<double> max_ppl, max_ppl_increase, max_kl;
 };
@@ -53,7 +55,8 @@ struct TextResult {
 /// The figures are those of all texts together, each scored token counting the same.
 struct EvaluateResult {
   std::string model;
-  uint64_t context = 0;  ///< tokens of the longest chunk
+  std::string device = "cpu";  ///< what computed: DeviceInfo::id
+  uint64_t context = 0;        ///< tokens of the longest chunk
   uint64_t chunks = 0, tokens_scored = 0, bytes_scored = 0;
   double perplexity = 0, perplexity_error = 0, mean_nll = 0;
   /// Bits that the scored text needs, per byte of it: comparable between models of different

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "smelt/devices.h"
 #include "smelt/export.h"
 #include "smelt/observer.h"
 
@@ -38,6 +39,7 @@ struct GenerateOptions : ContinueOptions {
   std::vector<int32_t> prompt_ids;  ///< taken as they are, instead of `prompt`
   bool use_prompt_ids = false;
   bool f32_activations = false;
+  DeviceOptions device = {};  ///< what computes; other devices than the processor always with f32
   /// Merged into `model` as it is read: folders of PEFT's or GGUF files, and how strong each is.
   std::vector<std::pair<std::string, double>> adapters = {};
 };
@@ -56,6 +58,7 @@ struct GenerateResult {
   std::string text;
   FinishReason finish_reason = FinishReason::kLength;
   uint64_t seed = 0;
+  std::string device = "cpu";  ///< what computed: DeviceInfo::id
   double prompt_tokens_per_second = 0, tokens_per_second = 0;
 };
 
@@ -84,6 +87,7 @@ class SMELT_EXPORT GeneratorState {
 struct GeneratorOptions {
   std::string model;
   bool f32_activations = false;
+  DeviceOptions device = {};                                  ///< see GenerateOptions
   std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
 };
 
@@ -101,6 +105,8 @@ class SMELT_EXPORT Generator {
   Generator& operator=(const Generator&) = delete;
 
   uint64_t vocabulary() const;
+  /// What computes: DeviceInfo::id.
+  const std::string& device() const;
   /// False: ids only; Encode fails and texts are empty.
   bool has_tokenizer() const;
   /// As the model wants a text to begin (`start`) or to go on.

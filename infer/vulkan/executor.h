@@ -1,0 +1,66 @@
+// Runs a program's operations one after the other.
+#pragma once
+
+#include "absl/status/status.h"
+#include "infer/vulkan/backend.h"
+#include "infer/vulkan/kernels.h"
+#include "infer/vulkan/state.h"
+
+namespace smelt::vulkan {
+
+class Executor {
+ public:
+  Executor(Kernels& kernels, const Graph& graph, DeviceBatch& batch, DeviceState& state,
+           DeviceBuffer& x, DeviceBuffer* inputs)
+      : kernels_(kernels), graph_(graph), batch_(batch), state_(state), x_(x), inputs_(inputs) {}
+
+  absl::Status RunAll();
+
+ private:
+  using Segment = DeviceBatch::Segment;
+
+  Device& device() const { return kernels_.device(); }
+  uint64_t At(Slot slot) const;
+  /// Where a token's features begin, from the first one's on.
+  static uint64_t Bytes(uint64_t token, uint64_t features) {
+    return token * features * sizeof(float);
+  }
+  absl::Status Do(const NormOp& op);
+  absl::Status Do(const AddOp& op);
+  absl::Status Do(const ScaleOp& op);
+  absl::Status Do(const MatMulOp& op);
+  absl::Status Do(const RopeOp& op);
+  absl::Status Do(const TemperatureOp& op);
+  absl::Status Do(const CopyOp& op);
+  absl::Status Do(const GateOp& op);
+  absl::Status Do(const ClampOp& op);
+  absl::Status Do(const XieluOp& op);
+  // attention.cc
+  absl::Status Do(const AttentionOp& op);
+  absl::Status Do(const LatentAttentionOp& op);
+  absl::Status Append(Slot slot, uint32_t features, size_t sequence, Memory DeviceSequence::*cache);
+  absl::Status AppendAll(Slot k, uint32_t key_columns, Slot v, uint32_t value_columns);
+  absl::Status Attend(const AttentionOp& op, uint64_t q, uint64_t to);
+  // experts.cc
+  absl::Status Do(const ExpertsOp& op);
+  absl::Status RunChosen(const ExpertsOp& op, uint64_t chosen, uint64_t weights);
+  absl::Status RunShared(const ExpertsOp& op);
+  /// hidden = act(gate in) * (up in), or act(up in).
+  absl::Status Hidden(const Matrix& gate, const Matrix& up, Activation activation,
+                      const ProductCall& like, uint64_t hidden);
+  // recurrent.cc
+  absl::Status Do(const ConvOp& op);
+  absl::Status Do(const Scan1Op& op);
+  absl::Status Do(const Scan2Op& op);
+  absl::Status Do(const DeltaOp& op);
+
+  Kernels& kernels_;
+  const Graph& graph_;
+  DeviceBatch& batch_;
+  DeviceState& state_;
+  DeviceBuffer& x_;
+  DeviceBuffer* inputs_;
+  uint64_t scratch_ = 0;  // address
+};
+
+}  // namespace smelt::vulkan

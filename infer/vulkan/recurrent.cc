@@ -1,0 +1,156 @@
+#include <cmath>
+
+#include "infer/vulkan/executor.h"
+#include "lib/base/status.h"
+
+namespace smelt::vulkan {
+namespace {
+
+constexpr uint32_t kMostTaps = 16;  // of shaders/conv.comp
+
+struct ConvPush {
+  uint64_t x, weight, bias, window;
+  uint32_t channels, taps, tokens, plain;
+};
+
+struct Scan1Push {
+  uint64_t x, z, dt, b, c, to, a, d, h;
+  uint32_t inner, state, tokens, unused;
+};
+
+struct Scan2Push {
+  uint64_t xbc, dt, to, dt_bias, a, d, h;
+  uint32_t inner, state, heads, groups, tokens;
+  float dt_min, dt_max;
+  uint32_t unused;
+};
+
+struct DeltaPush {
+  uint64_t qkv, beta, alpha, to, dt_bias, a, h;
+  uint32_t key_heads, value_heads, key_size, value_size, tokens, alternating;
+};
+
+}  // namespace
+
+absl::Status Executor::Do(const ConvOp& op) {
+  if (op.taps > kMostTaps) {
+    return Error(ErrorCode::kUnsupported, "convolutions over ", op.taps,
+                 " positions are too long for the device; use --device cpu");
+  }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t weight, ValuesAt(device(), op.weight));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t bias, ValuesAt(device(), op.bias));
+  const uint64_t kept = uint64_t{op.taps - 1} * op.channels;
+  SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::window, std::max<uint64_t>(1, kept)));
+  for (size_t i = 0; i < batch_.segments.size(); ++i) {
+    const Segment& s = batch_.segments[i];
+    const ConvPush push{At(op.x) + Bytes(s.first, op.channels),
+                        weight,
+                        bias,
+                        state_.sequences[i].window.address(),
+                        op.channels,
+                        op.taps,
+                        s.tokens,
+                        op.plain};
+    SMELT_RETURN_IF_ERROR(device().Dispatch("conv", 0, push, GroupsFor(op.channels),
+                                            2.0 * op.channels * op.taps * s.tokens));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executor::Do(const Scan1Op& op) {
+  SMELT_ASSIGN_OR_RETURN(const uint64_t a, ValuesAt(device(), op.a));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t d, ValuesAt(device(), op.d));
+  SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.inner} * op.state));
+  for (size_t i = 0; i < batch_.segments.size(); ++i) {
+    const Segment& s = batch_.segments[i];
+    const uint64_t inner = Bytes(s.first, op.inner), state = Bytes(s.first, op.state);
+    const Scan1Push push{At(op.x) + inner,
+                         At(op.z) + inner,
+                         At(op.dt) + inner,
+                         At(op.b) + state,
+                         At(op.c) + state,
+                         At(op.out) + inner,
+                         a,
+                         d,
+                         state_.sequences[i].recurrent.address(),
+                         op.inner,
+                         op.state,
+                         s.tokens,
+                         0};
+    SMELT_RETURN_IF_ERROR(device().Dispatch("scan1", 0, push, GroupsFor(op.inner),
+                                            20.0 * op.inner * op.state * s.tokens));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executor::Do(const Scan2Op& op) {
+  SMELT_ASSIGN_OR_RETURN(const uint64_t dt_bias, ValuesAt(device(), op.dt_bias));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t a, ValuesAt(device(), op.a));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t d, ValuesAt(device(), op.d));
+  SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.inner} * op.state));
+  const uint64_t columns = op.inner + 2 * uint64_t{op.groups} * op.state;
+  for (size_t i = 0; i < batch_.segments.size(); ++i) {
+    const Segment& s = batch_.segments[i];
+    const Scan2Push push{At(op.xbc) + Bytes(s.first, columns),
+                         At(op.dt) + Bytes(s.first, op.heads),
+                         At(op.out) + Bytes(s.first, op.inner),
+                         dt_bias,
+                         a,
+                         d,
+                         state_.sequences[i].recurrent.address(),
+                         op.inner,
+                         op.state,
+                         op.heads,
+                         op.groups,
+                         s.tokens,
+                         op.dt_min,
+                         op.dt_max,
+                         0};
+    SMELT_RETURN_IF_ERROR(device().Dispatch("scan2", 0, push, GroupsFor(op.inner),
+                                            6.0 * op.inner * op.state * s.tokens));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executor::Do(const DeltaOp& op) {
+  SMELT_ASSIGN_OR_RETURN(const uint64_t dt_bias, ValuesAt(device(), op.dt_bias));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t a, ValuesAt(device(), op.a));
+  const uint32_t keys = op.key_heads * op.key_size, values = op.value_heads * op.value_size;
+  const uint32_t columns = 2 * keys + values;
+  SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.key_size} * values));
+  // q and k to length 1 (q besides over the root of its size): a norm over the sum, not the mean.
+  const float size = static_cast<float>(op.key_size);
+  for (const bool of_q : {true, false}) {
+    const uint64_t at = At(op.qkv) + (of_q ? 0 : Bytes(1, keys));
+    SMELT_RETURN_IF_ERROR(kernels_.Norm({.x = at,
+                                         .to = at,
+                                         .in_stride = columns,
+                                         .out_stride = columns,
+                                         .tokens = batch_.tokens,
+                                         .groups = op.key_heads,
+                                         .group = op.key_size,
+                                         .epsilon = op.epsilon / size,
+                                         .scale = of_q ? 1 / size : 1 / std::sqrt(size)}));
+  }
+  for (size_t i = 0; i < batch_.segments.size(); ++i) {
+    const Segment& s = batch_.segments[i];
+    const DeltaPush push{At(op.qkv) + Bytes(s.first, columns),
+                         At(op.beta) + Bytes(s.first, op.value_heads),
+                         At(op.alpha) + Bytes(s.first, op.value_heads),
+                         At(op.out) + Bytes(s.first, values),
+                         dt_bias,
+                         a,
+                         state_.sequences[i].recurrent.address(),
+                         op.key_heads,
+                         op.value_heads,
+                         op.key_size,
+                         op.value_size,
+                         s.tokens,
+                         op.alternating};
+    SMELT_RETURN_IF_ERROR(device().Dispatch("delta", 0, push, GroupsFor(values),
+                                            8.0 * values * op.key_size * s.tokens));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace smelt::vulkan

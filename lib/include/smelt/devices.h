@@ -1,0 +1,36 @@
+// What computes: the processor, or a device that Vulkan offers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "smelt/export.h"
+
+namespace smelt {
+
+struct DeviceOptions {
+  /// "cpu"; "auto": the first graphics card that can do it, else the processor; "vulkan": the first
+  /// card, "vulkan:1": that of this number, "vulkan:RTX": that with this in its name.
+  std::string device = "cpu";
+  uint64_t device_memory = 0;  ///< bytes of the device's memory in use at most; 0 = nearly all
+};
+
+struct DeviceInfo {
+  std::string id;         ///< "cpu", "vulkan:0"
+  std::string name;       ///< as its driver calls it
+  std::string driver;     ///< "" for the processor
+  bool software = false;  ///< a driver that computes on the processor: for tests
+  uint64_t memory = 0;    ///< bytes of its own; 0: the machine's
+  std::string problem;    ///< why it cannot be used; empty: it can
+};
+
+struct DeviceList {
+  std::vector<DeviceInfo> devices;  ///< the processor first
+  std::string problem;              ///< why there is nothing of Vulkan; empty: there is
+};
+
+SMELT_EXPORT DeviceList ListDevices();
+
+}  // namespace smelt

@@ -1,0 +1,360 @@
+// The Vulkan backend against the plain forward pass, what transformers recorded, and the codecs. On
+// Mesa's software device where the machine has no card; skipped, loudly, where it has no Vulkan.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "infer/open_backend.h"
+#include "infer/score.h"
+#include "infer/session.h"
+#include "lib/model/open.h"
+#include "tests/infer/random_models.h"
+#include "tests/model/expected_gguf.h"
+#include "tests/model/fixture_models.h"
+#include "tests/model/golden_model.h"
+#include "tests/quant/fixtures.h"
+#include "tests/testing/testing.h"
+#ifdef SMELT_HAS_VULKAN
+#include "infer/vulkan/kernels.h"
+#include "infer/vulkan/weights.h"
+#endif
+
+namespace smelt {
+namespace {
+
+using testing::MakeRandomModel;
+using testing::RandomIds;
+using testing::RandomModel;
+
+const DeviceOptions kVulkan = {.device = "vulkan"};
+
+#define SMELT_REQUIRE_VULKAN()                                        \
+  if (const DeviceList list = ListDevices(); list.devices.size() < 2) \
+  GTEST_SKIP() << "SKIPPED: there is no Vulkan device here: " << list.problem
+
+using Logits = std::vector<std::vector<double>>;
+
+double Difference(const Logits& a, const Logits& b) {
+  if (a.size() != b.size()) return HUGE_VAL;
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    for (size_t j = 0; j < a[i].size(); ++j) {
+      const double d = std::abs(a[i][j] - b[i][j]);
+      worst = std::max(worst, std::isnan(d) ? HUGE_VAL : d);
+    }
+  }
+  return worst;
+}
+
+Logits DeviceLogits(const RandomModel& m, const std::vector<int32_t>& ids) {
+  Logits rows;
+  SMELT_EXPECT_OK(ComputeLogits(
+      m.specified(), ids, Precision::kF32,
+      [&](uint64_t, std::span<const float> row) {
+        rows.emplace_back(row.begin(), row.end());
+        return absl::OkStatus();
+      },
+      {}, kVulkan));
+  return rows;
+}
+
+class VulkanEngine : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { SMELT_REQUIRE_VULKAN(); }
+};
+
+TEST_P(VulkanEngine, LogitsEqualThePlainForwardPass) {
+  const RandomModel m = MakeRandomModel(GetParam());
+  const std::vector<int32_t> ids = RandomIds(1, 70, m.spec.vocabulary);
+  EXPECT_LT(Difference(DeviceLogits(m, ids), ReferenceLogits(m.spec, *m.source, ids)), 2e-4);
+}
+
+TEST_P(VulkanEngine, BlocksThatAreMultipliedGiveTheirProducts) {
+  const RandomModel m = MakeRandomModel(GetParam(), TensorType::kNVFP4);
+  const std::vector<int32_t> ids = RandomIds(1, 20, m.spec.vocabulary);
+  EXPECT_LT(Difference(DeviceLogits(m, ids), ReferenceLogits(m.spec, *m.source, ids)), 2e-4);
+}
+
+TEST_P(VulkanEngine, GenerationEqualsRecomputation) {
+  const RandomModel m = MakeRandomModel(GetParam());
+  const std::vector<int32_t> ids = RandomIds(2, 50, m.spec.vocabulary);
+  const Logits whole = ReferenceLogits(m.spec, *m.source, ids);
+  auto session = Session::Create(m.specified(), Precision::kF32, kVulkan);
+  SMELT_ASSERT_OK(session);
+  std::vector<float> logits;
+  SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(37), logits));
+  const std::unique_ptr<SessionState> state = (*session)->Save();
+  for (const size_t step : {1, 5, 13}) {
+    SMELT_ASSERT_OK((*session)->Restore(*state));
+    for (size_t at = 37; at < ids.size(); at += step)
+      SMELT_ASSERT_OK(
+          (*session)->Feed(std::span(ids).subspan(at, std::min(step, ids.size() - at)), logits));
+    EXPECT_LT(Difference({{logits.begin(), logits.end()}}, {whole.back()}), 2e-4) << step;
+  }
+  // A state outlives the session that it was saved from; other devices have no use for it.
+  session->reset();
+  EXPECT_EQ(state->Copy()->positions(), 37u);
+  for (const DeviceOptions& other : {DeviceOptions(), kVulkan}) {
+    const auto another = Session::Create(m.specified(), Precision::kF32, other);
+    SMELT_ASSERT_OK(another);
+    EXPECT_EQ(CodeOf((*another)->Restore(*state)), ErrorCode::kUsage);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, VulkanEngine, ::testing::ValuesIn(testing::RandomModelNames()),
+                         [](const auto& param) { return param.param; });
+
+TEST(VulkanScore, EqualsTheProcessors) {
+  SMELT_REQUIRE_VULKAN();
+  const RandomModel a = MakeRandomModel("window"), b = MakeRandomModel("biases");
+  const std::vector<int32_t> ids =
+      RandomIds(7, 3 * 64 + 20, std::min(a.spec.vocabulary, b.spec.vocabulary));
+  const SpecifiedModel reference = b.specified();
+  ScoreOptions options{.context = 64, .batch_tokens = 128};
+  const auto expected = Score(a.specified(), &reference, {ids}, options, {});
+  options.device = kVulkan;
+  const auto score = Score(a.specified(), &reference, {ids}, options, {});
+  SMELT_ASSERT_OK(expected);
+  SMELT_ASSERT_OK(score);
+  EXPECT_NEAR(score->mean_nll, expected->mean_nll, 1e-5);
+  EXPECT_NEAR(score->reference->mean_nll, expected->reference->mean_nll, 1e-5);
+  EXPECT_NEAR(score->reference->kl_mean, expected->reference->kl_mean, 1e-5);
+  EXPECT_NEAR(score->reference->kl_max, expected->reference->kl_max, 1e-4);
+  EXPECT_EQ(score->reference->top1_agreement, expected->reference->top1_agreement);
+  EXPECT_TRUE(score->finite && score->reference->finite);
+  const auto same = Score(a.specified(), &reference, {ids}, options, {});
+  SMELT_ASSERT_OK(same);
+  EXPECT_EQ(same->mean_nll, score->mean_nll);
+  EXPECT_EQ(same->reference->kl_mean, score->reference->kl_mean);
+}
+
+TEST(VulkanScore, AModelsDivergenceFromItselfIsNothing) {
+  SMELT_REQUIRE_VULKAN();
+  const RandomModel a = MakeRandomModel("gqa");
+  const SpecifiedModel reference = a.specified();
+  const auto score = Score(a.specified(), &reference, {RandomIds(7, 140, a.spec.vocabulary)},
+                           {.context = 64, .device = kVulkan}, {});
+  SMELT_ASSERT_OK(score);
+  EXPECT_EQ(score->reference->kl_max, 0);
+  EXPECT_EQ(score->reference->top1_agreement, 1);
+}
+
+TEST(VulkanDevices, NamesThatMeanNothingAreRefused) {
+  for (const char* name : {"gpu", "vulkan:no such card", "cuda", "", "vulkan:99"}) {
+    const auto backend = OpenBackend({.device = name});
+    EXPECT_FALSE(backend.ok()) << name;
+  }
+  SMELT_EXPECT_OK(OpenBackend({.device = "auto"}));
+}
+
+TEST(VulkanDevices, ADeviceWithoutRoomIsASentence) {
+  SMELT_REQUIRE_VULKAN();
+  const RandomModel m = MakeRandomModel("gqa");
+  const auto score =
+      Score(m.specified(), nullptr, {RandomIds(7, 140, m.spec.vocabulary)},
+            {.context = 64, .device = {.device = "vulkan", .device_memory = 65536}}, {});
+  EXPECT_EQ(CodeOf(score.status()), ErrorCode::kOutOfMemory) << score.status();
+}
+
+#ifdef SMELT_HAS_VULKAN
+
+/// One tensor of some rows, as its blocks are.
+class OneTensor : public ModelSource {
+ public:
+  OneTensor(TensorType type, std::vector<std::byte> blocks, uint64_t rows, uint64_t columns)
+      : blocks_(std::move(blocks)) {
+    TensorInfo info;
+    info.name = "blocks";
+    info.shape.ne = {columns, rows, 1, 1};
+    info.shape.dims = 2;
+    info.type = type;
+    tensors_.push_back(info);
+  }
+  const Metadata& metadata() const override { return metadata_; }
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  const std::string& name() const override { return tensors_[0].name; }
+  std::string identity() const override { return name(); }
+  absl::Status ReadRows(size_t, uint64_t, uint64_t, float*) const override {
+    return Error(ErrorCode::kUnsupported, "rows are mapped");
+  }
+  absl::Status ReadRawRows(size_t, uint64_t, uint64_t, std::byte*) const override {
+    return Error(ErrorCode::kUnsupported, "rows are mapped");
+  }
+  absl::StatusOr<MappedRows> MapRows(size_t) const override {
+    MappedRows rows;
+    rows.base = blocks_.data();
+    rows.stride = *RowBytes(tensors_[0].type, tensors_[0].shape.columns());
+    return rows;
+  }
+
+ private:
+  const std::vector<std::byte> blocks_;
+  Metadata metadata_;
+  std::vector<TensorInfo> tensors_;
+};
+
+TEST(VulkanFormats, DecodeBitForBit) {
+  SMELT_REQUIRE_VULKAN();
+  const auto physical = vulkan::FindPhysicalDevices();
+  SMELT_ASSERT_OK(physical);
+  const auto device = vulkan::Device::Open(physical->front(), 0);
+  SMELT_ASSERT_OK(device);
+  vulkan::Kernels kernels(**device);
+  SMELT_ASSERT_OK(kernels.Open());
+  for (const TensorType type : DecodeTypes()) {
+    const std::vector<float> expected = DecodeValues(type);
+    // As rows of one block, whose bytes need not be aligned.
+    const uint64_t columns = Info(type).quantized ? Info(type).block_elements : 36;
+    const uint64_t rows = expected.size() / columns;
+    const OneTensor source(type, DecodeBlocks(type), rows, columns);
+    const auto weight = vulkan::DeviceWeight::Load(source, 0, WeightUse::kStream);
+    SMELT_ASSERT_OK(weight);
+    const auto to = (*device)->Allocate(rows * columns * sizeof(float));
+    SMELT_ASSERT_OK(to);
+    SMELT_ASSERT_OK(kernels.Decode(*weight, to->address()));
+    std::vector<float> values(rows * columns);
+    SMELT_ASSERT_OK((*device)->Read(*to, 0, std::as_writable_bytes(std::span(values))));
+    size_t different = 0, first = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (std::memcmp(&values[i], &expected[i], sizeof(float)) == 0) continue;
+      if (std::isnan(values[i]) && std::isnan(expected[i])) continue;
+      if (different++ == 0) first = i;
+    }
+    EXPECT_EQ(different, 0u) << Info(type).name << ", value " << first << ": " << values[first]
+                             << " for " << expected[first];
+  }
+}
+
+/// Vulkan's functions, of which the one that is called `fail_at`th (from 1 on) fails.
+struct Faults {
+  static inline uint64_t calls = 0, fail_at = 0;
+  static inline VkResult error = VK_SUCCESS;
+};
+template <auto& kFunction, typename Pointer>
+struct Injected;
+template <auto& kFunction, typename... Args>
+struct Injected<kFunction, VkResult(VKAPI_PTR*)(Args...)> {
+  static inline VkResult(VKAPI_PTR* real)(Args...) = nullptr;
+  static VkResult VKAPI_PTR Call(Args... args) {
+    return ++Faults::calls == Faults::fail_at ? Faults::error : real(args...);
+  }
+};
+template <auto& kFunction>
+void Inject() {
+  using Fake = Injected<kFunction, std::remove_reference_t<decltype(kFunction)>>;
+  if (kFunction == Fake::Call) return;
+  Fake::real = kFunction;
+  kFunction = Fake::Call;
+}
+
+TEST(VulkanFaults, EveryCallThatFailsIsASentence) {
+  SMELT_REQUIRE_VULKAN();
+  Inject<vkCreateDevice>();
+  Inject<vkCreateCommandPool>();
+  Inject<vkAllocateCommandBuffers>();
+  Inject<vkCreateFence>();
+  Inject<vkCreatePipelineLayout>();
+  Inject<vkCreatePipelineCache>();
+  Inject<vkCreateBuffer>();
+  Inject<vkAllocateMemory>();
+  Inject<vkBindBufferMemory>();
+  Inject<vkMapMemory>();
+  Inject<vkCreateShaderModule>();
+  Inject<vkCreateComputePipelines>();
+  Inject<vkBeginCommandBuffer>();
+  Inject<vkEndCommandBuffer>();
+  Inject<vkQueueSubmit>();
+  Inject<vkWaitForFences>();
+  Inject<vkResetFences>();
+  const RandomModel m = MakeRandomModel("gqa");
+  const std::vector<int32_t> ids = RandomIds(7, 40, m.spec.vocabulary);
+  const ScoreOptions options{.context = 16, .chunks = 1, .device = kVulkan};
+  const auto run = [&](uint64_t fail_at, VkResult error) {
+    Faults::calls = 0;
+    Faults::fail_at = fail_at;
+    Faults::error = error;
+    absl::StatusOr<ScoreResult> score = Score(m.specified(), nullptr, {ids}, options, {});
+    Faults::fail_at = 0;
+    return score;
+  };
+  const auto whole = run(0, VK_SUCCESS);
+  SMELT_ASSERT_OK(whole);
+  const uint64_t calls = Faults::calls;
+  EXPECT_GT(calls, 20u);
+  for (uint64_t call = 1; call <= calls; ++call) {
+    const bool memory = call % 2 == 0;
+    const auto score = run(call, memory ? VK_ERROR_OUT_OF_DEVICE_MEMORY : VK_ERROR_DEVICE_LOST);
+    // A block that could not be had may be had in a smaller size.
+    if (score.ok()) {
+      EXPECT_EQ(score->mean_nll, whole->mean_nll) << call;
+      continue;
+    }
+    EXPECT_EQ(CodeOf(score.status()), memory ? ErrorCode::kOutOfMemory : ErrorCode::kIo)
+        << call << ": " << score.status();
+  }
+  SMELT_EXPECT_OK(run(0, VK_SUCCESS));
+}
+
+#endif
+
+class VulkanGolden : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    SMELT_REQUIRE_VULKAN();
+    const std::string folder = testing::ModelPath(GetParam());
+    if (folder.empty()) SMELT_REQUIRE_SHARED();
+    OpenOptions options;
+    options.vocabulary = false;
+    auto opened = OpenModel(folder, options);
+    SMELT_ASSERT_OK(opened);
+    source_ = std::move(opened->source);
+    recorded_.set_device(kVulkan);
+    ASSERT_TRUE(recorded_.Find(folder));
+  }
+
+  std::unique_ptr<ModelSource> source_;
+  testing::GoldenModel recorded_;
+};
+
+TEST_P(VulkanGolden, Logits) { recorded_.ExpectLogits(*source_); }
+
+class VulkanGreedy : public VulkanGolden {};
+TEST_P(VulkanGreedy, Continuation) { recorded_.ExpectGreedyTexts(*source_); }
+
+class VulkanPerplexity : public VulkanGolden {};
+TEST_P(VulkanPerplexity, TwoChunksEqualTheProcessors) {
+  ScoreOptions options{.context = 256, .chunks = 2};
+  const auto expected = Score(*source_, nullptr, {recorded_.tokens()}, options, {});
+  options.device = kVulkan;
+  const auto score = Score(*source_, nullptr, {recorded_.tokens()}, options, {});
+  SMELT_ASSERT_OK(expected);
+  SMELT_ASSERT_OK(score);
+  EXPECT_NEAR(score->perplexity, expected->perplexity, 5e-4 * expected->perplexity);
+}
+
+INSTANTIATE_TEST_SUITE_P(Attention, VulkanGolden, ::testing::ValuesIn(testing::kAttentionModels),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Of2026, VulkanGolden, ::testing::ValuesIn(testing::kModelsOf2026),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Hybrid, VulkanGolden, ::testing::ValuesIn(testing::kHybridModels),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(StateSpace, VulkanGolden, ::testing::ValuesIn(testing::kStateSpaceModels),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Quantized, VulkanGolden, ::testing::ValuesIn(testing::kQuantizedModels),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Recorded, VulkanGolden, ::testing::ValuesIn(testing::kRecordedModels),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Families, VulkanGreedy,
+                         ::testing::Values("llama", "qwen2moe", "gemma2", "phi3", "gptneox",
+                                           "mamba", "mamba2", "jamba", "internlm2", "mistral4",
+                                           "qwen3_5"),
+                         testing::TestName);
+INSTANTIATE_TEST_SUITE_P(Families, VulkanPerplexity,
+                         ::testing::Values("llama", "qwen2moe", "gemma2", "mamba2"),
+                         testing::TestName);
+
+}  // namespace
+}  // namespace smelt

@@ -1,0 +1,79 @@
+// smelt devices: what can compute here; and the options that choose.
+#include "tools/device.h"
+
+#include <nlohmann/json.hpp>
+
+#include "tools/commands.h"
+#include "tools/format.h"
+#include "tools/numbers.h"
+
+namespace smelt::tools {
+namespace {
+
+std::string DevicesJson(const DeviceList& list) {
+  nlohmann::ordered_json devices = nlohmann::ordered_json::array();
+  for (const DeviceInfo& device : list.devices) {
+    devices.push_back({{"id", device.id},
+                       {"name", device.name},
+                       {"driver", device.driver},
+                       {"software", device.software},
+                       {"memory", device.memory},
+                       {"problem", device.problem}});
+  }
+  return nlohmann::ordered_json{{"devices", std::move(devices)}, {"problem", list.problem}}.dump(
+             -1, ' ', false, nlohmann::json::error_handler_t::replace) +
+         "\n";
+}
+
+std::string DevicesText(const DeviceList& list) {
+  std::string text;
+  for (const DeviceInfo& device : list.devices) {
+    text += Left(device.id, 12) + OneLine(device.name, 100);
+    if (device.memory > 0) text += ", " + Bytes(device.memory);
+    if (!device.driver.empty()) text += ", " + OneLine(device.driver, 100);
+    if (device.software) text += " (software: for tests)";
+    if (!device.problem.empty()) text += " (cannot be used: " + OneLine(device.problem, 100) + ")";
+    text += "\n";
+  }
+  if (!list.problem.empty()) text += Left("vulkan", 12) + OneLine(list.problem, 300) + "\n";
+  return text;
+}
+
+int RunDevices(Terminal& terminal) {
+  const DeviceList list = ListDevices();
+  terminal.Print(terminal.json() ? DevicesJson(list) : DevicesText(list));
+  return kDone;
+}
+
+}  // namespace
+
+void AddDevice(CLI::App& command, DeviceOptions& options) {
+  command
+      .add_option("--device", options.device,
+                  "What computes: cpu (default), auto, vulkan, vulkan:NUMBER or vulkan:NAME; "
+                  "`smelt devices` lists them")
+      ->type_name("DEVICE");
+  command
+      .add_option_function<std::string>(
+          "--device-memory",
+          [&options](const std::string& text) { options.device_memory = *ParseBytes(text); },
+          "Use at most so much of the device's memory: 8G, 500M (powers of 1000)")
+      ->type_name("SIZE")
+      ->check([](const std::string& text) {
+        return ParseBytes(text) ? std::string() : NotAllowed(text, "size: write 8G or 500M");
+      });
+}
+
+void AddDevices(CLI::App& app, Invocation& invocation) {
+  CLI::App* command = app.add_subcommand("devices", "What can compute here, for --device");
+  command->footer(
+      "Graphics cards are used through Vulkan: of their drivers, any for Vulkan 1.2 will do.\n"
+      "Examples:\n"
+      "  smelt devices\n"
+      "  smelt eval model.gguf --text eval.txt --device auto\n"
+      "  smelt run model.gguf \"Once upon a time\" --device vulkan:RTX");
+  AddGlobals(*command, invocation);
+  command->callback([&invocation] { invocation.run = RunDevices; });
+}
+
+}  // namespace smelt::tools

@@ -1,0 +1,13 @@
+// --device and --device-memory, for every command that computes.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "smelt/devices.h"
+
+namespace smelt::tools {
+
+/// Adds the options, which fill in `options`.
+void AddDevice(CLI::App& command, DeviceOptions& options);
+
+}  // namespace smelt::tools
