@@ -104,6 +104,10 @@ class Backend {
   /// Whether the state is one that this backend made, or can run with.
   virtual bool Owns(const State& state) const = 0;
 
+  /// What a batch's activations, keys and values take at most where it holds more than one
+  /// sequence.
+  virtual uint64_t activation_bytes() const = 0;
+
   /// x = scale * table[ids] (+ positions[position]).
   virtual absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions,
                              float scale, std::span<const int32_t> ids, Buffer& x) = 0;

@@ -130,7 +130,8 @@ class Scorer : public Evaluation {
     for (size_t i = 1; i < runs_.size(); ++i) streams += runs_[i]->state_bytes_per_token();
     // The 8-bit form of a product's input is a third of it, at most a third of the scratch memory.
     if (options_.precision == Precision::kQ8) scratch += scratch / 3;
-    batch_tokens_ = std::min(options_.batch_tokens, kActivationBudget / (scratch + streams + 1));
+    batch_tokens_ =
+        std::min(options_.batch_tokens, backend_->activation_bytes() / (scratch + streams + 1));
   }
 
   absl::Status Prepare() {

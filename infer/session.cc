@@ -82,8 +82,9 @@ class EngineSession : public Session {
     SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), precision_));
     SMELT_ASSIGN_OR_RETURN(head_, LowerHead(spec_, source_, WeightUse::kResident, *backend_));
     token_bytes_.Add(head_, source_);
-    batch_tokens_ =
-        std::clamp<uint64_t>(kActivationBudget / (features * sizeof(float)), 1, kBatchTokens);
+    batch_tokens_ = std::clamp<uint64_t>(
+        std::min(kActivationBudget, backend_->activation_bytes()) / (features * sizeof(float)), 1,
+        kBatchTokens);
     return absl::OkStatus();
   }
 

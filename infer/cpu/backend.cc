@@ -374,6 +374,8 @@ class CpuBackend : public Backend {
     return dynamic_cast<const CpuState*>(&state) != nullptr;
   }
 
+  uint64_t activation_bytes() const override { return kActivationBudget; }
+
   absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,
                      std::span<const int32_t> ids, Buffer& x) override {
     const Layout& layout = static_cast<const CpuBatch&>(batch).layout;

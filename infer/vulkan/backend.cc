@@ -55,6 +55,9 @@ class VulkanBackend : public Backend {
     return own != nullptr && &own->device() == device_.get();
   }
 
+  // The rest is for a layer's weights, or parts of them.
+  uint64_t activation_bytes() const override { return device_->arena().limit() / 3; }
+
   // The host decodes the rows: few of a table that may be the largest tensor of a model.
   absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,
                      std::span<const int32_t> ids, Buffer& x) override {

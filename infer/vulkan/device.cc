@@ -114,8 +114,8 @@ Device::~Device() {
 }
 
 void Device::Release(const Memory& memory) {
-  // Whatever still uses it must be done. Where that fails, nothing more is recorded, and who goes on
-  // hears of it.
+  // Whatever still uses it must be done. Where that fails, nothing more is recorded, and who goes
+  // on hears of it.
   static_cast<void>(Wait());
   arena_->Free(memory.buffer(), memory.offset(), memory.size());
 }

@@ -87,7 +87,7 @@ class Device : public std::enable_shared_from_this<Device> {
   uint64_t staging_used_ = 0;
   bool recording_ = false;
   absl::Status failed_;  // of a submission: nothing after it is done
-  double work_ = 0;  // of what is recorded
+  double work_ = 0;      // of what is recorded
   uint64_t dispatches_ = 0;
 };
 

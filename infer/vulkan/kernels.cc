@@ -12,6 +12,7 @@ namespace {
 constexpr uint32_t kGroup = 64;       // invocations of a workgroup
 constexpr uint32_t kVectorRows = 2;   // of shaders/matvec.comp
 constexpr uint32_t kMostVectors = 8;  // inputs from which on shaders/matmul.comp is faster
+constexpr uint32_t kFewestRows = 16;  // of a weight that comes in parts
 constexpr uint32_t kTileRows = 64, kTileInputs = 32;  // of shaders/matmul.comp
 
 struct ElementPush {
@@ -51,7 +52,7 @@ Groups GroupsFor(uint64_t count) {
 absl::StatusOr<uint64_t> ValuesAt(Device& device, const WeightPtr& weight) {
   if (weight == nullptr) return 0;
   SMELT_RETURN_IF_ERROR(AsDevice(weight).Bring(device));
-  return AsDevice(weight).address();
+  return AsDevice(weight).rows().address();
 }
 
 absl::Status Kernels::Open() {
@@ -94,7 +95,30 @@ absl::Status Kernels::Copy(const CopyOp& op, uint64_t x, uint64_t to, uint32_t t
 absl::Status Kernels::Multiply(const ProductCall& call) {
   const Matrix& m = *call.matrix;
   const DeviceWeight& weight = AsDevice(m.weight);
-  SMELT_RETURN_IF_ERROR(weight.Bring(device_));
+  const absl::Status whole = weight.Bring(device_);
+  if (whole.ok()) return MultiplyRows(call, weight.rows(), 0, m.rows);
+  if (CodeOf(whole) != ErrorCode::kOutOfMemory || call.chosen != 0 || call.matrices != 1)
+    return whole;
+  uint32_t part = m.rows;
+  for (uint32_t first = 0; first < m.rows;) {
+    const uint32_t count = std::min(part, m.rows - first);
+    const absl::StatusOr<DeviceRows> rows = weight.BringRows(device_, m.first_row + first, count);
+    if (rows.ok()) {
+      SMELT_RETURN_IF_ERROR(MultiplyRows(call, *rows, first, count));
+      first += count;
+    } else if (CodeOf(rows.status()) == ErrorCode::kOutOfMemory && part > kFewestRows) {
+      part = std::max(part / 2, kFewestRows);
+    } else {
+      return rows.status();
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Kernels::MultiplyRows(const ProductCall& call, const DeviceRows& weight_rows,
+                                   uint32_t first, uint32_t count) {
+  const Matrix& m = *call.matrix;
+  const DeviceWeight& weight = AsDevice(m.weight);
   SMELT_ASSIGN_OR_RETURN(const uint64_t bias, ValuesAt(device_, m.bias));
   const bool single = call.chosen != 0;
   const bool vectors = single || call.inputs <= kMostVectors;
@@ -107,18 +131,18 @@ absl::Status Kernels::Multiply(const ProductCall& call) {
   const uint32_t most_inputs = kMostGroups / call.share * call.share * group_inputs;
   const std::string shader = Cat(vectors ? "matvec_" : "matmul_", weight.format());
   for (uint32_t input = 0; input < call.inputs; input += most_inputs) {
-    for (uint32_t row = 0; row < m.rows; row += most_rows) {
+    for (uint32_t row = first; row < first + count; row += most_rows) {
       ProductPush push{};
-      push.weight = weight.address();
+      push.weight = weight_rows.address();
       push.tables = tables_.address();
       push.in_stride = call.in_stride != 0 ? call.in_stride : m.columns;
       push.out_stride = call.out_stride != 0 ? call.out_stride : m.rows;
       push.x = call.x + uint64_t{input / call.share} * push.in_stride * sizeof(float);
       push.to = call.to + (uint64_t{input} * push.out_stride + row) * sizeof(float);
       push.bias = bias;
-      push.factors = weight.factors();
+      push.factors = weight_rows.factors();
       push.chosen = single ? call.chosen + uint64_t{input} * sizeof(uint32_t) : 0;
-      push.rows = std::min(most_rows, m.rows - row);
+      push.rows = std::min(most_rows, first + count - row);
       push.columns = m.columns;
       push.row_bytes = weight.row_bytes();
       push.first_row = static_cast<uint32_t>(m.first_row) + row;
@@ -143,7 +167,7 @@ absl::Status Kernels::Multiply(const ProductCall& call) {
 absl::Status Kernels::Decode(const WeightPtr& weight, uint64_t to) {
   const DeviceWeight& w = AsDevice(weight);
   SMELT_RETURN_IF_ERROR(w.Bring(device_));
-  const DecodePush push{w.address(),
+  const DecodePush push{w.rows().address(),
                         tables_.address(),
                         to,
                         static_cast<uint32_t>(w.host().rows()),

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "infer/graph.h"
 #include "infer/vulkan/device.h"
+#include "infer/vulkan/weights.h"
 
 namespace smelt::vulkan {
 
@@ -61,12 +62,17 @@ class Kernels {
   Device& device() const { return device_; }
   absl::Status Apply(const ElementCall& call);
   absl::Status Norm(const NormCall& call);
+  /// A weight that the device has no room for comes in parts.
   absl::Status Multiply(const ProductCall& call);
   absl::Status Copy(const CopyOp& op, uint64_t x, uint64_t to, uint32_t tokens);
   /// Rows of a weight that is there as f32, for tests of the formats.
   absl::Status Decode(const WeightPtr& weight, uint64_t to);
 
  private:
+  /// Rows [first, first + count) of the matrix, which are among `rows`.
+  absl::Status MultiplyRows(const ProductCall& call, const DeviceRows& rows, uint32_t first,
+                            uint32_t count);
+
   Device& device_;
   Memory tables_;
 };

@@ -53,8 +53,7 @@ class Arena {
   absl::StatusOr<Memory> Allocate(uint64_t bytes);
   /// Nobody may use the piece any more.
   void Free(VkBuffer buffer, uint64_t offset, uint64_t bytes);
-  /// Bytes of all blocks.
-  uint64_t taken() const { return taken_; }
+  uint64_t limit() const { return limit_; }
 
  private:
   struct Block {

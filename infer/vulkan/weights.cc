@@ -38,45 +38,55 @@ absl::StatusOr<std::shared_ptr<const DeviceWeight>> DeviceWeight::Load(const Mod
 }
 
 absl::Status DeviceWeight::Bring(Device& device) const {
-  if (memory_.size() != 0) return absl::OkStatus();
-  absl::Status status = BringRows(device);
-  if (!status.ok()) {
-    memory_ = Memory();
-    return Prefixed(Cat("tensor '", Escape(name_), "': "), status);
-  }
-  return status;
+  if (rows_.present()) return absl::OkStatus();
+  SMELT_ASSIGN_OR_RETURN(rows_, BringRows(device, 0, host_->rows()));
+  return absl::OkStatus();
 }
 
-absl::Status DeviceWeight::BringRows(Device& device) const {
-  const uint64_t rows = host_->rows(), bytes = rows * row_bytes_;
-  SMELT_ASSIGN_OR_RETURN(memory_, device.Allocate(bytes + kOverrun));
+absl::StatusOr<DeviceRows> DeviceWeight::BringRows(Device& device, uint64_t first,
+                                                   uint64_t count) const {
+  const auto bring = [&]() -> absl::StatusOr<DeviceRows> {
+    SMELT_ASSIGN_OR_RETURN(Memory rows, device.Allocate(count * row_bytes_ + kOverrun));
+    SMELT_RETURN_IF_ERROR(Write(device, rows, first, count));
+    Memory factors;
+    if (host_->mapped() && host_->has_factors()) {
+      std::vector<float> values(count);
+      for (uint64_t i = 0; i < count; ++i) values[i] = host_->factor(first + i);
+      SMELT_ASSIGN_OR_RETURN(factors, device.Allocate(count * sizeof(float)));
+      SMELT_RETURN_IF_ERROR(device.Write(factors, 0, std::as_bytes(std::span(values))));
+    }
+    return DeviceRows(std::move(rows), std::move(factors), first, row_bytes_);
+  };
+  absl::StatusOr<DeviceRows> rows = bring();
+  if (!rows.ok()) return Prefixed(Cat("tensor '", Escape(name_), "': "), rows.status());
+  return rows;
+}
+
+absl::Status DeviceWeight::Write(Device& device, const Memory& to, uint64_t first,
+                                 uint64_t count) const {
+  const uint64_t bytes = count * row_bytes_;
   if (values_) {
-    return device.Write(memory_, 0, {reinterpret_cast<const std::byte*>(host_->values()), bytes});
-  }
-  if (host_->mapped() && host_->has_factors()) {
-    std::vector<float> factors(rows);
-    for (uint64_t i = 0; i < rows; ++i) factors[i] = host_->factor(i);
-    SMELT_ASSIGN_OR_RETURN(factors_, device.Allocate(rows * sizeof(float)));
-    SMELT_RETURN_IF_ERROR(device.Write(factors_, 0, std::as_bytes(std::span(factors))));
+    const auto* values = reinterpret_cast<const std::byte*>(host_->values());
+    return device.Write(to, 0, {values + first * row_bytes_, bytes});
   }
   if (host_->mapped() && host_->contiguous())
-    return device.Write(memory_, 0, {host_->row(0), bytes});
-  const uint64_t whole = host_->mapped() ? 1 : host_->tile_rows();
-  const uint64_t tile = std::max<uint64_t>(1, kTileBytes / row_bytes_ / whole) * whole;
+    return device.Write(to, 0, {host_->row(first), bytes});
+  const uint64_t together = host_->mapped() ? 1 : host_->tile_rows();
+  const uint64_t tile = std::max<uint64_t>(1, kTileBytes / row_bytes_ / together) * together;
+  const uint64_t columns = host_->columns();
   std::vector<float> decoded;
-  for (uint64_t first = 0; first < rows; first += tile) {
+  for (uint64_t at = 0; at < count; at += tile) {
     SMELT_RETURN_IF_ERROR(GoOn());
-    const uint64_t count = std::min(tile, rows - first);
+    const uint64_t some = std::min(tile, count - at);
     if (host_->mapped()) {
-      for (uint64_t r = first; r < first + count; ++r)
-        SMELT_RETURN_IF_ERROR(device.Write(memory_, r * row_bytes_, {host_->row(r), row_bytes_}));
+      for (uint64_t r = at; r < at + some; ++r)
+        SMELT_RETURN_IF_ERROR(
+            device.Write(to, r * row_bytes_, {host_->row(first + r), row_bytes_}));
       continue;
     }
-    const uint64_t columns = host_->columns();
-    decoded.resize(count * columns);
-    SMELT_RETURN_IF_ERROR(host_->Decode(first, count, 0, columns, decoded.data(), columns));
-    SMELT_RETURN_IF_ERROR(
-        device.Write(memory_, first * row_bytes_, std::as_bytes(std::span(decoded))));
+    decoded.resize(some * columns);
+    SMELT_RETURN_IF_ERROR(host_->Decode(first + at, some, 0, columns, decoded.data(), columns));
+    SMELT_RETURN_IF_ERROR(device.Write(to, at * row_bytes_, std::as_bytes(std::span(decoded))));
   }
   return absl::OkStatus();
 }

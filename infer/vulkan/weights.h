@@ -11,6 +11,30 @@
 
 namespace smelt::vulkan {
 
+/// Some rows of a weight on the device, with what their decoded values are multiplied with.
+class DeviceRows {
+ public:
+  DeviceRows() = default;
+  DeviceRows(Memory rows, Memory factors, uint64_t first, uint32_t row_bytes)
+      : rows_(std::move(rows)),
+        factors_(std::move(factors)),
+        first_(first),
+        row_bytes_(row_bytes) {}
+
+  bool present() const { return rows_.size() != 0; }
+  /// Where row 0 of the weight would be.
+  uint64_t address() const { return rows_.address() - first_ * row_bytes_; }
+  /// The same of the factors; 0: there are none.
+  uint64_t factors() const {
+    return factors_.size() == 0 ? 0 : factors_.address() - first_ * sizeof(float);
+  }
+
+ private:
+  Memory rows_, factors_;
+  uint64_t first_ = 0;
+  uint32_t row_bytes_ = 0;
+};
+
 class DeviceWeight : public Weight {
  public:
   static absl::StatusOr<std::shared_ptr<const DeviceWeight>> Load(const ModelSource& source,
@@ -18,10 +42,10 @@ class DeviceWeight : public Weight {
 
   /// Brings the values to the device, unless they are there.
   absl::Status Bring(Device& device) const;
+  const DeviceRows& rows() const { return rows_; }  ///< once they are there
+  /// Some rows, for as long as they are wanted.
+  absl::StatusOr<DeviceRows> BringRows(Device& device, uint64_t first, uint64_t count) const;
 
-  // Of a weight that is there.
-  uint64_t address() const { return memory_.address(); }
-  uint64_t factors() const { return factors_.address(); }  ///< of rows; 0: none
   uint32_t row_bytes() const { return row_bytes_; }
   /// Of its shaders: "q4_k".
   const std::string& format() const { return format_; }
@@ -30,13 +54,13 @@ class DeviceWeight : public Weight {
   const cpu::CpuWeight& host() const { return *host_; }
 
  private:
-  absl::Status BringRows(Device& device) const;
+  absl::Status Write(Device& device, const Memory& to, uint64_t first, uint64_t count) const;
 
   std::shared_ptr<const cpu::CpuWeight> host_;
   bool values_ = false;
   uint32_t row_bytes_ = 0;
   std::string format_, name_;
-  mutable Memory memory_, factors_;
+  mutable DeviceRows rows_;
 };
 
 inline const DeviceWeight& AsDevice(const WeightPtr& w) {

@@ -150,6 +150,26 @@ TEST(VulkanDevices, NamesThatMeanNothingAreRefused) {
   SMELT_EXPECT_OK(OpenBackend({.device = "auto"}));
 }
 
+// 2.8 MB of weights, and the same figures to the last bit.
+TEST(VulkanDevices, AModelMayBeLargerThanTheDevicesMemory) {
+  SMELT_REQUIRE_VULKAN();
+  OpenOptions open;
+  open.vocabulary = false;
+  const auto model = OpenModel(testing::ModelPath("llama"), open);
+  SMELT_ASSERT_OK(model);
+  testing::GoldenModel recorded;
+  ASSERT_TRUE(recorded.Find(testing::ModelPath("llama")));
+  ScoreOptions options{.context = 64, .chunks = 4, .device = kVulkan};
+  const auto whole = Score(*model->source, nullptr, {recorded.tokens()}, options, {});
+  SMELT_ASSERT_OK(whole);
+  for (const uint64_t memory : {4'000'000, 2'000'000, 1'500'000}) {
+    options.device.device_memory = memory;
+    const auto score = Score(*model->source, nullptr, {recorded.tokens()}, options, {});
+    SMELT_ASSERT_OK(score);
+    EXPECT_EQ(score->mean_nll, whole->mean_nll) << memory;
+  }
+}
+
 TEST(VulkanDevices, ADeviceWithoutRoomIsASentence) {
   SMELT_REQUIRE_VULKAN();
   const RandomModel m = MakeRandomModel("gqa");
