@@ -31,7 +31,8 @@ constexpr char kEvalExamples[] =
     "they "
     "compare models of different vocabularies. With --reference both models must read the text "
     "alike.\n"
-    "--json: model, context, chunks, tokens_scored, bytes_scored, perplexity, perplexity_error, "
+    "--json: model, device, context, chunks, tokens_scored, bytes_scored, perplexity, "
+    "perplexity_error, "
     "mean_nll, bits_per_byte, seconds, tokens_per_second; texts, a list with each text's own "
     "figures and its number of tokens; reference; passed; gates.";
 

@@ -19,7 +19,7 @@ import programs
 PROGRAM, MODELS = (os.path.abspath(sys.argv.pop(1)) for _ in range(2))
 LLAMA = os.path.join(MODELS, "llama")
 TEXT = os.path.join(MODELS, "eval.txt")
-EVAL_KEYS = ["model", "context", "chunks", "tokens_scored", "bytes_scored", "perplexity", "perplexity_error", "mean_nll", "bits_per_byte",
+EVAL_KEYS = ["model", "device", "context", "chunks", "tokens_scored", "bytes_scored", "perplexity", "perplexity_error", "mean_nll", "bits_per_byte",
              "seconds", "tokens_per_second", "texts", "reference", "passed", "gates"]
 REFERENCE_KEYS = ["model", "perplexity", "kl_mean", "kl_median", "kl_p99", "kl_p999", "kl_max", "top1_agreement", "ln_ratio",
                   "ln_ratio_error"]
@@ -52,7 +52,7 @@ class Case(unittest.TestCase):
 
 class Usage(Case):
     def test_help_teaches(self):
-        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["imatrix"], ["inspect"], ["diff"], ["verify"], ["tokenize"], ["families"], ["template"], ["store"], ["set"]):
+        for argv in ([], ["convert"], ["quantize"], ["eval"], ["run"], ["import"], ["imatrix"], ["inspect"], ["diff"], ["verify"], ["tokenize"], ["families"], ["devices"], ["template"], ["store"], ["set"]):
             p = smelt(*argv, "--help")
             self.assertEqual(p.status, 0)
             self.assertIn("Examples:", p.out)
@@ -63,6 +63,25 @@ class Usage(Case):
             self.assertTrue(p.status == 0 or "importance" in p.err, p.err)
         self.refused(smelt("convert", LLAMA, "--type", "q9_k", "--dry-run"), 2, "q9_k", "--help")
         self.assertRegex(smelt("--version").out, r"^smelt \d+\.\d+\.\d+\n$")
+
+    def test_devices_are_listed_and_chosen(self):
+        p = smelt("devices")
+        self.assertTrue(p.out.startswith("cpu "), p.out)
+        listed = smelt("devices", "--json").json()
+        self.assertEqual(listed["devices"][0]["id"], "cpu")
+        self.assertTrue(len(listed["devices"]) > 1 or listed["problem"], listed)
+        for device in ("cpu", "auto"):  # software devices are not chosen by themselves
+            p = smelt("run", LLAMA, "Once", "-n", "2", "--device", device, "--json")
+            cards = [d for d in listed["devices"][1:] if not d["software"]]
+            self.assertEqual(p.json()["device"], "cpu" if device == "cpu" or not cards else cards[0]["id"])
+        self.refused(smelt("run", LLAMA, "Once", "--device", "cuda"), 2, "cuda", "vulkan:NUMBER")
+        self.refused(smelt("run", LLAMA, "Once", "--device-memory", "much"), 2, "much", "8G")
+        self.refused(smelt("run", LLAMA, "Once", "--device", "vulkan:no such card"), 1, "--device cpu" if listed["problem"] else "no such card")
+        if len(listed["devices"]) > 1:
+            here = smelt("run", LLAMA, "Once upon", "-n", "8", "--temp", "0", "--activations", "f32", "--json").json()
+            there = smelt("run", LLAMA, "Once upon", "-n", "8", "--temp", "0", "--device", "vulkan", "--json").json()
+            self.assertEqual(here["ids"], there["ids"])
+            self.assertEqual(there["device"][:7], "vulkan:")
 
     def test_families_are_listed(self):
         p = smelt("families")
@@ -565,7 +584,7 @@ class RunAndTokenize(Case):
         p = smelt("run", LLAMA, "--prompt-ids", ids, "-n", "5", "--temp", "0", "--ignore-eos", "--json")
         self.assertEqual(p.status, 0, p.err)
         r = p.json()
-        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "finish_reason", "seed", "prompt_tokens_per_second", "tokens_per_second"])
+        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "finish_reason", "seed", "device", "prompt_tokens_per_second", "tokens_per_second"])
         self.assertEqual(r["finish_reason"], "length")
         self.assertEqual((r["prompt_ids"], len(r["ids"])), ([1, 5, 9], 5))
 
