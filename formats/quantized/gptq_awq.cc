@@ -126,7 +126,11 @@ bool IsGptqModels(const QuantizationConfig& config) {
 /// What is added to stored zero points: the first version of the format stores them less one.
 absl::StatusOr<float> ZeroOffset(const QuantizedModule& module) {
   const QuantizationConfig& config = module.config;
-  std::string format = LowerAscii(config.Text("checkpoint_format").value_or("gptq"));
+  // `format` is GPTQModel's name for it; others' formats are none of GPTQ's.
+  const bool own = config.method.empty() || config.method == "gptq";
+  const std::optional<std::string> said = config.Text("checkpoint_format");
+  std::string format =
+      LowerAscii(said || !own ? said.value_or("gptq") : config.Text("format").value_or("gptq"));
   if (IsAutoRounds(config)) {
     const std::string packing =
         config.Text("packing_format").value_or(config.Text("backend").value_or("auto_round"));

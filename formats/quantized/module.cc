@@ -9,15 +9,14 @@
 namespace smelt {
 namespace {
 
-/// What else members are called: by AutoAWQ's own files, old GPTQ programs, GPTQModel.
+/// What else members are called: by AutoAWQ's own files and old GPTQ programs.
 struct OtherName {
   std::string_view name, other;
 };
 constexpr OtherName kOtherNames[] = {{"bits", "w_bit"},
                                      {"bits", "wbits"},
                                      {"group_size", "q_group_size"},
-                                     {"group_size", "groupsize"},
-                                     {"checkpoint_format", "format"}};
+                                     {"group_size", "groupsize"}};
 
 const JsonValue* Member(const QuantizationConfig& config, std::string_view name) {
   if (config.dictionary == nullptr) return nullptr;
