@@ -139,7 +139,7 @@ absl::StatusOr<std::vector<double>> Config::Reals(std::string_view names) const 
   const JsonValue* value = Find(names);
   if (value == nullptr) return numbers;
   if (value->as_array() == nullptr)
-    return Bad(names, Cat("is a ", value->KindName(), ", expected a list of numbers"));
+    return Bad(names, Cat("is of type ", value->KindName(), ", expected a list of numbers"));
   for (const JsonValue& element : *value->as_array()) {
     const std::optional<double> number = element.as_double();
     if (!number || !std::isfinite(*number)) {
@@ -155,7 +155,7 @@ absl::StatusOr<std::vector<std::string>> Config::Texts(std::string_view names) c
   const JsonValue* value = Find(names);
   if (value == nullptr) return texts;
   if (value->as_array() == nullptr)
-    return Bad(names, Cat("is a ", value->KindName(), ", expected a list of strings"));
+    return Bad(names, Cat("is of type ", value->KindName(), ", expected a list of strings"));
   for (const JsonValue& element : *value->as_array()) {
     if (element.as_string() == nullptr)
       return Bad(names, Cat("holds ", Escape(element.ToText(), 40), ", expected strings"));

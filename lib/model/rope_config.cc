@@ -250,11 +250,11 @@ class RopeReader {
   absl::Status ReadYarn(RopeConfig& rope) {
     SMELT_ASSIGN_OR_RETURN(rope.beta_fast, dictionary_.Real("beta_fast"));
     SMELT_ASSIGN_OR_RETURN(rope.beta_slow, dictionary_.Real("beta_slow"));
-    for (std::optional<double>* beta : {&rope.beta_fast, &rope.beta_slow}) {
+    for (const auto& [key, beta] :
+         {std::pair("beta_fast", &rope.beta_fast), std::pair("beta_slow", &rope.beta_slow)}) {
       if (*beta && **beta == 0) *beta = std::nullopt;  // transformers: `or` the default
       if (*beta && CheckedFloat(**beta).value_or(-1) < 0) {
-        return dictionary_.Bad("beta_fast|beta_slow",
-                               Cat("is ", **beta, ", expected a positive number"));
+        return dictionary_.Bad(key, Cat("is ", **beta, ", expected a positive number"));
       }
     }
     SMELT_ASSIGN_OR_RETURN(const auto truncate, dictionary_.Flag("truncate"));
@@ -400,7 +400,7 @@ absl::StatusOr<RopeConfigs> ReadRopeConfigs(const Config& config, const RopeDefa
   for (const auto& [key, value] :
        {std::pair("rope_parameters", parameters), std::pair("rope_scaling", scaling)}) {
     if (value != nullptr && !value->is_object())
-      return config.Bad(key, Cat("is a ", value->KindName(), ", expected an object"));
+      return config.Bad(key, Cat("is of type ", value->KindName(), ", expected an object"));
   }
   if (defaults.local_theta != 0) return ReadByKind(config, parameters, scaling, defaults, context);
   if (scaling != nullptr && parameters != nullptr) {
