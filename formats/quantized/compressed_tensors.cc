@@ -76,9 +76,10 @@ absl::StatusOr<QuantizedWeight> ReadCompressedInts(const QuantizedModule& module
   const std::vector<CodeLayout> fitting =
       Fitting(BitsOfGroups(module.config), columns, module.codes.shape[1]);
   if (fitting.size() != 1) {
-    return module.Bad(module.codes, fitting.empty() ? "no number of bits makes its rows"
-                                                    : Cat(fitting[0].bits, " and ", fitting[1].bits,
-                                                          " bits make its rows"));
+    return module.Bad(
+        module.codes,
+        fitting.empty() ? Cat("no number of bits that ", module.config.file, " says makes its rows")
+                        : Cat(fitting[0].bits, " and ", fitting[1].bits, " bits make its rows"));
   }
   GroupedParts parts;
   CodeLayout layout = fitting[0];

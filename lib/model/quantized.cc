@@ -178,6 +178,18 @@ std::string FoundNote(const QuantizationConfig& config, const std::vector<Quanti
   return note;
 }
 
+/// The setting that has activations quantized too, while the model runs; empty: none has.
+std::string_view ActivationSetting(const QuantizationConfig& config) {
+  if (config.Has("activation_scheme")) return "activation_scheme";
+  const JsonValue* groups =
+      config.Has("config_groups") ? config.dictionary->FindNonNull("config_groups") : nullptr;
+  const JsonValue::Object* members = groups == nullptr ? nullptr : groups->as_object();
+  const bool any = members != nullptr && std::ranges::any_of(*members, [](const auto& member) {
+                     return member.second.FindNonNull("input_activations") != nullptr;
+                   });
+  return any ? "input_activations" : "";
+}
+
 /// What the configuration calls a format that is not read; empty: it says nothing of that kind.
 std::string NotRead(const QuantizationConfig& config) {
   const auto known = std::ranges::find(kMethods, config.method, &KnownMethod::name);
@@ -253,6 +265,11 @@ absl::Status ReadQuantized(const Config& config, const SideFileReader& side_file
   SMELT_RETURN_IF_ERROR(joined);
   if (counts.empty()) return CheckPlain(said, container, notes);
   notes.push_back(FoundNote(said, counts));
+  const std::string_view activations = ActivationSetting(said);
+  if (!activations.empty()) {
+    notes.push_back(
+        Cat(said.file, ": ", activations, " has no effect: activations are not quantized here"));
+  }
   return absl::OkStatus();
 }
 

@@ -347,6 +347,25 @@ TEST(QuantizedTest, WhatIsSaidOtherwiseIsNamed) {
   }
 }
 
+// Activations are as exact as ever, whatever a configuration has of them: a note says so.
+TEST(QuantizedTest, ActivationsAreNotQuantized) {
+  const std::pair<const char*, bool> said[] = {
+      {R"("quant_method":"gptq","bits":4,"group_size":8,"activation_scheme":"dynamic")", true},
+      {R"("config_groups":{"a":{"input_activations":{"num_bits":8}}})", true},
+      {R"("config_groups":{"a":{"input_activations":null}})", false}};
+  for (const auto& [config, noted] : said) {
+    const testing::TempDir dir;
+    testing::WriteFolder(dir.path(),
+                         Config(Cat(R"("architectures":["LlamaForCausalLM"],)",
+                                    R"("quantization_config":{)", config, "},")),
+                         GptqTensors());
+    const auto opened = testing::OpenFolder(dir.path());
+    SMELT_ASSERT_OK(opened);
+    EXPECT_EQ(Says(opened->notes, "has no effect: activations are not quantized here"), noted)
+        << config;
+  }
+}
+
 // What is missing of a format that is not read is no damage.
 TEST(QuantizedTest, AFormatThatIsNotReadIsNamedByItsMethod) {
   const std::pair<const char*, const char*> said[] = {
