@@ -4,36 +4,13 @@
 #include <map>
 #include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
-#include "infer/lower.h"
+#include "infer/pipeline.h"
 
 namespace smelt {
-
-/// The per-layer inputs of a model that has them; else nothing.
-class InputsRun {
- public:
-  absl::Status Open(const ModelSpec& spec, const ModelSource& source, WeightUse use,
-                    Precision precision, Backend& backend);
-  /// Features of a token, with the scratch memory that making them needs.
-  uint64_t features() const { return features_ + scratch_; }
-  absl::Status Allocate(const Batch& batch, Place place = Place::kMemory);
-  /// `x` is the embedding of `ids`.
-  absl::Status Fill(Batch& batch, std::span<const int32_t> ids, State& state, Buffer& x);
-  /// Of Backend::Run; nullptr where the model has none.
-  std::unique_ptr<Buffer>& buffer() { return buffer_; }
-
- private:
-  Backend* backend_ = nullptr;
-  WeightPtr table_;
-  float table_scale_ = 1;
-  uint32_t features_ = 0;
-  uint64_t scratch_ = 0;
-  std::unique_ptr<Program> program_;
-  std::unique_ptr<Buffer> buffer_;
-};
 
 /// What a batch carries from layer to layer.
 struct Stream {
@@ -45,9 +22,6 @@ struct Stream {
 
 absl::StatusOr<Stream> CopyStream(const Stream& stream, Place place);
 
-/// The layer whose state a layer's program works on: its own, or that of the keys it attends to.
-size_t StateOf(const ModelSpec& spec, size_t layer);
-
 /// Everything of a model that lives as long as its evaluation. Layers are compiled when their turn
 /// comes and forgotten after.
 class ModelRun {
@@ -55,8 +29,8 @@ class ModelRun {
   static absl::StatusOr<std::unique_ptr<ModelRun>> Create(const ModelSource& source, ModelSpec spec,
                                                           Precision precision, Backend& backend);
 
-  const ModelSpec& spec() const { return spec_; }
-  const Head& head() const { return head_; }
+  const ModelSpec& spec() const { return pipeline_->spec(); }
+  const Head& head() const { return pipeline_->head(); }
   Buffer& x() { return *x_; }
   /// Bytes of activations and state that one token of a batch needs, besides scratch that models
   /// share.
@@ -82,18 +56,10 @@ class ModelRun {
 
  private:
   absl::StatusOr<std::unique_ptr<Program>> CompileLayer(size_t layer, const ModelSource& source);
-  ModelRun(const ModelSource& source, Precision precision, Backend& backend)
-      : source_(source), precision_(precision), backend_(backend) {}
+  explicit ModelRun(std::unique_ptr<Pipeline> pipeline) : pipeline_(std::move(pipeline)) {}
 
-  const ModelSource& source_;
-  const Precision precision_;
-  Backend& backend_;
-  ModelSpec spec_;
-  Head head_;
-  WeightPtr embedding_, positions_;
-  std::unique_ptr<Program> final_norm_;
-  std::unique_ptr<Buffer> x_;
-  InputsRun inputs_;
+  const std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<Buffer> x_, inputs_;
   size_t sequences_ = 0;
   std::unique_ptr<State> state_;  ///< of the layer at hand, for so many sequences
   std::map<size_t, std::unique_ptr<State>> shared_;
@@ -101,8 +67,5 @@ class ModelRun {
   size_t program_layer_ = 0;
   uint64_t scratch_bytes_ = 0, stream_bytes_ = 0, state_bytes_ = 0;
 };
-
-/// Ids must be in [0, vocabulary).
-absl::Status CheckIds(std::span<const int32_t> ids, uint32_t vocabulary);
 
 }  // namespace smelt

@@ -3,9 +3,8 @@
 #include <algorithm>
 
 #include "infer/backend.h"
-#include "infer/lower.h"
-#include "infer/model_run.h"
 #include "infer/open_backend.h"
+#include "infer/pipeline.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
@@ -48,54 +47,42 @@ class EngineState : public SessionState {
 
 class EngineSession : public Session {
  public:
-  EngineSession(const SpecifiedModel& model, Precision precision)
-      : source_(*model.source), precision_(precision), spec_(model.spec) {}
-
-  absl::Status Open(const DeviceOptions& device) {
+  absl::Status Open(const SpecifiedModel& model, Precision precision, const DeviceOptions& device) {
+    const ModelSource& source = *model.source;
     SMELT_ASSIGN_OR_RETURN(backend_, OpenBackend(device));
-    SMELT_ASSIGN_OR_RETURN(embedding_,
-                           backend_->LoadWeight(source_, spec_.embedding, WeightUse::kStream));
-    if (spec_.positions != kNoTensor) {
-      SMELT_ASSIGN_OR_RETURN(positions_,
-                             backend_->LoadWeight(source_, spec_.positions, WeightUse::kStream));
-    }
-    SMELT_RETURN_IF_ERROR(
-        inputs_.Open(spec_, source_, WeightUse::kResident, precision_, *backend_));
-    const uint64_t kept = spec_.width + inputs_.features();
+    SMELT_ASSIGN_OR_RETURN(
+        pipeline_, Pipeline::Open(source, model.spec, WeightUse::kResident, precision, *backend_));
+    const uint64_t kept = spec().width + pipeline_->input_features();
     uint64_t features = kept;
-    for (size_t i = 0; i < spec_.layers.size(); ++i) {
+    for (size_t i = 0; i < spec().layers.size(); ++i) {
       SMELT_RETURN_IF_ERROR(GoOn());
-      SMELT_ASSIGN_OR_RETURN(Graph graph,
-                             LowerLayer(spec_, i, source_, WeightUse::kResident, *backend_));
+      SMELT_ASSIGN_OR_RETURN(Graph graph, pipeline_->Layer(i, source));
       features = std::max(features, kept + graph.scratch_features);
-      token_bytes_.Add(graph, source_);
+      token_bytes_.Add(graph, source);
       SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program,
-                             backend_->Compile(std::move(graph), precision_));
+                             pipeline_->Compile(std::move(graph)));
       programs_.push_back(std::move(program));
       state_.layers.push_back(backend_->NewState(1));
-      for (const Mixer* mixer : {&spec_.layers[i].mixer, &spec_.layers[i].beside}) {
+      for (const Mixer* mixer : {&spec().layers[i].mixer, &spec().layers[i].beside}) {
         const Rope* rope = RopeOf(*mixer);
         if (rope != nullptr && rope->style != RopeStyle::kNone) ropes_.push_back(*rope);
       }
     }
-    SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec_, source_, *backend_));
-    SMELT_ASSIGN_OR_RETURN(final_norm_, backend_->Compile(std::move(final_norm), precision_));
-    SMELT_ASSIGN_OR_RETURN(head_, LowerHead(spec_, source_, WeightUse::kResident, *backend_));
-    token_bytes_.Add(head_, source_);
+    token_bytes_.Add(pipeline_->head(), source);
     batch_tokens_ = std::clamp<uint64_t>(
         std::min(kActivationBudget, backend_->activation_bytes()) / (features * sizeof(float)), 1,
         kBatchTokens);
     return absl::OkStatus();
   }
 
-  uint32_t vocabulary() const override { return head_.output.rows; }
+  uint32_t vocabulary() const override { return pipeline_->head().output.rows; }
 
   const TokenBytes& token_bytes() const override { return token_bytes_; }
 
   absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits,
                     const Observer& observer) override {
     if (ids.empty()) return Error(ErrorCode::kInvalidInput, "there are no ids to feed");
-    SMELT_RETURN_IF_ERROR(CheckIds(ids, std::min(spec_.vocabulary, head_.output.rows)));
+    SMELT_RETURN_IF_ERROR(CheckIds(ids, std::min(spec().vocabulary, vocabulary())));
     SMELT_RETURN_IF_ERROR(CheckWhole());
     const JobScope job(observer);
     const uint64_t before = state_.fed, total = before + ids.size();
@@ -173,15 +160,13 @@ class EngineSession : public Session {
       SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Batch> batch,
                              backend_->NewBatch({&sequence, 1}, total));
       SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Buffer> x,
-                             backend_->NewBuffer(*batch, spec_.width));
-      SMELT_RETURN_IF_ERROR(backend_->Embed(*batch, *embedding_, positions_.get(),
-                                            static_cast<float>(spec_.embedding_scale), part, *x));
-      SMELT_RETURN_IF_ERROR(inputs_.Allocate(*batch));
-      SMELT_RETURN_IF_ERROR(inputs_.Fill(*batch, part, *state_.layers[0], *x));
+                             backend_->NewBuffer(*batch, spec().width));
+      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Buffer> inputs, pipeline_->NewInputs(*batch));
+      SMELT_RETURN_IF_ERROR(pipeline_->Embed(*batch, part, *state_.layers[0], *x, inputs.get()));
       for (size_t i = 0; i < programs_.size(); ++i) {
         SMELT_RETURN_IF_ERROR(GoOn());
-        SMELT_RETURN_IF_ERROR(backend_->Run(
-            *programs_[i], *batch, *state_.layers[StateOf(spec_, i)], *x, inputs_.buffer().get()));
+        SMELT_RETURN_IF_ERROR(backend_->Run(*programs_[i], *batch,
+                                            *state_.layers[StateOf(spec(), i)], *x, inputs.get()));
         observer.Report({.phase = "reading",
                          .done = first + part.size() * (i + 1) / programs_.size(),
                          .total = ids.size(),
@@ -190,23 +175,19 @@ class EngineSession : public Session {
       state_.fed += part.size();
       if (!ropes_.empty()) state_.ids.insert(state_.ids.end(), part.begin(), part.end());
       if (first + part.size() < ids.size()) continue;
-      SMELT_RETURN_IF_ERROR(backend_->Run(*final_norm_, *batch, *state_.layers[0], *x));
-      logits_.resize(head_.output.rows);
+      SMELT_RETURN_IF_ERROR(pipeline_->FinalNorm(*batch, *state_.layers[0], *x));
+      logits_.resize(vocabulary());
       const uint32_t last = static_cast<uint32_t>(part.size() - 1);
-      SMELT_RETURN_IF_ERROR(backend_->Logits(*batch, head_, *x, {&last, 1}, precision_, logits_));
+      SMELT_RETURN_IF_ERROR(pipeline_->Logits(*batch, *x, {&last, 1}, logits_));
     }
     return absl::OkStatus();
   }
 
-  const ModelSource& source_;
-  const Precision precision_;
+  const ModelSpec& spec() const { return pipeline_->spec(); }
+
   std::unique_ptr<Backend> backend_;
-  ModelSpec spec_;
-  WeightPtr embedding_, positions_;
-  InputsRun inputs_;
-  std::vector<std::unique_ptr<Program>> programs_;
-  std::unique_ptr<Program> final_norm_;
-  Head head_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::vector<std::unique_ptr<Program>> programs_;  ///< of the layers
   TokenBytes token_bytes_;
   EngineState state_;
   std::vector<float> logits_;  ///< being computed
@@ -227,8 +208,8 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(const ModelSource& sour
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SpecifiedModel& model,
                                                          Precision precision,
                                                          const DeviceOptions& device) {
-  auto session = std::make_unique<EngineSession>(model, precision);
-  SMELT_RETURN_IF_ERROR(session->Open(device));
+  auto session = std::make_unique<EngineSession>();
+  SMELT_RETURN_IF_ERROR(session->Open(model, precision, device));
   return std::unique_ptr<Session>(std::move(session));
 }
 
