@@ -11,8 +11,8 @@ absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& so
                                                            ModelSpec model, Precision precision,
                                                            Backend& backend) {
   SMELT_ASSIGN_OR_RETURN(
-      std::unique_ptr<Pipeline> pipeline,
-      Pipeline::Open(source, std::move(model), WeightUse::kStream, precision, backend));
+      std::unique_ptr<ModelPipeline> pipeline,
+      ModelPipeline::Open(source, std::move(model), WeightUse::kStream, precision, backend));
   std::unique_ptr<ModelRun> run(new ModelRun(std::move(pipeline)));
   const ModelSpec& spec = run->spec();
   for (size_t i = 0; i < spec.layers.size(); ++i) {

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
-#include "infer/pipeline.h"
+#include "infer/model_pipeline.h"
 
 namespace smelt {
 
@@ -56,9 +56,9 @@ class ModelRun {
 
  private:
   absl::StatusOr<std::unique_ptr<Program>> CompileLayer(size_t layer, const ModelSource& source);
-  explicit ModelRun(std::unique_ptr<Pipeline> pipeline) : pipeline_(std::move(pipeline)) {}
+  explicit ModelRun(std::unique_ptr<ModelPipeline> pipeline) : pipeline_(std::move(pipeline)) {}
 
-  const std::unique_ptr<Pipeline> pipeline_;
+  const std::unique_ptr<ModelPipeline> pipeline_;
   std::unique_ptr<Buffer> x_, inputs_;
   size_t sequences_ = 0;
   std::unique_ptr<State> state_;  ///< of the layer at hand, for so many sequences

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "infer/backend.h"
+#include "infer/model_pipeline.h"
 #include "infer/open_backend.h"
-#include "infer/pipeline.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
@@ -50,8 +50,8 @@ class EngineSession : public Session {
   absl::Status Open(const SpecifiedModel& model, Precision precision, const DeviceOptions& device) {
     const ModelSource& source = *model.source;
     SMELT_ASSIGN_OR_RETURN(backend_, OpenBackend(device));
-    SMELT_ASSIGN_OR_RETURN(
-        pipeline_, Pipeline::Open(source, model.spec, WeightUse::kResident, precision, *backend_));
+    SMELT_ASSIGN_OR_RETURN(pipeline_, ModelPipeline::Open(source, model.spec, WeightUse::kResident,
+                                                          precision, *backend_));
     const uint64_t kept = spec().width + pipeline_->input_features();
     uint64_t features = kept;
     for (size_t i = 0; i < spec().layers.size(); ++i) {
@@ -186,7 +186,7 @@ class EngineSession : public Session {
   const ModelSpec& spec() const { return pipeline_->spec(); }
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<ModelPipeline> pipeline_;
   std::vector<std::unique_ptr<Program>> programs_;  ///< of the layers
   TokenBytes token_bytes_;
   EngineState state_;

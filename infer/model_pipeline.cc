@@ -1,4 +1,4 @@
-#include "infer/pipeline.h"
+#include "infer/model_pipeline.h"
 
 #include <utility>
 
@@ -22,11 +22,12 @@ absl::Status CheckIds(std::span<const int32_t> ids, uint32_t vocabulary) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Open(const ModelSource& source, ModelSpec model,
-                                                         WeightUse use, Precision precision,
-                                                         Backend& backend) {
-  std::unique_ptr<Pipeline> pipeline(
-      new Pipeline(source, std::move(model), use, precision, backend));
+absl::StatusOr<std::unique_ptr<ModelPipeline>> ModelPipeline::Open(const ModelSource& source,
+                                                                   ModelSpec model, WeightUse use,
+                                                                   Precision precision,
+                                                                   Backend& backend) {
+  std::unique_ptr<ModelPipeline> pipeline(
+      new ModelPipeline(source, std::move(model), use, precision, backend));
   const ModelSpec& spec = pipeline->spec_;
   SMELT_ASSIGN_OR_RETURN(pipeline->embedding_,
                          backend.LoadWeight(source, spec.embedding, WeightUse::kStream));
@@ -41,7 +42,7 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Open(const ModelSource& sour
   return pipeline;
 }
 
-absl::Status Pipeline::OpenInputs() {
+absl::Status ModelPipeline::OpenInputs() {
   const PerLayerInputs& inputs = spec_.inputs;
   inputs_.features = inputs.size * static_cast<uint32_t>(spec_.layers.size());
   inputs_.table_scale = static_cast<float>(inputs.table_scale * inputs.scale);
@@ -53,21 +54,22 @@ absl::Status Pipeline::OpenInputs() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Graph> Pipeline::Layer(size_t layer, const ModelSource& source) const {
+absl::StatusOr<Graph> ModelPipeline::Layer(size_t layer, const ModelSource& source) const {
   return LowerLayer(spec_, layer, source, use_, backend_);
 }
 
-absl::StatusOr<std::unique_ptr<Program>> Pipeline::Compile(Graph graph) const {
+absl::StatusOr<std::unique_ptr<Program>> ModelPipeline::Compile(Graph graph) const {
   return backend_.Compile(std::move(graph), precision_);
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> Pipeline::NewInputs(const Batch& batch, Place place) const {
+absl::StatusOr<std::unique_ptr<Buffer>> ModelPipeline::NewInputs(const Batch& batch,
+                                                                 Place place) const {
   if (inputs_.program == nullptr) return nullptr;
   return backend_.NewBuffer(batch, inputs_.features, place);
 }
 
-absl::Status Pipeline::Embed(Batch& batch, std::span<const int32_t> ids, State& state, Buffer& x,
-                             Buffer* inputs) const {
+absl::Status ModelPipeline::Embed(Batch& batch, std::span<const int32_t> ids, State& state,
+                                  Buffer& x, Buffer* inputs) const {
   SMELT_RETURN_IF_ERROR(backend_.Embed(batch, *embedding_, positions_.get(),
                                        static_cast<float>(spec_.embedding_scale), ids, x));
   if (inputs_.program == nullptr) return absl::OkStatus();
@@ -76,12 +78,13 @@ absl::Status Pipeline::Embed(Batch& batch, std::span<const int32_t> ids, State& 
   return backend_.Run(*inputs_.program, batch, state, x, inputs);
 }
 
-absl::Status Pipeline::FinalNorm(Batch& batch, State& state, Buffer& x) const {
+absl::Status ModelPipeline::FinalNorm(Batch& batch, State& state, Buffer& x) const {
   return backend_.Run(*final_norm_, batch, state, x);
 }
 
-absl::Status Pipeline::Logits(const Batch& batch, const Buffer& x, std::span<const uint32_t> tokens,
-                              std::span<float> logits) const {
+absl::Status ModelPipeline::Logits(const Batch& batch, const Buffer& x,
+                                   std::span<const uint32_t> tokens,
+                                   std::span<float> logits) const {
   return backend_.Logits(batch, head_, x, tokens, precision_, logits);
 }
 

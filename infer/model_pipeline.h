@@ -20,13 +20,13 @@ size_t StateOf(const ModelSpec& spec, size_t layer);
 /// Ids must be in [0, vocabulary).
 absl::Status CheckIds(std::span<const int32_t> ids, uint32_t vocabulary);
 
-class Pipeline {
+class ModelPipeline {
  public:
   /// Everything but the layers, whose matrices will be loaded for `use` too. `source` and `backend`
   /// outlive it.
-  static absl::StatusOr<std::unique_ptr<Pipeline>> Open(const ModelSource& source, ModelSpec spec,
-                                                        WeightUse use, Precision precision,
-                                                        Backend& backend);
+  static absl::StatusOr<std::unique_ptr<ModelPipeline>> Open(const ModelSource& source,
+                                                             ModelSpec spec, WeightUse use,
+                                                             Precision precision, Backend& backend);
 
   const ModelSource& source() const { return source_; }
   const ModelSpec& spec() const { return spec_; }
@@ -64,8 +64,8 @@ class Pipeline {
     std::unique_ptr<Program> program;
   };
 
-  Pipeline(const ModelSource& source, ModelSpec spec, WeightUse use, Precision precision,
-           Backend& backend)
+  ModelPipeline(const ModelSource& source, ModelSpec spec, WeightUse use, Precision precision,
+                Backend& backend)
       : source_(source),
         spec_(std::move(spec)),
         use_(use),
