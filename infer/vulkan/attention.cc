@@ -47,30 +47,30 @@ absl::Status Executor::Attend(const AttentionOp& op, uint64_t q, uint64_t to) {
   SMELT_ASSIGN_OR_RETURN(const uint64_t sinks, ValuesAt(device(), op.sinks));
   const uint32_t key_columns = op.kv_heads * op.key_size;
   for (size_t i = 0; i < batch_.segments.size(); ++i) {
-    const Segment& s = batch_.segments[i];
     const DeviceSequence& cache = state_.sequences[i];
     AttentionPush push{};
-    push.q = q + Bytes(s.first, uint64_t{op.heads} * op.key_size);
     push.keys = cache.keys.address();
     push.values = op.values_in_keys ? cache.keys.address() + op.value_first * sizeof(float)
                                     : cache.values.address();
-    push.to = to + Bytes(s.first, uint64_t{op.heads} * op.value_size);
     push.sinks = sinks;
     push.queries_per_key = op.heads / op.kv_heads;
     push.key_size = op.key_size;
     push.value_size = op.value_size;
     push.key_stride = key_columns;
     push.value_stride = op.values_in_keys ? key_columns : op.kv_heads * op.value_size;
-    push.position = static_cast<uint32_t>(s.position);
     push.count = static_cast<uint32_t>(cache.positions);
     push.window = static_cast<uint32_t>(std::min<uint64_t>(op.window, UINT32_MAX));
     push.causal = op.causal;
     push.scale = op.scale;
     push.softcap = op.softcap;
     const double looked_at = push.window != 0 ? std::min(push.window, push.count) : push.count;
-    SMELT_RETURN_IF_ERROR(
-        device().Dispatch("attention", 0, push, {op.heads, s.tokens},
-                          2.0 * looked_at * s.tokens * op.heads * (op.key_size + op.value_size)));
+    const double work = 2 * looked_at * op.heads * (op.key_size + op.value_size);
+    SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, [&](const Segment& s) {
+      push.q = q + Bytes(s.first, uint64_t{op.heads} * op.key_size);
+      push.to = to + Bytes(s.first, uint64_t{op.heads} * op.value_size);
+      push.position = static_cast<uint32_t>(s.position);
+      return device().Dispatch("attention", 0, push, {op.heads, s.tokens}, work * s.tokens);
+    }));
   }
   return absl::OkStatus();
 }

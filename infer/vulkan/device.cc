@@ -113,6 +113,8 @@ Device::~Device() {
   vkDestroyDevice(handle_, nullptr);
 }
 
+double Device::most_work() const { return physical_.software ? kMostSoftwareWork : kMostWork; }
+
 void Device::Release(const Memory& memory) {
   // Whatever still uses it must be done. Where that fails, nothing more is recorded, and who goes
   // on hears of it.
@@ -219,8 +221,7 @@ absl::Status Device::DispatchBytes(std::string_view shader, uint32_t constant,
                                    std::span<const std::byte> push, Groups groups, double work) {
   if (groups.x == 0 || groups.y == 0 || groups.z == 0) return absl::OkStatus();
   SMELT_ASSIGN_OR_RETURN(const VkPipeline pipeline, PipelineOf(shader, constant));
-  const double most = physical_.software ? kMostSoftwareWork : kMostWork;
-  if (work_ > 0 && work_ + work > most) {
+  if (work_ > 0 && work_ + work > most_work()) {
     SMELT_RETURN_IF_ERROR(Wait());
     SMELT_RETURN_IF_ERROR(GoOn());
   }

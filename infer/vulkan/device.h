@@ -49,6 +49,9 @@ class Device : public std::enable_shared_from_this<Device> {
                     uint64_t bytes);
   absl::Status Clear(const Memory& memory);
 
+  /// Operations that a dispatch should stay below, so that no driver takes it for hung.
+  double most_work() const;
+
   /// Runs a shader, whose constant 0 has the value `constant`; `push`: its push constants. `work`:
   /// operations, roughly.
   template <typename Push>

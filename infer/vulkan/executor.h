@@ -1,10 +1,13 @@
 // Runs a program's operations one after the other.
 #pragma once
 
+#include <algorithm>
+
 #include "absl/status/status.h"
 #include "infer/vulkan/backend.h"
 #include "infer/vulkan/kernels.h"
 #include "infer/vulkan/state.h"
+#include "lib/base/status.h"
 
 namespace smelt::vulkan {
 
@@ -20,6 +23,19 @@ class Executor {
   using Segment = DeviceBatch::Segment;
 
   Device& device() const { return kernels_.device(); }
+  /// f(some of a segment's tokens), in order, so many at once that a dispatch stays short; `work`:
+  /// operations of a token.
+  template <typename F>
+  absl::Status ForTokens(const Segment& all, double work, const F& f) const {
+    const double most = std::max(1.0, device().most_work() / work);
+    for (uint32_t done = 0; done < all.tokens;) {
+      Segment some{all.first + done, all.tokens - done, all.position + done};
+      if (some.tokens > most) some.tokens = static_cast<uint32_t>(most);
+      SMELT_RETURN_IF_ERROR(f(some));
+      done += some.tokens;
+    }
+    return absl::OkStatus();
+  }
   uint64_t At(Slot slot) const;
   /// Where a token's features begin, from the first one's on.
   static uint64_t Bytes(uint64_t token, uint64_t features) {

@@ -128,7 +128,12 @@ absl::Status Kernels::MultiplyRows(const ProductCall& call, const DeviceRows& we
   const uint32_t group_rows = vectors ? kVectorRows : kTileRows;
   const uint32_t group_inputs = vectors ? together : kTileInputs;
   const uint32_t most_rows = kMostGroups * group_rows;
-  const uint32_t most_inputs = kMostGroups / call.share * call.share * group_inputs;
+  // Of so many inputs, in whole workgroups and with those that share one.
+  const uint32_t step = call.share * group_inputs;
+  const double per_step = 2.0 * count * m.columns * call.matrices * step;
+  const uint32_t steps = static_cast<uint32_t>(std::clamp(
+      device_.most_work() / per_step, 1.0, static_cast<double>(kMostGroups / call.share)));
+  const uint32_t most_inputs = steps * step;
   const std::string shader = Cat(vectors ? "matvec_" : "matmul_", weight.format());
   for (uint32_t input = 0; input < call.inputs; input += most_inputs) {
     for (uint32_t row = first; row < first + count; row += most_rows) {

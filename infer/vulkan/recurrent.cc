@@ -41,18 +41,20 @@ absl::Status Executor::Do(const ConvOp& op) {
   SMELT_ASSIGN_OR_RETURN(const uint64_t bias, ValuesAt(device(), op.bias));
   const uint64_t kept = uint64_t{op.taps - 1} * op.channels;
   SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::window, std::max<uint64_t>(1, kept)));
+  const double work = 2.0 * op.channels * op.taps;
   for (size_t i = 0; i < batch_.segments.size(); ++i) {
-    const Segment& s = batch_.segments[i];
-    const ConvPush push{At(op.x) + Bytes(s.first, op.channels),
-                        weight,
-                        bias,
-                        state_.sequences[i].window.address(),
-                        op.channels,
-                        op.taps,
-                        s.tokens,
-                        op.plain};
-    SMELT_RETURN_IF_ERROR(device().Dispatch("conv", 0, push, GroupsFor(op.channels),
-                                            2.0 * op.channels * op.taps * s.tokens));
+    const auto some = [&](const Segment& s) {
+      const ConvPush push{At(op.x) + Bytes(s.first, op.channels),
+                          weight,
+                          bias,
+                          state_.sequences[i].window.address(),
+                          op.channels,
+                          op.taps,
+                          s.tokens,
+                          op.plain};
+      return device().Dispatch("conv", 0, push, GroupsFor(op.channels), work * s.tokens);
+    };
+    SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }
   return absl::OkStatus();
 }
@@ -61,24 +63,26 @@ absl::Status Executor::Do(const Scan1Op& op) {
   SMELT_ASSIGN_OR_RETURN(const uint64_t a, ValuesAt(device(), op.a));
   SMELT_ASSIGN_OR_RETURN(const uint64_t d, ValuesAt(device(), op.d));
   SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.inner} * op.state));
+  const double work = 20.0 * op.inner * op.state;
   for (size_t i = 0; i < batch_.segments.size(); ++i) {
-    const Segment& s = batch_.segments[i];
-    const uint64_t inner = Bytes(s.first, op.inner), state = Bytes(s.first, op.state);
-    const Scan1Push push{At(op.x) + inner,
-                         At(op.z) + inner,
-                         At(op.dt) + inner,
-                         At(op.b) + state,
-                         At(op.c) + state,
-                         At(op.out) + inner,
-                         a,
-                         d,
-                         state_.sequences[i].recurrent.address(),
-                         op.inner,
-                         op.state,
-                         s.tokens,
-                         0};
-    SMELT_RETURN_IF_ERROR(device().Dispatch("scan1", 0, push, GroupsFor(op.inner),
-                                            20.0 * op.inner * op.state * s.tokens));
+    const auto some = [&](const Segment& s) {
+      const uint64_t inner = Bytes(s.first, op.inner), state = Bytes(s.first, op.state);
+      const Scan1Push push{At(op.x) + inner,
+                           At(op.z) + inner,
+                           At(op.dt) + inner,
+                           At(op.b) + state,
+                           At(op.c) + state,
+                           At(op.out) + inner,
+                           a,
+                           d,
+                           state_.sequences[i].recurrent.address(),
+                           op.inner,
+                           op.state,
+                           s.tokens,
+                           0};
+      return device().Dispatch("scan1", 0, push, GroupsFor(op.inner), work * s.tokens);
+    };
+    SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }
   return absl::OkStatus();
 }
@@ -89,25 +93,27 @@ absl::Status Executor::Do(const Scan2Op& op) {
   SMELT_ASSIGN_OR_RETURN(const uint64_t d, ValuesAt(device(), op.d));
   SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.inner} * op.state));
   const uint64_t columns = op.inner + 2 * uint64_t{op.groups} * op.state;
+  const double work = 6.0 * op.inner * op.state;
   for (size_t i = 0; i < batch_.segments.size(); ++i) {
-    const Segment& s = batch_.segments[i];
-    const Scan2Push push{At(op.xbc) + Bytes(s.first, columns),
-                         At(op.dt) + Bytes(s.first, op.heads),
-                         At(op.out) + Bytes(s.first, op.inner),
-                         dt_bias,
-                         a,
-                         d,
-                         state_.sequences[i].recurrent.address(),
-                         op.inner,
-                         op.state,
-                         op.heads,
-                         op.groups,
-                         s.tokens,
-                         op.dt_min,
-                         op.dt_max,
-                         0};
-    SMELT_RETURN_IF_ERROR(device().Dispatch("scan2", 0, push, GroupsFor(op.inner),
-                                            6.0 * op.inner * op.state * s.tokens));
+    const auto some = [&](const Segment& s) {
+      const Scan2Push push{At(op.xbc) + Bytes(s.first, columns),
+                           At(op.dt) + Bytes(s.first, op.heads),
+                           At(op.out) + Bytes(s.first, op.inner),
+                           dt_bias,
+                           a,
+                           d,
+                           state_.sequences[i].recurrent.address(),
+                           op.inner,
+                           op.state,
+                           op.heads,
+                           op.groups,
+                           s.tokens,
+                           op.dt_min,
+                           op.dt_max,
+                           0};
+      return device().Dispatch("scan2", 0, push, GroupsFor(op.inner), work * s.tokens);
+    };
+    SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }
   return absl::OkStatus();
 }
@@ -132,23 +138,25 @@ absl::Status Executor::Do(const DeltaOp& op) {
                                          .epsilon = op.epsilon / size,
                                          .scale = of_q ? 1 / size : 1 / std::sqrt(size)}));
   }
+  const double work = 8.0 * values * op.key_size;
   for (size_t i = 0; i < batch_.segments.size(); ++i) {
-    const Segment& s = batch_.segments[i];
-    const DeltaPush push{At(op.qkv) + Bytes(s.first, columns),
-                         At(op.beta) + Bytes(s.first, op.value_heads),
-                         At(op.alpha) + Bytes(s.first, op.value_heads),
-                         At(op.out) + Bytes(s.first, values),
-                         dt_bias,
-                         a,
-                         state_.sequences[i].recurrent.address(),
-                         op.key_heads,
-                         op.value_heads,
-                         op.key_size,
-                         op.value_size,
-                         s.tokens,
-                         op.alternating};
-    SMELT_RETURN_IF_ERROR(device().Dispatch("delta", 0, push, GroupsFor(values),
-                                            8.0 * values * op.key_size * s.tokens));
+    const auto some = [&](const Segment& s) {
+      const DeltaPush push{At(op.qkv) + Bytes(s.first, columns),
+                           At(op.beta) + Bytes(s.first, op.value_heads),
+                           At(op.alpha) + Bytes(s.first, op.value_heads),
+                           At(op.out) + Bytes(s.first, values),
+                           dt_bias,
+                           a,
+                           state_.sequences[i].recurrent.address(),
+                           op.key_heads,
+                           op.value_heads,
+                           op.key_size,
+                           op.value_size,
+                           s.tokens,
+                           op.alternating};
+      return device().Dispatch("delta", 0, push, GroupsFor(values), work * s.tokens);
+    };
+    SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }
   return absl::OkStatus();
 }
