@@ -55,6 +55,13 @@ bool HasConfiguration(const std::string& folder) {
   return NameExists(Join(folder, "config.json")) || NameExists(Join(folder, "params.json"));
 }
 
+/// As PEFT saves an adapter.
+bool IsAdapter(const std::string& folder) {
+  return NameExists(Join(folder, "adapter_config.json")) &&
+         (NameExists(Join(folder, "adapter_model.safetensors")) ||
+          NameExists(Join(folder, "adapter_model.bin")));
+}
+
 bool HasWeights(const std::vector<std::string>& entries) {
   return std::ranges::any_of(
       std::initializer_list<std::string_view>{".safetensors", ".bin", ".pt", ".pth", ".ckpt"},
@@ -92,7 +99,7 @@ absl::Status Several(const std::string& path, std::string_view what, std::vector
 }
 
 /// Whether a folder holds weights that can be chosen, by their names.
-bool HasAModel(const std::string& folder) { return FindWeights(folder).ok(); }
+bool HasAModel(const std::string& folder) { return FindWeights(folder).ok() || IsAdapter(folder); }
 
 /// A model's folder in a hub cache: its snapshot.
 absl::StatusOr<std::string> SnapshotOf(const std::string& path) {
@@ -174,8 +181,7 @@ absl::Status RefuseUnreadSiblings(const std::string& path, const std::vector<std
 /// One step down, or nothing where the folder itself is what there is.
 absl::StatusOr<std::optional<std::string>> StepInto(const std::string& path) {
   const std::vector<std::string> entries = ListEntries(path);
-  const bool weights = HasWeights(entries);
-  if (weights) return std::nullopt;
+  if (HasWeights(entries) || IsAdapter(path)) return std::nullopt;
   for (const std::string& model : {path, Join(path, "..")}) {
     if (HasConfiguration(path) || !IsSnapshots(path, model)) continue;
     SMELT_ASSIGN_OR_RETURN(std::string snapshot, SnapshotOf(model));
@@ -188,7 +194,8 @@ absl::StatusOr<std::optional<std::string>> StepInto(const std::string& path) {
   std::vector<std::string> models, hubs;
   for (const std::string& name : Folders(entries)) {
     const std::string inner = Join(path, name);
-    if (HasConfiguration(inner) && HasWeights(ListEntries(inner))) models.push_back(name);
+    const bool model = HasConfiguration(inner) && HasWeights(ListEntries(inner));
+    if (model || (!HasConfiguration(path) && IsAdapter(inner))) models.push_back(name);
     if (name.starts_with("models--")) hubs.push_back(name);
   }
   if (models.empty()) models = std::move(hubs);

@@ -81,12 +81,17 @@ absl::Status CheckNoAdapter(const std::string& folder, std::vector<std::string>&
                         Escape(whole, 60), " is read as it is"));
     return absl::OkStatus();
   }
+  constexpr std::string_view kNoWeights =
+      ", but not its weights (adapter_model.safetensors); download them";
+  constexpr std::string_view kNoConfig =
+      ", no whole model, and no adapter_config.json, which says its base and its lora_alpha; put "
+      "the one that it was trained with beside it";
   return Error(ErrorCode::kUnsupported, Escape(folder), " holds a ", kind, " adapter",
                base.empty() ? std::string() : Cat(" of ", Escape(base, 120)),
                mlx ? ", trained by mlx-lm, no whole model: fuse it into its base (mlx_lm.fuse "
                      "--model BASE --adapter-path FOLDER) and convert the result"
-                   : ", no whole model: merge it into its base (peft: load the base, then "
-                     "PeftModel.from_pretrained and merge_and_unload), save that and convert it");
+               : configured ? kNoWeights
+                            : kNoConfig);
 }
 
 }  // namespace smelt

@@ -87,6 +87,12 @@ absl::Status CheckModule(const LoraAdapter& adapter, const std::string& name,
     return lacks(module.a == nullptr ? "lora_A" : "lora_B");
   for (const RawTensor* tensor : {module.a, module.b}) {
     if (tensor->shape.size() == 2) continue;
+    if (tensor->elements() == 0) {
+      return Error(ErrorCode::kInvalidInput, "tensor ", Escape(tensor->name, 100),
+                   " of the adapter ", Escape(adapter.path, 80),
+                   " is empty: it was saved without its values, as DeepSpeed's ZeRO-3 does unless "
+                   "it gathers them first; save it again");
+    }
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensor->name, 100), " of shape ",
                  ShapeText(tensor->shape), " is no matrix, and adapters of others are not merged");
   }

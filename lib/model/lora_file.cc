@@ -10,6 +10,7 @@
 #include "formats/computed_matrix.h"
 #include "formats/gguf.h"
 #include "formats/model_card.h"
+#include "formats/model_folder.h"
 #include "formats/weights_directory.h"
 #include "lib/base/folder.h"
 #include "lib/base/status.h"
@@ -224,7 +225,8 @@ class LoraFile {
 
 absl::StatusOr<OpenedModel> OpenAsLoraFile(const std::string& adapter, double strength,
                                            const std::string& base) {
-  SMELT_ASSIGN_OR_RETURN(LoraAdapter opened, OpenLora(adapter));
+  SMELT_ASSIGN_OR_RETURN(const ModelPlace place, LocateModel(adapter));
+  SMELT_ASSIGN_OR_RETURN(LoraAdapter opened, OpenLora(place.path));
   std::string of = base.empty() ? FindLoraBase(opened) : base;
   if (of.empty()) {
     const std::string name = opened.config.Base();
@@ -233,7 +235,8 @@ absl::StatusOr<OpenedModel> OpenAsLoraFile(const std::string& adapter, double st
                  " is not on this machine; download its config.json and name the folder with "
                  "--base");
   }
-  return LoraFile(std::move(opened), strength, std::move(of)).Make();
+  SMELT_ASSIGN_OR_RETURN(ModelPlace of_base, LocateModel(of));
+  return LoraFile(std::move(opened), strength, std::move(of_base.path)).Make();
 }
 
 }  // namespace smelt

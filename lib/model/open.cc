@@ -5,6 +5,7 @@
 
 #include "formats/gguf.h"
 #include "formats/model_card.h"
+#include "formats/model_folder.h"
 #include "formats/safetensors.h"
 #include "formats/weights_directory.h"
 #include "formats/what_is_there.h"
@@ -439,8 +440,9 @@ absl::StatusOr<OpenedModel> OpenAdapted(const std::string& path, const std::stri
                                         OpenOptions options) {
   options.base.clear();
   options.adapters.insert(options.adapters.begin(), {path, 1.0});
-  SMELT_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(base, options));
-  opened.notes.insert(opened.notes.begin(), Cat("the base is ", Escape(base, 120)));
+  SMELT_ASSIGN_OR_RETURN(const ModelPlace place, LocateModel(base));
+  SMELT_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(place.path, options));
+  opened.notes.insert(opened.notes.begin(), Cat("the base is ", Escape(place.path, 120)));
   return opened;
 }
 
@@ -459,8 +461,13 @@ absl::StatusOr<OpenedModel> OpenAdapted(const std::string& path, const OpenOptio
 
 }  // namespace
 
-absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& options) {
+absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const OpenOptions& given) {
   if (!Exists(path)) return Error(ErrorCode::kNotFound, Escape(path), " does not exist");
+  OpenOptions options = given;
+  for (auto& adapter : options.adapters) {
+    SMELT_ASSIGN_OR_RETURN(const ModelPlace place, LocateModel(adapter.first));
+    adapter.first = place.path;
+  }
   if (IsFolder(path) && HoldsOnlyAdapter(path)) return OpenAdapted(path, options);
   if (IsFolder(path) && !options.base.empty()) {
     return Error(ErrorCode::kUsage, Escape(path),

@@ -240,6 +240,33 @@ TEST_F(SmallAdapter, StrengthCounts) {
     EXPECT_EQ(merged[2][i] - base[i], 2 * (merged[1][i] - base[i]));
 }
 
+// An adapter is found as a model is, in a trainer's output and in a hub cache; so is its base.
+TEST_F(SmallAdapter, IsFoundBelowTheFolderThatIsNamed) {
+  const FolderTensors tensors = {{Cat(kV, ".lora_A.weight"), Counting({2, 8}, 1)},
+                                 {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}};
+  const auto direct = Open(R"({"peft_type":"LORA","lora_alpha":4,"r":2})", tensors);
+  SMELT_ASSERT_OK(direct);
+  const std::string output = dir_.path() + "/output", hub = dir_.path() + "/models--a--b";
+  fs::create_directories(output);
+  fs::create_directories(hub + "/snapshots");
+  fs::rename(adapter_, output + "/checkpoint-9");
+  fs::rename(base_, hub + "/snapshots/0");
+  OpenOptions options;
+  options.vocabulary = false;
+  options.adapters = {{output, 1}};
+  const auto below = OpenModel(hub + "/snapshots/0", options);
+  SMELT_ASSERT_OK(below);
+  options.adapters.clear();
+  options.base = hub;
+  const auto alone = OpenModel(output + "/checkpoint-9", options);
+  SMELT_ASSERT_OK(alone);
+  for (const auto* opened : {&*below, &*alone}) {
+    EXPECT_EQ(testing::ReadTensor(*opened->source, "blk.0.attn_v.weight"),
+              testing::ReadTensor(*direct->source, "blk.0.attn_v.weight"));
+  }
+  SMELT_EXPECT_OK(OpenAsLoraFile(output, 1, hub));
+}
+
 // Rows of single tokens are one for each token that is listed, wherever they are merged.
 TEST_F(SmallAdapter, RowsOfTokensAreListed) {
   const FolderTensors tensors = {
@@ -403,6 +430,8 @@ TEST_F(SmallAdapter, WhatCannotBeMergedIsNamed) {
         {Cat(kV, ".lora_B.weight"), Counting({8, 2}, 3)}},
        "of a kind that is not merged"},
       {{}, "has no tensors"},
+      {{{Cat(kV, ".lora_A.weight"), {{0}, {}}}, {Cat(kV, ".lora_B.weight"), {{0}, {}}}},
+       "saved without its values"},
       {{{"base_model.model.model.prompt.weight", Counting({2, 8}, 1)}}, "has no place in the base"},
   };
   for (const auto& c : tensors) {
