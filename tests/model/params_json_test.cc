@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "formats/quantized/stored_matrix.h"
+#include "formats/weights_directory.h"
 #include "lib/base/cat.h"
 #include "lib/model/open.h"
 #include "tests/model/expected_gguf.h"
@@ -157,6 +159,96 @@ TEST(ParamsJson, Ministral3IsWhatItsFolderIs) {
   testing::CompareTensors(*opened->source, folder);
   testing::CompareKeys(opened->source->metadata(), folder, "mistral3.");
   EXPECT_THAT(opened->notes, Contains(HasSubstr("only the text part of this model is used")));
+}
+
+/// Mistral's name of a tensor of transformers' Mistral 4.
+std::string Mistral4Name(std::string name) {
+  const std::pair<std::string, std::string> kNames[] = {
+      {"model.", ""},
+      {"embed_tokens", "tok_embeddings"},
+      {"lm_head", "output"},
+      {"input_layernorm", "attention_norm"},
+      {"post_attention_layernorm", "ffn_norm"},
+      {"self_attn.kv_a_proj_with_mqa", "attention.wkv_a_with_mqa"},
+      {"self_attn.kv_b_proj", "attention.wkv_b"},
+      {"self_attn.q_a_proj", "attention.wq_a"},
+      {"self_attn.q_b_proj", "attention.wq_b"},
+      {"self_attn.o_proj", "attention.wo"},
+      {"self_attn.q_a_layernorm", "attention.q_a_norm"},
+      {"self_attn.kv_a_layernorm", "attention.kv_a_norm"},
+      {"mlp.", ""},
+      {"gate_proj", "w1"},
+      {"down_proj", "w2"},
+      {"up_proj", "w3"}};
+  for (const auto& [theirs, own] : kNames) {
+    const size_t at = name.find(theirs);
+    if (at != std::string::npos) name.replace(at, theirs.size(), own);
+  }
+  return name;
+}
+
+/// The recorded Mistral 4 as Mistral publishes one.
+void WriteMistral4(const TempDir& dir, const std::string& more) {
+  const auto container = OpenWeights(TestdataPath("models/mistral4"));
+  SMELT_ASSERT_OK(container);
+  testing::FolderTensors tensors;
+  for (const RawTensor& raw : container->tensors) {
+    const auto values = ReadAllFloats(raw, 1 << 24);
+    SMELT_ASSERT_OK(values);
+    if (raw.shape.size() < 3) {
+      tensors[Mistral4Name(raw.name)] = {raw.shape, *values, "BF16"};
+      continue;
+    }
+    const bool fused = raw.name.find("gate_up_proj") != std::string::npos;
+    const std::string layer = raw.name.substr(0, raw.name.find(".mlp."));
+    const uint64_t parts = fused ? 2 : 1, rows = raw.shape[1] / parts, columns = raw.shape[2];
+    for (uint64_t i = 0; i < raw.shape[0] * parts; ++i) {
+      const auto first = values->begin() + static_cast<std::ptrdiff_t>(i * rows * columns);
+      tensors[Mistral4Name(Cat(layer, ".experts.", i / parts,
+                               !fused       ? ".w2"
+                               : i % 2 == 0 ? ".w1"
+                                            : ".w3",
+                               ".weight"))] = {
+          {rows, columns}, {first, first + static_cast<std::ptrdiff_t>(rows * columns)}, "BF16"};
+    }
+  }
+  testing::WriteFolder(dir.path(), "{}", tensors);
+  fs::remove(dir / "config.json");
+  fs::rename(dir / "model.safetensors", dir / "consolidated.safetensors");
+  testing::WriteFile(
+      dir / "params.json",
+      Cat(R"({"dim":60,"n_layers":3,"head_dim":26,"hidden_dim":84,"n_heads":3,"n_kv_heads":3,)",
+          R"("rope_theta":10000.0,"norm_eps":1e-6,"vocab_size":265,"max_position_embeddings":512,)",
+          R"("q_lora_rank":24,"kv_lora_rank":32,"qk_nope_head_dim":14,"qk_rope_head_dim":12,)",
+          R"("v_head_dim":26,"yarn":{"original_max_position_embeddings":24,"factor":16.0,)",
+          R"("apply_scale":false,"beta":32.0,"alpha":1.0},"llama_4_scaling":)",
+          R"({"original_max_position_embeddings":24,"beta":0.3},"moe":{"num_experts":5,)",
+          R"("num_experts_per_tok":2,"expert_hidden_dim":20,"first_k_dense_replace":0,)",
+          R"("num_shared_experts":1,"routed_scale":1.0,"num_expert_groups_per_tok":1)", more,
+          "}}"));
+}
+
+TEST(ParamsJson, MistralSmall4IsWhatItsFolderIs) {
+  const TempDir dir;
+  WriteMistral4(dir, R"(,"num_expert_groups":1,"route_every_n":1)");
+  const auto own = testing::OpenFolder(dir.path());
+  SMELT_ASSERT_OK(own);
+  const auto published = testing::OpenFolder(TestdataPath("models/mistral4"));
+  SMELT_ASSERT_OK(published);
+  ASSERT_EQ(own->source->tensors().size(), published->source->tensors().size());
+  for (const TensorInfo& info : published->source->tensors()) {
+    EXPECT_EQ(testing::ReadTensor(*own->source, info.name),
+              testing::ReadTensor(*published->source, info.name))
+        << info.name;
+  }
+  for (const Metadata::Entry& entry : published->source->metadata().entries()) {
+    if (!entry.key.starts_with("mistral4.")) continue;
+    const MetadataValue* value = own->source->metadata().Find(entry.key);
+    ASSERT_NE(value, nullptr) << entry.key;
+    EXPECT_TRUE(*value == entry.value) << entry.key;
+  }
+  WriteMistral4(dir, R"(,"num_expert_groups":2)");
+  EXPECT_THAT(testing::OpenFolder(dir.path()).status().message(), HasSubstr("num_expert_groups"));
 }
 
 TEST(ParamsJson, Ministral3sLengthsAgree) {

@@ -383,6 +383,10 @@ const Family kGlm4MoeLite = {
     .derive = DeriveLite,
 };
 
+const std::span<const KeyRule> kMistral4KeyRules = kSoftmaxKeys;
+
+absl::Status DeriveLatentModel(FamilyContext& context) { return DeriveDeepseek(context); }
+
 constexpr RopeDefaults kMistral4Rope = {
     .plain_counts = true,
     .temperature = true,

@@ -33,10 +33,11 @@ extern const Family kGemma4Conditional, kGemma4Text, kQwen35, kQwen35Text, kQwen
     kGraniteHybridDense, kBamba, kNemotronH, kNemotronHMoe, kFalconH1, kFalconMamba, kDeepseekV2,
     kDeepseekV3, kGlm4MoeLite, kMistral4, kMistral4Conditional, kGlm4, kGlm4Moe, kMiniMaxM2,
     kErnie45Moe, kDots1, kApertus, kInternLm2, kInternLm3, kGptBigCode, kPhiMoe, kExaone, kMeta,
-    kMistralNative, kMinistral3Native, kCodestralMamba;
+    kMistralNative, kMinistral3Native, kMistral4Native, kCodestralMamba;
 
 extern const std::span<const TensorRule> kMamba2TensorRules;
-extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules, kMistral3KeyRules;
+extern const std::span<const KeyRule> kMamba2KeyRules, kLlamaKeyRules, kMistral3KeyRules,
+    kMistral4KeyRules;
 
 /// Layers with a window where one of all layers is given: all.
 inline bool IsWindowGiven(const Hyper& hyper, uint64_t) { return hyper.Has(Param::kWindow); }
@@ -51,6 +52,12 @@ absl::Status NoteAttentionBias(FamilyContext& context);
 /// Puts `norm_topk_prob` into `expert_weights_norm` where it is not what readers of the
 /// architecture assume.
 void WriteExpertNormalization(FamilyContext& context);
+
+/// What Mistral's params.json says of the rotation, and of queries that are scaled by position.
+absl::Status ReadMistralRotation(FamilyContext& context);
+
+/// Sizes, scores and experts of latent attention, with `dense_layers` in front.
+absl::Status DeriveLatentModel(FamilyContext& context);
 
 /// Fills `sparse` from `mlp_only_layers` and `decoder_sparse_step` (Qwen's).
 absl::Status ReadSparseLayers(FamilyContext& context);

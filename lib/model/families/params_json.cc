@@ -145,7 +145,7 @@ constexpr HyperRule kParamsJsonMistralHypers[] = {
 };
 
 constexpr FixedRule kParamsJsonMistralFixed[] = {
-    {"use_biases", "false"}, {"lora", "null"}, {"causal", "true"}, {"kv_lora_rank", "null"}};
+    {"use_biases", "false"}, {"lora", "null"}, {"causal", "true"}};
 
 absl::Status ReadMistralYarn(FamilyContext& context) {
   SMELT_ASSIGN_OR_RETURN(const Config yarn, context.config.Nested("yarn"));
@@ -170,8 +170,33 @@ absl::Status ReadMistralYarn(FamilyContext& context) {
   rope.factor = *factor;
   rope.has_factor = true;
   rope.original_context = *original;
-  if (!scaled.value_or(true)) rope.attention_factor = rope.log_multiplier = 1.0;
+  if (!scaled.value_or(true)) rope.attention_factor = 1.0;
   return absl::OkStatus();
+}
+
+/// How queries are scaled by their position; of YaRN then, as transformers' and llama.cpp's
+/// converters have it, cosine and sine keep their length, and mscale_all_dim is 1.
+absl::Status ReadMistralTemperature(FamilyContext& context) {
+  SMELT_ASSIGN_OR_RETURN(const Config scaling, context.config.Nested("llama_4_scaling"));
+  SMELT_ASSIGN_OR_RETURN(const auto beta, scaling.Real("beta"));
+  SMELT_ASSIGN_OR_RETURN(const auto length,
+                         scaling.Count("original_max_position_embeddings", 1, 1u << 30));
+  if (!beta || !length) {
+    return context.config.Bad("llama_4_scaling", "lacks beta or original_max_position_embeddings");
+  }
+  RopeConfig& rope = context.rope.full;
+  rope.temperature_scale = *beta;
+  const auto positions = static_cast<double>(*length);
+  if (rope.type != RopeType::kYarn) {
+    rope.original_context = positions;
+    return absl::OkStatus();
+  }
+  rope.attention_factor = 1.0;
+  rope.log_multiplier = rope.mscale_all_dim = 1.0;
+  if (rope.original_context == positions) return absl::OkStatus();
+  return context.config.Bad("llama_4_scaling",
+                            Cat("has original_max_position_embeddings ", *length, ", but yarn has ",
+                                rope.original_context, ": a GGUF has one place for both"));
 }
 
 absl::Status DeriveMistral(FamilyContext& context) {
@@ -187,37 +212,18 @@ absl::Status DeriveMistral(FamilyContext& context) {
     h.Set(Param::kExpertsUsed, static_cast<double>(*used));
     context.sparse.assign(h(Param::kLayers), true);
   }
-  if (context.config.Has("yarn")) SMELT_RETURN_IF_ERROR(ReadMistralYarn(context));
-  // As mistral_inference takes it where params.json has none: the first models have a window.
-  if (!context.config.Has("rope_theta")) {
-    context.rope.full.theta = h.Has(Param::kWindow) ? 10000 : 1000000;
-    context.rope.window.theta = context.rope.full.theta;
-  }
-  return absl::OkStatus();
+  return ReadMistralRotation(context);
 }
 
 /// Ministral 3: queries are scaled by their position.
 absl::Status DeriveMinistral3(FamilyContext& context) {
   SMELT_RETURN_IF_ERROR(DeriveMistral(context));
-  SMELT_ASSIGN_OR_RETURN(const Config scaling, context.config.Nested("llama_4_scaling"));
-  SMELT_ASSIGN_OR_RETURN(const auto beta, scaling.Real("beta"));
-  SMELT_ASSIGN_OR_RETURN(const auto length,
-                         scaling.Count("original_max_position_embeddings", 1, 1u << 30));
-  if (!beta || !length) {
-    return context.config.Bad("llama_4_scaling", "lacks beta or original_max_position_embeddings");
-  }
-  Hyper& h = context.hyper;
-  h.Set(Param::kTemperature, *beta);
   const RopeConfig& rope = context.rope.full;
-  if (rope.type != RopeType::kYarn) {
-    h.Set(Param::kTemperatureLength, static_cast<double>(*length));
-  } else if (rope.original_context != static_cast<double>(*length)) {
-    return context.config.Bad(
-        "llama_4_scaling", Cat("has original_max_position_embeddings ", *length, ", but yarn has ",
-                               rope.original_context, ": a GGUF has one place for both"));
-  } else if (rope.log_multiplier) {
-    h.Set(Param::kYarnLog, *rope.log_multiplier);
-  }
+  Hyper& h = context.hyper;
+  h.Set(Param::kTemperature, *rope.temperature_scale);
+  // YaRN's original context says it, where there is one.
+  if (rope.type != RopeType::kYarn) h.Set(Param::kTemperatureLength, rope.original_context);
+  if (rope.log_multiplier) h.Set(Param::kYarnLog, *rope.log_multiplier);
   return absl::OkStatus();
 }
 
@@ -280,6 +286,17 @@ absl::Status DeriveCodestral(FamilyContext& context) {
 
 }  // namespace
 
+absl::Status ReadMistralRotation(FamilyContext& context) {
+  if (context.config.Has("yarn")) SMELT_RETURN_IF_ERROR(ReadMistralYarn(context));
+  if (context.config.Has("llama_4_scaling")) SMELT_RETURN_IF_ERROR(ReadMistralTemperature(context));
+  // As mistral_inference takes it where params.json has none: the first models have a window.
+  if (!context.config.Has("rope_theta")) {
+    context.rope.full.theta = context.hyper.Has(Param::kWindow) ? 10000 : 1000000;
+    context.rope.window.theta = context.rope.full.theta;
+  }
+  return absl::OkStatus();
+}
+
 const Family kMeta = {
     .names = kMetaNames,
     .architecture = kLlamaArchitecture,
@@ -341,6 +358,7 @@ const Family& FamilyOfParams(const Config& params, bool meta) {
   if (type != nullptr && type->as_string() != nullptr && *type->as_string() == "mamba")
     return kCodestralMamba;
   if (meta) return kMeta;
+  if (params.Has("kv_lora_rank")) return kMistral4Native;
   return params.Has("llama_4_scaling") ? kMinistral3Native : kMistralNative;
 }
 

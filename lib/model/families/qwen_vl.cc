@@ -94,7 +94,8 @@ absl::StatusOr<double> DeepstackLayers(const Config& whole) {
   const JsonValue* vision = whole.Find("vision_config");
   if (vision == nullptr) return kOfClass;
   if (!vision->is_object())
-    return whole.Bad("vision_config", Cat("is of type ", vision->KindName(), ", expected an object"));
+    return whole.Bad("vision_config",
+                     Cat("is of type ", vision->KindName(), ", expected an object"));
   const JsonValue* indexes = vision->Find("deepstack_visual_indexes");
   if (indexes == nullptr) return kOfClass;
   if (!indexes->is_array()) {
