@@ -193,8 +193,14 @@ class GroupedMatrix : public ComputedMatrix {
                                                 reinterpret_cast<std::byte*>(groups.data())));
     // Of a module that was never reordered it may be left at its beginning.
     const auto zero = [](uint32_t group) { return group == 0; };
-    if (parts_.group_size > 0 && std::ranges::all_of(groups, zero))
+    if (parts_.groups > 1 && std::ranges::all_of(groups, zero)) {
+      if (parts_.group_size == 0) {
+        return Error(ErrorCode::kInvalidInput, "tensor ", Escape(parts_.group_of->tensor().name),
+                     " has every column in group 0 of ", parts_.groups,
+                     ", and what group_size is meant is not said");
+      }
       FillInOrder(parts_.group_size, groups);
+    }
     uint32_t most = 0;
     for (const uint32_t group : groups) most = std::max(most, group);
     if (most < parts_.groups) return absl::OkStatus();

@@ -392,7 +392,30 @@ TEST(QuantizedWeights, GroupsOfModulesAreFoundByTheirSize) {
     std::vector<float> row(384);
     SMELT_ASSERT_OK(container.tensors[0].computed->ReadRows(1, 1, row.data()));
     EXPECT_EQ(row[224], c.expected) << c.config;
+    // A g_idx that was left at its beginning means the same, where the size is known.
+    container.tensors = {
+        Stored("layer.qweight", RawType::kI32, {48, 64}, zeros),
+        Stored("layer.qzeros", RawType::kI32, {2, 8}, zero_points),
+        Stored("layer.scales", RawType::kF32, {2, 64}, Floats(std::vector<float>(128, -1))),
+        Stored("layer.g_idx", RawType::kI32, {384}, zeros)};
+    SMELT_ASSERT_OK(JoinQuantized(config, container, counts, notes));
+    SMELT_ASSERT_OK(container.tensors[0].computed->ReadRows(1, 1, row.data()));
+    EXPECT_EQ(row[224], c.expected) << c.config;
   }
+  Container container;
+  container.tensors = {
+      Stored("layer.qweight", RawType::kI32, {48, 64}, zeros),
+      Stored("layer.qzeros", RawType::kI32, {2, 8}, zeros),
+      Stored("layer.scales", RawType::kF32, {2, 64}, Floats(std::vector<float>(128, -1))),
+      Stored("layer.g_idx", RawType::kI32, {384}, zeros)};
+  std::vector<QuantizedCount> counts;
+  std::vector<std::string> notes;
+  SMELT_ASSERT_OK(JoinQuantized({}, container, counts, notes));
+  std::vector<float> row(384);
+  const absl::Status read = container.tensors[0].computed->ReadRows(1, 1, row.data());
+  EXPECT_NE(read.message().find("layer.g_idx has every column in group 0 of 2"),
+            absl::string_view::npos)
+      << read;
 }
 
 TEST(QuantizedWeights, FormatsThatAreNotReadAreNamed) {
