@@ -234,7 +234,7 @@ void AddStore(CLI::App& app, Invocation& invocation) {
   prune->add_flag("--dry-run", a.dry_run, "Only say what would go");
   CLI::App* out = Command(*group, invocation, "export",
                           "Models as a file, a folder or a bundle, every blob compared with its "
-                          "digest",
+                          "digest; an interrupted run goes on when it is started again",
                           RunExport);
   out->add_option("NAMES", a.names, "Models of the store")->required();
   out->add_option("-o,--output", a.bundle.output,

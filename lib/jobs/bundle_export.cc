@@ -200,7 +200,7 @@ class GrowingFile {
 /// Whether a later run can go on from what a failed one leaves.
 bool CanGoOn(const absl::Status& status) {
   const ErrorCode code = CodeOf(status);
-  return code == ErrorCode::kCancelled || code == ErrorCode::kIo;
+  return code == ErrorCode::kCancelled || code == ErrorCode::kIo || code == ErrorCode::kNoSpace;
 }
 
 class Exporter {
@@ -327,7 +327,9 @@ class Exporter {
       return out.Commit();
     });
     if (CanGoOn(status)) out.KeepPart();
-    return status;
+    if (CodeOf(status) != ErrorCode::kCancelled || out.size() == 0) return status;
+    return Error(ErrorCode::kCancelled, "interrupted; ", Escape(options_.output),
+                 ".part keeps what was done: run the same command again to resume");
   }
 
   /// Into a store of its own: blobs first, then the names.

@@ -289,7 +289,9 @@ TEST_F(Bundle, AnInterruptedExportGoesOn) {
     return info.st_ino;
   };
 
-  ASSERT_EQ(CodeOf(export_to("b.tar.zst", observer).status()), ErrorCode::kCancelled);
+  const absl::Status stopped = export_to("b.tar.zst", observer).status();
+  ASSERT_EQ(CodeOf(stopped), ErrorCode::kCancelled);
+  EXPECT_THAT(std::string(stopped.message()), HasSubstr("b.tar.zst.part keeps what was done"));
   EXPECT_FALSE(fs::exists(dir_ / "b.tar.zst"));
   const std::string begun = ReadFile(part);
   EXPECT_GT(begun.size(), 8u << 20);

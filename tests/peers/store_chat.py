@@ -28,7 +28,7 @@ def main():
         try:
             for name in names:
                 for question, wanted in QUESTIONS:
-                    options = {"temperature": 0, "num_predict": 200, "seed": 1, "num_ctx": 512}
+                    options = {"temperature": 0, "num_predict": 200, "seed": 1, "num_ctx": 512, "num_thread": 1}
                     _, body = ollama.request("POST", "/api/chat", {"model": name, "stream": False, "options": options,
                                                                    "messages": [{"role": "user", "content": question}]})
                     text = (body.get("message") or {}).get("content", "")
