@@ -37,6 +37,8 @@ MODEL_ARGS = {"use_scaled_rope": False, "sliding_window": None}
 ROPE_DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": None, "mscale": None, "mscale_all_dim": None, "alpha": None}
 # Members that only the converter of llama.cpp reads, and ids of tokens: a class has numbers for them of which its tokenizer knows nothing.
 WITHOUT_DEFAULT = {"model_max_length": "delete", "eod_token_id": "delete", "bos_token_id": "delete null", "pad_token_id": "delete null"}
+# Members' defaults in classes that only published folders have (EXAONE 3: configuration_exaone.py).
+REMOTE_DEFAULTS = {"exaone": {"layer_norm_epsilon": 1e-05}}
 REFUSED = object()  # what upstream says
 ARGUMENTS = None
 
@@ -164,6 +166,7 @@ def explicit(text, mutant, model_type):
         member = path[:-1] if path[-1].isdigit() and len(path) > 1 else path  # of a list's element: the list
         value = REFUSED if config is REFUSED else class_value(config, member)
         path = path if value is REFUSED else member
+        value = REMOTE_DEFAULTS.get(model_type, {}).get(path[-1], value)
     if value is REFUSED and what in ("integer", "fraction"):  # a number is the number that it is, also where the class wants the other kind
         value = 7.0 if what == "integer" else 0.5
     return REFUSED if value is REFUSED else written_out(text, path, value)

@@ -19,7 +19,8 @@ namespace {
 
 /// sqrt(sum w e^2 / sum w x^2), only over columns where `use` says so.
 template <typename Weight>
-double RelativeError(const SampleMatrix& m, const std::vector<float>& decoded, const Weight& weight) {
+double RelativeError(const SampleMatrix& m, const std::vector<float>& decoded,
+                     const Weight& weight) {
   double error = 0, size = 0;
   for (size_t i = 0; i < m.x.size(); ++i) {
     const double w = weight(i % m.columns);
@@ -33,8 +34,8 @@ double RelativeError(const SampleMatrix& m, const std::vector<float>& decoded, c
 /// The reference's errors are printed with six digits.
 constexpr double kPrinted = 1 + 1e-5;
 
-double Reference(const JsonValue& errors, const SampleMatrix& m, TensorType type, std::string_view kind,
-                 std::string_view metric) {
+double Reference(const JsonValue& errors, const SampleMatrix& m, TensorType type,
+                 std::string_view kind, std::string_view metric) {
   const JsonValue* cell =
       errors.Find("matrices")->Find(m.name)->Find("types")->Find(Info(type).name);
   return *cell->Find(kind)->Find(metric)->as_double();

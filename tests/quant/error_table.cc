@@ -20,8 +20,8 @@ struct Cell {
   double ours = 0, theirs = 0, kept = 0, kept_limit = 0;
 };
 
-double Relative(const SampleMatrix& m, const std::vector<float>& decoded, const std::vector<float>& w,
-                bool zeros) {
+double Relative(const SampleMatrix& m, const std::vector<float>& decoded,
+                const std::vector<float>& w, bool zeros) {
   double error = 0, size = 0;
   for (size_t i = 0; i < m.x.size(); ++i) {
     const double weight = w.empty() ? 1
