@@ -29,8 +29,8 @@ LAST_TOKEN = 3    # of llama.cpp's enum llama_pooling_type
 WIDTH = 48
 
 
-def make(folder, source):
-    """Writes the model; returns its class's body and its tokenizer."""
+def make(folder, source, tied):
+    """Writes the model; returns its class's body and its tokenizer. Without a tie the files lack the output matrix all the same."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tokenizer = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
@@ -41,7 +41,7 @@ def make(folder, source):
     tokenizer.save(str(folder / "tokenizer.json"))
     config = transformers.Qwen3Config(
         vocab_size=tokenizer.get_vocab_size(), hidden_size=WIDTH, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=512, tie_word_embeddings=True, architectures=["Qwen3ForCausalLM"],
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=512, tie_word_embeddings=tied, architectures=["Qwen3ForCausalLM"],
         eos_token_id=tokenizer.token_to_id(end), bos_token_id=None, pad_token_id=None)
     torch.manual_seed(3)
     model = transformers.Qwen3Model(config).eval()
@@ -80,13 +80,13 @@ def pooled(llama, path, count):
     return list(ids), [lib.llama_get_embeddings_seq(llama.ctx, 0)[i] for i in range(count)]
 
 
-def main():
-    p, checks = peers.Peers(peers.parser(__doc__).parse_args()), peers.Checks()
+def check(p, checks, tied):
     folder, path = p.work / "embedding", p.work / "embedding-f32.gguf"
-    model, tokenizer = make(folder, p.fixture("models/qwen2"))
+    model, tokenizer = make(folder, p.fixture("models/qwen2"), tied)
     ids = tokenizer.encode(TEXT).ids
     said = subprocess.run([p.program, "convert", folder, "--type", "f32", "-o", path, "--force", "--validate", "off"],
                           capture_output=True, text=True, check=True).stderr
+    checks.check(tied != ("no output matrix (lm_head.weight) is stored" in said), f"a note says that there is no output matrix: {said!r}")
     checks.check("the module Dense (2_Dense) of modules.json is left out" in said, f"a note names the module that no GGUF of this has: {said!r}")
     keys = {name: field.contents() for name, field in gguf.GGUFReader(path).fields.items()}
     checks.check(keys.get("qwen3.pooling_type") == LAST_TOKEN, f"the last token is pooled: {keys.get('qwen3.pooling_type')}")
@@ -97,6 +97,12 @@ def main():
     checks.check(theirs == ids, f"llama.cpp's ids are the tokenizer's: {theirs} {ids}")
     off = float(np.abs(unit(vector) - expected).max())
     checks.check(off <= TOLERANCE, f"the vector is transformers': {off:.2g} off")
+
+
+def main():
+    p, checks = peers.Peers(peers.parser(__doc__).parse_args()), peers.Checks()
+    for tied in (True, False):  # Qwen3-Embedding-0.6B, 8B
+        check(p, checks, tied)
     return checks.close()
 
 
