@@ -202,7 +202,8 @@ class RopeReader {
     if (rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic ||
         rope.type == RopeType::kProportional)
       return absl::OkStatus();
-    // The configuration's own (Phi-3) counts before the dictionary's; else the trained context.
+    // The configuration's own (Phi-3) counts before the dictionary's, but Phi-3.5-MoE's class knows
+    // only the latter; else the trained context.
     if (defaults_.original_context != 0 && config_.IsNull("original_max_position_embeddings")) {
       return config_.Bad("original_max_position_embeddings",
                          "is null, expected a count of positions, or no such key");
@@ -213,7 +214,8 @@ class RopeReader {
     }
     SMELT_ASSIGN_OR_RETURN(const auto outside, config_.Real("original_max_position_embeddings"));
     SMELT_ASSIGN_OR_RETURN(const auto inside, dictionary_.Real("original_max_position_embeddings"));
-    rope.original_context = outside                           ? *outside
+    rope.original_context = defaults_.magnitudes && inside    ? *inside
+                            : outside                         ? *outside
                             : defaults_.original_context != 0 ? defaults_.original_context
                                                               : inside.value_or(context_);
     if (CheckedInteger<uint32_t>(rope.original_context).value_or(0) == 0) {

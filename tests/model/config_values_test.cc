@@ -7,7 +7,9 @@
 #include <regex>
 
 #include "lib/base/cat.h"
+#include "lib/base/json.h"
 #include "lib/model/layer_spec.h"
+#include "lib/model/rope_config.h"
 #include "tests/model/expected_gguf.h"
 #include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
@@ -394,6 +396,27 @@ TEST(RopeTest, WhatADictionaryDoesNotSay) {
   EXPECT_EQ(key(Cat(kYarn, "},"), kBase), 1e4);
   EXPECT_EQ(key(Cat(kYarn, R"(,"mscale":1,"mscale_all_dim":1},)"), kFactor), -1);
   EXPECT_NEAR(key(Cat(kYarn, R"(,"mscale_all_dim":1},)"), kFactor), 0.1 * std::log(8.0) + 1, 1e-6);
+}
+
+// Of Phi-3.5-MoE, which says it twice, the dictionary's counts; of others the configuration's own.
+TEST(RopeTest, TheOriginalContextThatIsSaidTwice) {
+  const auto json = ParseJsonValue(
+      R"({"original_max_position_embeddings":32,"rope_scaling":{"type":"longrope","short_factor":[1],)"
+      R"("long_factor":[2],"short_mscale":1,"long_mscale":1,"original_max_position_embeddings":64}})",
+      "config.json");
+  SMELT_ASSERT_OK(json);
+  const Config config(*json, "config.json");
+  const auto twice = ReadRopeConfigs(config, {.magnitudes = true}, 128);
+  SMELT_ASSERT_OK(twice);
+  EXPECT_EQ(twice->full.original_context, 64);
+  const auto yarn = ParseJsonValue(
+      R"({"original_max_position_embeddings":32,"rope_scaling":{"type":"yarn","factor":2,)"
+      R"("original_max_position_embeddings":64}})",
+      "config.json");
+  SMELT_ASSERT_OK(yarn);
+  const auto own = ReadRopeConfigs(Config(*yarn, "config.json"), {}, 128);
+  SMELT_ASSERT_OK(own);
+  EXPECT_EQ(own->full.original_context, 32);
 }
 
 TEST(WindowTest, AbsentNullAndGiven) {
