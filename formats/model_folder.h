@@ -14,9 +14,9 @@ struct ModelPlace {
 
 /// The folder or file behind `path`: itself where it is a file or holds a configuration with
 /// weights; else the snapshot that a hub cache's refs/main names, the only GGUF (or split GGUF), or
-/// the only folder in it that holds a model or an adapter, such as a trainer's last checkpoint. Where several
-/// could be meant, kNotFound names them. A folder in which nothing is recognised is returned as it
-/// is: its reader says what it lacks.
+/// the only folder in it that holds a model or an adapter, such as a trainer's last checkpoint.
+/// Where several could be meant, kNotFound names them. A folder in which nothing is recognised is
+/// returned as it is: its reader says what it lacks.
 absl::StatusOr<ModelPlace> LocateModel(const std::string& path);
 
 }  // namespace smelt
