@@ -34,22 +34,25 @@ struct ScoreOptions {
   int32_t bos = -1;
   Precision precision = Precision::kF32;
   uint64_t batch_tokens = 2048;  ///< positions that go through a layer together
-  DeviceOptions device = {};
+  DeviceOptions device = {};     ///< what computes
+};
+
+/// How a model compares with a reference, over scored positions.
+struct ReferenceFigures {
+  double perplexity = 0, mean_nll = 0;
+  double kl_mean = 0, kl_median = 0, kl_p99 = 0, kl_p999 = 0, kl_max = 0;
+  double top1_agreement = 0;  ///< share 0..1
+  double ln_ratio = 0, ln_ratio_error = 0;
+  bool finite = true;
 };
 
 /// Statistics over scored positions: of each chunk the second half, as llama-perplexity does.
 struct ScoreFigures {
+  using Reference = ReferenceFigures;
   uint64_t chunks = 0;
   uint64_t tokens_scored = 0;
   double mean_nll = 0, perplexity = 0, perplexity_error = 0;
   bool finite = true;  ///< false when any logit was not finite
-  struct Reference {
-    double perplexity = 0, mean_nll = 0;
-    double kl_mean = 0, kl_median = 0, kl_p99 = 0, kl_p999 = 0, kl_max = 0;
-    double top1_agreement = 0;  ///< share 0..1
-    double ln_ratio = 0, ln_ratio_error = 0;
-    bool finite = true;
-  };
   std::optional<Reference> reference;
 };
 
