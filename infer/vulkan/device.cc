@@ -77,22 +77,11 @@ absl::Status Device::Initialize(uint64_t memory_limit) {
 }
 
 absl::Status Device::MakeStaging() {
-  VkBufferCreateInfo info{};
-  info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
-  info.size = kStaging;
-  info.usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
-  SMELT_VK(vkCreateBuffer, handle_, &info, nullptr, &staging_);
-  VkMemoryRequirements needs;
-  vkGetBufferMemoryRequirements(handle_, staging_, &needs);
-  VkMemoryAllocateInfo allocate{};
-  allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
-  allocate.allocationSize = needs.size;
-  SMELT_ASSIGN_OR_RETURN(
-      allocate.memoryTypeIndex,
-      MemoryType(physical_.handle, needs.memoryTypeBits,
-                 VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT));
-  SMELT_VK(vkAllocateMemory, handle_, &allocate, nullptr, &staging_memory_);
-  SMELT_VK(vkBindBufferMemory, handle_, staging_, staging_memory_, 0);
+  SMELT_RETURN_IF_ERROR(
+      MakeBuffer(physical_.handle, handle_, kStaging,
+                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                 VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+                 staging_, staging_memory_));
   void* mapped = nullptr;
   SMELT_VK(vkMapMemory, handle_, staging_memory_, 0, kStaging, 0, &mapped);
   staged_ = static_cast<std::byte*>(mapped);

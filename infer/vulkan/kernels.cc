@@ -35,7 +35,7 @@ struct CopyPush {
 struct ProductPush {
   uint64_t weight, tables, x, to, bias, factors, chosen;
   uint32_t rows, columns, row_bytes, first_row, inputs, in_stride, out_stride, in_step, out_step,
-      stack_rows, share, factor_rows, store_activation, unused;
+      stack_rows, share, store_activation;
 };
 
 struct DecodePush {
@@ -156,7 +156,6 @@ absl::Status Kernels::MultiplyRows(const ProductCall& call, const DeviceRows& we
       push.out_step = call.out_step;
       push.stack_rows = static_cast<uint32_t>(m.expert_rows);
       push.share = call.share;
-      push.factor_rows = 1;
       push.store_activation =
           static_cast<uint32_t>(call.store) | static_cast<uint32_t>(call.activation) << 8;
       const Groups groups{(push.rows + group_rows - 1) / group_rows,

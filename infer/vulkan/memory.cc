@@ -12,6 +12,26 @@ namespace {
 constexpr uint64_t kAlignment = 256;
 constexpr uint64_t kBlock = 64ull << 20;  // for pieces that do not fill one
 
+// Of the kinds of memory that are `allowed`, one with all of `wanted`.
+absl::StatusOr<uint32_t> MemoryType(VkPhysicalDevice physical, uint32_t allowed,
+                                    VkMemoryPropertyFlags wanted) {
+  VkPhysicalDeviceMemoryProperties memory;
+  vkGetPhysicalDeviceMemoryProperties(physical, &memory);
+  uint32_t best = memory.memoryTypeCount;
+  uint64_t most = 0;
+  for (uint32_t i = 0; i < memory.memoryTypeCount; ++i) {
+    const VkMemoryType& type = memory.memoryTypes[i];
+    const uint64_t heap = memory.memoryHeaps[type.heapIndex].size;
+    if ((allowed >> i & 1) == 0 || (type.propertyFlags & wanted) != wanted || heap <= most)
+      continue;
+    best = i;
+    most = heap;
+  }
+  if (best == memory.memoryTypeCount)
+    return Error(ErrorCode::kUnsupported, "the device has no memory of the kind that is needed");
+  return best;
+}
+
 uint64_t Aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 }  // namespace
@@ -86,25 +106,12 @@ absl::Status Arena::AddBlock(uint64_t bytes) {
 }
 
 absl::Status Arena::FillBlock(Block& block) {
-  VkBufferCreateInfo info{};
-  info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
-  info.size = block.size;
-  info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
-               VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
-  SMELT_VK(vkCreateBuffer, handle_, &info, nullptr, &block.buffer);
-  VkMemoryRequirements needs;
-  vkGetBufferMemoryRequirements(handle_, block.buffer, &needs);
-  VkMemoryAllocateFlagsInfo flags{};
-  flags.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO;
-  flags.flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT;
-  VkMemoryAllocateInfo allocate{};
-  allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
-  allocate.pNext = &flags;
-  allocate.allocationSize = needs.size;
-  SMELT_ASSIGN_OR_RETURN(allocate.memoryTypeIndex, MemoryType(physical_, needs.memoryTypeBits,
-                                                              VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT));
-  SMELT_VK(vkAllocateMemory, handle_, &allocate, nullptr, &block.memory);
-  SMELT_VK(vkBindBufferMemory, handle_, block.buffer, block.memory, 0);
+  constexpr VkBufferUsageFlags kUsage =
+      VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
+      VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+  SMELT_RETURN_IF_ERROR(MakeBuffer(physical_, handle_, block.size, kUsage,
+                                   VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, block.buffer,
+                                   block.memory));
   VkBufferDeviceAddressInfo address{};
   address.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO;
   address.buffer = block.buffer;
@@ -143,23 +150,28 @@ void Arena::Destroy(Block& block) {
   vkFreeMemory(handle_, block.memory, nullptr);
 }
 
-absl::StatusOr<uint32_t> MemoryType(VkPhysicalDevice physical, uint32_t allowed,
-                                    VkMemoryPropertyFlags wanted) {
-  VkPhysicalDeviceMemoryProperties memory;
-  vkGetPhysicalDeviceMemoryProperties(physical, &memory);
-  uint32_t best = memory.memoryTypeCount;
-  uint64_t most = 0;
-  for (uint32_t i = 0; i < memory.memoryTypeCount; ++i) {
-    const VkMemoryType& type = memory.memoryTypes[i];
-    const uint64_t heap = memory.memoryHeaps[type.heapIndex].size;
-    if ((allowed >> i & 1) == 0 || (type.propertyFlags & wanted) != wanted || heap <= most)
-      continue;
-    best = i;
-    most = heap;
-  }
-  if (best == memory.memoryTypeCount)
-    return Error(ErrorCode::kUnsupported, "the device has no memory of the kind that is needed");
-  return best;
+absl::Status MakeBuffer(VkPhysicalDevice physical, VkDevice handle, uint64_t size,
+                        VkBufferUsageFlags usage, VkMemoryPropertyFlags wanted, VkBuffer& buffer,
+                        VkDeviceMemory& memory) {
+  VkBufferCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
+  info.size = size;
+  info.usage = usage;
+  SMELT_VK(vkCreateBuffer, handle, &info, nullptr, &buffer);
+  VkMemoryRequirements needs;
+  vkGetBufferMemoryRequirements(handle, buffer, &needs);
+  VkMemoryAllocateFlagsInfo flags{};
+  flags.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO;
+  flags.flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT;
+  VkMemoryAllocateInfo allocate{};
+  allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
+  if ((usage & VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT) != 0) allocate.pNext = &flags;
+  allocate.allocationSize = needs.size;
+  SMELT_ASSIGN_OR_RETURN(allocate.memoryTypeIndex,
+                         MemoryType(physical, needs.memoryTypeBits, wanted));
+  SMELT_VK(vkAllocateMemory, handle, &allocate, nullptr, &memory);
+  SMELT_VK(vkBindBufferMemory, handle, buffer, memory, 0);
+  return absl::OkStatus();
 }
 
 }  // namespace smelt::vulkan

@@ -77,9 +77,11 @@ class Arena {
   std::vector<std::unique_ptr<Block>> blocks_;
 };
 
-/// The kind of memory for a buffer: of those `allowed`, one with all of `wanted`, on the largest
-/// heap. kUnsupported where there is none.
-absl::StatusOr<uint32_t> MemoryType(VkPhysicalDevice physical, uint32_t allowed,
-                                    VkMemoryPropertyFlags wanted);
+/// A buffer with memory of its own, of a kind with all of `wanted`, on the largest heap that has
+/// it. What was made stands in `buffer` and `memory` after a failure too. kUnsupported where the
+/// device has no such memory.
+absl::Status MakeBuffer(VkPhysicalDevice physical, VkDevice handle, uint64_t size,
+                        VkBufferUsageFlags usage, VkMemoryPropertyFlags wanted, VkBuffer& buffer,
+                        VkDeviceMemory& memory);
 
 }  // namespace smelt::vulkan

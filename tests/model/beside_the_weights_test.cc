@@ -22,26 +22,13 @@ namespace smelt {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Config;
 using testing::Counting;
+using testing::ExpectRefused;
 using testing::FolderTensors;
 using testing::kLlamaConfig;
 using testing::LlamaTensors;
-
-bool Says(const std::vector<std::string>& sentences, std::string_view part) {
-  return std::ranges::any_of(
-      sentences, [&](const std::string& one) { return one.find(part) != std::string::npos; });
-}
-
-void ExpectRefused(const absl::StatusOr<OpenedModel>& opened,
-                   const std::vector<std::string_view>& parts) {
-  ASSERT_FALSE(opened.ok());
-  const std::string message(opened.status().message());
-  for (std::string_view part : parts)
-    EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
-  EXPECT_LT(message.size(), 400u);
-}
-
-std::string Config(std::string_view more) { return Cat("{", more, kLlamaConfig, "}"); }
+using testing::Says;
 
 TEST(FamilyChoiceTest, ByModelTypeWhereArchitecturesAreMissing) {
   for (const char* more :

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "lib/base/cat.h"
 #include "lib/base/float16.h"
 #include "tests/testing/safetensors.h"
@@ -78,6 +80,22 @@ FolderTensors LlamaTensors(uint64_t layers, bool lm_head) {
     t[p + "mlp.down_proj.weight"] = Counting({8, 6}, 5);
   }
   return t;
+}
+
+std::string Config(std::string_view more) { return Cat("{", more, kLlamaConfig, "}"); }
+
+bool Says(const std::vector<std::string>& sentences, std::string_view part) {
+  return std::ranges::any_of(
+      sentences, [&](const std::string& one) { return one.find(part) != std::string::npos; });
+}
+
+void ExpectRefused(const absl::StatusOr<OpenedModel>& opened,
+                   const std::vector<std::string_view>& parts) {
+  ASSERT_FALSE(opened.ok());
+  const std::string message(opened.status().message());
+  for (std::string_view part : parts)
+    EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
+  EXPECT_LT(message.size(), 400u);
 }
 
 }  // namespace smelt::testing

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/model/open.h"
@@ -37,5 +38,15 @@ FolderTensors LlamaTensors(uint64_t layers, bool lm_head);
 inline constexpr const char* kLlamaConfig =
     R"("hidden_size":8,"num_hidden_layers":2,"num_attention_heads":2,"num_key_value_heads":2,"intermediate_size":6,)"
     R"("vocab_size":10,"max_position_embeddings":64,"rms_norm_eps":1e-5,"tie_word_embeddings":false)";
+
+/// A config.json that says `more` (members with a comma behind each) and kLlamaConfig.
+std::string Config(std::string_view more);
+
+/// Whether one of the sentences holds the part.
+bool Says(const std::vector<std::string>& sentences, std::string_view part);
+
+/// Fails unless the folder was refused by one short sentence that holds all parts.
+void ExpectRefused(const absl::StatusOr<OpenedModel>& opened,
+                   const std::vector<std::string_view>& parts);
 
 }  // namespace smelt::testing

@@ -13,7 +13,6 @@ layout(push_constant, std430) uniform Push {
   uint in_step, out_step;        // from matrix to matrix where all of a stack are multiplied
   uint stack_rows;   // from matrix to matrix
   uint share;        // inputs of `to` that read the same input
-  uint factor_rows;  // that have one factor
   uint store_activation;  // store + 256 * activation
 } p;
 
@@ -23,7 +22,7 @@ layout(push_constant, std430) uniform Push {
 uint WeightRow(uint row, uint matrix) { return p.first_row + matrix * p.stack_rows + row; }
 
 float Finished(float y, uint weight_row, float before) {
-  if (Present(p.factors)) y *= Floats(p.factors).v[weight_row / p.factor_rows];
+  if (Present(p.factors)) y *= Floats(p.factors).v[weight_row];
   if (Present(p.bias)) y += Floats(p.bias).v[weight_row];
   const uint store = p.store_activation & 255u, activation = p.store_activation >> 8;
   switch (store) {
