@@ -16,10 +16,10 @@ function(smelt_room name)
   set_property(GLOBAL APPEND PROPERTY SMELT_ROOMS smelt_${name})
 endfunction()
 
-# With SMELT_UNITY, compiles a target's sources ten at a time.
+# With SMELT_UNITY, compiles a target's sources sixteen at a time.
 function(smelt_join_sources target)
   if(SMELT_UNITY)
-    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # it takes the joined files for headers
     endif()

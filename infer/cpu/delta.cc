@@ -27,10 +27,10 @@ constexpr size_t kTile = kPanel * kPanel;
 constexpr uint32_t kWave = 8;  // panels of which the shared products are held
 constexpr float kNoLimit = std::numeric_limits<float>::infinity();
 
-struct Scratch {
+struct DeltaScratch {
   Array<float> change, solved, rows;
 };
-const PerThread<Scratch> scratch;
+const PerThread<DeltaScratch> delta_scratch;
 
 struct Sizes {
   explicit Sizes(const DeltaOp& op)
@@ -107,8 +107,8 @@ void RunChunk(const DeltaOp& op, const Sizes& sizes, uint32_t head, const Chunk&
   SumDecay(ValuesOf(op.a)[head], steps, tokens, high, low);
   MakeDeltaWeights({beta, high, low, tokens}, chunk.kk, chunk.kq, weights);
   // What each token changes: its value less what the state held for its key.
-  float* change = scratch->change.Reserve(op.value_size * kPanel);
-  float* solved = scratch->solved.Reserve(op.value_size * kPanel);
+  float* change = delta_scratch->change.Reserve(op.value_size * kPanel);
+  float* solved = delta_scratch->solved.Reserve(op.value_size * kPanel);
   ReadState(op, sizes, state, k, change);
   DeltaResidue(weights, v, op.value_size, change);
   GemmPanel(change, kPanel, 1, op.value_size, weights.solve, tokens, solved, false);
@@ -175,7 +175,7 @@ absl::Status RunChunks(const DeltaOp& op, const Layout& layout, float* qkv, cons
 // [token][key head][q, k][blocks * 32].
 const float* UnitRows(const DeltaOp& op, const Sizes& sizes, size_t tokens, const float* qkv) {
   const size_t row = sizes.blocks * kPanel;
-  float* rows = scratch->rows.Reserve(tokens * op.key_heads * 2 * row);
+  float* rows = delta_scratch->rows.Reserve(tokens * op.key_heads * 2 * row);
   float* to = rows;
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t head = 0; head < op.key_heads; ++head) {

@@ -56,7 +56,7 @@ std::vector<Step> StepsOf(const float* x, uint64_t columns, uint32_t lanes,
 }
 
 /// One thread's working memory.
-struct Scratch {
+struct GramScratch {
   Array<float> across;  ///< [step][strip][token][kPanel]: columns as the lanes of a product
   Array<float> sums;    ///< [strip][row][kPanel]
 };
@@ -72,7 +72,7 @@ class Gram {
 
   absl::Status Run() {
     const std::vector<Tile> tiles = TilesOf(columns_);
-    std::vector<Scratch> scratch(static_cast<size_t>(Threads()));
+    std::vector<GramScratch> scratch(static_cast<size_t>(Threads()));
     return ParallelForWorkers(tiles.size(), 1, [&](uint64_t first, uint64_t last, int worker) {
       for (uint64_t i = first; i < last; ++i)
         DoTile(tiles[i], scratch[static_cast<size_t>(worker)]);
@@ -80,7 +80,7 @@ class Gram {
   }
 
  private:
-  void DoTile(const Tile& tile, Scratch& scratch) const {
+  void DoTile(const Tile& tile, GramScratch& scratch) const {
     const uint64_t rows = std::min(tile.row / kRows * kRows + kRows, columns_) - tile.row;
     float* const across = scratch.across.Reserve(kStepsAtOnce * kColumns * kPanel);
     float* const sums = scratch.sums.Reserve(kRows * kColumns);

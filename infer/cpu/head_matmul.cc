@@ -13,10 +13,10 @@
 namespace smelt::cpu {
 namespace {
 
-constexpr uint64_t kTileRows = 96;  // a tile of decoded weights stays in the second-level cache
-constexpr size_t kRowPadding = 16;
+constexpr uint64_t kHeadTileRows = 96;  // a tile of decoded weights stays in the second-level cache
+constexpr size_t kHeadPadding = 16;
 
-const PerThread<Array<float>> tile_scratch;
+const PerThread<Array<float>> head_scratch;
 
 /// Rows [first, first + rows) of a head's matrix against all tokens.
 absl::Status MultiplyTile(const HeadMatMulOp& op, const Layout& layout, uint64_t head,
@@ -24,7 +24,7 @@ absl::Status MultiplyTile(const HeadMatMulOp& op, const Layout& layout, uint64_t
   const Matrix& m = op.matrix;
   const CpuWeight& w = AsCpu(m.weight);
   const uint64_t row = head * m.expert_rows + m.first_row + first;
-  const size_t lanes = layout.lanes, stride = m.columns + kRowPadding;
+  const size_t lanes = layout.lanes, stride = m.columns + kHeadPadding;
   const size_t in_panel = static_cast<size_t>(op.heads) * op.in_stride * lanes;
   const size_t out_panel = static_cast<size_t>(op.heads) * op.out_stride * lanes;
   in += head * op.in_stride * lanes;
@@ -32,7 +32,7 @@ absl::Status MultiplyTile(const HeadMatMulOp& op, const Layout& layout, uint64_t
   const bool in_place = lanes == 1 && layout.panels == 1 && w.mapped();
   float* tile = nullptr;
   if (!in_place) {
-    tile = tile_scratch->Reserve(stride * rows);
+    tile = head_scratch->Reserve(stride * rows);
     SMELT_RETURN_IF_ERROR(w.Decode(row, rows, 0, m.columns, tile, stride));
   }
   for (uint32_t p = 0; p < layout.panels; ++p) {
@@ -52,14 +52,14 @@ absl::Status MultiplyTile(const HeadMatMulOp& op, const Layout& layout, uint64_t
 }  // namespace
 
 absl::Status HeadMatMul(const HeadMatMulOp& op, const Layout& layout, const float* in, float* out) {
-  const uint64_t rows = op.matrix.rows, tiles = (rows + kTileRows - 1) / kTileRows;
+  const uint64_t rows = op.matrix.rows, tiles = (rows + kHeadTileRows - 1) / kHeadTileRows;
   const uint64_t grain =
-      layout.lanes == 1 ? std::max<uint64_t>(1, (1u << 16) / (kTileRows * op.matrix.columns)) : 1;
+      layout.lanes == 1 ? std::max<uint64_t>(1, (1u << 16) / (kHeadTileRows * op.matrix.columns)) : 1;
   return ParallelFor(op.heads * tiles, grain, [&](uint64_t begin, uint64_t end) {
     for (uint64_t task = begin; task < end; ++task) {
-      const uint64_t first = task % tiles * kTileRows;
+      const uint64_t first = task % tiles * kHeadTileRows;
       SMELT_RETURN_IF_ERROR(MultiplyTile(op, layout, task / tiles, first,
-                                         std::min(kTileRows, rows - first), in, out));
+                                         std::min(kHeadTileRows, rows - first), in, out));
     }
     return absl::OkStatus();
   });

@@ -17,12 +17,12 @@
 namespace smelt::cpu {
 namespace {
 
-constexpr uint64_t kKeyBlock = 384;
+constexpr uint64_t kLatentBlock = 384;
 
-struct Scratch {
+struct LatentScratch {
   Array<float> rows, key_weights, value_weights, keys, values, scores, running, latent;
 };
-const PerThread<Scratch> scratch;
+const PerThread<LatentScratch> latent_scratch;
 
 size_t Blocks(size_t features) { return (features + kPanel - 1) / kPanel; }
 
@@ -38,7 +38,7 @@ absl::Status PackWeights(const LatentAttentionOp& op, uint64_t head, float* keys
   std::fill_n(keys, Blocks(op.plain_size) * op.rank * kPanel, 0.0f);
   std::fill_n(values, Blocks(op.value_size) * op.rank * kPanel, 0.0f);
   const size_t most = static_cast<size_t>(op.rank) * std::max(op.plain_size, op.value_size);
-  float* rows = scratch->rows.Reserve(most);
+  float* rows = latent_scratch->rows.Reserve(most);
   const auto place = [&](float* to, size_t output, size_t r) -> float& {
     return to[(output / kPanel * op.rank + r) * kPanel + output % kPanel];
   };
@@ -69,20 +69,20 @@ class HeadOfMany {
 
   absl::Status Run() {
     const size_t plain = Blocks(op_.plain_size), value = Blocks(op_.value_size);
-    key_weights_ = scratch->key_weights.Reserve(plain * op_.rank * kPanel);
-    value_weights_ = scratch->value_weights.Reserve(value * op_.rank * kPanel);
+    key_weights_ = latent_scratch->key_weights.Reserve(plain * op_.rank * kPanel);
+    value_weights_ = latent_scratch->value_weights.Reserve(value * op_.rank * kPanel);
     SMELT_RETURN_IF_ERROR(PackWeights(op_, head_, key_weights_, value_weights_));
-    keys_ = scratch->keys.Reserve(plain * kKeyBlock * kPanel);
-    values_ = scratch->values.Reserve(value * kKeyBlock * kPanel);
-    scores_ = scratch->scores.Reserve(kKeyBlock * kPanel);
-    float* running = scratch->running.Reserve(2ull * segment_.panels * kPanel);
+    keys_ = latent_scratch->keys.Reserve(plain * kLatentBlock * kPanel);
+    values_ = latent_scratch->values.Reserve(value * kLatentBlock * kPanel);
+    scores_ = latent_scratch->scores.Reserve(kLatentBlock * kPanel);
+    float* running = latent_scratch->running.Reserve(2ull * segment_.panels * kPanel);
     maximum_ = running, sum_ = running + static_cast<size_t>(segment_.panels) * kPanel;
     std::fill_n(maximum_, segment_.panels * kPanel, -1e30f);
     std::fill_n(sum_, segment_.panels * kPanel, 0.0f);
     if (squares_ != nullptr)
-      latent_ = scratch->latent.Reserve(static_cast<size_t>(segment_.panels) * op_.rank * kPanel);
-    for (uint64_t key = 0; key < cache_.positions; key += kKeyBlock) {
-      MakeBlock(key, std::min(kKeyBlock, cache_.positions - key));
+      latent_ = latent_scratch->latent.Reserve(static_cast<size_t>(segment_.panels) * op_.rank * kPanel);
+    for (uint64_t key = 0; key < cache_.positions; key += kLatentBlock) {
+      MakeBlock(key, std::min(kLatentBlock, cache_.positions - key));
       for (uint32_t p = 0; p < segment_.panels; ++p) AttendBlock(key, p);
     }
     for (uint32_t p = 0; p < segment_.panels; ++p) {
@@ -118,7 +118,7 @@ class HeadOfMany {
 
   void MakeBlock(uint64_t key, uint64_t count) {
     const float* latent = cache_.keys.data() + key * Stride() + op_.rope_size;
-    const size_t weights = static_cast<size_t>(op_.rank) * kPanel, made = kKeyBlock * kPanel;
+    const size_t weights = static_cast<size_t>(op_.rank) * kPanel, made = kLatentBlock * kPanel;
     for (size_t b = 0; b < Blocks(op_.plain_size); ++b) {
       GemmPanel(latent, Stride(), 1, count, key_weights_ + b * weights, op_.rank, keys_ + b * made,
                 false);
@@ -134,11 +134,11 @@ class HeadOfMany {
     const uint64_t end =
         std::min<uint64_t>(segment_.position + segment_.tokens, first_query + kPanel);
     if (key >= end) return;
-    const uint64_t count = std::min(kKeyBlock, end - key);
+    const uint64_t count = std::min(kLatentBlock, end - key);
     const size_t panel = segment_.first_panel + p, size = op_.plain_size + op_.rope_size;
     const float* q = q_ + (panel * op_.heads + head_) * size * kPanel;
     for (size_t b = 0; b < Blocks(op_.plain_size); ++b) {
-      GemmPanel(keys_ + b * kKeyBlock * kPanel, kPanel, 1, count, q + b * kPanel * kPanel,
+      GemmPanel(keys_ + b * kLatentBlock * kPanel, kPanel, 1, count, q + b * kPanel * kPanel,
                 std::min<size_t>(kPanel, op_.plain_size - b * kPanel), scores_, b > 0);
     }
     GemmPanel(cache_.keys.data() + key * Stride(), Stride(), 1, count,
@@ -150,7 +150,7 @@ class HeadOfMany {
     float* out = Out(p);
     if (key > 0) ScalePanel(correction, op_.value_size, out);
     for (size_t b = 0; b < Blocks(op_.value_size); ++b) {
-      GemmPanel(values_ + b * kKeyBlock * kPanel, 1, kPanel,
+      GemmPanel(values_ + b * kLatentBlock * kPanel, 1, kPanel,
                 std::min<size_t>(kPanel, op_.value_size - b * kPanel), scores_, count,
                 out + b * kPanel * kPanel, key > 0);
     }

@@ -20,7 +20,7 @@ namespace {
 constexpr uint64_t kParts = 32;
 constexpr uint64_t kTileFloats = 1u << 18;
 constexpr uint32_t kMaxTileRows = 96;
-constexpr size_t kFewTokens = 5;
+constexpr size_t kFewTargets = 5;
 
 // One model's gathered activations.
 struct Side {
@@ -63,7 +63,7 @@ struct LossScratch {
   std::vector<WeightTile> tiles;  ///< of each side
   Array<float> logits, reference_logits;
 };
-const PerThread<LossScratch> scratch;
+const PerThread<LossScratch> loss_scratch;
 
 /// Models and, where there is one, the reference behind them.
 struct Sides {
@@ -100,11 +100,11 @@ absl::Status Part(const Sides& sides, uint64_t begin, uint64_t end, std::span<co
                   std::vector<PanelStats>& stats) {
   const uint64_t tile_rows = sides.tile_rows();
   const size_t models = sides.models.size();
-  std::vector<WeightTile>& tiles = scratch->tiles;
+  std::vector<WeightTile>& tiles = loss_scratch->tiles;
   if (tiles.size() < sides.count()) tiles.resize(sides.count());
-  float* a = scratch->logits.Reserve(kMaxTileRows * kPanel);
+  float* a = loss_scratch->logits.Reserve(kMaxTileRows * kPanel);
   float* b = sides.reference == nullptr ? nullptr
-                                        : scratch->reference_logits.Reserve(kMaxTileRows * kPanel);
+                                        : loss_scratch->reference_logits.Reserve(kMaxTileRows * kPanel);
   for (PanelStats& s : stats) ClearStats(s);
   for (uint64_t first = begin; first < end; first += tile_rows) {
     const uint64_t rows = std::min(tile_rows, end - first);
@@ -238,7 +238,7 @@ absl::Status TokenLogits(const Layout& layout, const LossSide& from,
                          std::span<const uint32_t> tokens, Precision precision,
                          std::span<float> logits) {
   Side side;
-  const uint32_t lanes = tokens.size() <= kFewTokens ? 1 : kPanel;
+  const uint32_t lanes = tokens.size() <= kFewTargets ? 1 : kPanel;
   SMELT_RETURN_IF_ERROR(Prepare(layout, from, tokens, lanes, precision, side));
   const Matrix& m = from.head->output;
   if (lanes == 1) {
@@ -252,11 +252,11 @@ absl::Status TokenLogits(const Layout& layout, const LossSide& from,
   }
   const uint32_t tile_rows = TileRowsFor(side);
   return ParallelFor(m.rows, tile_rows, [&](uint64_t first, uint64_t last) {
-    if (scratch->tiles.empty()) scratch->tiles.resize(1);
-    SMELT_RETURN_IF_ERROR(scratch->tiles[0].Load(m, first, last - first, side.q8));
-    float* tile = scratch->logits.Reserve(kMaxTileRows * kPanel);
+    if (loss_scratch->tiles.empty()) loss_scratch->tiles.resize(1);
+    SMELT_RETURN_IF_ERROR(loss_scratch->tiles[0].Load(m, first, last - first, side.q8));
+    float* tile = loss_scratch->logits.Reserve(kMaxTileRows * kPanel);
     for (uint32_t panel = 0; panel < side.input.panels; ++panel) {
-      TileLogits(side, scratch->tiles[0], panel, first, last - first, tile);
+      TileLogits(side, loss_scratch->tiles[0], panel, first, last - first, tile);
       const size_t count = std::min<size_t>(kPanel, tokens.size() - panel * kPanel);
       for (size_t lane = 0; lane < count; ++lane) {
         float* to = logits.data() + (panel * kPanel + lane) * m.rows + first;

@@ -22,10 +22,10 @@ constexpr uint64_t kUnmappedTileFloats = 1u << 19;
 // Keeps rows of a tile out of each other's cache sets.
 constexpr size_t kRowPadding = 16;
 
-struct Scratch {
+struct MatMulScratch {
   Array<float> tile, sums;
 };
-const PerThread<Scratch> scratch;
+const PerThread<MatMulScratch> matmul_scratch;
 
 struct Tiling {
   uint32_t rows = 0, columns = 0;
@@ -45,12 +45,12 @@ absl::Status PanelTile(const Matrix& m, Store store, Activation activation, cons
   const CpuWeight& w = AsCpu(m.weight);
   const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
   const size_t stride = tiling.columns + kRowPadding;
-  float* tile = scratch->tile.Reserve(stride * rows);
+  float* tile = matmul_scratch->tile.Reserve(stride * rows);
   // Sums can grow in the output itself unless a function of the whole sum goes there.
   const bool in_place = bias == nullptr && (store == Store::kSet || store == Store::kAdd);
   const bool one_block = tiling.columns >= m.columns;
   float* sums =
-      in_place ? nullptr : scratch->sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
+      in_place ? nullptr : matmul_scratch->sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
   for (uint64_t column = 0; column < m.columns; column += tiling.columns) {
     const uint64_t columns = std::min<uint64_t>(tiling.columns, m.columns - column);
     SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first, rows, column, columns, tile, stride));
@@ -76,7 +76,7 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
   const CpuWeight& w = AsCpu(m.weight);
   const uint64_t rows = last - first;
   const float* bias = m.bias == nullptr ? nullptr : ValuesOf(m.bias) + m.first_row + first;
-  float* sums = scratch->sums.Reserve(rows * in.panels);
+  float* sums = matmul_scratch->sums.Reserve(rows * in.panels);
   if (q8) {
     RowsQ8(w, m.first_row + first, rows, in, sums);
   } else {
@@ -84,7 +84,7 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
       const float* decoded = nullptr;
       // Several tokens share the decoding of a row.
       if (!w.mapped() || in.panels > 1) {
-        float* row = scratch->tile.Reserve(m.columns);
+        float* row = matmul_scratch->tile.Reserve(m.columns);
         SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first + r, 1, 0, m.columns, row, m.columns));
         decoded = row;
       }

@@ -14,8 +14,8 @@
 namespace smelt::cpu {
 namespace {
 
-constexpr uint32_t kTileRows = 96;
-constexpr size_t kRowPadding = 64;  // bytes; keeps rows out of each other's cache sets
+constexpr uint32_t kQ8TileRows = 96;
+constexpr size_t kQ8Padding = 64;  // bytes; keeps rows out of each other's cache sets
 
 const PerThread<WeightTile> tile_scratch;
 const PerThread<Array<float>> sum_scratch;
@@ -79,14 +79,14 @@ absl::Status WeightTile::Load(const Matrix& matrix, uint64_t first, uint64_t row
   columns_ = matrix.columns;
   group_ = q8 ? w.codec().unpack_group() : 0;
   if (!q8) {
-    const size_t stride = columns_ + kRowPadding / sizeof(float);
+    const size_t stride = columns_ + kQ8Padding / sizeof(float);
     return w.Decode(matrix.first_row + first, rows, 0, columns_, values_.Reserve(stride * rows),
                     stride);
   }
   has_minimum_ = w.codec().unpack_has_minimum();
   range_ = w.codec().unpack_range();
   const size_t groups = columns_ / group_;
-  const size_t stride = columns_ + kRowPadding;
+  const size_t stride = columns_ + kQ8Padding;
   codes_.Reserve(stride * rows);
   scales_.Reserve(groups * rows);
   minimums_.Reserve(groups * rows);
@@ -106,11 +106,11 @@ absl::Status WeightTile::Load(const Matrix& matrix, uint64_t first, uint64_t row
 void WeightTile::Multiply(const Input& in, uint32_t panel, float* out) const {
   const size_t size = static_cast<size_t>(columns_) * kPanel;
   if (group_ == 0) {
-    GemmPanel(values_.data(), columns_ + kRowPadding / sizeof(float), 1, rows_, in.x + panel * size,
+    GemmPanel(values_.data(), columns_ + kQ8Padding / sizeof(float), 1, rows_, in.x + panel * size,
               columns_, out, false);
     return;
   }
-  const Q8Tile tile{codes_.data(),  columns_ + kRowPadding,
+  const Q8Tile tile{codes_.data(),  columns_ + kQ8Padding,
                     scales_.data(), has_minimum_ ? minimums_.data() : nullptr,
                     group_,         rows_,
                     columns_,       range_.low,
@@ -121,7 +121,7 @@ void WeightTile::Multiply(const Input& in, uint32_t panel, float* out) const {
 
 absl::Status PanelsQ8(const Matrix& matrix, Store store, Activation activation, const Input& in,
                       float* out) {
-  const uint32_t tile_rows = TileRows(matrix.rows, kTileRows);
+  const uint32_t tile_rows = TileRows(matrix.rows, kQ8TileRows);
   return ParallelFor(matrix.rows, tile_rows, [&](uint64_t first, uint64_t last) {
     const uint64_t rows = last - first;
     SMELT_RETURN_IF_ERROR(tile_scratch->Load(matrix, first, rows, true));

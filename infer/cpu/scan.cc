@@ -15,10 +15,10 @@ namespace {
 
 constexpr size_t kBlock = 16;  // channels of one task
 
-struct Scratch {
+struct ScanScratch {
   Array<float> x, z, dt, out, a, rows;
 };
-const PerThread<Scratch> scratch;
+const PerThread<ScanScratch> scan_scratch;
 
 // `count` features from `first` on of one panel [features][32] to rows of `count`, and back.
 void ToRows(const float* panel, size_t first, size_t count, float* rows) {
@@ -67,7 +67,7 @@ void ConvolveChannel(const ConvOp& op, const Layout& layout, const Layout::Segme
 
 void ConvolveFew(const ConvOp& op, const Layout::Segment& s, float* window, float* x) {
   const size_t keep = op.taps - 1, row = op.channels;
-  float* in = scratch->rows.Reserve((keep + s.tokens) * row);
+  float* in = scan_scratch->rows.Reserve((keep + s.tokens) * row);
   float* tokens = x + s.first_panel * row;
   std::copy_n(window, keep * row, in);
   std::copy_n(tokens, s.tokens * row, in + keep * row);
@@ -81,17 +81,17 @@ void Scan1Channels(const Scan1Op& op, const Layout& layout, const Layout::Segmen
                    const float* x, const float* z, const float* dt, const float* b, const float* c,
                    float* h, float* out) {
   const size_t count = std::min<size_t>(kBlock, op.inner - first);
-  float* a = scratch->a.Reserve(op.state * kBlock);
+  float* a = scan_scratch->a.Reserve(op.state * kBlock);
   for (size_t j = 0; j < op.state; ++j) {
     for (size_t i = 0; i < kBlock; ++i)
       a[j * kBlock + i] = i < count ? ValuesOf(op.a)[(first + i) * op.state + j] : 0.0f;
   }
   Scan1Block block{
       .a = a, .d = ValuesOf(op.d) + first, .h = h, .channels = count, .state = op.state};
-  float* rows_x = scratch->x.Reserve(kPanel * kBlock);
-  float* rows_z = scratch->z.Reserve(kPanel * kBlock);
-  float* rows_dt = scratch->dt.Reserve(kPanel * kBlock);
-  float* rows_out = scratch->out.Reserve(kPanel * kBlock);
+  float* rows_x = scan_scratch->x.Reserve(kPanel * kBlock);
+  float* rows_z = scan_scratch->z.Reserve(kPanel * kBlock);
+  float* rows_dt = scan_scratch->dt.Reserve(kPanel * kBlock);
+  float* rows_out = scan_scratch->out.Reserve(kPanel * kBlock);
   for (uint32_t p = 0; p < s.panels; ++p) {
     const size_t panel = s.first_panel + p, at = panel * op.inner * layout.lanes;
     block.b = b + panel * layout.lanes * op.state;
@@ -129,7 +129,7 @@ absl::Status Convolve(const ConvOp& op, const Layout& layout, CpuState& state, f
     SMELT_RETURN_IF_ERROR(
         ParallelForWorkers(op.channels, 32, [&](uint64_t first, uint64_t last, int) {
           for (uint64_t f = first; f < last; ++f)
-            ConvolveChannel(op, layout, s, f, window, x, scratch->rows);
+            ConvolveChannel(op, layout, s, f, window, x, scan_scratch->rows);
         }));
   }
   return absl::OkStatus();

@@ -22,10 +22,10 @@ namespace {
 static_assert(kStateBlock == kPanel, "states are products over panels");
 constexpr size_t kTile = kPanel * kPanel;
 
-struct Scratch {
+struct Scan2Scratch {
   Array<float> x, rows;
 };
-const PerThread<Scratch> scratch;
+const PerThread<Scan2Scratch> scan2_scratch;
 
 struct Sizes {
   explicit Sizes(const Scan2Op& op)
@@ -93,7 +93,7 @@ void RunChunk(const Scan2Op& op, const Sizes& sizes, uint32_t head, const Chunk&
   ScalePanel(carried, sizes.head, out);
   GemmPanel(x, kPanel, 1, sizes.head, weights, tokens, out, true);
   // The state at the chunk's end.
-  float* scaled = scratch->x.Reserve(sizes.head * kPanel);
+  float* scaled = scan2_scratch->x.Reserve(sizes.head * kPanel);
   std::copy_n(x, sizes.head * kPanel, scaled);
   ScalePanel(left, sizes.head, scaled);
   std::fill_n(all, kPanel, carried[tokens - 1]);
@@ -145,7 +145,7 @@ absl::Status ScanChunks(const Scan2Op& op, const Layout& layout, const float* xb
 // B and C of some tokens, filled up to whole blocks: [token][group][B, C][blocks * 32].
 const float* PadBc(const Scan2Op& op, const Sizes& sizes, size_t tokens, const float* xbc) {
   const size_t row = sizes.blocks * kStateBlock;
-  float* padded = scratch->rows.Reserve(tokens * op.groups * 2 * row);
+  float* padded = scan2_scratch->rows.Reserve(tokens * op.groups * 2 * row);
   float* to = padded;
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t group = 0; group < op.groups; ++group) {
