@@ -54,7 +54,8 @@ absl::Status MultiplyTile(const HeadMatMulOp& op, const Layout& layout, uint64_t
 absl::Status HeadMatMul(const HeadMatMulOp& op, const Layout& layout, const float* in, float* out) {
   const uint64_t rows = op.matrix.rows, tiles = (rows + kHeadTileRows - 1) / kHeadTileRows;
   const uint64_t grain =
-      layout.lanes == 1 ? std::max<uint64_t>(1, (1u << 16) / (kHeadTileRows * op.matrix.columns)) : 1;
+      layout.lanes == 1 ? std::max<uint64_t>(1, (1u << 16) / (kHeadTileRows * op.matrix.columns))
+                        : 1;
   return ParallelFor(op.heads * tiles, grain, [&](uint64_t begin, uint64_t end) {
     for (uint64_t task = begin; task < end; ++task) {
       const uint64_t first = task % tiles * kHeadTileRows;

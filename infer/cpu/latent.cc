@@ -80,7 +80,8 @@ class HeadOfMany {
     std::fill_n(maximum_, segment_.panels * kPanel, -1e30f);
     std::fill_n(sum_, segment_.panels * kPanel, 0.0f);
     if (squares_ != nullptr)
-      latent_ = latent_scratch->latent.Reserve(static_cast<size_t>(segment_.panels) * op_.rank * kPanel);
+      latent_ =
+          latent_scratch->latent.Reserve(static_cast<size_t>(segment_.panels) * op_.rank * kPanel);
     for (uint64_t key = 0; key < cache_.positions; key += kLatentBlock) {
       MakeBlock(key, std::min(kLatentBlock, cache_.positions - key));
       for (uint32_t p = 0; p < segment_.panels; ++p) AttendBlock(key, p);

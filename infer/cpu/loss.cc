@@ -103,8 +103,9 @@ absl::Status Part(const Sides& sides, uint64_t begin, uint64_t end, std::span<co
   std::vector<WeightTile>& tiles = loss_scratch->tiles;
   if (tiles.size() < sides.count()) tiles.resize(sides.count());
   float* a = loss_scratch->logits.Reserve(kMaxTileRows * kPanel);
-  float* b = sides.reference == nullptr ? nullptr
-                                        : loss_scratch->reference_logits.Reserve(kMaxTileRows * kPanel);
+  float* b = sides.reference == nullptr
+                 ? nullptr
+                 : loss_scratch->reference_logits.Reserve(kMaxTileRows * kPanel);
   for (PanelStats& s : stats) ClearStats(s);
   for (uint64_t first = begin; first < end; first += tile_rows) {
     const uint64_t rows = std::min(tile_rows, end - first);

@@ -49,8 +49,9 @@ absl::Status PanelTile(const Matrix& m, Store store, Activation activation, cons
   // Sums can grow in the output itself unless a function of the whole sum goes there.
   const bool in_place = bias == nullptr && (store == Store::kSet || store == Store::kAdd);
   const bool one_block = tiling.columns >= m.columns;
-  float* sums =
-      in_place ? nullptr : matmul_scratch->sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
+  float* sums = in_place
+                    ? nullptr
+                    : matmul_scratch->sums.Reserve((one_block ? 1 : in.panels) * rows * kPanel);
   for (uint64_t column = 0; column < m.columns; column += tiling.columns) {
     const uint64_t columns = std::min<uint64_t>(tiling.columns, m.columns - column);
     SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first, rows, column, columns, tile, stride));

@@ -20,15 +20,15 @@ namespace smelt::cpu {
 namespace {
 
 static_assert(kStateBlock == kPanel, "states are products over panels");
-constexpr size_t kTile = kPanel * kPanel;
+constexpr size_t kScan2Tile = kPanel * kPanel;
 
 struct Scan2Scratch {
   Array<float> x, rows;
 };
 const PerThread<Scan2Scratch> scan2_scratch;
 
-struct Sizes {
-  explicit Sizes(const Scan2Op& op)
+struct Scan2Sizes {
+  explicit Scan2Sizes(const Scan2Op& op)
       : head(op.inner / op.heads),
         columns(op.inner + 2 * static_cast<size_t>(op.groups) * op.state),
         blocks((op.state + kStateBlock - 1) / kStateBlock),
@@ -41,19 +41,19 @@ struct Sizes {
 
 // What all heads of a group share of one chunk: products[s][t] = B[s] C[t], and B with the state as
 // lanes, [state / 32][s][32].
-struct Chunk {
+struct Scan2Chunk {
   float *products = nullptr, *b = nullptr;
 };
 
-class Chunks {
+class Scan2Chunks {
  public:
-  Chunks(const Scan2Op& op, const Sizes& sizes, size_t panels)
-      : groups_(op.groups), size_((1 + sizes.blocks) * kTile) {
+  Scan2Chunks(const Scan2Op& op, const Scan2Sizes& sizes, size_t panels)
+      : groups_(op.groups), size_((1 + sizes.blocks) * kScan2Tile) {
     values_.Reserve(size_ * groups_ * panels);
   }
-  Chunk At(size_t panel, size_t group) {
+  Scan2Chunk At(size_t panel, size_t group) {
     float* start = values_.data() + (panel * groups_ + group) * size_;
-    return {start, start + kTile};
+    return {start, start + kScan2Tile};
   }
 
  private:
@@ -61,13 +61,13 @@ class Chunks {
   Array<float> values_;
 };
 
-void PrepareChunk(const Scan2Op& op, const Sizes& sizes, const float* b, const float* c,
-                  size_t tokens, const Chunk& chunk) {
+void PrepareChunk(const Scan2Op& op, const Scan2Sizes& sizes, const float* b, const float* c,
+                  size_t tokens, const Scan2Chunk& chunk) {
   GemmPanel(b, 1, kPanel, tokens, c, op.state, chunk.products, false);
   for (size_t block = 0; block < sizes.blocks; ++block) {
-    float* to = chunk.b + block * kTile;
+    float* to = chunk.b + block * kScan2Tile;
     const size_t first = block * kStateBlock, count = std::min(kStateBlock, op.state - first);
-    if (count < kStateBlock) std::fill_n(to, kTile, 0.0f);
+    if (count < kStateBlock) std::fill_n(to, kScan2Tile, 0.0f);
     for (size_t j = 0; j < count; ++j) {
       for (size_t s = 0; s < kPanel; ++s) to[s * kStateBlock + j] = b[(first + j) * kPanel + s];
     }
@@ -75,11 +75,11 @@ void PrepareChunk(const Scan2Op& op, const Sizes& sizes, const float* b, const f
 }
 
 // One head, one chunk. x, out: [head][32]; c: [state][32]; dt: [32], raw.
-void RunChunk(const Scan2Op& op, const Sizes& sizes, uint32_t head, const Chunk& chunk,
+void RunChunk(const Scan2Op& op, const Scan2Sizes& sizes, uint32_t head, const Scan2Chunk& chunk,
               size_t tokens, const float* x, const float* c, const float* raw, float* h,
               float* out) {
   alignas(64) float dt[kPanel] = {}, high[kPanel] = {}, low[kPanel] = {};
-  alignas(64) float carried[kPanel], left[kPanel], all[kPanel], weights[kTile];
+  alignas(64) float carried[kPanel], left[kPanel], all[kPanel], weights[kScan2Tile];
   TimeSteps(raw, ValuesOf(op.dt_bias)[head], op.dt_min, op.dt_max, tokens, dt);
   SumDecay(ValuesOf(op.a)[head], dt, tokens, high, low);
   const ChunkDecay decay{dt, high, low, tokens, ValuesOf(op.d)[head]};
@@ -99,15 +99,15 @@ void RunChunk(const Scan2Op& op, const Sizes& sizes, uint32_t head, const Chunk&
   std::fill_n(all, kPanel, carried[tokens - 1]);
   ScalePanel(all, sizes.head * sizes.blocks, h);
   for (size_t block = 0; block < sizes.blocks; ++block) {
-    GemmPanel(scaled, kPanel, 1, sizes.head, chunk.b + block * kTile, tokens,
+    GemmPanel(scaled, kPanel, 1, sizes.head, chunk.b + block * kScan2Tile, tokens,
               h + block * sizes.head * kStateBlock, true);
   }
 }
 
 absl::Status ScanChunks(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt,
                         CpuState& state, float* out) {
-  const Sizes sizes(op);
-  Chunks chunks(op, sizes, layout.panels);
+  const Scan2Sizes sizes(op);
+  Scan2Chunks chunks(op, sizes, layout.panels);
   const auto b_of = [&](size_t panel, size_t group) {
     return xbc + (panel * sizes.columns + op.inner + group * op.state) * kPanel;
   };
@@ -143,7 +143,7 @@ absl::Status ScanChunks(const Scan2Op& op, const Layout& layout, const float* xb
 }
 
 // B and C of some tokens, filled up to whole blocks: [token][group][B, C][blocks * 32].
-const float* PadBc(const Scan2Op& op, const Sizes& sizes, size_t tokens, const float* xbc) {
+const float* PadBc(const Scan2Op& op, const Scan2Sizes& sizes, size_t tokens, const float* xbc) {
   const size_t row = sizes.blocks * kStateBlock;
   float* padded = scan2_scratch->rows.Reserve(tokens * op.groups * 2 * row);
   float* to = padded;
@@ -161,7 +161,7 @@ const float* PadBc(const Scan2Op& op, const Sizes& sizes, size_t tokens, const f
 
 absl::Status ScanTokens(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt,
                         CpuState& state, float* out) {
-  const Sizes sizes(op);
+  const Scan2Sizes sizes(op);
   const float* bc = PadBc(op, sizes, layout.tokens, xbc);
   const size_t row = sizes.blocks * kStateBlock;
   return ParallelForWorkers(
@@ -201,7 +201,7 @@ absl::Status ScanTokens(const Scan2Op& op, const Layout& layout, const float* xb
 
 absl::Status Scan2(const Scan2Op& op, const Layout& layout, const float* xbc, const float* dt,
                    CpuState& state, float* out) {
-  state.Prepare(&SequenceState::recurrent, op.heads * Sizes(op).head_state);
+  state.Prepare(&SequenceState::recurrent, op.heads * Scan2Sizes(op).head_state);
   return layout.lanes == 1 ? ScanTokens(op, layout, xbc, dt, state, out)
                            : ScanChunks(op, layout, xbc, dt, state, out);
 }

@@ -10,7 +10,7 @@
 namespace smelt::cpu {
 namespace {
 
-constexpr uint64_t kColumns = 32;  // that one thread sums up together
+constexpr uint64_t kWatchedColumns = 32;  // that one thread sums up together
 
 void AddSquares(const float* x, uint32_t lanes, double* sums) {
   for (uint32_t lane = 0; lane < lanes; ++lane) {
@@ -67,8 +67,8 @@ std::vector<uint32_t> TokensOfPanels(uint32_t tokens, uint32_t lanes) {
 absl::Status SumSquares(const float* x, uint64_t columns, uint32_t lanes,
                         std::span<const uint32_t> tokens, std::vector<double>& squares) {
   squares.resize(columns);
-  return ParallelForWorkers(columns, kColumns, [&](uint64_t first, uint64_t last, int) {
-    double sums[kColumns][kPanel] = {};
+  return ParallelForWorkers(columns, kWatchedColumns, [&](uint64_t first, uint64_t last, int) {
+    double sums[kWatchedColumns][kPanel] = {};
     for (size_t p = 0; p < tokens.size(); ++p) {
       for (uint64_t c = first; c < last; ++c) {
         const float* at = x + (p * columns + c) * lanes;

@@ -311,10 +311,10 @@ class RopeReader {
 
 const JsonValue kEmpty{JsonValue::Object()};
 
-constexpr std::string_view kKinds[] = {"full_attention", "sliding_attention"};
+constexpr std::string_view kRopeKinds[] = {"full_attention", "sliding_attention"};
 
 bool IsKind(std::string_view key) {
-  return std::find(std::begin(kKinds), std::end(kKinds), key) != std::end(kKinds);
+  return std::find(std::begin(kRopeKinds), std::end(kRopeKinds), key) != std::end(kRopeKinds);
 }
 
 /// The members of `base` with those of `over` on top.
@@ -379,7 +379,7 @@ absl::StatusOr<RopeConfigs> ReadByKind(const Config& config, const JsonValue* pa
 absl::StatusOr<RopeConfigs> ReadFlat(const Config& config, const JsonValue& dictionary,
                                      std::string where, const RopeDefaults& defaults,
                                      double context, bool by_class = false) {
-  for (std::string_view kind : kKinds) {
+  for (std::string_view kind : kRopeKinds) {
     if (dictionary.Find(kind) != nullptr) {
       return config.Bad(where,
                         Cat("has ", kind, ", but this family has one rotation for all layers"));

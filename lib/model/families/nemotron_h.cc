@@ -160,22 +160,22 @@ constexpr std::string_view kListKey = "layers_block_type|layer_types",
                            kPatternKey = "hybrid_override_pattern";
 
 /// 'M', '*', '-' or 'E' a layer; an empty text where the configuration has none of that kind.
-char KindOf(std::string_view name) {
-  constexpr std::pair<std::string_view, char> kKinds[] = {
+char LetterOf(std::string_view name) {
+  constexpr std::pair<std::string_view, char> kLetters[] = {
       {"mamba", 'M'},     {"linear_attention", 'M'},
       {"attention", '*'}, {"full_attention", '*'},
       {"mlp", '-'},       {"moe", 'E'}};
-  for (const auto& [known, kind] : kKinds) {
+  for (const auto& [known, kind] : kLetters) {
     if (known == name) return kind;
   }
   return '?';
 }
-std::string Pattern(const Config& config) {
+std::string LettersOf(const Config& config) {
   std::string pattern;
   const JsonValue* list = config.Find(kListKey);
   if (list != nullptr && list->as_array() != nullptr) {
     for (const JsonValue& name : *list->as_array())
-      pattern += name.is_string() ? KindOf(*name.as_string()) : '?';
+      pattern += name.is_string() ? LetterOf(*name.as_string()) : '?';
     config.Find(kPatternKey);  // the list counts
     return pattern;
   }
@@ -185,13 +185,13 @@ std::string Pattern(const Config& config) {
 }
 
 bool HasNemotronHExperts(const Config& config) {
-  return Pattern(config).find('E') != std::string::npos;
+  return LettersOf(config).find('E') != std::string::npos;
 }
 bool HasNemotronHNoExperts(const Config& config) { return !HasNemotronHExperts(config); }
 
 absl::Status ReadNemotronHPattern(FamilyContext& context) {
   Hyper& h = context.hyper;
-  const std::string pattern = Pattern(context.config);
+  const std::string pattern = LettersOf(context.config);
   if (pattern.empty() || pattern.find_first_not_of("M*-E") != std::string::npos) {
     return context.config.Bad(
         Cat(kListKey, "|", kPatternKey),
