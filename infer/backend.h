@@ -59,6 +59,9 @@ enum class WeightUse {
   kValues,    ///< a small one (norms, biases, ...): all values are kept as f32
   kStream,    ///< a matrix that is read and decoded on the fly; nothing is kept
   kResident,  ///< a matrix used again and again: what cannot be mapped is kept in memory
+  /// The same, for single tokens above all: what a backend multiplies faster in another order is
+  /// kept in that order too, where there is memory for it.
+  kInterleaved,
 };
 
 /// The end of a model: logits = cap(scale W x).

@@ -47,11 +47,12 @@ class EngineState : public SessionState {
 
 class EngineSession : public Session {
  public:
-  absl::Status Open(const SpecifiedModel& model, Precision precision, const DeviceOptions& device) {
+  absl::Status Open(const SpecifiedModel& model, Precision precision, const DeviceOptions& device,
+                    WeightUse use) {
     const ModelSource& source = *model.source;
     SMELT_ASSIGN_OR_RETURN(backend_, OpenBackend(device));
-    SMELT_ASSIGN_OR_RETURN(pipeline_, ModelPipeline::Open(source, model.spec, WeightUse::kResident,
-                                                          precision, *backend_));
+    SMELT_ASSIGN_OR_RETURN(pipeline_,
+                           ModelPipeline::Open(source, model.spec, use, precision, *backend_));
     const uint64_t kept = spec().width + pipeline_->input_features();
     uint64_t features = kept;
     for (size_t i = 0; i < spec().layers.size(); ++i) {
@@ -199,17 +200,19 @@ class EngineSession : public Session {
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const ModelSource& source,
                                                          Precision precision,
-                                                         const DeviceOptions& device) {
+                                                         const DeviceOptions& device,
+                                                         WeightUse use) {
   SpecifiedModel model{.source = &source, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
-  return Create(model, precision, device);
+  return Create(model, precision, device, use);
 }
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SpecifiedModel& model,
                                                          Precision precision,
-                                                         const DeviceOptions& device) {
+                                                         const DeviceOptions& device,
+                                                         WeightUse use) {
   auto session = std::make_unique<EngineSession>();
-  SMELT_RETURN_IF_ERROR(session->Open(model, precision, device));
+  SMELT_RETURN_IF_ERROR(session->Open(model, precision, device, use));
   return std::unique_ptr<Session>(std::move(session));
 }
 

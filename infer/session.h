@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "infer/backend.h"
 #include "infer/score.h"
 #include "infer/token_bytes.h"
 #include "lib/model/model_source.h"
@@ -26,13 +27,16 @@ class SessionState {
 class Session {
  public:
   virtual ~Session() = default;
-  /// `source` outlives the session; the cache grows with the sequence.
+  /// `source` outlives the session; the cache grows with the sequence. `use`: kResident, or
+  /// kInterleaved for the price of weights kept twice.
   static absl::StatusOr<std::unique_ptr<Session>> Create(const ModelSource& source,
                                                          Precision precision,
-                                                         const DeviceOptions& device = {});
+                                                         const DeviceOptions& device = {},
+                                                         WeightUse use = WeightUse::kResident);
   static absl::StatusOr<std::unique_ptr<Session>> Create(const SpecifiedModel& model,
                                                          Precision precision,
-                                                         const DeviceOptions& device = {});
+                                                         const DeviceOptions& device = {},
+                                                         WeightUse use = WeightUse::kResident);
   virtual uint32_t vocabulary() const = 0;
   virtual const TokenBytes& token_bytes() const = 0;
   /// Appends ids to the sequence; on return `logits` holds those of the last one. `observer` sees

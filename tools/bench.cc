@@ -38,6 +38,7 @@ std::string BenchJson(const BenchResult& result) {
   return nlohmann::ordered_json{{"model", result.model},
                                 {"device", result.device},
                                 {"types", std::move(types)},
+                                {"repacked_bytes", result.repacked_bytes},
                                 {"rows", std::move(rows)}}
              .dump() +
          "\n";
@@ -88,7 +89,8 @@ void AddBench(CLI::App& app, Invocation& invocation) {
       "Each figure is the median of the repeats, with the lowest and the highest. A token that is\n"
       "generated reads every weight once (of experts the chosen ones) and the keys and values of\n"
       "what lies before: so many bytes, of so many a second that as many threads read here.\n"
-      "--json: model; device; types, bytes of each; rows, a list of threads, context,\n"
+      "--json: model; device; types, bytes of each; repacked_bytes; rows, a list of threads, "
+      "context,\n"
       "prompt_tokens_per_second and tokens_per_second (median, low, high, or null),\n"
       "bytes_per_token, read_bytes_per_second, bandwidth_share.");
   command->add_option("MODEL", a.options.model, "Model folder, GGUF or store name")->required();
@@ -106,6 +108,7 @@ void AddBench(CLI::App& app, Invocation& invocation) {
   command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
       ->check(CLI::IsMember({"q8", "f32"}));
   AddDevice(*command, a.options.device);
+  AddNoRepack(*command, a.options.repack);
   AddNumbers(*command, "--threads", a.options.threads,
              "Worker threads, one number or several (default: the cores that the process may use)",
              {"number from 1 to 4096", 1, 4096});

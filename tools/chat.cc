@@ -121,6 +121,7 @@ int RunChat(const GenerateOptions& given, const ChatArguments& arguments, Termin
   chat_options.adapters = given.adapters;
   chat_options.f32_activations = given.f32_activations;
   chat_options.device = given.device;
+  chat_options.repack = given.repack;
   chat_options.chat_template = arguments.chat_template;
   chat_options.system = arguments.system;
   if (arguments.think == "off") chat_options.variables = R"({"enable_thinking":false})";

@@ -10,4 +10,7 @@ namespace smelt::tools {
 /// Adds the options, which fill in `options`.
 void AddDevice(CLI::App& command, DeviceOptions& options);
 
+/// --no-repack, of the commands that generate.
+void AddNoRepack(CLI::App& command, bool& repack);
+
 }  // namespace smelt::tools

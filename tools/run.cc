@@ -172,6 +172,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
   command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
       ->check(CLI::IsMember({"f32", "q8"}));
   AddDevice(*command, o.device);
+  AddNoRepack(*command, o.repack);
   AddGlobals(*command, invocation);
   command->callback([&invocation, command] {
     a.conversation.limited = command->get_option("--max-tokens")->count() > 0;

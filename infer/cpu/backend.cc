@@ -337,7 +337,7 @@ class CpuBackend : public Backend {
   absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
                                        WeightUse use) override {
     SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const CpuWeight> weight,
-                           CpuWeight::Load(source, tensor, use));
+                           CpuWeight::Load(source, tensor, use, &arena_));
     return WeightPtr(std::move(weight));
   }
 
@@ -443,6 +443,9 @@ class CpuBackend : public Backend {
                        {&head, &static_cast<const CpuBuffer&>(x).values}, tokens, precision,
                        logits);
   }
+
+ private:
+  PageArena arena_;  // of interleaved weights
 };
 
 }  // namespace

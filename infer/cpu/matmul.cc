@@ -103,29 +103,53 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
   return absl::OkStatus();
 }
 
-// Rows of a piece.
-uint64_t GrainOf(const Product& p) { return std::max<uint64_t>(8, (1u << 16) / p.matrix->columns); }
+/// Products of one output, which do the same rows one after the other.
+using SharedOutput = std::span<const Product>;
 
-// Pieces of rows of all products. Those that share an output do the same rows one after the other.
+SharedOutput FirstOutput(std::span<const Product> products) {
+  const auto other = std::ranges::find_if(
+      products, [&](const Product& p) { return p.out != products.front().out; });
+  return products.first(static_cast<size_t>(other - products.begin()));
+}
+
+// Rows of a piece. Memory is read ahead in long pieces, and threads end together after short ones.
+// A row's sum may depend on whether its group is whole, so where groups begin elsewhere than pieces
+// do these are of one size for any number of threads.
+uint64_t RowsOfPiece(SharedOutput products) {
+  constexpr uint64_t kFewElements = 1u << 16, kManyElements = 1u << 20, kPiecesOfThread = 2;
+  const Matrix& matrix = *products.front().matrix;
+  const bool whole_groups = std::ranges::all_of(
+      products, [](const Product& p) { return p.matrix->first_row % CpuWeight::kGroupRows == 0; });
+  const uint64_t few = std::max<uint64_t>(1, kFewElements / matrix.columns);
+  const uint64_t many = std::max<uint64_t>(1, kManyElements / matrix.columns);
+  const uint64_t share = matrix.rows / (kPiecesOfThread * static_cast<uint64_t>(Threads()));
+  const uint64_t rows = whole_groups ? std::clamp(share, few, many) : few;
+  return (rows + CpuWeight::kGroupRows - 1) / CpuWeight::kGroupRows * CpuWeight::kGroupRows;
+}
+
+uint64_t PiecesOf(SharedOutput products) {
+  const uint64_t rows = RowsOfPiece(products);
+  return (products.front().matrix->rows + rows - 1) / rows;
+}
+
 absl::Status FewTokens(std::span<const Product> products, Precision precision) {
-  const auto follows = [&](size_t i) { return i > 0 && products[i].out == products[i - 1].out; };
-  const auto pieces_of = [&](size_t i) {
-    const uint64_t grain = GrainOf(products[i]);
-    return follows(i) ? 0 : (products[i].matrix->rows + grain - 1) / grain;
-  };
   uint64_t pieces = 0;
-  for (size_t i = 0; i < products.size(); ++i) pieces += pieces_of(i);
+  for (auto rest = products; !rest.empty(); rest = rest.subspan(FirstOutput(rest).size()))
+    pieces += PiecesOf(FirstOutput(rest));
   return ParallelFor(pieces, 1, [&](uint64_t piece, uint64_t) {
-    size_t i = 0;
-    for (; piece >= pieces_of(i); ++i) piece -= pieces_of(i);
-    const uint64_t grain = GrainOf(products[i]), first = piece * grain;
-    const uint64_t last = std::min<uint64_t>(first + grain, products[i].matrix->rows);
-    do {
-      const Product& p = products[i];
+    std::span<const Product> rest = products;
+    SharedOutput output = FirstOutput(rest);
+    for (; piece >= PiecesOf(output); output = FirstOutput(rest)) {
+      piece -= PiecesOf(output);
+      rest = rest.subspan(output.size());
+    }
+    const uint64_t rows = RowsOfPiece(output), first = piece * rows;
+    const uint64_t last = std::min<uint64_t>(first + rows, output.front().matrix->rows);
+    for (const Product& p : output) {
       SMELT_RETURN_IF_ERROR(RowsTile(*p.matrix, p.store, p.activation,
                                      UsesQ8(AsCpu(p.matrix->weight), precision), *p.in, first, last,
                                      p.out));
-    } while (++i < products.size() && follows(i));
+    }
     return absl::OkStatus();
   });
 }

@@ -62,12 +62,7 @@ void RowsQ8(const CpuWeight& weight, uint64_t first, uint64_t rows, const Input&
                          in.scales.data() + static_cast<size_t>(t) * (in.columns / 32),
                          in.sums.data() + static_cast<size_t>(t) * (in.columns / 16),
                          in.pair_sums.data() + static_cast<size_t>(t) * (in.columns / 32)};
-    if (weight.contiguous()) {
-      weight.codec().DotQ8(weight.row(first), rows, in.columns, x, sums + t * rows);
-    } else {
-      for (uint64_t r = 0; r < rows; ++r)
-        weight.codec().DotQ8(weight.row(first + r), 1, in.columns, x, sums + t * rows + r);
-    }
+    weight.DotQ8(first, rows, x, sums + t * rows);
     for (uint64_t r = 0; r < rows && weight.has_factors(); ++r)
       sums[t * rows + r] *= weight.factor(first + r);
   }

@@ -4,11 +4,13 @@
 #include <new>
 #include <utility>
 
+#include "lib/base/parallel.h"
 #include "lib/base/status.h"
 
 namespace smelt::cpu {
 absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSource& source,
-                                                                 TensorRef tensor, WeightUse use) {
+                                                                 TensorRef tensor, WeightUse use,
+                                                                 PageArena* arena) {
   const TensorInfo& info = source.tensors()[static_cast<size_t>(tensor)];
   auto weight = std::make_shared<CpuWeight>();
   weight->source_ = &source;
@@ -29,6 +31,8 @@ absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSour
       weight->rows_in_memory_ = *std::move(mapped);
       weight->contiguous_ = weight->rows_in_memory_.pointers.empty() &&
                             weight->rows_in_memory_.stride == RowBytes(info.type, weight->columns_);
+      if (use == WeightUse::kInterleaved && arena != nullptr)
+        SMELT_RETURN_IF_ERROR(weight->Interleave(*arena));
       return weight;
     }
     if (CodeOf(mapped.status()) != ErrorCode::kUnsupported) return mapped.status();
@@ -41,13 +45,51 @@ absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSour
                  info.shape.elements() * sizeof(float), " bytes)");
   }
   SMELT_RETURN_IF_ERROR(source.ReadRows(weight->tensor_, 0, weight->rows_, weight->values_.data()));
-  if (use == WeightUse::kResident) {
+  if (use != WeightUse::kValues) {
     weight->mapped_ = weight->contiguous_ = true;
     weight->codec_ = FindCodec(TensorType::kF32);
     weight->rows_in_memory_.base = reinterpret_cast<const std::byte*>(weight->values_.data());
     weight->rows_in_memory_.stride = weight->columns_ * sizeof(float);
   }
   return weight;
+}
+
+absl::Status CpuWeight::Interleave(PageArena& arena) {
+  const InterleavedKernels* const kernels = FindInterleaved(codec_->type());
+  if (kernels == nullptr || !contiguous_) return absl::OkStatus();
+  group_bytes_ = kernels->group_bytes(columns_);
+  const uint64_t groups = rows_ / kernels->rows;
+  try {
+    interleaved_ = arena.Allocate(groups * group_bytes_);
+  } catch (const std::bad_alloc&) {
+    return absl::OkStatus();
+  }
+  kernels_ = kernels;
+  return ParallelFor(groups, 8, [&](uint64_t first, uint64_t last) {
+    for (uint64_t g = first; g < last; ++g) {
+      kernels->interleave(reinterpret_cast<const uint8_t*>(row(g * kernels->rows)), columns_,
+                          interleaved_.get() + g * group_bytes_);
+    }
+    return absl::OkStatus();
+  });
+}
+
+void CpuWeight::DotQ8(uint64_t first, uint64_t rows, const Activations8& x, float* out) const {
+  if (kernels_ == nullptr) return DotMapped(first, rows, x, out);
+  // Whole groups; what lies before and behind them is multiplied as it lies.
+  const uint64_t of_group = kernels_->rows;
+  const uint64_t begin = (first + of_group - 1) / of_group, end = (first + rows) / of_group;
+  if (begin >= end) return DotMapped(first, rows, x, out);
+  const uint64_t before = begin * of_group - first, behind = first + rows - end * of_group;
+  DotMapped(first, before, x, out);
+  kernels_->dot(interleaved_.get() + begin * group_bytes_, end - begin, columns_, x, out + before);
+  DotMapped(end * of_group, behind, x, out + rows - behind);
+}
+
+void CpuWeight::DotMapped(uint64_t first, uint64_t rows, const Activations8& x, float* out) const {
+  if (rows == 0) return;
+  if (contiguous_) return codec_->DotQ8(row(first), rows, columns_, x, out);
+  for (uint64_t r = 0; r < rows; ++r) codec_->DotQ8(row(first + r), 1, columns_, x, out + r);
 }
 
 absl::Status CpuWeight::Decode(uint64_t first_row, uint64_t rows, uint64_t first_column,

@@ -7,17 +7,20 @@
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
 #include "infer/cpu/memory.h"
+#include "lib/base/page_arena.h"
 #include "lib/model/model_source.h"
 #include "quant/codec.h"
+#include "quant/interleaved.h"
 
 namespace smelt::cpu {
 
 class CpuWeight : public Weight {
  public:
   /// kValues: `values` are read. Otherwise the rows are mapped; what cannot be is read when it is
-  /// wanted (kStream) or kept as f32 (kResident).
+  /// wanted (kStream) or kept as f32 (kResident, kInterleaved). `arena`: for interleaved rows.
   static absl::StatusOr<std::shared_ptr<const CpuWeight>> Load(const ModelSource& source,
-                                                               TensorRef tensor, WeightUse use);
+                                                               TensorRef tensor, WeightUse use,
+                                                               PageArena* arena = nullptr);
 
   uint64_t rows() const { return rows_; }
   uint64_t columns() const { return columns_; }
@@ -39,12 +42,22 @@ class CpuWeight : public Weight {
   /// True when rows follow each other without a gap, so that row(i) begins several of them.
   bool contiguous() const { return contiguous_; }
 
+  /// out[r] = dot product of row first + r with 8-bit activations; of mapped rows.
+  void DotQ8(uint64_t first, uint64_t rows, const Activations8& x, float* out) const;
+  /// Rows that DotQ8 is fastest with begin at a multiple of this, and are as many or a multiple.
+  static constexpr uint64_t kGroupRows = 16;
+
   /// Columns [first_column, first_column + columns) of some rows, as f32, `stride` floats from row
   /// to row. Weights that are not mapped can only be read in whole rows.
   absl::Status Decode(uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
                       float* out, size_t stride) const;
 
  private:
+  /// Keeps whole groups of rows interleaved as well, if this machine has kernels for them. Where
+  /// memory is short they stay as they lie.
+  absl::Status Interleave(PageArena& arena);
+  void DotMapped(uint64_t first, uint64_t rows, const Activations8& x, float* out) const;
+
   const ModelSource* source_ = nullptr;
   size_t tensor_ = 0;
   uint64_t rows_ = 0, columns_ = 0, tile_rows_ = 1;
@@ -52,6 +65,9 @@ class CpuWeight : public Weight {
   bool mapped_ = false, contiguous_ = false;
   MappedRows rows_in_memory_;
   Array<float> values_;
+  const InterleavedKernels* kernels_ = nullptr;  ///< of interleaved_, if there is any
+  uint64_t group_bytes_ = 0;
+  std::shared_ptr<uint8_t[]> interleaved_;
 };
 
 inline const CpuWeight& AsCpu(const WeightPtr& w) { return static_cast<const CpuWeight&>(*w); }

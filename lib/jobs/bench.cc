@@ -16,6 +16,7 @@
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/read_bandwidth.h"
 #include "lib/jobs/trained_context.h"
+#include "lib/jobs/weight_use.h"
 
 namespace smelt {
 namespace {
@@ -126,13 +127,18 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*source));
   SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
   const bool f32 = options.f32_activations || device.device != "cpu";
+  const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
+  const WeightPlan weights = PlanWeights(*source, precision, device, options.repack, observer);
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
-                         Session::Create(model, f32 ? Precision::kF32 : Precision::kQ8, device));
+                         Session::Create(model, precision, device, weights.use));
   WarnBeyondTrainedContext(*source,
                            *std::max_element(options.contexts.begin(), options.contexts.end()) +
                                std::max(options.prompt, options.generate),
                            observer);
-  BenchResult result{.model = options.model, .device = device.device, .types = TypesOf(*source)};
+  BenchResult result{.model = options.model,
+                     .device = device.device,
+                     .types = TypesOf(*source),
+                     .repacked_bytes = weights.copied_bytes};
   const ThreadsGuard guard;
   Meter meter(*session, model, options, observer);
   for (const int threads : options.threads.empty() ? std::vector{Threads()} : options.threads) {

@@ -185,6 +185,7 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
                          Generator::Open({.model = options.model,
                                           .f32_activations = options.f32_activations,
                                           .device = options.device,
+                                          .repack = options.repack,
                                           .adapters = options.adapters},
                                          job.observer()));
   impl->FindThoughts();

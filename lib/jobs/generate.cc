@@ -15,6 +15,7 @@
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/text_ids.h"
 #include "lib/jobs/trained_context.h"
+#include "lib/jobs/weight_use.h"
 
 namespace smelt {
 namespace {
@@ -195,9 +196,11 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
   impl->device = device.device;
   const bool f32 = options.f32_activations || device.device != "cpu";
-  SMELT_ASSIGN_OR_RETURN(
-      impl->session,
-      Session::Create(*impl->source, f32 ? Precision::kF32 : Precision::kQ8, device));
+  const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
+  const WeightPlan weights =
+      PlanWeights(*impl->source, precision, device, options.repack, observer);
+  SMELT_ASSIGN_OR_RETURN(impl->session,
+                         Session::Create(*impl->source, precision, device, weights.use));
   return std::unique_ptr<Generator>(new Generator(std::move(impl)));
 } catch (...) {
   return CaughtError();
@@ -344,6 +347,7 @@ absl::Status GenerateInto(const GenerateOptions& options, const Observer& observ
                          Generator::Open({.model = options.model,
                                           .f32_activations = options.f32_activations,
                                           .device = options.device,
+                                          .repack = options.repack,
                                           .adapters = options.adapters},
                                          observer));
   if (!generator->has_tokenizer() && options.use_prompt_ids)

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <vector>
 
+#include "lib/base/page_arena.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 
@@ -26,14 +26,17 @@ uint64_t Sum(const uint64_t* words, size_t count) {
 }  // namespace
 
 absl::StatusOr<double> ReadBandwidth() {
-  const std::vector<uint64_t> words(kWords, 1);
+  PageArena arena;
+  const std::shared_ptr<uint8_t[]> memory = arena.Allocate(kWords * sizeof(uint64_t));
+  uint64_t* const words = reinterpret_cast<uint64_t*>(memory.get());
+  std::fill_n(words, kWords, 1);
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     std::atomic<uint64_t> total{0};
     const auto start = std::chrono::steady_clock::now();
     SMELT_RETURN_IF_ERROR(
         ParallelForWorkers(kWords, kPieceWords, [&](uint64_t first, uint64_t last, int) {
-          total.fetch_add(Sum(words.data() + first, last - first), std::memory_order_relaxed);
+          total.fetch_add(Sum(words + first, last - first), std::memory_order_relaxed);
         }));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (total.load() != kWords) return Error(ErrorCode::kInternal, "memory lost what was written");

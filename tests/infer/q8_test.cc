@@ -14,6 +14,7 @@
 #include "infer/cpu/memory.h"
 #include "infer/cpu/q8_kernel.h"
 #include "infer/score.h"
+#include "infer/session.h"
 #include "quant/codec.h"
 #include "quant/simd.h"
 #include "tests/infer/random_models.h"
@@ -223,6 +224,39 @@ TEST(Q8Models, NoNumberInActivationsIsHiddenFromTheLogits) {
           SMELT_ASSERT_OK(score);
           EXPECT_FALSE(score->finite) << what;
         }
+      }
+    }
+  }
+  SMELT_ASSERT_OK(ForceSimdTarget(""));
+}
+
+// Rows kept interleaved for generation: other sums of the same products, whichever rows a matrix's
+// pieces begin with.
+TEST(Q8Models, InterleavedWeightsGiveTheSameLogits) {
+  for (const std::string& name : testing::RandomModelNames()) {
+    for (const TensorType type : {TensorType::kQ4_0, TensorType::kQ8_0}) {
+      const testing::RandomModel m = testing::MakeRandomModel(name, type);
+      const std::vector<int32_t> ids = testing::RandomIds(1, 12, m.spec.vocabulary);
+      for (const std::string& target : SimdTargets()) {
+        SMELT_ASSERT_OK(ForceSimdTarget(target));
+        std::vector<float> as_they_lie, interleaved;
+        for (const bool apart : {false, true}) {
+          const auto session =
+              Session::Create(m.specified(), Precision::kQ8, {},
+                              apart ? WeightUse::kInterleaved : WeightUse::kResident);
+          SMELT_ASSERT_OK(session);
+          std::vector<float>& logits = apart ? interleaved : as_they_lie;
+          SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(3), logits));
+          for (size_t i = 3; i < ids.size(); ++i)
+            SMELT_ASSERT_OK((*session)->Feed(std::span(ids).subspan(i, 1), logits));
+        }
+        double error = 0, size = 0;
+        for (size_t i = 0; i < as_they_lie.size(); ++i) {
+          error += std::pow(as_they_lie[i] - interleaved[i], 2.0);
+          size += std::pow(as_they_lie[i], 2.0);
+        }
+        // An activation may be rounded to another code.
+        EXPECT_LT(std::sqrt(error / size), 1e-2) << name << " on " << target;
       }
     }
   }

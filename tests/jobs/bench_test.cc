@@ -5,11 +5,14 @@
 
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
+#include "quant/interleaved.h"
+#include "smelt/convert.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
 namespace {
 
+using testing::TempDir;
 using testing::TestdataPath;
 
 BenchOptions Short(const std::string& model) {
@@ -78,6 +81,27 @@ TEST(Bench, WhatIsNotAskedForIsNotMeasured) {
   EXPECT_TRUE(result->rows[0].generation.has_value());
   options.generate = 0;
   EXPECT_EQ(CodeOf(Bench(options).status()), ErrorCode::kUsage);
+}
+
+// All matrices but the embedding, where this machine has kernels for the type.
+TEST(Bench, WeightsAreRepackedUnlessToldNotTo) {
+  const TempDir directory;
+  ConvertOptions convert;
+  convert.source = TestdataPath("models/llama");
+  convert.output = directory / "q8_0.gguf";
+  convert.type = "q8_0";
+  convert.validate = Validate::kOff;
+  SMELT_ASSERT_OK(Convert(convert));
+  BenchOptions options = Short("llama");
+  options.model = convert.output;
+  const auto repacked = Bench(options);
+  SMELT_ASSERT_OK(repacked);
+  EXPECT_EQ(repacked->repacked_bytes > 0, FindInterleaved(TensorType::kQ8_0) != nullptr);
+  options.repack = false;
+  const auto mapped = Bench(options);
+  SMELT_ASSERT_OK(mapped);
+  EXPECT_EQ(mapped->repacked_bytes, 0u);
+  EXPECT_EQ(mapped->rows[0].bytes_per_token, repacked->rows[0].bytes_per_token);
 }
 
 TEST(Bench, ItCanBeStopped) {

@@ -23,6 +23,7 @@ struct BenchOptions {
   int repeats = 5;
   bool f32_activations = false;
   DeviceOptions device = {};  ///< what computes; other devices than the processor always with f32
+  bool repack = true;         ///< see GenerateOptions
 };
 
 /// Of the repeats, tokens a second.
@@ -44,6 +45,8 @@ struct BenchResult {
   std::string model;
   std::string device = "cpu";                                ///< what computed: DeviceInfo::id
   std::vector<std::pair<std::string, uint64_t>> types = {};  ///< and bytes of each, most first
+  /// Of weights that were copied to the order in which generation reads them fastest.
+  uint64_t repacked_bytes = 0;
   std::vector<BenchRow> rows = {};
 };
 

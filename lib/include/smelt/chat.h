@@ -19,6 +19,7 @@ struct ChatOptions {
   std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
   bool f32_activations = false;
   DeviceOptions device = {};  ///< see GenerateOptions
+  bool repack = true;         ///< see GenerateOptions
   std::string
       chat_template;      ///< a file (NAME.jinja) in the place of the model's; empty: the model's
   std::string system;     ///< first message; empty: a store's for its model, else none

@@ -40,6 +40,8 @@ struct GenerateOptions : ContinueOptions {
   bool use_prompt_ids = false;
   bool f32_activations = false;
   DeviceOptions device = {};  ///< what computes; other devices than the processor always with f32
+  /// Weights are copied to the order in which single tokens read them fastest, where memory allows.
+  bool repack = true;
   /// Merged into `model` as it is read: folders of PEFT's or GGUF files, and how strong each is.
   std::vector<std::pair<std::string, double>> adapters = {};
 };
@@ -88,6 +90,7 @@ struct GeneratorOptions {
   std::string model;
   bool f32_activations = false;
   DeviceOptions device = {};                                  ///< see GenerateOptions
+  bool repack = true;                                         ///< see GenerateOptions
   std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
 };
 
