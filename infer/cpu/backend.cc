@@ -332,12 +332,16 @@ LossSide SideOf(const HeadInput& in) {
   return {in.head, &static_cast<const CpuBuffer*>(in.x)->values};
 }
 
+// Up to this many tokens, one after the other is faster than a panel that is mostly empty.
+constexpr uint64_t kFewTokens = 5, kFewInterleaved = 16;
+
 class CpuBackend : public Backend {
  public:
   absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
                                        WeightUse use) override {
     SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const CpuWeight> weight,
                            CpuWeight::Load(source, tensor, use, &arena_));
+    if (weight->interleaved()) few_tokens_ = kFewInterleaved;
     return WeightPtr(std::move(weight));
   }
 
@@ -351,7 +355,7 @@ class CpuBackend : public Backend {
   absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences,
                                                   uint64_t length) override {
     auto batch = std::make_unique<CpuBatch>();
-    batch->layout = MakeLayout(sequences);
+    batch->layout = MakeLayout(sequences, few_tokens_);
     batch->length = length;
     return std::unique_ptr<Batch>(std::move(batch));
   }
@@ -445,6 +449,7 @@ class CpuBackend : public Backend {
   }
 
  private:
+  uint64_t few_tokens_ = kFewTokens;
   PageArena arena_;  // of interleaved weights
 };
 

@@ -5,18 +5,12 @@
 #include "lib/base/parallel.h"
 
 namespace smelt::cpu {
-namespace {
 
-// Up to this many tokens, one after the other is faster than a panel that is mostly empty.
-constexpr uint64_t kFewTokens = 5;
-
-}  // namespace
-
-Layout MakeLayout(std::span<const Sequence> sequences) {
+Layout MakeLayout(std::span<const Sequence> sequences, uint64_t few) {
   Layout layout;
   uint64_t total = 0;
   for (const Sequence& s : sequences) total += s.tokens;
-  layout.lanes = total <= kFewTokens ? 1 : kPanel;
+  layout.lanes = total <= few ? 1 : kPanel;
   uint32_t token = 0;
   for (const Sequence& s : sequences) {
     Layout::Segment segment;

@@ -48,8 +48,8 @@ struct Layout {
   }
 };
 
-/// Tokens as panels of 32, or of 1 when there are few of them.
-Layout MakeLayout(std::span<const Sequence> sequences);
+/// Tokens as panels of 32, or of 1 when there are at most `few` of them.
+Layout MakeLayout(std::span<const Sequence> sequences, uint64_t few);
 
 /// Tokens of a buffer, put together as panels of `lanes` (1 or 32); lanes past the last one are
 /// zero.

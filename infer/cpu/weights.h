@@ -42,6 +42,8 @@ class CpuWeight : public Weight {
   /// True when rows follow each other without a gap, so that row(i) begins several of them.
   bool contiguous() const { return contiguous_; }
 
+  /// True when most rows are kept interleaved as well.
+  bool interleaved() const { return kernels_ != nullptr; }
   /// out[r] = dot product of row first + r with 8-bit activations; of mapped rows.
   void DotQ8(uint64_t first, uint64_t rows, const Activations8& x, float* out) const;
   /// Rows that DotQ8 is fastest with begin at a multiple of this, and are as many or a multiple.
