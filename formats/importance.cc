@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "formats/gguf.h"
+#include "formats/importance_gguf.h"
 #include "lib/base/checked.h"
 #include "lib/base/hash.h"
 #include "lib/base/job_scope.h"
@@ -15,14 +16,11 @@
 namespace smelt {
 namespace {
 
-constexpr std::string_view kSums = ".in_sum2", kCounts = ".counts";
 constexpr uint64_t kPiece = 1 << 16;  // values that are looked at together
 
 absl::Status Bad(const Storage& storage, std::string_view what) {
   return Error(ErrorCode::kInvalidInput, Escape(storage.name()), ": ", what);
 }
-
-bool IsGood(float value) { return std::isfinite(value) && value >= 0; }
 
 std::span<std::byte> BytesOf(std::span<float> values) { return std::as_writable_bytes(values); }
 
@@ -30,29 +28,6 @@ std::span<std::byte> BytesOf(std::span<float> values) { return std::as_writable_
 struct Pair {
   const GgufTensor *sums = nullptr, *counts = nullptr;
 };
-
-absl::StatusOr<ImportanceEntry> MakeEntry(const Storage& storage, const std::string& name,
-                                          const Pair& pair) {
-  const auto bad = [&](std::string_view what) {
-    return Bad(storage, Cat("tensor ", Escape(name), what));
-  };
-  if (pair.sums == nullptr) return bad(" has counts, but no sums (.in_sum2)");
-  if (pair.counts == nullptr) return bad(" has sums, but no counts (.counts)");
-  if (pair.sums->type != TensorType::kF32 || pair.counts->type != TensorType::kF32)
-    return bad(": sums and counts must be F32");
-  ImportanceEntry entry{.name = name, .columns = pair.sums->ne[0]};
-  const uint64_t matrices = pair.sums->elements() / entry.columns;
-  if (pair.counts->elements() != matrices) {
-    return bad(Cat(" has sums of ", matrices, " matrices and counts of ", pair.counts->elements()));
-  }
-  entry.counts.resize(matrices);
-  SMELT_RETURN_IF_ERROR(pair.counts->storage->ReadAt(pair.counts->offset, BytesOf(entry.counts)));
-  for (float& count : entry.counts) {
-    if (!IsGood(count)) return bad(Cat(": the count ", static_cast<double>(count), " is no count"));
-    count = std::round(count);
-  }
-  return entry;
-}
 
 /// Reads a .dat from its start on; what is not there is an error.
 class LegacyReader {
@@ -97,8 +72,36 @@ class LegacyReader {
   uint64_t at_ = 0;
 };
 
-/// The origin's keys, which llama-quantize requires.
-absl::StatusOr<ImportanceOrigin> OriginOf(const GgufFile& file, const Storage& storage) {
+}  // namespace
+
+bool IsImportance(float value) { return std::isfinite(value) && value >= 0; }
+
+absl::StatusOr<ImportanceEntry> ImportanceEntryOf(const Storage& storage, const std::string& name,
+                                                  const GgufTensor* sums,
+                                                  const GgufTensor* counts) {
+  const auto bad = [&](std::string_view what) {
+    return Bad(storage, Cat("tensor ", Escape(name), what));
+  };
+  if (sums == nullptr) return bad(" has counts, but no sums (.in_sum2)");
+  if (counts == nullptr) return bad(" has sums, but no counts (.counts)");
+  if (sums->type != TensorType::kF32 || counts->type != TensorType::kF32)
+    return bad(": sums and counts must be F32");
+  ImportanceEntry entry{.name = name, .columns = sums->ne[0]};
+  const uint64_t matrices = sums->elements() / entry.columns;
+  if (counts->elements() != matrices) {
+    return bad(Cat(" has sums of ", matrices, " matrices and counts of ", counts->elements()));
+  }
+  entry.counts.resize(matrices);
+  SMELT_RETURN_IF_ERROR(counts->storage->ReadAt(counts->offset, BytesOf(entry.counts)));
+  for (float& count : entry.counts) {
+    if (!IsImportance(count))
+      return bad(Cat(": the count ", static_cast<double>(count), " is no count"));
+    count = std::round(count);
+  }
+  return entry;
+}
+
+absl::StatusOr<ImportanceOrigin> ImportanceOriginOf(const GgufFile& file, const Storage& storage) {
   for (const char* key : {"imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"}) {
     if (!file.metadata.Has(key))
       return Bad(storage, Cat("is no importance matrix: it has no key ", key));
@@ -118,8 +121,6 @@ absl::StatusOr<ImportanceOrigin> OriginOf(const GgufFile& file, const Storage& s
   SMELT_ASSIGN_OR_RETURN(origin.chunk_size, number("imatrix.chunk_size"));
   return origin;
 }
-
-}  // namespace
 
 absl::StatusOr<std::shared_ptr<const ImportanceFile>> ImportanceFile::Open(
     const std::string& path) {
@@ -142,17 +143,18 @@ absl::StatusOr<std::shared_ptr<const ImportanceFile>> ImportanceFile::Read(
 
 absl::Status ImportanceFile::ReadGgufEntries() {
   SMELT_ASSIGN_OR_RETURN(const GgufFile file, ReadGguf(storage_));
-  SMELT_ASSIGN_OR_RETURN(origin_, OriginOf(file, *storage_));
+  SMELT_ASSIGN_OR_RETURN(origin_, ImportanceOriginOf(file, *storage_));
   std::map<std::string, Pair> pairs;  // by name; other tensors than these say something else
   for (const GgufTensor& tensor : file.tensors) {
     const auto stem = [&](std::string_view ending) {
       return tensor.name.substr(0, tensor.name.size() - ending.size());
     };
-    if (tensor.name.ends_with(kSums)) pairs[stem(kSums)].sums = &tensor;
-    if (tensor.name.ends_with(kCounts)) pairs[stem(kCounts)].counts = &tensor;
+    if (tensor.name.ends_with(kSumsEnding)) pairs[stem(kSumsEnding)].sums = &tensor;
+    if (tensor.name.ends_with(kCountsEnding)) pairs[stem(kCountsEnding)].counts = &tensor;
   }
   for (const auto& [name, pair] : pairs) {
-    SMELT_ASSIGN_OR_RETURN(ImportanceEntry entry, MakeEntry(*storage_, name, pair));
+    SMELT_ASSIGN_OR_RETURN(ImportanceEntry entry,
+                           ImportanceEntryOf(*storage_, name, pair.sums, pair.counts));
     entries_.push_back(std::move(entry));
     offsets_.push_back(pair.sums->offset);
   }
@@ -238,7 +240,7 @@ bool ImportanceFile::Fits(size_t entry, uint64_t columns, uint64_t matrices) con
 
 absl::Status ImportanceFile::ReadSums(size_t entry, uint64_t first, std::span<float> out) const {
   SMELT_RETURN_IF_ERROR(storage_->ReadAt(offsets_[entry] + first * sizeof(float), BytesOf(out)));
-  const auto bad = std::ranges::find_if_not(out, IsGood);
+  const auto bad = std::ranges::find_if_not(out, IsImportance);
   if (bad == out.end()) return absl::OkStatus();
   const uint64_t at = first + static_cast<uint64_t>(bad - out.begin());
   return Bad(*storage_, Cat("tensor ", Escape(entries_[entry].name), ": value ", at, " (",

@@ -5,6 +5,7 @@
 
 #include "formats/gguf.h"
 #include "formats/importance.h"
+#include "formats/importance_gguf.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/checked.h"
 #include "lib/base/guard.h"
@@ -65,17 +66,10 @@ GgufTensorSpec Spec(const std::string& name, uint64_t columns, uint64_t matrices
 absl::Status WriteGguf(const std::string& path, const ImportanceOrigin& origin,
                        const std::vector<ImportanceEntry>& entries, const ImportanceSums& sums,
                        bool force) {
-  Metadata metadata;
-  metadata.Set("general.type", "imatrix");
-  metadata.Set("imatrix.datasets", origin.datasets);
-  metadata.Set("imatrix.chunk_count", origin.chunks);
-  metadata.Set("imatrix.chunk_size", origin.chunk_size);
   std::vector<GgufTensorSpec> specs;
-  for (const ImportanceEntry& entry : entries) {
-    specs.push_back(Spec(entry.name + ".in_sum2", entry.columns, entry.matrices()));
-    specs.push_back(Spec(entry.name + ".counts", 1, entry.matrices()));
-  }
-  SMELT_ASSIGN_OR_RETURN(const GgufLayout layout, SerializeGgufHeader(metadata, specs));
+  for (const ImportanceEntry& entry : entries) AddImportanceSpecs(entry, specs);
+  SMELT_ASSIGN_OR_RETURN(const GgufLayout layout,
+                         SerializeGgufHeader(ImportanceKeys(origin), specs));
   return WriteAll(path, layout.file_size, force, [&](Writer& writer) -> absl::Status {
     SMELT_RETURN_IF_ERROR(writer.Bytes(layout.header));
     std::vector<float> values;
@@ -143,6 +137,20 @@ absl::Status WriteLegacy(const std::string& path, const ImportanceOrigin& origin
 }
 
 }  // namespace
+
+Metadata ImportanceKeys(const ImportanceOrigin& origin) {
+  Metadata metadata;
+  metadata.Set("general.type", "imatrix");
+  metadata.Set("imatrix.datasets", origin.datasets);
+  metadata.Set("imatrix.chunk_count", origin.chunks);
+  metadata.Set("imatrix.chunk_size", origin.chunk_size);
+  return metadata;
+}
+
+void AddImportanceSpecs(const ImportanceEntry& entry, std::vector<GgufTensorSpec>& specs) {
+  specs.push_back(Spec(Cat(entry.name, kSumsEnding), entry.columns, entry.matrices()));
+  specs.push_back(Spec(Cat(entry.name, kCountsEnding), 1, entry.matrices()));
+}
 
 absl::Status WriteImportance(const std::string& path, const ImportanceOrigin& origin,
                              const std::vector<ImportanceEntry>& entries,

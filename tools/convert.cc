@@ -256,6 +256,12 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
   AddNumber(command, "--calibration-tokens", o.calibration_tokens,
             "How many tokens of it, at most (default: by the model's size)",
             {"number from 1 on", 1, 1 << 30});
+  command
+      .add_option("--statistics", o.statistics,
+                  "Keep what --effort best and --imatrix auto gather: written if absent, read "
+                  "instead if present, so that the same OUT can be made again on any machine "
+                  "(--dry-run says how large)")
+      ->type_name("FILE");
   AddLora(command, a.adapters);
   command
       .add_option(
@@ -371,6 +377,7 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
                            "--imatrix",
                            "--calibration",
                            "--calibration-tokens",
+                           "--statistics",
                            "--split-size",
                            "--split-tensors",
                            "--target-size",

@@ -261,6 +261,15 @@ absl::StatusOr<std::string> AtomicFile::Identity() const {
   return IdentityOf(info);
 }
 
+absl::Status AtomicFile::Shrink(uint64_t size) {
+  if (size > size_)
+    return Error(ErrorCode::kInternal, Escape(part_path_), ": ", size, " bytes are no fewer");
+  if (ftruncate(fd_, static_cast<off_t>(size)) != 0)
+    return WriteError(part_path_, "cannot be cut", errno);
+  size_ = size;
+  return absl::OkStatus();
+}
+
 absl::Status AtomicFile::Sync() {
   if (fsync(fd_) != 0) return WriteError(part_path_, "syncing to the disk failed", errno);
   return absl::OkStatus();

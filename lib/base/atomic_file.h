@@ -60,6 +60,9 @@ class AtomicFile {
   /// IdentityOf the file as it is now: the same after it got its name.
   absl::StatusOr<std::string> Identity() const;
 
+  /// The output turned out to be smaller than was reserved: `size()` is `size` from now on.
+  absl::Status Shrink(uint64_t size);
+
   /// Everything written so far is on the disk when this returns.
   absl::Status Sync();
 

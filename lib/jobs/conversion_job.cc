@@ -39,6 +39,7 @@ PlanOptions ToPlanOptions(const ConvertOptions& o) {
           .imatrix = o.imatrix,
           .calibration = o.calibration_files,
           .calibration_tokens = o.calibration_tokens,
+          .statistics = o.statistics,
           .adapters = o.adapters,
           .base = o.base,
           .mtp = o.mtp,
@@ -166,6 +167,7 @@ absl::Status CheckIsNotOther(const std::string& output, const ConvertOptions& op
   others.push_back(options.plan_file);
   others.push_back(options.tensor_types_file);
   others.push_back(options.imatrix);
+  others.push_back(options.statistics);
   others.insert(others.end(), options.calibration_files.begin(), options.calibration_files.end());
   for (const std::string& other : others) {
     std::error_code error;
@@ -173,8 +175,8 @@ absl::Status CheckIsNotOther(const std::string& output, const ConvertOptions& op
       continue;
     return Error(
         ErrorCode::kUsage, Escape(output),
-        " is a text, the plan, a list of types or the importance matrix too; choose another output "
-        "with -o");
+        " is a text, the plan, a list of types, the statistics or the importance matrix too; "
+        "choose another output with -o");
   }
   return absl::OkStatus();
 }
@@ -196,7 +198,7 @@ absl::Status CheckSameGathering(const ConversionJob& job) {
     if (!output.plan.gathering) continue;
     if (first == nullptr) first = &*output.plan.gathering;
     if (first->Identity() == output.plan.gathering->Identity()) continue;
-    return Error(ErrorCode::kInvalidInput, Escape(first->texts[0].name),
+    return Error(ErrorCode::kInvalidInput, Escape(first->Dataset()),
                  ": the calibration text changed while it was read; try again");
   }
   return absl::OkStatus();
@@ -303,6 +305,7 @@ absl::Status CheckRequest(const ConvertOptions& options, const std::vector<std::
   if (types.empty() || std::ranges::find(types, "") != types.end())
     return Error(ErrorCode::kUsage, "--type names no type, or nothing between two commas");
   SMELT_RETURN_IF_ERROR(RefuseStandardOutput(options.output, "-o"));
+  SMELT_RETURN_IF_ERROR(RefuseStandardOutput(options.statistics, "--statistics"));
   return RefuseStandardOutput(options.plan_file, "--plan");
 }
 

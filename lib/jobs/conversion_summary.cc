@@ -4,8 +4,10 @@
 
 #include "lib/base/parallel.h"
 #include "lib/jobs/conversion_job.h"
+#include "lib/jobs/gathered_statistics.h"
 #include "lib/jobs/memory_estimate.h"
 #include "lib/jobs/walk.h"
+#include "lib/model/layer_spec.h"
 #include "lib/model/recipe.h"
 
 namespace smelt {
@@ -31,6 +33,18 @@ std::string TokenizerName(const Metadata& metadata) {
   const std::string model = metadata.StringOr("tokenizer.ggml.model", "").value_or("");
   const std::string pre = metadata.StringOr("tokenizer.ggml.pre", "").value_or("");
   return pre.empty() || pre == "default" ? model : pre;
+}
+
+std::string DescribeGathering(const ModelSource& source, std::span<const Plan* const> plans,
+                              const Gathering& gathering) {
+  if (gathering.statistics.empty() || gathering.kept != nullptr) return gathering.Describe();
+  std::string text = Cat(gathering.Describe(), ", kept in ", Escape(gathering.statistics));
+  const absl::StatusOr<ModelSpec> spec = ReadModelSpec(source);
+  if (!spec.ok()) return text;
+  const absl::StatusOr<uint64_t> bytes = StatisticsKeeper::MostBytes(
+      source, gathering, WithMoments(source, plans), spec->layers.size() + 1);
+  if (bytes.ok()) text += Cat(", at most ", (*bytes + 999'999) / 1'000'000, " MB");
+  return text;
 }
 
 }  // namespace
@@ -77,7 +91,7 @@ PlanSummary Summarize(const ConversionJob& job, const ConversionOutput& output,
     out.walk =
         "first run layer by layer to measure what errors in each tensor cost; then " + out.walk;
   if (plan.importance != nullptr) out.importance = plan.options.imatrix;
-  if (plan.gathering) out.importance = plan.gathering->Describe();
+  if (plan.gathering) out.importance = DescribeGathering(*job.source, job.plans(), *plan.gathering);
   out.memory_bytes = EstimateMemory(job.plans(), Threads(), options);
   for (const PlannedTensor& t : plan.tensors) {
     PlannedTensorInfo info;

@@ -14,35 +14,38 @@
 namespace smelt {
 namespace {
 
-/// By source tensor: those that are rounded with the second moment of their inputs.
-std::vector<bool> WithMoments(const ModelSource& source, const Plan& plan) {
-  std::vector<bool> out(source.tensors().size());
-  if (!plan.gathering->moments) return out;
-  for (const PlannedTensor& t : plan.tensors) {
-    const bool watched = t.name.starts_with("blk.") || t.name == "output.weight";
-    out[t.source] = watched && Info(t.type).quantized && t.type != t.source_type;
-  }
-  return out;
-}
-
-/// What any of them asks for.
-std::vector<bool> Union(size_t tensors, auto& users) {
-  std::vector<bool> out(tensors);
-  for (const auto& user : users) {
-    for (size_t i = 0; i < tensors; ++i)
-      if (user.moments[i]) out[i] = true;
-  }
-  return out;
+std::vector<bool> WithMoments(const ModelSource& source, std::span<const FillTarget> targets) {
+  std::vector<const Plan*> plans;
+  for (const FillTarget& target : targets) plans.push_back(target.plan);
+  return smelt::WithMoments(source, plans);
 }
 
 uint64_t MatricesOf(const TensorInfo& t) { return t.shape.ne[2] * t.shape.ne[3]; }
 
 }  // namespace
 
-StatisticsGatherer::StatisticsGatherer(const ModelSource& source, std::vector<User> users)
-    : source_(source),
-      users_(std::move(users)),
-      tap_(source, Union(source.tensors().size(), users_)) {}
+std::vector<bool> WithMoments(const ModelSource& source, const Plan& plan) {
+  std::vector<bool> out(source.tensors().size());
+  if (!plan.gathering || !plan.gathering->moments) return out;
+  for (const PlannedTensor& t : plan.tensors) {
+    out[t.source] =
+        ImportanceTap::Watches(t.name, true) && Info(t.type).quantized && t.type != t.source_type;
+  }
+  return out;
+}
+
+std::vector<bool> WithMoments(const ModelSource& source, std::span<const Plan* const> plans) {
+  std::vector<bool> out(source.tensors().size());
+  for (const Plan* const plan : plans) {
+    const std::vector<bool> moments = WithMoments(source, *plan);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = out[i] || moments[i];
+  }
+  return out;
+}
+
+StatisticsGatherer::StatisticsGatherer(const ModelSource& source, std::vector<User> users,
+                                       const std::vector<bool>& moments)
+    : source_(source), users_(std::move(users)), tap_(source, moments) {}
 
 absl::StatusOr<std::unique_ptr<StatisticsGatherer>> StatisticsGatherer::Open(
     const ModelSource& source, const Gathering& gathering, std::span<const FillTarget> targets,
@@ -51,8 +54,31 @@ absl::StatusOr<std::unique_ptr<StatisticsGatherer>> StatisticsGatherer::Open(
   for (const FillTarget& target : targets) {
     if (target.plan->gathering) users.push_back({target, WithMoments(source, *target.plan)});
   }
-  std::unique_ptr<StatisticsGatherer> out(new StatisticsGatherer(source, std::move(users)));
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source);
+  const std::vector<bool> moments = WithMoments(source, targets);
+  std::unique_ptr<StatisticsGatherer> out(
+      new StatisticsGatherer(source, std::move(users), moments));
+  SpecifiedModel model{.source = &source, .spec = {}};
+  SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
+  out->layers_ = model.spec.layers.size();
+  out->kept_ = gathering.kept;
+  if (out->kept_ == nullptr) {
+    SMELT_RETURN_IF_ERROR(out->OpenCalibration(gathering, model, observer));
+  } else if (out->kept_->stages().size() != out->layers_ + 1) {
+    return Error(ErrorCode::kInvalidInput, Escape(gathering.statistics),
+                 " holds statistics of a model of ", out->kept_->stages().size() - 1,
+                 " layers, not of ", out->layers_, "; name another file");
+  }
+  if (out->kept_ == nullptr && !gathering.statistics.empty()) {
+    SMELT_ASSIGN_OR_RETURN(out->keeper_,
+                           StatisticsKeeper::Open(source, gathering, moments, out->layers_ + 1));
+  }
+  return out;
+}
+
+absl::Status StatisticsGatherer::OpenCalibration(const Gathering& gathering,
+                                                 const SpecifiedModel& model,
+                                                 const Observer& observer) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source_);
   if (!tokenizer.ok()) {
     return Error(CodeOf(tokenizer.status()), std::string(tokenizer.status().message()),
                  gathering.moments
@@ -60,31 +86,38 @@ absl::StatusOr<std::unique_ptr<StatisticsGatherer>> StatisticsGatherer::Open(
                      : "; --imatrix auto needs it to read a text: name a file instead");
   }
   for (const NamedText& text : gathering.texts) {
-    SMELT_ASSIGN_OR_RETURN(out->texts_.emplace_back(), EvaluationIds(**tokenizer, text.text));
+    SMELT_ASSIGN_OR_RETURN(texts_.emplace_back(), EvaluationIds(**tokenizer, text.text));
   }
   const ScoreOptions options{.context = gathering.context,
                              .chunks = gathering.chunks,
                              .add_bos = (*tokenizer)->adds_bos(),
                              .bos = (*tokenizer)->bos()};
-  SpecifiedModel model{.source = &source, .spec = {}};
-  SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
-  SMELT_ASSIGN_OR_RETURN(out->calibration_,
-                         Calibration::Open(model, out->texts_, options, observer));
-  return out;
+  SMELT_ASSIGN_OR_RETURN(calibration_, Calibration::Open(model, texts_, options, observer));
+  return absl::OkStatus();
 }
 
-absl::Status StatisticsGatherer::Begin() { return calibration_->Begin(); }
-
-absl::Status StatisticsGatherer::Step(size_t layer) {
-  tap_.Clear();
-  SMELT_RETURN_IF_ERROR(calibration_->Step(layer, &tap_));
-  return Keep(layer);
+absl::Status StatisticsGatherer::Begin() {
+  return kept_ != nullptr ? absl::OkStatus() : calibration_->Begin();
 }
+
+absl::Status StatisticsGatherer::Step(size_t layer) { return Gather(layer); }
 
 absl::Status StatisticsGatherer::Finish() {
+  SMELT_RETURN_IF_ERROR(Gather(layers_));
+  return keeper_ != nullptr ? keeper_->Finish() : absl::OkStatus();
+}
+
+absl::Status StatisticsGatherer::Gather(size_t stage) {
   tap_.Clear();
-  SMELT_RETURN_IF_ERROR(calibration_->Finish(&tap_));
-  return Keep(calibration_->layers());
+  if (kept_ != nullptr) {
+    SMELT_RETURN_IF_ERROR(TellStatistics(*kept_, source_, stage, tap_));
+  } else if (stage < layers_) {
+    SMELT_RETURN_IF_ERROR(calibration_->Step(stage, &tap_));
+  } else {
+    SMELT_RETURN_IF_ERROR(calibration_->Finish(&tap_));
+  }
+  SMELT_RETURN_IF_ERROR(Keep(stage));
+  return keeper_ != nullptr ? keeper_->Add(tap_) : absl::OkStatus();
 }
 
 // An output's hash is the same whatever other outputs are made beside it, so that it can be
@@ -190,7 +223,8 @@ void StatisticsGatherer::FindImportance(const PlannedTensor& tensor, uint64_t ma
   const uint64_t first = matrix * out.size(), count = squares.counts[experts ? matrix : 0];
   if (count == 0 || first + out.size() > squares.sums.size()) return;
   for (size_t c = 0; c < out.size(); ++c)
-    out[c] = static_cast<float>(squares.sums[first + c] / static_cast<double>(count));
+    out[c] = static_cast<float>(static_cast<double>(static_cast<float>(squares.sums[first + c])) /
+                                static_cast<double>(count));  // of sums as files hold them
 }
 
 }  // namespace smelt

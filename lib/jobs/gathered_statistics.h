@@ -1,5 +1,6 @@
-// Statistics gathered in the walk that writes outputs (--imatrix auto, --effort best): the source
-// runs on a text, once for all of them, and a layer's are known when that layer is written.
+// Statistics of the walk that writes outputs (--imatrix auto, --effort best): the source runs on a
+// text, once for all of them, and a layer's are known when that layer is written. Or a file holds
+// them from an earlier run, and nothing is run.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +11,18 @@
 #include "absl/status/statusor.h"
 #include "infer/calibration.h"
 #include "lib/jobs/fill.h"
+#include "lib/jobs/kept_statistics.h"
 #include "lib/jobs/plan.h"
 #include "lib/jobs/statistics_tap.h"
 #include "lib/model/model_source.h"
 #include "smelt/observer.h"
 
 namespace smelt {
+
+/// By source tensor: those that are rounded with the second moment of their inputs.
+std::vector<bool> WithMoments(const ModelSource& source, const Plan& plan);
+/// Those of any of the plans.
+std::vector<bool> WithMoments(const ModelSource& source, std::span<const Plan* const> plans);
 
 class StatisticsGatherer {
  public:
@@ -40,7 +47,12 @@ class StatisticsGatherer {
     std::vector<bool> moments;
   };
 
-  StatisticsGatherer(const ModelSource& source, std::vector<User> users);
+  StatisticsGatherer(const ModelSource& source, std::vector<User> users,
+                     const std::vector<bool>& moments);
+  absl::Status OpenCalibration(const Gathering& gathering, const SpecifiedModel& model,
+                               const Observer& observer);
+  /// Stage number `layers_` is the head.
+  absl::Status Gather(size_t stage);
   absl::Status Keep(size_t stage);
   static absl::Status KeepIn(PartialOutput& output, size_t stage, uint64_t hash);
   absl::Status EncodeWith(const SharedGram& shared, Filler& filler,
@@ -51,7 +63,10 @@ class StatisticsGatherer {
   const ModelSource& source_;
   const std::vector<User> users_;
   std::vector<std::vector<int32_t>> texts_;
+  size_t layers_ = 0;
+  std::shared_ptr<const StatisticsFile> kept_;  ///< instead of a calibration
   std::unique_ptr<Calibration> calibration_;
+  std::unique_ptr<StatisticsKeeper> keeper_;  ///< nullptr: nothing is kept
   StatisticsTap tap_;
 };
 

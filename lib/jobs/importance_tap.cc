@@ -16,8 +16,7 @@ constexpr std::string_view kWhat = "the importance matrix";
 }  // namespace
 
 InputSquares* ImportanceTap::Squares(TensorRef tensor, uint64_t columns, uint64_t matrices) {
-  const std::string& name = NameOf(tensor);
-  if (!name.starts_with("blk.") && !(output_matrix_ && name == "output.weight")) return nullptr;
+  if (!Watches(NameOf(tensor), output_matrix_)) return nullptr;
   InputSquares& squares = found_[tensor];
   if (squares.columns == 0) {
     squares.columns = columns;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,6 +21,10 @@ class ImportanceTap : public Tap {
  public:
   ImportanceTap(const ModelSource& source, bool output_matrix)
       : source_(source), output_matrix_(output_matrix) {}
+
+  static bool Watches(std::string_view tensor, bool output_matrix) {
+    return tensor.starts_with("blk.") || (output_matrix && tensor == "output.weight");
+  }
 
   InputSquares* Squares(TensorRef tensor, uint64_t columns, uint64_t matrices) override;
 

@@ -23,13 +23,14 @@ uint64_t RowsOfPosition(uint64_t outputs) { return 4 + (3 * (outputs + 1) + 1) /
 // of one while it is made.
 uint64_t GatheringMemory(const Plan& plan) {
   if (!plan.gathering) return 0;
-  if (!plan.gathering->moments) return Calibration::kStreamsInMemory;
+  const uint64_t streams = plan.gathering->kept != nullptr ? 0 : Calibration::kStreamsInMemory;
+  if (!plan.gathering->moments) return streams;
   uint64_t columns = 0;
   for (const PlannedTensor& t : plan.tensors) {
     if (Info(t.type).quantized && t.type != t.source_type)
       columns = std::max(columns, t.shape.columns());
   }
-  return Calibration::kStreamsInMemory + StatisticsTap::kInMemory + InputFactor::PeakBytes(columns);
+  return streams + StatisticsTap::kInMemory + InputFactor::PeakBytes(columns);
 }
 
 uint64_t FillMemory(const Plan& plan, uint64_t threads) {

@@ -7,6 +7,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/own_keys.h"
 #include "lib/base/status.h"
+#include "lib/jobs/gathered_statistics.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
 #include "lib/jobs/output_types.h"
@@ -62,6 +63,25 @@ bool Quantizes(const Plan& plan) {
   return std::ranges::any_of(plan.tensors, [](const PlannedTensor& t) {
     return Info(t.type).quantized && t.type != t.source_type;
   });
+}
+
+absl::Status PlanGathering(const ModelSource& source, Plan& plan) {
+  const PlanOptions& options = plan.options;
+  if (!options.gathers()) return absl::OkStatus();
+  if (!Quantizes(plan)) {
+    if (!options.statistics.empty()) {
+      plan.warnings.push_back(Cat("--statistics has no effect with --type ", Escape(options.type),
+                                  ": no tensor is quantized, and nothing is gathered"));
+    }
+    return absl::OkStatus();
+  }
+  SMELT_ASSIGN_OR_RETURN(plan.gathering,
+                         MakeGathering(source, {.files = options.calibration,
+                                                .tokens = options.calibration_tokens,
+                                                .moments = options.effort == "best",
+                                                .statistics = options.statistics}));
+  if (plan.gathering->kept == nullptr) return absl::OkStatus();
+  return CheckStatistics(*plan.gathering->kept, source, WithMoments(source, plan));
 }
 
 absl::StatusOr<Metadata> OutputMetadata(const ModelSource& source, const Plan& plan,
@@ -158,6 +178,11 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
                  "a calibration text (--calibration, --calibration-tokens) is read for --effort "
                  "best and --imatrix auto only");
   }
+  if (!options.gathers() && !options.statistics.empty()) {
+    return Error(ErrorCode::kUsage,
+                 "--statistics keeps what --effort best and --imatrix auto gather: add one of "
+                 "them");
+  }
   SMELT_ASSIGN_OR_RETURN(OutputTypes types, ChooseOutputTypes(source, options));
   Plan plan;
   plan.source = source.name();
@@ -173,8 +198,6 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
     }
   }
   SMELT_RETURN_IF_ERROR(OpenImportance(plan));
-  SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, plan, types));
-  plan.architecture = ArchitectureOf(metadata);
   for (size_t i = 0; i < source.tensors().size(); ++i) {
     const TensorInfo& info = source.tensors()[i];
     if (const auto owner = info.companion_of;
@@ -190,18 +213,15 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
     t.shape = info.shape;
     t.source_type = info.type;
     t.type = types.choices[i].type;
-    t.why = std::move(types.choices[i].why);
+    t.why = types.choices[i].why;
     t.tile_rows = TileRows(info);
     plan.tensors.push_back(std::move(t));
   }
   SMELT_RETURN_IF_ERROR(MatchImportance(plan));
+  SMELT_RETURN_IF_ERROR(PlanGathering(source, plan));
+  SMELT_ASSIGN_OR_RETURN(const Metadata metadata, OutputMetadata(source, plan, types));
+  plan.architecture = ArchitectureOf(metadata);
   SMELT_RETURN_IF_ERROR(LayOut(metadata, plan));
-  if (options.gathers() && Quantizes(plan)) {
-    SMELT_ASSIGN_OR_RETURN(plan.gathering,
-                           MakeGathering(source, {.files = options.calibration,
-                                                  .tokens = options.calibration_tokens,
-                                                  .moments = options.effort == "best"}));
-  }
   return plan;
 }
 

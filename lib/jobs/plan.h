@@ -37,6 +37,7 @@ struct PlanOptions {
   std::string imatrix{};          ///< importance-matrix file; "auto": gathered; empty: none
   std::vector<std::string> calibration{};  ///< texts to gather on; empty: the bundled one
   uint64_t calibration_tokens = 0;         ///< of all of them, at most; 0: by the model's size
+  std::string statistics{};  ///< file that keeps what is gathered, or has it; empty: none
   std::vector<std::pair<std::string, double>> adapters{};  ///< folders, strengths
   std::string base{};
   std::string mtp{};

@@ -40,6 +40,7 @@ Json OptionsToJson(const PlanOptions& o) {
               {"imatrix", o.imatrix},
               {"calibration", o.calibration},
               {"calibration_tokens", o.calibration_tokens},
+              {"statistics", o.statistics},
               {"adapters", Pairs(o.adapters)},
               {"base", o.base},
               {"mtp", o.mtp},
@@ -144,6 +145,7 @@ PlanOptions OptionsFrom(const JsonValue& o) {
   out.imatrix = TextOf(o, "imatrix");
   out.calibration = TextsOf(o, "calibration");
   out.calibration_tokens = UintOf(o, "calibration_tokens").value_or(0);
+  out.statistics = TextOf(o, "statistics");
   out.adapters = AdaptersOf(o);
   out.base = TextOf(o, "base");
   out.mtp = TextOf(o, "mtp");

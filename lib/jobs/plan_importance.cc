@@ -80,12 +80,9 @@ absl::Status OpenImportance(Plan& plan) {
 }
 
 void SetImportanceKeys(const Plan& plan, Metadata& metadata) {
-  if (plan.importance == nullptr && plan.options.gathers()) {
+  if (plan.importance == nullptr && plan.gathering) {
     metadata.Set("quantize.imatrix.file", std::string(kGather));
-    metadata.Set("quantize.imatrix.dataset",
-                 plan.options.calibration.empty()
-                     ? "calibration text of smelt"
-                     : plan.options.calibration[0].substr(0, kLongestText));
+    metadata.Set("quantize.imatrix.dataset", plan.gathering->Dataset().substr(0, kLongestText));
   }
   if (plan.importance == nullptr) return;
   const ImportanceOrigin& origin = plan.importance->origin();

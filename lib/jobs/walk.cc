@@ -107,8 +107,11 @@ std::string DescribeWalk(const Plan& plan, Validate validate) {
   if (validate == Validate::kOff && !plan.gathering)
     return "tensor by tensor, the source read once";
   std::string text = "layer by layer: ";
-  if (plan.gathering)
-    text += plan.gathering->moments ? "run for its inputs' statistics, " : "run for importance, ";
+  if (plan.gathering) {
+    text += plan.gathering->kept != nullptr ? "its inputs' statistics read, "
+            : plan.gathering->moments       ? "run for its inputs' statistics, "
+                                            : "run for importance, ";
+  }
   text += "written";
   if (validate != Validate::kOff) text += ", checked";
   text += "; the source read once";

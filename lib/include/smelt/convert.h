@@ -76,6 +76,9 @@ struct ConvertOptions {
   std::vector<std::string>
       calibration_files;            ///< texts for "best" and "auto"; empty: a bundled one
   uint64_t calibration_tokens = 0;  ///< of all of them, at most; 0: by the model's size
+  /// What "best" and "auto" gather: written here if absent, read instead of running the model if
+  /// present, so that the same file can be made on another machine; empty: not kept.
+  std::string statistics;
   /// Types chosen for a size: the file takes at most so many bytes, or its tensors so many bits
   /// for each of their elements; 0: not. What errors in each tensor cost is measured first, with a
   /// run of the source beside that of the conversion. One of the two.
