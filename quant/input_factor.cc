@@ -114,6 +114,28 @@ const InputFactor::Local* InputFactor::local(uint32_t size) const {
   return size == 32 ? &local32_ : nullptr;
 }
 
+double InputFactor::Error(uint64_t rows, std::span<const float> differences) const {
+  const uint64_t n = columns();
+  std::vector<float> own(rows * n);  // by position
+  for (uint64_t r = 0; r < rows; ++r)
+    for (uint64_t k = 0; k < n; ++k) own[r * n + k] = differences[r * n + order_[k]];
+  std::vector<float> all = own;  // with what each takes over
+  for (uint64_t j = 0; j < n; ++j) {
+    const float* const feedback = feedback_.data() + j * n;
+    for (uint64_t r = 0; r < rows; ++r) {
+      const float error = own[r * n + j];
+      float* const to = all.data() + r * n;
+      for (uint64_t k = j + 1; k < n; ++k) to[k] += error * feedback[k];
+    }
+  }
+  double sum = 0;
+  for (uint64_t i = 0; i < all.size(); ++i) {
+    const double error = static_cast<double>(all[i]);
+    sum += static_cast<double>(weights_[i % n]) * error * error;
+  }
+  return sum;
+}
+
 absl::StatusOr<InputFactor> InputFactor::Make(uint64_t columns, std::span<const float> gram,
                                               uint64_t tokens) {
   SMELT_ASSIGN_OR_RETURN(const double mean, CheckGram(columns, gram));

@@ -54,6 +54,10 @@ class InputFactor {
   };
   const Local* local(uint32_t size) const;
 
+  /// The sum of (w - v) H (w - v)^T over rows; `differences`: w - v, [row][column]. H is damped,
+  /// its mean square about 1.
+  double Error(uint64_t rows, std::span<const float> differences) const;
+
  private:
   std::vector<uint32_t> order_;
   std::vector<float> squares_, feedback_, weights_, moment_;

@@ -294,7 +294,7 @@ void AddConvertOptions(CLI::App& command, ConvertArguments& a, Invocation& invoc
   command
       .add_option("-o,--output", o.output,
                   "File to write (or an existing folder; with several types a folder, DIR/ is "
-                  "made); default: NAME-TYPE.gguf here")
+                  "made); default: NAME-TYPE.gguf here, of a size to order NAME-SIZE.gguf")
       ->type_name("OUT");
   AddConversionOptions(command, a);
   CLI::Option* size =

@@ -139,17 +139,18 @@ SizeTarget SizeTargetOf(const ConvertOptions& options) {
 }
 
 /// Where an output goes that nobody has named.
-std::string InFolder(std::string folder, const ModelSource& source, const Plan& plan) {
+std::string InFolder(std::string folder, const ModelSource& source, const Plan& plan,
+                     const ConvertOptions& options) {
   if (!folder.empty() && !folder.ends_with('/')) folder += '/';
-  return folder + DefaultOutputName(source, plan);
+  return folder + DefaultOutputName(source, plan, NameOf(SizeTargetOf(options)));
 }
 
 absl::StatusOr<std::string> OutputPath(const ConvertOptions& options, const ModelSource& source,
                                        const Plan& plan, bool several) {
   const std::string& path = options.output;
-  if (path.empty() || IsFolder(path)) return InFolder(path, source, plan);
+  if (path.empty() || IsFolder(path)) return InFolder(path, source, plan, options);
   if (!several) return path;
-  if (path.ends_with('/')) return InFolder(path, source, plan);
+  if (path.ends_with('/')) return InFolder(path, source, plan, options);
   return Error(ErrorCode::kUsage, "several types make several files: -o ", Escape(path),
                " is no folder; write ", Escape(path), "/ to have it made");
 }

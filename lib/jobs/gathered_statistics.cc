@@ -61,14 +61,9 @@ absl::StatusOr<std::unique_ptr<StatisticsGatherer>> StatisticsGatherer::Open(
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
   out->layers_ = model.spec.layers.size();
   out->kept_ = gathering.kept;
-  if (out->kept_ == nullptr) {
-    SMELT_RETURN_IF_ERROR(out->OpenCalibration(gathering, model, observer));
-  } else if (out->kept_->stages().size() != out->layers_ + 1) {
-    return Error(ErrorCode::kInvalidInput, Escape(gathering.statistics),
-                 " holds statistics of a model of ", out->kept_->stages().size() - 1,
-                 " layers, not of ", out->layers_, "; name another file");
-  }
-  if (out->kept_ == nullptr && !gathering.statistics.empty()) {
+  if (out->kept_ != nullptr) return out;
+  SMELT_RETURN_IF_ERROR(out->OpenCalibration(gathering, model, observer));
+  if (!gathering.statistics.empty()) {
     SMELT_ASSIGN_OR_RETURN(out->keeper_,
                            StatisticsKeeper::Open(source, gathering, moments, out->layers_ + 1));
   }

@@ -8,6 +8,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
+#include "lib/model/layer_spec.h"
 
 namespace smelt {
 namespace {
@@ -100,6 +101,8 @@ absl::Status CheckStatistics(const StatisticsFile& file, const ModelSource& sour
       }
     }
   }
+  SMELT_ASSIGN_OR_RETURN(const ModelSpec spec, ReadModelSpec(source));
+  if (file.stages().size() != spec.layers.size() + 1) return AnotherModel(file);
   SMELT_ASSIGN_OR_RETURN(const std::string digest, DigestOf(source, tensors));
   if (digest != file.origin().model) return AnotherModel(file);
   const std::vector<std::string>& asked = file.origin().asked;

@@ -4,8 +4,10 @@
 
 #include "infer/calibration.h"
 #include "infer/score.h"
+#include "infer/sensitivity.h"
 #include "lib/jobs/gate.h"
 #include "lib/jobs/statistics_tap.h"
+#include "lib/jobs/tensor_losses.h"
 #include "quant/input_factor.h"
 
 namespace smelt {
@@ -51,6 +53,17 @@ uint64_t CheckMemory(const Plan& plan, uint64_t outputs, uint64_t threads,
   return std::max(batch, positions.chunk * position) + threads * kDecodedRows;
 }
 
+// The activations of one stream at a time, what all of them carry from layer to layer, and tiles of
+// the tensor that is changed, as they are read and encoded.
+uint64_t MeasuringMemory(const Plan& plan, uint64_t threads) {
+  uint64_t columns = 0;
+  for (const PlannedTensor& t : plan.tensors) columns = std::max(columns, t.shape.columns());
+  const uint64_t position = RowsOfPosition(1) * columns * sizeof(float);
+  return Sensitivity::kStreamsInMemory +
+         std::min(MeasuredTokens(plan) * position, kActivationBudget) +
+         threads * (kDecodedRows + kDecodedRows);
+}
+
 }  // namespace
 
 uint64_t EstimateMemory(std::span<const Plan* const> plans, int threads,
@@ -62,6 +75,8 @@ uint64_t EstimateMemory(std::span<const Plan* const> plans, int threads,
     headers += plan->header_bytes();
     stage = std::max(stage, FillMemory(*plan, workers));
     if (checks) stage = std::max(stage, CheckMemory(*plan, plans.size(), workers, options));
+    if (options.target_size != 0 || options.target_bpw != 0)
+      stage = std::max(stage, MeasuringMemory(*plan, workers));
     gathering = std::max(gathering, GatheringMemory(*plan));
   }
   return kProgram + 3 * headers + stage + gathering;

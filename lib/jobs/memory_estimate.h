@@ -10,8 +10,8 @@
 namespace smelt {
 
 /// Anonymous memory, in bytes, that filling plans of one source with `threads` workers and checking
-/// the results takes: the headers, and tiles in flight or the activations of a batch, whichever is
-/// more. An estimate.
+/// the results takes, and measuring for a size to order: the headers, and tiles in flight or the
+/// activations of a batch, whichever is more. An estimate.
 uint64_t EstimateMemory(std::span<const Plan* const> plans, int threads,
                         const ConvertOptions& options);
 

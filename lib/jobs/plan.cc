@@ -225,17 +225,19 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
   return plan;
 }
 
-std::string DefaultOutputName(const ModelSource& source, const Plan& plan) {
+std::string DefaultOutputName(const ModelSource& source, const Plan& plan,
+                              const std::string& type) {
+  const std::string& ending = type.empty() ? plan.type : type;
   const Metadata& metadata = source.metadata();
   std::string name = StringOr(metadata, "general.basename");
   if (name.empty()) name = StringOr(metadata, "general.name");
-  if (name.empty()) return Cat(SafeFileName(LastComponent(source.name())), "-", plan.type, ".gguf");
+  if (name.empty()) return Cat(SafeFileName(LastComponent(source.name())), "-", ending, ".gguf");
   for (const char* key : {"general.size_label", "general.finetune", "general.version"}) {
     const std::string part = StringOr(metadata, key);
     if (!part.empty()) name += "-" + part;
   }
   const bool adapter = StringOr(metadata, "general.type") == "adapter";
-  return Cat(SafeFileName(name), "-", plan.type, adapter ? "-LoRA" : "", ".gguf");
+  return Cat(SafeFileName(name), "-", ending, adapter ? "-LoRA" : "", ".gguf");
 }
 
 }  // namespace smelt

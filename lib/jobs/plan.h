@@ -127,7 +127,9 @@ absl::StatusOr<Plan> MakePlan(const ModelSource& source, const PlanOptions& opti
                               const FixedTypes* fixed = nullptr);
 
 /// Output name when the user gives none: BASENAME-SIZE-FINETUNE-VERSION-TYPE.gguf from the
-/// metadata, or the source's own name.
-std::string DefaultOutputName(const ModelSource& source, const Plan& plan);
+/// metadata, or the source's own name. `type`: what to call it instead of the plan's; empty:
+/// nothing.
+std::string DefaultOutputName(const ModelSource& source, const Plan& plan,
+                              const std::string& type = "");
 
 }  // namespace smelt

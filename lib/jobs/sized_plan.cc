@@ -51,14 +51,18 @@ uint64_t Limit(const Plan& plan, const SizeTarget& target) {
   return static_cast<uint64_t>(target.bits_per_weight * static_cast<double>(plan.parameters) / 8);
 }
 
+std::pair<double, const char*> InUnit(uint64_t bytes) {
+  const double size = static_cast<double>(bytes);
+  if (size >= 1e9) return {size / 1e9, "GB"};
+  if (size >= 1e6) return {size / 1e6, "MB"};
+  return {size / 1e3, "kB"};
+}
+
 std::string InWords(uint64_t bytes, const Plan& plan, const SizeTarget& target) {
   char text[64];
   if (target.bytes != 0) {
-    const double size = static_cast<double>(bytes);
-    const auto [unit, name] = size >= 1e9   ? std::pair(1e9, "GB")
-                              : size >= 1e6 ? std::pair(1e6, "MB")
-                                            : std::pair(1e3, "kB");
-    std::snprintf(text, sizeof(text), "%.3f %s", size / unit, name);
+    const auto [number, unit] = InUnit(bytes);
+    std::snprintf(text, sizeof(text), "%.3f %s", number, unit);
   } else {
     std::snprintf(text, sizeof(text), "%.3f bits per weight",
                   8 * static_cast<double>(bytes) / static_cast<double>(plan.parameters));
@@ -261,6 +265,17 @@ absl::StatusOr<Rows> ReadTypesFile(const std::string& path) {
     rows.emplace_back(Trimmed(row.substr(0, at)), Trimmed(row.substr(at + 1)));
   }
   return rows;
+}
+
+std::string NameOf(const SizeTarget& target) {
+  char text[40] = "";
+  if (target.bits_per_weight != 0)
+    std::snprintf(text, sizeof(text), "%.6gbpw", target.bits_per_weight);
+  if (target.bytes != 0) {
+    const auto [number, unit] = InUnit(target.bytes);
+    std::snprintf(text, sizeof(text), "%.6g%s", number, unit);
+  }
+  return text;
 }
 
 absl::Status CheckSize(const Plan& plan, const SizeTarget& target) {

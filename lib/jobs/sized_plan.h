@@ -30,6 +30,9 @@ absl::StatusOr<PlanOptions> FitToSize(const ModelSource& source, const PlanOptio
                                       const SizeTarget& target, const std::string& types_file,
                                       const Observer& observer);
 
+/// "4.2GB" or "4.25bpw"; empty where there is none. Preset names say nothing of such a file.
+std::string NameOf(const SizeTarget& target);
+
 /// kUsage for a plan larger than that.
 absl::Status CheckSize(const Plan& plan, const SizeTarget& target);
 

@@ -4,24 +4,29 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
 
+#include "infer/calibration.h"
 #include "infer/sensitivity.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/jobs/bundled_text.h"
 #include "lib/jobs/evaluation_texts.h"
-#include "lib/jobs/importance_tap.h"
+#include "lib/jobs/gathered_statistics.h"
+#include "lib/jobs/kept_statistics.h"
 #include "lib/jobs/plan_importance.h"
 #include "lib/jobs/stages.h"
+#include "lib/jobs/statistics_tap.h"
 #include "lib/jobs/text_ids.h"
 #include "lib/jobs/trained_context.h"
 #include "lib/model/layer_spec.h"
 #include "quant/codec.h"
 #include "quant/encoder.h"
+#include "quant/input_factor.h"
 
 namespace smelt {
 namespace {
@@ -38,8 +43,15 @@ constexpr TensorType kCandidates[] = {
     TensorType::kQ5_0,    TensorType::kQ5_K,   TensorType::kQ5_1,  TensorType::kQ6_K,
     TensorType::kQ8_0};
 
-// Of a tensor, in runs that are read together.
-constexpr uint64_t kRuns = 4, kRunRows = 8;
+/// Of a tensor, in runs that are read together, each within one matrix.
+struct Rows {
+  uint64_t runs, rows;
+};
+constexpr Rows kRowsOfMatrix = {2, 16}, kRowsOfExperts = {4, 8};
+
+// Of the text that second moments are gathered from, unless a file has them: fewer than the walk
+// takes, which rounds by them.
+constexpr uint64_t kMomentTokens = 8192;
 
 constexpr uint64_t kContext = 128, kSkip = 16;
 /// Chunks for models of up to so many parameters: each costs, for each tensor, half a pass through
@@ -48,6 +60,12 @@ struct Size {
   uint64_t parameters, chunks;
 };
 constexpr Size kSizes[] = {{1'000'000'000, 4}, {UINT64_MAX, 2}};
+
+uint64_t Chunks(const Plan& plan) {
+  return std::ranges::find_if(kSizes,
+                              [&](const Size& s) { return plan.parameters <= s.parameters; })
+      ->chunks;
+}
 
 /// A model with one tensor in the coarse type.
 class Coarsened : public ModelSource {
@@ -88,38 +106,44 @@ class Coarsened : public ModelSource {
   const size_t tensor_;
 };
 
-/// Rows of a tensor, with what is known of their inputs.
-struct Sample {
-  uint64_t columns = 0;
-  struct Run {
-    uint64_t rows = 0;
-    std::vector<float> values, importance;  ///< importance empty: unknown
-  };
-  std::vector<Run> runs;
+/// Rows of one matrix that stand for it.
+struct Run {
+  size_t tensor = 0;  ///< of the source
+  uint64_t matrix = 0, first = 0, rows = 0;
+};
 
-  double RelativeError(TensorType type, Effort effort, bool with_importance) const {
-    double error = 0, all = 0;
-    std::vector<std::byte> bytes;
-    std::vector<float> again;
+/// Rows, with what is known of their inputs.
+struct Sample {
+  uint64_t rows = 0, columns = 0;
+  std::vector<float> values, importance;  ///< importance empty: unknown
+  const InputFactor* factor = nullptr;
+
+  /// What the matrix' products lose, in units of which all rows of its tensor have the same.
+  double Error(TensorType type, Effort effort, bool with_statistics) const {
+    std::vector<std::byte> bytes(rows * *RowBytes(type, columns));
+    std::vector<float> off(values.size());
     EncodeScratch scratch;
-    for (const Run& run : runs) {
-      bytes.resize(run.rows * *RowBytes(type, columns));
-      again.resize(run.values.size());
-      InputStatistics statistics;
-      if (with_importance) statistics.importance = run.importance;
-      FindEncoder(type, effort)
-          ->Encode(run.rows, columns, run.values.data(), statistics, bytes.data(), scratch);
-      FindCodec(type)->Decode(bytes.data(), again.size(), again.data());
-      for (size_t i = 0; i < again.size(); ++i) {
-        const double weight =
-            run.importance.empty() ? 1 : static_cast<double>(run.importance[i % columns]);
-        const double value = static_cast<double>(run.values[i]);
-        const double off = static_cast<double>(again[i]) - value;
-        error += weight * off * off;
-        all += weight * value * value;
-      }
+    InputStatistics statistics;
+    if (with_statistics) statistics = {.importance = importance, .factor = factor};
+    FindEncoder(type, effort)
+        ->Encode(rows, columns, values.data(), statistics, bytes.data(), scratch);
+    FindCodec(type)->Decode(bytes.data(), off.size(), off.data());
+    for (size_t i = 0; i < off.size(); ++i) off[i] = values[i] - off[i];
+    if (factor != nullptr) return MeanSquare() * factor->Error(rows, off);
+    double error = 0;
+    for (size_t i = 0; i < off.size(); ++i) {
+      const double weight = importance.empty() ? 1 : static_cast<double>(importance[i % columns]);
+      error += weight * static_cast<double>(off[i]) * static_cast<double>(off[i]);
     }
-    return all > 0 ? error / all : 0;
+    return error;
+  }
+
+ private:
+  // Of the inputs: a factor is in units of it.
+  double MeanSquare() const {
+    if (importance.empty()) return 1;
+    return std::accumulate(importance.begin(), importance.end(), 0.0) /
+           static_cast<double>(columns);
   }
 };
 
@@ -128,7 +152,7 @@ class Meter {
  public:
   Meter(const ModelSource& source, const Plan& plan, const std::vector<size_t>& wanted,
         const Observer& observer)
-      : source_(source), plan_(plan), observer_(observer), tap_(source, true) {
+      : source_(source), plan_(plan), observer_(observer), tap_(source, WithMoments(source, plan)) {
     for (const size_t i : wanted) by_source_[plan.tensors[i].source] = i;
   }
 
@@ -150,15 +174,16 @@ class Meter {
     }
     SMELT_RETURN_IF_ERROR(With(inputs, [&](Variants v) { return sensitivity_->Begin(v); }));
     for (size_t layer = 0; layer < stages.layers.size(); ++layer) {
-      tap_.found().clear();
+      SMELT_RETURN_IF_ERROR(Gather(layer));
+      Tap* const tap = plan_.gathering ? nullptr : &tap_;
       SMELT_RETURN_IF_ERROR(With(stages.layers[layer],
-                                 [&](Variants v) { return sensitivity_->Step(layer, v, &tap_); }));
+                                 [&](Variants v) { return sensitivity_->Step(layer, v, tap); }));
       observer_.Report({.phase = "measuring",
                         .done = layer + 1,
                         .total = stages.layers.size(),
                         .unit = "layers"});
     }
-    tap_.found().clear();
+    SMELT_RETURN_IF_ERROR(Gather(stages.layers.size()));
     std::vector<double> losses;
     const auto finish = [&](Variants v) -> absl::Status {
       std::optional<Sensitivity::Tied> both;
@@ -194,9 +219,7 @@ class Meter {
         .context = kContext, .add_bos = (*tokenizer)->adds_bos(), .bos = (*tokenizer)->bos()};
     if (const uint64_t trained = TrainedContext(source_); trained > 0)
       options.context = std::min(options.context, trained);
-    const uint64_t chunks = std::ranges::find_if(kSizes, [&](const Size& s) {
-                              return plan_.parameters <= s.parameters;
-                            })->chunks;
+    const uint64_t chunks = Chunks(plan_);
     for (const NamedText& text : texts) {
       SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EvaluationIds(**tokenizer, text.text));
       Spread(ids, options.context, std::max<uint64_t>(chunks / texts.size(), 1));
@@ -204,7 +227,33 @@ class Meter {
     SMELT_ASSIGN_OR_RETURN(
         sensitivity_, Sensitivity::Open({.source = &source_, .spec = spec_}, texts_, options, kSkip,
                                         by_source_.size()));
-    return absl::OkStatus();
+    return plan_.gathering ? OpenGathering(**tokenizer) : absl::OkStatus();
+  }
+
+  absl::Status OpenGathering(const Tokenizer& tokenizer) {
+    const Gathering& gathering = *plan_.gathering;
+    if (gathering.kept != nullptr) return absl::OkStatus();
+    for (const NamedText& text : gathering.texts) {
+      SMELT_ASSIGN_OR_RETURN(moment_texts_.emplace_back(), EvaluationIds(tokenizer, text.text));
+    }
+    const uint64_t chunks = kMomentTokens / (gathering.context * gathering.texts.size());
+    const ScoreOptions options{.context = gathering.context,
+                               .chunks = std::clamp<uint64_t>(chunks, 1, gathering.chunks),
+                               .add_bos = tokenizer.adds_bos(),
+                               .bos = tokenizer.bos()};
+    SMELT_ASSIGN_OR_RETURN(calibration_, Calibration::Open({.source = &source_, .spec = spec_},
+                                                           moment_texts_, options, quiet_));
+    return calibration_->Begin();
+  }
+
+  /// What goes into a stage's matrices, where it is not what the measurement itself sees.
+  absl::Status Gather(size_t stage) {
+    tap_.Clear();
+    if (!plan_.gathering) return absl::OkStatus();
+    if (plan_.gathering->kept != nullptr)
+      return TellStatistics(*plan_.gathering->kept, source_, stage, tap_);
+    return stage < sensitivity_->layers() ? calibration_->Step(stage, &tap_)
+                                          : calibration_->Finish(&tap_);
   }
 
   // A text's domains follow each other: chunks from all over it.
@@ -230,15 +279,7 @@ class Meter {
     std::vector<const ModelSource*> variants;
     for (const Coarsened& source : sources) variants.push_back(&source);
     SMELT_RETURN_IF_ERROR(step(variants));
-    const size_t first = errors_.size();
-    errors_.resize(first + measured.size());
-    return ParallelFor(measured.size(), 1, [&](uint64_t begin, uint64_t end) -> absl::Status {
-      for (uint64_t i = begin; i < end; ++i) {
-        SMELT_RETURN_IF_ERROR(GoOn());
-        SMELT_ASSIGN_OR_RETURN(errors_[first + i], ErrorsOf(measured[i]));
-      }
-      return absl::OkStatus();
-    });
+    return MeasureErrors(measured);
   }
 
   /// Of one tensor: the coarse type's, and each candidate's.
@@ -246,41 +287,93 @@ class Meter {
     size_t tensor = 0;  ///< of the plan
     double coarse = 0;
     std::vector<TensorLosses::Loss> types;
+
+    void Add(const Errors& other) {
+      coarse += other.coarse;
+      for (size_t i = 0; i < types.size(); ++i) types[i].loss += other.types[i].loss;
+    }
   };
 
-  absl::StatusOr<Errors> ErrorsOf(size_t tensor) const {
-    SMELT_ASSIGN_OR_RETURN(const Sample sample, SampleOf(tensor));
+  // A factor is made once for all that share it, and there is one at a time.
+  absl::Status MeasureErrors(const std::vector<size_t>& tensors) {
+    std::map<MatrixRef, size_t> with;  // number of its second moment
+    for (size_t i = 0; i < tap_.grams().size(); ++i)
+      for (const MatrixRef& matrix : tap_.grams()[i]->matrices) with[matrix] = i;
+    std::vector<Run> runs;
+    for (const size_t tensor : tensors) AddRuns(tensor, runs);
+    std::vector<Errors> errors(runs.size());
+    std::vector<size_t> without;
+    std::vector<std::vector<size_t>> sharing(tap_.grams().size());
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const auto found = with.find({static_cast<TensorRef>(runs[i].tensor), runs[i].matrix});
+      (found == with.end() ? without : sharing[found->second]).push_back(i);
+    }
+    SMELT_RETURN_IF_ERROR(MeasureErrors(runs, without, nullptr, errors));
+    for (size_t i = 0; i < sharing.size(); ++i) {
+      if (sharing[i].empty()) continue;
+      const InputGram& gram = tap_.grams()[i]->gram;
+      SMELT_ASSIGN_OR_RETURN(
+          const InputFactor factor,
+          InputFactor::Make(gram.columns, std::span(gram.sums, gram.columns * gram.columns),
+                            gram.tokens));
+      SMELT_RETURN_IF_ERROR(MeasureErrors(runs, sharing[i], &factor, errors));
+    }
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const bool another = i == 0 || runs[i].tensor != runs[i - 1].tensor;
+      another ? errors_.push_back(std::move(errors[i])) : errors_.back().Add(errors[i]);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status MeasureErrors(const std::vector<Run>& runs, const std::vector<size_t>& which,
+                             const InputFactor* factor, std::vector<Errors>& errors) const {
+    return ParallelFor(which.size(), 1, [&](uint64_t begin, uint64_t end) -> absl::Status {
+      for (uint64_t i = begin; i < end; ++i) {
+        SMELT_RETURN_IF_ERROR(GoOn());
+        SMELT_ASSIGN_OR_RETURN(errors[which[i]], ErrorsOf(runs[which[i]], factor));
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  absl::StatusOr<Errors> ErrorsOf(const Run& run, const InputFactor* factor) const {
+    SMELT_ASSIGN_OR_RETURN(const Sample sample, SampleOf(run, factor));
     Errors out;
-    out.tensor = by_source_.at(tensor);
-    out.coarse = sample.RelativeError(kCoarse, Effort::kFast, false);
+    out.tensor = by_source_.at(run.tensor);
+    out.coarse = sample.Error(kCoarse, Effort::kFast, false);
     const PlanOptions& options = plan_.options;
-    const bool importance = !options.imatrix.empty() || options.gathers();
-    const bool known = importance && !sample.runs[0].importance.empty();
-    const Effort effort = options.effort == "fast" ? Effort::kFast : Effort::kNormal;
+    const bool statistics = !options.imatrix.empty() || options.gathers();
+    // Of all of a tensor's runs the same types.
+    const bool known = statistics && tap_.found().contains(static_cast<TensorRef>(run.tensor));
+    const Effort effort = EffortNamed(options.effort).value_or(Effort::kNormal);
     for (const TensorType type : kCandidates) {
       if (!RowBytes(type, sample.columns) || (NeedsImportance(type) && !known)) continue;
-      out.types.push_back({type, sample.RelativeError(type, effort, known)});
+      out.types.push_back({type, sample.Error(type, effort, known)});
     }
     const TensorType stored = plan_.tensors[out.tensor].source_type;
     if (stored == TensorType::kF16 || stored == TensorType::kBF16) out.types.push_back({stored, 0});
     return out;
   }
 
-  absl::StatusOr<Sample> SampleOf(size_t tensor) const {
+  void AddRuns(size_t tensor, std::vector<Run>& runs) const {
     const Shape& shape = source_.tensors()[tensor].shape;
     const uint64_t rows = shape.rows(), of_matrix = shape.ne[1];
-    Sample sample;
-    sample.columns = shape.columns();
-    for (uint64_t i = 0; i < kRuns; ++i) {
-      Sample::Run& run = sample.runs.emplace_back();
-      uint64_t first = rows * i / kRuns;
-      // Within one matrix, whose importance is one.
-      run.rows = std::min({kRunRows, rows, of_matrix});
-      first = std::min(first, first / of_matrix * of_matrix + of_matrix - run.rows);
-      run.values.resize(run.rows * sample.columns);
-      SMELT_RETURN_IF_ERROR(source_.ReadRows(tensor, first, run.rows, run.values.data()));
-      run.importance = ImportanceOf(tensor, first / of_matrix, sample.columns);
+    const Rows wanted = rows > of_matrix ? kRowsOfExperts : kRowsOfMatrix;
+    for (uint64_t i = 0; i < wanted.runs; ++i) {
+      const uint64_t count = std::min(wanted.rows, of_matrix), at = rows * i / wanted.runs;
+      const uint64_t last = at / of_matrix * of_matrix + of_matrix - count;
+      runs.push_back({tensor, at / of_matrix, std::min(at, last), count});
     }
+  }
+
+  absl::StatusOr<Sample> SampleOf(const Run& run, const InputFactor* factor) const {
+    Sample sample;
+    sample.rows = run.rows;
+    sample.columns = source_.tensors()[run.tensor].shape.columns();
+    sample.values.resize(sample.rows * sample.columns);
+    SMELT_RETURN_IF_ERROR(source_.ReadRows(run.tensor, run.first, run.rows, sample.values.data()));
+    sample.importance = ImportanceOf(run.tensor, run.matrix, sample.columns);
+    sample.factor = factor;
     return sample;
   }
 
@@ -323,11 +416,18 @@ class Meter {
   ModelSpec spec_;
   std::vector<std::vector<int32_t>> texts_;
   std::unique_ptr<Sensitivity> sensitivity_;
-  ImportanceTap tap_;
+  std::vector<std::vector<int32_t>> moment_texts_;
+  const Observer quiet_{};
+  std::unique_ptr<Calibration> calibration_;  ///< nullptr: a file, or the measurement itself
+  StatisticsTap tap_;
   std::vector<Errors> errors_;  ///< in the order of variants
 };
 
 }  // namespace
+
+uint64_t MeasuredTokens(const Plan& plan) {
+  return kContext * std::max<uint64_t>(Chunks(plan), plan.options.calibration.size());
+}
 
 absl::StatusOr<std::vector<TensorLosses>> MeasureTensorLosses(const ModelSource& source,
                                                               const Plan& plan,

@@ -24,11 +24,14 @@ struct TensorLosses {
   std::vector<Loss> types;
 };
 
+/// Tokens of the text that is measured on, at most.
+uint64_t MeasuredTokens(const Plan& plan);
+
 /// Of the tensors of `plan` that `wanted` names (by their index in Plan::tensors) and that the
 /// model computes with. A text goes through the model, and beside it a copy for each tensor that
 /// runs with this one in a coarse type; the loss so measured is scaled by the error of each
-/// candidate over that of the coarse type, both on a sample of the tensor's rows and weighted by
-/// the squares of its inputs.
+/// candidate, at the plan's effort, over that of the coarse type: both on a sample of the tensor's
+/// rows, and weighted by what goes into it, its second moment (--effort best) or the squares.
 absl::StatusOr<std::vector<TensorLosses>> MeasureTensorLosses(const ModelSource& source,
                                                               const Plan& plan,
                                                               const std::vector<size_t>& wanted,

@@ -3,9 +3,13 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
+
 #include "lib/base/folder.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
+#include "lib/jobs/open_model.h"
+#include "lib/jobs/tensor_losses.h"
 #include "smelt/convert.h"
 #include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
@@ -14,6 +18,7 @@ namespace smelt {
 namespace {
 
 using testing::Conversion;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using testing::ReadFile;
 using testing::TempDir;
@@ -145,6 +150,68 @@ TEST(SizedPlan, TypesAreWrittenReadEditedAndTakenAgain) {
   const absl::Status bad = PlanConversion(edited).status();
   EXPECT_EQ(CodeOf(bad), ErrorCode::kInvalidInput);
   EXPECT_THAT(std::string(bad.message()), HasSubstr("line 1"));
+}
+
+TEST(SizedPlan, ErrorsAreThoseThatTheEffortLeaves) {
+  const TempDir dir;
+  for (const char* name : {"llama", "qwen2moe"}) {
+    SCOPED_TRACE(name);
+    const auto source = OpenModelByName(Model(name), {}, {});
+    SMELT_ASSERT_OK(source);
+    std::map<std::string, std::vector<TensorLosses>> losses;
+    std::vector<std::string> names;
+    for (const char* effort : {"normal", "best"}) {
+      PlanOptions options{.type = "q4_k_m", .effort = effort};
+      options.imatrix = options.effort == "normal" ? "auto" : "";
+      const auto plan = MakePlan(**source, options);
+      SMELT_ASSERT_OK(plan);
+      std::vector<size_t> wanted;
+      for (size_t i = 0; i < plan->tensors.size(); ++i)
+        if (Info(plan->tensors[i].type).quantized) wanted.push_back(i);
+      auto measured = MeasureTensorLosses(**source, *plan, wanted, {});
+      SMELT_ASSERT_OK(measured);
+      for (const TensorLosses& t : *measured) names.push_back(plan->tensors[t.tensor].name);
+      losses[effort] = *std::move(measured);
+    }
+    ASSERT_EQ(losses["normal"].size(), losses["best"].size());
+    for (size_t i = 0; i < losses["best"].size(); ++i) {
+      SCOPED_TRACE(names[i]);
+      const auto& normal = losses["normal"][i].types;
+      const auto& best = losses["best"][i].types;
+      ASSERT_EQ(normal.size(), best.size());
+      for (size_t t = 0; t < best.size(); ++t) {
+        if (!Info(best[t].type).quantized) continue;
+        // An embedding has no products to round for.
+        if (names[i] == "token_embd.weight") {
+          EXPECT_EQ(best[t].loss, normal[t].loss);
+        } else {
+          EXPECT_LT(best[t].loss, 1.02 * normal[t].loss) << Info(best[t].type).name;
+        }
+      }
+    }
+  }
+}
+
+TEST(SizedPlan, TheNameOfTheFileSaysTheSize) {
+  EXPECT_EQ(NameOf({.bits_per_weight = 4.25}), "4.25bpw");
+  EXPECT_EQ(NameOf({.bytes = 4'200'000'000}), "4.2GB");
+  EXPECT_EQ(NameOf({.bytes = 350'000'000}), "350MB");
+  EXPECT_EQ(NameOf({}), "");
+  const auto plan = PlanConversion(Sized(Model("llama"), "", 5.25));
+  SMELT_ASSERT_OK(plan);
+  EXPECT_THAT(plan->output, EndsWith("-5.25bpw.gguf"));
+}
+
+TEST(SizedPlan, MeasuringTakesMemoryThatThePlanStates) {
+  const TempDir dir;
+  ConvertOptions options = Sized(Model("llama"), dir / "x.gguf", 5.25);
+  const auto sized = PlanConversion(options);
+  options.target_bpw = 0;
+  options.type = "q4_0";
+  const auto plain = PlanConversion(options);
+  SMELT_ASSERT_OK(sized);
+  SMELT_ASSERT_OK(plain);
+  EXPECT_GT(sized->memory_bytes, plain->memory_bytes);
 }
 
 TEST(SizedPlan, WhatCannotBeIsRefused) {

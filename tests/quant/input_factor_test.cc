@@ -55,6 +55,24 @@ TEST(InputFactor, ItsPartsMakeTheMomentAgain) {
   }
 }
 
+TEST(InputFactor, TheErrorOfRowsIsThatOfTheMoment) {
+  constexpr size_t kColumns = 160, kRows = 3;
+  const InputFactor factor = Factor(kColumns, CorrelatedGram(kColumns, 300, 4), 300);
+  std::vector<float> off(kRows * kColumns);
+  for (size_t i = 0; i < off.size(); ++i) off[i] = static_cast<float>((i * 2654435761u) % 97) - 48;
+  double sum = 0;
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t i = 0; i < kColumns; ++i) {
+      for (size_t j = 0; j < kColumns; ++j) {
+        sum += static_cast<double>(off[r * kColumns + factor.order()[i]]) *
+               static_cast<double>(factor.moment()[i * kColumns + j]) *
+               static_cast<double>(off[r * kColumns + factor.order()[j]]);
+      }
+    }
+  }
+  EXPECT_NEAR(factor.Error(kRows, off), sum, 1e-4 * sum);
+}
+
 TEST(InputFactor, ColumnsOfABlockStayTogether) {
   for (const size_t columns : {512u, 288u, 32u}) {
     const InputFactor factor = Factor(columns, CorrelatedGram(columns, 100, 5), 100);
