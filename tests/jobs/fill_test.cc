@@ -15,6 +15,7 @@
 #include "lib/jobs/hashed_output.h"
 #include "lib/jobs/plan_layout.h"
 #include "quant/encoder.h"
+#include "quant/input_factor.h"
 #include "tests/jobs/fake_source.h"
 #include "tests/testing/testing.h"
 
@@ -228,6 +229,31 @@ TEST(Fill, WeightsThatOverflowTheirTypeAreNamed) {
       EXPECT_NE(message.find(part), std::string::npos) << message;
   }
   SMELT_EXPECT_OK(Convert(source, *MakePlan(source, {.type = "bf16"}), dir / "bf16.gguf"));
+}
+
+TEST(Fill, AFactorOfAnotherWidthIsRefusedByTheTensor) {
+  const TempDir dir;
+  const MixedSource source;
+  const auto plan = MakePlan(source, {.type = "q4_0"});
+  SMELT_ASSERT_OK(plan);
+  auto output = Open(dir / "x.gguf", *plan);
+  SMELT_ASSERT_OK(output);
+  MemoryPeak peak;
+  const FillTarget target{&*plan, &*output};
+  const Observer observer;
+  const auto filler = Filler::Open(std::span(&target, 1), source, observer, peak);
+  SMELT_ASSERT_OK(filler);
+  const std::vector<float> gram(256 * 256);
+  const auto factor = InputFactor::Make(256, gram, 0);
+  SMELT_ASSERT_OK(factor);
+  const GatheredStatistics narrow = [&](const PlannedTensor&, uint64_t, std::span<float>) {
+    return &*factor;
+  };
+  const SourceMatrix wide{.tensor = 2, .matrix = 0}, right{.tensor = 3, .matrix = 1};
+  SMELT_EXPECT_OK((*filler)->Encode(std::span(&right, 1), narrow));
+  const absl::Status status = (*filler)->Encode(std::span(&wide, 1), narrow);
+  EXPECT_EQ(CodeOf(status), ErrorCode::kInternal);
+  EXPECT_NE(std::string(status.message()).find("blk.0.ffn_up.weight"), std::string::npos);
 }
 
 TEST(Fill, NanInBytesThatPassThroughIsNamed) {

@@ -174,5 +174,20 @@ TEST(Feedback, OtherEffortsTakeNoNoticeOfAFactor) {
   EXPECT_EQ(out, plain);
 }
 
+TEST(Feedback, AFactorOfAnotherWidthIsNone) {
+  const std::vector<float> x = Weights(kRows, kColumns);
+  for (const size_t columns : {size_t{32}, kColumns / 2, 2 * kColumns}) {
+    const InputFactor factor = Factor(columns, CorrelatedGram(columns, 60, 9), 60);
+    InputStatistics statistics;
+    std::vector<std::byte> with(kRows * *RowBytes(TensorType::kQ4_K, kColumns)), without = with;
+    EncodeScratch scratch;
+    const Encoder* const encoder = FindEncoder(TensorType::kQ4_K, Effort::kBest);
+    encoder->Encode(kRows, kColumns, x.data(), statistics, without.data(), scratch);
+    statistics.factor = &factor;
+    encoder->Encode(kRows, kColumns, x.data(), statistics, with.data(), scratch);
+    EXPECT_EQ(with, without) << columns;
+  }
+}
+
 }  // namespace
 }  // namespace smelt
