@@ -114,7 +114,7 @@ const InputFactor::Local* InputFactor::local(uint32_t size) const {
   return size == 32 ? &local32_ : nullptr;
 }
 
-double InputFactor::Error(uint64_t rows, std::span<const float> differences) const {
+double InputFactor::ErrorOf(uint64_t rows, std::span<const float> differences) const {
   const uint64_t n = columns();
   std::vector<float> own(rows * n);  // by position
   for (uint64_t r = 0; r < rows; ++r)

@@ -56,7 +56,7 @@ class InputFactor {
 
   /// The sum of (w - v) H (w - v)^T over rows; `differences`: w - v, [row][column]. H is damped,
   /// its mean square about 1.
-  double Error(uint64_t rows, std::span<const float> differences) const;
+  double ErrorOf(uint64_t rows, std::span<const float> differences) const;
 
  private:
   std::vector<uint32_t> order_;

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "lib/base/parallel.h"
+#include "lib/base/status.h"
 #include "lib/jobs/conversion_job.h"
 #include "lib/jobs/gathered_statistics.h"
 #include "lib/jobs/memory_estimate.h"

@@ -61,7 +61,7 @@ struct Size {
 };
 constexpr Size kSizes[] = {{1'000'000'000, 4}, {UINT64_MAX, 2}};
 
-uint64_t Chunks(const Plan& plan) {
+uint64_t ChunksOf(const Plan& plan) {
   return std::ranges::find_if(kSizes,
                               [&](const Size& s) { return plan.parameters <= s.parameters; })
       ->chunks;
@@ -107,7 +107,7 @@ class Coarsened : public ModelSource {
 };
 
 /// Rows of one matrix that stand for it.
-struct Run {
+struct RowRun {
   size_t tensor = 0;  ///< of the source
   uint64_t matrix = 0, first = 0, rows = 0;
 };
@@ -119,7 +119,7 @@ struct Sample {
   const InputFactor* factor = nullptr;
 
   /// What the matrix' products lose, in units of which all rows of its tensor have the same.
-  double Error(TensorType type, Effort effort, bool with_statistics) const {
+  double ErrorOf(TensorType type, Effort effort, bool with_statistics) const {
     std::vector<std::byte> bytes(rows * *RowBytes(type, columns));
     std::vector<float> off(values.size());
     EncodeScratch scratch;
@@ -129,7 +129,7 @@ struct Sample {
         ->Encode(rows, columns, values.data(), statistics, bytes.data(), scratch);
     FindCodec(type)->Decode(bytes.data(), off.size(), off.data());
     for (size_t i = 0; i < off.size(); ++i) off[i] = values[i] - off[i];
-    if (factor != nullptr) return MeanSquare() * factor->Error(rows, off);
+    if (factor != nullptr) return MeanSquare() * factor->ErrorOf(rows, off);
     double error = 0;
     for (size_t i = 0; i < off.size(); ++i) {
       const double weight = importance.empty() ? 1 : static_cast<double>(importance[i % columns]);
@@ -219,7 +219,7 @@ class Meter {
         .context = kContext, .add_bos = (*tokenizer)->adds_bos(), .bos = (*tokenizer)->bos()};
     if (const uint64_t trained = TrainedContext(source_); trained > 0)
       options.context = std::min(options.context, trained);
-    const uint64_t chunks = Chunks(plan_);
+    const uint64_t chunks = ChunksOf(plan_);
     for (const NamedText& text : texts) {
       SMELT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EvaluationIds(**tokenizer, text.text));
       Spread(ids, options.context, std::max<uint64_t>(chunks / texts.size(), 1));
@@ -299,7 +299,7 @@ class Meter {
     std::map<MatrixRef, size_t> with;  // number of its second moment
     for (size_t i = 0; i < tap_.grams().size(); ++i)
       for (const MatrixRef& matrix : tap_.grams()[i]->matrices) with[matrix] = i;
-    std::vector<Run> runs;
+    std::vector<RowRun> runs;
     for (const size_t tensor : tensors) AddRuns(tensor, runs);
     std::vector<Errors> errors(runs.size());
     std::vector<size_t> without;
@@ -325,7 +325,7 @@ class Meter {
     return absl::OkStatus();
   }
 
-  absl::Status MeasureErrors(const std::vector<Run>& runs, const std::vector<size_t>& which,
+  absl::Status MeasureErrors(const std::vector<RowRun>& runs, const std::vector<size_t>& which,
                              const InputFactor* factor, std::vector<Errors>& errors) const {
     return ParallelFor(which.size(), 1, [&](uint64_t begin, uint64_t end) -> absl::Status {
       for (uint64_t i = begin; i < end; ++i) {
@@ -336,11 +336,11 @@ class Meter {
     });
   }
 
-  absl::StatusOr<Errors> ErrorsOf(const Run& run, const InputFactor* factor) const {
+  absl::StatusOr<Errors> ErrorsOf(const RowRun& run, const InputFactor* factor) const {
     SMELT_ASSIGN_OR_RETURN(const Sample sample, SampleOf(run, factor));
     Errors out;
     out.tensor = by_source_.at(run.tensor);
-    out.coarse = sample.Error(kCoarse, Effort::kFast, false);
+    out.coarse = sample.ErrorOf(kCoarse, Effort::kFast, false);
     const PlanOptions& options = plan_.options;
     const bool statistics = !options.imatrix.empty() || options.gathers();
     // Of all of a tensor's runs the same types.
@@ -348,14 +348,14 @@ class Meter {
     const Effort effort = EffortNamed(options.effort).value_or(Effort::kNormal);
     for (const TensorType type : kCandidates) {
       if (!RowBytes(type, sample.columns) || (NeedsImportance(type) && !known)) continue;
-      out.types.push_back({type, sample.Error(type, effort, known)});
+      out.types.push_back({type, sample.ErrorOf(type, effort, known)});
     }
     const TensorType stored = plan_.tensors[out.tensor].source_type;
     if (stored == TensorType::kF16 || stored == TensorType::kBF16) out.types.push_back({stored, 0});
     return out;
   }
 
-  void AddRuns(size_t tensor, std::vector<Run>& runs) const {
+  void AddRuns(size_t tensor, std::vector<RowRun>& runs) const {
     const Shape& shape = source_.tensors()[tensor].shape;
     const uint64_t rows = shape.rows(), of_matrix = shape.ne[1];
     const Rows wanted = rows > of_matrix ? kRowsOfExperts : kRowsOfMatrix;
@@ -366,7 +366,7 @@ class Meter {
     }
   }
 
-  absl::StatusOr<Sample> SampleOf(const Run& run, const InputFactor* factor) const {
+  absl::StatusOr<Sample> SampleOf(const RowRun& run, const InputFactor* factor) const {
     Sample sample;
     sample.rows = run.rows;
     sample.columns = source_.tensors()[run.tensor].shape.columns();
@@ -426,7 +426,7 @@ class Meter {
 }  // namespace
 
 uint64_t MeasuredTokens(const Plan& plan) {
-  return kContext * std::max<uint64_t>(Chunks(plan), plan.options.calibration.size());
+  return kContext * std::max<uint64_t>(ChunksOf(plan), plan.options.calibration.size());
 }
 
 absl::StatusOr<std::vector<TensorLosses>> MeasureTensorLosses(const ModelSource& source,

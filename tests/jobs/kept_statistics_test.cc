@@ -292,7 +292,8 @@ TEST(KeptStatistics, ThatAreDamagedAreRefused) {
     WriteFile(damaged,
               whole.substr(0, static_cast<size_t>(share * static_cast<double>(whole.size()))));
     std::remove((dir / "b.gguf").c_str());
-    Refusal(Options(Model("llama"), dir / "b.gguf", "best", damaged));
+    EXPECT_EQ(CodeOf(Refusal(Options(Model("llama"), dir / "b.gguf", "best", damaged))),
+              ErrorCode::kInvalidInput);
   }
 }
 

@@ -70,7 +70,7 @@ TEST(InputFactor, TheErrorOfRowsIsThatOfTheMoment) {
       }
     }
   }
-  EXPECT_NEAR(factor.Error(kRows, off), sum, 1e-4 * sum);
+  EXPECT_NEAR(factor.ErrorOf(kRows, off), sum, 1e-4 * sum);
 }
 
 TEST(InputFactor, ColumnsOfABlockStayTogether) {
