@@ -14,18 +14,41 @@ namespace {
 /// Larger layers of parameters are none that Ollama wrote.
 constexpr uint64_t kMostParameterBytes = 1 << 20;
 
-/// A version without its "v": one to three numbers, then perhaps "-rc1" or "+build".
+/// "rc.1" of 1.2.3-rc.1: texts between points. `numbers`: those of digits alone are numbers, which
+/// do not begin with 0.
+bool AreIdentifiers(std::string_view text, bool numbers) {
+  return std::ranges::all_of(SplitAt(text, '.'), [&](std::string_view part) {
+    const auto letter = [](char c) {
+      return IsDigit(c) || (LowerAscii(c) >= 'a' && LowerAscii(c) <= 'z') || c == '-';
+    };
+    const bool digits = numbers && std::ranges::all_of(part, IsDigit);
+    return !part.empty() && std::ranges::all_of(part, letter) &&
+           (!digits || part == "0" || part.front() != '0');
+  });
+}
+
+/// As Ollama's semver package judges what follows a "v": one to three numbers, after three perhaps
+/// "-rc1" and "+build".
+bool IsVersion(std::string_view text) {
+  const size_t end = std::min(text.find_first_of("-+"), text.size());
+  const std::string_view numbers = text.substr(0, end);
+  const size_t count = SplitAt(numbers, '.').size();
+  if (count > 3 || (end < text.size() && count < 3)) return false;
+  if (!AreIdentifiers(numbers, true) ||
+      !std::ranges::all_of(numbers, [](char c) { return IsDigit(c) || c == '.'; })) {
+    return false;
+  }
+  text.remove_prefix(end);
+  const size_t plus = std::min(text.find('+'), text.size());
+  return (plus == 0 || AreIdentifiers(text.substr(1, plus - 1), true)) &&
+         (plus == text.size() || AreIdentifiers(text.substr(plus + 1), false));
+}
+
+/// A version without its "v".
 absl::StatusOr<std::string> Version(std::string_view text) {
-  std::string_view rest = text;
-  if (rest.starts_with('v')) rest.remove_prefix(1);
-  std::string version(rest);
-  rest = rest.substr(0, rest.find_first_of("-+"));
-  const std::vector<std::string_view> parts = SplitAt(rest, '.');
-  const bool numbers = parts.size() <= 3 && std::ranges::all_of(parts, [](std::string_view part) {
-                         return !part.empty() && std::ranges::all_of(part, IsDigit) &&
-                                (part == "0" || part.front() != '0');
-                       });
-  if (numbers) return version;
+  std::string_view version = text;
+  if (version.starts_with('v')) version.remove_prefix(1);
+  if (IsVersion(version)) return std::string(version);
   return Error(ErrorCode::kInvalidInput, "REQUIRES takes a version of Ollama such as 0.14.0, not ",
                Escape(text, 60));
 }

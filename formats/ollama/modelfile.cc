@@ -113,6 +113,23 @@ std::u32string_view Trimmed(std::u32string_view text) {
   return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
+/// Ollama keeps parameters in one list with the commands, by their names in small letters: it reads
+/// "PARAMETER system x" as SYSTEM, and a FROM's name there is "model".
+void ResolveParameter(ModelfileLine& line) {
+  if (line.command != Command::kParameter || line.key != LowerAscii(line.key)) return;
+  const std::optional<Command> command = line.key == "model"  ? Command::kFrom
+                                         : line.key == "from" ? std::nullopt
+                                                              : CommandOf(line.key);
+  if (!command.has_value() || *command == Command::kParameter) return;
+  line.command = *command;
+  line.key.clear();
+  if (*command != Command::kMessage) return;
+  constexpr std::string_view kColon = ": ";
+  const size_t colon = std::min(line.value.find(kColon), line.value.size());
+  line.key = line.value.substr(0, colon);
+  line.value.erase(0, colon + kColon.size());
+}
+
 class Parser {
  public:
   Parser(std::string_view bytes, std::string_view file)
@@ -127,6 +144,7 @@ class Parser {
         SMELT_ASSIGN_OR_RETURN(line.key, ReadKey(line.command));
       }
       SMELT_ASSIGN_OR_RETURN(line.value, ReadValue(line.command));
+      ResolveParameter(line);
       lines.push_back(std::move(line));
     }
     if (std::ranges::find(lines, Command::kFrom, &ModelfileLine::command) == lines.end()) {
@@ -170,8 +188,12 @@ class Parser {
 
   absl::StatusOr<Command> ReadCommand() {
     const size_t first = at_;
-    while (!at_end() && IsLetter(Peek())) Take();
-    const std::string word = ToUtf8(std::u32string_view(text_).substr(first, at_ - first));
+    // Ollama takes the first character as it comes, and drops it where it is not printable, as it
+    // does in values: a no-break space before a command, say.
+    std::u32string letters;
+    if (const char32_t c = Take(); IsKept(c)) letters += c;
+    while (!at_end() && IsLetter(Peek())) letters += Take();
+    const std::string word = ToUtf8(letters);
     const std::optional<Command> command = CommandOf(word);
     if (at_end() && command.has_value()) {
       return Error(ErrorCode::kInvalidInput, Place(first), ": the text ends after ", word,

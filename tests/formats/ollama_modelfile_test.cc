@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/ollama/model_settings.h"
 #include "formats/ollama/modelfile.h"
 #include "formats/ollama/parameters.h"
 #include "lib/base/ascii.h"
@@ -134,6 +135,50 @@ TEST(OllamaModelfile, LayersOfAllVectors) {
   EXPECT_GT(params, 25u);
   EXPECT_GT(messages, 5u);
   EXPECT_GT(errors, 10u);
+}
+
+/// As in Ollama's parser, in which commands and parameters share their names, and in which the
+/// first character of a line is dropped when it is not printable.
+TEST(OllamaModelfile, WhatItsParserTakesBesides) {
+  const auto names = [](std::string_view text) {
+    std::vector<std::pair<std::string, std::string>> out;
+    const auto lines = ParseModelfile(text, "M");
+    SMELT_EXPECT_OK(lines);
+    if (lines.ok()) {
+      for (const ModelfileLine& line : *lines) out.push_back(NameAndValue(line));
+    }
+    return out;
+  };
+  using Names = std::vector<std::pair<std::string, std::string>>;
+  EXPECT_EQ(names("\u00a0FROM a\n\x01SYSTEM b\n\ufefflicense c\n"),
+            (Names{{"model", "a"}, {"system", "b"}, {"license", "c"}}));
+  EXPECT_EQ(names("PARAMETER model a\nPARAMETER system b\nPARAMETER message user: c\n"),
+            (Names{{"model", "a"}, {"system", "b"}, {"message", "user: c"}}));
+  EXPECT_EQ(names("FROM a\nPARAMETER System b\nPARAMETER from c\n"),
+            (Names{{"model", "a"}, {"System", "b"}, {"from", "c"}}));  // unknown, as parameters
+  for (const char* text : {"\u200b\u00a0FROM a\n", "FROM a\n1\n", "FROM a\n \u00a0 SYSTEM b\n"})
+    EXPECT_FALSE(ParseModelfile(text, "M").ok()) << text;
+  EXPECT_THAT(std::string(ParseModelfile("FROM a\n1\n", "M").status().message()),
+              HasSubstr("M, line 3"));
+}
+
+/// What Go's strconv, and its semver package, say of them.
+TEST(OllamaModelfile, NumbersAndVersionsAreGos) {
+  const auto taken = [](const std::string& line) {
+    const auto lines = ParseModelfile("FROM a\n" + line + "\n", "M");
+    return lines.ok() && ModelSettings::Of(*lines, "M").ok();
+  };
+  for (const char* text : {"5", "+5", "-5", "-0", "007"})
+    EXPECT_TRUE(taken(Cat("PARAMETER seed ", text))) << text;
+  for (const char* text : {"+-5", "-+5", "--5", "++5", "+", "-", "5.0", "0x5", "1_0"})
+    EXPECT_FALSE(taken(Cat("PARAMETER seed ", text))) << text;
+  for (const char* text :
+       {"0", "1.2", "v1.2.3", "1.2.3-rc.1", "1.2.3-0a", "1.2.3+01.b", "1.2.3--+-"})
+    EXPECT_TRUE(taken(Cat("REQUIRES ", text))) << text;
+  for (const char* text :
+       {"", "v", "vv1", "01", "1.", ".1", "1.2.3.4", "1-rc", "1.2+b", "1.2.3-", "1.2.3+",
+        "1.2.3-01", "1.2.3-a..b", "1.2.3-\u00e9", "1.2.3-a+b+c", "1.-2.3"})
+    EXPECT_FALSE(taken(Cat("REQUIRES ", text))) << text;
 }
 
 TEST(OllamaModelfile, TextsReadBackAsTheyWere) {
