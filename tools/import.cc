@@ -63,6 +63,9 @@ int RunImport(ImportArguments& a, Terminal& terminal) {
   options.name = a.second.empty() ? a.first : a.second;
   if (const std::string problem = Complete(a.conversion); !problem.empty())
     return terminal.FailUsage(problem);
+  if (a.conversion.options.type.find(',') != std::string::npos)
+    return terminal.FailUsage(
+        "import makes one model, of one type; import each type as a tag of its own");
   const bool given = std::ranges::any_of(
       a.conversion_options, [](const CLI::Option* option) { return option->count() > 0; });
   std::optional<EvaluateResult> missed;

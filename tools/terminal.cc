@@ -172,6 +172,8 @@ void Terminal::ShowProgress(const Progress& progress) {
     phase_first_ = progress.done;
     if (tty_) last_shown_ = {};
   }
+  // What is done begins anew with its next report: each turn of a conversation is read.
+  if (progress.done >= progress.total) phase_.clear();
   if (tty_) {
     if (now - phase_start_ < kTtyFirst || now - last_shown_ < kTtyInterval) return;
     Draw(progress);

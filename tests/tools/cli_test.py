@@ -5,7 +5,9 @@ cli_test.py PROGRAM MODELS_DIR      (MODELS_DIR has llama/, llama-spm/ and eval.
 """
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -758,6 +760,27 @@ class Chat(Case):
         self.refused(smelt("run", LLAMA, "--system", "x", "Hello"), 2, "--chat")
         self.refused(smelt("run", LLAMA, "--chat", "--tools", LLAMA + "/config.json", "Hello"), 1, "JSON list")
 
+    def test_turns_on_a_terminal(self):
+        ours, its = pty.openpty()
+        process = subprocess.Popen([PROGRAM, "run", LLAMA, "--chat", "-n", "2", "--temp", "0"], stdin=its, stdout=its, stderr=its,
+                                   env=dict(os.environ, LC_ALL="C.UTF-8", TERM="xterm"), start_new_session=True)
+        os.close(its)
+        shown, asked, end = b"", 0, time.time() + 60
+        try:
+            while time.time() < end and select.select([ours], [], [], end - time.time())[0]:
+                shown += os.read(ours, 65536)
+                if shown.count(b">>> ") > asked:
+                    asked += 1
+                    time.sleep(0.3)  # people take their time: as long as a progress line waits
+                    os.write(ours, b"/bye\n" if asked == 3 else b"Hello\n")
+        except OSError:  # it has ended
+            pass
+        self.assertEqual(process.wait(60), 0, shown)
+        os.close(ours)
+        self.assertEqual(asked, 3, shown)
+        # The second turn's text is read in no time; counted from the first one's beginning its rate was nonsense.
+        self.assertNotIn(b"tokens/s", shown.split(b">>> ")[2])
+
     def test_thoughts_are_shown_or_hidden(self):
         template = self.path("thinks.jinja")
         with open(template, "w") as f:
@@ -783,6 +806,7 @@ class Store(Case):
             f.write("PARAMETER temperature hot\n")
         self.refused(smelt("import", "-f", self.path("Modelfile"), "x", *self.store), 1, "line 3", "temperature", "hot")
         self.refused(smelt("import", LLAMA, *self.store), 2, "name")
+        self.refused(smelt("import", LLAMA, "x", "--type", "q8_0,q4_0", *self.store), 2, "one type")
 
     def test_keeping_a_store(self):
         self.assertEqual(smelt("store", "cp", "mine", "yours:v1", *self.store).status, 0)
