@@ -93,17 +93,18 @@ absl::StatusOr<StoreWriter> StoreWriter::Open(const std::string& store) {
   return StoreWriter(std::move(staging));
 }
 
-bool StoreWriter::GoodBlob(const std::string& hex, uint64_t size) const {
+/// The blob of that content, where it is in the store and whole.
+std::optional<AddedBlob> StoreWriter::Present(const std::string& hex, uint64_t size) const {
   const std::string path = Cat(store(), "/blobs/sha256-", hex);
   const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe would wait
   struct stat info;
-  if (fd.get() < 0 || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return false;
-  if (static_cast<uint64_t>(info.st_size) != size) return false;
+  if (fd.get() < 0 || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  if (static_cast<uint64_t>(info.st_size) != size) return std::nullopt;
   const absl::StatusOr<std::string> found = HashFile(fd.get(), path, size, nullptr, nullptr);
-  if (!found.ok() || *found != hex) return false;
+  if (!found.ok() || *found != hex) return std::nullopt;
   utimensat(AT_FDCWD, path.c_str(), nullptr,
             0);  // fails on somebody else's file: nothing to be done
-  return true;
+  return AddedBlob{Cat("sha256:", hex), path, "present", size};
 }
 
 bool StoreWriter::HasBlobOfSize(uint64_t size) const {
@@ -126,9 +127,8 @@ absl::StatusOr<AddedBlob> StoreWriter::Place(StagedFile& staged, const std::stri
   struct stat there;
   const bool linked =
       unlinked && stat(blob.path.c_str(), &there) == 0 && there.st_nlink > 1;  // with a user's file
-  if (!linked && GoodBlob(hex, blob.size)) {
-    blob.how = "present";
-    return blob;
+  if (!linked) {
+    if (std::optional<AddedBlob> present = Present(hex, blob.size)) return *std::move(present);
   }
   SMELT_RETURN_IF_ERROR(GoOn());
   SMELT_RETURN_IF_ERROR(
@@ -138,17 +138,20 @@ absl::StatusOr<AddedBlob> StoreWriter::Place(StagedFile& staged, const std::stri
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::AddText(std::string_view content) {
-  SMELT_ASSIGN_OR_RETURN(StagedFile staged, staging_.New(content.size()));
+  SMELT_RETURN_IF_ERROR(GoOn());
   const auto bytes = std::as_bytes(std::span(content));
+  const std::string hex = Sha256Hex(bytes);
+  if (std::optional<AddedBlob> present = Present(hex, content.size())) return *std::move(present);
+  SMELT_ASSIGN_OR_RETURN(StagedFile staged, staging_.New(content.size()));
   SMELT_RETURN_IF_ERROR(staged.Write(bytes));
-  return Place(staged, Sha256Hex(bytes), "copy");
+  return Place(staged, hex, "copy");
 }
 
 absl::StatusOr<AddedBlob> StoreWriter::AddStream(const std::string& hex, uint64_t size,
                                                  BlobStream& stream, const BlobProgress& progress) {
-  if (GoodBlob(hex, size)) {
+  if (std::optional<AddedBlob> present = Present(hex, size)) {
     SMELT_RETURN_IF_ERROR(stream.Skip(size));
-    return AddedBlob{Cat("sha256:", hex), Cat(store(), "/blobs/sha256-", hex), "present", size};
+    return *std::move(present);
   }
   SMELT_ASSIGN_OR_RETURN(StagedFile staged, staging_.Named(hex, size));
   Sha256 sha;
@@ -295,9 +298,7 @@ absl::StatusOr<AddedBlob> StoreWriter::AddFile(const std::string& path,
       return Error(ErrorCode::kInvalidInput, Escape(path),
                    ": was changed while it was read; try again");
     }
-    if (GoodBlob(hex, size)) {
-      return AddedBlob{Cat("sha256:", hex), Cat(store(), "/blobs/sha256-", hex), "present", size};
-    }
+    if (std::optional<AddedBlob> present = Present(hex, size)) return *std::move(present);
     if (may_link) {
       absl::StatusOr<AddedBlob> linked = LinkedFile(source.get(), size, hex);
       if (linked.ok() || CodeOf(linked.status()) != ErrorCode::kUnsupported) return linked;

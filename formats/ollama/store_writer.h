@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -100,7 +101,7 @@ class StoreWriter {
   absl::StatusOr<uint64_t> Fill(StagedFile& staged, uint64_t size, BlobStream& stream,
                                 const BlobProgress& progress, Sha256& sha);
   bool MayLink(int source) const;
-  bool GoodBlob(const std::string& hex, uint64_t size) const;
+  std::optional<AddedBlob> Present(const std::string& hex, uint64_t size) const;
   bool HasBlobOfSize(uint64_t size) const;
   Fd Turn() const;
   absl::Status HasBlob(const std::string& digest) const;

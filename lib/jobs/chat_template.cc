@@ -52,7 +52,8 @@ absl::StatusOr<ChatRenderer> ChatRenderer::Open(const ChatTemplateOptions& optio
     const MetadataValue* text = metadata.Find("tokenizer.chat_template");
     if (text == nullptr || text->AsString() == nullptr) {
       return Error(ErrorCode::kNotFound, Escape(options.source),
-                   " carries no chat template; give a template's file instead");
+                   " carries no chat template; give a template's file instead (to run --chat: "
+                   "--chat-template FILE)");
     }
     state->text = *text->AsString();
     state->bos = SpecialTokenText(metadata, "bos");

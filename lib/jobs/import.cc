@@ -175,7 +175,9 @@ class Importer {
     };
     if (model.converted) return writer_.Adopt(model.file, model.hash, progress);
     for (const ollama::Layer& layer : model.source->inherited.layers) {
-      if (layer.media_type == ollama::kModelLayer) return writer_.Keep(layer);
+      const bool weights = layer.media_type == ollama::kModelLayer;
+      if (weights && ollama::BlobFile(writer_.store(), layer.digest) == model.file)
+        return writer_.Keep(layer);
     }
     return writer_.AddFile(model.file, progress, options_.copy);
   }
@@ -252,7 +254,7 @@ absl::StatusOr<ollama::Config> ConfigFor(const GgufFile& file, const ImportSourc
 absl::Status Describe(const GgufFile& file, const ImportOptions& options, const std::string& store,
                       const Observer& observer, Model& model) {
   SMELT_RETURN_IF_ERROR(CheckModel(file, observer));
-  SMELT_ASSIGN_OR_RETURN(model.chat, TemplateFor(file.metadata, model.source->model, *model.source,
+  SMELT_ASSIGN_OR_RETURN(model.chat, TemplateFor(file.metadata, model.source->name(), *model.source,
                                                  options, observer));
   SMELT_ASSIGN_OR_RETURN(model.config, ConfigFor(file, *model.source, model.chat.settings, store));
   return absl::OkStatus();
@@ -295,7 +297,7 @@ absl::Status CheckTemplate(const ImportOptions& options, const ConvertOptions& c
   Metadata metadata = model.source->metadata();
   SMELT_ASSIGN_OR_RETURN(const MetadataEdits edits, ResolveEdits(conversion.metadata, metadata));
   SMELT_RETURN_IF_ERROR(EditMetadata(edits, metadata));
-  return TemplateFor(metadata, source.model, source, options, Observer()).status();
+  return TemplateFor(metadata, source.name(), source, options, Observer()).status();
 }
 
 absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name name,
@@ -352,6 +354,10 @@ absl::StatusOr<ImportResult> ImportInto(const std::string& store, ollama::Name n
     return status;
   }
   result->conversion = std::move(converted);
+  if (result->conversion) {  // it was moved into the store
+    result->conversion->output = result->blob;
+    for (OutputFile& file : result->conversion->files) file.path = result->blob;
+  }
   return result;
 }
 

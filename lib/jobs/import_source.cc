@@ -134,7 +134,10 @@ absl::Status TakeModelfile(const ImportOptions& options, const std::string& stor
                    "(model-*.gguf)");
     }
     taken = true;
-    SMELT_RETURN_IF_ERROR(TakeModel(line.value, path, store, observer, source));
+    if (const absl::Status status = TakeModel(line.value, path, store, observer, source);
+        !status.ok()) {
+      return Prefixed(Cat(Escape(file), ", line ", line.line, ": "), status);
+    }
   }
   return absl::OkStatus();
 }

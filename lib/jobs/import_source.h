@@ -18,6 +18,9 @@ struct ImportSource {
   ollama::Manifest inherited;         ///< of `base`
   std::vector<std::string> adapters;  ///< folders or files, to be merged
   ollama::ModelSettings settings;     ///< also from a folder's licence and generation_config.json
+
+  /// What to call the model in messages.
+  const std::string& name() const { return base.empty() ? model : base; }
 };
 
 /// `store`: where names are looked up. Paths of the Modelfile are relative to its folder; a path

@@ -299,7 +299,7 @@ absl::Status EditMetadata(const MetadataEdits& edits, Metadata& metadata) {
     if (old == nullptr && row != nullptr) old = &own;
     std::optional<MetadataValue> value = Parse(old, text);
     if (!value) {
-      const std::string wanted = old == nullptr ? std::string("its own type")
+      const std::string wanted = old == nullptr ? text.substr(0, text.find(':'))  // as it says
                                  : old->is_array()
                                      ? Cat("a JSON list of ", Name(old->element_type()))
                                      : std::string(Name(old->type()));

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "formats/ollama/manifest.h"
@@ -55,6 +57,13 @@ absl::StatusOr<StoreModel> Describe(const std::string& store, const ollama::Name
 }
 
 /// The Modelfile's commands for what `details` holds.
+/// A Modelfile's paths are relative to its own folder, and this one may be put anywhere.
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  return error ? path : absolute.lexically_normal().string();
+}
+
 absl::StatusOr<std::vector<ollama::ModelfileLine>> CommandsOf(const StoreDetails& details,
                                                               const std::string& store) {
   using ollama::Command;
@@ -144,7 +153,7 @@ absl::StatusOr<StoreDetails> Show(const std::string& store, const std::string& t
     details.least_ollama = config.least_ollama;
   }
   SMELT_ASSIGN_OR_RETURN(const std::vector<ollama::ModelfileLine> lines,
-                         CommandsOf(details, store));
+                         CommandsOf(details, AbsolutePath(store)));
   details.modelfile = Cat("# To build a new Modelfile based on this, replace FROM with:\n# FROM ",
                           details.model.name, "\n\n", ollama::ModelfileText(lines));
   return details;

@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <vector>
 
 #include "formats/ollama/store.h"
 #include "lib/base/folder.h"
@@ -29,6 +31,15 @@ absl::StatusOr<std::string> StoreToRead(const std::string& folder) {
     const std::string reason = SystemReason(errno);
     return Error(ErrorCode::kIo, Escape(store), ": this Ollama store cannot be read: ", reason,
                  "; ", ollama::OwnerOf(store), ": run as that user");
+  }
+  SMELT_ASSIGN_OR_RETURN(const std::vector<std::string> entries, ListFolder(store));
+  const auto is_part = [](const std::string& name) {
+    return name == "blobs" || name == "manifests";
+  };
+  if (!entries.empty() && std::ranges::none_of(entries, is_part)) {
+    return Error(ErrorCode::kNotFound, Escape(store),
+                 ": is no Ollama store: it has neither blobs nor manifests; name another folder "
+                 "with --store or OLLAMA_MODELS");
   }
   return store;
 }

@@ -120,6 +120,8 @@ TEST(Import, AFolderIsConvertedStraightIntoTheStore) {
   EXPECT_EQ(result->how, "conversion");
   ASSERT_TRUE(result->conversion && result->conversion->validation);
   EXPECT_TRUE(result->conversion->validation->passed);
+  EXPECT_EQ(result->conversion->output, result->blob);
+  EXPECT_EQ(result->conversion->files.at(0).path, result->blob);
 
   const ConvertOptions convert = testing::Conversion(dir / "llama", dir / "x.gguf", "q8_0");
   SMELT_ASSERT_OK(Convert(convert));
@@ -470,8 +472,9 @@ TEST(Import, FromIsAFileAPatternOrAName) {
   EXPECT_THAT(std::string(import("tiny-*.gguf").message()),
               HasSubstr("matches 2 files that are not the parts of one model"));
   SMELT_EXPECT_OK(import("M"));  // itself, by its name in the store
-  EXPECT_THAT(std::string(import("absent").message()),
-              HasSubstr(Cat("absent: neither a file or folder (", dir / "absent")));
+  EXPECT_THAT(
+      std::string(import("absent").message()),
+      HasSubstr(Cat("Modelfile, line 1: absent: neither a file or folder (", dir / "absent")));
   EXPECT_THAT(std::string(import("tiny-f16.gguf\nFROM m").message()), HasSubstr("a second FROM"));
 }
 

@@ -105,6 +105,33 @@ TEST_F(Store, TheModelfileMakesTheModelAgain) {
   EXPECT_EQ(ReadFile(manifests + "again/latest"), ReadFile(manifests + "one/latest"));
 }
 
+// Whoever saves it elsewhere still names the store's files.
+TEST_F(Store, TheModelfileNamesFilesFromTheRoot) {
+  const std::string relative = fs::proximate(store());
+  ASSERT_NE(relative, store());
+  const auto shown = ShowStored("one", relative);
+  SMELT_ASSERT_OK(shown);
+  EXPECT_THAT(shown->modelfile, HasSubstr("\nFROM " + blob("one") + "\n"));
+}
+
+// Of two that are no parts of each other the last one counts, for Ollama and everywhere here.
+TEST_F(Store, OfTwoModelLayersTheLastCounts) {
+  {
+    auto writer = ollama::StoreWriter::Open(store());
+    SMELT_ASSERT_OK(writer);
+    ollama::Manifest manifest;
+    for (const char* file : {"tiny-q8_0.gguf", "tiny-f16.gguf"}) {
+      const auto added = writer->AddFile(dir_ / file, nullptr);
+      SMELT_ASSERT_OK(added);
+      manifest.layers.push_back({std::string(ollama::kModelLayer), added->digest, added->size, ""});
+    }
+    SMELT_ASSERT_OK(writer->PutManifest(ollama::ParseName("both").value(), manifest));
+  }
+  Make("of", "FROM both\n");
+  EXPECT_EQ(blob("of"), blob("both"));
+  EXPECT_EQ(ReadFile(blob("of")), ReadFile(dir_ / "tiny-f16.gguf"));
+}
+
 TEST_F(Store, RemovingKeepsWhatOthersNeed) {
   Make("two", "FROM tiny-q8_0.gguf\n");
   const std::string weights = blob("one");
@@ -265,6 +292,11 @@ TEST_F(Store, WhatIsNoStoreIsSaid) {
   EXPECT_EQ(CodeOf(ListStore(dir_ / "absent").status()), ErrorCode::kNotFound);
   EXPECT_EQ(CodeOf(ListStore(dir_ / "Modelfile").status()), ErrorCode::kUsage);
   EXPECT_FALSE(fs::exists(dir_ / "absent"));
+  const absl::Status above = ListStore(dir_ / "").status();  // the folder that the store is in
+  EXPECT_EQ(CodeOf(above), ErrorCode::kNotFound);
+  EXPECT_THAT(std::string(above.message()), HasSubstr("is no Ollama store"));
+  fs::create_directory(dir_ / "empty");
+  SMELT_EXPECT_OK(ListStore(dir_ / "empty"));
   EXPECT_EQ(CodeOf(ShowStored("absent", store()).status()), ErrorCode::kNotFound);
   EXPECT_EQ(CodeOf(CopyStored("one", "../x", store())), ErrorCode::kUsage);
 }
