@@ -4,7 +4,8 @@
 #   store_peer.sh SMELT SHARED WORK [SMOLLM2_DIR]
 #
 # Needs go (1.24 or newer) and a C++ compiler the first time, to build Ollama: a few minutes. OLLAMA_VERSION: another than the one that
-# runs models without further programs (v0.6.5); such a one lists, shows, copies and removes.
+# runs models without further programs (v0.6.5); such a one lists, shows, copies and removes, and runs models by the llama-server in
+# OLLAMA_LLAMA_BIN, where that is given.
 set -euo pipefail
 smelt=$1 shared=$2 work=$3 smollm2=${4:-}
 OLLAMA_BIN=$("$shared/tools/ollama/get_ollama.sh" "${OLLAMA_VERSION:-v0.6.5}")
@@ -13,7 +14,7 @@ mkdir -p "$work"
 folder=$(mktemp -d "$work/store.XXXXXX")
 store=$folder/store
 runs=yes
-[ -z "${OLLAMA_VERSION:-}" ] || runs=""
+[ -z "${OLLAMA_VERSION:-}" ] || [ -n "${OLLAMA_LLAMA_BIN:-}" ] || runs=""
 
 check() {  # STORE NAME [FLAG]: what is not as it should be, and the counts
   local said status=0
@@ -32,12 +33,17 @@ names="llama qwen2"
 if [ -n "$smollm2" ]; then
   "$smelt" import "$smollm2" smollm2 --type q4_k_m --require-template --store "$store" --quiet
   try check "$store" smollm2 --run
-  # A type that Ollama makes no more, with what a Modelfile says: without its parameter this Ollama punishes whatever was said, the end of a turn
-  # too, and a small model of three bits then hardly ends.
+  # A type that Ollama makes no more: with an importance matrix and nothing besides, and without one. Ollama before August 2026 punishes what was said
+  # (repeat_penalty 1.1) unless a model's parameters say otherwise, the end of a turn too; a small model of three bits then hardly ends.
+  "$smelt" import "$smollm2" smollm2:q3-imatrix --type q3_k_m --imatrix auto --store "$store" --quiet
+  try check "$store" smollm2:q3-imatrix --run
   printf 'FROM %s\nPARAMETER temperature 0\nPARAMETER repeat_penalty 1\nSYSTEM You are brief.\n' "$smollm2" >"$folder/Modelfile"
   "$smelt" import -f "$folder/Modelfile" smollm2:q3 --type q3_k_m --store "$store" --quiet
   try check "$store" smollm2:q3 --run
-  [ -z "$runs" ] || try python3 tests/peers/store_chat.py "$OLLAMA_BIN" "$shared/tools/ollama" "$store" smollm2 smollm2:q3
+  # Newer ones punish nothing, and then the four bits, whose parameters say nothing of it, repeat themselves at temperature 0.
+  chats="smollm2 smollm2:q3"
+  [ -z "${OLLAMA_VERSION:-}" ] || chats=smollm2:q3
+  [ -z "$runs" ] || try python3 tests/peers/store_chat.py "$OLLAMA_BIN" "$shared/tools/ollama" "$store" $chats
   names+=" smollm2 smollm2:q3"
 fi
 
