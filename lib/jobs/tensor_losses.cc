@@ -23,6 +23,7 @@
 #include "lib/jobs/statistics_tap.h"
 #include "lib/jobs/text_ids.h"
 #include "lib/jobs/trained_context.h"
+#include "lib/model/forwarding_source.h"
 #include "lib/model/layer_spec.h"
 #include "quant/codec.h"
 #include "quant/encoder.h"
@@ -68,18 +69,14 @@ uint64_t ChunksOf(const Plan& plan) {
 }
 
 /// A model with one tensor in the coarse type.
-class Coarsened : public ModelSource {
+class Coarsened : public ForwardingSource {
  public:
-  Coarsened(const ModelSource& base, size_t tensor) : base_(base), tensor_(tensor) {}
+  Coarsened(const ModelSource& source, size_t tensor) : ForwardingSource(source), tensor_(tensor) {}
 
-  const Metadata& metadata() const override { return base_.metadata(); }
-  const std::vector<TensorInfo>& tensors() const override { return base_.tensors(); }
-  const std::string& name() const override { return base_.name(); }
-  std::string identity() const override { return base_.identity(); }
   absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override {
-    SMELT_RETURN_IF_ERROR(base_.ReadRows(tensor, first, count, out));
+    SMELT_RETURN_IF_ERROR(base().ReadRows(tensor, first, count, out));
     if (tensor != tensor_) return absl::OkStatus();
-    const uint64_t columns = base_.tensors()[tensor].shape.columns();
+    const uint64_t columns = tensors()[tensor].shape.columns();
     std::vector<std::byte> bytes(count * RowBytes(kCoarse, columns).value_or(0));
     EncodeScratch scratch;
     FindEncoder(kCoarse)->Encode(count, columns, out, {}, bytes.data(), scratch);
@@ -89,20 +86,19 @@ class Coarsened : public ModelSource {
   absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
                            std::byte* out) const override {
     if (tensor == tensor_) return Computed();
-    return base_.ReadRawRows(tensor, first, count, out);
+    return base().ReadRawRows(tensor, first, count, out);
   }
   absl::StatusOr<MappedRows> MapRows(size_t tensor) const override {
     if (tensor == tensor_) return Computed();
-    return base_.MapRows(tensor);
+    return base().MapRows(tensor);
   }
 
  private:
   absl::Status Computed() const {
-    return Error(ErrorCode::kUnsupported, "tensor ", Escape(base_.tensors()[tensor_].name),
+    return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensors()[tensor_].name),
                  " is computed, it has no stored rows");
   }
 
-  const ModelSource& base_;
   const size_t tensor_;
 };
 

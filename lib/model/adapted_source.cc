@@ -5,18 +5,20 @@
 
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
+#include "lib/model/forwarding_source.h"
 #include "lib/model/merged_rows.h"
 #include "lib/model/stored_values.h"
 
 namespace smelt {
 namespace {
 
-class AdaptedSource : public ModelSource {
+class AdaptedSource : public ForwardingSource {
  public:
   AdaptedSource(std::unique_ptr<ModelSource> base, Metadata metadata)
-      : base_(std::move(base)), metadata_(std::move(metadata)), tensors_(base_->tensors()) {
-    BuildIndex();
-  }
+      : ForwardingSource(*base),
+        owned_(std::move(base)),
+        metadata_(std::move(metadata)),
+        tensors_(owned_->tensors()) {}
 
   absl::Status Add(GgufLora adapter) {
     for (auto& [name, change] : adapter.changes) {
@@ -29,15 +31,14 @@ class AdaptedSource : public ModelSource {
 
   const Metadata& metadata() const override { return metadata_; }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
-  const std::string& name() const override { return base_->name(); }
   std::string identity() const override {
-    return Cat(base_->identity(), "adapters ", XxHash64(std::as_bytes(std::span(identities_))),
+    return Cat(base().identity(), "adapters ", XxHash64(std::as_bytes(std::span(identities_))),
                ";");
   }
 
   absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override {
     const auto it = merged_.find(tensor);
-    if (it == merged_.end()) return base_->ReadRows(tensor, first, count, out);
+    if (it == merged_.end()) return base().ReadRows(tensor, first, count, out);
     SMELT_RETURN_IF_ERROR(it->second.Read(first, count, out));
     const TensorInfo& info = tensors_[tensor];
     const uint64_t columns = info.shape.columns();
@@ -50,12 +51,12 @@ class AdaptedSource : public ModelSource {
 
   absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
                            std::byte* out) const override {
-    if (!merged_.contains(tensor)) return base_->ReadRawRows(tensor, first, count, out);
+    if (!merged_.contains(tensor)) return base().ReadRawRows(tensor, first, count, out);
     return ReadRows(tensor, first, count, reinterpret_cast<float*>(out));
   }
 
   absl::StatusOr<MappedRows> MapRows(size_t tensor) const override {
-    if (!merged_.contains(tensor)) return base_->MapRows(tensor);
+    if (!merged_.contains(tensor)) return base().MapRows(tensor);
     return Error(ErrorCode::kUnsupported, "tensor ", Escape(tensors_[tensor].name),
                  " is computed, it has no stored rows");
   }
@@ -66,7 +67,7 @@ class AdaptedSource : public ModelSource {
     const bool tied = name == "token_embd.weight" && Find("output.weight") < 0;
     if (!tied || (!change.whole && change.change.products.empty())) return absl::OkStatus();
     return Error(ErrorCode::kUnsupported, "an adapter changes the embedding, which is the output ",
-                 "matrix of ", Escape(base_->name(), 100),
+                 "matrix of ", Escape(base().name(), 100),
                  " too, and was trained with that as it is: merge it into the published folder, "
                  "where the two can part");
   }
@@ -101,9 +102,8 @@ class AdaptedSource : public ModelSource {
           }));
     }
     const auto [it, added] = merged_.try_emplace(
-        tensor, name, rows, columns,
-        [base = base_.get(), tensor](uint64_t first, uint64_t count, float* out) {
-          return base->ReadRows(tensor, first, count, out);
+        tensor, name, rows, columns, [this, tensor](uint64_t first, uint64_t count, float* out) {
+          return base().ReadRows(tensor, first, count, out);
         });
     if (!info.unmerged) info.unmerged = info.type;
     info.type = TensorType::kF32;
@@ -111,7 +111,7 @@ class AdaptedSource : public ModelSource {
     return it->second.Add(std::move(change.change));
   }
 
-  std::unique_ptr<ModelSource> base_;
+  std::unique_ptr<ModelSource> owned_;  ///< the base
   Metadata metadata_;
   std::vector<TensorInfo> tensors_;
   std::map<size_t, MergedRows> merged_;

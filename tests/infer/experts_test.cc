@@ -6,6 +6,7 @@
 
 #include "infer/score.h"
 #include "lib/base/status.h"
+#include "lib/model/forwarding_source.h"
 #include "tests/infer/random_models.h"
 #include "tests/testing/testing.h"
 
@@ -14,25 +15,17 @@ namespace {
 
 /// Another source's rows, counted. They cannot be mapped, so that whatever the engine decodes
 /// passes through here.
-class CountingSource : public ModelSource {
+class CountingSource : public ForwardingSource {
  public:
-  explicit CountingSource(const ModelSource& source) : source_(source) {
+  explicit CountingSource(const ModelSource& source) : ForwardingSource(source) {
     for (const TensorInfo& info : source.tensors()) counts_.emplace_back(info.shape.rows(), 0);
   }
-  const Metadata& metadata() const override { return source_.metadata(); }
-  const std::vector<TensorInfo>& tensors() const override { return source_.tensors(); }
-  const std::string& name() const override { return source_.name(); }
-  std::string identity() const override { return source_.identity(); }
   absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override {
     {
       const std::lock_guard lock(mutex_);
       for (uint64_t row = first; row < first + count; ++row) ++counts_[tensor][row];
     }
-    return source_.ReadRows(tensor, first, count, out);
-  }
-  absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
-                           std::byte* out) const override {
-    return source_.ReadRawRows(tensor, first, count, out);
+    return base().ReadRows(tensor, first, count, out);
   }
   absl::StatusOr<MappedRows> MapRows(size_t) const override {
     return Error(ErrorCode::kUnsupported, "not mapped, to be counted");
@@ -44,7 +37,6 @@ class CountingSource : public ModelSource {
   }
 
  private:
-  const ModelSource& source_;
   mutable std::mutex mutex_;
   mutable std::vector<std::vector<int>> counts_;
 };

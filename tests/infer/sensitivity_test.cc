@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "lib/base/status.h"
+#include "lib/model/forwarding_source.h"
 #include "tests/infer/random_models.h"
 #include "tests/testing/testing.h"
 
@@ -18,31 +19,22 @@ using testing::RandomIds;
 using testing::RandomModel;
 
 /// Another model with one tensor scaled.
-class Scaled : public ModelSource {
+class Scaled : public ForwardingSource {
  public:
-  Scaled(const ModelSource& base, size_t tensor, float factor)
-      : base_(base), tensor_(tensor), factor_(factor) {}
-  const Metadata& metadata() const override { return base_.metadata(); }
-  const std::vector<TensorInfo>& tensors() const override { return base_.tensors(); }
-  const std::string& name() const override { return base_.name(); }
-  std::string identity() const override { return base_.identity(); }
+  Scaled(const ModelSource& source, size_t tensor, float factor)
+      : ForwardingSource(source), tensor_(tensor), factor_(factor) {}
   absl::Status ReadRows(size_t tensor, uint64_t first, uint64_t count, float* out) const override {
-    SMELT_RETURN_IF_ERROR(base_.ReadRows(tensor, first, count, out));
+    SMELT_RETURN_IF_ERROR(base().ReadRows(tensor, first, count, out));
     const uint64_t n = count * tensors()[tensor].shape.columns();
     for (uint64_t i = 0; tensor == tensor_ && i < n; ++i) out[i] *= factor_;
     return absl::OkStatus();
   }
-  absl::Status ReadRawRows(size_t tensor, uint64_t first, uint64_t count,
-                           std::byte* out) const override {
-    return base_.ReadRawRows(tensor, first, count, out);
-  }
   absl::StatusOr<MappedRows> MapRows(size_t tensor) const override {
     if (tensor == tensor_) return Error(ErrorCode::kUnsupported, "computed");
-    return base_.MapRows(tensor);
+    return base().MapRows(tensor);
   }
 
  private:
-  const ModelSource& base_;
   const size_t tensor_;
   const float factor_;
 };

@@ -6,6 +6,7 @@
 
 #include "lib/base/cat.h"
 #include "lib/base/status.h"
+#include "lib/model/forwarding_source.h"
 #include "lib/model/open.h"
 #include "tests/model/expected_gguf.h"
 #include "tests/model/golden_model.h"
@@ -20,9 +21,9 @@ using testing::FolderTensors;
 
 /// Qwen3-Next as llama.cpp's converter wrote it in 2025: q, k, v and z of a linear layer in one
 /// matrix, by key head.
-class Refolded : public ModelSource {
+class Refolded : public ForwardingSource {
  public:
-  explicit Refolded(const ModelSource& source) : source_(source) {
+  explicit Refolded(const ModelSource& source) : ForwardingSource(source) {
     const auto number = [&](std::string_view key) {
       return *source.metadata().Uint(Cat("qwen3next.ssm.", key));
     };
@@ -59,26 +60,23 @@ class Refolded : public ModelSource {
     }
     BuildIndex();
   }
-  const Metadata& metadata() const override { return source_.metadata(); }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
-  const std::string& name() const override { return source_.name(); }
-  std::string identity() const override { return source_.identity() + " refolded"; }
+  std::string identity() const override { return base().identity() + " refolded"; }
   absl::Status ReadRows(size_t t, uint64_t first, uint64_t n, float* out) const override {
-    if (folded_[t].empty()) return source_.ReadRows(from_[t], first, n, out);
+    if (folded_[t].empty()) return base().ReadRows(from_[t], first, n, out);
     const uint64_t width = tensors_[t].shape.ne[0];
     std::copy_n(folded_[t].begin() + static_cast<std::ptrdiff_t>(first * width), n * width, out);
     return absl::OkStatus();
   }
   absl::Status ReadRawRows(size_t t, uint64_t first, uint64_t n, std::byte* out) const override {
-    return source_.ReadRawRows(from_[t], first, n, out);
+    return base().ReadRawRows(from_[t], first, n, out);
   }
   absl::StatusOr<MappedRows> MapRows(size_t t) const override {
-    if (folded_[t].empty()) return source_.MapRows(from_[t]);
+    if (folded_[t].empty()) return base().MapRows(from_[t]);
     return Error(ErrorCode::kUnsupported, "not mapped");
   }
 
  private:
-  const ModelSource& source_;
   std::vector<TensorInfo> tensors_;
   std::vector<size_t> from_;
   std::vector<std::vector<float>> folded_;
