@@ -508,12 +508,62 @@ void Interleave(const uint8_t* rows, uint64_t columns, uint8_t* group) {
   }
 }
 
+/// 16-bit floats, two to a word; Format::Values gives the first (0) or second of each.
+template <typename Format>
+void DotFloats(const uint8_t* group, uint64_t groups, uint64_t columns, const float* x,
+               float* out) {
+  const uint64_t words = columns / 2;
+  for (uint64_t g = 0; g < groups; ++g, group += words * sizeof(Words)) {
+    Floats sums[4] = {};  // hide the latency of the additions
+    uint64_t k = 0;
+    for (; k + 2 <= words; k += 2) {
+      const Words a = Word(group, k), b = Word(group, k + 1);
+      sums[0] = Fma(Format::template Values<0>(a), Floats{} + x[2 * k], sums[0]);
+      sums[1] = Fma(Format::template Values<1>(a), Floats{} + x[2 * k + 1], sums[1]);
+      sums[2] = Fma(Format::template Values<0>(b), Floats{} + x[2 * k + 2], sums[2]);
+      sums[3] = Fma(Format::template Values<1>(b), Floats{} + x[2 * k + 3], sums[3]);
+    }
+    if (k < words) {
+      const Words a = Word(group, k);
+      sums[0] = Fma(Format::template Values<0>(a), Floats{} + x[2 * k], sums[0]);
+      sums[1] = Fma(Format::template Values<1>(a), Floats{} + x[2 * k + 1], sums[1]);
+    }
+    const Floats total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    std::memcpy(out + g * kLanes, &total, sizeof(total));
+  }
+}
+
+struct LanesF16 {
+  static constexpr size_t kElements = 2, kBytes = 4, kTailBytes = 0;
+  static constexpr auto kWordsFrom = InOrder<1>(0);
+  template <int kWhich>
+  static SMELT_LANES_INLINE Floats Values(Words w) {
+    return LowHalves(w >> (16 * kWhich));
+  }
+};
+struct LanesBF16 {
+  static constexpr size_t kElements = 2, kBytes = 4, kTailBytes = 0;
+  static constexpr auto kWordsFrom = InOrder<1>(0);
+  template <int kWhich>
+  static SMELT_LANES_INLINE Floats Values(Words w) {
+    return reinterpret_cast<Floats>(kWhich == 0 ? w << 16 : w & 0xffff0000u);
+  }
+};
+
+template <typename Format>
+constexpr InterleavedKernels kFloatKernels = {kLanes, Layout<Format>::GroupBytes,
+                                              Interleave<Format>, nullptr, DotFloats<Format>};
+
 template <typename Format>
 constexpr InterleavedKernels kKernels = {kLanes, Layout<Format>::GroupBytes, Interleave<Format>,
-                                         Dot<Format>};
+                                         Dot<Format>, nullptr};
 
 const InterleavedKernels* Find(TensorType type) {
   switch (type) {
+    case TensorType::kF16:
+      return &kFloatKernels<LanesF16>;
+    case TensorType::kBF16:
+      return &kFloatKernels<LanesBF16>;
     case TensorType::kQ4_0:
       return &kKernels<LanesQ4_0>;
     case TensorType::kQ4_1:

@@ -11,7 +11,7 @@
 
 namespace smelt {
 
-/// Kernels for this machine; `columns` are a multiple of the block.
+/// Kernels for this machine; `columns` are a multiple of the block, of 16-bit floats even.
 struct InterleavedKernels {
   uint64_t rows = 0;  ///< of a group
 
@@ -19,9 +19,12 @@ struct InterleavedKernels {
   uint64_t (*group_bytes)(uint64_t columns) = nullptr;
   /// Interleaves a group's rows, which lie one after the other.
   void (*interleave)(const uint8_t* rows, uint64_t columns, uint8_t* group) = nullptr;
-  /// out[r] = dot product of row r of some groups, which begin with a cache line.
+  /// out[r] = dot product of row r of some groups, which begin with a cache line: of block formats
+  /// with activations rounded to 8 bits, of 16-bit floats with activations as they are.
   void (*dot)(const uint8_t* group, uint64_t groups, uint64_t columns, const Activations8& x,
               float* out) = nullptr;
+  void (*dot_f32)(const uint8_t* group, uint64_t groups, uint64_t columns, const float* x,
+                  float* out) = nullptr;
 };
 
 /// nullptr where rows as they lie are as good (or where there are no kernels). The same for the

@@ -80,19 +80,19 @@ absl::Status RowsTile(const Matrix& m, Store store, Activation activation, bool 
   float* sums = matmul_scratch->sums.Reserve(rows * in.panels);
   if (q8) {
     RowsQ8(w, m.first_row + first, rows, in, sums);
+  } else if (w.interleaved_f32() || (w.mapped() && in.panels == 1)) {
+    for (uint32_t t = 0; t < in.panels; ++t) {
+      w.DotF32(m.first_row + first, rows, in.x + static_cast<size_t>(t) * m.columns,
+               sums + t * rows);
+    }
   } else {
     for (uint64_t r = 0; r < rows; ++r) {
-      const float* decoded = nullptr;
       // Several tokens share the decoding of a row.
-      if (!w.mapped() || in.panels > 1) {
-        float* row = matmul_scratch->tile.Reserve(m.columns);
-        SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first + r, 1, 0, m.columns, row, m.columns));
-        decoded = row;
-      }
+      float* row = matmul_scratch->tile.Reserve(m.columns);
+      SMELT_RETURN_IF_ERROR(w.Decode(m.first_row + first + r, 1, 0, m.columns, row, m.columns));
       for (uint32_t t = 0; t < in.panels; ++t) {
         const float* x = in.x + static_cast<size_t>(t) * m.columns;
-        sums[t * rows + r] = decoded != nullptr ? DotF32(decoded, x, m.columns)
-                                                : w.Dot(m.first_row + first + r, x, m.columns);
+        sums[t * rows + r] = DotF32(row, x, m.columns);
       }
     }
   }

@@ -56,7 +56,7 @@ absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSour
 
 absl::Status CpuWeight::Interleave(PageArena& arena) {
   const InterleavedKernels* const kernels = FindInterleaved(codec_->type());
-  if (kernels == nullptr || !contiguous_) return absl::OkStatus();
+  if (kernels == nullptr || !contiguous_ || columns_ % 2 != 0) return absl::OkStatus();
   group_bytes_ = kernels->group_bytes(columns_);
   const uint64_t groups = rows_ / kernels->rows;
   try {
@@ -74,22 +74,40 @@ absl::Status CpuWeight::Interleave(PageArena& arena) {
   });
 }
 
-void CpuWeight::DotQ8(uint64_t first, uint64_t rows, const Activations8& x, float* out) const {
-  if (kernels_ == nullptr) return DotMapped(first, rows, x, out);
-  // Whole groups; what lies before and behind them is multiplied as it lies.
+template <typename Mapped, typename Interleaved>
+void CpuWeight::EachPart(bool kernel, uint64_t first, uint64_t rows, float* out,
+                         const Mapped& mapped, const Interleaved& interleaved) const {
+  if (!kernel) return mapped(first, rows, out);
   const uint64_t of_group = kernels_->rows;
   const uint64_t begin = (first + of_group - 1) / of_group, end = (first + rows) / of_group;
-  if (begin >= end) return DotMapped(first, rows, x, out);
+  if (begin >= end) return mapped(first, rows, out);
   const uint64_t before = begin * of_group - first, behind = first + rows - end * of_group;
-  DotMapped(first, before, x, out);
-  kernels_->dot(interleaved_.get() + begin * group_bytes_, end - begin, columns_, x, out + before);
-  DotMapped(end * of_group, behind, x, out + rows - behind);
+  if (before > 0) mapped(first, before, out);
+  interleaved(interleaved_.get() + begin * group_bytes_, end - begin, out + before);
+  if (behind > 0) mapped(end * of_group, behind, out + rows - behind);
 }
 
-void CpuWeight::DotMapped(uint64_t first, uint64_t rows, const Activations8& x, float* out) const {
-  if (rows == 0) return;
-  if (contiguous_) return codec_->DotQ8(row(first), rows, columns_, x, out);
-  for (uint64_t r = 0; r < rows; ++r) codec_->DotQ8(row(first + r), 1, columns_, x, out + r);
+void CpuWeight::DotQ8(uint64_t first, uint64_t rows, const Activations8& x, float* out) const {
+  EachPart(
+      interleaved(), first, rows, out,
+      [&](uint64_t at, uint64_t count, float* sums) {
+        if (contiguous_) return codec_->DotQ8(row(at), count, columns_, x, sums);
+        for (uint64_t r = 0; r < count; ++r) codec_->DotQ8(row(at + r), 1, columns_, x, sums + r);
+      },
+      [&](const uint8_t* group, uint64_t groups, float* sums) {
+        kernels_->dot(group, groups, columns_, x, sums);
+      });
+}
+
+void CpuWeight::DotF32(uint64_t first, uint64_t rows, const float* x, float* out) const {
+  EachPart(
+      interleaved_f32(), first, rows, out,
+      [&](uint64_t at, uint64_t count, float* sums) {
+        for (uint64_t r = 0; r < count; ++r) sums[r] = Dot(at + r, x, columns_);
+      },
+      [&](const uint8_t* group, uint64_t groups, float* sums) {
+        kernels_->dot_f32(group, groups, columns_, x, sums);
+      });
 }
 
 absl::Status CpuWeight::Decode(uint64_t first_row, uint64_t rows, uint64_t first_column,

@@ -44,8 +44,11 @@ class CpuWeight : public Weight {
 
   /// True when most rows are kept interleaved as well.
   bool interleaved() const { return kernels_ != nullptr; }
+  bool interleaved_f32() const { return interleaved() && kernels_->dot_f32 != nullptr; }
   /// out[r] = dot product of row first + r with 8-bit activations; of mapped rows.
   void DotQ8(uint64_t first, uint64_t rows, const Activations8& x, float* out) const;
+  /// The same with activations as they are; of mapped rows.
+  void DotF32(uint64_t first, uint64_t rows, const float* x, float* out) const;
   /// Rows that DotQ8 is fastest with begin at a multiple of this, and are as many or a multiple.
   static constexpr uint64_t kGroupRows = 16;
 
@@ -58,7 +61,11 @@ class CpuWeight : public Weight {
   /// Keeps whole groups of rows interleaved as well, if this machine has kernels for them. Where
   /// memory is short they stay as they lie.
   absl::Status Interleave(PageArena& arena);
-  void DotMapped(uint64_t first, uint64_t rows, const Activations8& x, float* out) const;
+  /// Whole groups by `interleaved(first group, groups, out)` if there is such a `kernel`, what lies
+  /// before and behind them by `mapped(first, rows, out)`.
+  template <typename Mapped, typename Interleaved>
+  void EachPart(bool kernel, uint64_t first, uint64_t rows, float* out, const Mapped& mapped,
+                const Interleaved& interleaved) const;
 
   const ModelSource* source_ = nullptr;
   size_t tensor_ = 0;

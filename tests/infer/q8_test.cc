@@ -234,7 +234,7 @@ TEST(Q8Models, NoNumberInActivationsIsHiddenFromTheLogits) {
 // pieces begin with.
 TEST(Q8Models, InterleavedWeightsGiveTheSameLogits) {
   for (const std::string& name : testing::RandomModelNames()) {
-    for (const TensorType type : {TensorType::kQ4_0, TensorType::kQ8_0}) {
+    for (const TensorType type : {TensorType::kQ4_0, TensorType::kQ8_0, TensorType::kBF16}) {
       const testing::RandomModel m = testing::MakeRandomModel(name, type);
       const std::vector<int32_t> ids = testing::RandomIds(1, 12, m.spec.vocabulary);
       for (const std::string& target : SimdTargets()) {

@@ -26,6 +26,9 @@ std::vector<uint8_t> RandomRows(const Codec& codec, uint64_t block, uint64_t blo
     uint64_t bad;
     do {
       for (uint64_t i = 0; i < block_bytes; ++i) at[i] = static_cast<uint8_t>(random());
+      // Floats whose sums are none the less finite.
+      if (codec.type() == TensorType::kBF16)
+        at[1] = at[3] = static_cast<uint8_t>(0x38 + random() % 8);
       if (codec.type() == TensorType::kMXFP4)
         at[0] = static_cast<uint8_t>(random() % 4 < 1 ? random() % 2 : 120 + random() % 16);
     } while (!codec.Validate(reinterpret_cast<const std::byte*>(at), block, &bad));
@@ -47,6 +50,7 @@ std::vector<float> Activations(uint64_t columns, std::mt19937_64& random) {
 struct RoundedActivations {
   explicit RoundedActivations(const std::vector<float>& x)
       : codes(x.size()), scales(x.size() / 32), sums(x.size() / 16), pair_sums(x.size() / 32) {
+    if (x.size() % 32 != 0) return;  // of 16-bit floats, whose activations are taken as they are
     QuantizeActivations8(x.data(), x.size(), codes.data(), scales.data(), sums.data(),
                          pair_sums.data());
   }
@@ -56,7 +60,8 @@ struct RoundedActivations {
 };
 
 std::vector<float> Multiply(const InterleavedKernels& kernels, const std::vector<uint8_t>& rows,
-                            uint64_t groups, uint64_t columns, const Activations8& x) {
+                            uint64_t groups, uint64_t columns, const std::vector<float>& x,
+                            const Activations8& rounded) {
   const uint64_t group_bytes = kernels.group_bytes(columns), of_rows = rows.size() / groups;
   EXPECT_EQ(group_bytes % 32, 0u);
   const auto memory = hwy::AllocateAligned<uint8_t>(groups * group_bytes);
@@ -64,7 +69,11 @@ std::vector<float> Multiply(const InterleavedKernels& kernels, const std::vector
     kernels.interleave(rows.data() + g * of_rows, columns, memory.get() + g * group_bytes);
   }
   std::vector<float> out(groups * kernels.rows, NAN);
-  kernels.dot(memory.get(), groups, columns, x, out.data());
+  if (kernels.dot_f32 != nullptr) {
+    kernels.dot_f32(memory.get(), groups, columns, x.data(), out.data());
+  } else {
+    kernels.dot(memory.get(), groups, columns, rounded, out.data());
+  }
   return out;
 }
 
@@ -79,21 +88,26 @@ TEST(Interleaved, ProductsAreThoseOfTheRows) {
       const Codec& codec = *FindCodec(info.type);
       // Blocks of 32 share words in pairs and fours: every remainder.
       for (const uint64_t columns : {1, 2, 3, 4, 5, 18}) {
-        const uint64_t block = info.block_elements, count = columns * block;
+        const uint64_t block = std::max<uint64_t>(info.block_elements, 2), count = columns * block;
         const uint64_t row_bytes = *RowBytes(info.type, count);
         std::mt19937_64 random(count);
         const uint64_t groups = 3, rows = groups * kernels->rows;
         const std::vector<uint8_t> bytes =
             RandomRows(codec, block, row_bytes / columns, rows * columns, random);
-        const RoundedActivations x(Activations(count, random));
-        const std::vector<float> out = Multiply(*kernels, bytes, groups, count, x.view());
+        const std::vector<float> activations = Activations(count, random);
+        const RoundedActivations x(activations);
+        const bool f32 = kernels->dot_f32 != nullptr;
+        const std::vector<float> out =
+            Multiply(*kernels, bytes, groups, count, activations, x.view());
         std::vector<float> w(count);
         for (uint64_t r = 0; r < rows; ++r) {
           codec.Decode(reinterpret_cast<const std::byte*>(bytes.data()) + r * row_bytes, count,
                        w.data());
           double exact = 0, size = 0;
           for (uint64_t i = 0; i < count; ++i) {
-            const double term = static_cast<double>(w[i]) * x.codes[i] * x.scales[i / 32];
+            const double term =
+                static_cast<double>(w[i]) *
+                (f32 ? double{activations[i]} : x.codes[i] * double{x.scales[i / 32]});
             exact += term;
             size += std::abs(term);
           }
@@ -126,7 +140,7 @@ TEST(Interleaved, NoNumberIsHidden) {
         x[column] = column % 2 == 0 ? std::numeric_limits<float>::quiet_NaN()
                                     : std::numeric_limits<float>::infinity();
         const RoundedActivations rounded(x);
-        for (const float v : Multiply(*kernels, zeros, 1, kColumns, rounded.view()))
+        for (const float v : Multiply(*kernels, zeros, 1, kColumns, x, rounded.view()))
           ASSERT_TRUE(std::isnan(v)) << info.name << " on " << target << ", column " << column;
       }
     }
