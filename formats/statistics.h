@@ -31,8 +31,6 @@ struct StatisticsOrigin {
   ImportanceOrigin texts{};
   std::string gathering{}, model{};
   std::vector<std::string> asked{};
-
-  friend bool operator==(const StatisticsOrigin&, const StatisticsOrigin&) = default;
 };
 
 /// The second moment of inputs that some matrices share.
