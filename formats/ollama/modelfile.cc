@@ -72,7 +72,33 @@ std::u32string FromUtf16(std::string_view bytes, bool big_endian) {
     }
     out += c >= 0xd800 && c < 0xe000 ? U'\ufffd' : c;
   }
+  if (bytes.size() % 2 != 0) out += U'\ufffd';
   return out;
+}
+
+/// The bytes of broken UTF-8 that one U+FFFD stands for: as many as begin a character, as Unicode
+/// advises and Go's decoder does.
+size_t BrokenLength(std::string_view bytes) {
+  struct Lead {
+    unsigned char first, last;  ///< of the first byte
+    unsigned char low, high;    ///< of the second one
+    size_t length;
+  };
+  constexpr Lead kLeads[] = {{0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+                             {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3},
+                             {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
+                             {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+  const auto within = [&](size_t at, unsigned char low, unsigned char high) {
+    const auto byte = at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0;
+    return byte >= low && byte <= high;
+  };
+  for (const Lead& lead : kLeads) {
+    if (!within(0, lead.first, lead.last) || !within(1, lead.low, lead.high)) continue;
+    size_t length = 2;
+    while (length < lead.length && within(length, 0x80, 0xbf)) ++length;
+    return length;
+  }
+  return 1;
 }
 
 std::u32string Characters(std::string_view bytes) {
@@ -83,7 +109,7 @@ std::u32string Characters(std::string_view bytes) {
   while (!bytes.empty()) {
     const Utf8Char decoded = DecodeUtf8(bytes);
     out += decoded.valid ? decoded.code_point : U'\ufffd';
-    bytes.remove_prefix(decoded.length);
+    bytes.remove_prefix(decoded.valid ? decoded.length : BrokenLength(bytes));
   }
   return out;
 }

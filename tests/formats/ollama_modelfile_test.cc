@@ -156,6 +156,11 @@ TEST(OllamaModelfile, WhatItsParserTakesBesides) {
             (Names{{"model", "a"}, {"system", "b"}, {"message", "user: c"}}));
   EXPECT_EQ(names("FROM a\nPARAMETER System b\nPARAMETER from c\n"),
             (Names{{"model", "a"}, {"System", "b"}, {"from", "c"}}));  // unknown, as parameters
+  // One U+FFFD for each longest beginning of a character.
+  EXPECT_EQ(names("FROM a\xf0\x9f\x98z\xe2\x82\nSYSTEM \xed\xa0\x80\xc0\xaf\n"),
+            (Names{{"model", "a\ufffdz\ufffd"}, {"system", "\ufffd\ufffd\ufffd\ufffd\ufffd"}}));
+  const std::string_view odd("\xff\xfe\x46\0R\0O\0M\0 \0a\0z", 15);
+  EXPECT_EQ(names(odd), (Names{{"model", "a\ufffd"}}));
   for (const char* text : {"\u200b\u00a0FROM a\n", "FROM a\n1\n", "FROM a\n \u00a0 SYSTEM b\n"})
     EXPECT_FALSE(ParseModelfile(text, "M").ok()) << text;
   EXPECT_THAT(std::string(ParseModelfile("FROM a\n1\n", "M").status().message()),

@@ -171,6 +171,8 @@ def judge(ours, answers):
     """What is wrong with ours; empty: nothing."""
     if "neither a file or folder" in ours.get("error", ""):  # FROM has become another name, which Ollama asks its registry for
         return ""
+    if re.search("parameter (" + "|".join(DROPPED) + ") takes ", ours.get("error", "")):  # dropped before anyone looks at the value
+        return ""
     taken = [plain(answer) for answer in answers if "error" not in answer]
     if taken:
         without = dict(ours, parameters={k: v for k, v in ours.get("parameters", {}).items() if k not in DROPPED})
