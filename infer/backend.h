@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -24,7 +25,9 @@ struct Sequence {
 /// How the tokens of one run lie in buffers, with the scratch buffers that programs share.
 class Batch {
  public:
+  explicit Batch(std::span<const Sequence> of) : sequences(of.begin(), of.end()) {}
   virtual ~Batch() = default;
+  const std::vector<Sequence> sequences;
 };
 
 /// Where a buffer's values lie: those of a file may be written out when memory is wanted.
@@ -89,9 +92,19 @@ struct TokenLoss {
   bool same_top = false, finite = true, reference_finite = true;
 };
 
+/// What a device was told to do.
+struct CommandCounts {
+  uint64_t dispatches = 0;  ///< runs of a shader
+  uint64_t barriers = 0;    ///< commands that waited for those before them
+  uint64_t submits = 0;     ///< hand-overs to the driver
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
+
+  /// So far; nothing where there is no device besides the processor.
+  virtual CommandCounts counts() const { return {}; }
 
   virtual absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
                                                WeightUse use) = 0;
@@ -111,9 +124,15 @@ class Backend {
   /// sequence.
   virtual uint64_t activation_bytes() const = 0;
 
-  /// x = scale * table[ids] (+ positions[position]).
-  virtual absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions,
-                             float scale, std::span<const int32_t> ids, Buffer& x) = 0;
+  /// What the weights of a program that stays may take, with keys and values.
+  virtual uint64_t resident_bytes() const { return std::numeric_limits<uint64_t>::max(); }
+
+  /// Values of the tokens from `first` on, [token][feature], from the host's memory to a buffer and
+  /// back. All of a new buffer are written, in their order.
+  virtual absl::Status Write(const Batch& batch, uint32_t first, std::span<const float> values,
+                             Buffer& to) = 0;
+  virtual absl::Status Read(const Batch& batch, uint32_t first, const Buffer& from,
+                            std::span<float> values) = 0;
 
   /// Records the program's operations for this batch, submits them and waits. `x` is the residual
   /// stream; `inputs` are the per-layer inputs, of models that have them. `state` is that of the

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "infer/open_backend.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/status.h"
@@ -18,6 +19,7 @@ absl::StatusOr<std::unique_ptr<Calibration>> Calibration::Open(
     const SpecifiedModel& model, const std::vector<std::vector<int32_t>>& texts,
     const ScoreOptions& options, const Observer& observer, uint64_t in_memory) {
   std::unique_ptr<Calibration> out(new Calibration(options, observer));
+  SMELT_ASSIGN_OR_RETURN(out->backend_, OpenBackend(options.device));
   SMELT_ASSIGN_OR_RETURN(out->windows_, CutTexts(texts, options));
   out->tokens_ = TokensOf(out->windows_);
   SMELT_ASSIGN_OR_RETURN(
@@ -32,7 +34,8 @@ absl::StatusOr<std::unique_ptr<Calibration>> Calibration::Open(
 
 absl::Status Calibration::MakeParts(uint64_t in_memory) {
   const uint64_t batch_tokens =
-      std::min(options_.batch_tokens, kBatchBudget / (run_->scratch_bytes_per_token() + 1));
+      std::min(options_.batch_tokens, std::min(kBatchBudget, backend_->activation_bytes()) /
+                                          (run_->scratch_bytes_per_token() + 1));
   const Place place = run_->stream_bytes_per_token() * tokens_ <= in_memory ? Place::kMemory
                                                                             : Place::kTemporaryFile;
   for (std::span<const Window> left = windows_; !left.empty();) {

@@ -47,7 +47,7 @@ class Calibration {
   };
 
   Calibration(const ScoreOptions& options, const Observer& observer)
-      : options_(options), observer_(observer), backend_(NewCpuBackend()) {}
+      : options_(options), observer_(observer) {}
   absl::Status MakeParts(uint64_t in_memory);
   absl::StatusOr<Batch*> BatchFor(const Part& part);
   /// f(batch) for every part, whose stream the run has meanwhile.
@@ -57,7 +57,7 @@ class Calibration {
 
   const ScoreOptions options_;
   const Observer& observer_;
-  const std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Backend> backend_;
   std::unique_ptr<ModelRun> run_;
   std::vector<Window> windows_;
   std::vector<Part> parts_;

@@ -1,7 +1,8 @@
 // What a layer is made of, as a list of coarse operations over numbered buffers: what a backend
-// compiles. Data only.
+// compiles.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <variant>
@@ -15,6 +16,7 @@ namespace smelt {
 class Weight {
  public:
   virtual ~Weight() = default;
+  virtual uint64_t bytes() const { return 0; }  ///< of the backend's memory, once it is used
 };
 using WeightPtr = std::shared_ptr<const Weight>;
 
@@ -218,5 +220,16 @@ struct Graph {
   uint64_t scratch_features = 0;  ///< per token
   uint64_t state_per_token = 0;   ///< values a token leaves in the state (keys and values)
 };
+
+/// The matrices that are there.
+std::vector<const Matrix*> MatricesOf(const Op& op);
+
+/// Whether the buffers share memory.
+bool Overlap(const Graph& graph, Slot a, Slot b);
+
+/// How many operations from `first` on are products of one input that none of them writes: what may
+/// be done at once, kMostProducts of them at most. Two that share an output follow each other.
+inline constexpr size_t kMostProducts = 8;
+size_t ProductsFrom(const Graph& graph, size_t first);
 
 }  // namespace smelt

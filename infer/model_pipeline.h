@@ -1,16 +1,20 @@
-// A model opened on a backend: what takes ids through embedding, layers and head. Evaluation goes
-// layer by layer with it (ModelRun), generation token by token (Session).
+// A model opened on one backend or several: what takes ids through embedding, layers and head.
+// Evaluation goes layer by layer with it (ModelRun), generation token by token (Session).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
+#include "infer/embedding.h"
 #include "infer/lower.h"
+#include "infer/placement.h"
 
 namespace smelt {
 
@@ -27,23 +31,37 @@ class ModelPipeline {
   static absl::StatusOr<std::unique_ptr<ModelPipeline>> Open(const ModelSource& source,
                                                              ModelSpec spec, WeightUse use,
                                                              Precision precision, Backend& backend);
+  /// The same with layers on two backends, if there are two: the first `layers` on the first one,
+  /// or as many as it has room for.
+  static absl::StatusOr<std::unique_ptr<ModelPipeline>> Open(const ModelSource& source,
+                                                             ModelSpec spec, WeightUse use,
+                                                             Precision precision,
+                                                             std::span<Backend* const> backends,
+                                                             std::optional<uint64_t> layers);
 
   const ModelSource& source() const { return source_; }
   const ModelSpec& spec() const { return spec_; }
   const Head& head() const { return head_; }
-  Backend& backend() const { return backend_; }
+  const Placement& placement() const { return placement_; }
+  std::span<Backend* const> backends() const { return backends_; }
+  /// Of a layer.
+  Backend& backend(size_t layer) const { return *backends_[placement_.layers[layer]]; }
+  /// Of the first layer: the only one, where there is one.
+  Backend& backend() const { return *backends_[first()]; }
 
   /// A layer's operations, with the weights of `source`: the model's own, or one of the same
   /// tensors.
   absl::StatusOr<Graph> Layer(size_t layer, const ModelSource& source) const;
-  absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph) const;
+  absl::StatusOr<std::unique_ptr<Program>> Compile(size_t layer, Graph graph) const;
 
   /// Features of a token's per-layer inputs, with the scratch memory that making them needs; 0 for
   /// a model without.
   uint64_t input_features() const { return inputs_.features + inputs_.scratch; }
   /// Where they go; nullptr for a model without.
   absl::StatusOr<std::unique_ptr<Buffer>> NewInputs(const Batch& batch,
-                                                    Place place = Place::kMemory) const;
+                                                    Place place = Place::kMemory) const {
+    return NewInputs(backend(), batch, place);
+  }
 
   /// x = the ids' embedding; `inputs` = their per-layer inputs. `state`: any.
   absl::Status Embed(Batch& batch, std::span<const int32_t> ids, State& state, Buffer& x,
@@ -55,33 +73,73 @@ class ModelPipeline {
                       std::span<float> logits) const;
 
  private:
+  friend class Passage;
   /// Of models whose layers read more of a token than the stream.
   struct Inputs {
-    WeightPtr table;
-    float table_scale = 1;
+    Embedding table;
     uint32_t features = 0;
     uint64_t scratch = 0;
     std::unique_ptr<Program> program;
   };
 
   ModelPipeline(const ModelSource& source, ModelSpec spec, WeightUse use, Precision precision,
-                Backend& backend)
+                std::span<Backend* const> backends)
       : source_(source),
         spec_(std::move(spec)),
         use_(use),
         precision_(precision),
-        backend_(backend) {}
+        backends_(backends.begin(), backends.end()) {}
+  size_t first() const { return placement_.layers.empty() ? 0 : placement_.layers[0]; }
+  Backend& head_backend() const { return *backends_[placement_.head]; }
+  absl::StatusOr<std::unique_ptr<Buffer>> NewInputs(Backend& backend, const Batch& batch,
+                                                    Place place) const;
+  absl::Status ChoosePlaces(std::optional<uint64_t> layers);
   absl::Status OpenInputs();
 
   const ModelSource& source_;
   const ModelSpec spec_;
   const WeightUse use_;
   const Precision precision_;
-  Backend& backend_;
-  WeightPtr embedding_, positions_;
+  const std::vector<Backend*> backends_;
+  Placement placement_;
+  Embedding embedding_;
   Inputs inputs_;
   std::unique_ptr<Program> final_norm_;
   Head head_;
+};
+
+/// Tokens on their way through a pipeline: where layers change from one backend to another, the
+/// stream moves.
+class Passage {
+ public:
+  /// `length`: of Backend::NewBatch. The pipeline outlives it.
+  static absl::StatusOr<std::unique_ptr<Passage>> Begin(const ModelPipeline& pipeline,
+                                                        std::span<const Sequence> sequences,
+                                                        uint64_t length);
+  absl::Status Embed(std::span<const int32_t> ids);
+  /// `state`: of the layer's backend.
+  absl::Status RunLayer(size_t layer, const Program& program, State& state);
+  /// Of some tokens, after the final norm, which changes the stream.
+  absl::Status Logits(std::span<const uint32_t> tokens, std::span<float> logits);
+
+ private:
+  struct Part {
+    std::unique_ptr<Batch> batch;
+    std::unique_ptr<Buffer> x, inputs;
+  };
+  explicit Passage(const ModelPipeline& pipeline)
+      : pipeline_(pipeline), parts_(pipeline.backends().size()) {}
+  Part& here() { return parts_[at_]; }
+  absl::Status Prepare(size_t backend);
+  absl::Status MoveTo(size_t backend);
+  absl::Status Carry(const Part& from, const Buffer& x, size_t backend, Buffer& to,
+                     uint32_t features);
+
+  const ModelPipeline& pipeline_;
+  std::vector<Sequence> sequences_;
+  uint64_t length_ = 0, tokens_ = 0;
+  size_t at_ = 0;  ///< the backend that has the stream
+  std::vector<Part> parts_;
 };
 
 }  // namespace smelt

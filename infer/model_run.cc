@@ -110,7 +110,7 @@ absl::Status ModelRun::RunLayer(size_t layer, Batch& batch, Tap* tap, const Mode
 absl::StatusOr<std::unique_ptr<Program>> ModelRun::CompileLayer(size_t layer,
                                                                 const ModelSource& source) {
   SMELT_ASSIGN_OR_RETURN(Graph graph, pipeline_->Layer(layer, source));
-  return pipeline_->Compile(std::move(graph));
+  return pipeline_->Compile(layer, std::move(graph));
 }
 
 absl::Status ModelRun::RunFinalNorm(Batch& batch) {

@@ -19,8 +19,9 @@ using vulkan::PhysicalDevice;
 
 absl::StatusOr<std::vector<PhysicalDevice>> Devices() { return vulkan::FindPhysicalDevices(); }
 
-absl::StatusOr<std::unique_ptr<Backend>> Open(const PhysicalDevice& device, uint64_t memory) {
-  return vulkan::NewBackend(device, memory);
+absl::StatusOr<std::unique_ptr<Backend>> Open(const PhysicalDevice& device,
+                                              const DeviceOptions& options) {
+  return vulkan::NewBackend(device, options.device_memory, options.cache_type == "f16");
 }
 
 #else
@@ -37,7 +38,7 @@ absl::StatusOr<std::vector<PhysicalDevice>> Devices() {
       "this smelt was built without Vulkan; build it with -DSMELT_VULKAN=ON, or use --device cpu");
 }
 
-absl::StatusOr<std::unique_ptr<Backend>> Open(const PhysicalDevice&, uint64_t) {
+absl::StatusOr<std::unique_ptr<Backend>> Open(const PhysicalDevice&, const DeviceOptions&) {
   return Devices().status();
 }
 
@@ -73,9 +74,7 @@ std::string Best() {
   return "cpu";
 }
 
-}  // namespace
-
-absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options) {
+absl::StatusOr<DeviceOptions> Chosen(const DeviceOptions& options) {
   constexpr std::string_view kVulkan = "vulkan";
   DeviceOptions chosen = options;
   const std::string_view name = options.device;
@@ -100,14 +99,40 @@ absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options) {
   return chosen;
 }
 
+}  // namespace
+
+absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options) {
+  if (options.cache_type != "f32" && options.cache_type != "f16")
+    return Error(ErrorCode::kUsage, "'", Escape(options.cache_type),
+                 "' is no cache type: f32, f16");
+  SMELT_ASSIGN_OR_RETURN(DeviceOptions chosen, Chosen(options));
+  if (chosen.device == "cpu" && options.cache_type != "f32") {
+    return Error(ErrorCode::kUnsupported,
+                 "the processor keeps keys and values as f32; choose a device for --cache-type ",
+                 options.cache_type, ", or leave it out");
+  }
+  return chosen;
+}
+
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const DeviceOptions& options) {
   SMELT_ASSIGN_OR_RETURN(const DeviceOptions chosen, ChooseDevice(options));
   if (chosen.device == "cpu") return NewCpuBackend();
   SMELT_ASSIGN_OR_RETURN(const std::vector<PhysicalDevice> devices, Devices());
   for (size_t i = 0; i < devices.size(); ++i) {
-    if (DeviceId(i) == chosen.device) return Open(devices[i], options.device_memory);
+    if (DeviceId(i) == chosen.device) return Open(devices[i], options);
   }
   return Error(ErrorCode::kNotFound, "the device ", chosen.device, " is gone");
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Backend>>> OpenBackends(const DeviceOptions& options) {
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions chosen, ChooseDevice(options));
+  std::vector<std::unique_ptr<Backend>> backends;
+  if (chosen.device != "cpu") {
+    SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Backend> device, OpenBackend(chosen));
+    backends.push_back(std::move(device));
+  }
+  backends.push_back(NewCpuBackend());
+  return backends;
 }
 
 DeviceList ListDevices() {

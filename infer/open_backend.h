@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
@@ -16,5 +17,7 @@ absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options);
 
 /// The same errors, and what the device has to say.
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const DeviceOptions& options);
+/// The device that is meant, and behind another one than the processor the processor.
+absl::StatusOr<std::vector<std::unique_ptr<Backend>>> OpenBackends(const DeviceOptions& options);
 
 }  // namespace smelt

@@ -50,35 +50,47 @@ class EngineSession : public Session {
   absl::Status Open(const SpecifiedModel& model, Precision precision, const DeviceOptions& device,
                     WeightUse use) {
     const ModelSource& source = *model.source;
-    SMELT_ASSIGN_OR_RETURN(backend_, OpenBackend(device));
-    SMELT_ASSIGN_OR_RETURN(pipeline_,
-                           ModelPipeline::Open(source, model.spec, use, precision, *backend_));
+    SMELT_ASSIGN_OR_RETURN(backends_, OpenBackends(device));
+    std::vector<Backend*> backends;
+    for (const auto& backend : backends_) backends.push_back(backend.get());
+    SMELT_ASSIGN_OR_RETURN(pipeline_, ModelPipeline::Open(source, model.spec, use, precision,
+                                                          backends, device.device_layers));
+    token_cost_ = TokenCost(device.cache_type == "f16" ? 2 : sizeof(float));
+    uint64_t activations = kActivationBudget;
     const uint64_t kept = spec().width + pipeline_->input_features();
     uint64_t features = kept;
     for (size_t i = 0; i < spec().layers.size(); ++i) {
       SMELT_RETURN_IF_ERROR(GoOn());
       SMELT_ASSIGN_OR_RETURN(Graph graph, pipeline_->Layer(i, source));
       features = std::max(features, kept + graph.scratch_features);
-      token_bytes_.Add(graph, source);
+      token_cost_.Add(graph, source);
       SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program,
-                             pipeline_->Compile(std::move(graph)));
+                             pipeline_->Compile(i, std::move(graph)));
       programs_.push_back(std::move(program));
-      state_.layers.push_back(backend_->NewState(1));
+      state_.layers.push_back(pipeline_->backend(i).NewState(1));
+      activations = std::min(activations, pipeline_->backend(i).activation_bytes());
       for (const Mixer* mixer : {&spec().layers[i].mixer, &spec().layers[i].beside}) {
         const Rope* rope = RopeOf(*mixer);
         if (rope != nullptr && rope->style != RopeStyle::kNone) ropes_.push_back(*rope);
       }
     }
-    token_bytes_.Add(pipeline_->head(), source);
-    batch_tokens_ = std::clamp<uint64_t>(
-        std::min(kActivationBudget, backend_->activation_bytes()) / (features * sizeof(float)), 1,
-        kBatchTokens);
+    token_cost_.Add(pipeline_->head(), source);
+    batch_tokens_ = std::clamp<uint64_t>(activations / (features * sizeof(float)), 1, kBatchTokens);
     return absl::OkStatus();
   }
 
   uint32_t vocabulary() const override { return pipeline_->head().output.rows; }
 
-  const TokenBytes& token_bytes() const override { return token_bytes_; }
+  const TokenCost& token_cost() const override { return token_cost_; }
+
+  CommandCounts counts() const override { return backends_[0]->counts(); }
+
+  uint64_t layers() const override { return programs_.size(); }
+
+  std::optional<uint64_t> device_layers() const override {
+    if (backends_.size() == 1) return std::nullopt;
+    return pipeline_->placement().layers_on(0);
+  }
 
   absl::Status Feed(std::span<const int32_t> ids, std::vector<float>& logits,
                     const Observer& observer) override {
@@ -116,8 +128,8 @@ class EngineSession : public Session {
     if (saved->broken)
       return Error(ErrorCode::kUsage,
                    "the state to restore was saved when an error had left the sequence half fed");
-    for (const auto& layer : saved->layers) {
-      if (!backend_->Owns(*layer))
+    for (size_t i = 0; i < saved->layers.size(); ++i) {
+      if (!pipeline_->backend(i).Owns(*saved->layers[i]))
         return Error(ErrorCode::kUsage, "the state to restore is on another device");
     }
     std::unique_ptr<EngineState> copy = saved->CopyState();
@@ -158,16 +170,13 @@ class EngineSession : public Session {
     for (uint64_t first = 0; first < ids.size(); first += batch_tokens_) {
       const auto part = ids.subspan(first, std::min<uint64_t>(batch_tokens_, ids.size() - first));
       const Sequence sequence{part.size(), state_.fed};
-      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Batch> batch,
-                             backend_->NewBatch({&sequence, 1}, total));
-      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Buffer> x,
-                             backend_->NewBuffer(*batch, spec().width));
-      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Buffer> inputs, pipeline_->NewInputs(*batch));
-      SMELT_RETURN_IF_ERROR(pipeline_->Embed(*batch, part, *state_.layers[0], *x, inputs.get()));
+      SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Passage> passage,
+                             Passage::Begin(*pipeline_, {&sequence, 1}, total));
+      SMELT_RETURN_IF_ERROR(passage->Embed(part));
       for (size_t i = 0; i < programs_.size(); ++i) {
         SMELT_RETURN_IF_ERROR(GoOn());
-        SMELT_RETURN_IF_ERROR(backend_->Run(*programs_[i], *batch,
-                                            *state_.layers[StateOf(spec(), i)], *x, inputs.get()));
+        SMELT_RETURN_IF_ERROR(
+            passage->RunLayer(i, *programs_[i], *state_.layers[StateOf(spec(), i)]));
         observer.Report({.phase = "reading",
                          .done = first + part.size() * (i + 1) / programs_.size(),
                          .total = ids.size(),
@@ -176,20 +185,19 @@ class EngineSession : public Session {
       state_.fed += part.size();
       if (!ropes_.empty()) state_.ids.insert(state_.ids.end(), part.begin(), part.end());
       if (first + part.size() < ids.size()) continue;
-      SMELT_RETURN_IF_ERROR(pipeline_->FinalNorm(*batch, *state_.layers[0], *x));
       logits_.resize(vocabulary());
       const uint32_t last = static_cast<uint32_t>(part.size() - 1);
-      SMELT_RETURN_IF_ERROR(pipeline_->Logits(*batch, *x, {&last, 1}, logits_));
+      SMELT_RETURN_IF_ERROR(passage->Logits({&last, 1}, logits_));
     }
     return absl::OkStatus();
   }
 
   const ModelSpec& spec() const { return pipeline_->spec(); }
 
-  std::unique_ptr<Backend> backend_;
+  std::vector<std::unique_ptr<Backend>> backends_;
   std::unique_ptr<ModelPipeline> pipeline_;
   std::vector<std::unique_ptr<Program>> programs_;  ///< of the layers
-  TokenBytes token_bytes_;
+  TokenCost token_cost_;
   EngineState state_;
   std::vector<float> logits_;  ///< being computed
   std::vector<Rope> ropes_;    ///< those that depend on the sequence's length

@@ -3,13 +3,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
 #include "infer/score.h"
-#include "infer/token_bytes.h"
+#include "infer/token_cost.h"
 #include "lib/model/model_source.h"
 #include "smelt/observer.h"
 
@@ -38,7 +39,11 @@ class Session {
                                                          const DeviceOptions& device = {},
                                                          WeightUse use = WeightUse::kResident);
   virtual uint32_t vocabulary() const = 0;
-  virtual const TokenBytes& token_bytes() const = 0;
+  virtual const TokenCost& token_cost() const = 0;
+  virtual CommandCounts counts() const = 0;  ///< of its device, so far
+  /// Layers that run on another device than the processor; empty: there is none.
+  virtual std::optional<uint64_t> device_layers() const = 0;
+  virtual uint64_t layers() const = 0;
   /// Appends ids to the sequence; on return `logits` holds those of the last one. `observer` sees
   /// how far it is and may cancel it. After an error the sequence and `logits` are what they were.
   /// A model with recurrent states cannot always go back: then CheckWhole() fails, and so does

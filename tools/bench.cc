@@ -22,6 +22,13 @@ nlohmann::ordered_json SpeedJson(const std::optional<BenchSpeed>& speed) {
   return {{"median", speed->median}, {"low", speed->low}, {"high", speed->high}};
 }
 
+nlohmann::ordered_json CommandsJson(const std::optional<BenchCommands>& commands) {
+  if (!commands) return nullptr;
+  return {{"dispatches", commands->dispatches},
+          {"barriers", commands->barriers},
+          {"submits", commands->submits}};
+}
+
 std::string BenchJson(const BenchResult& result) {
   nlohmann::ordered_json types = nlohmann::ordered_json::object();
   for (const auto& [type, bytes] : result.types) types[type] = bytes;
@@ -32,14 +39,18 @@ std::string BenchJson(const BenchResult& result) {
                     {"prompt_tokens_per_second", SpeedJson(row.prompt)},
                     {"tokens_per_second", SpeedJson(row.generation)},
                     {"bytes_per_token", row.bytes_per_token},
+                    {"operations_per_token", row.operations_per_token},
+                    {"commands_per_token", CommandsJson(row.commands_per_token)},
                     {"read_bytes_per_second", row.read_bandwidth},
                     {"bandwidth_share", row.bandwidth_share}});
   }
-  return nlohmann::ordered_json{{"model", result.model},
-                                {"device", result.device},
-                                {"types", std::move(types)},
-                                {"repacked_bytes", result.repacked_bytes},
-                                {"rows", std::move(rows)}}
+  return nlohmann::ordered_json{
+             {"model", result.model},
+             {"device", result.device},
+             {"device_layers", result.device_layers ? nlohmann::ordered_json(*result.device_layers)
+                                                    : nlohmann::ordered_json(nullptr)},
+             {"types", std::move(types)},
+             {"rows", std::move(rows)}}
              .dump() +
          "\n";
 }
@@ -52,7 +63,9 @@ std::string SpeedText(const std::optional<BenchSpeed>& speed) {
 
 std::string BenchText(const BenchResult& result) {
   std::string text =
-      OneLine(result.model, 300) + (result.device == "cpu" ? "" : " on " + result.device) + ":";
+      OneLine(result.model, 300) + (result.device == "cpu" ? "" : " on " + result.device);
+  if (result.device_layers) text += " (" + std::to_string(*result.device_layers) + " layers)";
+  text += ":";
   for (const auto& [type, bytes] : result.types) text += " " + type + " " + Bytes(bytes) + ",";
   text.back() = '\n';
   text += Left("threads", 9) + Left("context", 9) + Left("prompt t/s", 26) +
@@ -63,6 +76,14 @@ std::string BenchText(const BenchResult& result) {
             Left(Bytes(row.bytes_per_token), 11) +
             (row.generation ? Fixed(100 * row.bandwidth_share, 0) + " % of " : std::string()) +
             Fixed(row.read_bandwidth / 1e9, 1) + " GB/s\n";
+  }
+  for (const BenchRow& row : result.rows) {
+    if (!row.commands_per_token) continue;
+    const BenchCommands& c = *row.commands_per_token;
+    text += "a token behind " + std::to_string(row.context) + ": " +
+            Significant(static_cast<double>(row.operations_per_token) / 1e9, 3) +
+            " G operations, " + Significant(c.dispatches, 4) + " dispatches, " +
+            Significant(c.barriers, 4) + " barriers, " + Significant(c.submits, 3) + " submits\n";
   }
   return text;
 }
@@ -89,10 +110,12 @@ void AddBench(CLI::App& app, Invocation& invocation) {
       "Each figure is the median of the repeats, with the lowest and the highest. A token that is\n"
       "generated reads every weight once (of experts the chosen ones) and the keys and values of\n"
       "what lies before: so many bytes, of so many a second that as many threads read here.\n"
-      "--json: model; device; types, bytes of each; repacked_bytes; rows, a list of threads, "
+      "--json: model; device, device_layers; types, bytes of each; repacked_bytes; rows, a list "
+      "of threads, "
       "context,\n"
       "prompt_tokens_per_second and tokens_per_second (median, low, high, or null),\n"
-      "bytes_per_token, read_bytes_per_second, bandwidth_share.");
+      "bytes_per_token, operations_per_token, commands_per_token (of a device: dispatches,\n"
+      "barriers, submits; or null), read_bytes_per_second, bandwidth_share.");
   command->add_option("MODEL", a.options.model, "Model folder, GGUF or store name")->required();
   AddNumber(*command, "-p,--prompt", a.options.prompt,
             "Tokens of the prompt (default 512; 0: none)",
@@ -109,6 +132,7 @@ void AddBench(CLI::App& app, Invocation& invocation) {
       ->check(CLI::IsMember({"q8", "f32"}));
   AddDevice(*command, a.options.device);
   AddNoRepack(*command, a.options.repack);
+  AddGenerationDevice(*command, a.options.device);
   AddNumbers(*command, "--threads", a.options.threads,
              "Worker threads, one number or several (default: the cores that the process may use)",
              {"number from 1 to 4096", 1, 4096});

@@ -10,6 +10,7 @@
 #include "smelt/text.h"
 #include "tools/adapters.h"
 #include "tools/convert_command.h"
+#include "tools/device.h"
 #include "tools/format.h"
 #include "tools/numbers.h"
 #include "tools/results_json.h"
@@ -36,7 +37,8 @@ constexpr char kConvertExamples[] =
     "Types: auto f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q5_1 q5_0 q4_k_m q4_k_s q4_1 q4_0 iq4_nl "
     "iq4_xs nvfp4 mxfp4_moe q3_k_l q3_k_m q3_k_s iq3_m iq3_s iq3_xs iq3_xxs q2_k q2_k_s q2_0 iq2_m "
     "iq2_s iq2_xs iq2_xxs tq2_0 tq1_0 iq1_m iq1_s q1_0 copy.\n"
-    "The result is evaluated against the source before it gets its name. An interrupted run "
+    "The result is evaluated against the source before it gets its name, with --device on a "
+    "graphics card; what decides bytes is computed on the processor. An interrupted run "
     "resumes when it is started again.";
 
 absl::Status Usage(std::string message) { return absl::InvalidArgumentError(std::move(message)); }
@@ -281,6 +283,7 @@ void AddConversionOptions(CLI::App& command, ConvertArguments& a) {
                   "Text of the check (UTF-8; repeatable; default: a bundled one)")
       ->type_name("FILE")
       ->allow_extra_args(false);
+  AddDevice(command, o.device, "What computes the check");
   command
       .add_option("--max-ppl-increase", a.max_ppl_increase,
                   "Largest accepted increase of perplexity, e.g. 2%")
@@ -387,6 +390,8 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
                            "--plan",
                            "--validate",
                            "--text",
+                           "--device",
+                           "--device-memory",
                            "--max-ppl-increase",
                            "--max-kl",
                            "--keep-rejected",

@@ -47,21 +47,37 @@ int RunDevices(Terminal& terminal) {
 
 }  // namespace
 
-void AddDevice(CLI::App& command, DeviceOptions& options) {
+std::vector<CLI::Option*> AddDevice(CLI::App& command, DeviceOptions& options,
+                                    const std::string& what) {
+  CLI::Option* device =
+      command
+          .add_option("--device", options.device,
+                      what +
+                          ": cpu (default), auto, vulkan, vulkan:NUMBER or vulkan:NAME; "
+                          "`smelt devices` lists them")
+          ->type_name("DEVICE");
+  CLI::Option* memory =
+      command
+          .add_option_function<std::string>(
+              "--device-memory",
+              [&options](const std::string& text) { options.device_memory = *ParseBytes(text); },
+              "Use at most so much of the device's memory: 8G, 500M (powers of 1000)")
+          ->type_name("SIZE")
+          ->check([](const std::string& text) {
+            return ParseBytes(text) ? std::string() : NotAllowed(text, "size: write 8G or 500M");
+          });
+  return {device, memory};
+}
+
+void AddGenerationDevice(CLI::App& command, DeviceOptions& options) {
+  AddNumber(command, "--device-layers", options.device_layers,
+            "Layers on the device, the first ones; the others run on the processor (default: as "
+            "many as its memory has room for)",
+            {"number from 0 on", 0, 1 << 20});
   command
-      .add_option("--device", options.device,
-                  "What computes: cpu (default), auto, vulkan, vulkan:NUMBER or vulkan:NAME; "
-                  "`smelt devices` lists them")
-      ->type_name("DEVICE");
-  command
-      .add_option_function<std::string>(
-          "--device-memory",
-          [&options](const std::string& text) { options.device_memory = *ParseBytes(text); },
-          "Use at most so much of the device's memory: 8G, 500M (powers of 1000)")
-      ->type_name("SIZE")
-      ->check([](const std::string& text) {
-        return ParseBytes(text) ? std::string() : NotAllowed(text, "size: write 8G or 500M");
-      });
+      .add_option("--cache-type", options.cache_type,
+                  "Keys and values of the layers on a device: f32, or f16 (half the memory)")
+      ->check(CLI::IsMember({"f32", "f16"}));
 }
 
 void AddNoRepack(CLI::App& command, bool& repack) {

@@ -2,13 +2,19 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
 
 #include "smelt/devices.h"
 
 namespace smelt::tools {
 
-/// Adds the options, which fill in `options`.
-void AddDevice(CLI::App& command, DeviceOptions& options);
+/// Adds the options, which fill in `options`. `what` the device does, for the help.
+std::vector<CLI::Option*> AddDevice(CLI::App& command, DeviceOptions& options,
+                                    const std::string& what = "What computes");
+
+/// --device-layers and --cache-type, for those that generate.
+void AddGenerationDevice(CLI::App& command, DeviceOptions& options);
 
 /// --no-repack, of the commands that generate.
 void AddNoRepack(CLI::App& command, bool& repack);

@@ -6,6 +6,7 @@
 
 #include "tools/adapters.h"
 #include "tools/commands.h"
+#include "tools/device.h"
 #include "tools/format.h"
 #include "tools/numbers.h"
 #include "tools/results_json.h"
@@ -22,7 +23,8 @@ constexpr char kImatrixExamples[] =
     "The importance of a column of a weight matrix is the mean square of its inputs on the text. "
     "Files are llama-imatrix's: GGUF, or .dat where -o ends so. Text is cut as `smelt eval` cuts "
     "it, and every position counts; the model is read once, however long the text is.\n"
-    "--json: file, format, datasets, chunks, chunk_size, bytes, tokens, seconds; tensors, a list "
+    "--json: file, format, datasets, chunks, chunk_size, bytes, tokens, seconds, device; tensors, "
+    "a list "
     "of "
     "name, columns, values, zeros, mean, smallest, largest, and tokens: how many went into each of "
     "the tensor's experts.";
@@ -128,6 +130,7 @@ void AddImatrix(CLI::App& app, Invocation& invocation) {
       command->add_flag("--process-output", o.process_output,
                         "Also of output.weight, where a model has one"),
       AddLora(*command, a.adapters)};
+  for (CLI::Option* option : AddDevice(*command, o.device)) made.push_back(option);
   CLI::Option* merge =
       command->add_option("--merge", a.merge, "Add up these files into OUT")->type_name("FILE");
   CLI::Option* show =

@@ -149,7 +149,10 @@ void AddImport(CLI::App& app, Invocation& invocation) {
   const std::vector<const CLI::Option*> own = Options(*command);
   AddConversionOptions(*command, a.conversion);
   for (const CLI::Option* option : Options(*command)) {
-    if (std::ranges::find(own, option) == own.end()) a.conversion_options.push_back(option);
+    // What computes does not ask for a conversion.
+    const bool device = option->get_name().starts_with("--device");
+    if (!device && std::ranges::find(own, option) == own.end())
+      a.conversion_options.push_back(option);
   }
   AddGlobals(*command, invocation);
   command->callback([&invocation] {

@@ -245,6 +245,7 @@ Json GenerateJson(const GenerateResult& r) {
               {"finish_reason", FinishReasonName(r.finish_reason)},
               {"seed", r.seed},
               {"device", r.device},
+              {"device_layers", r.device_layers ? Json(*r.device_layers) : Json(nullptr)},
               {"prompt_tokens_per_second", Number(r.prompt_tokens_per_second)},
               {"tokens_per_second", Number(r.tokens_per_second)}};
 }
@@ -260,9 +261,15 @@ std::string ToJson(const ChatAnswer& r) {
 }
 
 std::string ToJson(const ImportanceSummary& s) {
-  Json json{{"file", s.file},     {"format", s.format},         {"datasets", s.datasets},
-            {"chunks", s.chunks}, {"chunk_size", s.chunk_size}, {"bytes", s.bytes},
-            {"tokens", s.tokens}, {"seconds", s.seconds}};
+  Json json{{"file", s.file},
+            {"format", s.format},
+            {"datasets", s.datasets},
+            {"chunks", s.chunks},
+            {"chunk_size", s.chunk_size},
+            {"bytes", s.bytes},
+            {"tokens", s.tokens},
+            {"seconds", s.seconds},
+            {"device", s.device.empty() ? Json(nullptr) : Json(s.device)}};
   Json& tensors = json["tensors"] = Json::array();
   for (const ImportanceTensor& t : s.tensors) {
     tensors.push_back(Json{{"name", t.name},

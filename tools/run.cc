@@ -173,6 +173,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
       ->check(CLI::IsMember({"f32", "q8"}));
   AddDevice(*command, o.device);
   AddNoRepack(*command, o.repack);
+  AddGenerationDevice(*command, o.device);
   AddGlobals(*command, invocation);
   command->callback([&invocation, command] {
     a.conversation.limited = command->get_option("--max-tokens")->count() > 0;

@@ -22,8 +22,6 @@
 namespace smelt::cpu {
 namespace {
 
-constexpr size_t kMostProducts = 8;  // at once
-
 // Runs the operations of one program over one batch.
 class Executor {
  public:
@@ -43,7 +41,7 @@ class Executor {
     if (tap_ != nullptr) tokens_ = TokensOfPanels(layout);
     for (size_t i = 0, count = 0; i < graph_.ops.size(); i += count) {
       if (MustStop()) return GoOn();
-      count = std::max<size_t>(ProductsFrom(i), 1);
+      count = std::max<size_t>(ProductsFrom(graph_, i), 1);
       SMELT_RETURN_IF_ERROR(std::visit(
           [&](const auto& op) {
             if constexpr (std::is_same_v<decltype(op), const MatMulOp&>) {
@@ -74,7 +72,7 @@ class Executor {
   }
   void Wrote(Slot slot) {
     // Buffers may overlap: what a slot's memory held before is gone too.
-    if (input_slot_ != 0 && Overlap(input_slot_ - 1, slot)) input_slot_ = 0;
+    if (input_slot_ != 0 && Overlap(graph_, input_slot_ - 1, slot)) input_slot_ = 0;
   }
   template <typename F>
   absl::Status ForPanels(const F& f) {
@@ -119,30 +117,6 @@ class Executor {
     return Write(op.x, op.features, [&](size_t at, size_t size) {
       for (float& v : std::span(x + at, size)) v *= op.scale;
     });
-  }
-
-  // How many operations from `first` on are products of one input that none of them writes. Two
-  // that share an output follow each other.
-  size_t ProductsFrom(size_t first) const {
-    const auto product = [this](size_t i) { return std::get_if<MatMulOp>(&graph_.ops[i]); };
-    size_t i = first;
-    for (; i < graph_.ops.size() && i - first < kMostProducts && product(i) != nullptr; ++i) {
-      const MatMulOp& op = *product(i);
-      if (op.in != product(first)->in || Overlap(op.out, op.in)) break;
-      bool apart = true;
-      for (size_t j = first; j < i; ++j) {
-        const MatMulOp& other = *product(j);
-        const bool same = j + 1 == i && op.out == other.out && op.matrix.rows == other.matrix.rows;
-        apart = apart && (same || !Overlap(op.out, other.out));
-      }
-      if (!apart) break;
-    }
-    return i - first;
-  }
-  bool Overlap(Slot a, Slot b) const {
-    if (a <= kInputs || b <= kInputs) return a == b;
-    const SlotInfo &x = graph_.slots[a], &y = graph_.slots[b];
-    return x.offset < y.offset + y.features && y.offset < x.offset + x.features;
   }
 
   absl::Status Multiply(size_t first, size_t count) {
@@ -354,7 +328,7 @@ class CpuBackend : public Backend {
 
   absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences,
                                                   uint64_t length) override {
-    auto batch = std::make_unique<CpuBatch>();
+    auto batch = std::make_unique<CpuBatch>(sequences);
     batch->layout = MakeLayout(sequences, few_tokens_);
     batch->length = length;
     return std::unique_ptr<Batch>(std::move(batch));
@@ -380,36 +354,30 @@ class CpuBackend : public Backend {
 
   uint64_t activation_bytes() const override { return kActivationBudget; }
 
-  absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,
-                     std::span<const int32_t> ids, Buffer& x) override {
+  absl::Status Write(const Batch& batch, uint32_t first, std::span<const float> values,
+                     Buffer& to) override {
     const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
-    const CpuWeight& rows = static_cast<const CpuWeight&>(table);
-    CpuBuffer& to = static_cast<CpuBuffer&>(x);
-    const size_t width = rows.columns();
-    std::fill_n(to.values.data(), layout.Floats(width), 0.0f);
-    for (const Layout::Segment& s : layout.segments) {
-      SMELT_RETURN_IF_ERROR(ParallelFor(s.tokens, 64, [&](uint64_t first, uint64_t last) {
-        std::vector<float> row(width), place(width);
-        for (uint64_t t = first; t < last; ++t) {
-          SMELT_RETURN_IF_ERROR(rows.Decode(static_cast<uint64_t>(ids[s.first_token + t]), 1, 0,
-                                            width, row.data(), width));
-          for (float& v : row) v *= scale;
-          if (positions != nullptr) {
-            const CpuWeight& p = static_cast<const CpuWeight&>(*positions);
-            if (s.position + t >= p.rows()) {
-              return Error(ErrorCode::kInvalidInput, "position ", s.position + t,
-                           " is beyond the model's ", p.rows(),
-                           " learned positions; use a shorter context");
-            }
-            SMELT_RETURN_IF_ERROR(p.Decode(s.position + t, 1, 0, width, place.data(), width));
-            for (size_t i = 0; i < width; ++i) row[i] += place[i];
-          }
-          float* out =
-              to.values.data() + layout.Offset(static_cast<uint32_t>(s.first_token + t), width);
-          for (size_t i = 0; i < width; ++i) out[i * layout.lanes] = row[i];
-        }
-        return absl::OkStatus();
-      }));
+    CpuBuffer& buffer = static_cast<CpuBuffer&>(to);
+    const size_t features = buffer.features;
+    if (first == 0) std::fill_n(buffer.values.data(), buffer.values.size(), 0.0f);
+    return ParallelForWorkers(values.size() / features, 64, [&](uint64_t from, uint64_t end, int) {
+      for (uint64_t t = from; t < end; ++t) {
+        float* out =
+            buffer.values.data() + layout.Offset(first + static_cast<uint32_t>(t), features);
+        for (size_t i = 0; i < features; ++i) out[i * layout.lanes] = values[t * features + i];
+      }
+    });
+  }
+
+  absl::Status Read(const Batch& batch, uint32_t first, const Buffer& from,
+                    std::span<float> values) override {
+    const Layout& layout = static_cast<const CpuBatch&>(batch).layout;
+    const CpuBuffer& buffer = static_cast<const CpuBuffer&>(from);
+    const size_t features = buffer.features;
+    for (size_t t = 0; t < values.size() / features; ++t) {
+      const float* in =
+          buffer.values.data() + layout.Offset(first + static_cast<uint32_t>(t), features);
+      for (size_t i = 0; i < features; ++i) values[t * features + i] = in[i * layout.lanes];
     }
     return absl::OkStatus();
   }

@@ -22,6 +22,7 @@ struct RopeTable {
 
 class CpuBatch : public Batch {
  public:
+  using Batch::Batch;
   Layout layout;
   uint64_t length = 0;  ///< positions of the sequence in use
   Array<float> scratch;

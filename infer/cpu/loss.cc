@@ -7,6 +7,7 @@
 #include "infer/cpu/loss_kernel.h"
 #include "infer/cpu/matmul.h"
 #include "infer/cpu/weights.h"
+#include "infer/log_add.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/per_thread.h"
@@ -131,11 +132,6 @@ absl::Status Part(const Sides& sides, uint64_t begin, uint64_t end, std::span<co
 
 double LogSum(const SideStats& s, size_t lane) {
   return static_cast<double>(s.top[lane]) + std::log(s.sum[lane]);
-}
-
-/// ln(e^a + e^b), where b may be -infinity.
-double LogAdd(double a, double b) {
-  return std::max(a, b) + std::log1p(std::exp(-std::fabs(a - b)));
 }
 
 /// One model's nll over its whole vocabulary: `tail` holds the rows that only it has.

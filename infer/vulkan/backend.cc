@@ -1,9 +1,13 @@
 #include "infer/vulkan/backend.h"
 
+#include <map>
+#include <tuple>
+
 #include "infer/vulkan/executor.h"
 #include "infer/vulkan/kernels.h"
 #include "infer/vulkan/loss.h"
 #include "infer/vulkan/state.h"
+#include "infer/vulkan/watch.h"
 #include "infer/vulkan/weights.h"
 #include "lib/base/status.h"
 
@@ -12,14 +16,24 @@ namespace {
 
 class VulkanBackend : public Backend {
  public:
-  explicit VulkanBackend(std::shared_ptr<Device> device)
-      : device_(std::move(device)), kernels_(*device_) {}
+  VulkanBackend(std::shared_ptr<Device> device, bool half_cache)
+      : device_(std::move(device)), kernels_(*device_), half_cache_(half_cache) {}
 
   absl::Status Open() { return kernels_.Open(); }
 
+  CommandCounts counts() const override { return device_->counts(); }
+
   absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
                                        WeightUse use) override {
-    return DeviceWeight::Load(source, tensor, use);
+    // Parts of a fused tensor are one weight.
+    std::weak_ptr<const DeviceWeight>& known =
+        weights_[{&source, tensor, use == WeightUse::kValues}];
+    std::shared_ptr<const DeviceWeight> weight = known.lock();
+    if (weight == nullptr) {
+      SMELT_ASSIGN_OR_RETURN(weight, DeviceWeight::Load(source, tensor, use));
+      known = weight;
+    }
+    return WeightPtr(std::move(weight));
   }
 
   absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, Precision precision) override {
@@ -47,7 +61,7 @@ class VulkanBackend : public Backend {
   }
 
   std::unique_ptr<State> NewState(size_t sequences, Place) override {
-    return std::make_unique<DeviceState>(device_, sequences);
+    return std::make_unique<DeviceState>(device_, sequences, half_cache_);
   }
 
   bool Owns(const State& state) const override {
@@ -58,43 +72,37 @@ class VulkanBackend : public Backend {
   // The rest is for a layer's weights, or parts of them.
   uint64_t activation_bytes() const override { return device_->arena().limit() / 3; }
 
-  // The host decodes the rows: few of a table that may be the largest tensor of a model.
-  absl::Status Embed(const Batch& batch, const Weight& table, const Weight* positions, float scale,
-                     std::span<const int32_t> ids, Buffer& x) override {
-    const DeviceBatch& of = static_cast<const DeviceBatch&>(batch);
-    const DeviceBuffer& to = static_cast<const DeviceBuffer&>(x);
-    const cpu::CpuWeight& rows = static_cast<const DeviceWeight&>(table).host();
-    const uint64_t width = rows.columns();
-    std::vector<float> values(width * ids.size()), place(width);
-    for (const DeviceBatch::Segment& s : of.segments) {
-      for (uint32_t t = s.first; t < s.first + s.tokens; ++t) {
-        float* row = values.data() + t * width;
-        SMELT_RETURN_IF_ERROR(rows.Decode(static_cast<uint64_t>(ids[t]), 1, 0, width, row, width));
-        for (uint64_t i = 0; i < width; ++i) row[i] *= scale;
-        if (positions == nullptr) continue;
-        const cpu::CpuWeight& p = static_cast<const DeviceWeight&>(*positions).host();
-        const uint64_t position = s.position + (t - s.first);
-        if (position >= p.rows()) {
-          return Error(ErrorCode::kInvalidInput, "position ", position, " is beyond the model's ",
-                       p.rows(), " learned positions; use a shorter context");
-        }
-        SMELT_RETURN_IF_ERROR(p.Decode(position, 1, 0, width, place.data(), width));
-        for (uint64_t i = 0; i < width; ++i) row[i] += place[i];
-      }
-    }
-    return device_->Write(to.memory, 0, std::as_bytes(std::span(values)));
+  uint64_t resident_bytes() const override { return device_->arena().limit() - activation_bytes(); }
+
+  absl::Status Write(const Batch&, uint32_t first, std::span<const float> values,
+                     Buffer& to) override {
+    const DeviceBuffer& buffer = static_cast<const DeviceBuffer&>(to);
+    return device_->Write(buffer.memory, uint64_t{first} * buffer.features * sizeof(float),
+                          std::as_bytes(values));
+  }
+
+  absl::Status Read(const Batch&, uint32_t first, const Buffer& from,
+                    std::span<float> values) override {
+    const DeviceBuffer& buffer = static_cast<const DeviceBuffer&>(from);
+    return device_->Read(buffer.memory, uint64_t{first} * buffer.features * sizeof(float),
+                         std::as_writable_bytes(values));
   }
 
   absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x, Buffer* inputs,
                    Tap* tap) override {
-    if (tap != nullptr) return NoTaps();
     return Executor(kernels_, static_cast<const DeviceProgram&>(program).graph,
                     static_cast<DeviceBatch&>(batch), static_cast<DeviceState&>(state),
-                    static_cast<DeviceBuffer&>(x), static_cast<DeviceBuffer*>(inputs))
+                    static_cast<DeviceBuffer&>(x), static_cast<DeviceBuffer*>(inputs), tap)
         .RunAll();
   }
 
-  absl::Status Watch(const Batch&, const Matrix&, const Buffer&, Tap&) override { return NoTaps(); }
+  absl::Status Watch(const Batch& batch, const Matrix& matrix, const Buffer& x, Tap& tap) override {
+    const DeviceBuffer& from = static_cast<const DeviceBuffer&>(x);
+    std::vector<float> rows(uint64_t{static_cast<const DeviceBatch&>(batch).tokens} *
+                            from.features);
+    SMELT_RETURN_IF_ERROR(device_->Read(from.memory, 0, std::as_writable_bytes(std::span(rows))));
+    return vulkan::Watch(tap, {&matrix}, 0, rows);
+  }
 
   absl::Status Loss(const Batch&, std::span<const HeadInput> models, const HeadInput* reference,
                     std::span<const Target> targets, Precision,
@@ -115,21 +123,20 @@ class VulkanBackend : public Backend {
   static LossSide SideOf(const HeadInput& input) {
     return {input.head, static_cast<const DeviceBuffer*>(input.x)};
   }
-  static absl::Status NoTaps() {
-    return Error(ErrorCode::kUnsupported,
-                 "statistics of activations are gathered on the processor only; use --device cpu");
-  }
 
   const std::shared_ptr<Device> device_;
   Kernels kernels_;
+  const bool half_cache_;
+  std::map<std::tuple<const ModelSource*, TensorRef, bool>, std::weak_ptr<const DeviceWeight>>
+      weights_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const PhysicalDevice& physical,
-                                                    uint64_t memory_limit) {
+                                                    uint64_t memory_limit, bool half_cache) {
   SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Device> device, Device::Open(physical, memory_limit));
-  auto backend = std::make_unique<VulkanBackend>(std::move(device));
+  auto backend = std::make_unique<VulkanBackend>(std::move(device), half_cache);
   SMELT_RETURN_IF_ERROR(backend->Open());
   return std::unique_ptr<Backend>(std::move(backend));
 }

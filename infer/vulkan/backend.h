@@ -11,9 +11,9 @@
 namespace smelt::vulkan {
 
 /// A backend that computes on this device, with at most so many bytes of its memory (0: nearly
-/// all).
+/// all), and keeps keys and values as f16 if that is wanted.
 absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const PhysicalDevice& physical,
-                                                    uint64_t memory_limit);
+                                                    uint64_t memory_limit, bool half_cache);
 
 class DeviceBuffer : public Buffer {
  public:
@@ -39,6 +39,7 @@ enum class Temporary {
   kSelection,
   kChosen,
   kExpertWeights,
+  kSorted,
   kHidden,
   kSecond,
   kResult,
@@ -68,6 +69,10 @@ class DeviceBatch : public Batch {
   /// Address of at least so many floats.
   absl::StatusOr<uint64_t> Scratch(uint64_t floats);
   absl::StatusOr<uint64_t> Of(Temporary which, uint64_t floats);
+  const Memory& scratch() const { return scratch_; }
+  const Memory& temporary(Temporary which) const {
+    return temporaries_[static_cast<size_t>(which)];
+  }
 
   std::vector<Segment> segments;
   uint32_t tokens = 0;

@@ -22,7 +22,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> DeviceBuffer::Copy(Place) const {
 }
 
 DeviceBatch::DeviceBatch(Device& device, std::span<const Sequence> sequences, uint64_t length)
-    : device_(device), length_(length) {
+    : Batch(sequences), device_(device), length_(length) {
   for (const Sequence& s : sequences) {
     segments.push_back({tokens, static_cast<uint32_t>(s.tokens), s.position});
     tokens += static_cast<uint32_t>(s.tokens);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "infer/vulkan/shaders.h"
 #include "lib/base/job_scope.h"
@@ -10,10 +11,22 @@
 namespace smelt::vulkan {
 namespace {
 
-constexpr uint64_t kStaging = 8ull << 20;
+constexpr uint64_t kStaging = 8ull << 20;  // of a frame
 // Drivers take a submission for hung after some two seconds; slow devices do a hundredth of this.
 constexpr double kMostWork = 4e10;
 constexpr double kMostSoftwareWork = 5e7;
+
+bool Touches(std::span<const Range> some, std::span<const Range> others) {
+  return std::ranges::any_of(some, [&](const Range& a) {
+    return std::ranges::any_of(others, [&](const Range& b) {
+      return a.address < b.address + b.bytes && b.address < a.address + a.bytes;
+    });
+  });
+}
+
+void AddRanges(std::span<const Range> some, std::vector<Range>& to) {
+  std::ranges::copy_if(some, std::back_inserter(to), [](const Range& r) { return r.bytes > 0; });
+}
 
 }  // namespace
 
@@ -52,10 +65,12 @@ absl::Status Device::Initialize(uint64_t memory_limit) {
   commands.commandPool = pool_;
   commands.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
   commands.commandBufferCount = 1;
-  SMELT_VK(vkAllocateCommandBuffers, handle_, &commands, &commands_);
   VkFenceCreateInfo fence{};
   fence.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO;
-  SMELT_VK(vkCreateFence, handle_, &fence, nullptr, &fence_);
+  for (Frame& frame : frames_) {
+    SMELT_VK(vkAllocateCommandBuffers, handle_, &commands, &frame.commands);
+    SMELT_VK(vkCreateFence, handle_, &fence, nullptr, &frame.fence);
+  }
 
   VkPushConstantRange push{};
   push.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT;
@@ -78,12 +93,12 @@ absl::Status Device::Initialize(uint64_t memory_limit) {
 
 absl::Status Device::MakeStaging() {
   SMELT_RETURN_IF_ERROR(
-      MakeBuffer(physical_.handle, handle_, kStaging,
+      MakeBuffer(physical_.handle, handle_, 2 * kStaging,
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
                  VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
                  staging_, staging_memory_));
   void* mapped = nullptr;
-  SMELT_VK(vkMapMemory, handle_, staging_memory_, 0, kStaging, 0, &mapped);
+  SMELT_VK(vkMapMemory, handle_, staging_memory_, 0, 2 * kStaging, 0, &mapped);
   staged_ = static_cast<std::byte*>(mapped);
   return absl::OkStatus();
 }
@@ -97,78 +112,152 @@ Device::~Device() {
   vkFreeMemory(handle_, staging_memory_, nullptr);
   vkDestroyPipelineCache(handle_, cache_, nullptr);
   vkDestroyPipelineLayout(handle_, layout_, nullptr);
-  vkDestroyFence(handle_, fence_, nullptr);
+  for (const Frame& frame : frames_) vkDestroyFence(handle_, frame.fence, nullptr);
   vkDestroyCommandPool(handle_, pool_, nullptr);
   vkDestroyDevice(handle_, nullptr);
 }
 
 double Device::most_work() const { return physical_.software ? kMostSoftwareWork : kMostWork; }
 
-void Device::Release(const Memory& memory) {
-  // Whatever still uses it must be done. Where that fails, nothing more is recorded, and who goes
-  // on hears of it.
-  static_cast<void>(Wait());
-  arena_->Free(memory.buffer(), memory.offset(), memory.size());
+absl::StatusOr<Memory> Device::Allocate(uint64_t bytes) {
+  absl::StatusOr<Memory> memory = arena_->Allocate(bytes);
+  if (memory.ok() || CodeOf(memory.status()) != ErrorCode::kOutOfMemory) return memory;
+  // What was released may be free after a while.
+  SMELT_RETURN_IF_ERROR(Wait());
+  return arena_->Allocate(bytes);
 }
 
-absl::Status Device::Record() {
+void Device::Release(const Memory& memory) {
+  const Arena::Piece piece{memory.buffer(), memory.offset(), memory.size()};
+  const bool used = recording_ || frames_[0].submitted || frames_[1].submitted;
+  if (used && failed_.ok()) {
+    frame().released.push_back(piece);
+  } else {
+    arena_->Free(piece);
+  }
+}
+
+absl::Status Device::Record(const Command& command, const Access& access) {
   SMELT_RETURN_IF_ERROR(failed_);
   if (!recording_) {
     VkCommandBufferBeginInfo begin{};
     begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
     begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
-    SMELT_VK(vkBeginCommandBuffer, commands_, &begin);
+    SMELT_VK(vkBeginCommandBuffer, frame().commands, &begin);
     recording_ = true;
-    return absl::OkStatus();
   }
-  VkMemoryBarrier barrier{};
-  barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
-  barrier.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
-  barrier.dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
-                          VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
-  constexpr VkPipelineStageFlags kStages =
-      VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-  vkCmdPipelineBarrier(commands_, kStages, kStages, 0, 1, &barrier, 0, nullptr, 0, nullptr);
+  if (Touches(access.writes, read_) || Touches(access.writes, written_) ||
+      Touches(access.reads, written_)) {
+    EmitAll();
+    read_.clear();
+    written_.clear();
+    VkMemoryBarrier barrier{};
+    barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
+    barrier.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
+    barrier.dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                            VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
+    constexpr VkPipelineStageFlags kStages =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    vkCmdPipelineBarrier(frame().commands, kStages, kStages, 0, 1, &barrier, 0, nullptr, 0,
+                         nullptr);
+    ++counts_.barriers;
+  }
+  together_.push_back(command);
+  AddRanges(access.reads, read_);
+  AddRanges(access.writes, written_);
   return absl::OkStatus();
 }
 
-absl::Status Device::Wait() {
-  if (!recording_) return absl::OkStatus();
-  recording_ = false;
+void Device::Emit(const Command& command) {
+  VkCommandBuffer commands = frame().commands;
+  if (command.pipeline != VK_NULL_HANDLE) {
+    vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, command.pipeline);
+    vkCmdPushConstants(commands, layout_, VK_SHADER_STAGE_COMPUTE_BIT, 0, command.push_bytes,
+                       command.push.data());
+    vkCmdDispatch(commands, command.groups.x, command.groups.y, command.groups.z);
+  } else if (command.from != VK_NULL_HANDLE) {
+    vkCmdCopyBuffer(commands, command.from, command.to, 1, &command.region);
+  } else {
+    vkCmdFillBuffer(commands, command.to, command.region.dstOffset, command.region.size, 0);
+  }
+}
+
+void Device::EmitAll() {
+  if (reversed) std::ranges::reverse(together_);
+  for (const Command& command : together_) Emit(command);
+  together_.clear();
+}
+
+absl::Status Device::Submit() {
   staging_used_ = 0;
+  if (!recording_) return absl::OkStatus();
+  EmitAll();
+  recording_ = false;
   work_ = 0;
+  ++counts_.submits;
   const auto submit = [&]() -> absl::Status {
     VkMemoryBarrier barrier{};
     barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
     barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
     barrier.dstAccessMask = VK_ACCESS_HOST_READ_BIT;
-    vkCmdPipelineBarrier(commands_, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0,
-                         1, &barrier, 0, nullptr, 0, nullptr);
-    SMELT_VK(vkEndCommandBuffer, commands_);
+    vkCmdPipelineBarrier(frame().commands, VK_PIPELINE_STAGE_TRANSFER_BIT,
+                         VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, nullptr, 0, nullptr);
+    SMELT_VK(vkEndCommandBuffer, frame().commands);
     VkSubmitInfo info{};
     info.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
     info.commandBufferCount = 1;
-    info.pCommandBuffers = &commands_;
-    SMELT_VK(vkQueueSubmit, queue_, 1, &info, fence_);
-    SMELT_VK(vkWaitForFences, handle_, 1, &fence_, VK_TRUE, UINT64_MAX);
-    SMELT_VK(vkResetFences, handle_, 1, &fence_);
-    return absl::OkStatus();
+    info.pCommandBuffers = &frame().commands;
+    SMELT_VK(vkQueueSubmit, queue_, 1, &info, frame().fence);
+    frame().submitted = true;
+    frame_ = 1 - frame_;
+    return WaitFor(frame());
   };
   failed_ = submit();
   return failed_;
 }
 
+absl::Status Device::WaitFor(Frame& frame) {
+  if (frame.submitted) {
+    SMELT_VK(vkWaitForFences, handle_, 1, &frame.fence, VK_TRUE, UINT64_MAX);
+    SMELT_VK(vkResetFences, handle_, 1, &frame.fence);
+    frame.submitted = false;
+  }
+  for (const Arena::Piece& piece : frame.released) arena_->Free(piece);
+  frame.released.clear();
+  return absl::OkStatus();
+}
+
+absl::Status Device::Wait() {
+  SMELT_RETURN_IF_ERROR(Submit());
+  SMELT_RETURN_IF_ERROR(failed_);
+  // What was released since may be in use by the one that was submitted.
+  for (Frame* frame : {&frames_[1 - frame_], &frames_[frame_]}) {
+    failed_ = WaitFor(*frame);
+    SMELT_RETURN_IF_ERROR(failed_);
+  }
+  read_.clear();
+  written_.clear();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> Device::Stage(uint64_t bytes, uint64_t& at) {
+  if (staging_used_ == kStaging) SMELT_RETURN_IF_ERROR(Submit());
+  const uint64_t count = std::min(bytes, kStaging - staging_used_);
+  at = frame_ * kStaging + staging_used_;
+  // Copies begin at multiples of four.
+  staging_used_ = std::min((staging_used_ + count + 15) / 16 * 16, kStaging);
+  return count;
+}
+
 absl::Status Device::Write(const Memory& to, uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    if (staging_used_ == kStaging) SMELT_RETURN_IF_ERROR(Wait());
-    const uint64_t count = std::min<uint64_t>(bytes.size(), kStaging - staging_used_);
-    SMELT_RETURN_IF_ERROR(Record());
-    std::memcpy(staged_ + staging_used_, bytes.data(), count);
-    const VkBufferCopy region{staging_used_, to.offset() + offset, count};
-    vkCmdCopyBuffer(commands_, staging_, to.buffer(), 1, &region);
-    staging_used_ += count;
-    // Copies begin at multiples of four.
-    staging_used_ = std::min((staging_used_ + 15) / 16 * 16, kStaging);
+    uint64_t at = 0;
+    SMELT_ASSIGN_OR_RETURN(const uint64_t count, Stage(bytes.size(), at));
+    Command copy;
+    copy.from = staging_, copy.to = to.buffer();
+    copy.region = {at, to.offset() + offset, count};
+    SMELT_RETURN_IF_ERROR(Record(copy, {.writes = {{to.address() + offset, count}}}));
+    std::memcpy(staged_ + at, bytes.data(), count);
     offset += count;
     bytes = bytes.subspan(count);
   }
@@ -177,14 +266,14 @@ absl::Status Device::Write(const Memory& to, uint64_t offset, std::span<const st
 
 absl::Status Device::Read(const Memory& from, uint64_t offset, std::span<std::byte> bytes) {
   while (!bytes.empty()) {
-    if (staging_used_ == kStaging) SMELT_RETURN_IF_ERROR(Wait());
-    const uint64_t count = std::min<uint64_t>(bytes.size(), kStaging - staging_used_);
-    SMELT_RETURN_IF_ERROR(Record());
-    const std::byte* staged = staged_ + staging_used_;
-    const VkBufferCopy region{from.offset() + offset, staging_used_, count};
-    vkCmdCopyBuffer(commands_, from.buffer(), staging_, 1, &region);
+    uint64_t at = 0;
+    SMELT_ASSIGN_OR_RETURN(const uint64_t count, Stage(bytes.size(), at));
+    Command copy;
+    copy.from = from.buffer(), copy.to = staging_;
+    copy.region = {from.offset() + offset, at, count};
+    SMELT_RETURN_IF_ERROR(Record(copy, {.reads = {{from.address() + offset, count}}}));
     SMELT_RETURN_IF_ERROR(Wait());
-    std::memcpy(bytes.data(), staged, count);
+    std::memcpy(bytes.data(), staged_ + at, count);
     offset += count;
     bytes = bytes.subspan(count);
   }
@@ -194,54 +283,62 @@ absl::Status Device::Read(const Memory& from, uint64_t offset, std::span<std::by
 absl::Status Device::Copy(const Memory& from, uint64_t from_offset, const Memory& to,
                           uint64_t to_offset, uint64_t bytes) {
   if (bytes == 0) return absl::OkStatus();
-  SMELT_RETURN_IF_ERROR(Record());
-  const VkBufferCopy region{from.offset() + from_offset, to.offset() + to_offset, bytes};
-  vkCmdCopyBuffer(commands_, from.buffer(), to.buffer(), 1, &region);
-  return absl::OkStatus();
+  Command copy;
+  copy.from = from.buffer(), copy.to = to.buffer();
+  copy.region = {from.offset() + from_offset, to.offset() + to_offset, bytes};
+  return Record(copy, {.reads = {{from.address() + from_offset, bytes}},
+                       .writes = {{to.address() + to_offset, bytes}}});
 }
 
 absl::Status Device::Clear(const Memory& memory) {
-  SMELT_RETURN_IF_ERROR(Record());
-  vkCmdFillBuffer(commands_, memory.buffer(), memory.offset(), memory.size(), 0);
-  return absl::OkStatus();
+  Command fill;
+  fill.to = memory.buffer();
+  fill.region = {0, memory.offset(), memory.size()};
+  return Record(fill, {.writes = {{memory.address(), memory.size()}}});
 }
 
-absl::Status Device::DispatchBytes(std::string_view shader, uint32_t constant,
-                                   std::span<const std::byte> push, Groups groups, double work) {
+absl::Status Device::DispatchBytes(const Shader& shader, std::span<const std::byte> push,
+                                   Groups groups, double work, const Access& access) {
   if (groups.x == 0 || groups.y == 0 || groups.z == 0) return absl::OkStatus();
-  SMELT_ASSIGN_OR_RETURN(const VkPipeline pipeline, PipelineOf(shader, constant));
+  Command command;
+  SMELT_ASSIGN_OR_RETURN(command.pipeline, PipelineOf(shader));
   if (work_ > 0 && work_ + work > most_work()) {
-    SMELT_RETURN_IF_ERROR(Wait());
+    SMELT_RETURN_IF_ERROR(Submit());
     SMELT_RETURN_IF_ERROR(GoOn());
   }
-  SMELT_RETURN_IF_ERROR(Record());
-  vkCmdBindPipeline(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-  vkCmdPushConstants(commands_, layout_, VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                     static_cast<uint32_t>(push.size()), push.data());
-  vkCmdDispatch(commands_, groups.x, groups.y, groups.z);
+  std::ranges::copy(push, command.push.begin());
+  command.push_bytes = static_cast<uint32_t>(push.size());
+  command.groups = groups;
+  SMELT_RETURN_IF_ERROR(Record(command, access));
   work_ += work;
-  ++dispatches_;
+  ++counts_.dispatches;
   return absl::OkStatus();
 }
 
-absl::StatusOr<VkPipeline> Device::PipelineOf(std::string_view shader, uint32_t constant) {
-  const std::pair<std::string, uint32_t> key(shader, constant);
-  const auto known = pipelines_.find(key);
+absl::StatusOr<VkPipeline> Device::PipelineOf(const Shader& shader) {
+  const auto known = pipelines_.find(std::tuple(shader.name, shader.constants));
   if (known != pipelines_.end()) return known->second;
-  const std::span<const uint32_t> code = ShaderCode(shader);
-  if (code.empty()) return Error(ErrorCode::kInternal, "there is no shader '", shader, "'");
+  SMELT_ASSIGN_OR_RETURN(const VkPipeline pipeline, MakePipeline(shader));
+  pipelines_.emplace(std::tuple(std::string(shader.name), shader.constants), pipeline);
+  return pipeline;
+}
+
+absl::StatusOr<VkPipeline> Device::MakePipeline(const Shader& shader) {
+  const std::span<const uint32_t> code = ShaderCode(shader.name);
+  if (code.empty()) return Error(ErrorCode::kInternal, "there is no shader '", shader.name, "'");
   VkShaderModuleCreateInfo module_info{};
   module_info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
   module_info.codeSize = code.size_bytes();
   module_info.pCode = code.data();
   VkShaderModule module = VK_NULL_HANDLE;
   SMELT_VK(vkCreateShaderModule, handle_, &module_info, nullptr, &module);
-  const VkSpecializationMapEntry entry{0, 0, sizeof(uint32_t)};
+  const VkSpecializationMapEntry entries[] = {{0, 0, sizeof(uint32_t)},
+                                              {1, sizeof(uint32_t), sizeof(uint32_t)}};
   VkSpecializationInfo specialization{};
-  specialization.mapEntryCount = 1;
-  specialization.pMapEntries = &entry;
-  specialization.dataSize = sizeof(uint32_t);
-  specialization.pData = &constant;
+  specialization.mapEntryCount = 2;
+  specialization.pMapEntries = entries;
+  specialization.dataSize = sizeof(shader.constants);
+  specialization.pData = shader.constants.data();
   VkComputePipelineCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
   info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
@@ -254,7 +351,6 @@ absl::StatusOr<VkPipeline> Device::PipelineOf(std::string_view shader, uint32_t 
   const VkResult made = vkCreateComputePipelines(handle_, cache_, 1, &info, nullptr, &pipeline);
   vkDestroyShaderModule(handle_, module, nullptr);
   SMELT_RETURN_IF_ERROR(CheckVk(made, "vkCreateComputePipelines"));
-  pipelines_.emplace(key, pipeline);
   return pipeline;
 }
 

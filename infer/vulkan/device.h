@@ -2,6 +2,7 @@
 // thread-safe.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -9,14 +10,27 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "infer/backend.h"
 #include "infer/vulkan/memory.h"
 #include "infer/vulkan/physical_device.h"
 
 namespace smelt::vulkan {
+
+inline constexpr size_t kMostPush = 128;  ///< bytes that every device takes
+
+/// A shader by its name, and the values of its specialization constants 0 and 1.
+struct Shader {
+  Shader(std::string_view name, uint32_t first = 0, uint32_t second = 0)
+      : name(name), constants{first, second} {}
+  std::string_view name;
+  std::array<uint32_t, 2> constants;
+};
 
 /// Workgroups of a dispatch.
 struct Groups {
@@ -25,8 +39,22 @@ struct Groups {
 /// That every device takes in a dimension.
 inline constexpr uint32_t kMostGroups = 65535;
 
-/// What is called first is done first, and sees what came before; it is done at the latest when
-/// Read, Wait or Release come back.
+/// Bytes of the device's memory.
+struct Range {
+  uint64_t address = 0, bytes = 0;
+};
+inline Range RangeOf(const Memory& memory) { return {memory.address(), memory.size()}; }
+
+/// What a command touches; what it reads and writes is among the writes.
+struct Access {
+  Range reads[12] = {};
+  Range writes[4] = {};
+};
+
+/// What is called first is done first, and sees what came before: between commands of which one
+/// writes what the other touches stands a barrier, others may run at the same time. All is done at
+/// the latest when Read or Wait come back; while the device works, the host fills the other half of
+/// what goes there. Memory that is released is used again when what was called before is done.
 class Device : public std::enable_shared_from_this<Device> {
  public:
   /// `memory_limit`: bytes of its memory in use at most; 0: all but a reserve.
@@ -38,9 +66,12 @@ class Device : public std::enable_shared_from_this<Device> {
 
   const PhysicalDevice& physical() const { return physical_; }
   Arena& arena() { return *arena_; }
-  uint64_t dispatches() const { return dispatches_; }  ///< so far
+  const CommandCounts& counts() const { return counts_; }
+  /// For tests: commands without a barrier between them are done in the reverse of their order,
+  /// which changes nothing where Access says what is so.
+  static inline bool reversed = false;
 
-  absl::StatusOr<Memory> Allocate(uint64_t bytes) { return arena_->Allocate(bytes); }
+  absl::StatusOr<Memory> Allocate(uint64_t bytes);
   void Release(const Memory& memory);
 
   absl::Status Write(const Memory& to, uint64_t offset, std::span<const std::byte> bytes);
@@ -52,46 +83,73 @@ class Device : public std::enable_shared_from_this<Device> {
   /// Operations that a dispatch should stay below, so that no driver takes it for hung.
   double most_work() const;
 
-  /// Runs a shader, whose constant 0 has the value `constant`; `push`: its push constants. `work`:
-  /// operations, roughly.
+  /// Runs a shader; `push`: its push constants. `work`: operations, roughly.
   template <typename Push>
-  absl::Status Dispatch(std::string_view shader, uint32_t constant, const Push& push, Groups groups,
-                        double work) {
-    static_assert(sizeof(Push) <= 128 && std::is_trivially_copyable_v<Push>);
-    return DispatchBytes(shader, constant, std::as_bytes(std::span(&push, 1)), groups, work);
+  absl::Status Dispatch(const Shader& shader, const Push& push, Groups groups, double work,
+                        const Access& access) {
+    static_assert(sizeof(Push) <= kMostPush && std::is_trivially_copyable_v<Push>);
+    return DispatchBytes(shader, std::as_bytes(std::span(&push, 1)), groups, work, access);
   }
 
+  /// Hands over what is recorded, and does not wait for it.
+  absl::Status Submit();
   absl::Status Wait();
 
  private:
+  /// What is recorded, or being done, at a time: of two, one each.
+  struct Frame {
+    VkCommandBuffer commands = VK_NULL_HANDLE;
+    VkFence fence = VK_NULL_HANDLE;
+    bool submitted = false;
+    std::vector<Arena::Piece> released;  ///< that it may still use
+  };
   explicit Device(const PhysicalDevice& physical) : physical_(physical) {}
   absl::Status Initialize(uint64_t memory_limit);
   absl::Status MakeStaging();
-  absl::Status DispatchBytes(std::string_view shader, uint32_t constant,
-                             std::span<const std::byte> push, Groups groups, double work);
-  absl::StatusOr<VkPipeline> PipelineOf(std::string_view shader, uint32_t constant);
-  /// Makes the command buffer ready for one thing more, which sees what came before.
-  absl::Status Record();
+  absl::Status DispatchBytes(const Shader& shader, std::span<const std::byte> push, Groups groups,
+                             double work, const Access& access);
+  absl::StatusOr<VkPipeline> PipelineOf(const Shader& shader);
+  absl::StatusOr<VkPipeline> MakePipeline(const Shader& shader);
+  /// A command that goes to the command buffer when a barrier, or the end, is due.
+  struct Command {
+    VkPipeline pipeline =
+        VK_NULL_HANDLE;  ///< of a dispatch; else a copy, or zeros where from is null
+    std::array<std::byte, kMostPush> push = {};
+    uint32_t push_bytes = 0;
+    Groups groups = {};
+    VkBuffer from = VK_NULL_HANDLE, to = VK_NULL_HANDLE;
+    VkBufferCopy region = {};
+  };
+  absl::Status Record(const Command& command, const Access& access);
+  Frame& frame() { return frames_[frame_]; }
+  absl::Status WaitFor(Frame& frame);
+  /// Room for a part of so many bytes: how much of them, and where in the staging memory.
+  absl::StatusOr<uint64_t> Stage(uint64_t bytes, uint64_t& at);
+  void Emit(const Command& command);
+  void EmitAll();
 
   const PhysicalDevice physical_;
   VkDevice handle_ = VK_NULL_HANDLE;
   VkQueue queue_ = VK_NULL_HANDLE;
   VkCommandPool pool_ = VK_NULL_HANDLE;
-  VkCommandBuffer commands_ = VK_NULL_HANDLE;
-  VkFence fence_ = VK_NULL_HANDLE;
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   VkPipelineCache cache_ = VK_NULL_HANDLE;
   std::unique_ptr<Arena> arena_;
-  std::map<std::pair<std::string, uint32_t>, VkPipeline> pipelines_;
+  std::map<std::tuple<std::string, std::array<uint32_t, 2>>, VkPipeline, std::less<>> pipelines_;
   // What goes to the device and comes from it goes through here.
   VkBuffer staging_ = VK_NULL_HANDLE;
   VkDeviceMemory staging_memory_ = VK_NULL_HANDLE;
   std::byte* staged_ = nullptr;
-  uint64_t staging_used_ = 0;
+  uint64_t staging_used_ = 0;  // of the frame's half
+  std::array<Frame, 2> frames_;
+  size_t frame_ = 0;  // that is recorded
   bool recording_ = false;
   absl::Status failed_;  // of a submission: nothing after it is done
   double work_ = 0;      // of what is recorded
-  uint64_t dispatches_ = 0;
+  // Since the last barrier.
+  std::vector<Command> together_;
+  std::vector<Range> read_, written_;
+  CommandCounts counts_;
 };
 
 }  // namespace smelt::vulkan

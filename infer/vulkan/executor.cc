@@ -1,5 +1,6 @@
 #include "infer/vulkan/executor.h"
 
+#include "infer/vulkan/watch.h"
 #include "infer/vulkan/weights.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
@@ -7,18 +8,32 @@
 namespace smelt::vulkan {
 namespace {
 
+struct Heads {
+  uint64_t x;
+  uint32_t count, heads, size, first;
+};
 struct RopePush {
-  uint64_t x, cosines, sines;
-  uint32_t count, heads, head_size, first, pairs, halves;
+  uint64_t cosines, sines;
+  Heads q, k;
+  uint32_t pairs, halves;
 };
 
 }  // namespace
 
 absl::Status Executor::RunAll() {
   SMELT_ASSIGN_OR_RETURN(scratch_, batch_.Scratch(graph_.scratch_features * batch_.tokens));
-  for (const Op& op : graph_.ops) {
+  for (size_t i = 0, count = 0; i < graph_.ops.size(); i += count) {
     SMELT_RETURN_IF_ERROR(GoOn());
-    SMELT_RETURN_IF_ERROR(std::visit([&](const auto& kind) { return Do(kind); }, op));
+    count = std::max<size_t>(ProductsFrom(graph_, i), 1);
+    SMELT_RETURN_IF_ERROR(std::visit(
+        [&](const auto& op) {
+          if constexpr (std::is_same_v<decltype(op), const MatMulOp&>) {
+            return Multiply(i, count);
+          } else {
+            return Do(op);
+          }
+        },
+        graph_.ops[i]));
   }
   state_.SetStarted();
   return absl::OkStatus();
@@ -30,9 +45,21 @@ uint64_t Executor::At(Slot slot) const {
   return scratch_ + Bytes(graph_.slots[slot].offset, batch_.tokens);
 }
 
+absl::StatusOr<std::vector<float>> Executor::Fetch(Slot slot, uint32_t features) {
+  std::vector<float> values(uint64_t{batch_.tokens} * features);
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(values));
+  if (slot == kStream || slot == kInputs) {
+    SMELT_RETURN_IF_ERROR(device().Read((slot == kStream ? &x_ : inputs_)->memory, 0, bytes));
+  } else {
+    SMELT_RETURN_IF_ERROR(
+        device().Read(batch_.scratch(), Bytes(graph_.slots[slot].offset, batch_.tokens), bytes));
+  }
+  return values;
+}
+
 absl::Status Executor::Do(const NormOp& op) {
-  SMELT_ASSIGN_OR_RETURN(const uint64_t weight, ValuesAt(device(), op.weight));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t bias, ValuesAt(device(), op.bias));
+  SMELT_ASSIGN_OR_RETURN(const Range weight, ValuesAt(device(), op.weight));
+  SMELT_ASSIGN_OR_RETURN(const Range bias, ValuesAt(device(), op.bias));
   return kernels_.Norm({.x = At(op.in),
                         .to = At(op.out),
                         .weight = weight,
@@ -63,36 +90,68 @@ absl::Status Executor::Do(const ScaleOp& op) {
                          .a = op.scale});
 }
 
-absl::Status Executor::Do(const MatMulOp& op) {
-  return kernels_.Multiply({.matrix = &op.matrix,
-                            .x = At(op.in),
-                            .to = At(op.out),
-                            .inputs = batch_.tokens,
-                            .store = op.store,
-                            .activation = op.activation});
+absl::Status Executor::Multiply(size_t first, size_t count) {
+  const auto at = [&](size_t i) -> const MatMulOp& {
+    return std::get<MatMulOp>(graph_.ops[first + i]);
+  };
+  if (tap_ != nullptr) {
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> rows, Fetch(at(0).in, at(0).matrix.columns));
+    std::array<const Matrix*, kMostProducts> matrices;
+    for (size_t i = 0; i < count; ++i) matrices[i] = &at(i).matrix;
+    SMELT_RETURN_IF_ERROR(Watch(*tap_, std::span(matrices).first(count), 0, rows));
+  }
+  std::array<ProductCall, kMostProducts> calls;
+  size_t plain = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const MatMulOp& op = at(i);
+    const ProductCall call{.matrix = &op.matrix,
+                           .x = At(op.in),
+                           .to = At(op.out),
+                           .inputs = batch_.tokens,
+                           .store = op.store,
+                           .activation = op.activation};
+    const bool gated = op.store == Store::kMultiplyAct && i > 0 && at(i - 1).out == op.out &&
+                       at(i - 1).store == Store::kSet;
+    if (gated) {
+      --plain;  // the gate
+      SMELT_RETURN_IF_ERROR(kernels_.MultiplyGated(at(i - 1).matrix, call));
+    } else {
+      calls[plain++] = call;
+    }
+  }
+  return kernels_.MultiplyAll(std::span(calls).first(plain));
 }
 
 absl::Status Executor::Do(const RopeOp& op) {
   SMELT_ASSIGN_OR_RETURN(const DeviceBatch::Angles* angles, batch_.AnglesOf(op.rope));
   const uint32_t pairs = op.rope.dims / 2;
-  const auto rotate = [&](Slot slot, uint32_t heads, uint32_t size, uint32_t first) {
-    const uint32_t count = batch_.tokens * heads * pairs;
-    const RopePush push{At(slot),
-                        angles->cos.address(),
-                        angles->sin.address(),
-                        count,
-                        heads,
-                        size,
-                        first,
-                        pairs,
-                        op.rope.style == RopeStyle::kHalves};
-    return device().Dispatch("rope", 0, push, GroupsFor(count), 6.0 * count);
+  const auto heads_of = [&](Slot slot, uint32_t heads, uint32_t size, uint32_t first) -> Heads {
+    return {heads == 0 ? 0 : At(slot), batch_.tokens * heads * pairs, heads, size, first};
   };
-  SMELT_RETURN_IF_ERROR(rotate(op.q, op.heads, op.head_size, op.q_first));
-  return rotate(op.k, op.kv_heads, op.k_head_size != 0 ? op.k_head_size : op.head_size, 0);
+  const Heads q = heads_of(op.q, op.heads, op.head_size, op.q_first);
+  const Heads k =
+      heads_of(op.k, op.kv_heads, op.k_head_size != 0 ? op.k_head_size : op.head_size, 0);
+  const auto whole = [&](const Heads& h) {
+    return FloatRange(h.x, uint64_t{batch_.tokens} * h.heads * h.size);
+  };
+  const RopePush push{angles->cos.address(),
+                      angles->sin.address(),
+                      q,
+                      k,
+                      pairs,
+                      op.rope.style == RopeStyle::kHalves};
+  const uint64_t count = uint64_t{q.count} + k.count;
+  return device().Dispatch(
+      Shader("rope"), push, GroupsFor(count), 6.0 * static_cast<double>(count),
+      {.reads = {RangeOf(angles->cos), RangeOf(angles->sin)}, .writes = {whole(q), whole(k)}});
 }
 
 absl::Status Executor::Do(const TemperatureOp& op) {
+  for (const Op& next : graph_.ops) {
+    const LatentAttentionOp* attention = std::get_if<LatentAttentionOp>(&next);
+    if (attention != nullptr && attention->q == op.x)
+      SMELT_RETURN_IF_ERROR(WatchQueries(*attention));
+  }
   SMELT_ASSIGN_OR_RETURN(const uint64_t factors, batch_.TemperaturesOf(op.temperature, op.length));
   return kernels_.Apply({.x = At(op.x),
                          .other = factors,
@@ -102,7 +161,7 @@ absl::Status Executor::Do(const TemperatureOp& op) {
 }
 
 absl::Status Executor::Do(const CopyOp& op) {
-  return kernels_.Copy(op, At(op.in), At(op.out), batch_.tokens);
+  return kernels_.Copy({op, At(op.in), At(op.out), batch_.tokens});
 }
 
 absl::Status Executor::Do(const GateOp& op) {

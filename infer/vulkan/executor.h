@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <type_traits>
 
 #include "absl/status/status.h"
 #include "infer/vulkan/backend.h"
@@ -14,8 +16,14 @@ namespace smelt::vulkan {
 class Executor {
  public:
   Executor(Kernels& kernels, const Graph& graph, DeviceBatch& batch, DeviceState& state,
-           DeviceBuffer& x, DeviceBuffer* inputs)
-      : kernels_(kernels), graph_(graph), batch_(batch), state_(state), x_(x), inputs_(inputs) {}
+           DeviceBuffer& x, DeviceBuffer* inputs, Tap* tap)
+      : kernels_(kernels),
+        graph_(graph),
+        batch_(batch),
+        state_(state),
+        x_(x),
+        inputs_(inputs),
+        tap_(tap) {}
 
   absl::Status RunAll();
 
@@ -37,6 +45,15 @@ class Executor {
     return absl::OkStatus();
   }
   uint64_t At(Slot slot) const;
+  /// For the tap: a slot's values, and those of a temporary.
+  absl::StatusOr<std::vector<float>> Fetch(Slot slot, uint32_t features);
+  template <typename T>
+  absl::StatusOr<std::vector<T>> Fetch(Temporary which, uint64_t count) {
+    std::vector<T> values(count);
+    SMELT_RETURN_IF_ERROR(
+        device().Read(batch_.temporary(which), 0, std::as_writable_bytes(std::span(values))));
+    return values;
+  }
   /// Where a token's features begin, from the first one's on.
   static uint64_t Bytes(uint64_t token, uint64_t features) {
     return token * features * sizeof(float);
@@ -44,7 +61,8 @@ class Executor {
   absl::Status Do(const NormOp& op);
   absl::Status Do(const AddOp& op);
   absl::Status Do(const ScaleOp& op);
-  absl::Status Do(const MatMulOp& op);
+  /// Of the products of one input [first, first + count).
+  absl::Status Multiply(size_t first, size_t count);
   absl::Status Do(const RopeOp& op);
   absl::Status Do(const TemperatureOp& op);
   absl::Status Do(const CopyOp& op);
@@ -54,16 +72,19 @@ class Executor {
   // attention.cc
   absl::Status Do(const AttentionOp& op);
   absl::Status Do(const LatentAttentionOp& op);
-  absl::Status Append(Slot slot, uint32_t features, size_t sequence, Memory DeviceSequence::*cache);
+  /// A sequence's part of a slot, which goes behind what its cache holds.
+  CopyCall Rows(Slot slot, uint32_t features, size_t sequence, Memory DeviceSequence::*cache) const;
   absl::Status AppendAll(Slot k, uint32_t key_columns, Slot v, uint32_t value_columns);
   absl::Status Attend(const AttentionOp& op, uint64_t q, uint64_t to);
+  /// Queries, which go into the matrices of keys before a temperature scales what comes of it.
+  absl::Status WatchQueries(const LatentAttentionOp& op);
   // experts.cc
   absl::Status Do(const ExpertsOp& op);
   absl::Status RunChosen(const ExpertsOp& op, uint64_t chosen, uint64_t weights);
   absl::Status RunShared(const ExpertsOp& op);
   /// hidden = act(gate in) * (up in), or act(up in).
-  absl::Status Hidden(const Matrix& gate, const Matrix& up, Activation activation,
-                      const ProductCall& like, uint64_t hidden);
+  absl::Status Hidden(const Matrix& gate, const Matrix& up, const ProductCall& like,
+                      uint64_t hidden);
   // recurrent.cc
   absl::Status Do(const ConvOp& op);
   absl::Status Do(const Scan1Op& op);
@@ -76,6 +97,8 @@ class Executor {
   DeviceState& state_;
   DeviceBuffer& x_;
   DeviceBuffer* inputs_;
+  Tap* const tap_;
+  bool queries_watched_ = false;
   uint64_t scratch_ = 0;  // address
 };
 

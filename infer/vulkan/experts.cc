@@ -1,4 +1,5 @@
 #include "infer/vulkan/executor.h"
+#include "infer/vulkan/watch.h"
 #include "lib/base/status.h"
 
 namespace smelt::vulkan {
@@ -25,22 +26,27 @@ absl::Status Executor::Do(const ExpertsOp& op) {
     return Error(ErrorCode::kUnsupported, op.groups,
                  " groups of experts are too many for the device; use --device cpu");
   }
+  if (tap_ != nullptr) {
+    SMELT_ASSIGN_OR_RETURN(const std::vector<float> in, Fetch(op.in, op.router.columns));
+    SMELT_RETURN_IF_ERROR(
+        Watch(*tap_, {&op.router, &op.shared_gate_proj, &op.shared_up, &op.shared_gate}, 0, in));
+  }
   const uint32_t tokens = batch_.tokens;
   const uint64_t scores = uint64_t{tokens} * op.count, choices = uint64_t{tokens} * op.used;
   SMELT_ASSIGN_OR_RETURN(const uint64_t score, batch_.Of(Temporary::kRouted, scores));
   SMELT_ASSIGN_OR_RETURN(const uint64_t selection, batch_.Of(Temporary::kSelection, scores));
   SMELT_ASSIGN_OR_RETURN(const uint64_t chosen, batch_.Of(Temporary::kChosen, choices));
   SMELT_ASSIGN_OR_RETURN(const uint64_t weights, batch_.Of(Temporary::kExpertWeights, choices));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t bias, ValuesAt(device(), op.selection_bias));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t scale, ValuesAt(device(), op.expert_scale));
+  SMELT_ASSIGN_OR_RETURN(const Range bias, ValuesAt(device(), op.selection_bias));
+  SMELT_ASSIGN_OR_RETURN(const Range scale, ValuesAt(device(), op.expert_scale));
   SMELT_RETURN_IF_ERROR(
       kernels_.Multiply({.matrix = &op.router, .x = At(op.in), .to = score, .inputs = tokens}));
   const RoutePush push{score,
                        selection,
                        chosen,
                        weights,
-                       bias,
-                       scale,
+                       bias.address,
+                       scale.address,
                        tokens,
                        op.count,
                        op.used,
@@ -53,25 +59,22 @@ absl::Status Executor::Do(const ExpertsOp& op) {
                        op.sum_epsilon,
                        op.scale,
                        0};
-  SMELT_RETURN_IF_ERROR(device().Dispatch("route", 0, push, GroupsFor(tokens),
-                                          10.0 * tokens * op.count * (op.used + op.groups)));
+  SMELT_RETURN_IF_ERROR(device().Dispatch(
+      Shader("route"), push, GroupsFor(tokens), 10.0 * tokens * op.count * (op.used + op.groups),
+      {.reads = {bias, scale},
+       .writes = {FloatRange(score, scores), FloatRange(selection, scores),
+                  FloatRange(chosen, choices), FloatRange(weights, choices)}}));
   SMELT_RETURN_IF_ERROR(RunChosen(op, chosen, weights));
   return op.shared_up.present() ? RunShared(op) : absl::OkStatus();
 }
 
-absl::Status Executor::Hidden(const Matrix& gate, const Matrix& up, Activation activation,
-                              const ProductCall& like, uint64_t hidden) {
+absl::Status Executor::Hidden(const Matrix& gate, const Matrix& up, const ProductCall& like,
+                              uint64_t hidden) {
   ProductCall product = like;
   product.to = hidden;
-  product.activation = activation;
-  product.store = Store::kActivate;
-  if (gate.present()) {
-    product.matrix = &gate;
-    product.store = Store::kSet;
-    SMELT_RETURN_IF_ERROR(kernels_.Multiply(product));
-    product.store = Store::kMultiplyAct;
-  }
   product.matrix = &up;
+  if (gate.present()) return kernels_.MultiplyGated(gate, product);
+  product.store = Store::kActivate;
   return kernels_.Multiply(product);
 }
 
@@ -79,43 +82,54 @@ absl::Status Executor::RunChosen(const ExpertsOp& op, uint64_t chosen, uint64_t 
   const uint64_t choices = uint64_t{batch_.tokens} * op.used;
   SMELT_ASSIGN_OR_RETURN(const uint64_t hidden, batch_.Of(Temporary::kHidden, choices * op.hidden));
   SMELT_ASSIGN_OR_RETURN(const uint64_t result, batch_.Of(Temporary::kResult, choices * op.width));
-  ProductCall in{.x = At(op.expert_in),
-                 .inputs = static_cast<uint32_t>(choices),
-                 .chosen = chosen,
-                 .share = op.used};
-  if (op.clamped) {
-    SMELT_ASSIGN_OR_RETURN(const uint64_t linear,
-                           batch_.Of(Temporary::kSecond, choices * op.hidden));
-    in.matrix = &op.gate, in.to = hidden;
-    SMELT_RETURN_IF_ERROR(kernels_.Multiply(in));
-    in.matrix = &op.up, in.to = linear;
-    SMELT_RETURN_IF_ERROR(kernels_.Multiply(in));
-    SMELT_RETURN_IF_ERROR(kernels_.Apply({.x = hidden,
-                                          .other = linear,
-                                          .count = choices * op.hidden,
-                                          .kind = Element::kClampedGate}));
-  } else {
-    SMELT_RETURN_IF_ERROR(Hidden(op.gate, op.up, op.activation, in, hidden));
+  uint64_t sorted = 0;
+  if (WorthSorting(choices, batch_.tokens, op.count)) {
+    SMELT_ASSIGN_OR_RETURN(sorted, batch_.Of(Temporary::kSorted, ChoiceWords(choices, op.count)));
+    SMELT_RETURN_IF_ERROR(
+        kernels_.SortChoices(chosen, static_cast<uint32_t>(choices), op.count, sorted));
+  }
+  SMELT_RETURN_IF_ERROR(Hidden(op.gate, op.up,
+                               {.x = At(op.expert_in),
+                                .inputs = static_cast<uint32_t>(choices),
+                                .activation = op.activation,
+                                .clamped = op.clamped,
+                                .chosen = chosen,
+                                .sorted = sorted,
+                                .share = op.used},
+                               hidden));
+  if (tap_ != nullptr) {
+    SMELT_ASSIGN_OR_RETURN(const auto experts, Fetch<uint32_t>(Temporary::kChosen, choices));
+    SMELT_ASSIGN_OR_RETURN(const auto in, Fetch(op.expert_in, op.width));
+    SMELT_ASSIGN_OR_RETURN(const auto made, Fetch<float>(Temporary::kHidden, choices * op.hidden));
+    SMELT_RETURN_IF_ERROR(WatchExperts(*tap_, op, experts, in, made));
   }
   SMELT_RETURN_IF_ERROR(kernels_.Multiply({.matrix = &op.down,
                                            .x = hidden,
                                            .to = result,
                                            .inputs = static_cast<uint32_t>(choices),
-                                           .chosen = chosen}));
+                                           .chosen = chosen,
+                                           .sorted = sorted}));
   const uint64_t count = uint64_t{batch_.tokens} * op.width;
   const CombinePush push{result,   weights, At(op.out), static_cast<uint32_t>(count),
                          op.width, op.used, op.add};
-  return device().Dispatch("combine", 0, push, GroupsFor(count),
-                           2.0 * static_cast<double>(count) * op.used);
+  return device().Dispatch(
+      Shader("combine"), push, GroupsFor(count), 2.0 * static_cast<double>(count) * op.used,
+      {.reads = {FloatRange(result, choices * op.width), FloatRange(weights, choices)},
+       .writes = {FloatRange(At(op.out), count)}});
 }
 
 absl::Status Executor::RunShared(const ExpertsOp& op) {
   const uint32_t tokens = batch_.tokens;
   SMELT_ASSIGN_OR_RETURN(const uint64_t hidden,
                          batch_.Of(Temporary::kHidden, uint64_t{tokens} * op.shared_up.rows));
-  const ProductCall in{.x = At(op.in), .inputs = tokens};
   SMELT_RETURN_IF_ERROR(
-      Hidden(op.shared_gate_proj, op.shared_up, op.shared_activation, in, hidden));
+      Hidden(op.shared_gate_proj, op.shared_up,
+             {.x = At(op.in), .inputs = tokens, .activation = op.shared_activation}, hidden));
+  if (tap_ != nullptr) {
+    SMELT_ASSIGN_OR_RETURN(const auto made,
+                           Fetch<float>(Temporary::kHidden, uint64_t{tokens} * op.shared_up.rows));
+    SMELT_RETURN_IF_ERROR(Watch(*tap_, {&op.shared_down}, 0, made));
+  }
   ProductCall down{.matrix = &op.shared_down,
                    .x = hidden,
                    .to = At(op.out),

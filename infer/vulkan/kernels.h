@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "absl/status/status.h"
 #include "infer/graph.h"
@@ -18,7 +19,6 @@ enum class Element : uint32_t {
   kMultiply,     ///< x *= other
   kClamp,        ///< x in [-a, a]
   kXielu,        ///< a = alpha_p, b = alpha_n, c = beta, d = eps
-  kClampedGate,  ///< gpt-oss: x = gate, other = up
   kScaleTokens,  ///< x *= other[token]
 };
 struct ElementCall {
@@ -31,11 +31,20 @@ struct ElementCall {
 };
 
 struct NormCall {
-  uint64_t x = 0, to = 0, weight = 0, bias = 0;
+  uint64_t x = 0, to = 0;
+  Range weight = {}, bias = {};
   uint32_t in_stride = 0, out_stride = 0;  ///< floats from token to token
   uint32_t tokens = 0, groups = 0, group = 0, weights = 1;
   bool centred = false, add = false;
   float epsilon = 0, scale = 1;
+};
+
+/// Of every group of so many tokens.
+struct CopyCall {
+  CopyOp op = {};
+  uint64_t x = 0, to = 0;
+  uint32_t tokens = 0;
+  bool halves = false;  ///< whole rows, an even number of values, become f16
 };
 
 /// out = store(matrix in + bias).
@@ -46,10 +55,17 @@ struct ProductCall {
   uint32_t in_stride = 0, out_stride = 0;  ///< 0: the matrix's columns, and rows
   Store store = Store::kSet;
   Activation activation = Activation::kSilu;
-  uint64_t chosen = 0;  ///< address of the matrix of each input; 0: the first
-  uint32_t share = 1;   ///< inputs that read the same
+  bool clamped = false;  ///< with kMultiplyAct: as gpt-oss gates, in place of the activation
+  uint64_t chosen = 0;   ///< address of the matrix of each input; 0: the first
+  uint64_t sorted = 0;   ///< of many: address of what SortChoices made of them
+  uint32_t share = 1;    ///< inputs that read the same
   /// All matrices of a stack: so many, each with its own part of inputs and outputs.
   uint32_t matrices = 1, in_step = 0, out_step = 0;
+};
+
+/// Those of a stack that are there.
+struct ExpertRange {
+  uint32_t first = 0, count = UINT32_MAX;
 };
 
 /// What runs shaders of one device.
@@ -64,22 +80,48 @@ class Kernels {
   absl::Status Norm(const NormCall& call);
   /// A weight that the device has no room for comes in parts.
   absl::Status Multiply(const ProductCall& call);
-  absl::Status Copy(const CopyOp& op, uint64_t x, uint64_t to, uint32_t tokens);
+  /// Plain products of the same inputs, in few dispatches where the inputs are few.
+  absl::Status MultiplyAll(std::span<const ProductCall> calls);
+  /// to = act(gate in) * (call.matrix in), in one dispatch where the inputs are few and both
+  /// matrices of one format.
+  absl::Status MultiplyGated(const Matrix& gate, const ProductCall& call);
+  /// So many choices among so many experts at most, sorted to `to`: words of ChoiceWords.
+  absl::Status SortChoices(uint64_t chosen, uint32_t choices, uint32_t experts, uint64_t to);
+  /// Both, which are independent of each other; the second may be empty.
+  absl::Status Copy(const CopyCall& call, const CopyCall& other = {});
   /// Rows of a weight that is there as f32, for tests of the formats.
   absl::Status Decode(const WeightPtr& weight, uint64_t to);
 
  private:
-  /// Rows [first, first + count) of the matrix, which are among `rows`.
+  /// Rows [first, first + count) of the matrix, which are among `rows`; of inputs that chose one of
+  /// the given experts.
   absl::Status MultiplyRows(const ProductCall& call, const DeviceRows& rows, uint32_t first,
-                            uint32_t count);
+                            uint32_t count, ExpertRange experts = {});
+  /// Of many inputs whose choices are sorted.
+  absl::Status MultiplySorted(const ProductCall& call, const DeviceRows& rows, ExpertRange experts);
+  /// In parts: of a matrix some rows, of a stack some experts.
+  absl::Status MultiplyInParts(const ProductCall& call);
+  /// Inputs of one dispatch at most, in whole workgroups of so many and with those that share one;
+  /// `work`: operations of an input.
+  uint32_t MostInputs(const ProductCall& call, double work, uint32_t together) const;
+  /// Whether the products can be parts of one dispatch.
+  absl::StatusOr<bool> Join(const ProductCall& one, const ProductCall& other);
+  absl::Status MultiplyParts(std::span<const ProductCall* const> calls);
 
   Device& device_;
   Memory tables_;
 };
 
+/// From how many inputs on, and up to how many experts, choices are sorted.
+bool WorthSorting(uint64_t choices, uint32_t tokens, uint32_t experts);
+uint64_t ChoiceWords(uint64_t choices, uint32_t experts);
 /// Workgroups for `count` invocations that stride over what is left.
 Groups GroupsFor(uint64_t count);
+/// So many floats.
+inline Range FloatRange(uint64_t address, uint64_t count) {
+  return {address, address == 0 ? 0 : count * sizeof(float)};
+}
 /// The values of an optional small weight, brought to the device; 0: there is none.
-absl::StatusOr<uint64_t> ValuesAt(Device& device, const WeightPtr& weight);
+absl::StatusOr<Range> ValuesAt(Device& device, const WeightPtr& weight);
 
 }  // namespace smelt::vulkan

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "infer/log_add.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 
@@ -57,11 +58,6 @@ LogSum Merge(std::span<const PartSums> parts) {
   return out;
 }
 
-/// ln(e^a + e^b), where b may be -infinity.
-double LogAdd(double a, double b) {
-  return std::isinf(b) && b < 0 ? a : std::max(a, b) + std::log1p(std::exp(-std::fabs(a - b)));
-}
-
 /// The activations of some tokens, side by side: [token][feature].
 absl::StatusOr<Memory> Gather(Device& device, const DeviceBuffer& x,
                               std::span<const uint32_t> tokens) {
@@ -83,7 +79,7 @@ class Side {
   Side(Kernels& kernels, const LossSide& from) : kernels_(kernels), from_(from) {}
 
   uint32_t rows() const { return from_.head->output.rows; }
-  uint64_t logits() const { return logits_.address(); }
+  Range logits() const { return RangeOf(logits_); }
   const LogSum& common(size_t token) const { return common_[token]; }
   double target(size_t token) const { return targets_[token]; }
 
@@ -135,9 +131,9 @@ class Side {
                         from_.head->scale,
                         from_.head->softcap,
                         0};
-    SMELT_RETURN_IF_ERROR(device().Dispatch("loss_sums", 0, push,
-                                            {parts, static_cast<uint32_t>(tokens)},
-                                            20.0 * count * static_cast<double>(tokens)));
+    SMELT_RETURN_IF_ERROR(device().Dispatch(
+        Shader("loss_sums"), push, {parts, static_cast<uint32_t>(tokens)},
+        20.0 * count * static_cast<double>(tokens), {.writes = {RangeOf(logits_), RangeOf(to)}}));
     std::vector<PartSums> read(tokens * parts);
     SMELT_RETURN_IF_ERROR(device().Read(to, 0, std::as_writable_bytes(std::span(read))));
     for (size_t t = 0; t < tokens; ++t)
@@ -171,10 +167,18 @@ absl::StatusOr<std::vector<double>> Divergences(Kernels& kernels, const Side& mo
   SMELT_ASSIGN_OR_RETURN(const Memory given, device.Allocate(log_sums.size() * sizeof(float)));
   SMELT_RETURN_IF_ERROR(device.Write(given, 0, std::as_bytes(std::span(log_sums))));
   SMELT_ASSIGN_OR_RETURN(const Memory to, device.Allocate(tokens * parts * sizeof(float)));
-  const KlPush push{model.logits(), reference.logits(), given.address(), to.address(), common,
-                    kPart,          model.rows(),       reference.rows()};
-  SMELT_RETURN_IF_ERROR(device.Dispatch("loss_kl", 0, push, {parts, static_cast<uint32_t>(tokens)},
-                                        20.0 * common * static_cast<double>(tokens)));
+  const KlPush push{model.logits().address,
+                    reference.logits().address,
+                    given.address(),
+                    to.address(),
+                    common,
+                    kPart,
+                    model.rows(),
+                    reference.rows()};
+  SMELT_RETURN_IF_ERROR(device.Dispatch(
+      Shader("loss_kl"), push, {parts, static_cast<uint32_t>(tokens)},
+      20.0 * common * static_cast<double>(tokens),
+      {.reads = {model.logits(), reference.logits(), RangeOf(given)}, .writes = {RangeOf(to)}}));
   std::vector<float> read(tokens * parts);
   SMELT_RETURN_IF_ERROR(device.Read(to, 0, std::as_writable_bytes(std::span(read))));
   std::vector<double> sums(tokens);

@@ -119,11 +119,11 @@ absl::Status Arena::FillBlock(Block& block) {
   return absl::OkStatus();
 }
 
-void Arena::Free(VkBuffer buffer, uint64_t offset, uint64_t bytes) {
+void Arena::Free(const Piece& freed) {
   const auto found = std::find_if(blocks_.begin(), blocks_.end(),
-                                  [&](const auto& block) { return block->buffer == buffer; });
+                                  [&](const auto& block) { return block->buffer == freed.buffer; });
   std::map<uint64_t, uint64_t>& free = (*found)->free;
-  auto piece = free.emplace(offset, bytes).first;
+  auto piece = free.emplace(freed.offset, freed.bytes).first;
   const auto next = std::next(piece);
   if (next != free.end() && piece->first + piece->second == next->first) {
     piece->second += next->second;

@@ -51,8 +51,12 @@ class Arena {
 
   /// kOutOfMemory when the limit, or the device, has no room for it.
   absl::StatusOr<Memory> Allocate(uint64_t bytes);
+  struct Piece {
+    VkBuffer buffer = VK_NULL_HANDLE;
+    uint64_t offset = 0, bytes = 0;
+  };
   /// Nobody may use the piece any more.
-  void Free(VkBuffer buffer, uint64_t offset, uint64_t bytes);
+  void Free(const Piece& piece);
   uint64_t limit() const { return limit_; }
 
  private:

@@ -37,22 +37,25 @@ absl::Status Executor::Do(const ConvOp& op) {
     return Error(ErrorCode::kUnsupported, "convolutions over ", op.taps,
                  " positions are too long for the device; use --device cpu");
   }
-  SMELT_ASSIGN_OR_RETURN(const uint64_t weight, ValuesAt(device(), op.weight));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t bias, ValuesAt(device(), op.bias));
+  SMELT_ASSIGN_OR_RETURN(const Range weight, ValuesAt(device(), op.weight));
+  SMELT_ASSIGN_OR_RETURN(const Range bias, ValuesAt(device(), op.bias));
   const uint64_t kept = uint64_t{op.taps - 1} * op.channels;
   SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::window, std::max<uint64_t>(1, kept)));
   const double work = 2.0 * op.channels * op.taps;
   for (size_t i = 0; i < batch_.segments.size(); ++i) {
     const auto some = [&](const Segment& s) {
       const ConvPush push{At(op.x) + Bytes(s.first, op.channels),
-                          weight,
-                          bias,
+                          weight.address,
+                          bias.address,
                           state_.sequences[i].window.address(),
                           op.channels,
                           op.taps,
                           s.tokens,
                           op.plain};
-      return device().Dispatch("conv", 0, push, GroupsFor(op.channels), work * s.tokens);
+      return device().Dispatch(Shader("conv"), push, GroupsFor(op.channels), work * s.tokens,
+                               {.reads = {weight, bias},
+                                .writes = {FloatRange(push.x, uint64_t{s.tokens} * op.channels),
+                                           RangeOf(state_.sequences[i].window)}});
     };
     SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }
@@ -60,8 +63,8 @@ absl::Status Executor::Do(const ConvOp& op) {
 }
 
 absl::Status Executor::Do(const Scan1Op& op) {
-  SMELT_ASSIGN_OR_RETURN(const uint64_t a, ValuesAt(device(), op.a));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t d, ValuesAt(device(), op.d));
+  SMELT_ASSIGN_OR_RETURN(const Range a, ValuesAt(device(), op.a));
+  SMELT_ASSIGN_OR_RETURN(const Range d, ValuesAt(device(), op.d));
   SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.inner} * op.state));
   const double work = 20.0 * op.inner * op.state;
   for (size_t i = 0; i < batch_.segments.size(); ++i) {
@@ -73,14 +76,20 @@ absl::Status Executor::Do(const Scan1Op& op) {
                            At(op.b) + state,
                            At(op.c) + state,
                            At(op.out) + inner,
-                           a,
-                           d,
+                           a.address,
+                           d.address,
                            state_.sequences[i].recurrent.address(),
                            op.inner,
                            op.state,
                            s.tokens,
                            0};
-      return device().Dispatch("scan1", 0, push, GroupsFor(op.inner), work * s.tokens);
+      const uint64_t inners = uint64_t{s.tokens} * op.inner, states = uint64_t{s.tokens} * op.state;
+      return device().Dispatch(
+          Shader("scan1"), push, GroupsFor(op.inner), work * s.tokens,
+          {.reads = {FloatRange(push.x, inners), FloatRange(push.z, inners),
+                     FloatRange(push.dt, inners), FloatRange(push.b, states),
+                     FloatRange(push.c, states), a, d},
+           .writes = {FloatRange(push.to, inners), RangeOf(state_.sequences[i].recurrent)}});
     };
     SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }
@@ -88,9 +97,9 @@ absl::Status Executor::Do(const Scan1Op& op) {
 }
 
 absl::Status Executor::Do(const Scan2Op& op) {
-  SMELT_ASSIGN_OR_RETURN(const uint64_t dt_bias, ValuesAt(device(), op.dt_bias));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t a, ValuesAt(device(), op.a));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t d, ValuesAt(device(), op.d));
+  SMELT_ASSIGN_OR_RETURN(const Range dt_bias, ValuesAt(device(), op.dt_bias));
+  SMELT_ASSIGN_OR_RETURN(const Range a, ValuesAt(device(), op.a));
+  SMELT_ASSIGN_OR_RETURN(const Range d, ValuesAt(device(), op.d));
   SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.inner} * op.state));
   const uint64_t columns = op.inner + 2 * uint64_t{op.groups} * op.state;
   const double work = 6.0 * op.inner * op.state;
@@ -99,9 +108,9 @@ absl::Status Executor::Do(const Scan2Op& op) {
       const Scan2Push push{At(op.xbc) + Bytes(s.first, columns),
                            At(op.dt) + Bytes(s.first, op.heads),
                            At(op.out) + Bytes(s.first, op.inner),
-                           dt_bias,
-                           a,
-                           d,
+                           dt_bias.address,
+                           a.address,
+                           d.address,
                            state_.sequences[i].recurrent.address(),
                            op.inner,
                            op.state,
@@ -111,7 +120,12 @@ absl::Status Executor::Do(const Scan2Op& op) {
                            op.dt_min,
                            op.dt_max,
                            0};
-      return device().Dispatch("scan2", 0, push, GroupsFor(op.inner), work * s.tokens);
+      return device().Dispatch(
+          Shader("scan2"), push, GroupsFor(op.inner), work * s.tokens,
+          {.reads = {FloatRange(push.xbc, s.tokens * columns),
+                     FloatRange(push.dt, uint64_t{s.tokens} * op.heads), dt_bias, a, d},
+           .writes = {FloatRange(push.to, uint64_t{s.tokens} * op.inner),
+                      RangeOf(state_.sequences[i].recurrent)}});
     };
     SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }
@@ -119,8 +133,8 @@ absl::Status Executor::Do(const Scan2Op& op) {
 }
 
 absl::Status Executor::Do(const DeltaOp& op) {
-  SMELT_ASSIGN_OR_RETURN(const uint64_t dt_bias, ValuesAt(device(), op.dt_bias));
-  SMELT_ASSIGN_OR_RETURN(const uint64_t a, ValuesAt(device(), op.a));
+  SMELT_ASSIGN_OR_RETURN(const Range dt_bias, ValuesAt(device(), op.dt_bias));
+  SMELT_ASSIGN_OR_RETURN(const Range a, ValuesAt(device(), op.a));
   const uint32_t keys = op.key_heads * op.key_size, values = op.value_heads * op.value_size;
   const uint32_t columns = 2 * keys + values;
   SMELT_RETURN_IF_ERROR(state_.Prepare(&DeviceSequence::recurrent, uint64_t{op.key_size} * values));
@@ -145,8 +159,8 @@ absl::Status Executor::Do(const DeltaOp& op) {
                            At(op.beta) + Bytes(s.first, op.value_heads),
                            At(op.alpha) + Bytes(s.first, op.value_heads),
                            At(op.out) + Bytes(s.first, values),
-                           dt_bias,
-                           a,
+                           dt_bias.address,
+                           a.address,
                            state_.sequences[i].recurrent.address(),
                            op.key_heads,
                            op.value_heads,
@@ -154,7 +168,13 @@ absl::Status Executor::Do(const DeltaOp& op) {
                            op.value_size,
                            s.tokens,
                            op.alternating};
-      return device().Dispatch("delta", 0, push, GroupsFor(values), work * s.tokens);
+      const uint64_t of_heads = uint64_t{s.tokens} * op.value_heads;
+      return device().Dispatch(
+          Shader("delta"), push, GroupsFor(values), work * s.tokens,
+          {.reads = {FloatRange(push.qkv, uint64_t{s.tokens} * columns),
+                     FloatRange(push.beta, of_heads), FloatRange(push.alpha, of_heads), dt_bias, a},
+           .writes = {FloatRange(push.to, uint64_t{s.tokens} * values),
+                      RangeOf(state_.sequences[i].recurrent)}});
     };
     SMELT_RETURN_IF_ERROR(ForTokens(batch_.segments[i], work, some));
   }

@@ -18,7 +18,7 @@ absl::StatusOr<Memory> CopyOf(Device& device, const Memory& from) {
 }  // namespace
 
 std::unique_ptr<State> DeviceState::Copy() const {
-  auto copy = std::make_unique<DeviceState>(device_, sequences.size());
+  auto copy = std::make_unique<DeviceState>(device_, sequences.size(), halves_);
   for (size_t i = 0; i < sequences.size(); ++i) {
     const DeviceSequence& from = sequences[i];
     DeviceSequence& to = copy->sequences[i];
@@ -38,7 +38,7 @@ absl::Status DeviceState::Extend(DeviceSequence& sequence, uint64_t more, uint64
                                  uint64_t value_columns) {
   const uint64_t need = sequence.positions + more;
   const auto grow = [&](Memory& memory, uint64_t columns) -> absl::Status {
-    const uint64_t row = columns * sizeof(float);
+    const uint64_t row = RowBytes(columns);
     if (memory.size() >= need * row) return absl::OkStatus();
     // A growing cache is copied a few times in its life; the first allocation is exact.
     const uint64_t room = sequence.positions == 0 ? need : need + need / 2;

@@ -21,8 +21,9 @@ struct DeviceSequence {
 
 class DeviceState : public State {
  public:
-  DeviceState(std::shared_ptr<Device> device, size_t count)
-      : sequences(count), device_(std::move(device)) {}
+  /// `halves`: keys and values are kept as f16.
+  DeviceState(std::shared_ptr<Device> device, size_t count, bool halves)
+      : sequences(count), device_(std::move(device)), halves_(halves) {}
 
   const Device& device() const { return *device_; }
   std::unique_ptr<State> Copy() const override;
@@ -35,11 +36,15 @@ class DeviceState : public State {
   /// `floats` in that part of every sequence, zero where it has not started.
   absl::Status Prepare(Memory DeviceSequence::*part, uint64_t floats);
   void SetStarted();
+  /// Whether rows of so many values are kept as f16: two of them are a word.
+  bool Halves(uint64_t columns) const { return halves_ && columns % 2 == 0; }
+  uint64_t RowBytes(uint64_t columns) const { return columns * (Halves(columns) ? 2 : 4); }
 
   std::vector<DeviceSequence> sequences;
 
  private:
   const std::shared_ptr<Device> device_;
+  const bool halves_;
 };
 
 }  // namespace smelt::vulkan

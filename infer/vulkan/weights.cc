@@ -34,6 +34,8 @@ absl::StatusOr<std::shared_ptr<const DeviceWeight>> DeviceWeight::Load(const Mod
   }
   weight->row_bytes_ = static_cast<uint32_t>(row_bytes);
   weight->format_ = LowerAscii(Info(type).name);
+  weight->vector_shader_ = "matvec_" + weight->format_;
+  weight->matrix_shader_ = "matmul_" + weight->format_;
   return std::shared_ptr<const DeviceWeight>(std::move(weight));
 }
 

@@ -24,6 +24,8 @@ class DeviceRows {
   bool present() const { return rows_.size() != 0; }
   /// Where row 0 of the weight would be.
   uint64_t address() const { return rows_.address() - first_ * row_bytes_; }
+  Range range() const { return RangeOf(rows_); }
+  Range factor_range() const { return RangeOf(factors_); }
   /// The same of the factors; 0: there are none.
   uint64_t factors() const {
     return factors_.size() == 0 ? 0 : factors_.address() - first_ * sizeof(float);
@@ -46,9 +48,12 @@ class DeviceWeight : public Weight {
   /// Some rows, for as long as they are wanted.
   absl::StatusOr<DeviceRows> BringRows(Device& device, uint64_t first, uint64_t count) const;
 
+  uint64_t bytes() const override { return host_->rows() * row_bytes_; }
   uint32_t row_bytes() const { return row_bytes_; }
   /// Of its shaders: "q4_k".
   const std::string& format() const { return format_; }
+  const std::string& vector_shader() const { return vector_shader_; }  ///< "matvec_q4_k"
+  const std::string& matrix_shader() const { return matrix_shader_; }
 
   /// The same weight as the processor reads it, where it lies.
   const cpu::CpuWeight& host() const { return *host_; }
@@ -59,7 +64,7 @@ class DeviceWeight : public Weight {
   std::shared_ptr<const cpu::CpuWeight> host_;
   bool values_ = false;
   uint32_t row_bytes_ = 0;
-  std::string format_, name_;
+  std::string format_, vector_shader_, matrix_shader_, name_;
   mutable DeviceRows rows_;
 };
 

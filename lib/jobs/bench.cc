@@ -83,11 +83,13 @@ class Meter {
   }
 
   absl::StatusOr<std::optional<BenchSpeed>> Measure(uint64_t tokens, uint64_t step) {
+    commands_.reset();
     if (tokens == 0) return std::optional<BenchSpeed>();
     const std::vector<int32_t> ids = RandomIds(tokens, vocabulary_);
     std::vector<double> speeds;
     for (int i = 0; i < options_.repeats; ++i) {
       SMELT_RETURN_IF_ERROR(session_.Restore(*start_));
+      const CommandCounts before = session_.counts();
       const auto begin = std::chrono::steady_clock::now();
       for (uint64_t t = 0; t < tokens; t += step) {
         const auto part = std::span(ids).subspan(t, std::min(step, tokens - t));
@@ -95,6 +97,7 @@ class Meter {
         SMELT_RETURN_IF_ERROR(GoOn());
       }
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+      commands_ = PerToken(before, session_.counts(), tokens);
       speeds.push_back(static_cast<double>(tokens) / seconds.count());
       observer_.Report({.phase = "measuring", .done = ++done_, .total = total_, .unit = "runs"});
     }
@@ -104,13 +107,26 @@ class Meter {
     return std::optional<BenchSpeed>({median, speeds.front(), speeds.back()});
   }
 
+  /// Of the last measurement; none where nothing was measured.
+  const std::optional<BenchCommands>& commands_per_token() const { return commands_; }
+
  private:
+  static BenchCommands PerToken(const CommandCounts& from, const CommandCounts& to,
+                                uint64_t tokens) {
+    const auto share = [&](uint64_t a, uint64_t b) {
+      return static_cast<double>(b - a) / static_cast<double>(tokens);
+    };
+    return {share(from.dispatches, to.dispatches), share(from.barriers, to.barriers),
+            share(from.submits, to.submits)};
+  }
+
   Session& session_;
   const BenchOptions& options_;
   const Observer& observer_;
   const uint64_t total_;
   const uint32_t vocabulary_;
   uint64_t done_ = 0;
+  std::optional<BenchCommands> commands_;
   std::unique_ptr<SessionState> empty_, start_;
   std::vector<float> logits_;
 };
@@ -137,6 +153,7 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
                            observer);
   BenchResult result{.model = options.model,
                      .device = device.device,
+                     .device_layers = session->device_layers(),
                      .types = TypesOf(*source),
                      .repacked_bytes = weights.copied_bytes};
   const ThreadsGuard guard;
@@ -149,7 +166,9 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
       SMELT_RETURN_IF_ERROR(meter.Begin(context));
       SMELT_ASSIGN_OR_RETURN(row.prompt, meter.Measure(options.prompt, options.prompt));
       SMELT_ASSIGN_OR_RETURN(row.generation, meter.Measure(options.generate, 1));
-      row.bytes_per_token = session->token_bytes().At(context + options.generate / 2);
+      if (device.device != "cpu") row.commands_per_token = meter.commands_per_token();
+      row.bytes_per_token = session->token_cost().Bytes(context + options.generate / 2);
+      row.operations_per_token = session->token_cost().Operations(context + options.generate / 2);
       row.read_bandwidth = bandwidth;
       if (row.generation) {
         row.bandwidth_share =

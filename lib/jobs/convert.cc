@@ -14,6 +14,7 @@
 #include <optional>
 #include <utility>
 
+#include "infer/open_backend.h"
 #include "lib/base/folder.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
@@ -211,6 +212,7 @@ absl::StatusOr<std::vector<ConvertOutcome>> Run(const ConvertOptions& options,
       job.plans(), [](const Plan* plan) { return plan->gathering.has_value(); });
   if (gathers || IsValidated(options)) SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
   if (IsValidated(options)) {
+    SMELT_RETURN_IF_ERROR(ChooseDevice(options.device).status());
     SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
   }
   SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));

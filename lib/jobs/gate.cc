@@ -6,6 +6,7 @@
 #include <random>
 
 #include "infer/evaluation.h"
+#include "infer/open_backend.h"
 #include "infer/score.h"
 #include "lib/base/status.h"
 #include "lib/jobs/bundled_text.h"
@@ -95,6 +96,7 @@ absl::StatusOr<Material> MakeMaterial(const ModelSource& source, const Plan& pla
                                       const std::vector<NamedText>& texts,
                                       const Observer& observer) {
   Material m;
+  SMELT_ASSIGN_OR_RETURN(m.score.device, ChooseDevice(options.device));
   SMELT_ASSIGN_OR_RETURN(m.texts, TextsOf(source, plan, options, texts, observer));
   m.text = m.texts.tokenizer != nullptr;
   m.texts.SetBos(m.score);
@@ -194,6 +196,7 @@ class TextGate : public Gate {
     for (size_t i = 0; i < scores.size(); ++i) {
       EvaluateResult& result =
           results.emplace_back(ToEvaluateResult(scores[i], written_[i].model->name(), source));
+      result.device = material_.score.device.device;
       AddTexts(material_.texts, material_.score, scores[i], result);
       JudgeAll(scores[i], *written_[i].plan, options_, result);
     }

@@ -201,6 +201,11 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
       PlanWeights(*impl->source, precision, device, options.repack, observer);
   SMELT_ASSIGN_OR_RETURN(impl->session,
                          Session::Create(*impl->source, precision, device, weights.use));
+  if (const auto layers = impl->session->device_layers();
+      layers && *layers < impl->session->layers()) {
+    observer.Note(Cat(*layers, " of ", impl->session->layers(), " layers run on ", device.device,
+                      ", the others on the processor"));
+  }
   return std::unique_ptr<Generator>(new Generator(std::move(impl)));
 } catch (...) {
   return CaughtError();
@@ -293,6 +298,7 @@ absl::StatusOr<GenerateResult> Generator::Continue(const ContinueOptions& option
   GenerateResult result;
   result.seed = ChosenSeed(options);
   result.device = impl_->device;
+  result.device_layers = impl_->session->device_layers();
   Sampler sampler(ToSamplerOptions(options, result.seed));
   TextOut text(tokenizer, options, result.text);
   const uint64_t before = impl_->positions;

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "infer/calibration.h"
+#include "infer/open_backend.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
@@ -253,7 +254,8 @@ absl::StatusOr<ImportanceSummary> MakeImportance(const ImportanceOptions& option
                          ReadEvaluationTexts(options.text_files, observer));
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, TokenizerOf(*source));
   SMELT_ASSIGN_OR_RETURN(const EvaluationTexts texts, Encode(named, std::move(tokenizer)));
-  ScoreOptions score{.context = options.context, .chunks = options.chunks};
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
+  ScoreOptions score{.context = options.context, .chunks = options.chunks, .device = device};
   texts.SetBos(score);
   SMELT_RETURN_IF_ERROR(DescribeTexts(texts, score, observer));
   WarnBeyondTrainedContext(*source, options.context, observer);
@@ -270,6 +272,7 @@ absl::StatusOr<ImportanceSummary> MakeImportance(const ImportanceOptions& option
   SMELT_RETURN_IF_ERROR(spool.Write(options.output, origin, options.force));
   SMELT_ASSIGN_OR_RETURN(ImportanceSummary out, Summarize(options.output));
   out.tokens = calibration->tokens();
+  out.device = device.device;
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;
 } catch (...) {

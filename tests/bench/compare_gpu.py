@@ -11,6 +11,7 @@
   --prompts 512,2048   prompt lengths
   --contexts 0,4096    tokens that lie before the 128 that are generated
   --read-bandwidth B   bytes a second that the card's memory gives, for the share that generation reaches
+  --peak N             operations a second in f32 that the card makes, for the share that prompts reach
   --json FILE          the figures
 
 Without a card this runs on Mesa's software device, where the figures mean nothing: give small prompts, contexts and counts.
@@ -74,8 +75,8 @@ class Bench:
     def __init__(self, a):
         self.a, self.rows = a, []
 
-    def row(self, what, ours, theirs, note=""):
-        self.rows.append({"what": what, "smelt": ours, "llama.cpp": theirs})
+    def row(self, what, ours, theirs, note="", **counted):
+        self.rows.append({"what": what, "smelt": ours, "llama.cpp": theirs, **counted})
         beside = f"llama.cpp {theirs:10.2f}   {ours / theirs:5.2f}x" if theirs else ""
         print(f"{what:44} smelt {ours:10.2f} tokens/s   {beside} {note}", flush=True)
 
@@ -93,17 +94,23 @@ class Bench:
 
     def prompts(self):
         for prompt in self.a.prompts:
-            ours = self.smelt_bench(prompt, 0, 0)["prompt_tokens_per_second"]["median"]
-            self.row(f"prompt of {prompt}", ours, self.llama(prompt, 0, 0).get("prompt"))
+            row = self.smelt_bench(prompt, 0, 0)
+            ours, operations = row["prompt_tokens_per_second"]["median"], row["operations_per_token"]
+            share = f"{100 * ours * operations / self.a.peak:.0f} % of the card's peak" if self.a.peak else ""
+            self.row(f"prompt of {prompt}", ours, self.llama(prompt, 0, 0).get("prompt"), share, operations_per_token=operations)
 
     def generations(self):
         for context in self.a.contexts:
             row = self.smelt_bench(0, context, self.a.count)
             ours = row["tokens_per_second"]["median"]
-            note = f"{row['bytes_per_token'] / 1e6:.0f} MB a token"
+            commands = row["commands_per_token"] or {}
+            counted = {key: row[key] for key in ("bytes_per_token", "operations_per_token")} | commands
+            note = f"{row['bytes_per_token'] / 1e6:.0f} MB, {row['operations_per_token'] / 1e9:.2f} G operations"
+            note += "".join(f", {n:.4g} {what}" for what, n in commands.items()) + " a token"
             if self.a.read_bandwidth:
                 note += f", {100 * ours * row['bytes_per_token'] / self.a.read_bandwidth:.0f} % of the card's bandwidth"
-            self.row(f"generation of {self.a.count} behind {context}", ours, self.llama(0, context, self.a.count).get("generation"), note)
+            self.row(f"generation of {self.a.count} behind {context}", ours, self.llama(0, context, self.a.count).get("generation"), note,
+                     **counted)
 
     def evaluations(self):
         quarter = max(self.a.model.stat().st_size // 4, 1_000_000)
@@ -130,6 +137,7 @@ def main():
     p.add_argument("--count", type=int, default=128)
     p.add_argument("--eval-context", type=int, default=512)
     p.add_argument("--read-bandwidth", type=float)
+    p.add_argument("--peak", type=float)
     bench = Bench(p.parse_args())
     devices = json.loads(output([bench.a.smelt, "devices", "--json"]))
     print("devices: " + ", ".join(f"{d['id']} {d['name']}" for d in devices["devices"]), flush=True)

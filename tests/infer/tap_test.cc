@@ -117,6 +117,46 @@ TEST(Tap, SeesWhatAPlainForwardPassMultiplies) {
   }
 }
 
+// What is read back from a device: dense, of chosen and shared experts, of matrices for heads.
+TEST(Tap, SeesTheSameOnADevice) {
+  if (ListDevices().devices.size() < 2) GTEST_SKIP() << "SKIPPED: there is no Vulkan device here";
+  for (const char* name :
+       {"gqa", "experts_shared", "experts_latent", "latent_attention_temperature"}) {
+    SCOPED_TRACE(name);
+    const RandomModel m = MakeRandomModel(name);
+    const std::vector<Ids> texts = {RandomIds(3, 2 * 20, m.spec.vocabulary)};
+    ScoreOptions options{.context = 20};
+    const auto expected = Watched(m, texts, options);
+    options.device.device = "vulkan";
+    const auto watched = Watched(m, texts, options);
+    SMELT_ASSERT_OK(expected);
+    SMELT_ASSERT_OK(watched);
+    ASSERT_EQ(watched->inputs.size(), expected->inputs.size());
+    for (const auto& [tensor, want] : expected->inputs) {
+      SCOPED_TRACE(tensor);
+      ASSERT_TRUE(watched->inputs.contains(tensor));
+      const InputSquares& got = watched->inputs.at(tensor);
+      EXPECT_EQ(got.counts, want.counts);
+      double mean = 0;
+      for (const double sum : want.sums) mean += sum / static_cast<double>(want.sums.size());
+      for (size_t i = 0; i < want.sums.size(); ++i)
+        ASSERT_NEAR(got.sums[i], want.sums[i], 1e-4 * want.sums[i] + 1e-5 * mean) << i;
+    }
+    ASSERT_EQ(watched->grams.of.size(), expected->grams.of.size());
+    for (const auto& [matrix, want] : expected->grams.of) {
+      const Grams::One& got = *watched->grams.of.at(matrix);
+      const uint64_t n = want->gram.columns;
+      EXPECT_EQ(got.gram.tokens, want->gram.tokens);
+      double mean = 0;
+      for (uint64_t i = 0; i < n; ++i)
+        mean += static_cast<double>(want->sums[i * n + i]) / static_cast<double>(n);
+      for (uint64_t i = 0; i < n; ++i)
+        for (uint64_t j = 0; j <= i; ++j)
+          ASSERT_NEAR(got.sums[i * n + j], want->sums[i * n + j], 2e-4 * mean) << i << ' ' << j;
+    }
+  }
+}
+
 TEST(Tap, SeesSecondMoments) {
   size_t matrices = 0, moments = 0;
   for (const std::string& name : testing::RandomModelNames()) {

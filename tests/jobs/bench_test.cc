@@ -58,6 +58,9 @@ TEST(Bench, ATokenReadsEveryMatrixOnce) {
   constexpr uint64_t kLayer = 2 * (256 * 256 + 64 * 256) + 3 * 512 * 256;
   constexpr uint64_t kWeights = 2 * (606 * 256 + 2 * kLayer);
   EXPECT_EQ(result->rows[0].bytes_per_token, kWeights + 2 * (2 * 2 * 32 * 4) * 2);
+  // Two of each weight; of each position eight heads of 32 keys and 32 values.
+  EXPECT_EQ(result->rows[0].operations_per_token, kWeights + 2 * (2 * 8 * (32 + 32)) * 2);
+  EXPECT_FALSE(result->rows[0].commands_per_token.has_value());
   ASSERT_FALSE(result->types.empty());
   EXPECT_EQ(result->types[0].first, "BF16");
 }
@@ -70,6 +73,30 @@ TEST(Bench, ATokenReadsTheChosenExperts) {
   constexpr uint64_t kLayer = 4 * 96 * 96 + kExperts + kShared;
   EXPECT_EQ(result->rows[0].bytes_per_token,
             2 * (512 * 96 + 2 * kLayer) + 2 * (4 * 2 * 24 * 4) * 2);
+  EXPECT_EQ(result->rows[0].operations_per_token,
+            2 * (512 * 96 + 2 * kLayer) + 2 * (2 * 4 * (24 + 24)) * 2);
+}
+
+// Norm; q, k and v; rotation; cache; attention; output; norm; gate with up; down: each must see
+// the one before.
+TEST(Bench, ADevicesCommandsAreCounted) {
+  if (const DeviceList list = ListDevices(); list.devices.size() < 2)
+    GTEST_SKIP() << "SKIPPED: there is no Vulkan device here: " << list.problem;
+  BenchOptions options = Short("llama");
+  options.device.device = "vulkan";
+  const auto dense = Bench(options);
+  SMELT_ASSERT_OK(dense);
+  ASSERT_TRUE(dense->rows[0].commands_per_token.has_value());
+  // And the final norm and the head.
+  EXPECT_EQ(dense->rows[0].commands_per_token->dispatches, 2 * 9 + 2);
+  EXPECT_GT(dense->rows[0].commands_per_token->barriers, 0);
+  EXPECT_GE(dense->rows[0].commands_per_token->submits, 1);
+  options.model = TestdataPath("models/qwen2moe");
+  const auto experts = Bench(options);
+  SMELT_ASSERT_OK(experts);
+  // After the second norm: router, choice, gate with up, down, sum; the shared expert's gate with
+  // up, down, its own gate's product, two to add it.
+  EXPECT_EQ(experts->rows[0].commands_per_token->dispatches, 2 * (7 + 5 + 5) + 2);
 }
 
 TEST(Bench, WhatIsNotAskedForIsNotMeasured) {

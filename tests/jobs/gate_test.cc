@@ -63,6 +63,28 @@ TEST(Judge, NanNeverPasses) {
   EXPECT_FALSE(result.gates[1].passed);
 }
 
+TEST(Convert, ADeviceChecksAndDecidesNoByte) {
+  TempDir dir;
+  ConvertOptions options =
+      testing::Conversion(TestdataPath("models/llama"), dir / "cpu.gguf", "q4_0");
+  const auto expected = Convert(options);
+  SMELT_ASSERT_OK(expected);
+  ASSERT_TRUE(expected->validation.has_value());
+  EXPECT_EQ(expected->validation->device, "cpu");
+  options.output = dir / "device.gguf";
+  options.device.device = "no such device";
+  EXPECT_EQ(CodeOf(Convert(options).status()), ErrorCode::kUsage);
+  EXPECT_FALSE(Exists(options.output + ".part"));
+  if (ListDevices().devices.size() < 2) GTEST_SKIP() << "SKIPPED: there is no Vulkan device here";
+  options.device.device = "vulkan";
+  const auto result = Convert(options);
+  SMELT_ASSERT_OK(result);
+  EXPECT_EQ(ReadFile(options.output), ReadFile(dir / "cpu.gguf"));
+  EXPECT_TRUE(result->validation->device.starts_with("vulkan:")) << result->validation->device;
+  EXPECT_NEAR(result->validation->reference->kl_mean, expected->validation->reference->kl_mean,
+              1e-5);
+}
+
 TEST(Convert, LimitsDecideAndNothingStaysOfARejectedOutput) {
   TempDir dir;
   ConvertOptions options =

@@ -161,7 +161,8 @@ class Bench(Case):
         rows = p.json()["rows"]
         self.assertEqual([(r["threads"], r["context"]) for r in rows], [(2, 0), (2, 16), (1, 0), (1, 16)])
         self.assertEqual(list(rows[0]), ["threads", "context", "prompt_tokens_per_second", "tokens_per_second", "bytes_per_token",
-                                         "read_bytes_per_second", "bandwidth_share"])
+                                         "operations_per_token", "commands_per_token", "read_bytes_per_second", "bandwidth_share"])
+        self.assertIsNone(rows[0]["commands_per_token"])
         self.assertGreater(rows[1]["bytes_per_token"], rows[0]["bytes_per_token"])
         table = smelt("bench", LLAMA, "-p", "8", "-n", "0", "--repeat", "1").out.splitlines()
         self.assertEqual(len(table), 3)
@@ -586,7 +587,7 @@ class RunAndTokenize(Case):
         p = smelt("run", LLAMA, "--prompt-ids", ids, "-n", "5", "--temp", "0", "--ignore-eos", "--json")
         self.assertEqual(p.status, 0, p.err)
         r = p.json()
-        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "finish_reason", "seed", "device", "prompt_tokens_per_second", "tokens_per_second"])
+        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "finish_reason", "seed", "device", "device_layers", "prompt_tokens_per_second", "tokens_per_second"])
         self.assertEqual(r["finish_reason"], "length")
         self.assertEqual((r["prompt_ids"], len(r["ids"])), ([1, 5, 9], 5))
 

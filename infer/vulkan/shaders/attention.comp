@@ -15,7 +15,16 @@ layout(push_constant, std430) uniform Push {
   uint position, count;           // of the first query; of keys
   uint window, causal;
   float scale, softcap;
+  uint value_first;  // in its row
 } p;
+// Whether keys, and values, are f16.
+layout(constant_id = 0) const bool kHalfKeys = false;
+layout(constant_id = 1) const bool kHalfValues = false;
+
+/// Element i of a row of a cache.
+float Cached(Address row, uint i, bool halves) {
+  return halves ? unpackHalf2x16(Words(row).v[i / 2])[i % 2] : Floats(row).v[i];
+}
 
 float WorkgroupMax(float x) {
   const uint t = gl_LocalInvocationID.x;
@@ -50,11 +59,11 @@ void main() {
     const uint key = first + t;
     float score = -1e30;
     if (key < end) {
-      Floats k = FloatsAt(At(p.keys, key, p.key_stride * 4), key_head * p.key_size);
+      const Address k = At(p.keys, key, p.key_stride * (kHalfKeys ? 2 : 4));
       float dot = 0;
       for (uint i = 0; i < p.key_size; i += 32) {
         float part = 0;
-        for (uint j = i; j < min(i + 32, p.key_size); ++j) part += query[j] * k.v[j];
+        for (uint j = i; j < min(i + 32, p.key_size); ++j) part += query[j] * Cached(k, key_head * p.key_size + j, kHalfKeys);
         dot += part;
       }
       score = SoftCap(dot * p.scale, p.softcap);
@@ -71,7 +80,8 @@ void main() {
     for (uint j = 0; j < mine; ++j) {
       float part = 0;
       for (uint i = 0; i < keys; ++i)
-        part += weights[i] * FloatsAt(At(p.values, first + i, p.value_stride * 4), key_head * p.value_size + t + 64 * j).v[0];
+        part += weights[i] * Cached(At(p.values, first + i, p.value_stride * (kHalfValues ? 2 : 4)),
+                                    p.value_first + key_head * p.value_size + t + 64 * j, kHalfValues);
       acc[j] = acc[j] * correction + part;
     }
     barrier();

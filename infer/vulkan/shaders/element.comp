@@ -7,7 +7,7 @@ layout(local_size_x = 64) in;
 
 // smelt::vulkan::Element, by number.
 const uint kAddScaled = 0, kScale = 1, kGate = 2, kMultiply = 3, kClamp = 4, kXielu = 5,
-           kClampedGate = 6, kScaleTokens = 7;
+           kScaleTokens = 6;
 
 layout(push_constant, std430) uniform Push {
   Address x, other;  // x is written
@@ -30,11 +30,6 @@ void main() {
       case kXielu:
         y = v > 0 ? p.a * v * v + p.c * v : (Expm1(min(v, p.d)) - v) * p.b + p.c * v;
         break;
-      case kClampedGate: {
-        const float g = min(v, 7.0);
-        y = (max(min(other.v[i], 7.0), -7.0) + 1.0) * g * Sigmoid(1.702 * g);
-        break;
-      }
       default: y = v * other.v[i / p.features]; break;
     }
     x.v[i] = y;

@@ -6,13 +6,34 @@
 #include "product.glsl"
 layout(local_size_x = 64) in;
 const uint kRows = 64, kInputs = 32, kStep = 32;
+// One matrix, or all of a stack; the chosen ones of a stack, of a tile of sort.comp's.
+const uint kOne = 0, kSorted = 3;
+layout(constant_id = 1) const uint kForm = kOne;
 shared float tile[kStep][kRows + 1], inputs[kStep][kInputs + 1];
+shared uint tokens[kInputs];  // rows of the outputs
 
 void main() {
-  const uint t = gl_LocalInvocationID.x, matrix = gl_WorkGroupID.z;
-  const uint first = gl_WorkGroupID.x * kRows, input0 = gl_WorkGroupID.y * kInputs;
+  const uint t = gl_LocalInvocationID.x;
+  const uint first = gl_WorkGroupID.x * kRows;
   const uint my_row = t % 8, my_input = t / 8;  // and every eighth of them
-  Row row = RowAt(p.weight, WeightRow(min(first + t, p.rows - 1), matrix), p.row_bytes);
+  const Strides s = StridesOf();
+  uint matrix = gl_WorkGroupID.z, begin = gl_WorkGroupID.y * kInputs, end = p.inputs;
+  if (kForm == kSorted) {
+    Words of = Words(At(At(s.chosen, p.inputs, 4), s.in_step + gl_WorkGroupID.y, 12));
+    matrix = of.v[0];
+    begin = of.v[1];
+    end = of.v[2];
+    // Of the experts that are there.
+    if (begin == end || matrix - p.second.to >= p.second.rows) return;
+  }
+  const uint stack = kForm == kSorted ? 0 : matrix;
+  if (t < kInputs) {
+    const uint n = min(begin + t, end - 1);
+    tokens[t] = kForm == kSorted ? Words(s.chosen).v[n] : n;
+  }
+  barrier();
+  const uint first_weight = matrix * s.stack_rows;
+  Row row = WeightRow(p.first, first_weight + min(first + t, p.first.rows - 1));
   float sum[8][4];
   [[unroll]] for (uint r = 0; r < 8; ++r)
     [[unroll]] for (uint n = 0; n < 4; ++n) sum[r][n] = 0;
@@ -27,9 +48,9 @@ void main() {
       for (uint k = 0; k < 8; ++k) tile[i + k][t] = w[k];
     }
     for (uint i = t; i < kStep * kInputs; i += 64) {
-      const uint token = min(input0 + i / kStep, p.inputs - 1), k = i % kStep;
+      const uint token = tokens[i / kStep] / s.share, k = i % kStep;
       inputs[k][i / kStep] = column + k < p.columns
-          ? FloatsAt(At(p.x, token, p.in_stride * 4), matrix * p.in_step + column + k).v[0] : 0.0;
+          ? FloatsAt(At(p.x, token, s.in_stride * 4), stack * s.in_step + column + k).v[0] : 0.0;
     }
     barrier();
     float part[8][4];
@@ -49,10 +70,10 @@ void main() {
   }
   [[unroll]] for (uint r = 0; r < 8; ++r) {
     [[unroll]] for (uint n = 0; n < 4; ++n) {
-      const uint to_row = first + my_row + 8 * r, token = input0 + my_input + 8 * n;
-      if (to_row < p.rows && token < p.inputs) {
-        Floats to = FloatsAt(At(p.to, token, p.out_stride * 4), matrix * p.out_step + to_row);
-        to.v[0] = Finished(sum[r][n], WeightRow(to_row, matrix), to.v[0]);
+      const uint to_row = first + my_row + 8 * r, n_th = my_input + 8 * n;
+      if (to_row < p.first.rows && begin + n_th < end) {
+        Floats to = FloatsAt(At(p.to, tokens[n_th], s.out_stride * 4), stack * s.out_step + to_row);
+        to.v[0] = Stored(s, Scaled(p.first, first_weight + to_row, sum[r][n]), to.v[0]);
       }
     }
   }

@@ -5,34 +5,56 @@
 #include "product.glsl"
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint kInputs = 1;
+// One matrix; a gate and what it gates, of which a workgroup makes a row each; up to three matrices.
+const uint kOne = 0, kPair = 1, kParts = 2;
+layout(constant_id = 1) const uint kForm = kOne;
 const uint kRows = 2;
 shared float partial[kRows * kInputs * 64];
 
 void main() {
-  const uint t = gl_LocalInvocationID.x;
-  const uint first = gl_WorkGroupID.x * kRows, input0 = gl_WorkGroupID.y * kInputs;
+  const uint t = gl_LocalInvocationID.x, input0 = gl_WorkGroupID.y * kInputs;
+  uint group = gl_WorkGroupID.x;
+  Part part = p.first;
+  Strides s = StridesOf();
+  if (kForm == kParts) {
+    if (group >= (part.rows + 1) / kRows) {
+      group -= (part.rows + 1) / kRows;
+      part = p.second;
+      if (group >= (part.rows + 1) / kRows) {
+        group -= (part.rows + 1) / kRows;
+        part = ThirdPart();
+      }
+    }
+    s = Strides(Address(0), p.columns, part.rows, 0, 0, 0, kSet, 0, 1);
+  }
   uint matrix = gl_WorkGroupID.z;
-  if (Present(p.chosen)) matrix = Words(p.chosen).v[input0];
-  const uint in_shift = gl_WorkGroupID.z * p.in_step;
+  if (Present(s.chosen)) {
+    // Of the experts that are there.
+    matrix = Words(s.chosen).v[input0];
+    if (matrix - p.second.to >= p.second.rows) return;
+  }
+  const uint in_shift = gl_WorkGroupID.z * s.in_step, first = kForm == kPair ? group : group * kRows;
+  const uint first_weight = matrix * s.stack_rows;
   float sum[kRows * kInputs];
   for (uint i = 0; i < kRows * kInputs; ++i) sum[i] = 0;
   Row rows[kRows];
   for (uint r = 0; r < kRows; ++r)
-    rows[r] = RowAt(p.weight, WeightRow(min(first + r, p.rows - 1), matrix), p.row_bytes);
+    rows[r] = WeightRow(part, first_weight + min(first + r, part.rows - 1));
+  if (kForm == kPair) rows[1] = WeightRow(p.second, first_weight + first);
   for (uint i = t * 8; i < p.columns; i += 64 * 8) {
     float w[kRows][8];
     for (uint r = 0; r < kRows; ++r) DecodeOctet(rows[r], i, p.columns, w[r]);
     for (uint n = 0; n < kInputs; ++n) {
-      const uint token = min(input0 + n, p.inputs - 1) / p.share;
-      Floats x = FloatsAt(At(p.x, token, p.in_stride * 4), in_shift + i);
-      float part[kRows];
-      for (uint r = 0; r < kRows; ++r) part[r] = 0;
+      const uint token = min(input0 + n, p.inputs - 1) / s.share;
+      Floats x = FloatsAt(At(p.x, token, s.in_stride * 4), in_shift + i);
+      float part_sum[kRows];
+      for (uint r = 0; r < kRows; ++r) part_sum[r] = 0;
       const uint count = min(8, p.columns - i);
       for (uint k = 0; k < count; ++k) {
         const float v = x.v[k];
-        for (uint r = 0; r < kRows; ++r) part[r] += w[r][k] * v;
+        for (uint r = 0; r < kRows; ++r) part_sum[r] += w[r][k] * v;
       }
-      for (uint r = 0; r < kRows; ++r) sum[r * kInputs + n] += part[r];
+      for (uint r = 0; r < kRows; ++r) sum[r * kInputs + n] += part_sum[r];
     }
   }
   for (uint i = 0; i < kRows * kInputs; ++i) partial[i * 64 + t] = sum[i];
@@ -44,10 +66,15 @@ void main() {
     }
     barrier();
   }
-  for (uint i = t; i < kRows * kInputs; i += 64) {
+  for (uint i = t; i < (kForm == kPair ? 1 : kRows) * kInputs; i += 64) {
     const uint row = first + i / kInputs, token = input0 + i % kInputs;
-    if (row >= p.rows || token >= p.inputs) continue;
-    Floats to = FloatsAt(At(p.to, token, p.out_stride * 4), gl_WorkGroupID.z * p.out_step + row);
-    to.v[0] = Finished(partial[i * 64], WeightRow(row, matrix), to.v[0]);
+    if (row >= part.rows || token >= p.inputs) continue;
+    Floats to = FloatsAt(At(p.to, token, s.out_stride * 4), part.to + gl_WorkGroupID.z * s.out_step + row);
+    const float y = Scaled(part, first_weight + row, partial[i * 64]);
+    if (kForm == kPair) {
+      to.v[0] = Gated(s.activation, y, Scaled(p.second, first_weight + row, partial[(kInputs + i) * 64]));
+    } else {
+      to.v[0] = Stored(s, y, to.v[0]);
+    }
   }
 }

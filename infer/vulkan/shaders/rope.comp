@@ -4,20 +4,31 @@
 #include "common.glsl"
 layout(local_size_x = 64) in;
 
-layout(push_constant, std430) uniform Push {
-  Address x, cos_table, sin_table;
+struct Heads {
+  Address x;
   uint count;  // pairs of all heads of all tokens
-  uint heads, head_size, first, pairs, halves;
+  uint heads, size, first;
+};
+layout(push_constant, std430) uniform Push {
+  Address cos_table, sin_table;
+  Heads q, k;
+  uint pairs, halves;
 } p;
 
 void main() {
-  for (uint i = gl_GlobalInvocationID.x; i < p.count; i += gl_NumWorkGroups.x * 64) {
-    const uint pair = i % p.pairs, head = i / p.pairs, token = head / p.heads;
-    const uint a = head * p.head_size + p.first + (p.halves != 0 ? pair : 2 * pair);
+  for (uint n = gl_GlobalInvocationID.x; n < p.q.count + p.k.count; n += gl_NumWorkGroups.x * 64) {
+    Heads h = p.q;
+    uint i = n;
+    if (n >= p.q.count) {
+      h = p.k;
+      i = n - p.q.count;
+    }
+    const uint pair = i % p.pairs, head = i / p.pairs, token = head / h.heads;
+    const uint a = head * h.size + h.first + (p.halves != 0 ? pair : 2 * pair);
     const uint b = a + (p.halves != 0 ? p.pairs : 1);
     const float c = Floats(p.cos_table).v[token * p.pairs + pair];
     const float s = Floats(p.sin_table).v[token * p.pairs + pair];
-    Floats x = Floats(p.x);
+    Floats x = Floats(h.x);
     const float xa = x.v[a], xb = x.v[b];
     x.v[a] = xa * c - xb * s;
     x.v[b] = xa * s + xb * c;

@@ -31,12 +31,22 @@ struct BenchSpeed {
   double median = 0, low = 0, high = 0;
 };
 
+/// What a device was told to do for one token of the generation.
+struct BenchCommands {
+  double dispatches = 0;  ///< runs of a shader
+  double barriers = 0;    ///< those that waited for others before them
+  double submits = 0;     ///< hand-overs to the driver
+};
+
 struct BenchRow {
   int threads = 0;
   uint64_t context = 0;
   std::optional<BenchSpeed> prompt = {}, generation = {};
   /// Read for one token of the generation: weights, and keys and values of what lies before.
   uint64_t bytes_per_token = 0;
+  /// Multiplications and additions of one: of products, attention and recurrent states.
+  uint64_t operations_per_token = 0;
+  std::optional<BenchCommands> commands_per_token = {};  ///< of a device, where it generated
   double read_bandwidth = 0;   ///< measured with as many threads, bytes a second
   double bandwidth_share = 0;  ///< of it that the generation (median) uses
 };
@@ -44,6 +54,7 @@ struct BenchRow {
 struct BenchResult {
   std::string model;
   std::string device = "cpu";                                ///< what computed: DeviceInfo::id
+  std::optional<uint64_t> device_layers = {};                ///< as in GenerateResult
   std::vector<std::pair<std::string, uint64_t>> types = {};  ///< and bytes of each, most first
   /// Of weights that were copied to the order in which generation reads them fastest.
   uint64_t repacked_bytes = 0;

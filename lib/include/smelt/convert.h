@@ -105,6 +105,7 @@ struct ConvertOptions {
   uint64_t split_size = 0, split_tensors = 0;
   Validate validate = Validate::kQuick;
   std::vector<std::string> text_files;     ///< texts of the gate; empty: the bundled one
+  DeviceOptions device = {};               ///< what computes the check; it decides no byte
   std::optional<double> max_ppl_increase;  ///< 0.02 = 2%; empty: the default limit against breakage
   std::optional<double> max_kl;
   bool keep_rejected = false;  ///< leaves NAME.rejected

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,12 @@ struct DeviceOptions {
   /// card, "vulkan:1": that of this number, "vulkan:RTX": that with this in its name.
   std::string device = "cpu";
   uint64_t device_memory = 0;  ///< bytes of the device's memory in use at most; 0 = nearly all
+  /// Where text is generated: layers of the model on the device, the first ones, the others on the
+  /// processor; empty: as many as the memory has room for.
+  std::optional<uint64_t> device_layers = {};
+  /// Where text is generated: "f32", or "f16" for half the memory; keys and values of the layers on
+  /// the device.
+  std::string cache_type = "f32";
 };
 
 struct DeviceInfo {

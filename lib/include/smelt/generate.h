@@ -61,6 +61,8 @@ struct GenerateResult {
   FinishReason finish_reason = FinishReason::kLength;
   uint64_t seed = 0;
   std::string device = "cpu";  ///< what computed: DeviceInfo::id
+  /// Layers that ran on it, the others on the processor; empty where that is what computed.
+  std::optional<uint64_t> device_layers = {};
   double prompt_tokens_per_second = 0, tokens_per_second = 0;
 };
 

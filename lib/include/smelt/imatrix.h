@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "smelt/devices.h"
 #include "smelt/export.h"
 #include "smelt/observer.h"
 
@@ -22,7 +23,8 @@ struct ImportanceOptions {
   bool process_output = false;          ///< also of output.weight, where a model has one
   /// Merged into the model first: paths, and times how strong they were trained.
   std::vector<std::pair<std::string, double>> adapters = {};
-  bool force = false;  ///< replace an existing output
+  DeviceOptions device = {};  ///< what computes
+  bool force = false;         ///< replace an existing output
 };
 
 /// What a file says of one tensor. Importance of a column: mean square of its inputs.
@@ -43,6 +45,7 @@ struct ImportanceSummary {
   uint64_t bytes = 0;
   uint64_t tokens = 0;  ///< that were processed now; 0 when merged or shown
   double seconds = 0;
+  std::string device = {};  ///< what computed now: DeviceInfo::id; empty when merged or shown
   std::vector<ImportanceTensor> tensors;  ///< sorted by name
 };
 
