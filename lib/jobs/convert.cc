@@ -214,6 +214,8 @@ absl::StatusOr<std::vector<ConvertOutcome>> Run(const ConvertOptions& options,
   if (IsValidated(options)) {
     SMELT_RETURN_IF_ERROR(ChooseDevice(options.device).status());
     SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
+  } else if (options.device.device != "cpu") {
+    observer.Warn("--device has no effect without a check, which is all that it computes");
   }
   SMELT_RETURN_IF_ERROR(SavePlan(job, options, observer));
   for (const ConversionOutput& output : job.outputs)
