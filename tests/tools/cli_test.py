@@ -195,6 +195,11 @@ class Convert(Case):
         p = smelt("convert", LLAMA, "-o", self.path("y.gguf"), "--type", "q8_0", "--quiet")
         self.assertEqual((p.status, p.out), (0, ""))
 
+    def test_a_device_has_nothing_to_do_without_a_check(self):
+        p = smelt("convert", LLAMA, "-o", self.path("x.gguf"), "--type", "q8_0", "--validate", "off", "--device", "vulkan")
+        self.assertEqual(p.status, 0, p.err)
+        self.assertIn("warning: --device has no effect without a check", p.err)
+
     def test_the_same_bytes_for_any_number_of_threads(self):
         one = programs.read(self.converted("1.gguf", "q4_k_m", "--threads", "1"))
         self.assertEqual(one, programs.read(self.converted("4.gguf", "q4_k_m", "--threads", "4")))
