@@ -105,6 +105,8 @@ class Backend {
 
   /// So far; nothing where there is no device besides the processor.
   virtual CommandCounts counts() const { return {}; }
+  /// Of the weights that are kept in another order too.
+  virtual uint64_t interleaved_bytes() const { return 0; }
 
   virtual absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
                                                WeightUse use) = 0;

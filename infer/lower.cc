@@ -112,7 +112,13 @@ absl::Status Lowerer::AddNorm(const Norm& norm, Slot in, Slot out, uint32_t feat
   return absl::OkStatus();
 }
 
-absl::StatusOr<Matrix> Lowerer::Lower(const Linear& linear) {
+absl::StatusOr<Matrix> Lowerer::Lower(const Linear& linear) { return Lower(linear, use_); }
+
+absl::StatusOr<Matrix> Lowerer::LowerInPlace(const Linear& linear) {
+  return Lower(linear, use_ == WeightUse::kInterleaved ? WeightUse::kResident : use_);
+}
+
+absl::StatusOr<Matrix> Lowerer::Lower(const Linear& linear, WeightUse use) {
   Matrix m;
   if (!linear.present()) return m;
   const smelt::Shape& shape = Shape(linear.weight);
@@ -125,7 +131,7 @@ absl::StatusOr<Matrix> Lowerer::Lower(const Linear& linear) {
   if (shape.columns() > std::numeric_limits<uint32_t>::max() ||
       linear.first_row + m.rows > shape.ne[1])
     return Error(ErrorCode::kInternal, "rows of a fused tensor beyond its end");
-  SMELT_ASSIGN_OR_RETURN(m.weight, backend_.LoadWeight(source_, linear.weight, use_));
+  SMELT_ASSIGN_OR_RETURN(m.weight, backend_.LoadWeight(source_, linear.weight, use));
   SMELT_ASSIGN_OR_RETURN(m.bias, Values(linear.bias));
   return m;
 }

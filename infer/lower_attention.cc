@@ -113,8 +113,8 @@ absl::Status Lowerer::Mixer(const LayerSpec& layer, const LatentAttention& a) {
                        .rope_size = a.rope_size,
                        .value_size = a.value_size,
                        .scale = static_cast<float>(a.scale)};
-  SMELT_ASSIGN_OR_RETURN(op.k_b, Lower(a.k_b));
-  SMELT_ASSIGN_OR_RETURN(op.v_b, Lower(a.v_b));
+  SMELT_ASSIGN_OR_RETURN(op.k_b, LowerInPlace(a.k_b));
+  SMELT_ASSIGN_OR_RETURN(op.v_b, LowerInPlace(a.v_b));
   graph_.ops.push_back(std::move(op));
   graph_.state_per_token = key;
   return AddToStream(a.output, mixed, layer.post_mixer_norm);

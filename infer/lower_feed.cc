@@ -58,7 +58,7 @@ absl::Status Lowerer::AddExperts(const Experts& e, Slot in, Slot out, bool add) 
   SMELT_ASSIGN_OR_RETURN(op.shared_gate_proj, Lower(e.shared.gate));
   SMELT_ASSIGN_OR_RETURN(op.shared_up, Lower(e.shared.up));
   SMELT_ASSIGN_OR_RETURN(op.shared_down, Lower(e.shared.down));
-  SMELT_ASSIGN_OR_RETURN(op.shared_gate, Lower(e.shared_gate));
+  SMELT_ASSIGN_OR_RETURN(op.shared_gate, LowerInPlace(e.shared_gate));
   graph_.ops.push_back(std::move(op));
   return absl::OkStatus();
 }
@@ -86,7 +86,7 @@ absl::StatusOr<ExpertsOp> Lowerer::ChosenExperts(const Experts& e, Slot in) {
   }
   SMELT_ASSIGN_OR_RETURN(op.selection_bias, Values(e.selection_bias));
   SMELT_ASSIGN_OR_RETURN(op.expert_scale, Values(e.expert_scale));
-  SMELT_ASSIGN_OR_RETURN(op.router, Lower(e.router));
+  SMELT_ASSIGN_OR_RETURN(op.router, LowerInPlace(e.router));
   SMELT_ASSIGN_OR_RETURN(op.gate, Lower(e.gate));
   SMELT_ASSIGN_OR_RETURN(op.up, Lower(e.up));
   SMELT_ASSIGN_OR_RETURN(op.down, Lower(e.down));

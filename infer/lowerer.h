@@ -25,6 +25,9 @@ class Lowerer {
   absl::Status Inputs(const PerLayerInputs& inputs);
   absl::Status AddNorm(const Norm& norm, Slot in, Slot out, uint32_t features, bool add);
   absl::StatusOr<Matrix> Lower(const Linear& linear);
+  /// Of a matrix whose products are made from the rows as they lie.
+  absl::StatusOr<Matrix> LowerInPlace(const Linear& linear);
+  absl::StatusOr<Matrix> Lower(const Linear& linear, WeightUse use);
 
   Graph Take() { return std::move(graph_); }
 

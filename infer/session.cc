@@ -83,6 +83,12 @@ class EngineSession : public Session {
 
   const TokenCost& token_cost() const override { return token_cost_; }
 
+  uint64_t interleaved_bytes() const override {
+    uint64_t bytes = 0;
+    for (const auto& backend : backends_) bytes += backend->interleaved_bytes();
+    return bytes;
+  }
+
   CommandCounts counts() const override { return backends_[0]->counts(); }
 
   uint64_t layers() const override { return programs_.size(); }

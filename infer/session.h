@@ -40,6 +40,8 @@ class Session {
                                                          WeightUse use = WeightUse::kResident);
   virtual uint32_t vocabulary() const = 0;
   virtual const TokenCost& token_cost() const = 0;
+  /// Of the weights that are kept in another order too.
+  virtual uint64_t interleaved_bytes() const = 0;
   virtual CommandCounts counts() const = 0;  ///< of its device, so far
   /// Layers that run on another device than the processor; empty: there is none.
   virtual std::optional<uint64_t> device_layers() const = 0;

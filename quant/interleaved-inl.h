@@ -153,7 +153,7 @@ constexpr Places<kCount> InOrder(size_t first) {
 template <bool kFifthBit>
 struct LanesQ45_K {
   static constexpr size_t kElements = 256, kBytes = kFifthBit ? 176 : 144, kTailBytes = 0;
-  static constexpr auto kWordsFrom = InOrder < kFifthBit ? 44 : 36 > (0);
+  static constexpr auto kWordsFrom = InOrder<(kFifthBit ? 44 : 36)>(0);
   static constexpr size_t kNibbles = kFifthBit ? 12 : 4;
   static SMELT_LANES_INLINE Floats Add(const uint8_t* words, Words, const Activations8& x,
                                        Floats total) {
@@ -178,10 +178,9 @@ struct LanesQ45_K {
   }
 };
 
-/// What the formats with sixteen groups share: codes(h, half, j, k) are those of elements 128 h +
-/// 32 j
-/// + 16 half + 4 k on, scale(g) is the scale of elements 16 g on. `below` gets the scales times the
-/// sums of activations.
+/// What the formats with sixteen groups share: codes(h, half, j, k) are the codes from element
+/// 128 h + 32 j + 16 half + 4 k on, scale(g) is the scale of those from element 16 g on. `below`,
+/// if any, gets the scales times the sums of activations.
 template <int kLargest, typename Codes, typename Scale>
 SMELT_LANES_INLINE void AddSixteen(const Activations8& x, const Codes& codes, const Scale& scale,
                                    Floats* sum, Floats* below) {
@@ -196,7 +195,7 @@ SMELT_LANES_INLINE void AddSixteen(const Activations8& x, const Codes& codes, co
         const Floats products =
             Products<4, kLargest>(x.codes + 16 * g, [&](size_t k) { return codes(h, half, j, k); });
         *sum = Fma(products, s * x.scales[g / 2], *sum);
-        *below = Fma(s, Floats{} + x.sums[g], *below);
+        if (below != nullptr) *below = Fma(s, Floats{} + x.sums[g], *below);
       }
     }
   }
@@ -294,13 +293,13 @@ struct LanesQ2_K {
 #pragma GCC unroll 16
     for (size_t g = 0; g < 16; ++g)
       below = Fma(Byte((packed(g) >> 4) & kLow4, g % 4), Floats{} + x.sums[g], below);
-    Floats sum{}, unused{};
+    Floats sum{};
     AddSixteen<3>(
         x,
         [words](size_t h, size_t half, size_t j, size_t k) {
           return (Word(words, AtQ2_K(h, half) + k) >> (2 * j)) & kLow2;
         },
-        [&](size_t g) { return Byte(packed(g) & kLow4, g % 4); }, &sum, &unused);
+        [&](size_t g) { return Byte(packed(g) & kLow4, g % 4); }, &sum, nullptr);
     const Words d = Word(words, 0);
     total = Fma(LowHalves(d), sum, total);
     return Fma(-LowHalves(d >> 16), below, total);

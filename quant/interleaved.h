@@ -15,11 +15,11 @@ namespace smelt {
 struct InterleavedKernels {
   uint64_t rows = 0;  ///< of a group
 
-  /// Of one group, a multiple of 64.
+  /// Of one group.
   uint64_t (*group_bytes)(uint64_t columns) = nullptr;
   /// Interleaves a group's rows, which lie one after the other.
   void (*interleave)(const uint8_t* rows, uint64_t columns, uint8_t* group) = nullptr;
-  /// out[r] = dot product of row r of some groups, which begin with a cache line: of block formats
+  /// out[r] = dot product of row r of some groups: of block formats
   /// with activations rounded to 8 bits, of 16-bit floats with activations as they are.
   void (*dot)(const uint8_t* group, uint64_t groups, uint64_t columns, const Activations8& x,
               float* out) = nullptr;

@@ -4,7 +4,9 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <span>
+#include <tuple>
 
 #include "infer/cpu/attention.h"
 #include "infer/cpu/delta.h"
@@ -307,17 +309,29 @@ LossSide SideOf(const HeadInput& in) {
 }
 
 // Up to this many tokens, one after the other is faster than a panel that is mostly empty.
-constexpr uint64_t kFewTokens = 5, kFewInterleaved = 16;
+constexpr uint64_t kFewTokens = 5, kFewInterleaved = 16;  // where most weights are interleaved
 
 class CpuBackend : public Backend {
  public:
   absl::StatusOr<WeightPtr> LoadWeight(const ModelSource& source, TensorRef tensor,
                                        WeightUse use) override {
-    SMELT_ASSIGN_OR_RETURN(std::shared_ptr<const CpuWeight> weight,
-                           CpuWeight::Load(source, tensor, use, &arena_));
-    if (weight->interleaved()) few_tokens_ = kFewInterleaved;
+    if (use == WeightUse::kValues || use == WeightUse::kStream)
+      return CpuWeight::Load(source, tensor, use);
+    // Parts of a fused tensor are one weight.
+    std::weak_ptr<const CpuWeight>& known = weights_[{&source, tensor, use}];
+    std::shared_ptr<const CpuWeight> weight = known.lock();
+    if (weight == nullptr) {
+      SMELT_ASSIGN_OR_RETURN(weight, CpuWeight::Load(source, tensor, use, &arena_));
+      known = weight;
+      if (use == WeightUse::kInterleaved) {
+        (weight->interleaved() ? interleaved_bytes_ : other_bytes_) +=
+            weight->rows() * RowBytes(weight->type(), weight->columns()).value_or(0);
+      }
+    }
     return WeightPtr(std::move(weight));
   }
+
+  uint64_t interleaved_bytes() const override { return interleaved_bytes_; }
 
   absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, Precision precision) override {
     auto program = std::make_unique<CpuProgram>();
@@ -329,7 +343,8 @@ class CpuBackend : public Backend {
   absl::StatusOr<std::unique_ptr<Batch>> NewBatch(std::span<const Sequence> sequences,
                                                   uint64_t length) override {
     auto batch = std::make_unique<CpuBatch>(sequences);
-    batch->layout = MakeLayout(sequences, few_tokens_);
+    batch->layout =
+        MakeLayout(sequences, interleaved_bytes_ > other_bytes_ ? kFewInterleaved : kFewTokens);
     batch->length = length;
     return std::unique_ptr<Batch>(std::move(batch));
   }
@@ -417,8 +432,10 @@ class CpuBackend : public Backend {
   }
 
  private:
-  uint64_t few_tokens_ = kFewTokens;
-  PageArena arena_;  // of interleaved weights
+  std::map<std::tuple<const ModelSource*, TensorRef, WeightUse>, std::weak_ptr<const CpuWeight>>
+      weights_;
+  PageArena arena_;                                   // of interleaved weights
+  uint64_t interleaved_bytes_ = 0, other_bytes_ = 0;  // of weights that were to be
 };
 
 }  // namespace

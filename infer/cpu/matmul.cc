@@ -112,38 +112,40 @@ SharedOutput FirstOutput(std::span<const Product> products) {
   return products.first(static_cast<size_t>(other - products.begin()));
 }
 
-// Rows of a piece. Memory is read ahead in long pieces, and threads end together after short ones.
-// A row's sum may depend on whether its group is whole, so where groups begin elsewhere than pieces
-// do these are of one size for any number of threads.
-uint64_t RowsOfPiece(SharedOutput products) {
+// Rows of a piece. Memory is read ahead in long pieces, threads end together after short ones, and
+// several tokens find those in caches. A row's sum may depend on whether its group is whole, so
+// where groups begin elsewhere than pieces do these are of one size for any number of threads.
+uint64_t RowsOfPiece(SharedOutput products, int threads) {
   constexpr uint64_t kFewElements = 1u << 16, kManyElements = 1u << 20, kPiecesOfThread = 2;
   const Matrix& matrix = *products.front().matrix;
   const bool whole_groups = std::ranges::all_of(
       products, [](const Product& p) { return p.matrix->first_row % CpuWeight::kGroupRows == 0; });
   const uint64_t few = std::max<uint64_t>(1, kFewElements / matrix.columns);
   const uint64_t many = std::max<uint64_t>(1, kManyElements / matrix.columns);
-  const uint64_t share = matrix.rows / (kPiecesOfThread * static_cast<uint64_t>(Threads()));
-  const uint64_t rows = whole_groups ? std::clamp(share, few, many) : few;
+  const uint64_t share = matrix.rows / (kPiecesOfThread * static_cast<uint64_t>(threads));
+  const bool one_token = products.front().in->panels == 1;
+  const uint64_t rows = whole_groups && one_token ? std::clamp(share, few, many) : few;
   return (rows + CpuWeight::kGroupRows - 1) / CpuWeight::kGroupRows * CpuWeight::kGroupRows;
 }
 
-uint64_t PiecesOf(SharedOutput products) {
-  const uint64_t rows = RowsOfPiece(products);
-  return (products.front().matrix->rows + rows - 1) / rows;
-}
-
 absl::Status FewTokens(std::span<const Product> products, Precision precision) {
+  const int threads = Threads();  // once: others may set it meanwhile
+  const auto pieces_of = [threads](SharedOutput output) {
+    const uint64_t rows = RowsOfPiece(output, threads);
+    return (output.front().matrix->rows + rows - 1) / rows;
+  };
   uint64_t pieces = 0;
   for (auto rest = products; !rest.empty(); rest = rest.subspan(FirstOutput(rest).size()))
-    pieces += PiecesOf(FirstOutput(rest));
+    pieces += pieces_of(FirstOutput(rest));
   return ParallelFor(pieces, 1, [&](uint64_t piece, uint64_t) {
     std::span<const Product> rest = products;
     SharedOutput output = FirstOutput(rest);
-    for (; piece >= PiecesOf(output); output = FirstOutput(rest)) {
-      piece -= PiecesOf(output);
+    for (uint64_t n = pieces_of(output); piece >= n; n = pieces_of(output)) {
+      piece -= n;
       rest = rest.subspan(output.size());
+      output = FirstOutput(rest);
     }
-    const uint64_t rows = RowsOfPiece(output), first = piece * rows;
+    const uint64_t rows = RowsOfPiece(output, threads), first = piece * rows;
     const uint64_t last = std::min<uint64_t>(first + rows, output.front().matrix->rows);
     for (const Product& p : output) {
       SMELT_RETURN_IF_ERROR(RowsTile(*p.matrix, p.store, p.activation,

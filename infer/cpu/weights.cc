@@ -56,13 +56,18 @@ absl::StatusOr<std::shared_ptr<const CpuWeight>> CpuWeight::Load(const ModelSour
 
 absl::Status CpuWeight::Interleave(PageArena& arena) {
   const InterleavedKernels* const kernels = FindInterleaved(codec_->type());
-  if (kernels == nullptr || !contiguous_ || columns_ % 2 != 0) return absl::OkStatus();
+  if (kernels == nullptr || !contiguous_ || columns_ % 2 != 0 || rows_ < kernels->rows ||
+      has_factors())
+    return absl::OkStatus();
   group_bytes_ = kernels->group_bytes(columns_);
   const uint64_t groups = rows_ / kernels->rows;
   try {
     interleaved_ = arena.Allocate(groups * group_bytes_);
   } catch (const std::bad_alloc&) {
-    return absl::OkStatus();
+    const std::string& name = source_->tensors()[tensor_].name;
+    return Error(ErrorCode::kOutOfMemory, "no memory for tensor '", Escape(name),
+                 "' in another order (", groups * group_bytes_,
+                 " bytes); --no-repack leaves weights as they are");
   }
   kernels_ = kernels;
   return ParallelFor(groups, 8, [&](uint64_t first, uint64_t last) {

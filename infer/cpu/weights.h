@@ -25,6 +25,7 @@ class CpuWeight : public Weight {
   uint64_t rows() const { return rows_; }
   uint64_t columns() const { return columns_; }
   const Codec& codec() const { return *codec_; }
+  TensorType type() const { return codec_->type(); }
   uint64_t tile_rows() const { return tile_rows_; }
 
   /// All values as f32; only for weights loaded with WeightUse::kValues.
@@ -42,7 +43,7 @@ class CpuWeight : public Weight {
   /// True when rows follow each other without a gap, so that row(i) begins several of them.
   bool contiguous() const { return contiguous_; }
 
-  /// True when most rows are kept interleaved as well.
+  /// True when whole groups of rows are kept interleaved as well.
   bool interleaved() const { return kernels_ != nullptr; }
   bool interleaved_f32() const { return interleaved() && kernels_->dot_f32 != nullptr; }
   /// out[r] = dot product of row first + r with 8-bit activations; of mapped rows.
@@ -58,8 +59,7 @@ class CpuWeight : public Weight {
                       float* out, size_t stride) const;
 
  private:
-  /// Keeps whole groups of rows interleaved as well, if this machine has kernels for them. Where
-  /// memory is short they stay as they lie.
+  /// Keeps whole groups of rows interleaved as well, if this machine has kernels for them.
   absl::Status Interleave(PageArena& arena);
   /// Whole groups by `interleaved(first group, groups, out)` if there is such a `kernel`, what lies
   /// before and behind them by `mapped(first, rows, out)`.

@@ -25,21 +25,30 @@ double Field(std::string_view text, std::string_view name) {
 
 struct MemoryFiles {
   const char* limit;
+  const char* soft_limit;  ///< beyond it a group is slowed down to a crawl
   const char* usage;
   const char* inactive;
   const char* active;
 };
-constexpr MemoryFiles kVersion1 = {"/memory.limit_in_bytes", "/memory.usage_in_bytes",
+constexpr MemoryFiles kVersion1 = {"/memory.limit_in_bytes", "", "/memory.usage_in_bytes",
                                    "total_inactive_file", "total_active_file"};
-constexpr MemoryFiles kVersion2 = {"/memory.max", "/memory.current", "inactive_file",
-                                   "active_file"};
+constexpr MemoryFiles kVersion2 = {"/memory.max", "/memory.high", "/memory.current",
+                                   "inactive_file", "active_file"};
 
 /// Empty where the group limits nothing.
 std::optional<double> LeftInGroup(const std::string& folder, const MemoryFiles& files) {
-  const std::optional<double> limit = PositiveNumber(ReadSmallFile(folder + files.limit));
+  std::optional<double> limit;
+  const std::string stat = ReadSmallFile(folder + "/memory.stat");
+  // Of version 1 the limits of groups around this one, which a container does not see.
+  const double around = Field(stat, "hierarchical_memory_limit");
+  for (const std::optional<double>& bytes :
+       {PositiveNumber(ReadSmallFile(folder + files.limit)),
+        PositiveNumber(ReadSmallFile(folder + files.soft_limit)),
+        around > 0 ? std::optional(around) : std::nullopt}) {
+    if (bytes && (!limit || *bytes < *limit)) limit = bytes;
+  }
   if (!limit) return std::nullopt;
   const double used = PositiveNumber(ReadSmallFile(folder + files.usage)).value_or(0);
-  const std::string stat = ReadSmallFile(folder + "/memory.stat");
   return *limit - used + Field(stat, files.inactive) + Field(stat, files.active);
 }
 

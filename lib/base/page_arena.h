@@ -11,8 +11,8 @@ namespace smelt {
 /// several threads at once.
 class PageArena {
  public:
-  /// Uninitialised or zero, from a cache line on. The piece that it is part of stays until none of
-  /// its parts is in use. Throws std::bad_alloc.
+  /// Zeros, from a cache line on; large ones are pieces of their own. The piece that it is part of
+  /// stays until none of its parts is in use. Throws std::bad_alloc.
   std::shared_ptr<uint8_t[]> Allocate(uint64_t bytes);
 
  private:

@@ -144,9 +144,9 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
   SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
   const bool f32 = options.f32_activations || device.device != "cpu";
   const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
-  const WeightPlan weights = PlanWeights(*source, precision, device, options.repack, observer);
+  const WeightUse use = ChooseWeightUse(*source, precision, device, options.repack, observer);
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
-                         Session::Create(model, precision, device, weights.use));
+                         Session::Create(model, precision, device, use));
   WarnBeyondTrainedContext(*source,
                            *std::max_element(options.contexts.begin(), options.contexts.end()) +
                                std::max(options.prompt, options.generate),
@@ -155,7 +155,7 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
                      .device = device.device,
                      .device_layers = session->device_layers(),
                      .types = TypesOf(*source),
-                     .repacked_bytes = weights.copied_bytes};
+                     .repacked_bytes = session->interleaved_bytes()};
   const ThreadsGuard guard;
   Meter meter(*session, model, options, observer);
   for (const int threads : options.threads.empty() ? std::vector{Threads()} : options.threads) {

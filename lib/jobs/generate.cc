@@ -197,10 +197,8 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   impl->device = device.device;
   const bool f32 = options.f32_activations || device.device != "cpu";
   const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
-  const WeightPlan weights =
-      PlanWeights(*impl->source, precision, device, options.repack, observer);
-  SMELT_ASSIGN_OR_RETURN(impl->session,
-                         Session::Create(*impl->source, precision, device, weights.use));
+  const WeightUse use = ChooseWeightUse(*impl->source, precision, device, options.repack, observer);
+  SMELT_ASSIGN_OR_RETURN(impl->session, Session::Create(*impl->source, precision, device, use));
   if (const auto layers = impl->session->device_layers();
       layers && *layers < impl->session->layers()) {
     observer.Note(Cat(*layers, " of ", impl->session->layers(), " layers run on ", device.device,

@@ -1,5 +1,7 @@
 #include "lib/jobs/weight_use.h"
 
+#include <optional>
+
 #include "lib/base/available_memory.h"
 #include "lib/base/cat.h"
 #include "lib/base/tensor_type.h"
@@ -7,24 +9,23 @@
 
 namespace smelt {
 
-WeightPlan PlanWeights(const ModelSource& source, Precision precision, const DeviceOptions& device,
-                       bool repack, const Observer& observer) {
-  if (!repack || precision != Precision::kQ8 || device.device != "cpu") return {};
+WeightUse ChooseWeightUse(const ModelSource& source, Precision precision,
+                          const DeviceOptions& device, bool repack, const Observer& observer) {
+  if (!repack || precision != Precision::kQ8 || device.device != "cpu") return WeightUse::kResident;
   uint64_t bytes = 0;
   for (const TensorInfo& info : source.tensors()) {
     if (info.shape.rows() > 1 && FindInterleaved(info.type) != nullptr)
       bytes += info.shape.rows() * RowBytes(info.type, info.shape.columns()).value_or(0);
   }
-  if (bytes == 0) return {};
-  const uint64_t available = AvailableMemory().value_or(0);
-  if (bytes > available / 2) {
-    observer.Note(
-        Cat("the weights stay as the file has them, since a copy in the order in which they are "
-            "read fastest takes ",
-            bytes >> 20, " MiB and ", available >> 20, " MiB of memory are free"));
-    return {};
+  const std::optional<uint64_t> available = AvailableMemory();
+  if (available && bytes <= *available / 2) return WeightUse::kInterleaved;
+  if (available) {
+    observer.Note(Cat(
+        "the weights stay as the file has them: a copy in the order in which they are read "
+        "fastest takes ",
+        bytes >> 20, " MiB, and of ", *available >> 20, " MiB of free memory it may take half"));
   }
-  return {WeightUse::kInterleaved, bytes};
+  return WeightUse::kResident;
 }
 
 }  // namespace smelt

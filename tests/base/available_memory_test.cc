@@ -53,6 +53,18 @@ TEST(AvailableMemory, OfControlGroups) {
                        {kGroups + "memory/box/memory.stat",
                         "inactive_file 7\ntotal_inactive_file 1000\ntotal_active_file 2000\n"}}),
             503000u);
+  EXPECT_EQ(Available({kMachine,
+                       {kOwn, "0::/a\n"},
+                       {kGroups + "a/memory.max", "2000000\n"},
+                       {kGroups + "a/memory.high", "900000\n"},
+                       {kGroups + "a/memory.current", "100000\n"}}),
+            800000u);
+  EXPECT_EQ(Available({kMachine,
+                       {kOwn, "12:memory:/box\n"},
+                       {kGroups + "memory/memory.limit_in_bytes", "9223372036854771712\n"},
+                       {kGroups + "memory/memory.usage_in_bytes", "1000\n"},
+                       {kGroups + "memory/memory.stat", "hierarchical_memory_limit 6000\n"}}),
+            5000u);
   // A group that is beyond its limit has nothing left.
   EXPECT_EQ(Available({kMachine,
                        {kOwn, "0::/\n"},

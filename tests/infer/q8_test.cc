@@ -15,6 +15,7 @@
 #include "infer/cpu/q8_kernel.h"
 #include "infer/score.h"
 #include "infer/session.h"
+#include "lib/base/parallel.h"
 #include "quant/codec.h"
 #include "quant/simd.h"
 #include "tests/infer/random_models.h"
@@ -261,6 +262,29 @@ TEST(Q8Models, InterleavedWeightsGiveTheSameLogits) {
     }
   }
   SMELT_ASSERT_OK(ForceSimdTarget(""));
+}
+
+// Also where fused parts and experts begin inside of a group of rows.
+TEST(Q8Models, InterleavedWeightsGiveTheSameBitsForAnyNumberOfThreads) {
+  const int before = Threads();
+  for (const std::string& name : testing::RandomModelNames()) {
+    const testing::RandomModel m = testing::MakeRandomModel(name, TensorType::kQ4_0);
+    const std::vector<int32_t> ids = testing::RandomIds(1, 12, m.spec.vocabulary);
+    std::vector<float> wanted;
+    for (const int threads : {1, 3, 8}) {
+      SetThreads(threads);
+      const auto session =
+          Session::Create(m.specified(), Precision::kQ8, {}, WeightUse::kInterleaved);
+      SMELT_ASSERT_OK(session);
+      std::vector<float> logits;
+      SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(3), logits));
+      for (size_t i = 3; i < ids.size(); ++i)
+        SMELT_ASSERT_OK((*session)->Feed(std::span(ids).subspan(i, 1), logits));
+      if (threads == 1) wanted = logits;
+      EXPECT_EQ(logits, wanted) << name << " with " << threads << " threads";
+    }
+  }
+  SetThreads(before);
 }
 
 class Q8Model : public ::testing::TestWithParam<TensorType> {};

@@ -40,9 +40,12 @@ if [ -n "$smollm2" ]; then
   printf 'FROM %s\nPARAMETER temperature 0\nPARAMETER repeat_penalty 1\nSYSTEM You are brief.\n' "$smollm2" >"$folder/Modelfile"
   "$smelt" import -f "$folder/Modelfile" smollm2:q3 --type q3_k_m --store "$store" --quiet
   try check "$store" smollm2:q3 --run
-  # Newer ones punish nothing, and then the four bits, whose parameters say nothing of it, repeat themselves at temperature 0.
+  # Newer ones punish nothing, and then a small model whose roundings nothing guided repeats itself at temperature 0.
   chats="smollm2 smollm2:q3"
-  [ -z "${OLLAMA_VERSION:-}" ] || chats=smollm2:q3
+  if [ -n "${OLLAMA_VERSION:-}" ]; then
+    "$smelt" import "$smollm2" smollm2:q4-imatrix --type q4_k_m --imatrix auto --store "$store" --quiet
+    chats=smollm2:q4-imatrix
+  fi
   [ -z "$runs" ] || try python3 tests/peers/store_chat.py "$OLLAMA_BIN" "$shared/tools/ollama" "$store" $chats
   names+=" smollm2 smollm2:q3"
 fi
