@@ -17,13 +17,11 @@ namespace smelt {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::Model;
 using testing::ReadFile;
 using testing::TempDir;
-using testing::TestdataPath;
 using testing::UncheckedConversion;
 using testing::WriteFile;
-
-std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
 
 const TensorDifference& Of(const Comparison& c, const std::string& name) {
   return *std::ranges::find_if(c.tensors, [&](const auto& t) { return t.name == name; });

@@ -22,13 +22,11 @@ namespace {
 using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::Model;
 using testing::ReadFile;
 using testing::TempDir;
-using testing::TestdataPath;
 using testing::UncheckedConversion;
 using testing::WriteFile;
-
-std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
 
 /// `effort`: best, or auto for importance at normal effort.
 ConvertOptions Options(const std::string& model, const std::string& output,
@@ -146,12 +144,7 @@ TEST(KeptStatistics, AnInterruptedRunLeavesNoneAndItsOutputGoesOnEitherWay) {
   SMELT_ASSERT_OK(Convert(Options(Model("llama"), dir / "whole.gguf", "best", dir / "w.gguf")));
   const std::string whole = ReadFile(dir / "whole.gguf");
   const auto interrupt = [&](const ConvertOptions& options) {
-    bool stop = false;
-    Observer observer;
-    observer.progress = [&](const Progress& progress) {
-      stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
-    };
-    observer.cancelled = [&] { return stop; };
+    const Observer observer = testing::StopsHalfWay();
     EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
   };
   ConvertOptions options = Options(Model("llama"), dir / "a.gguf", "best", file);

@@ -21,13 +21,12 @@ using testing::Conversion;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::Model;
 using testing::ReadFile;
 using testing::TempDir;
 using testing::TestdataPath;
 using testing::UncheckedConversion;
 using testing::WriteFile;
-
-std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
 
 const std::vector<std::string> kTypes = {"q4_0", "q8_0", "f16"};
 

@@ -20,12 +20,10 @@ namespace {
 using testing::Conversion;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using testing::Model;
 using testing::ReadFile;
 using testing::TempDir;
-using testing::TestdataPath;
 using testing::WriteFile;
-
-std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
 
 ConvertOptions Sized(const std::string& model, const std::string& output, double bpw) {
   ConvertOptions options = Conversion(model, output, "auto");
@@ -92,12 +90,7 @@ TEST(SizedPlan, IsTheSameForAnyNumberOfThreadsAndResumed) {
     SetThreads(1);
     SMELT_ASSERT_OK(Convert(options));
     SetThreads(4);
-    bool stop = false;
-    Observer observer;
-    observer.progress = [&](const Progress& progress) {
-      stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
-    };
-    observer.cancelled = [&] { return stop; };
+    const Observer observer = testing::StopsHalfWay();
     options.output = dir / "four.gguf";
     EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
     const auto resumed = Convert(options);

@@ -25,6 +25,7 @@ using ::testing::ElementsAre;
 using testing::FakeSource;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::Model;
 using testing::ReadFile;
 using testing::TempDir;
 using testing::TestdataPath;
@@ -50,8 +51,6 @@ TEST(Stages, HoldEveryTensorOnceWhereItIsNeededFirst) {
   EXPECT_THAT(stages.layers, ElementsAre(ElementsAre(3u), ElementsAre(5u)));
   EXPECT_THAT(stages.head, ElementsAre(1u, 6u));
 }
-
-std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
 
 TEST(Walk, WritesWhatFillingAtOnceWrites) {
   const TempDir dir;
@@ -110,12 +109,7 @@ TEST(Walk, GatheredImportanceIsTheSameForAnyNumberOfThreads) {
 TEST(Walk, AnInterruptedOneGoesOnAndGivesTheSameFile) {
   const TempDir dir;
   SMELT_ASSERT_OK(Convert(Auto(Model("llama"), dir / "whole.gguf")));
-  bool stop = false;
-  Observer observer;
-  observer.progress = [&](const Progress& progress) {
-    stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
-  };
-  observer.cancelled = [&] { return stop; };
+  const Observer observer = testing::StopsHalfWay();
   const ConvertOptions options = Auto(Model("llama"), dir / "part.gguf");
   EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
   EXPECT_TRUE(Exists(dir / "part.gguf.part"));
@@ -127,12 +121,7 @@ TEST(Walk, AnInterruptedOneGoesOnAndGivesTheSameFile) {
 
 TEST(Walk, AnInterruptedOneWithOtherFiguresDoesNotGoOn) {
   const TempDir dir;
-  bool stop = false;
-  Observer observer;
-  observer.progress = [&](const Progress& progress) {
-    stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
-  };
-  observer.cancelled = [&] { return stop; };
+  const Observer observer = testing::StopsHalfWay();
   const ConvertOptions options = Auto(Model("llama"), dir / "x.gguf");
   EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
   const std::string path = Journal::PathFor(options.output);
@@ -262,12 +251,7 @@ TEST(Walk, PartsAreOneOutput) {
   SMELT_ASSERT_OK(Convert(Auto(Model("llama"), dir / "whole.gguf")));
   ConvertOptions options = Auto(Model("llama"), dir / "part.gguf");
   options.split_tensors = 5;
-  bool stop = false;
-  Observer observer;
-  observer.progress = [&](const Progress& progress) {
-    stop = stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
-  };
-  observer.cancelled = [&] { return stop; };
+  const Observer observer = testing::StopsHalfWay();
   EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
   const auto resumed = Convert(options);
   SMELT_ASSERT_OK(resumed);

@@ -1,10 +1,13 @@
 // Conversions as tests ask for them.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "smelt/convert.h"
+#include "smelt/observer.h"
+#include "tests/testing/testing.h"
 
 namespace smelt::testing {
 
@@ -23,6 +26,20 @@ inline ConvertOptions UncheckedConversion(const std::string& source, const std::
   ConvertOptions options = Conversion(source, output, type);
   options.validate = Validate::kOff;
   return options;
+}
+
+/// A small recorded model of testdata, by its name.
+inline std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
+
+/// Cancels a conversion once it has written half.
+inline Observer StopsHalfWay() {
+  const auto stop = std::make_shared<bool>(false);
+  Observer observer;
+  observer.progress = [stop](const Progress& progress) {
+    *stop = *stop || (progress.phase == "writing" && 2 * progress.done >= progress.total);
+  };
+  observer.cancelled = [stop] { return *stop; };
+  return observer;
 }
 
 }  // namespace smelt::testing
