@@ -29,9 +29,13 @@ endfunction()
 #   smelt_test(NAME SOURCES a_test.cc DEPENDS smelt::formats)
 #
 # One GoogleTest program per room, each of its tests a ctest test. Tests find the ground truth through testing.h.
+set(SMELT_TEST_TIMEOUT 300)  # seconds
+if(SMELT_SANITIZE)
+  set(SMELT_TEST_TIMEOUT 1800)
+endif()
 function(smelt_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} smelt_testing GTest::gtest_main GTest::gmock)
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${SMELT_TEST_TIMEOUT})
 endfunction()

@@ -80,26 +80,27 @@ TEST(SizedPlan, LosesLessThanAPresetOfItsSize) {
   }
 }
 
-TEST(SizedPlan, IsTheSameForAnyNumberOfThreadsAndResumed) {
+class SizedPlanOfEffort : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SizedPlanOfEffort, IsTheSameForAnyNumberOfThreadsAndResumed) {
   const TempDir dir;
-  for (const char* effort : {"normal", "best"}) {
-    SCOPED_TRACE(effort);
-    ConvertOptions options = Sized(Model("llama"), dir / "one.gguf", 5.2);
-    options.effort = effort;
-    options.force = true;
-    SetThreads(1);
-    SMELT_ASSERT_OK(Convert(options));
-    SetThreads(4);
-    const Observer observer = testing::StopsHalfWay();
-    options.output = dir / "four.gguf";
-    EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
-    const auto resumed = Convert(options);
-    SMELT_ASSERT_OK(resumed);
-    EXPECT_TRUE(resumed->resumed);
-    EXPECT_TRUE(ReadFile(dir / "one.gguf") == ReadFile(dir / "four.gguf"));
-  }
+  ConvertOptions options = Sized(Model("llama"), dir / "one.gguf", 5.2);
+  options.effort = GetParam();
+  SetThreads(1);
+  SMELT_ASSERT_OK(Convert(options));
+  SetThreads(4);
+  const Observer observer = testing::StopsHalfWay();
+  options.output = dir / "four.gguf";
+  EXPECT_EQ(CodeOf(Convert(options, observer).status()), ErrorCode::kCancelled);
+  const auto resumed = Convert(options);
+  SMELT_ASSERT_OK(resumed);
+  EXPECT_TRUE(resumed->resumed);
+  EXPECT_TRUE(ReadFile(dir / "one.gguf") == ReadFile(dir / "four.gguf"));
   SetThreads(0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Efforts, SizedPlanOfEffort, ::testing::Values("normal", "best"),
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(SizedPlan, TypesAreWrittenReadEditedAndTakenAgain) {
   const TempDir dir;

@@ -161,29 +161,31 @@ ConvertOptions Best(const std::string& model, const std::string& output) {
   return options;
 }
 
-TEST(Walk, BestIsTheSameForAnyNumberOfThreadsAndResumed) {
+class BestWalk : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(BestWalk, IsTheSameForAnyNumberOfThreadsAndResumed) {
   const TempDir dir;
-  for (const char* name : {"llama", "qwen2moe", "mistral4"}) {
-    SCOPED_TRACE(name);
-    const std::string one = dir / (std::string(name) + "1.gguf"),
-                      four = dir / (std::string(name) + "4.gguf");
-    SetThreads(1);
-    SMELT_ASSERT_OK(Convert(Best(Model(name), one)));
-    SetThreads(4);
-    bool stop = false;
-    Observer observer;
-    observer.progress = [&](const Progress& progress) {
-      stop = stop || (progress.phase == "writing" && 3 * progress.done >= 2 * progress.total);
-    };
-    observer.cancelled = [&] { return stop; };
-    EXPECT_EQ(CodeOf(Convert(Best(Model(name), four), observer).status()), ErrorCode::kCancelled);
-    const auto resumed = Convert(Best(Model(name), four));
-    SMELT_ASSERT_OK(resumed);
-    EXPECT_TRUE(resumed->resumed);
-    EXPECT_TRUE(ReadFile(one) == ReadFile(four));
-  }
+  const std::string one = dir / "one.gguf", four = dir / "four.gguf";
+  SetThreads(1);
+  SMELT_ASSERT_OK(Convert(Best(Model(GetParam()), one)));
+  SetThreads(4);
+  bool stop = false;
+  Observer observer;
+  observer.progress = [&](const Progress& progress) {
+    stop = stop || (progress.phase == "writing" && 3 * progress.done >= 2 * progress.total);
+  };
+  observer.cancelled = [&] { return stop; };
+  EXPECT_EQ(CodeOf(Convert(Best(Model(GetParam()), four), observer).status()),
+            ErrorCode::kCancelled);
+  const auto resumed = Convert(Best(Model(GetParam()), four));
+  SMELT_ASSERT_OK(resumed);
+  EXPECT_TRUE(resumed->resumed);
+  EXPECT_TRUE(ReadFile(one) == ReadFile(four));
   SetThreads(0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, BestWalk, ::testing::Values("llama", "qwen2moe", "mistral4"),
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(Walk, CalibrationTextsAreRead) {
   const TempDir dir;

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
+#include "lib/base/float16.h"
 #include "quant/block_format.h"
 #include "quant/codec.h"
 #include "quant/encoder.h"
@@ -127,6 +129,35 @@ TEST(Decode, Unpack8EqualsTheScalarReferenceOnEveryTarget) {
         if (format->minimum) rebuilt[i] -= want_minimums[g];
       }
       ExpectSameBits(decoded, rebuilt, what);
+    }
+  }
+}
+
+/// Every scale of two bytes that there is, infinities and numbers that are none among them.
+TEST(Decode, EveryHalfIsTheScalarReferencesOnEveryTarget) {
+  const BlockFormat* q8_0 = FindBlockFormat(TensorType::kQ8_0);
+  const BlockFormat* q2_0 = FindBlockFormat(TensorType::kQ2_0);
+  std::vector<std::byte> halves(2 * 65536);
+  for (uint32_t h = 0; h < 65536; ++h) {
+    const auto half = static_cast<uint16_t>(h);
+    std::memcpy(halves.data() + 2 * h, &half, 2);
+  }
+  EachTarget targets;
+  for (const std::string& target : targets.names()) {
+    SCOPED_TRACE(target);
+    targets.Use(target);
+    std::vector<float> values(65536);
+    FindCodec(TensorType::kF16)->Decode(halves.data(), values.size(), values.data());
+    for (uint32_t h = 0; h < 65536; ++h) {
+      const auto wanted = std::bit_cast<uint32_t>(F16ToF32(static_cast<uint16_t>(h)));
+      ASSERT_EQ(std::bit_cast<uint32_t>(values[h]), wanted) << h;
+      for (const BlockFormat* format : {q8_0, q2_0}) {
+        std::byte block[64] = {halves[2 * h], halves[2 * h + 1]};
+        int8_t codes[64];
+        float scales[4], minimums[4];
+        FindCodec(format->type)->Unpack8(block, format->elements, {codes, scales, minimums});
+        ASSERT_EQ(std::bit_cast<uint32_t>(scales[0]), wanted) << h;
+      }
     }
   }
 }
