@@ -14,7 +14,7 @@ absl::Status Attend(const AttentionOp& op, const Layout& layout, const float* q,
                     const float* v, CpuState& state, float* out);
 
 /// The batch's rows of a cache, behind those that are there; the caller makes room and counts.
-absl::Status AppendRows(const Layout& layout, const float* in, size_t features, CpuState& state,
-                        Array<float> SequenceState::*cache);
+absl::Status AppendRows(const Layout& layout, const float* in, CpuState& state,
+                        HeadCache SequenceState::*cache);
 
 }  // namespace smelt::cpu

@@ -264,14 +264,6 @@ void ScalePanelImpl(const float* factor, size_t features, float* x) {
   }
 }
 
-// Highway's exponential of NaN is 0, which would take a score that is no number for one that counts
-// nothing.
-V ExpOrNan(D d, V x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x)); }
-
-// Far below any score, yet finite: exp(kMasked - kMasked) is no NaN, and a later real maximum wipes
-// such sums out.
-constexpr float kMasked = -1e30f;
-
 void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* maximum, float* sum,
                       float* correction) {
   const D d;
@@ -314,30 +306,6 @@ void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* m
   }
 }
 
-float SoftmaxRowImpl(float* x, size_t count, float scale, float softcap, bool with_extra,
-                     float extra) {
-  const D full;
-  float top = with_extra ? extra : kMasked;
-  for (size_t i = 0; i < count; ++i) {
-    x[i] *= scale;
-    if (softcap > 0) x[i] = softcap * std::tanh(x[i] / softcap);
-    top = std::max(top, x[i]);
-  }
-  V sums = hn::Zero(full);
-  float rest = with_extra ? std::exp(extra - top) : 0.0f;
-  ForAll(count, [&](auto d, size_t i) {
-    if constexpr (std::is_same_v<decltype(d), D>) {
-      const V e = ExpOrNan(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, top)));
-      hn::StoreU(e, d, x + i);
-      sums = hn::Add(sums, e);
-    } else {
-      x[i] = std::exp(x[i] - top);
-      rest += x[i];
-    }
-  });
-  return hn::GetLane(hn::SumOfLanes(full, sums)) + rest;
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace smelt::cpu
 HWY_AFTER_NAMESPACE();
@@ -357,7 +325,6 @@ HWY_EXPORT(ScalePanelImpl);
 HWY_EXPORT(DotImpl);
 HWY_EXPORT(AddScaledImpl);
 HWY_EXPORT(SoftmaxBlockImpl);
-HWY_EXPORT(SoftmaxRowImpl);
 
 void NormPanel(const NormArgs& args, const float* in, float* out) {
   HWY_DYNAMIC_DISPATCH(NormPanelImpl)(args, in, out);
@@ -397,9 +364,6 @@ void AddScaled(const float* in, float scale, size_t count, float* out) {
 void SoftmaxBlock(const SoftmaxArgs& args, size_t keys, float* scores, float* maximum, float* sum,
                   float* correction) {
   HWY_DYNAMIC_DISPATCH(SoftmaxBlockImpl)(args, keys, scores, maximum, sum, correction);
-}
-float SoftmaxRow(float* x, size_t count, float scale, float softcap, bool with_extra, float extra) {
-  return HWY_DYNAMIC_DISPATCH(SoftmaxRowImpl)(x, count, scale, softcap, with_extra, extra);
 }
 
 }  // namespace smelt::cpu

@@ -47,6 +47,10 @@ float DotF32(const float* a, const float* b, size_t count);
 /// out += scale * in
 void AddScaled(const float* in, float scale, size_t count, float* out);
 
+/// The score of a key that is not seen. Far below any other, yet finite: exp(kMasked - kMasked) is
+/// no NaN, and a later real maximum wipes such sums out.
+inline constexpr float kMasked = -1e30f;
+
 struct SoftmaxArgs {
   float scale = 1, softcap = 0;
   uint64_t first_key = 0;    ///< position of scores row 0
@@ -61,8 +65,5 @@ void SoftmaxBlock(const SoftmaxArgs& args, size_t keys, float* scores, float* ma
                   float* correction);
 /// x[f][lane] *= factor[lane]
 void ScalePanel(const float* factor, size_t features, float* x);
-/// In place: exp(cap(scale x) - max), returns the sum. `extra` logits (the sink) take part in
-/// maximum and sum if `with_extra`.
-float SoftmaxRow(float* x, size_t count, float scale, float softcap, bool with_extra, float extra);
 
 }  // namespace smelt::cpu

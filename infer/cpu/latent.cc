@@ -77,7 +77,7 @@ class HeadOfMany {
     scores_ = latent_scratch->scores.Reserve(kLatentBlock * kPanel);
     float* running = latent_scratch->running.Reserve(2ull * segment_.panels * kPanel);
     maximum_ = running, sum_ = running + static_cast<size_t>(segment_.panels) * kPanel;
-    std::fill_n(maximum_, segment_.panels * kPanel, -1e30f);
+    std::fill_n(maximum_, segment_.panels * kPanel, kMasked);
     std::fill_n(sum_, segment_.panels * kPanel, 0.0f);
     if (squares_ != nullptr)
       latent_ =
@@ -118,7 +118,7 @@ class HeadOfMany {
   }
 
   void MakeBlock(uint64_t key, uint64_t count) {
-    const float* latent = cache_.keys.data() + key * Stride() + op_.rope_size;
+    const float* latent = cache_.keys.Read(0, key) + op_.rope_size;
     const size_t weights = static_cast<size_t>(op_.rank) * kPanel, made = kLatentBlock * kPanel;
     for (size_t b = 0; b < Blocks(op_.plain_size); ++b) {
       GemmPanel(latent, Stride(), 1, count, key_weights_ + b * weights, op_.rank, keys_ + b * made,
@@ -142,7 +142,7 @@ class HeadOfMany {
       GemmPanel(keys_ + b * kLatentBlock * kPanel, kPanel, 1, count, q + b * kPanel * kPanel,
                 std::min<size_t>(kPanel, op_.plain_size - b * kPanel), scores_, b > 0);
     }
-    GemmPanel(cache_.keys.data() + key * Stride(), Stride(), 1, count,
+    GemmPanel(cache_.keys.Read(0, key), Stride(), 1, count,
               q + static_cast<size_t>(op_.plain_size) * kPanel, op_.rope_size, scores_, true);
     alignas(64) float correction[kPanel];
     const SoftmaxArgs args{.scale = op_.scale, .first_key = key, .first_query = first_query};
@@ -158,8 +158,8 @@ class HeadOfMany {
     if (squares_ == nullptr) return;
     float* latent = Latent(p);
     if (key > 0) ScalePanel(correction, op_.rank, latent);
-    GemmPanel(cache_.keys.data() + key * Stride() + op_.rope_size, 1, Stride(), op_.rank, scores_,
-              count, latent, key > 0);
+    GemmPanel(cache_.keys.Read(0, key) + op_.rope_size, 1, Stride(), op_.rank, scores_, count,
+              latent, key > 0);
   }
 
   const LatentAttentionOp& op_;
@@ -176,13 +176,13 @@ class HeadOfMany {
 
 absl::Status AttendMany(const LatentAttentionOp& op, const Layout& layout, const float* q,
                         const float* k, CpuState& state, float* out, InputSquares* sums) {
-  const size_t key = op.rope_size + op.rank;
+  const uint32_t key = op.rope_size + op.rank;
   // Of each sequence and head, so that they are added in one order.
   std::vector<double> squares;
   if (sums != nullptr) squares.resize(layout.segments.size() * op.heads * op.rank);
   for (size_t i = 0; i < layout.segments.size(); ++i)
-    SMELT_RETURN_IF_ERROR(state.sequences[i].Extend(layout.segments[i].tokens, key, 0));
-  SMELT_RETURN_IF_ERROR(AppendRows(layout, k, key, state, &SequenceState::keys));
+    SMELT_RETURN_IF_ERROR(state.sequences[i].Extend(layout.segments[i].tokens, 1, key, 0));
+  SMELT_RETURN_IF_ERROR(AppendRows(layout, k, state, &SequenceState::keys));
   for (size_t i = 0; i < layout.segments.size(); ++i)
     state.sequences[i].positions += layout.segments[i].tokens;
   const uint64_t tasks = layout.segments.size() * op.heads;

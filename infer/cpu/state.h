@@ -10,9 +10,30 @@
 
 namespace smelt::cpu {
 
+/// Keys or values of a sequence, [head][position][size]: what a head reads lies together.
+class HeadCache {
+ public:
+  /// Room for so many positions; the first `kept` stay, written with the same heads and size.
+  absl::Status Reserve(uint32_t heads, uint32_t size, uint64_t positions, uint64_t kept,
+                       Place place);
+  bool HasRoom(uint32_t heads, uint32_t size, uint64_t positions) const;
+  uint32_t heads() const { return heads_; }
+  uint32_t size() const { return size_; }  ///< of a head's row
+  /// Rows of one head, from a position on.
+  void Write(uint32_t head, uint64_t first, uint64_t count, const float* rows);
+  const float* Read(uint32_t head, uint64_t first) const {
+    return values_.data() + (head * room_ + first) * size_;
+  }
+  HeadCache Clone() const;
+
+ private:
+  Array<float> values_;
+  uint32_t heads_ = 0, size_ = 0;
+  uint64_t room_ = 0;  // positions
+};
+
 struct SequenceState {
-  /// Keys [position][kv_heads * key_size] and values, row after row.
-  Array<float> keys, values;
+  HeadCache keys, values;
   uint64_t positions = 0;
   /// The last taps - 1 inputs of the convolution, [tap][channel], and the recurrent state.
   Array<float> window, recurrent;
@@ -20,7 +41,7 @@ struct SequenceState {
   Place place = Place::kMemory;  ///< of keys and values
 
   /// Room for `more` positions.
-  absl::Status Extend(uint64_t more, uint64_t key_columns, uint64_t value_columns);
+  absl::Status Extend(uint64_t more, uint32_t heads, uint32_t key_size, uint32_t value_size);
 };
 
 class CpuState : public State {

@@ -90,6 +90,10 @@ inline V Left(D d, V high, V low, float last_high, float last_low) {
                  hn::Sub(hn::Sub(hn::Set(d, last_high), high), hn::Sub(low, hn::Set(d, last_low))));
 }
 
+// Highway's exponential of NaN is 0, which would take a score that is no number for one that counts
+// nothing.
+inline V ExpOrNan(D d, V x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x)); }
+
 inline V SoftCap(D d, V x, float cap) {
   return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Mul(x, hn::Set(d, 1.0f / cap))));
 }
