@@ -5,7 +5,7 @@ set -euo pipefail
 packages=(
   build-essential cmake ninja-build pkg-config python3
   libabsl-dev libcli11-dev libhwy-dev libpcre2-dev libssl-dev libutf8proc-dev libxxhash-dev libyaml-dev libzstd-dev nlohmann-json3-dev zlib1g-dev
-  glslc libvulkan-volk-dev
+  glslc libvulkan-dev libvulkan-volk-dev
   libgtest-dev libgmock-dev "$@")
 missing=()
 for package in "${packages[@]}"; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """smelt and llama.cpp on the same machine, in one run: what costs how much, as ratios.
 
-    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate|types|mamba2]...
+    compare_llama_cpp.py --smelt PROGRAM --shared DIR --big DIR --small DIR [options] [convert|eval|q8|prompt|generate|types|families]...
 
   --shared DIR         ground truth kept outside of this repository (SMELT_SHARED_DIR)
   --big DIR            model folder to convert, of a billion parameters
@@ -12,7 +12,8 @@
   --convert-python EXE Python that can run the converter:  pip install torch transformers sentencepiece
   --peak PROGRAM       engine_bench (cmake -DSMELT_BUILD_BENCHMARKS=ON): measures one core's f32 FMA peak
   --tmpfs DIR          outputs (default /dev/shm)
-  --llama-bench EXE    llama.cpp's own benchmark built for this machine, which then measures the rows of `types`
+  --llama-bench EXE    llama.cpp's own benchmark built for this machine, which then measures the rows of `types` and `families`
+  --experts DIR        model folder with experts, for `families`
   --backend NAME       which package --llama-python has: llama_cpp (built for this machine, the default) or xllamacpp (AVX2 at most)
   --threads N          of both programs (default: all cores)
   --repeat N           the best of N (default 2); llama.cpp and smelt take turns
@@ -78,12 +79,31 @@ class Bench:
                                 "--backend", self.a.backend])
         return json.loads(out.splitlines()[-1]), wall, cpu
 
-    def llama_generation(self, file, count):
-        """Tokens per second of llama.cpp's generation of `count` tokens from an empty context."""
+    def llama_speed(self, file, prompt, count):
+        """Tokens per second that llama.cpp takes in of a prompt of that length, or generates from an empty context: one of the two is 0."""
         if not self.a.llama_bench:
-            return self.llama("bench", file, "-p", "1", "-n", count, "-r", "1")[0][f"tg{count}"]["tokens_per_second"]
-        out, _, _ = timed([self.a.llama_bench, "-m", file, "-p", "0", "-n", count, "-r", "1", "-t", self.a.threads, "-o", "json"])
+            tests = self.llama("bench", file, "-p", str(prompt or 1), "-n", str(count or 1), "-r", "1")[0]
+            return tests[f"tg{count}" if count else f"pp{prompt}"]["tokens_per_second"]
+        out, _, _ = timed([self.a.llama_bench, "-m", file, "-p", str(prompt), "-n", str(count), "-r", "1", "-t", self.a.threads, "-o", "json"])
         return json.loads(out)[0]["avg_ts"]
+
+    def compare_speed(self, file, label, prompt, count):
+        """A row of prompt or generation, both programs with the same file."""
+        measured = []
+
+        def ours():
+            measured.append(self.smelt_json("bench", file, "-p", str(prompt), "-n", str(count), "--repeat", "1")[0])
+            return -measured[-1]["rows"][0]["tokens_per_second"]["median"]
+
+        mine, theirs = self.best(ours, lambda: -self.llama_speed(file, prompt, count))
+        row = measured[0]["rows"][0]
+        what = f"prompt of {prompt}" if prompt else "generation"
+        share = ""
+        if count:
+            share = -mine * row["bytes_per_token"] / max(m["rows"][0]["read_bytes_per_second"] for m in measured)
+            share = f", {100 * share:.0f} % of memory"
+        held = "+".join(t for t in measured[0]["types"] if t != "F32")
+        self.row(f"{what}, {label} ({held}), {self.a.threads} thr.{share}", -mine, -theirs, mine / theirs, "tokens/s")
 
     def best(self, *measurements):
         """Calls each measurement in turn, `--repeat` times; the smallest result of each."""
@@ -177,18 +197,7 @@ class Bench:
             self.smelt("convert", self.a.big, *converting.get(kind, ["--type", kind]), "--effort", "fast", "-o", file, "--validate", "off",
                        "--quiet")
             for self.a.threads in sorted({"1", threads}):
-                measured = []
-
-                def ours():
-                    measured.append(self.smelt_json("bench", file, "-p", "0", "-n", "32", "--repeat", "1")[0])
-                    return -measured[-1]["rows"][0]["tokens_per_second"]["median"]
-
-                mine, theirs = self.best(ours, lambda: -self.llama_generation(file, "32"))
-                row = measured[0]["rows"][0]
-                share = -mine * row["bytes_per_token"] / max(m["rows"][0]["read_bytes_per_second"] for m in measured)
-                held = "+".join(t for t in measured[0]["types"] if t != "F32")
-                self.row(f"generation, {kind} ({held}), {self.a.threads} thr., {100 * share:.0f} % of memory", -mine, -theirs, mine / theirs,
-                         "tokens/s")
+                self.compare_speed(file, kind, 0, 32)
             self.a.threads = threads
             file.unlink()
 
@@ -197,19 +206,22 @@ class Bench:
         ids.write_text(json.dumps([7 * i % 40000 + 100 for i in range(count)]))
         return ids
 
-    def mamba2(self):
-        """Mamba-2 of 130 M parameters, random weights: prompt and generation, both from the same file."""
-        model, file, ids = self.out / "mamba2", self.out / "mamba2-q8_0.gguf", self.prompt_ids()
-        mamba2_model.write(model, self.a.small)
-        self.smelt("convert", model, "--type", "q8_0", "-o", file, "--validate", "off", "--quiet")
-        shutil.rmtree(model)
-        run = ["run", file, "--prompt-ids", ids, "--temp", "0", "--ignore-eos", "--activations", "q8"]
-        (ours, theirs), (ours_tg, theirs_tg) = (self.best(
-            lambda: -self.smelt_json(*run, "-n", "64")[0][key],
-            lambda: -self.llama("bench", file, "-p", "512", "-n", "64", "-r", "1")[0][test]["tokens_per_second"])
-            for key, test in (("prompt_tokens_per_second", "pp512"), ("tokens_per_second", "tg64")))
-        self.row("Mamba-2 130M q8_0, prompt of 512, tokens/s", -ours, -theirs, ours / theirs, "tokens/s")
-        self.row("Mamba-2 130M q8_0, generation, tokens/s", -ours_tg, -theirs_tg, ours_tg / theirs_tg, "tokens/s")
+    def families(self):
+        """Prompts and generation of what is no plain transformer: state space, the delta rule, hybrids, latent attention, experts."""
+        models = self.out / "models"
+        mamba2_model.write(models / "mamba2", self.a.small)
+        timed([sys.executable, pathlib.Path(__file__).with_name("delta_model.py"), models, "--tokenizer", self.a.small, "--layers", "8"])
+        folders = [models / name for name in ("mamba2", "delta", "hybrid", "latent", "attention")]
+        threads = self.a.threads
+        for folder in folders + ([self.a.experts] if self.a.experts else []):
+            for kind in ("q8_0", "q4_k_m"):
+                file = self.out / f"{folder.name}-{kind}.gguf"
+                self.smelt("convert", folder, "--type", kind, "--effort", "fast", "-o", file, "--validate", "off", "--quiet")
+                self.compare_speed(file, f"{folder.name} {kind}", 512, 0)
+                for self.a.threads in sorted({"1", threads}):
+                    self.compare_speed(file, f"{folder.name} {kind}", 0, 32)
+                self.a.threads = threads
+                file.unlink()
 
     def prompt(self):
         """A prompt of 512 tokens; unlike q8's reference, llama.cpp's figure has no Python in it."""
@@ -225,7 +237,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("smelt", "shared", "small"):
         p.add_argument("--" + name, type=pathlib.Path, required=True)
-    for name in ("big", "llama-bench", "llama-cpp", "peak", "json"):
+    for name in ("big", "experts", "llama-bench", "llama-cpp", "peak", "json"):
         p.add_argument("--" + name, type=pathlib.Path)
     p.add_argument("--llama-python", default=sys.executable)
     p.add_argument("--convert-python", default=sys.executable)
@@ -233,7 +245,7 @@ def main():
     p.add_argument("--tmpfs", default="/dev/shm")
     p.add_argument("--threads", default=str(os.cpu_count()))
     p.add_argument("--repeat", type=int, default=2)
-    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "prompt", "generate", "types", "mamba2"])
+    p.add_argument("what", nargs="*", default=["convert", "eval", "q8", "prompt", "generate", "types", "families"])
     a = p.parse_args()
     bench = Bench(a)
     try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes three models with random weights as published directories: DIR/delta, gated delta nets (Qwen3.5), DIR/latent, multi-head
-latent attention (DeepSeek V3, layers without experts), and DIR/attention, plain attention with as many parameters a layer (Qwen3).
-For the speed of the first two beside the third.
+"""Writes models with random weights as published directories: DIR/delta, gated delta nets (Qwen3.5), DIR/hybrid, the same with attention in
+every fourth layer, as they are published, DIR/latent, multi-head latent attention (DeepSeek V3, layers without experts), and DIR/attention,
+plain attention with as many parameters a layer (Qwen3). For the speed of the others beside the last.
 
     delta_model.py DIR --tokenizer MODEL [--layers 4] [--width 1024] [--ffn 2048]
 
@@ -34,12 +34,35 @@ def mlp(normal, layer, width, ffn, norm):
     yield layer + "mlp.down_proj.weight", normal(width, ffn)
 
 
-def delta(normal, random, a, vocabulary):
+def is_attention(layer):
+    """Of a hybrid model."""
+    return layer % 4 == 3
+
+
+def gated_attention(normal, a, layer):
+    heads = a.width // HEAD
+    layer += "self_attn."
+    yield layer + "q_proj.weight", normal(2 * heads * HEAD, a.width)
+    yield layer + "k_proj.weight", normal(heads * HEAD, a.width)
+    yield layer + "v_proj.weight", normal(heads * HEAD, a.width)
+    yield layer + "o_proj.weight", normal(a.width, heads * HEAD)
+    yield layer + "q_norm.weight", np.zeros(HEAD)
+    yield layer + "k_norm.weight", np.zeros(HEAD)
+
+
+def hybrid(normal, random, a, vocabulary):
+    yield from delta(normal, random, a, vocabulary, is_attention)
+
+
+def delta(normal, random, a, vocabulary, is_attention=lambda layer: False):
     keys, values = a.width // HEAD, 2 * a.width // HEAD
     yield from ends(normal, vocabulary, a.width, 0)
     for i in range(a.layers):
         layer = f"model.layers.{i}."
         yield from mlp(normal, layer, a.width, a.ffn, 0)
+        if is_attention(i):
+            yield from gated_attention(normal, a, layer)
+            continue
         layer += "linear_attn."
         yield layer + "in_proj_qkv.weight", normal((2 * keys + values) * HEAD, a.width)
         yield layer + "in_proj_z.weight", normal(values * HEAD, a.width)
@@ -107,10 +130,13 @@ def main():
     p.add_argument("--ffn", type=int, default=2048)
     a = p.parse_args()
     heads = a.width // HEAD
-    write(a, "delta", delta, {
-        "architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen3_5_text", "layer_types": ["linear_attention"] * a.layers,
-        "linear_num_key_heads": heads, "linear_num_value_heads": 2 * heads, "num_attention_heads": heads, "num_key_value_heads": heads,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25, "mrope_section": [6, 5, 5]}})
+    gated = {
+        "architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen3_5_text", "linear_num_key_heads": heads,
+        "linear_num_value_heads": 2 * heads, "num_attention_heads": heads, "num_key_value_heads": heads,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25, "mrope_section": [6, 5, 5]}}
+    write(a, "delta", delta, gated | {"layer_types": ["linear_attention"] * a.layers})
+    write(a, "hybrid", hybrid, gated | {
+        "layer_types": ["full_attention" if is_attention(i) else "linear_attention" for i in range(a.layers)]})
     write(a, "attention", attention, {
         "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_attention_heads": 2 * heads, "num_key_value_heads": 2 * heads})
     write(a, "latent", latent, {
