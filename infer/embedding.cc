@@ -17,11 +17,9 @@ absl::StatusOr<Embedding> Embedding::Open(const ModelSource& source, TensorRef t
                                           TensorRef positions, float scale) {
   Embedding embedding;
   embedding.scale_ = scale;
-  SMELT_ASSIGN_OR_RETURN(embedding.table_, cpu::CpuWeight::Load(source, table, WeightUse::kStream));
-  if (positions != kNoTensor) {
-    SMELT_ASSIGN_OR_RETURN(embedding.positions_,
-                           cpu::CpuWeight::Load(source, positions, WeightUse::kStream));
-  }
+  SMELT_RETURN_IF_ERROR(embedding.table_.emplace(source, table).Map());
+  if (positions != kNoTensor)
+    SMELT_RETURN_IF_ERROR(embedding.positions_.emplace(source, positions).Map());
   return embedding;
 }
 
@@ -29,7 +27,7 @@ absl::Status Embedding::ReadRow(int32_t id, uint64_t position, std::span<float> 
   const size_t width = row.size();
   SMELT_RETURN_IF_ERROR(table_->Decode(static_cast<uint64_t>(id), 1, 0, width, row.data(), width));
   for (float& v : row) v *= scale_;
-  if (positions_ == nullptr) return absl::OkStatus();
+  if (!positions_) return absl::OkStatus();
   if (position >= positions_->rows()) {
     return Error(ErrorCode::kInvalidInput, "position ", position, " is beyond the model's ",
                  positions_->rows(), " learned positions; use a shorter context");

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <span>
 
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
-#include "infer/cpu/weights.h"
+#include "infer/host_rows.h"
 #include "lib/model/model_source.h"
 
 namespace smelt {
@@ -27,7 +27,7 @@ class Embedding {
  private:
   absl::Status ReadRow(int32_t id, uint64_t position, std::span<float> row) const;
 
-  std::shared_ptr<const cpu::CpuWeight> table_, positions_;
+  std::optional<HostRows> table_, positions_;
   float scale_ = 1;
 };
 

@@ -2,12 +2,17 @@
 // compiles.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "lib/base/job_scope.h"
+#include "lib/base/status.h"
 #include "lib/model/layer_spec.h"
 
 namespace smelt {
@@ -231,5 +236,26 @@ bool Overlap(const Graph& graph, Slot a, Slot b);
 /// be done at once, kMostProducts of them at most. Two that share an output follow each other.
 inline constexpr size_t kMostProducts = 8;
 size_t ProductsFrom(const Graph& graph, size_t first);
+
+/// Goes through the operations in their order: `products(first, count)` does those that
+/// ProductsFrom takes together, `other(op)` one that is no product. Stops where one fails, or the
+/// job must.
+template <typename Products, typename Other>
+absl::Status ForOperations(const Graph& graph, const Products& products, const Other& other) {
+  for (size_t i = 0, count = 0; i < graph.ops.size(); i += count) {
+    if (MustStop()) return GoOn();
+    count = std::max<size_t>(ProductsFrom(graph, i), 1);
+    SMELT_RETURN_IF_ERROR(std::visit(
+        [&](const auto& op) -> absl::Status {
+          if constexpr (std::is_same_v<decltype(op), const MatMulOp&>) {
+            return products(i, count);
+          } else {
+            return other(op);
+          }
+        },
+        graph.ops[i]));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace smelt

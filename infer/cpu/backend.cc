@@ -17,7 +17,6 @@
 #include "infer/cpu/scan.h"
 #include "infer/cpu/watch.h"
 #include "infer/cpu/weights.h"
-#include "lib/base/job_scope.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 
@@ -41,19 +40,9 @@ class Executor {
     const Layout& layout = batch_.layout;
     batch_.scratch.Reserve(layout.Floats(graph_.scratch_features));
     if (tap_ != nullptr) tokens_ = TokensOfPanels(layout);
-    for (size_t i = 0, count = 0; i < graph_.ops.size(); i += count) {
-      if (MustStop()) return GoOn();
-      count = std::max<size_t>(ProductsFrom(graph_, i), 1);
-      SMELT_RETURN_IF_ERROR(std::visit(
-          [&](const auto& op) {
-            if constexpr (std::is_same_v<decltype(op), const MatMulOp&>) {
-              return Multiply(i, count);
-            } else {
-              return Do(op);
-            }
-          },
-          graph_.ops[i]));
-    }
+    SMELT_RETURN_IF_ERROR(ForOperations(
+        graph_, [&](size_t first, size_t count) { return Multiply(first, count); },
+        [&](const auto& op) { return Do(op); }));
     state_.SetStarted();
     return absl::OkStatus();
   }

@@ -7,41 +7,28 @@
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
 #include "infer/cpu/memory.h"
+#include "infer/host_rows.h"
 #include "lib/base/page_arena.h"
 #include "lib/model/model_source.h"
-#include "quant/codec.h"
 #include "quant/interleaved.h"
 
 namespace smelt::cpu {
 
-class CpuWeight : public Weight {
+class CpuWeight : public Weight, public HostRows {
  public:
   /// kValues: `values` are read. Otherwise the rows are mapped; what cannot be is read when it is
   /// wanted (kStream) or kept as f32 (kResident, kInterleaved). `arena`: for interleaved rows.
   static absl::StatusOr<std::shared_ptr<const CpuWeight>> Load(const ModelSource& source,
                                                                TensorRef tensor, WeightUse use,
                                                                PageArena* arena = nullptr);
-
-  uint64_t rows() const { return rows_; }
-  uint64_t columns() const { return columns_; }
-  const Codec& codec() const { return *codec_; }
-  TensorType type() const { return codec_->type(); }
-  uint64_t tile_rows() const { return tile_rows_; }
+  using HostRows::HostRows;
 
   /// All values as f32; only for weights loaded with WeightUse::kValues.
   const float* values() const { return values_.data(); }
-  /// True when rows can be read in place and in part, by row().
-  bool mapped() const { return mapped_; }
-  const std::byte* row(uint64_t i) const { return rows_in_memory_.row(i); }
-  /// What the decoded values of the row are multiplied with; 1 where there are no factors.
-  bool has_factors() const { return !rows_in_memory_.factors.empty(); }
-  float factor(uint64_t i) const { return rows_in_memory_.factor(i); }
   /// The product of a mapped row with `x`.
   float Dot(uint64_t i, const float* x, uint64_t columns) const {
-    return codec_->Dot(row(i), x, columns) * factor(i);
+    return codec().Dot(row(i), x, columns) * factor(i);
   }
-  /// True when rows follow each other without a gap, so that row(i) begins several of them.
-  bool contiguous() const { return contiguous_; }
 
   /// True when whole groups of rows are kept interleaved as well.
   bool interleaved() const { return kernels_ != nullptr; }
@@ -53,11 +40,6 @@ class CpuWeight : public Weight {
   /// Rows that DotQ8 is fastest with begin at a multiple of this, and are as many or a multiple.
   static constexpr uint64_t kGroupRows = 16;
 
-  /// Columns [first_column, first_column + columns) of some rows, as f32, `stride` floats from row
-  /// to row. Weights that are not mapped can only be read in whole rows.
-  absl::Status Decode(uint64_t first_row, uint64_t rows, uint64_t first_column, uint64_t columns,
-                      float* out, size_t stride) const;
-
  private:
   /// Keeps whole groups of rows interleaved as well, if this machine has kernels for them.
   absl::Status Interleave(PageArena& arena);
@@ -67,12 +49,6 @@ class CpuWeight : public Weight {
   void EachPart(bool kernel, uint64_t first, uint64_t rows, float* out, const Mapped& mapped,
                 const Interleaved& interleaved) const;
 
-  const ModelSource* source_ = nullptr;
-  size_t tensor_ = 0;
-  uint64_t rows_ = 0, columns_ = 0, tile_rows_ = 1;
-  const Codec* codec_ = nullptr;
-  bool mapped_ = false, contiguous_ = false;
-  MappedRows rows_in_memory_;
   Array<float> values_;
   const InterleavedKernels* kernels_ = nullptr;  ///< of interleaved_, if there is any
   uint64_t group_bytes_ = 0;

@@ -2,7 +2,6 @@
 
 #include "infer/vulkan/watch.h"
 #include "infer/vulkan/weights.h"
-#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 
 namespace smelt::vulkan {
@@ -22,19 +21,9 @@ struct RopePush {
 
 absl::Status Executor::RunAll() {
   SMELT_ASSIGN_OR_RETURN(scratch_, batch_.Scratch(graph_.scratch_features * batch_.tokens));
-  for (size_t i = 0, count = 0; i < graph_.ops.size(); i += count) {
-    SMELT_RETURN_IF_ERROR(GoOn());
-    count = std::max<size_t>(ProductsFrom(graph_, i), 1);
-    SMELT_RETURN_IF_ERROR(std::visit(
-        [&](const auto& op) {
-          if constexpr (std::is_same_v<decltype(op), const MatMulOp&>) {
-            return Multiply(i, count);
-          } else {
-            return Do(op);
-          }
-        },
-        graph_.ops[i]));
-  }
+  SMELT_RETURN_IF_ERROR(ForOperations(
+      graph_, [&](size_t first, size_t count) { return Multiply(first, count); },
+      [&](const auto& op) { return Do(op); }));
   state_.SetStarted();
   return absl::OkStatus();
 }

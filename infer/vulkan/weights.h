@@ -3,10 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
-#include "infer/cpu/weights.h"
+#include "infer/host_rows.h"
 #include "infer/vulkan/device.h"
 
 namespace smelt::vulkan {
@@ -41,6 +42,7 @@ class DeviceWeight : public Weight {
  public:
   static absl::StatusOr<std::shared_ptr<const DeviceWeight>> Load(const ModelSource& source,
                                                                   TensorRef tensor, WeightUse use);
+  explicit DeviceWeight(HostRows host) : host_(std::move(host)) {}
 
   /// Brings the values to the device, unless they are there.
   absl::Status Bring(Device& device) const;
@@ -48,7 +50,7 @@ class DeviceWeight : public Weight {
   /// Some rows, for as long as they are wanted.
   absl::StatusOr<DeviceRows> BringRows(Device& device, uint64_t first, uint64_t count) const;
 
-  uint64_t bytes() const override { return host_->rows() * row_bytes_; }
+  uint64_t bytes() const override { return host_.rows() * row_bytes_; }
   uint32_t row_bytes() const { return row_bytes_; }
   /// Of its shaders: "q4_k".
   const std::string& format() const { return format_; }
@@ -56,15 +58,14 @@ class DeviceWeight : public Weight {
   const std::string& matrix_shader() const { return matrix_shader_; }
 
   /// The same weight as the processor reads it, where it lies.
-  const cpu::CpuWeight& host() const { return *host_; }
+  const HostRows& host() const { return host_; }
 
  private:
   absl::Status Write(Device& device, const Memory& to, uint64_t first, uint64_t count) const;
 
-  std::shared_ptr<const cpu::CpuWeight> host_;
-  bool values_ = false;
+  const HostRows host_;
   uint32_t row_bytes_ = 0;
-  std::string format_, vector_shader_, matrix_shader_, name_;
+  std::string format_, vector_shader_, matrix_shader_;
   mutable DeviceRows rows_;
 };
 
