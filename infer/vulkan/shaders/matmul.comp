@@ -10,6 +10,7 @@ const uint kRows = 64, kInputs = 32, kStep = 32;
 const uint kOne = 0, kSorted = 3;
 layout(constant_id = 1) const uint kForm = kOne;
 shared float tile[kStep][kRows + 1], inputs[kStep][kInputs + 1];
+#define sums tile  // [input][row] at last
 shared uint tokens[kInputs];  // rows of the outputs
 
 void main() {
@@ -68,13 +69,13 @@ void main() {
       [[unroll]] for (uint n = 0; n < 4; ++n) sum[r][n] += part[r][n];
     barrier();
   }
-  [[unroll]] for (uint r = 0; r < 8; ++r) {
-    [[unroll]] for (uint n = 0; n < 4; ++n) {
-      const uint to_row = first + my_row + 8 * r, n_th = my_input + 8 * n;
-      if (to_row < p.first.rows && begin + n_th < end) {
-        Floats to = FloatsAt(At(p.to, tokens[n_th], s.out_stride * 4), stack * s.out_step + to_row);
-        to.v[0] = Stored(s, Scaled(p.first, first_weight + to_row, sum[r][n]), to.v[0]);
-      }
-    }
+  // An invocation stores a row's, so that neighbours store side by side.
+  [[unroll]] for (uint r = 0; r < 8; ++r)
+    [[unroll]] for (uint n = 0; n < 4; ++n) sums[my_input + 8 * n][my_row + 8 * r] = sum[r][n];
+  barrier();
+  const uint to_row = first + t;
+  for (uint n = 0; n < kInputs && begin + n < end && to_row < p.first.rows; ++n) {
+    Floats to = FloatsAt(At(p.to, tokens[n], s.out_stride * 4), stack * s.out_step + to_row);
+    to.v[0] = Stored(s, Scaled(p.first, first_weight + to_row, sums[n][t]), to.v[0]);
   }
 }

@@ -1,7 +1,7 @@
 // As quant/q1_0.cc.
-const uint kBlock = 128, kBytes = 18;
-void Decode8(Row row, uint i, out float y[8]) {
+const uint kBlock = 128, kBytes = 18, kGroup = 32;
+const bool kMinimum = false;
+Octet Unpack8(Row row, uint i) {
   const uint at = i / 128 * kBytes, bits = Byte(row, at + 2 + i % 128 / 8);
-  const float d = Half(row, at);
-  for (uint k = 0; k < 8; ++k) y[k] = ((bits >> k) & 1u) != 0 ? d : -d;
+  return Octet(Less(Spread(bits) << 1, 1), Half(row, at), 0);
 }

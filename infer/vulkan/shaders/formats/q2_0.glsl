@@ -1,7 +1,10 @@
 // As quant/q2_0.cc.
-const uint kBlock = 64, kBytes = 18;
-void Decode8(Row row, uint i, out float y[8]) {
+const uint kBlock = 64, kBytes = 18, kGroup = 32;
+const bool kMinimum = false;
+Octet Unpack8(Row row, uint i) {
   const uint at = i / 64 * kBytes, bits = Two(row, at + 2 + i % 64 / 4);
-  const float d = Half(row, at);
-  for (uint k = 0; k < 8; ++k) y[k] = d * float(int(bitfieldExtract(bits, int(2 * k), 2)) - 1);
+  uvec2 codes = uvec2(0);
+  for (uint k = 0; k < 4; ++k)
+    codes |= uvec2(bitfieldExtract(bits, int(2 * k), 2), bitfieldExtract(bits, int(2 * k) + 8, 2)) << (8 * k);
+  return Octet(Less(codes, 1), Half(row, at), 0);
 }

@@ -1,15 +1,8 @@
 // As quant/q5_1.cc.
-const uint kBlock = 32, kBytes = 24;
-void Decode8(Row row, uint i, out float y[8]) {
-  const uint at = i / 32 * kBytes, in_block = i % 32;
-  const float d = Half(row, at), m = Half(row, at + 2);
-  const uint fifth = Word(row, at + 4) >> in_block;
-  const uint shift = in_block / 16 * 4;
-  for (uint half_of = 0; half_of < 2; ++half_of) {
-    const uint four = Word(row, at + 8 + in_block % 16 + 4 * half_of) >> shift;
-    for (uint k = 0; k < 4; ++k) {
-      const uint high = (fifth >> (4 * half_of + k)) & 1u;
-      y[4 * half_of + k] = d * float(bitfieldExtract(four, int(8 * k), 4) + 16 * high) + m;
-    }
-  }
+const uint kBlock = 32, kBytes = 24, kGroup = 32;
+const bool kMinimum = true;
+Octet Unpack8(Row row, uint i) {
+  const uint at = i / 32 * kBytes;
+  const uint fifth = Word(row, at + 4) >> i % 32;
+  return Octet(Nibbles(row, at + 8, i % 32) | Spread(fifth) << 4, Half(row, at), -Half(row, at + 2));
 }

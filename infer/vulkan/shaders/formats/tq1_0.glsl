@@ -1,9 +1,10 @@
 // As quant/tq1_0.cc.
-const uint kBlock = 256, kBytes = 54;
+const uint kBlock = 256, kBytes = 54, kGroup = 32;
+const bool kMinimum = false;
 const uint kPowers[5] = {1, 3, 9, 27, 81};
-void Decode8(Row row, uint i, out float y[8]) {
+Octet Unpack8(Row row, uint i) {
   const uint at = i / 256 * kBytes, in_block = i % 256;
-  const float d = Half(row, at + 52);
+  uvec2 codes = uvec2(0);
   for (uint k = 0; k < 8; ++k) {
     const uint e = in_block + k;
     uint byte, trit;
@@ -15,6 +16,7 @@ void Decode8(Row row, uint i, out float y[8]) {
       byte = 48 + (e - 240) % 4, trit = (e - 240) / 4;
     }
     const uint shifted = (Byte(row, at + byte) * kPowers[trit]) & 255u;
-    y[k] = d * float(int((shifted * 3) >> 8) - 1);
+    codes[k / 4] |= (shifted * 3) >> 8 << (8 * (k % 4));
   }
+  return Octet(Less(codes, 1), Half(row, at + 52), 0);
 }
