@@ -3,11 +3,14 @@
 #   smelt_shaders(TARGET FOLDER)
 #
 # Adds the shaders of FOLDER to TARGET as the function ShaderCode of infer/vulkan/shaders.h: each *.comp by its name, and one that
-# decodes weights once for every block format of FOLDER/formats ("matvec_q4_k").
+# decodes weights once for every block format of FOLDER/formats ("matvec_q4_k"); products once more, of inputs rounded to 8 bits, for
+# those that are no floats ("matvec8_q4_k").
 function(smelt_shaders target folder)
   set(out ${CMAKE_CURRENT_BINARY_DIR}/shaders)
   set(decoding decode matmul matvec)
+  set(products matmul matvec)
   set(helpers grids k_scales nibbles)
+  set(floats bf16 f16 f32)
   file(GLOB operations CONFIGURE_DEPENDS ${folder}/*.comp)
   file(GLOB formats CONFIGURE_DEPENDS ${folder}/formats/*.glsl)
   file(GLOB included CONFIGURE_DEPENDS ${folder}/*.glsl)
@@ -17,7 +20,7 @@ function(smelt_shaders target folder)
   foreach(operation IN LISTS operations)
     get_filename_component(name ${operation} NAME_WE)
     if(NOT name IN_LIST decoding)
-      smelt_shader(${operation} ${name} "")
+      smelt_shader(${operation} ${name} "" "")
       continue()
     endif()
     foreach(format IN LISTS formats)
@@ -25,7 +28,10 @@ function(smelt_shaders target folder)
       if(NOT format_name IN_LIST helpers)
         # weights.glsl includes format.glsl: that of this folder.
         file(CONFIGURE OUTPUT ${out}/${format_name}/format.glsl CONTENT "#include \"formats/${format_name}.glsl\"\n")
-        smelt_shader(${operation} ${name}_${format_name} ${out}/${format_name})
+        smelt_shader(${operation} ${name}_${format_name} ${out}/${format_name} "")
+        if(name IN_LIST products AND NOT format_name IN_LIST floats)
+          smelt_shader(${operation} ${name}8_${format_name} ${out}/${format_name} -DINTEGER)
+        endif()
       endif()
     endforeach()
   endforeach()
@@ -60,11 +66,11 @@ std::span<const uint32_t> ShaderCode(std::string_view name) {
 endfunction()
 
 # One shader: its array, its row in the table, its file.
-macro(smelt_shader source name format_folder)
+macro(smelt_shader source name format_folder definition)
   set(spirv ${out}/${name}.inc)
   add_custom_command(
     OUTPUT ${spirv}
-    COMMAND ${SMELT_GLSLC} --target-env=vulkan1.2 -O -mfmt=c -I ${folder} "$<$<BOOL:${format_folder}>:-I${format_folder}>" -o ${spirv}
+    COMMAND ${SMELT_GLSLC} --target-env=vulkan1.2 -O ${definition} -mfmt=c -I ${folder} "$<$<BOOL:${format_folder}>:-I${format_folder}>" -o ${spirv}
             ${source}
     DEPENDS ${source} ${included} ${formats}
     COMMENT "Compiling shader ${name}"

@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
 
+#include "infer/self_check.h"
 #include "lib/base/ascii.h"
+#include "lib/base/job_scope.h"
 #include "lib/base/status.h"
 #ifdef SMELT_HAS_VULKAN
 #include "infer/vulkan/backend.h"
@@ -24,11 +30,17 @@ absl::StatusOr<std::unique_ptr<Backend>> Open(const PhysicalDevice& device,
   return vulkan::NewBackend(device, options.device_memory, options.cache_type == "f16");
 }
 
+/// Of what the self-check needs; a card for no longer than it may take, but a processor comes back.
+absl::StatusOr<std::unique_ptr<Backend>> OpenForCheck(const PhysicalDevice& device) {
+  constexpr uint64_t kMemory = 64'000'000, kSeconds = 10;
+  return vulkan::NewBackend(device, kMemory, false, device.software ? vulkan::kForever : kSeconds);
+}
+
 #else
 
 struct PhysicalDevice {
   std::string name, driver, missing;
-  bool software = false;
+  bool software = false, integer_dot = false;
   uint64_t memory = 0;
 };
 
@@ -39,6 +51,10 @@ absl::StatusOr<std::vector<PhysicalDevice>> Devices() {
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> Open(const PhysicalDevice&, const DeviceOptions&) {
+  return Devices().status();
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> OpenForCheck(const PhysicalDevice&) {
   return Devices().status();
 }
 
@@ -65,22 +81,75 @@ absl::StatusOr<size_t> Choose(const std::vector<PhysicalDevice>& devices, std::s
                "'; smelt devices lists what is there");
 }
 
+struct Verdicts {
+  std::mutex mutex;
+  std::map<std::pair<std::string, Precision>, absl::Status> of;  ///< by DeviceInfo::id
+};
+Verdicts& KnownVerdicts() {
+  static Verdicts verdicts;
+  return verdicts;
+}
+
+/// Whether the device computes as the processor does; asks it once.
+absl::Status Try(size_t number, const PhysicalDevice& device, Precision precision) {
+  Verdicts& verdicts = KnownVerdicts();
+  const std::lock_guard lock(verdicts.mutex);
+  const std::pair key(DeviceId(number), precision);
+  const auto known = verdicts.of.find(key);
+  if (known != verdicts.of.end()) return known->second;
+  const auto check = [&]() -> absl::Status {
+    SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, OpenForCheck(device));
+    return CheckBackend(*backend, precision);
+  };
+  const absl::Status verdict = check();
+  if (CodeOf(verdict) != ErrorCode::kCancelled) verdicts.of.emplace(key, verdict);
+  return verdict;
+}
+
+/// What the device lacks for this arithmetic; empty: nothing.
+std::string Lacking(const PhysicalDevice& device, Precision precision) {
+  if (!device.missing.empty()) return device.missing;
+  if (precision == Precision::kQ8 && !device.integer_dot)
+    return "integer dot products, which --activations q8 needs";
+  return "";
+}
+
+/// What a sentence says, without what it advises.
+std::string_view Reason(const absl::Status& status) {
+  const std::string_view sentence(status.message().data(), status.message().size());
+  return sentence.substr(0, sentence.find(';'));
+}
+
 /// The first card that can do it, else the processor.
-std::string Best() {
+absl::StatusOr<std::string> Best(bool check, Precision precision, const Observer& observer) {
   const absl::StatusOr<std::vector<PhysicalDevice>> devices = Devices();
   for (size_t i = 0; devices.ok() && i < devices->size(); ++i) {
-    if (!(*devices)[i].software && (*devices)[i].missing.empty()) return DeviceId(i);
+    const PhysicalDevice& device = (*devices)[i];
+    if (device.software && !DeviceTrials::software) continue;
+    std::string reason = Lacking(device, precision);
+    if (!reason.empty()) {
+      reason = "lacks " + reason;
+    } else if (const absl::Status passed = check ? Try(i, device, precision) : absl::OkStatus();
+               !passed.ok()) {
+      if (CodeOf(passed) == ErrorCode::kCancelled) return passed;
+      reason = Cat("fails its self-check: ", Reason(passed), "; --device ", DeviceId(i),
+                   " --no-device-check uses it all the same");
+    } else {
+      return DeviceId(i);
+    }
+    observer.Note(Cat(DeviceId(i), " (", Escape(device.name), ") is passed over, it ", reason));
   }
   return "cpu";
 }
 
-absl::StatusOr<DeviceOptions> Chosen(const DeviceOptions& options) {
+absl::StatusOr<DeviceOptions> Chosen(const DeviceOptions& options, Precision precision,
+                                     const Observer& observer) {
   constexpr std::string_view kVulkan = "vulkan";
   DeviceOptions chosen = options;
   const std::string_view name = options.device;
   if (name == "cpu") return chosen;
   if (name == "auto") {
-    chosen.device = Best();
+    SMELT_ASSIGN_OR_RETURN(chosen.device, Best(options.check, precision, observer));
     return chosen;
   }
   if (name != kVulkan && !name.starts_with("vulkan:")) {
@@ -90,10 +159,18 @@ absl::StatusOr<DeviceOptions> Chosen(const DeviceOptions& options) {
   SMELT_ASSIGN_OR_RETURN(const std::vector<PhysicalDevice> devices, Devices());
   SMELT_ASSIGN_OR_RETURN(const size_t number,
                          Choose(devices, name.substr(std::min(name.size(), kVulkan.size() + 1))));
-  if (!devices[number].missing.empty()) {
-    return Error(ErrorCode::kUnsupported, "'", Escape(devices[number].name), "' lacks ",
-                 devices[number].missing,
+  if (const std::string lacking = Lacking(devices[number], precision); !lacking.empty()) {
+    return Error(ErrorCode::kUnsupported, "'", Escape(devices[number].name), "' lacks ", lacking,
                  "; use another device (smelt devices lists them), or --device cpu");
+  }
+  if (options.check) {
+    const absl::Status passed = Try(number, devices[number], precision);
+    if (CodeOf(passed) == ErrorCode::kCancelled) return passed;
+    if (!passed.ok()) {
+      return Error(CodeOf(passed), "'", Escape(devices[number].name),
+                   "' fails its self-check: ", Reason(passed),
+                   "; use --device cpu, or --no-device-check to use it all the same");
+    }
   }
   chosen.device = DeviceId(number);
   return chosen;
@@ -101,11 +178,21 @@ absl::StatusOr<DeviceOptions> Chosen(const DeviceOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options) {
+void DeviceTrials::Forget() {
+  const std::lock_guard lock(KnownVerdicts().mutex);
+  KnownVerdicts().of.clear();
+}
+
+absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options, Precision precision,
+                                           const Observer& observer) {
   if (options.cache_type != "f32" && options.cache_type != "f16")
     return Error(ErrorCode::kUsage, "'", Escape(options.cache_type),
                  "' is no cache type: f32, f16");
-  SMELT_ASSIGN_OR_RETURN(DeviceOptions chosen, Chosen(options));
+  const bool told = observer.note != nullptr || JobScope::Current() == nullptr;
+  SMELT_ASSIGN_OR_RETURN(
+      DeviceOptions chosen,
+      Chosen(options, precision, told ? observer : JobScope::Current()->observer()));
+  chosen.check = false;  // no more
   if (chosen.device == "cpu" && options.cache_type != "f32") {
     return Error(ErrorCode::kUnsupported,
                  "the processor keeps keys and values as f32; choose a device for --cache-type ",
@@ -135,7 +222,7 @@ absl::StatusOr<std::vector<std::unique_ptr<Backend>>> OpenBackends(const DeviceO
   return backends;
 }
 
-DeviceList ListDevices() {
+DeviceList ListDevices(bool check) {
   DeviceList list;
   list.devices.push_back({.id = "cpu", .name = "processor", .driver = "", .problem = ""});
   const absl::StatusOr<std::vector<PhysicalDevice>> devices = Devices();
@@ -145,12 +232,18 @@ DeviceList ListDevices() {
   }
   for (size_t i = 0; i < devices->size(); ++i) {
     const PhysicalDevice& device = (*devices)[i];
-    list.devices.push_back({.id = DeviceId(i),
-                            .name = device.name,
-                            .driver = device.driver,
-                            .software = device.software,
-                            .memory = device.memory,
-                            .problem = device.missing.empty() ? "" : "lacks " + device.missing});
+    DeviceInfo info{.id = DeviceId(i),
+                    .name = device.name,
+                    .driver = device.driver,
+                    .software = device.software,
+                    .memory = device.memory,
+                    .problem = device.missing.empty() ? "" : "lacks " + device.missing};
+    if (check && info.problem.empty()) {
+      const absl::Status passed = Try(i, device, Precision::kF32);
+      info.checked = true;
+      if (!passed.ok()) info.problem = Cat("fails its self-check: ", Reason(passed));
+    }
+    list.devices.push_back(std::move(info));
   }
   return list;
 }

@@ -37,13 +37,14 @@ class VulkanBackend : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, Precision precision) override {
-    if (precision != Precision::kF32) {
-      return Error(
-          ErrorCode::kUnsupported,
-          "devices compute with f32 activations only; use --activations f32, or --device cpu");
+    if (precision == Precision::kQ8 && !device_->physical().integer_dot) {
+      return Error(ErrorCode::kUnsupported,
+                   "the device has no integer dot products, which --activations q8 needs; use "
+                   "--activations f32, or --device cpu");
     }
     auto program = std::make_unique<DeviceProgram>();
     program->graph = std::move(graph);
+    program->precision = precision;
     return std::unique_ptr<Program>(std::move(program));
   }
 
@@ -90,7 +91,7 @@ class VulkanBackend : public Backend {
 
   absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x, Buffer* inputs,
                    Tap* tap) override {
-    return Executor(kernels_, static_cast<const DeviceProgram&>(program).graph,
+    return Executor(kernels_, static_cast<const DeviceProgram&>(program),
                     static_cast<DeviceBatch&>(batch), static_cast<DeviceState&>(state),
                     static_cast<DeviceBuffer&>(x), static_cast<DeviceBuffer*>(inputs), tap)
         .RunAll();
@@ -105,18 +106,19 @@ class VulkanBackend : public Backend {
   }
 
   absl::Status Loss(const Batch&, std::span<const HeadInput> models, const HeadInput* reference,
-                    std::span<const Target> targets, Precision,
+                    std::span<const Target> targets, Precision precision,
                     std::span<TokenLoss> losses) override {
     std::vector<LossSide> sides;
     for (const HeadInput& model : models) sides.push_back(SideOf(model));
     if (reference != nullptr) sides.push_back(SideOf(*reference));
-    return ComputeLoss(kernels_, sides, reference != nullptr, targets, losses);
+    return ComputeLoss(kernels_, sides, reference != nullptr, targets, precision, losses);
   }
 
   absl::Status Logits(const Batch&, const Head& head, const Buffer& x,
-                      std::span<const uint32_t> tokens, Precision,
+                      std::span<const uint32_t> tokens, Precision precision,
                       std::span<float> logits) override {
-    return TokenLogits(kernels_, {&head, &static_cast<const DeviceBuffer&>(x)}, tokens, logits);
+    return TokenLogits(kernels_, {&head, &static_cast<const DeviceBuffer&>(x)}, tokens, precision,
+                       logits);
   }
 
  private:
@@ -134,8 +136,10 @@ class VulkanBackend : public Backend {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const PhysicalDevice& physical,
-                                                    uint64_t memory_limit, bool half_cache) {
-  SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Device> device, Device::Open(physical, memory_limit));
+                                                    uint64_t memory_limit, bool half_cache,
+                                                    uint64_t patience) {
+  SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Device> device,
+                         Device::Open(physical, memory_limit, patience));
   auto backend = std::make_unique<VulkanBackend>(std::move(device), half_cache);
   SMELT_RETURN_IF_ERROR(backend->Open());
   return std::unique_ptr<Backend>(std::move(backend));

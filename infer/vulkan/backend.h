@@ -11,9 +11,10 @@
 namespace smelt::vulkan {
 
 /// A backend that computes on this device, with at most so many bytes of its memory (0: nearly
-/// all), and keeps keys and values as f16 if that is wanted.
+/// all), and keeps keys and values as f16 if that is wanted. `patience`: of Device::Open.
 absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const PhysicalDevice& physical,
-                                                    uint64_t memory_limit, bool half_cache);
+                                                    uint64_t memory_limit, bool half_cache,
+                                                    uint64_t patience = kForever);
 
 class DeviceBuffer : public Buffer {
  public:
@@ -31,6 +32,7 @@ class DeviceBuffer : public Buffer {
 class DeviceProgram : public Program {
  public:
   Graph graph;
+  Precision precision = Precision::kF32;
 };
 
 /// What operations need besides their buffers; of one batch, used by one after the other.
@@ -45,6 +47,7 @@ enum class Temporary {
   kResult,
   kQuery,
   kLatent,
+  kRounded,
   kCount
 };
 

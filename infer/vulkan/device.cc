@@ -31,8 +31,8 @@ void AddRanges(std::span<const Range> some, std::vector<Range>& to) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Device>> Device::Open(const PhysicalDevice& physical,
-                                                     uint64_t memory_limit) {
-  std::shared_ptr<Device> device(new Device(physical));
+                                                     uint64_t memory_limit, uint64_t patience) {
+  std::shared_ptr<Device> device(new Device(physical, patience));
   SMELT_RETURN_IF_ERROR(device->Initialize(memory_limit));
   return device;
 }
@@ -47,8 +47,17 @@ absl::Status Device::Initialize(uint64_t memory_limit) {
   VkPhysicalDeviceVulkan12Features features{};
   features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
   features.bufferDeviceAddress = VK_TRUE;
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot{};
+  dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
+  dot.shaderIntegerDotProduct = VK_TRUE;
+  if (physical_.integer_dot) features.pNext = &dot;
+  const char* const extension = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
   VkDeviceCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
+  if (physical_.integer_dot && physical_.integer_dot_extension) {
+    info.enabledExtensionCount = 1;
+    info.ppEnabledExtensionNames = &extension;
+  }
   info.pNext = &features;
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
@@ -84,7 +93,7 @@ absl::Status Device::Initialize(uint64_t memory_limit) {
   cache.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO;
   SMELT_VK(vkCreatePipelineCache, handle_, &cache, nullptr, &cache_);
 
-  const uint64_t most = physical_.memory / 10 * 9;
+  const uint64_t most = std::min(physical_.memory / 10 * 9, physical_.available);
   arena_ = std::make_unique<Arena>(*this, physical_.handle, handle_,
                                    memory_limit == 0 ? most : std::min(memory_limit, most),
                                    physical_.largest_allocation);
@@ -105,6 +114,12 @@ absl::Status Device::MakeStaging() {
 
 Device::~Device() {
   if (handle_ == VK_NULL_HANDLE) return;
+  if (given_up_) {
+    // Whatever waits for it would wait for ever, and what it may still write to stays.
+    static auto* const kept = new std::vector<std::pair<VkDevice, Arena*>>;
+    kept->emplace_back(handle_, arena_.release());
+    return;
+  }
   vkDeviceWaitIdle(handle_);
   arena_.reset();
   for (const auto& [name, pipeline] : pipelines_) vkDestroyPipeline(handle_, pipeline, nullptr);
@@ -218,7 +233,14 @@ absl::Status Device::Submit() {
 
 absl::Status Device::WaitFor(Frame& frame) {
   if (frame.submitted) {
-    SMELT_VK(vkWaitForFences, handle_, 1, &frame.fence, VK_TRUE, UINT64_MAX);
+    const uint64_t most = patience_ == kForever ? UINT64_MAX : patience_ * 1'000'000'000;
+    const VkResult done = vkWaitForFences(handle_, 1, &frame.fence, VK_TRUE, most);
+    given_up_ = done == VK_TIMEOUT;
+    if (given_up_) {
+      return Error(ErrorCode::kIo, "the device has not done in ", patience_,
+                   " seconds what takes a part of one; use --device cpu");
+    }
+    SMELT_RETURN_IF_ERROR(CheckVk(done, "vkWaitForFences"));
     SMELT_VK(vkResetFences, handle_, 1, &frame.fence);
     frame.submitted = false;
   }

@@ -22,6 +22,7 @@
 
 namespace smelt::vulkan {
 
+inline constexpr uint64_t kForever = 0;   ///< seconds that a device may take
 inline constexpr size_t kMostPush = 128;  ///< bytes that every device takes
 
 /// A shader by its name, and the values of its specialization constants 0 and 1.
@@ -57,9 +58,11 @@ struct Access {
 /// what goes there. Memory that is released is used again when what was called before is done.
 class Device : public std::enable_shared_from_this<Device> {
  public:
-  /// `memory_limit`: bytes of its memory in use at most; 0: all but a reserve.
+  /// `memory_limit`: bytes of its memory in use at most; 0: all but a reserve. `patience`: seconds
+  /// for what is handed over at once; a device that takes longer is given up, which is an error.
   static absl::StatusOr<std::shared_ptr<Device>> Open(const PhysicalDevice& physical,
-                                                      uint64_t memory_limit);
+                                                      uint64_t memory_limit,
+                                                      uint64_t patience = kForever);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -103,7 +106,8 @@ class Device : public std::enable_shared_from_this<Device> {
     bool submitted = false;
     std::vector<Arena::Piece> released;  ///< that it may still use
   };
-  explicit Device(const PhysicalDevice& physical) : physical_(physical) {}
+  Device(const PhysicalDevice& physical, uint64_t patience)
+      : physical_(physical), patience_(patience) {}
   absl::Status Initialize(uint64_t memory_limit);
   absl::Status MakeStaging();
   absl::Status DispatchBytes(const Shader& shader, std::span<const std::byte> push, Groups groups,
@@ -129,6 +133,8 @@ class Device : public std::enable_shared_from_this<Device> {
   void EmitAll();
 
   const PhysicalDevice physical_;
+  const uint64_t patience_;  // seconds, or kForever
+  bool given_up_ = false;    // it may be at work for ever
   VkDevice handle_ = VK_NULL_HANDLE;
   VkQueue queue_ = VK_NULL_HANDLE;
   VkCommandPool pool_ = VK_NULL_HANDLE;

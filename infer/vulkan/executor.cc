@@ -79,16 +79,31 @@ absl::Status Executor::Do(const ScaleOp& op) {
                          .a = op.scale});
 }
 
+absl::StatusOr<uint64_t> Executor::Rounded(std::span<const Matrix* const> matrices, uint64_t x,
+                                           uint32_t inputs) {
+  const auto rounded = std::ranges::find_if(matrices, [&](const Matrix* m) {
+    return precision_ == Precision::kQ8 && m->present() && TakesRounded(*m);
+  });
+  if (rounded == matrices.end()) return uint64_t{0};
+  const uint32_t columns = (*rounded)->columns;
+  SMELT_ASSIGN_OR_RETURN(const uint64_t to,
+                         batch_.Of(Temporary::kRounded, uint64_t{inputs} * RoundedWords(columns)));
+  SMELT_RETURN_IF_ERROR(kernels_.Round(x, inputs, columns, to));
+  return to;
+}
+
 absl::Status Executor::Multiply(size_t first, size_t count) {
   const auto at = [&](size_t i) -> const MatMulOp& {
     return std::get<MatMulOp>(graph_.ops[first + i]);
   };
+  std::array<const Matrix*, kMostProducts> matrices;
+  for (size_t i = 0; i < count; ++i) matrices[i] = &at(i).matrix;
   if (tap_ != nullptr) {
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> rows, Fetch(at(0).in, at(0).matrix.columns));
-    std::array<const Matrix*, kMostProducts> matrices;
-    for (size_t i = 0; i < count; ++i) matrices[i] = &at(i).matrix;
     SMELT_RETURN_IF_ERROR(Watch(*tap_, std::span(matrices).first(count), 0, rows));
   }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t codes,
+                         Rounded(std::span(matrices).first(count), At(at(0).in), batch_.tokens));
   std::array<ProductCall, kMostProducts> calls;
   size_t plain = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -97,6 +112,7 @@ absl::Status Executor::Multiply(size_t first, size_t count) {
                            .x = At(op.in),
                            .to = At(op.out),
                            .inputs = batch_.tokens,
+                           .codes = codes,
                            .store = op.store,
                            .activation = op.activation};
     const bool gated = op.store == Store::kMultiplyAct && i > 0 && at(i - 1).out == op.out &&

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
+#include <span>
 #include <type_traits>
 
 #include "absl/status/status.h"
@@ -15,10 +17,11 @@ namespace smelt::vulkan {
 
 class Executor {
  public:
-  Executor(Kernels& kernels, const Graph& graph, DeviceBatch& batch, DeviceState& state,
+  Executor(Kernels& kernels, const DeviceProgram& program, DeviceBatch& batch, DeviceState& state,
            DeviceBuffer& x, DeviceBuffer* inputs, Tap* tap)
       : kernels_(kernels),
-        graph_(graph),
+        graph_(program.graph),
+        precision_(program.precision),
         batch_(batch),
         state_(state),
         x_(x),
@@ -58,6 +61,14 @@ class Executor {
   static uint64_t Bytes(uint64_t token, uint64_t features) {
     return token * features * sizeof(float);
   }
+  /// Address of so many inputs of the matrices, rounded to 8 bits for those that take them so; 0
+  /// where none does. Until the next ones are rounded.
+  absl::StatusOr<uint64_t> Rounded(std::initializer_list<const Matrix*> matrices, uint64_t x,
+                                   uint32_t inputs) {
+    return Rounded(std::span(matrices.begin(), matrices.size()), x, inputs);
+  }
+  absl::StatusOr<uint64_t> Rounded(std::span<const Matrix* const> matrices, uint64_t x,
+                                   uint32_t inputs);
   absl::Status Do(const NormOp& op);
   absl::Status Do(const AddOp& op);
   absl::Status Do(const ScaleOp& op);
@@ -93,6 +104,7 @@ class Executor {
 
   Kernels& kernels_;
   const Graph& graph_;
+  const Precision precision_;
   DeviceBatch& batch_;
   DeviceState& state_;
   DeviceBuffer& x_;

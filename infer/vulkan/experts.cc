@@ -88,9 +88,12 @@ absl::Status Executor::RunChosen(const ExpertsOp& op, uint64_t chosen, uint64_t 
     SMELT_RETURN_IF_ERROR(
         kernels_.SortChoices(chosen, static_cast<uint32_t>(choices), op.count, sorted));
   }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t codes,
+                         Rounded({&op.gate, &op.up}, At(op.expert_in), batch_.tokens));
   SMELT_RETURN_IF_ERROR(Hidden(op.gate, op.up,
                                {.x = At(op.expert_in),
                                 .inputs = static_cast<uint32_t>(choices),
+                                .codes = codes,
                                 .activation = op.activation,
                                 .clamped = op.clamped,
                                 .chosen = chosen,
@@ -103,10 +106,13 @@ absl::Status Executor::RunChosen(const ExpertsOp& op, uint64_t chosen, uint64_t 
     SMELT_ASSIGN_OR_RETURN(const auto made, Fetch<float>(Temporary::kHidden, choices * op.hidden));
     SMELT_RETURN_IF_ERROR(WatchExperts(*tap_, op, experts, in, made));
   }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t hidden_codes,
+                         Rounded({&op.down}, hidden, static_cast<uint32_t>(choices)));
   SMELT_RETURN_IF_ERROR(kernels_.Multiply({.matrix = &op.down,
                                            .x = hidden,
                                            .to = result,
                                            .inputs = static_cast<uint32_t>(choices),
+                                           .codes = hidden_codes,
                                            .chosen = chosen,
                                            .sorted = sorted}));
   const uint64_t count = uint64_t{batch_.tokens} * op.width;
@@ -122,18 +128,23 @@ absl::Status Executor::RunShared(const ExpertsOp& op) {
   const uint32_t tokens = batch_.tokens;
   SMELT_ASSIGN_OR_RETURN(const uint64_t hidden,
                          batch_.Of(Temporary::kHidden, uint64_t{tokens} * op.shared_up.rows));
+  SMELT_ASSIGN_OR_RETURN(const uint64_t codes,
+                         Rounded({&op.shared_gate_proj, &op.shared_up}, At(op.in), tokens));
   SMELT_RETURN_IF_ERROR(
       Hidden(op.shared_gate_proj, op.shared_up,
-             {.x = At(op.in), .inputs = tokens, .activation = op.shared_activation}, hidden));
+             {.x = At(op.in), .inputs = tokens, .codes = codes, .activation = op.shared_activation},
+             hidden));
   if (tap_ != nullptr) {
     SMELT_ASSIGN_OR_RETURN(const auto made,
                            Fetch<float>(Temporary::kHidden, uint64_t{tokens} * op.shared_up.rows));
     SMELT_RETURN_IF_ERROR(Watch(*tap_, {&op.shared_down}, 0, made));
   }
+  SMELT_ASSIGN_OR_RETURN(const uint64_t hidden_codes, Rounded({&op.shared_down}, hidden, tokens));
   ProductCall down{.matrix = &op.shared_down,
                    .x = hidden,
                    .to = At(op.out),
                    .inputs = tokens,
+                   .codes = hidden_codes,
                    .store = Store::kAdd};
   if (!op.shared_gate.present()) return kernels_.Multiply(down);
   const uint64_t count = uint64_t{tokens} * op.width;

@@ -64,6 +64,11 @@ struct PartsPush {
 };
 static_assert(sizeof(ProductPush) == sizeof(PartsPush) && sizeof(PartsPush) <= kMostPush);
 
+struct RoundPush {
+  uint64_t x, to;
+  uint32_t columns, inputs, stride, unused;
+};
+
 struct SortPush {
   uint64_t chosen, to;
   uint32_t choices, experts, tiles, unused;
@@ -86,8 +91,14 @@ Range Strided(uint64_t address, uint32_t groups, uint32_t stride, uint32_t first
   return FloatRange(address + first * sizeof(float), uint64_t{groups - 1} * stride + count);
 }
 
+// Whether the product is one of integers.
+bool Rounded(const ProductCall& call) { return call.codes != 0 && TakesRounded(*call.matrix); }
+uint64_t InputsAt(const ProductCall& call) { return Rounded(call) ? call.codes : call.x; }
+uint32_t InWidth(const ProductCall& call) {
+  return Rounded(call) ? RoundedWords(call.matrix->columns) : call.matrix->columns;
+}
 uint32_t InStride(const ProductCall& call) {
-  return call.in_stride != 0 ? call.in_stride : call.matrix->columns;
+  return call.in_stride != 0 && !Rounded(call) ? call.in_stride : InWidth(call);
 }
 uint32_t OutStride(const ProductCall& call) {
   return call.out_stride != 0 ? call.out_stride : call.matrix->rows;
@@ -128,8 +139,8 @@ Range Written(const ProductCall& call) {
                                  uint64_t{call.matrices - 1} * call.out_step + call.matrix->rows);
 }
 Range ReadBy(const ProductCall& call) {
-  return FloatRange(call.x, uint64_t{(call.inputs - 1) / call.share} * InStride(call) +
-                                uint64_t{call.matrices - 1} * call.in_step + call.matrix->columns);
+  return FloatRange(InputsAt(call), uint64_t{(call.inputs - 1) / call.share} * InStride(call) +
+                                        uint64_t{call.matrices - 1} * call.in_step + InWidth(call));
 }
 
 }  // namespace
@@ -203,6 +214,17 @@ absl::Status Kernels::Copy(const CopyCall& call, const CopyCall& other) {
                           static_cast<double>(count), access);
 }
 
+bool TakesRounded(const Matrix& matrix) { return AsDevice(matrix.weight).integer(); }
+
+absl::Status Kernels::Round(uint64_t x, uint32_t inputs, uint32_t columns, uint64_t to) {
+  const RoundPush push{x, to, columns, inputs, columns, 0};
+  const uint64_t count = uint64_t{inputs} * columns;
+  return device_.Dispatch(Shader("quantize"), push, GroupsFor(count / 32),
+                          5 * static_cast<double>(count),
+                          {.reads = {FloatRange(x, count)},
+                           .writes = {FloatRange(to, uint64_t{inputs} * RoundedWords(columns))}});
+}
+
 absl::Status Kernels::Multiply(const ProductCall& call) {
   const Matrix& m = *call.matrix;
   const DeviceWeight& weight = AsDevice(m.weight);
@@ -250,7 +272,9 @@ absl::Status Kernels::MultiplyRows(const ProductCall& call, const DeviceRows& we
   const uint32_t most_rows = kMostGroups * group_rows;
   const uint32_t most_inputs =
       MostInputs(call, 2.0 * count * m.columns * call.matrices, group_inputs);
-  const Shader shader(few ? weight.vector_shader() : weight.matrix_shader(), together, kOne);
+  const bool rounded = Rounded(call);
+  const Shader shader(few ? weight.vector_shader(rounded) : weight.matrix_shader(rounded), together,
+                      kOne);
   const Access access{.reads = {weight_rows.range(), weight_rows.factor_range(), bias, ReadBy(call),
                                 FloatRange(call.chosen, call.inputs), RangeOf(tables_)},
                       .writes = {Written(call)}};
@@ -260,7 +284,7 @@ absl::Status Kernels::MultiplyRows(const ProductCall& call, const DeviceRows& we
       push.in_stride = InStride(call);
       push.out_stride = OutStride(call);
       push.head.tables = tables_.address();
-      push.head.x = call.x + uint64_t{input / call.share} * push.in_stride * sizeof(float);
+      push.head.x = InputsAt(call) + uint64_t{input / call.share} * push.in_stride * sizeof(float);
       push.head.to = call.to + (uint64_t{input} * push.out_stride + row) * sizeof(float);
       push.head.columns = m.columns;
       push.head.inputs = std::min(most_inputs, call.inputs - input);
@@ -293,7 +317,7 @@ absl::Status Kernels::MultiplySorted(const ProductCall& call, const DeviceRows& 
   const uint32_t most =
       static_cast<uint32_t>(std::clamp(device_.most_work() / work, 1.0, double{kMostGroups}));
   ProductPush push{};
-  push.head = {tables_.address(), call.x, call.to, m.columns, call.inputs};
+  push.head = {tables_.address(), InputsAt(call), call.to, m.columns, call.inputs};
   push.first = PartOf(m, rows, bias, 0);
   push.second.to = experts.first;
   push.second.rows = experts.count;
@@ -307,7 +331,7 @@ absl::Status Kernels::MultiplySorted(const ProductCall& call, const DeviceRows& 
     const uint32_t count = std::min(most, tiles - first);
     push.in_step = first;
     SMELT_RETURN_IF_ERROR(device_.Dispatch(
-        Shader(AsDevice(m.weight).matrix_shader(), 1, kSorted), push,
+        Shader(AsDevice(m.weight).matrix_shader(Rounded(call)), 1, kSorted), push,
         {(m.rows + kTileRows - 1) / kTileRows, count}, work * count,
         {.reads = {rows.range(), rows.factor_range(), bias, ReadBy(call), sorted, RangeOf(tables_)},
          .writes = {Written(call)}}));
@@ -361,7 +385,7 @@ absl::Status Kernels::MultiplyAll(std::span<const ProductCall> calls) {
 absl::Status Kernels::MultiplyParts(std::span<const ProductCall* const> calls) {
   const ProductCall& like = *calls[0];
   PartsPush push{};
-  push.head = {tables_.address(), like.x, like.to, like.matrix->columns, like.inputs};
+  push.head = {tables_.address(), InputsAt(like), like.to, like.matrix->columns, like.inputs};
   for (const ProductCall* call : calls) push.head.to = std::min(push.head.to, call->to);
   Access access{.reads = {ReadBy(like), RangeOf(tables_)}};
   uint32_t groups = 0;
@@ -380,8 +404,8 @@ absl::Status Kernels::MultiplyParts(std::span<const ProductCall* const> calls) {
     rows += m.rows;
   }
   return device_.Dispatch(
-      Shader(AsDevice(like.matrix->weight).vector_shader(), Together(like), kParts), push, {groups},
-      2.0 * rows * like.matrix->columns * like.inputs, access);
+      Shader(AsDevice(like.matrix->weight).vector_shader(Rounded(like)), Together(like), kParts),
+      push, {groups}, 2.0 * rows * like.matrix->columns * like.inputs, access);
 }
 
 absl::Status Kernels::MultiplyGated(const Matrix& gate, const ProductCall& call) {
@@ -412,7 +436,7 @@ absl::Status Kernels::MultiplyGated(const Matrix& gate, const ProductCall& call)
     push.in_stride = InStride(call);
     push.out_stride = OutStride(call);
     push.head = {tables_.address(),
-                 call.x + uint64_t{input / call.share} * push.in_stride * sizeof(float),
+                 InputsAt(call) + uint64_t{input / call.share} * push.in_stride * sizeof(float),
                  call.to + uint64_t{input} * push.out_stride * sizeof(float), up.columns,
                  std::min(most, call.inputs - input)};
     push.first = PartOf(gate, gates, gate_bias, 0);
@@ -422,8 +446,8 @@ absl::Status Kernels::MultiplyGated(const Matrix& gate, const ProductCall& call)
     push.stack_rows = static_cast<uint32_t>(up.expert_rows);
     push.store = StoreOf(of_up);
     SMELT_RETURN_IF_ERROR(
-        device_.Dispatch(Shader(AsDevice(up.weight).vector_shader(), together, kPair), push,
-                         {up.rows, (push.head.inputs + together - 1) / together},
+        device_.Dispatch(Shader(AsDevice(up.weight).vector_shader(Rounded(call)), together, kPair),
+                         push, {up.rows, (push.head.inputs + together - 1) / together},
                          per_input * push.head.inputs, access));
   }
   return absl::OkStatus();

@@ -53,6 +53,7 @@ struct ProductCall {
   uint64_t x = 0, to = 0;
   uint32_t inputs = 0;
   uint32_t in_stride = 0, out_stride = 0;  ///< 0: the matrix's columns, and rows
+  uint64_t codes = 0;  ///< address of the inputs rounded to 8 bits, for matrices of integers; or 0
   Store store = Store::kSet;
   Activation activation = Activation::kSilu;
   bool clamped = false;  ///< with kMultiplyAct: as gpt-oss gates, in place of the activation
@@ -78,6 +79,9 @@ class Kernels {
   Device& device() const { return device_; }
   absl::Status Apply(const ElementCall& call);
   absl::Status Norm(const NormCall& call);
+  /// Inputs of so many columns, side by side, rounded to 8 bits: words of RoundedWords, for
+  /// ProductCall::codes.
+  absl::Status Round(uint64_t x, uint32_t inputs, uint32_t columns, uint64_t to);
   /// A weight that the device has no room for comes in parts.
   absl::Status Multiply(const ProductCall& call);
   /// Plain products of the same inputs, in few dispatches where the inputs are few.
@@ -112,6 +116,10 @@ class Kernels {
   Memory tables_;
 };
 
+/// Of an input of so many columns, a multiple of 32.
+inline uint32_t RoundedWords(uint32_t columns) { return columns / 32 * 9; }
+/// Whether the matrix takes inputs rounded to 8 bits.
+bool TakesRounded(const Matrix& matrix);
 /// From how many inputs on, and up to how many experts, choices are sorted.
 bool WorthSorting(uint64_t choices, uint32_t tokens, uint32_t experts);
 uint64_t ChoiceWords(uint64_t choices, uint32_t experts);

@@ -73,10 +73,31 @@ absl::StatusOr<Memory> Gather(Device& device, const DeviceBuffer& x,
   return gathered;
 }
 
+/// to = the head's product with some tokens' activations.
+absl::Status MultiplyHead(Kernels& kernels, const LossSide& side, std::span<const uint32_t> tokens,
+                          Precision precision, const Memory& to) {
+  const Matrix& head = side.head->output;
+  const uint32_t inputs = static_cast<uint32_t>(tokens.size());
+  SMELT_ASSIGN_OR_RETURN(const Memory x, Gather(kernels.device(), *side.x, tokens));
+  Memory rounded;
+  if (precision == Precision::kQ8 && TakesRounded(head)) {
+    SMELT_ASSIGN_OR_RETURN(
+        rounded,
+        kernels.device().Allocate(uint64_t{inputs} * RoundedWords(head.columns) * sizeof(float)));
+    SMELT_RETURN_IF_ERROR(kernels.Round(x.address(), inputs, head.columns, rounded.address()));
+  }
+  return kernels.Multiply({.matrix = &head,
+                           .x = x.address(),
+                           .to = to.address(),
+                           .inputs = inputs,
+                           .codes = rounded.address()});
+}
+
 /// One side's logits of some tokens, and what became of them.
 class Side {
  public:
-  Side(Kernels& kernels, const LossSide& from) : kernels_(kernels), from_(from) {}
+  Side(Kernels& kernels, const LossSide& from, Precision precision)
+      : kernels_(kernels), from_(from), precision_(precision) {}
 
   uint32_t rows() const { return from_.head->output.rows; }
   Range logits() const { return RangeOf(logits_); }
@@ -91,11 +112,7 @@ class Side {
   /// Logits of these tokens; sums over rows [0, common) and over the rest.
   absl::Status Run(std::span<const uint32_t> tokens, std::span<const Target> targets,
                    uint32_t common) {
-    SMELT_ASSIGN_OR_RETURN(const Memory x, Gather(device(), *from_.x, tokens));
-    SMELT_RETURN_IF_ERROR(kernels_.Multiply({.matrix = &from_.head->output,
-                                             .x = x.address(),
-                                             .to = logits_.address(),
-                                             .inputs = static_cast<uint32_t>(tokens.size())}));
+    SMELT_RETURN_IF_ERROR(MultiplyHead(kernels_, from_, tokens, precision_, logits_));
     SMELT_ASSIGN_OR_RETURN(common_, Sums(0, common, tokens.size()));
     SMELT_ASSIGN_OR_RETURN(rest_, Sums(common, rows() - common, tokens.size()));
     // The next tokens' logits.
@@ -143,6 +160,7 @@ class Side {
 
   Kernels& kernels_;
   const LossSide from_;
+  const Precision precision_;
   Memory logits_;
   std::vector<LogSum> common_, rest_;  // of each token
   std::vector<float> targets_;
@@ -189,12 +207,13 @@ absl::StatusOr<std::vector<double>> Divergences(Kernels& kernels, const Side& mo
 }  // namespace
 
 absl::Status ComputeLoss(Kernels& kernels, std::span<const LossSide> from, bool with_reference,
-                         std::span<const Target> targets, std::span<TokenLoss> losses) {
+                         std::span<const Target> targets, Precision precision,
+                         std::span<TokenLoss> losses) {
   std::vector<Side> sides;
   uint64_t row_bytes = 0;
   uint32_t common = std::numeric_limits<uint32_t>::max();
   for (const LossSide& side : from) {
-    sides.emplace_back(kernels, side);
+    sides.emplace_back(kernels, side, precision);
     row_bytes += sides.back().rows() * sizeof(float);
     common = std::min(common, sides.back().rows());
   }
@@ -230,14 +249,10 @@ absl::Status ComputeLoss(Kernels& kernels, std::span<const LossSide> from, bool 
 }
 
 absl::Status TokenLogits(Kernels& kernels, const LossSide& side, std::span<const uint32_t> tokens,
-                         std::span<float> logits) {
+                         Precision precision, std::span<float> logits) {
   Device& device = kernels.device();
-  SMELT_ASSIGN_OR_RETURN(const Memory x, Gather(device, *side.x, tokens));
   SMELT_ASSIGN_OR_RETURN(const Memory to, device.Allocate(logits.size_bytes()));
-  SMELT_RETURN_IF_ERROR(kernels.Multiply({.matrix = &side.head->output,
-                                          .x = x.address(),
-                                          .to = to.address(),
-                                          .inputs = static_cast<uint32_t>(tokens.size())}));
+  SMELT_RETURN_IF_ERROR(MultiplyHead(kernels, side, tokens, precision, to));
   SMELT_RETURN_IF_ERROR(device.Read(to, 0, std::as_writable_bytes(logits)));
   const float scale = side.head->scale, cap = side.head->softcap;
   for (float& v : logits) {

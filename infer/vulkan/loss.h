@@ -17,10 +17,11 @@ struct LossSide {
 
 /// As Backend::Loss; the reference, where there is one, is the last of `sides`.
 absl::Status ComputeLoss(Kernels& kernels, std::span<const LossSide> sides, bool with_reference,
-                         std::span<const Target> targets, std::span<TokenLoss> losses);
+                         std::span<const Target> targets, Precision precision,
+                         std::span<TokenLoss> losses);
 
 /// As Backend::Logits.
 absl::Status TokenLogits(Kernels& kernels, const LossSide& side, std::span<const uint32_t> tokens,
-                         std::span<float> logits);
+                         Precision precision, std::span<float> logits);
 
 }  // namespace smelt::vulkan

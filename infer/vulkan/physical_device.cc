@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <set>
+#include <string_view>
 
 #include "lib/base/status.h"
 
@@ -40,16 +41,33 @@ const absl::StatusOr<VkInstance>& Instance() {
   return instance;
 }
 
-/// The heap that the device computes from.
-uint64_t OwnMemory(VkPhysicalDevice device) {
-  VkPhysicalDeviceMemoryProperties memory;
-  vkGetPhysicalDeviceMemoryProperties(device, &memory);
-  uint64_t most = 0;
+bool HasExtension(VkPhysicalDevice device, std::string_view name) {
+  uint32_t count = 0;
+  vkEnumerateDeviceExtensionProperties(device, nullptr, &count, nullptr);
+  std::vector<VkExtensionProperties> extensions(count);
+  vkEnumerateDeviceExtensionProperties(device, nullptr, &count, extensions.data());
+  return std::ranges::any_of(
+      extensions, [&](const auto& extension) { return extension.extensionName == name; });
+}
+
+/// The heap that the device computes from, and what of it is left for this process.
+void DescribeMemory(VkPhysicalDevice handle, PhysicalDevice& device) {
+  const bool told = HasExtension(handle, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{};
+  budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
+  VkPhysicalDeviceMemoryProperties2 properties{};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  if (told) properties.pNext = &budget;
+  vkGetPhysicalDeviceMemoryProperties2(handle, &properties);
+  const VkPhysicalDeviceMemoryProperties& memory = properties.memoryProperties;
   for (uint32_t i = 0; i < memory.memoryHeapCount; ++i) {
-    if ((memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) != 0)
-      most = std::max<uint64_t>(most, memory.memoryHeaps[i].size);
+    const VkMemoryHeap& heap = memory.memoryHeaps[i];
+    if ((heap.flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) == 0 || heap.size <= device.memory) continue;
+    device.memory = device.available = heap.size;
+    if (!told) continue;
+    const VkDeviceSize used = std::min(budget.heapUsage[i], budget.heapBudget[i]);
+    device.available = std::min<uint64_t>(heap.size, budget.heapBudget[i] - used);
   }
-  return most;
 }
 
 /// A family of queues that computes; one that does nothing else comes first.
@@ -91,19 +109,28 @@ Described Describe(VkPhysicalDevice handle) {
   device.name = properties.properties.deviceName;
   device.driver = std::string(v12.driverName) + " " + v12.driverInfo;
   device.software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-  device.memory = OwnMemory(handle);
+  DescribeMemory(handle, device);
   device.largest_allocation = v11.maxMemoryAllocationSize;
   std::memcpy(out.uuid.data(), v11.deviceUUID, VK_UUID_SIZE);
   if (properties.properties.apiVersion < VK_API_VERSION_1_2) {
     device.missing = "Vulkan 1.2";
     return out;
   }
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot{};
+  dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
+  device.integer_dot_extension =
+      properties.properties.apiVersion < VK_API_VERSION_1_3 &&
+      HasExtension(handle, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+  const bool has_dot =
+      properties.properties.apiVersion >= VK_API_VERSION_1_3 || device.integer_dot_extension;
   VkPhysicalDeviceVulkan12Features features12{};
   features12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  if (has_dot) features12.pNext = &dot;
   VkPhysicalDeviceFeatures2 features{};
   features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
   features.pNext = &features12;
   vkGetPhysicalDeviceFeatures2(handle, &features);
+  device.integer_dot = dot.shaderIntegerDotProduct == VK_TRUE;
   if (features12.bufferDeviceAddress == VK_FALSE) device.missing = "buffer device addresses";
   if (!FindQueue(handle, device.queue_family)) device.missing = "a queue that computes";
   return out;

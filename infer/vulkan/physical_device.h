@@ -16,8 +16,11 @@ struct PhysicalDevice {
   std::string name, driver;  ///< as the driver writes them
   bool software = false;     ///< computes on the processor
   uint64_t memory = 0;       ///< bytes of its own heap
+  uint64_t available = 0;    ///< of them, as far as the driver says what others have taken
   uint64_t largest_allocation = 0;
   uint32_t queue_family = 0;
+  bool integer_dot = false;            ///< sums products of packed bytes
+  bool integer_dot_extension = false;  ///< as an extension: Vulkan 1.2
   std::string missing;  ///< a feature that it lacks and the engine needs; empty: none
 };
 

@@ -30,8 +30,12 @@ absl::StatusOr<std::shared_ptr<const DeviceWeight>> DeviceWeight::Load(const Mod
   }
   weight->row_bytes_ = static_cast<uint32_t>(row_bytes);
   weight->format_ = LowerAscii(Info(type).name);
-  weight->vector_shader_ = "matvec_" + weight->format_;
-  weight->matrix_shader_ = "matmul_" + weight->format_;
+  weight->integer_ = host.mapped() && host.codec().unpack_group() != 0;
+  for (const bool rounded : {false, true}) {
+    const std::string of = (rounded ? "8_" : "_") + weight->format_;
+    weight->vector_shaders_[rounded] = "matvec" + of;
+    weight->matrix_shaders_[rounded] = "matmul" + of;
+  }
   return std::shared_ptr<const DeviceWeight>(std::move(weight));
 }
 

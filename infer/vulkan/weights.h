@@ -1,6 +1,7 @@
 // Weights as the device holds them: small ones as f32, matrices in their block format.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -54,8 +55,11 @@ class DeviceWeight : public Weight {
   uint32_t row_bytes() const { return row_bytes_; }
   /// Of its shaders: "q4_k".
   const std::string& format() const { return format_; }
-  const std::string& vector_shader() const { return vector_shader_; }  ///< "matvec_q4_k"
-  const std::string& matrix_shader() const { return matrix_shader_; }
+  /// "matvec_q4_k"; of inputs rounded to 8 bits "matvec8_q4_k".
+  const std::string& vector_shader(bool rounded) const { return vector_shaders_[rounded]; }
+  const std::string& matrix_shader(bool rounded) const { return matrix_shaders_[rounded]; }
+  /// Whether its elements are integers with scales, which take inputs rounded to 8 bits.
+  bool integer() const { return integer_; }
 
   /// The same weight as the processor reads it, where it lies.
   const HostRows& host() const { return host_; }
@@ -65,7 +69,9 @@ class DeviceWeight : public Weight {
 
   const HostRows host_;
   uint32_t row_bytes_ = 0;
-  std::string format_, vector_shader_, matrix_shader_;
+  bool integer_ = false;
+  std::string format_;
+  std::array<std::string, 2> vector_shaders_, matrix_shaders_;  ///< [inputs are rounded]
   mutable DeviceRows rows_;
 };
 

@@ -1,10 +1,12 @@
 // The Vulkan backend against the plain forward pass, what transformers recorded, and the codecs. On
 // Mesa's software device where the machine has no card; skipped, loudly, where it has no Vulkan.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <random>
 #include <set>
 #include <type_traits>
 
@@ -12,7 +14,10 @@
 #include "infer/score.h"
 #include "infer/session.h"
 #include "lib/base/cat.h"
+#include "lib/base/job_scope.h"
 #include "lib/model/open.h"
+#include "quant/codec.h"
+#include "quant/encoder.h"
 #include "tests/infer/random_models.h"
 #include "tests/model/expected_gguf.h"
 #include "tests/model/fixture_models.h"
@@ -311,6 +316,140 @@ TEST(VulkanDevices, ADeviceWithoutRoomIsASentence) {
   EXPECT_EQ(CodeOf(score.status()), ErrorCode::kOutOfMemory) << score.status();
 }
 
+double Largest(std::span<const float> values) {
+  double largest = 0;
+  for (const float v : values) largest = std::max(largest, std::abs(static_cast<double>(v)));
+  return largest;
+}
+
+/// The greatest difference as a share of the greatest value.
+double RelativeDifference(std::span<const float> a, std::span<const float> b) {
+  if (a.size() != b.size()) return HUGE_VAL;
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    worst = std::max(worst, std::isnan(d) ? HUGE_VAL : d);
+  }
+  return worst / Largest(b);
+}
+
+constexpr uint32_t kRows = 70, kColumns = 256;
+
+/// The product of a matrix with so many tokens, in the first features of each.
+std::vector<float> Product(Backend& backend, const testing::MemoryModel& model, TensorRef tensor,
+                           uint32_t tokens, Precision precision) {
+  constexpr Slot kProduct = kInputs + 1;
+  Graph graph;
+  graph.slots = {{kColumns, 0}, {0, 0}, {kRows, 0}};
+  graph.scratch_features = kRows;
+  auto weight = backend.LoadWeight(model, tensor, WeightUse::kStream);
+  SMELT_EXPECT_OK(weight);
+  MatMulOp product{.in = kStream, .out = kProduct};
+  product.matrix = {
+      .weight = *std::move(weight), .rows = kRows, .columns = kColumns, .tensor = tensor};
+  graph.ops.push_back(std::move(product));
+  graph.ops.push_back(CopyOp{
+      .in = kProduct, .out = kStream, .in_stride = kRows, .out_stride = kColumns, .count = kRows});
+  const auto program = backend.Compile(std::move(graph), precision);
+  SMELT_EXPECT_OK(program);
+  const Sequence sequence{.tokens = tokens};
+  const auto batch = backend.NewBatch({&sequence, 1}, tokens);
+  SMELT_EXPECT_OK(batch);
+  const auto x = backend.NewBuffer(**batch, kColumns);
+  SMELT_EXPECT_OK(x);
+  std::mt19937 random(tokens);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(tokens * kColumns), rows;
+  for (float& v : values) v = normal(random);
+  SMELT_EXPECT_OK(backend.Write(**batch, 0, values, **x));
+  const auto state = backend.NewState(1);
+  SMELT_EXPECT_OK(backend.Run(**program, **batch, *state, **x));
+  SMELT_EXPECT_OK(backend.Read(**batch, 0, **x, values));
+  for (uint32_t t = 0; t < tokens; ++t)
+    rows.insert(rows.end(), &values[t * kColumns], &values[t * kColumns] + kRows);
+  return rows;
+}
+
+// Of one input, of some and of many, whose workgroups are not full.
+TEST(VulkanRounded, ProductsAreTheProcessorsOfRoundedInputs) {
+  SMELT_REQUIRE_VULKAN();
+  const auto device = OpenBackend(kVulkan);
+  SMELT_ASSERT_OK(device);
+  const std::unique_ptr<Backend> processor = NewCpuBackend();
+  testing::MemoryModel model(5);
+  for (const TensorType type : DecodeTypes()) {
+    if (FindCodec(type)->unpack_group() == 0 || !CanEncode(type)) continue;
+    const TensorRef tensor = model.Add({kColumns, kRows}, 0.1, 0, type);
+    for (const uint32_t tokens : {1, 3, 35}) {
+      if (tokens == 3 && type != TensorType::kQ4_K) continue;
+      SCOPED_TRACE(Cat(Info(type).name, ", ", tokens));
+      const auto rounded = Product(**device, model, tensor, tokens, Precision::kQ8);
+      const auto expected = Product(*processor, model, tensor, tokens, Precision::kQ8);
+      const auto exact = Product(*processor, model, tensor, tokens, Precision::kF32);
+      EXPECT_LT(RelativeDifference(rounded, expected), 1e-5);
+      EXPECT_GT(RelativeDifference(rounded, exact), 1e-4) << "nothing was rounded";
+      EXPECT_EQ(Product(**device, model, tensor, tokens, Precision::kQ8), rounded);
+    }
+  }
+}
+
+TEST(VulkanRounded, AnInputThatIsNoNumberMakesNoNumbers) {
+  SMELT_REQUIRE_VULKAN();
+  const RandomModel m = MakeRandomModel("gqa", TensorType::kQ8_0);
+  const std::vector<int32_t> ids = RandomIds(2, 3, m.spec.vocabulary);
+  m.source->Set(m.spec.embedding, static_cast<size_t>(ids[2]) * m.spec.width, INFINITY);
+  auto session = Session::Create(m.specified(), Precision::kQ8, kVulkan);
+  SMELT_ASSERT_OK(session);
+  std::vector<float> logits;
+  SMELT_ASSERT_OK((*session)->Feed(ids, logits));
+  EXPECT_TRUE(std::ranges::all_of(logits, [](float v) { return std::isnan(v); }));
+}
+
+// A prompt, tokens alone and a few at once: parts of one dispatch, gates, chosen experts.
+TEST(VulkanRounded, ModelsGiveTheProcessorsLogits) {
+  SMELT_REQUIRE_VULKAN();
+  for (const char* name :
+       {"gqa", "biases", "experts_shared", "experts_clamped", "latent_attention", "mamba2"}) {
+    SCOPED_TRACE(name);
+    const RandomModel m = MakeRandomModel(name, TensorType::kQ8_0);
+    const std::vector<int32_t> ids = RandomIds(2, 24, m.spec.vocabulary);
+    const auto here = Session::Create(m.specified(), Precision::kQ8, {});
+    const auto there = Session::Create(m.specified(), Precision::kQ8, kVulkan);
+    const auto exact = Session::Create(m.specified(), Precision::kF32, {});
+    SMELT_ASSERT_OK(here);
+    SMELT_ASSERT_OK(there);
+    SMELT_ASSERT_OK(exact);
+    std::vector<float> expected, logits, unrounded;
+    for (size_t at = 0, count = 19; at < ids.size(); at += count, count = at < 22 ? 1 : 2) {
+      const auto some = std::span(ids).subspan(at, count);
+      SMELT_ASSERT_OK((*here)->Feed(some, expected));
+      SMELT_ASSERT_OK((*there)->Feed(some, logits));
+      SMELT_ASSERT_OK((*exact)->Feed(some, unrounded));
+      EXPECT_LT(RelativeDifference(logits, expected), 2e-3) << at;
+    }
+    EXPECT_GT(RelativeDifference(logits, unrounded), 1e-4) << "nothing was rounded";
+  }
+}
+
+TEST(VulkanRounded, LossesAreTheProcessors) {
+  SMELT_REQUIRE_VULKAN();
+  const RandomModel m = MakeRandomModel("gqa", TensorType::kQ8_0);
+  const SpecifiedModel reference = m.specified();
+  const std::vector<int32_t> ids = RandomIds(7, 2 * 48, m.spec.vocabulary);
+  ScoreOptions options{.context = 48, .precision = Precision::kQ8};
+  const auto expected = Score(m.specified(), &reference, {ids}, options, {});
+  options.device = kVulkan;
+  const auto score = Score(m.specified(), &reference, {ids}, options, {});
+  options.precision = Precision::kF32;
+  const auto exact = Score(m.specified(), &reference, {ids}, options, {});
+  SMELT_ASSERT_OK(expected);
+  SMELT_ASSERT_OK(score);
+  SMELT_ASSERT_OK(exact);
+  EXPECT_NEAR(score->mean_nll, expected->mean_nll, 2e-4);
+  EXPECT_NE(score->mean_nll, exact->mean_nll);
+  EXPECT_EQ(score->reference->kl_max, 0);
+}
+
 #ifdef SMELT_HAS_VULKAN
 
 /// One tensor of some rows, as its blocks are.
@@ -448,6 +587,217 @@ TEST(VulkanFaults, EveryCallThatFailsIsASentence) {
         << call << ": " << score.status();
   }
   SMELT_EXPECT_OK(run(0, VK_SUCCESS));
+}
+
+/// The functions of Vulkan that a test replaced are as they were when it goes; so is what is known
+/// of the devices.
+template <auto& kFunction>
+class Replaced {
+ public:
+  explicit Replaced(std::remove_reference_t<decltype(kFunction)> with) : before_(kFunction) {
+    real = kFunction;
+    kFunction = with;
+    DeviceTrials::Forget();
+  }
+  ~Replaced() {
+    kFunction = before_;
+    DeviceTrials::Forget();
+  }
+  static inline std::remove_reference_t<decltype(kFunction)> real = nullptr;
+
+ private:
+  const std::remove_reference_t<decltype(kFunction)> before_;
+};
+
+/// Lets a free choice take software devices, as if they were cards.
+class SoftwareCounts {
+ public:
+  SoftwareCounts() { DeviceTrials::software = true; }
+  ~SoftwareCounts() { DeviceTrials::software = false; }
+};
+
+/// What a free choice is, and the notes that come with it.
+struct FreeChoice {
+  std::string device;
+  std::vector<std::string> notes;
+};
+FreeChoice ChooseFreely(Precision precision = Precision::kF32) {
+  FreeChoice choice;
+  Observer observer;
+  observer.note = [&](NoteKind, const std::string& note) { choice.notes.push_back(note); };
+  const auto chosen = ChooseDevice(AnyDevice(), precision, observer);
+  SMELT_EXPECT_OK(chosen);
+  if (chosen.ok()) choice.device = chosen->device;
+  return choice;
+}
+
+TEST(VulkanChoice, ADeviceThatPassesItsCheckIsTakenAndSoftwareIsNot) {
+  SMELT_REQUIRE_VULKAN();
+  const DeviceList list = ListDevices();
+  const auto card = std::ranges::find_if(
+      list.devices, [](const DeviceInfo& d) { return d.id != "cpu" && !d.software; });
+  if (card == list.devices.end()) {
+    const FreeChoice choice = ChooseFreely();
+    EXPECT_EQ(choice.device, "cpu");
+    EXPECT_THAT(choice.notes, ::testing::IsEmpty());
+  }
+  const SoftwareCounts counts;
+  const FreeChoice choice = ChooseFreely();
+  EXPECT_EQ(choice.device, "vulkan:0");
+  EXPECT_THAT(choice.notes, ::testing::IsEmpty());
+  EXPECT_FALSE(list.devices[1].checked);
+  const DeviceInfo checked = ListDevices(true).devices[1];
+  EXPECT_TRUE(checked.checked);
+  EXPECT_EQ(checked.problem, "");
+}
+
+/// A device with a flaw is passed over with one note, refused where it was named, and used where
+/// the check is not wanted.
+void ExpectPassedOver(const std::string& reason) {
+  const SoftwareCounts counts;
+  const FreeChoice choice = ChooseFreely();
+  EXPECT_EQ(choice.device, "cpu");
+  ASSERT_THAT(choice.notes, ::testing::SizeIs(1));
+  EXPECT_THAT(choice.notes[0],
+              ::testing::AllOf(::testing::StartsWith("vulkan:0 ("), ::testing::HasSubstr(reason),
+                               ::testing::HasSubstr("--device vulkan:0 --no-device-check")));
+  const auto named = ChooseDevice({.device = "vulkan:0"});
+  EXPECT_FALSE(named.ok());
+  EXPECT_THAT(std::string(named.status().message()),
+              ::testing::AllOf(::testing::HasSubstr(reason), ::testing::HasSubstr("--device cpu"),
+                               ::testing::HasSubstr("--no-device-check")));
+  const auto forced = ChooseDevice({.device = "vulkan:0", .check = false});
+  SMELT_ASSERT_OK(forced);
+  EXPECT_EQ(forced->device, "vulkan:0");
+  const DeviceInfo listed = ListDevices(true).devices[1];
+  EXPECT_TRUE(listed.checked);
+  EXPECT_THAT(listed.problem, ::testing::HasSubstr(reason));
+}
+
+TEST(VulkanChoice, ADeviceThatComputesSomethingElseIsPassedOver) {
+  SMELT_REQUIRE_VULKAN();
+  using Dispatches = Replaced<vkCmdDispatch>;
+  // The last workgroup of each dispatch is lost.
+  const Dispatches replaced([](VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z) {
+    if (x > 1) --x;
+    Dispatches::real(commands, x, y, z);
+  });
+  ExpectPassedOver("its results are not the processor's");
+}
+
+TEST(VulkanChoice, ADeviceThatFailsIsPassedOver) {
+  SMELT_REQUIRE_VULKAN();
+  {
+    const Replaced<vkCreateDevice> replaced(
+        [](VkPhysicalDevice, const VkDeviceCreateInfo*, const VkAllocationCallbacks*, VkDevice*) {
+          return VK_ERROR_INITIALIZATION_FAILED;
+        });
+    ExpectPassedOver("vkCreateDevice");
+  }
+  const Replaced<vkQueueSubmit> replaced(
+      [](VkQueue, uint32_t, const VkSubmitInfo*, VkFence) { return VK_ERROR_DEVICE_LOST; });
+  ExpectPassedOver("was lost");
+}
+
+TEST(VulkanChoice, ADeviceThatDoesNotComeBackIsPassedOver) {
+  SMELT_REQUIRE_VULKAN();
+  static uint64_t waited;
+  using Waits = Replaced<vkWaitForFences>;
+  const Waits replaced([](VkDevice device, uint32_t count, const VkFence* fences, VkBool32 all,
+                          uint64_t nanoseconds) {
+    waited = nanoseconds;
+    const VkResult done = Waits::real(device, count, fences, all, UINT64_MAX);
+    return done == VK_SUCCESS ? VK_TIMEOUT : done;
+  });
+  ExpectPassedOver("seconds");
+  const auto physical = vulkan::FindPhysicalDevices();
+  SMELT_ASSERT_OK(physical);
+  const auto device = vulkan::Device::Open(physical->front(), 0, 7);
+  SMELT_ASSERT_OK(device);
+  const auto memory = (*device)->Allocate(4);
+  SMELT_ASSERT_OK(memory);
+  SMELT_ASSERT_OK((*device)->Clear(*memory));
+  EXPECT_EQ(CodeOf((*device)->Wait()), ErrorCode::kIo);
+  EXPECT_EQ(waited, 7'000'000'000u);
+}
+
+TEST(VulkanChoice, ADeviceThatLacksSomethingIsPassedOver) {
+  SMELT_REQUIRE_VULKAN();
+  using Features = Replaced<vkGetPhysicalDeviceFeatures2>;
+  const Features replaced([](VkPhysicalDevice device, VkPhysicalDeviceFeatures2* features) {
+    Features::real(device, features);
+    static_cast<VkPhysicalDeviceVulkan12Features*>(features->pNext)->bufferDeviceAddress = VK_FALSE;
+  });
+  const SoftwareCounts counts;
+  const FreeChoice choice = ChooseFreely();
+  EXPECT_EQ(choice.device, "cpu");
+  EXPECT_THAT(choice.notes, ::testing::ElementsAre(::testing::AllOf(
+                                ::testing::HasSubstr("lacks buffer device addresses"),
+                                ::testing::Not(::testing::HasSubstr("--no-device-check")))));
+  EXPECT_EQ(CodeOf(ChooseDevice(kVulkan).status()), ErrorCode::kUnsupported);
+}
+
+TEST(VulkanChoice, ADeviceWithoutIntegerProductsIsNotTakenForRoundedActivations) {
+  SMELT_REQUIRE_VULKAN();
+  using Features = Replaced<vkGetPhysicalDeviceFeatures2>;
+  const Features replaced([](VkPhysicalDevice device, VkPhysicalDeviceFeatures2* features) {
+    Features::real(device, features);
+    for (auto* next = static_cast<VkBaseOutStructure*>(features->pNext); next != nullptr;
+         next = next->pNext) {
+      if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES) {
+        reinterpret_cast<VkPhysicalDeviceShaderIntegerDotProductFeatures*>(next)
+            ->shaderIntegerDotProduct = VK_FALSE;
+      }
+    }
+  });
+  const SoftwareCounts counts;
+  EXPECT_EQ(ChooseFreely().device, "vulkan:0");
+  const FreeChoice choice = ChooseFreely(Precision::kQ8);
+  EXPECT_EQ(choice.device, "cpu");
+  EXPECT_THAT(choice.notes,
+              ::testing::ElementsAre(::testing::HasSubstr("lacks integer dot products")));
+  EXPECT_EQ(CodeOf(ChooseDevice(kVulkan, Precision::kQ8).status()), ErrorCode::kUnsupported);
+  const RandomModel m = MakeRandomModel("gqa");
+  EXPECT_EQ(CodeOf(Session::Create(m.specified(), Precision::kQ8, kVulkan).status()),
+            ErrorCode::kUnsupported);
+}
+
+TEST(VulkanChoice, ACheckThatIsInterruptedDecidesNothing) {
+  SMELT_REQUIRE_VULKAN();
+  DeviceTrials::Forget();
+  {
+    Observer observer;
+    observer.cancelled = [] { return true; };
+    const JobScope job(observer);
+    EXPECT_EQ(CodeOf(ChooseDevice(kVulkan).status()), ErrorCode::kCancelled);
+  }
+  SMELT_EXPECT_OK(ChooseDevice(kVulkan));
+}
+
+TEST(VulkanChoice, WhatOthersHaveOfTheMemoryIsNotTaken) {
+  SMELT_REQUIRE_VULKAN();
+  using Extensions = Replaced<vkEnumerateDeviceExtensionProperties>;
+  using Memories = Replaced<vkGetPhysicalDeviceMemoryProperties2>;
+  const Extensions extensions(
+      [](VkPhysicalDevice, const char*, uint32_t* count, VkExtensionProperties* properties) {
+        *count = 1;
+        if (properties != nullptr)
+          std::strcpy(properties->extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+        return VK_SUCCESS;
+      });
+  const Memories memories([](VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties2* memory) {
+    auto* budget = static_cast<VkPhysicalDeviceMemoryBudgetPropertiesEXT*>(memory->pNext);
+    memory->pNext = nullptr;
+    Memories::real(device, memory);
+    for (VkDeviceSize& bytes : budget->heapBudget) bytes = 300'000'000;
+    for (VkDeviceSize& bytes : budget->heapUsage) bytes = 100'000'000;
+  });
+  const auto physical = vulkan::FindPhysicalDevices();
+  SMELT_ASSERT_OK(physical);
+  EXPECT_EQ(physical->front().available, 200'000'000u);
+  const auto device = vulkan::Device::Open(physical->front(), 0);
+  SMELT_ASSERT_OK(device);
+  EXPECT_EQ((*device)->arena().limit(), 200'000'000u);
 }
 
 #endif

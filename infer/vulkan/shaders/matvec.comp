@@ -1,8 +1,17 @@
 #version 460
 // Few inputs: a workgroup makes two rows of up to kInputs outputs; its invocations share the columns.
+// INTEGER: of inputs rounded to 8 bits.
 #extension GL_GOOGLE_include_directive : require
+#ifdef INTEGER
+#extension GL_EXT_spirv_intrinsics : require
+#endif
 #include "common.glsl"
 #include "product.glsl"
+#ifdef INTEGER
+#include "integer.glsl"
+#else
+uint InputWords(uint columns) { return columns; }
+#endif
 layout(local_size_x = 64) in;
 layout(constant_id = 0) const uint kInputs = 1;
 // One matrix; a gate and what it gates, of which a workgroup makes a row each; up to three matrices.
@@ -25,7 +34,7 @@ void main() {
         part = ThirdPart();
       }
     }
-    s = Strides(Address(0), p.columns, part.rows, 0, 0, 0, kSet, 0, 1);
+    s = Strides(Address(0), InputWords(p.columns), part.rows, 0, 0, 0, kSet, 0, 1);
   }
   uint matrix = gl_WorkGroupID.z;
   if (Present(s.chosen)) {
@@ -41,6 +50,21 @@ void main() {
   for (uint r = 0; r < kRows; ++r)
     rows[r] = WeightRow(part, first_weight + min(first + r, part.rows - 1));
   if (kForm == kPair) rows[1] = WeightRow(p.second, first_weight + first);
+#ifdef INTEGER
+  for (uint i = t * 8; i < p.columns; i += 64 * 8) {
+    Octet w[kRows];
+    for (uint r = 0; r < kRows; ++r) w[r] = Unpack8(rows[r], i);
+    for (uint n = 0; n < kInputs; ++n) {
+      Words x = InputGroup(p.x, min(input0 + n, p.inputs - 1) / s.share, s.in_stride, i);
+      const uvec2 codes = uvec2(x.v[i / 4 % 8], x.v[i / 4 % 8 + 1]);
+      for (uint r = 0; r < kRows; ++r) {
+        float y = w[r].scale * float(Dot(w[r].codes, codes));
+        if (kMinimum) y -= w[r].minimum * float(Sum(codes.x) + Sum(codes.y));
+        sum[r * kInputs + n] += ScaleOf(x) * y;
+      }
+    }
+  }
+#else
   for (uint i = t * 8; i < p.columns; i += 64 * 8) {
     float w[kRows][8];
     for (uint r = 0; r < kRows; ++r) DecodeOctet(rows[r], i, p.columns, w[r]);
@@ -57,6 +81,7 @@ void main() {
       for (uint r = 0; r < kRows; ++r) sum[r * kInputs + n] += part_sum[r];
     }
   }
+#endif
   for (uint i = 0; i < kRows * kInputs; ++i) partial[i * 64 + t] = sum[i];
   barrier();
   for (uint step = 32; step > 0; step /= 2) {

@@ -13,7 +13,9 @@ namespace smelt {
 
 struct DeviceOptions {
   /// "cpu"; "auto": the first graphics card that can do it, else the processor; "vulkan": the first
-  /// card, "vulkan:1": that of this number, "vulkan:RTX": that with this in its name.
+  /// card, "vulkan:1": that of this number, "vulkan:RTX": that with this in its name. Before it is
+  /// used, a device computes a small layer that the processor computes too, once in a process. One
+  /// that fails is passed over with a note ("auto"), or an error.
   std::string device = "cpu";
   uint64_t device_memory = 0;  ///< bytes of the device's memory in use at most; 0 = nearly all
   /// Where text is generated: layers of the model on the device, the first ones, the others on the
@@ -22,7 +24,11 @@ struct DeviceOptions {
   /// Where text is generated: "f32", or "f16" for half the memory; keys and values of the layers on
   /// the device.
   std::string cache_type = "f32";
+  bool check = true;  ///< false: a device is used without that check
 };
+
+/// What computes where no byte of an output depends on it.
+inline DeviceOptions AnyDevice() { return {.device = "auto"}; }
 
 struct DeviceInfo {
   std::string id;         ///< "cpu", "vulkan:0"
@@ -30,7 +36,8 @@ struct DeviceInfo {
   std::string driver;     ///< "" for the processor
   bool software = false;  ///< a driver that computes on the processor: for tests
   uint64_t memory = 0;    ///< bytes of its own; 0: the machine's
-  std::string problem;    ///< why it cannot be used; empty: it can
+  std::string problem;    ///< why it cannot be used; empty: it can, as far as is known
+  bool checked = false;   ///< it was made to compute what the processor computes
 };
 
 struct DeviceList {
@@ -38,6 +45,7 @@ struct DeviceList {
   std::string problem;              ///< why there is nothing of Vulkan; empty: there is
 };
 
-SMELT_EXPORT DeviceList ListDevices();
+/// `check`: has every device compute what the processor computes; a part of a second each.
+SMELT_EXPORT DeviceList ListDevices(bool check = false);
 
 }  // namespace smelt
