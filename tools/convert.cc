@@ -392,6 +392,7 @@ void AddConvert(CLI::App& app, Invocation& invocation) {
                            "--text",
                            "--device",
                            "--device-memory",
+                           "--no-device-check",
                            "--max-ppl-increase",
                            "--max-kl",
                            "--keep-rejected",

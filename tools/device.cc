@@ -18,6 +18,7 @@ std::string DevicesJson(const DeviceList& list) {
                        {"driver", device.driver},
                        {"software", device.software},
                        {"memory", device.memory},
+                       {"checked", device.checked},
                        {"problem", device.problem}});
   }
   return nlohmann::ordered_json{{"devices", std::move(devices)}, {"problem", list.problem}}.dump(
@@ -32,15 +33,16 @@ std::string DevicesText(const DeviceList& list) {
     if (device.memory > 0) text += ", " + Bytes(device.memory);
     if (!device.driver.empty()) text += ", " + OneLine(device.driver, 100);
     if (device.software) text += " (software: for tests)";
-    if (!device.problem.empty()) text += " (cannot be used: " + OneLine(device.problem, 100) + ")";
+    if (!device.problem.empty()) text += " (cannot be used: " + OneLine(device.problem, 300) + ")";
+    if (device.checked && device.problem.empty()) text += " (passes its self-check)";
     text += "\n";
   }
   if (!list.problem.empty()) text += Left("vulkan", 12) + OneLine(list.problem, 300) + "\n";
   return text;
 }
 
-int RunDevices(Terminal& terminal) {
-  const DeviceList list = ListDevices();
+int RunDevices(bool check, Terminal& terminal) {
+  const DeviceList list = ListDevices(check);
   terminal.Print(terminal.json() ? DevicesJson(list) : DevicesText(list));
   return kDone;
 }
@@ -53,8 +55,10 @@ std::vector<CLI::Option*> AddDevice(CLI::App& command, DeviceOptions& options,
       command
           .add_option("--device", options.device,
                       what +
-                          ": cpu (default), auto, vulkan, vulkan:NUMBER or vulkan:NAME; "
-                          "`smelt devices` lists them")
+                          (options.device == "cpu" ? ": cpu (default), auto"
+                                                   : ": auto (default; a graphics card that "
+                                                     "passes its self-check, else cpu), cpu") +
+                          ", vulkan, vulkan:NUMBER or vulkan:NAME; `smelt devices` lists them")
           ->type_name("DEVICE");
   CLI::Option* memory =
       command
@@ -66,7 +70,10 @@ std::vector<CLI::Option*> AddDevice(CLI::App& command, DeviceOptions& options,
           ->check([](const std::string& text) {
             return ParseBytes(text) ? std::string() : NotAllowed(text, "size: write 8G or 500M");
           });
-  return {device, memory};
+  CLI::Option* unchecked = command.add_flag_callback(
+      "--no-device-check", [&options] { options.check = false; },
+      "Use a device without having it compute first what the processor computes too");
+  return {device, memory, unchecked};
 }
 
 void AddGenerationDevice(CLI::App& command, DeviceOptions& options) {
@@ -91,12 +98,19 @@ void AddDevices(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("devices", "What can compute here, for --device");
   command->footer(
       "Graphics cards are used through Vulkan: of their drivers, any for Vulkan 1.2 will do.\n"
+      "Before a command uses one, it must compute a small layer as the processor does: --check\n"
+      "tells which do.\n"
+      "--json: devices, a list of id, name, driver, software, memory, checked, problem; problem.\n"
       "Examples:\n"
-      "  smelt devices\n"
-      "  smelt eval model.gguf --text eval.txt --device auto\n"
+      "  smelt devices --check\n"
+      "  smelt eval model.gguf --text eval.txt --device cpu\n"
       "  smelt run model.gguf \"Once upon a time\" --device vulkan:RTX");
+  static bool check = false;
+  command->add_flag("--check", check, "Have every device compute what the processor computes");
   AddGlobals(*command, invocation);
-  command->callback([&invocation] { invocation.run = RunDevices; });
+  command->callback([&invocation] {
+    invocation.run = [](Terminal& terminal) { return RunDevices(check, terminal); };
+  });
 }
 
 }  // namespace smelt::tools

@@ -1,4 +1,4 @@
-// --device and --device-memory, for every command that computes.
+// --device, --device-memory and --no-device-check, for every command that computes.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -150,7 +150,7 @@ void AddImport(CLI::App& app, Invocation& invocation) {
   AddConversionOptions(*command, a.conversion);
   for (const CLI::Option* option : Options(*command)) {
     // What computes does not ask for a conversion.
-    const bool device = option->get_name().starts_with("--device");
+    const bool device = option->get_name().find("device") != std::string::npos;
     if (!device && std::ranges::find(own, option) == own.end())
       a.conversion_options.push_back(option);
   }
