@@ -33,6 +33,9 @@ class Batch {
 /// Where a buffer's values lie: those of a file may be written out when memory is wanted.
 enum class Place { kMemory, kTemporaryFile };
 
+/// How keys and values are kept. What attends to them computes in f32.
+enum class CacheType { kF32, kF16 };
+
 /// Activations of a batch, [token][feature], in the backend's own memory and layout.
 class Buffer {
  public:
@@ -117,7 +120,8 @@ class Backend {
                                                           uint64_t length) = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> NewBuffer(const Batch& batch, uint32_t features,
                                                             Place place = Place::kMemory) = 0;
-  virtual std::unique_ptr<State> NewState(size_t sequences, Place place = Place::kMemory) = 0;
+  virtual std::unique_ptr<State> NewState(size_t sequences, Place place = Place::kMemory,
+                                          CacheType cache = CacheType::kF32) = 0;
 
   /// Whether the state is one that this backend made, or can run with.
   virtual bool Owns(const State& state) const = 0;

@@ -9,11 +9,11 @@ namespace smelt {
 
 absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& source,
                                                            ModelSpec model, Precision precision,
-                                                           Backend& backend) {
+                                                           Backend& backend, CacheType cache) {
   SMELT_ASSIGN_OR_RETURN(
       std::unique_ptr<ModelPipeline> pipeline,
       ModelPipeline::Open(source, std::move(model), WeightUse::kStream, precision, backend));
-  std::unique_ptr<ModelRun> run(new ModelRun(std::move(pipeline)));
+  std::unique_ptr<ModelRun> run(new ModelRun(std::move(pipeline), cache));
   const ModelSpec& spec = run->spec();
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     if (StateOf(spec, i) != i) run->shared_.emplace(StateOf(spec, i), nullptr);
@@ -41,7 +41,7 @@ absl::StatusOr<Stream> ModelRun::NewStream(const Batch& batch, size_t sequences,
   Backend& backend = pipeline_->backend();
   SMELT_ASSIGN_OR_RETURN(stream.x, backend.NewBuffer(batch, spec().width, place));
   for (const auto& [layer, state] : shared_)
-    stream.shared.emplace(layer, backend.NewState(sequences, place));
+    stream.shared.emplace(layer, backend.NewState(sequences, place, cache_));
   SMELT_ASSIGN_OR_RETURN(stream.inputs, pipeline_->NewInputs(batch, place));
   return stream;
 }
@@ -59,7 +59,7 @@ absl::StatusOr<Stream> CopyStream(const Stream& stream, Place place) {
 
 void ModelRun::SetStream(Stream stream) {
   if (state_ == nullptr || sequences_ != stream.sequences)
-    state_ = pipeline_->backend().NewState(stream.sequences);
+    state_ = pipeline_->backend().NewState(stream.sequences, Place::kMemory, cache_);
   sequences_ = stream.sequences;
   x_ = std::move(stream.x);
   inputs_ = std::move(stream.inputs);

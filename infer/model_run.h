@@ -27,7 +27,8 @@ absl::StatusOr<Stream> CopyStream(const Stream& stream, Place place);
 class ModelRun {
  public:
   static absl::StatusOr<std::unique_ptr<ModelRun>> Create(const ModelSource& source, ModelSpec spec,
-                                                          Precision precision, Backend& backend);
+                                                          Precision precision, Backend& backend,
+                                                          CacheType cache = CacheType::kF32);
 
   const ModelSpec& spec() const { return pipeline_->spec(); }
   const Head& head() const { return pipeline_->head(); }
@@ -56,9 +57,11 @@ class ModelRun {
 
  private:
   absl::StatusOr<std::unique_ptr<Program>> CompileLayer(size_t layer, const ModelSource& source);
-  explicit ModelRun(std::unique_ptr<ModelPipeline> pipeline) : pipeline_(std::move(pipeline)) {}
+  ModelRun(std::unique_ptr<ModelPipeline> pipeline, CacheType cache)
+      : pipeline_(std::move(pipeline)), cache_(cache) {}
 
   const std::unique_ptr<ModelPipeline> pipeline_;
+  const CacheType cache_;
   std::unique_ptr<Buffer> x_, inputs_;
   size_t sequences_ = 0;
   std::unique_ptr<State> state_;  ///< of the layer at hand, for so many sequences

@@ -27,13 +27,13 @@ absl::StatusOr<std::vector<PhysicalDevice>> Devices() { return vulkan::FindPhysi
 
 absl::StatusOr<std::unique_ptr<Backend>> Open(const PhysicalDevice& device,
                                               const DeviceOptions& options) {
-  return vulkan::NewBackend(device, options.device_memory, options.cache_type == "f16");
+  return vulkan::NewBackend(device, options.device_memory);
 }
 
 /// Of what the self-check needs; a card for no longer than it may take, but a processor comes back.
 absl::StatusOr<std::unique_ptr<Backend>> OpenForCheck(const PhysicalDevice& device) {
   constexpr uint64_t kMemory = 64'000'000, kSeconds = 10;
-  return vulkan::NewBackend(device, kMemory, false, device.software ? vulkan::kForever : kSeconds);
+  return vulkan::NewBackend(device, kMemory, device.software ? vulkan::kForever : kSeconds);
 }
 
 #else
@@ -193,12 +193,11 @@ absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options, Precisi
       DeviceOptions chosen,
       Chosen(options, precision, told ? observer : JobScope::Current()->observer()));
   chosen.check = false;  // no more
-  if (chosen.device == "cpu" && options.cache_type != "f32") {
-    return Error(ErrorCode::kUnsupported,
-                 "the processor keeps keys and values as f32; choose a device for --cache-type ",
-                 options.cache_type, ", or leave it out");
-  }
   return chosen;
+}
+
+CacheType CacheTypeOf(const DeviceOptions& options) {
+  return options.cache_type == "f16" ? CacheType::kF16 : CacheType::kF32;
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const DeviceOptions& options) {

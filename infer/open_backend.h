@@ -26,6 +26,9 @@ struct DeviceTrials {
   static void Forget();
 };
 
+/// Of options that ChooseDevice does not refuse.
+CacheType CacheTypeOf(const DeviceOptions& options);
+
 /// The same errors, and what the device has to say.
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const DeviceOptions& options);
 /// The device that is meant, and behind another one than the processor the processor.

@@ -44,8 +44,9 @@ class Scorer : public Evaluation {
     SMELT_ASSIGN_OR_RETURN(backend_, OpenBackend(options_.device));
     SMELT_ASSIGN_OR_RETURN(windows_, CutTexts(texts_, options_));
     total_ = TokensOf(windows_);
-    for (const SpecifiedModel& model : models) SMELT_RETURN_IF_ERROR(OpenModel(model));
-    if (reference != nullptr) SMELT_RETURN_IF_ERROR(OpenModel(*reference));
+    for (const SpecifiedModel& model : models)
+      SMELT_RETURN_IF_ERROR(OpenModel(model, CacheTypeOf(options_.device)));
+    if (reference != nullptr) SMELT_RETURN_IF_ERROR(OpenModel(*reference, CacheType::kF32));
     losses_.resize(models.size());
     ChooseBatch();
     return absl::OkStatus();
@@ -109,10 +110,10 @@ class Scorer : public Evaluation {
   /// Whether the last of the runs is a reference.
   bool compares() const { return runs_.size() > losses_.size(); }
 
-  absl::Status OpenModel(const SpecifiedModel& model) {
+  absl::Status OpenModel(const SpecifiedModel& model, CacheType cache) {
     SMELT_ASSIGN_OR_RETURN(
         std::unique_ptr<ModelRun> run,
-        ModelRun::Create(*model.source, model.spec, options_.precision, *backend_));
+        ModelRun::Create(*model.source, model.spec, options_.precision, *backend_, cache));
     for (const Window& w : windows_)
       SMELT_RETURN_IF_ERROR(CheckIds({w.ids, w.length}, run->spec().vocabulary));
     if (options_.add_bos)

@@ -55,7 +55,8 @@ class EngineSession : public Session {
     for (const auto& backend : backends_) backends.push_back(backend.get());
     SMELT_ASSIGN_OR_RETURN(pipeline_, ModelPipeline::Open(source, model.spec, use, precision,
                                                           backends, device.device_layers));
-    token_cost_ = TokenCost(device.cache_type == "f16" ? 2 : sizeof(float));
+    const CacheType cache = CacheTypeOf(device);
+    token_cost_ = TokenCost(cache);
     uint64_t activations = kActivationBudget;
     const uint64_t kept = spec().width + pipeline_->input_features();
     uint64_t features = kept;
@@ -67,7 +68,7 @@ class EngineSession : public Session {
       SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program,
                              pipeline_->Compile(i, std::move(graph)));
       programs_.push_back(std::move(program));
-      state_.layers.push_back(pipeline_->backend(i).NewState(1));
+      state_.layers.push_back(pipeline_->backend(i).NewState(1, Place::kMemory, cache));
       activations = std::min(activations, pipeline_->backend(i).activation_bytes());
       for (const Mixer* mixer : {&spec().layers[i].mixer, &spec().layers[i].beside}) {
         const Rope* rope = RopeOf(*mixer);

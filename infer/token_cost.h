@@ -13,8 +13,8 @@ namespace smelt {
 
 class TokenCost {
  public:
-  /// `cache_bytes`: of a key's or value's element.
-  explicit TokenCost(uint64_t cache_bytes = sizeof(float)) : cache_bytes_(cache_bytes) {}
+  explicit TokenCost(CacheType cache = CacheType::kF32)
+      : cache_bytes_(cache == CacheType::kF16 ? 2 : sizeof(float)) {}
   /// A layer's matrices (of experts, the chosen ones), as the source stores them, its cache and its
   /// recurrent state. Norms, biases and other small tensors are left out.
   void Add(const Graph& graph, const ModelSource& source);
@@ -43,7 +43,7 @@ class TokenCost {
   void AddOp(const Scan2Op& op, const ModelSource& source);
   void AddOp(const DeltaOp& op, const ModelSource& source);
 
-  uint64_t cache_bytes_;
+  uint64_t cache_bytes_;  // of an element of keys or values
   uint64_t weight_bytes_ = 0, operations_ = 0;
   std::vector<Attended> attended_;
 };

@@ -81,9 +81,14 @@ void AddGenerationDevice(CLI::App& command, DeviceOptions& options) {
             "Layers on the device, the first ones; the others run on the processor (default: as "
             "many as its memory has room for)",
             {"number from 0 on", 0, 1 << 20});
+  AddCacheType(command, options);
+}
+
+void AddCacheType(CLI::App& command, DeviceOptions& options) {
   command
       .add_option("--cache-type", options.cache_type,
-                  "Keys and values of the layers on a device: f32, or f16 (half the memory)")
+                  "Keep keys and values as f32 (default), or as f16: half the memory, and less to "
+                  "read for each token of a long text")
       ->check(CLI::IsMember({"f32", "f16"}));
 }
 

@@ -16,6 +16,9 @@ std::vector<CLI::Option*> AddDevice(CLI::App& command, DeviceOptions& options,
 /// --device-layers and --cache-type, for those that generate.
 void AddGenerationDevice(CLI::App& command, DeviceOptions& options);
 
+/// --cache-type alone.
+void AddCacheType(CLI::App& command, DeviceOptions& options);
+
 /// --no-repack, of the commands that generate.
 void AddNoRepack(CLI::App& command, bool& repack);
 

@@ -167,6 +167,7 @@ void AddEval(CLI::App& app, Invocation& invocation) {
                    "f32 (exact), or q8: rounded to 8 bits as in llama.cpp")
       ->check(CLI::IsMember({"f32", "q8"}));
   AddDevice(*command, o.device);
+  AddCacheType(*command, o.device);
   AddNumber(*command, "--max-ppl", o.max_ppl, "Exit 1 when the perplexity is larger", kLimit);
   command
       ->add_option("--max-ppl-increase", a.max_ppl_increase,

@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kKeyBlock = 384;  // scores of a block stay in the first caches
 
 struct AttentionScratch {
-  Array<float> rows, scores, maximum, sum, partial;
+  Array<float> rows, keys, values, scores, maximum, sum, partial;
 };
 const PerThread<AttentionScratch> attention_scratch;
 
@@ -42,11 +42,15 @@ Seen KeysSeen(const AttentionOp& op, uint64_t position, uint64_t positions) {
           op.causal ? position + 1 : positions};
 }
 
-// Rows of keys and values of one head.
+// Rows of keys and values of one head; of a thread one at a time, because f16 is widened in its
+// scratch memory.
 struct HeadRows {
-  HeadRows(const AttentionOp& op, const SequenceState& cache, uint32_t kv_head, uint64_t first)
-      : keys(cache.keys.Read(kv_head, first)),
-        values(op.values_in_keys ? keys + op.value_first : cache.values.Read(kv_head, first)),
+  HeadRows(const AttentionOp& op, const SequenceState& cache, uint32_t kv_head, uint64_t first,
+           uint64_t count)
+      : keys(cache.keys.Read(kv_head, first, count, attention_scratch->keys)),
+        values(op.values_in_keys
+                   ? keys + op.value_first
+                   : cache.values.Read(kv_head, first, count, attention_scratch->values)),
         key_stride(op.key_size),
         value_stride(op.values_in_keys ? op.key_size : op.value_size) {}
   const float *keys, *values;
@@ -69,7 +73,7 @@ void AttendPanel(const AttentionOp& op, const SequenceState& cache, uint32_t kv_
                    .causal = op.causal};
   for (uint64_t key = seen.begin; key < seen.end; key += kKeyBlock) {
     const uint64_t keys = std::min(kKeyBlock, seen.end - key);
-    const HeadRows rows(op, cache, kv_head, key);
+    const HeadRows rows(op, cache, kv_head, key, keys);
     GemmPanel(rows.keys, rows.key_stride, 1, keys, q, op.key_size, scores, false);
     args.first_key = key;
     SoftmaxBlock(args, keys, scores, maximum, sum, correction);
@@ -204,16 +208,23 @@ class FewQueries {
       std::fill_n(sum_ + task.chunk * Rows() + row(t), task.heads, 0.0f);
       std::fill_n(Sums(task.chunk, row(t)), task.heads * op_.value_size, 0.0f);
     }
-    for (uint64_t key = task.first; key < task.end; key += kKeysAtOnce) {
+    const auto seen = [&](uint32_t t) {
+      return KeysSeen(op_, s.position + task.token + t, cache.positions);
+    };
+    const uint64_t begin = std::max(task.first, seen(0).begin),
+                   end = std::min(task.end, seen(task.tokens - 1).end);
+    for (uint64_t key = begin; key < end; key += kKeysAtOnce) {
+      const uint64_t block_end = std::min(key + kKeysAtOnce, end);
+      const HeadRows rows(op_, cache, kv_head, key, block_end - key);
       for (uint32_t t = 0; t < task.tokens; ++t) {
-        const Seen seen = KeysSeen(op_, s.position + task.token + t, cache.positions);
-        const uint64_t first = std::max(key, seen.begin),
-                       end = std::min(key + kKeysAtOnce, seen.end);
-        if (first >= end) continue;
-        const HeadRows rows(op_, cache, kv_head, first);
-        AttendKeys(attention, q_ + row(t) * op_.key_size, rows.keys, rows.key_stride, rows.values,
-                   rows.value_stride, end - first, maximum_ + task.chunk * Rows() + row(t),
-                   sum_ + task.chunk * Rows() + row(t), Sums(task.chunk, row(t)));
+        const uint64_t first = std::max(key, seen(t).begin),
+                       last = std::min(block_end, seen(t).end);
+        if (first >= last) continue;
+        AttendKeys(attention, q_ + row(t) * op_.key_size,
+                   rows.keys + (first - key) * rows.key_stride, rows.key_stride,
+                   rows.values + (first - key) * rows.value_stride, rows.value_stride, last - first,
+                   maximum_ + task.chunk * Rows() + row(t), sum_ + task.chunk * Rows() + row(t),
+                   Sums(task.chunk, row(t)));
       }
     }
   }
@@ -249,7 +260,7 @@ class FewQueries {
 
 absl::Status AppendRows(const Layout& layout, const float* in, CpuState& state,
                         HeadCache SequenceState::*cache) {
-  return ParallelForWorkers(layout.segments.size(), 1, [&](uint64_t first, uint64_t last, int) {
+  return ParallelFor(layout.segments.size(), 1, [&](uint64_t first, uint64_t last) {
     for (uint64_t i = first; i < last; ++i) {
       const Layout::Segment& s = layout.segments[i];
       HeadCache& to = state.sequences[i].*cache;
@@ -264,10 +275,11 @@ absl::Status AppendRows(const Layout& layout, const float* in, CpuState& state,
             PanelToRows(rows, tokens, to.size(), turned);
             rows = turned;
           }
-          to.Write(head, position, tokens, rows);
+          SMELT_RETURN_IF_ERROR(to.Write(head, position, tokens, rows));
         }
       }
     }
+    return absl::OkStatus();
   });
 }
 

@@ -348,8 +348,8 @@ class CpuBackend : public Backend {
     return std::unique_ptr<Buffer>(std::move(buffer));
   }
 
-  std::unique_ptr<State> NewState(size_t sequences, Place place) override {
-    return std::make_unique<CpuState>(sequences, place);
+  std::unique_ptr<State> NewState(size_t sequences, Place place, CacheType cache) override {
+    return std::make_unique<CpuState>(sequences, place, cache);
   }
 
   bool Owns(const State& state) const override {

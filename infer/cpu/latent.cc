@@ -20,7 +20,7 @@ namespace {
 constexpr uint64_t kLatentBlock = 384;
 
 struct LatentScratch {
-  Array<float> rows, key_weights, value_weights, keys, values, scores, running, latent;
+  Array<float> rows, cached, key_weights, value_weights, keys, values, scores, running, latent;
 };
 const PerThread<LatentScratch> latent_scratch;
 
@@ -83,7 +83,9 @@ class HeadOfMany {
       latent_ =
           latent_scratch->latent.Reserve(static_cast<size_t>(segment_.panels) * op_.rank * kPanel);
     for (uint64_t key = 0; key < cache_.positions; key += kLatentBlock) {
-      MakeBlock(key, std::min(kLatentBlock, cache_.positions - key));
+      const uint64_t count = std::min(kLatentBlock, cache_.positions - key);
+      cached_ = cache_.keys.Read(0, key, count, latent_scratch->cached);
+      MakeBlock(count);
       for (uint32_t p = 0; p < segment_.panels; ++p) AttendBlock(key, p);
     }
     for (uint32_t p = 0; p < segment_.panels; ++p) {
@@ -117,8 +119,8 @@ class HeadOfMany {
     }
   }
 
-  void MakeBlock(uint64_t key, uint64_t count) {
-    const float* latent = cache_.keys.Read(0, key) + op_.rope_size;
+  void MakeBlock(uint64_t count) {
+    const float* latent = cached_ + op_.rope_size;
     const size_t weights = static_cast<size_t>(op_.rank) * kPanel, made = kLatentBlock * kPanel;
     for (size_t b = 0; b < Blocks(op_.plain_size); ++b) {
       GemmPanel(latent, Stride(), 1, count, key_weights_ + b * weights, op_.rank, keys_ + b * made,
@@ -142,8 +144,8 @@ class HeadOfMany {
       GemmPanel(keys_ + b * kLatentBlock * kPanel, kPanel, 1, count, q + b * kPanel * kPanel,
                 std::min<size_t>(kPanel, op_.plain_size - b * kPanel), scores_, b > 0);
     }
-    GemmPanel(cache_.keys.Read(0, key), Stride(), 1, count,
-              q + static_cast<size_t>(op_.plain_size) * kPanel, op_.rope_size, scores_, true);
+    GemmPanel(cached_, Stride(), 1, count, q + static_cast<size_t>(op_.plain_size) * kPanel,
+              op_.rope_size, scores_, true);
     alignas(64) float correction[kPanel];
     const SoftmaxArgs args{.scale = op_.scale, .first_key = key, .first_query = first_query};
     SoftmaxBlock(args, count, scores_, maximum_ + static_cast<size_t>(p) * kPanel,
@@ -158,8 +160,7 @@ class HeadOfMany {
     if (squares_ == nullptr) return;
     float* latent = Latent(p);
     if (key > 0) ScalePanel(correction, op_.rank, latent);
-    GemmPanel(cache_.keys.Read(0, key) + op_.rope_size, 1, Stride(), op_.rank, scores_, count,
-              latent, key > 0);
+    GemmPanel(cached_ + op_.rope_size, 1, Stride(), op_.rank, scores_, count, latent, key > 0);
   }
 
   const LatentAttentionOp& op_;
@@ -168,6 +169,7 @@ class HeadOfMany {
   const uint64_t head_;
   const float* const q_;
   float* const out_;
+  const float* cached_ = nullptr;  // the block's rows
   float *key_weights_ = nullptr, *value_weights_ = nullptr, *keys_ = nullptr, *values_ = nullptr;
   float *scores_ = nullptr, *maximum_ = nullptr, *sum_ = nullptr;
   double* squares_ = nullptr;  // by element of the latent vectors; nullptr: nobody watches

@@ -76,9 +76,10 @@ class Array {
   size_t size_ = 0;
 };
 
-inline absl::StatusOr<Array<float>> NewArray(size_t count, Place place) {
-  if (place == Place::kTemporaryFile) return Array<float>::InFile(count);
-  return Array<float>(count);
+template <typename T = float>
+absl::StatusOr<Array<T>> NewArray(size_t count, Place place) {
+  if (place == Place::kTemporaryFile) return Array<T>::InFile(count);
+  return Array<T>(count);
 }
 
 }  // namespace smelt::cpu

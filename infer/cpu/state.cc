@@ -1,9 +1,12 @@
 #include "infer/cpu/state.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <new>
 
 #include "lib/base/status.h"
+#include "quant/block_kernels.h"
 
 namespace smelt::cpu {
 
@@ -13,20 +16,20 @@ bool HeadCache::HasRoom(uint32_t heads, uint32_t size, uint64_t positions) const
 
 absl::Status HeadCache::Reserve(uint32_t heads, uint32_t size, uint64_t positions, uint64_t kept,
                                 Place place) {
-  const uint64_t columns = uint64_t{heads} * size;
-  HeadCache next;
+  const uint64_t row = size * ElementBytes(), all_heads = heads * row;
+  HeadCache next(type_);
   if (kept > 0) {
-    next.values_ = Array<float>(positions * columns);
+    next.bytes_ = Array<std::byte>(positions * all_heads);
     for (uint32_t h = 0; h < heads; ++h)
-      std::copy_n(Read(h, 0), kept * size, next.values_.data() + h * positions * size);
+      std::copy_n(bytes_.data() + At(h, 0), kept * row, next.bytes_.data() + h * positions * row);
   } else {
-    next.values_ = std::move(values_);  // another layer's, or of an earlier text
-    *this = HeadCache();
-    if (next.values_.size() < positions * columns || columns == 0) {
-      next.values_ = Array<float>();
-      SMELT_ASSIGN_OR_RETURN(next.values_, NewArray(positions * columns, place));
+    next.bytes_ = std::move(bytes_);  // another layer's, or of an earlier text
+    *this = HeadCache(type_);
+    if (next.bytes_.size() < positions * all_heads || all_heads == 0) {
+      next.bytes_ = Array<std::byte>();
+      SMELT_ASSIGN_OR_RETURN(next.bytes_, NewArray<std::byte>(positions * all_heads, place));
     } else {
-      positions = next.values_.size() / columns;
+      positions = next.bytes_.size() / all_heads;
     }
   }
   next.heads_ = heads, next.size_ = size, next.room_ = positions;
@@ -34,13 +37,35 @@ absl::Status HeadCache::Reserve(uint32_t heads, uint32_t size, uint64_t position
   return absl::OkStatus();
 }
 
-void HeadCache::Write(uint32_t head, uint64_t first, uint64_t count, const float* rows) {
-  std::copy_n(rows, count * size_, values_.data() + (head * room_ + first) * size_);
+absl::Status HeadCache::Write(uint32_t head, uint64_t first, uint64_t count, const float* rows) {
+  std::byte* const to = bytes_.data() + At(head, first);
+  if (type_ == CacheType::kF32) {
+    std::memcpy(to, rows, count * size_ * sizeof(float));
+    return absl::OkStatus();
+  }
+  F32ToF16(rows, count * size_, to);
+  constexpr float kTooMuch = 65520;  // and more is rounded to infinity
+  for (size_t i = 0; i < count * size_; ++i) {
+    if (std::fabs(rows[i]) >= kTooMuch && std::isfinite(rows[i])) {
+      return Error(ErrorCode::kUnsupported, "a key or value of ", rows[i], " at position ",
+                   first + i / size_, " is more than f16 holds; leave out --cache-type f16");
+    }
+  }
+  return absl::OkStatus();
+}
+
+const float* HeadCache::Read(uint32_t head, uint64_t first, uint64_t count,
+                             Array<float>& widened) const {
+  const std::byte* const rows = bytes_.data() + At(head, first);
+  if (type_ == CacheType::kF32) return reinterpret_cast<const float*>(rows);
+  float* const values = widened.Reserve(count * size_);
+  F16ToF32(rows, count * size_, values);
+  return values;
 }
 
 HeadCache HeadCache::Clone() const {
-  HeadCache copy;
-  copy.values_ = values_.Clone();
+  HeadCache copy(type_);
+  copy.bytes_ = bytes_.Clone();
   copy.heads_ = heads_, copy.size_ = size_, copy.room_ = room_;
   return copy;
 }

@@ -16,8 +16,8 @@ namespace {
 
 class VulkanBackend : public Backend {
  public:
-  VulkanBackend(std::shared_ptr<Device> device, bool half_cache)
-      : device_(std::move(device)), kernels_(*device_), half_cache_(half_cache) {}
+  explicit VulkanBackend(std::shared_ptr<Device> device)
+      : device_(std::move(device)), kernels_(*device_) {}
 
   absl::Status Open() { return kernels_.Open(); }
 
@@ -61,8 +61,8 @@ class VulkanBackend : public Backend {
         std::make_unique<DeviceBuffer>(*device_, std::move(memory), features));
   }
 
-  std::unique_ptr<State> NewState(size_t sequences, Place) override {
-    return std::make_unique<DeviceState>(device_, sequences, half_cache_);
+  std::unique_ptr<State> NewState(size_t sequences, Place, CacheType cache) override {
+    return std::make_unique<DeviceState>(device_, sequences, cache == CacheType::kF16);
   }
 
   bool Owns(const State& state) const override {
@@ -128,7 +128,6 @@ class VulkanBackend : public Backend {
 
   const std::shared_ptr<Device> device_;
   Kernels kernels_;
-  const bool half_cache_;
   std::map<std::tuple<const ModelSource*, TensorRef, bool>, std::weak_ptr<const DeviceWeight>>
       weights_;
 };
@@ -136,11 +135,10 @@ class VulkanBackend : public Backend {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const PhysicalDevice& physical,
-                                                    uint64_t memory_limit, bool half_cache,
-                                                    uint64_t patience) {
+                                                    uint64_t memory_limit, uint64_t patience) {
   SMELT_ASSIGN_OR_RETURN(std::shared_ptr<Device> device,
                          Device::Open(physical, memory_limit, patience));
-  auto backend = std::make_unique<VulkanBackend>(std::move(device), half_cache);
+  auto backend = std::make_unique<VulkanBackend>(std::move(device));
   SMELT_RETURN_IF_ERROR(backend->Open());
   return std::unique_ptr<Backend>(std::move(backend));
 }

@@ -11,9 +11,9 @@
 namespace smelt::vulkan {
 
 /// A backend that computes on this device, with at most so many bytes of its memory (0: nearly
-/// all), and keeps keys and values as f16 if that is wanted. `patience`: of Device::Open.
+/// all). `patience`: of Device::Open.
 absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const PhysicalDevice& physical,
-                                                    uint64_t memory_limit, bool half_cache,
+                                                    uint64_t memory_limit,
                                                     uint64_t patience = kForever);
 
 class DeviceBuffer : public Buffer {

@@ -1,5 +1,6 @@
 // The engine against a forward pass written as plainly as the definitions, for every feature a
 // layer can have.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -121,6 +122,103 @@ TEST_P(Engine, StateCanBeCopiedAndRestored) {
   SMELT_ASSERT_OK((*session)->Restore(*state));
   SMELT_ASSERT_OK((*session)->Feed(std::span(ids).subspan(37), second));
   EXPECT_EQ(first, second);
+}
+
+// How far logits may be from those of rounded keys and values: the engine's differ in the last bits
+// of f32, and those between two f16 may become the other one, which is seen where all are moved.
+double HalfTolerance(const RandomModel& m, const std::vector<int32_t>& ids, const Logits& rounded) {
+  double moved = 0;
+  for (const double nudge : {1e-6, -1e-6}) {
+    const Logits other = ReferenceLogits(m.spec, *m.source, ids, CacheType::kF16, nudge);
+    moved = std::max(moved, Difference({other.back()}, {rounded.back()}));
+  }
+  return 1e-4 + 2 * moved;
+}
+
+// Prompts, generation, and a state that was copied.
+TEST_P(Engine, ACacheInF16IsThePlainForwardPassWithRoundedKeysAndValues) {
+  const RandomModel m = MakeRandomModel(GetParam());
+  const std::vector<int32_t> ids = RandomIds(2, 50, m.spec.vocabulary);
+  // Factors depend on the length.
+  const bool whole_only = m.name == "longrope";
+  const Logits rounded = ReferenceLogits(m.spec, *m.source, ids, CacheType::kF16);
+  const double tolerance = HalfTolerance(m, ids, rounded);
+  const auto open = [&] {
+    return Session::Create(m.specified(), Precision::kF32, {.cache_type = "f16"});
+  };
+  for (const size_t prompt : {size_t{1}, size_t{40}, ids.size()}) {
+    if (whole_only && prompt < ids.size()) continue;
+    const auto session = open(), other = open();
+    SMELT_ASSERT_OK(session);
+    SMELT_ASSERT_OK(other);
+    std::vector<float> logits;
+    SMELT_ASSERT_OK((*session)->Feed(std::span(ids).first(prompt), logits));
+    SMELT_ASSERT_OK((*other)->Restore(*(*session)->Save()));
+    for (Session* of : {session->get(), other->get()}) {
+      for (size_t at = prompt; at < ids.size(); ++at)
+        SMELT_ASSERT_OK(of->Feed(std::span(ids).subspan(at, 1), logits));
+      EXPECT_LT(Difference({{logits.begin(), logits.end()}}, {rounded.back()}), tolerance)
+          << prompt;
+    }
+  }
+}
+
+TEST(EngineCache, F16ChangesTheLogitsAndHalvesWhatATokenReads) {
+  for (const char* name : {"gqa", "latent_attention", "shared_keys"}) {
+    const RandomModel m = MakeRandomModel(name);
+    const std::vector<int32_t> ids = RandomIds(2, 50, m.spec.vocabulary);
+    const Logits rounded = ReferenceLogits(m.spec, *m.source, ids, CacheType::kF16),
+                 exact = ReferenceLogits(m.spec, *m.source, ids);
+    EXPECT_GT(Difference({rounded.back()}, {exact.back()}), HalfTolerance(m, ids, rounded)) << name;
+    const auto full = Session::Create(m.specified(), Precision::kF32),
+               half = Session::Create(m.specified(), Precision::kF32, {.cache_type = "f16"});
+    SMELT_ASSERT_OK(full);
+    SMELT_ASSERT_OK(half);
+    const auto cache = [](const Session& session) {
+      return session.token_cost().Bytes(100) - session.token_cost().Bytes(0);
+    };
+    EXPECT_EQ(cache(**full), 2 * cache(**half)) << name;
+  }
+}
+
+// A model evaluated with f16 beside itself: the reference keeps f32, so that the loss shows.
+TEST(EngineCache, EvaluationShowsWhatF16Costs) {
+  const RandomModel m = MakeRandomModel("gqa");
+  const std::vector<int32_t> ids = RandomIds(5, 64, m.spec.vocabulary);
+  ScoreOptions options;
+  options.context = 64;
+  options.device.cache_type = "f16";
+  const SpecifiedModel s = m.specified();
+  const absl::StatusOr<ScoreResult> result = Score(s, &s, {ids}, options, {});
+  SMELT_ASSERT_OK(result);
+  const Logits q = ReferenceLogits(m.spec, *m.source, ids, CacheType::kF16),
+               p = ReferenceLogits(m.spec, *m.source, ids);
+  double mean = 0;
+  for (size_t i = 32; i < 63; ++i) {
+    double sum_p = 0, sum_q = 0, kl = 0;
+    for (double v : p[i]) sum_p += std::exp(v);
+    for (double v : q[i]) sum_q += std::exp(v);
+    for (size_t j = 0; j < p[i].size(); ++j)
+      kl += std::exp(p[i][j]) / sum_p * (p[i][j] - std::log(sum_p) - q[i][j] + std::log(sum_q));
+    mean += kl / 31;
+  }
+  EXPECT_GT(mean, 0);
+  EXPECT_NEAR(result->reference->kl_mean, mean, 0.1 * mean);
+}
+
+TEST(EngineCache, KeysThatF16DoesNotHoldAreAnError) {
+  RandomModel m = MakeRandomModel("biases");
+  const Attention& a = std::get<Attention>(m.spec.layers[1].mixer);
+  m.source->Set(a.k.bias, 3, 7e4f);
+  const auto session = Session::Create(m.specified(), Precision::kF32, {.cache_type = "f16"});
+  SMELT_ASSERT_OK(session);
+  std::vector<float> logits;
+  const absl::Status fed = (*session)->Feed(std::vector<int32_t>{1, 2}, logits);
+  EXPECT_EQ(CodeOf(fed), ErrorCode::kUnsupported);
+  EXPECT_THAT(std::string(fed.message()), ::testing::HasSubstr("--cache-type f16"));
+  const auto full = Session::Create(m.specified(), Precision::kF32);
+  SMELT_ASSERT_OK(full);
+  SMELT_EXPECT_OK((*full)->Feed(std::vector<int32_t>{1, 2}, logits));
 }
 
 // nll of the protocol, from plain logits.

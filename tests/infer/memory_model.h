@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "infer/backend.h"
 #include "infer/score.h"
 #include "infer/tap.h"
 #include "lib/model/layer_spec.h"
@@ -52,9 +53,12 @@ class MemoryModel : public ModelSource {
   std::vector<std::vector<float>> factors_;  ///< of each matrix; empty: none
 };
 
-/// Logits [position][vocabulary] of one sequence from position 0.
+/// Logits [position][vocabulary] of one sequence from position 0. With a cache in f16 keys and
+/// values are rounded, or what both are made of, after a relative change by `nudge`.
 std::vector<std::vector<double>> ReferenceLogits(const ModelSpec& spec, const MemoryModel& model,
-                                                 const std::vector<int32_t>& ids);
+                                                 const std::vector<int32_t>& ids,
+                                                 CacheType cache = CacheType::kF32,
+                                                 double nudge = 0);
 
 /// What goes into the products with a tensor.
 struct ReferenceInputs : InputSquares {

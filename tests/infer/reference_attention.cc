@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "lib/base/float16.h"
 #include "tests/infer/reference_forward.h"
 
 namespace smelt::testing {
@@ -28,6 +29,13 @@ void Forward::RotateAll(const Attention& a, size_t heads, Rows& rows) const {
   }
 }
 
+void Forward::Keep(Rows& rows) const {
+  if (cache_ == CacheType::kF32) return;
+  for (Row& row : rows) {
+    for (double& x : row) x = F16ToF32(F32ToF16(static_cast<float>(x * (1 + nudge_))));
+  }
+}
+
 Forward::KeysValues Forward::Keys(const Attention& a, const Rows& in) const {
   KeysValues made;
   for (const Row& row : in) {
@@ -37,6 +45,8 @@ Forward::KeysValues Forward::Keys(const Attention& a, const Rows& in) const {
     made.v.push_back(Normed(a.v_norm, one ? k : Multiply(a.v, row)));  // one product for both
   }
   RotateAll(a, a.kv_heads, made.k);
+  Keep(made.k);
+  Keep(made.v);
   return made;
 }
 
@@ -91,6 +101,8 @@ Rows Forward::Mix(const LatentAttention& a, const Rows& in) const {
       Rotate(a.rope, t, false, q[t].data() + h * head + a.plain_size);
     Rotate(a.rope, t, false, rotated[t].data());
   }
+  Keep(c);
+  Keep(rotated);
   for (size_t t = 0; t < in.size(); ++t) {
     const double temperature =
         1 + a.temperature * std::log(1 + static_cast<double>(t / a.temperature_length));

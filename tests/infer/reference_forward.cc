@@ -285,8 +285,9 @@ void AddReferenceInputs(const ModelSpec& spec, const MemoryModel& model,
 }
 
 std::vector<std::vector<double>> ReferenceLogits(const ModelSpec& spec, const MemoryModel& model,
-                                                 const std::vector<int32_t>& ids) {
-  return Forward(spec, model).Run(ids);
+                                                 const std::vector<int32_t>& ids, CacheType cache,
+                                                 double nudge) {
+  return Forward(spec, model, nullptr, cache, nudge).Run(ids);
 }
 
 }  // namespace smelt::testing

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "infer/backend.h"
 #include "infer/tap.h"
 #include "lib/model/layer_spec.h"
 #include "tests/infer/memory_model.h"
@@ -22,8 +23,9 @@ double Sigmoid(double x);
 class Forward {
  public:
   Forward(const ModelSpec& spec, const MemoryModel& model,
-          std::map<TensorRef, ReferenceInputs>* inputs = nullptr)
-      : spec_(spec), model_(model), inputs_(inputs) {}
+          std::map<TensorRef, ReferenceInputs>* inputs = nullptr, CacheType cache = CacheType::kF32,
+          double nudge = 0)
+      : spec_(spec), model_(model), inputs_(inputs), cache_(cache), nudge_(nudge) {}
 
   Rows Run(const std::vector<int32_t>& ids) const;
 
@@ -59,6 +61,8 @@ class Forward {
   // Those in the groups that are looked at.
   static std::vector<bool> OpenExperts(const Experts& e, const Row& selection);
 
+  // As they come back from the cache.
+  void Keep(Rows& rows) const;
   void Rotate(const Rope& rope, size_t position, bool is_long, double* head) const;
   void RotateAll(const Attention& a, size_t heads, Rows& rows) const;
   KeysValues Keys(const Attention& a, const Rows& in) const;
@@ -83,6 +87,8 @@ class Forward {
   const ModelSpec& spec_;
   const MemoryModel& model_;
   std::map<TensorRef, ReferenceInputs>* const inputs_;
+  const CacheType cache_;
+  const double nudge_;
 };
 
 }  // namespace smelt::testing

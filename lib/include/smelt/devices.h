@@ -21,8 +21,8 @@ struct DeviceOptions {
   /// Where text is generated: layers of the model on the device, the first ones, the others on the
   /// processor; empty: as many as the memory has room for.
   std::optional<uint64_t> device_layers = {};
-  /// Where text is generated: "f32", or "f16" for half the memory; keys and values of the layers on
-  /// the device.
+  /// How keys and values are kept where text is generated or a model evaluated: "f32", or "f16" for
+  /// half the memory. A reference keeps f32.
   std::string cache_type = "f32";
   bool check = true;  ///< false: a device is used without that check
 };
