@@ -90,10 +90,11 @@ class Bench:
     def compare_speed(self, file, label, prompt, count):
         """A row of prompt or generation, both programs with the same file."""
         measured = []
+        speed = "tokens_per_second" if count else "prompt_tokens_per_second"
 
         def ours():
             measured.append(self.smelt_json("bench", file, "-p", str(prompt), "-n", str(count), "--repeat", "1")[0])
-            return -measured[-1]["rows"][0]["tokens_per_second"]["median"]
+            return -measured[-1]["rows"][0][speed]["median"]
 
         mine, theirs = self.best(ours, lambda: -self.llama_speed(file, prompt, count))
         row = measured[0]["rows"][0]
@@ -207,11 +208,11 @@ class Bench:
         return ids
 
     def families(self):
-        """Prompts and generation of what is no plain transformer: state space, the delta rule, hybrids, latent attention, experts."""
+        """Prompts and generation of what is no plain transformer (which stands beside it): state space, the delta rule with attention, experts."""
         models = self.out / "models"
         mamba2_model.write(models / "mamba2", self.a.small)
         timed([sys.executable, pathlib.Path(__file__).with_name("delta_model.py"), models, "--tokenizer", self.a.small, "--layers", "8"])
-        folders = [models / name for name in ("mamba2", "delta", "hybrid", "latent", "attention")]
+        folders = [models / name for name in ("mamba2", "hybrid", "attention")]  # llama.cpp runs neither of the others
         threads = self.a.threads
         for folder in folders + ([self.a.experts] if self.a.experts else []):
             for kind in ("q8_0", "q4_k_m"):
