@@ -14,7 +14,7 @@ namespace {
 
 struct BenchArguments {
   BenchOptions options;
-  std::string activations = "q8";
+  std::string activations;
 };
 
 nlohmann::ordered_json SpeedJson(const std::optional<BenchSpeed>& speed) {
@@ -90,6 +90,7 @@ std::string BenchText(const BenchResult& result) {
 
 int RunBench(BenchArguments& a, const Globals& globals, Terminal& terminal) {
   a.options.f32_activations = a.activations == "f32";
+  a.options.q8_activations = a.activations == "q8";
   if (a.options.threads.empty() && globals.threads > 0) a.options.threads = {globals.threads};
   const absl::StatusOr<BenchResult> result = Bench(a.options, terminal.MakeObserver());
   if (!result.ok()) return terminal.Fail(result.status());
@@ -128,7 +129,10 @@ void AddBench(CLI::App& app, Invocation& invocation) {
              {"number from 0 to 10000000", 0, 10'000'000});
   AddNumber(*command, "--repeat", a.options.repeats, "Repeats (default 5)",
             {"number from 1 to 1000", 1, 1000});
-  command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
+  command
+      ->add_option("--activations", a.activations,
+                   "q8 (rounded to 8 bits: fast, as llama.cpp; default on the processor), or f32 "
+                   "(exact; default on a device)")
       ->check(CLI::IsMember({"q8", "f32"}));
   AddDevice(*command, a.options.device);
   AddNoRepack(*command, a.options.repack);

@@ -120,6 +120,7 @@ int RunChat(const GenerateOptions& given, const ChatArguments& arguments, Termin
   chat_options.model = given.model;
   chat_options.adapters = given.adapters;
   chat_options.f32_activations = given.f32_activations;
+  chat_options.q8_activations = given.q8_activations;
   chat_options.device = given.device;
   chat_options.repack = given.repack;
   chat_options.chat_template = arguments.chat_template;

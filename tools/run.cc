@@ -35,7 +35,7 @@ constexpr char kRunExamples[] =
 struct RunArguments {
   GenerateOptions options;
   std::optional<std::string> prompt;
-  std::string ids_file, activations = "q8";
+  std::string ids_file, activations;
   bool chat = false;
   ChatArguments conversation;
   std::vector<std::string> adapters;
@@ -63,6 +63,7 @@ std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
 int RunRun(RunArguments& arguments, Terminal& terminal) {
   GenerateOptions& options = arguments.options;
   options.f32_activations = arguments.activations == "f32";
+  options.q8_activations = arguments.activations == "q8";
   options.adapters = ParseAdapters(arguments.adapters);
   if (arguments.chat) {
     if (!arguments.ids_file.empty())
@@ -169,7 +170,10 @@ void AddRun(CLI::App& app, Invocation& invocation) {
           "What a model thinks before it answers: show, hide, or off (for models that can)")
       ->check(CLI::IsMember({"show", "hide", "off"}))
       ->needs(chat);
-  command->add_option("--activations", a.activations, "q8 (fast, as llama.cpp), or f32 (exact)")
+  command
+      ->add_option("--activations", a.activations,
+                   "q8 (rounded to 8 bits: fast, as llama.cpp; default on the processor), or f32 "
+                   "(exact; default on a device)")
       ->check(CLI::IsMember({"f32", "q8"}));
   AddDevice(*command, o.device);
   AddNoRepack(*command, o.repack);

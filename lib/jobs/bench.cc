@@ -141,8 +141,10 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
                          OpenModelByName(options.model, {}, observer));
   SpecifiedModel model{.source = source.get(), .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*source));
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
-  const bool f32 = options.f32_activations || device.device != "cpu";
+  const Precision wanted = options.q8_activations ? Precision::kQ8 : Precision::kF32;
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
+                         ChooseDevice(options.device, wanted, observer));
+  const bool f32 = options.f32_activations || (device.device != "cpu" && !options.q8_activations);
   const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
   const WeightUse use = ChooseWeightUse(*source, precision, device, options.repack, observer);
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,

@@ -212,7 +212,10 @@ absl::StatusOr<std::vector<ConvertOutcome>> Run(const ConvertOptions& options,
       job.plans(), [](const Plan* plan) { return plan->gathering.has_value(); });
   if (gathers || IsValidated(options)) SMELT_RETURN_IF_ERROR(CheckEvaluable(*job.source));
   if (IsValidated(options)) {
-    SMELT_RETURN_IF_ERROR(ChooseDevice(options.device).status());
+    // The check chooses again, and says which device it passes over.
+    const Observer silent{
+        .progress = {}, .note = [](NoteKind, const std::string&) {}, .cancelled = {}};
+    SMELT_RETURN_IF_ERROR(ChooseDevice(options.device, Precision::kF32, silent).status());
     SMELT_ASSIGN_OR_RETURN(texts, ReadGateTexts(options, observer));
   } else if (options.device.device != "cpu") {
     observer.Warn("--device has no effect without a check, which is all that it computes");

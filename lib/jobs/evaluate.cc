@@ -140,6 +140,7 @@ absl::StatusOr<EvaluateResult> WriteLogits(const ModelSource& model, const Evalu
   if (result.seconds > 0)
     result.tokens_per_second = static_cast<double>(ids.size()) / result.seconds;
   result.model = options.model;
+  result.device = device.device;
   result.context = ids.size();
   result.chunks = 1;
   if (result.tokens_scored > 0) {
@@ -187,7 +188,8 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options,
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
+                         ChooseDevice(options.device, PrecisionOf(options), observer));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> model,
                          OpenModelByName(options.model, WithAdapters(options.adapters), observer));
   if (!options.logits_out.empty()) return WriteLogits(*model, options, device, observer);

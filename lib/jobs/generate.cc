@@ -193,9 +193,11 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   } else {
     impl->no_tokenizer = tokenizer.status();
   }
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
+  const Precision wanted = options.q8_activations ? Precision::kQ8 : Precision::kF32;
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
+                         ChooseDevice(options.device, wanted, observer));
   impl->device = device.device;
-  const bool f32 = options.f32_activations || device.device != "cpu";
+  const bool f32 = options.f32_activations || (device.device != "cpu" && !options.q8_activations);
   const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
   const WeightUse use = ChooseWeightUse(*impl->source, precision, device, options.repack, observer);
   SMELT_ASSIGN_OR_RETURN(impl->session, Session::Create(*impl->source, precision, device, use));
@@ -350,6 +352,7 @@ absl::Status GenerateInto(const GenerateOptions& options, const Observer& observ
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Generator> generator,
                          Generator::Open({.model = options.model,
                                           .f32_activations = options.f32_activations,
+                                          .q8_activations = options.q8_activations,
                                           .device = options.device,
                                           .repack = options.repack,
                                           .adapters = options.adapters},

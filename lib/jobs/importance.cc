@@ -254,7 +254,8 @@ absl::StatusOr<ImportanceSummary> MakeImportance(const ImportanceOptions& option
                          ReadEvaluationTexts(options.text_files, observer));
   SMELT_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, TokenizerOf(*source));
   SMELT_ASSIGN_OR_RETURN(const EvaluationTexts texts, Encode(named, std::move(tokenizer)));
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(options.device));
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
+                         ChooseDevice(options.device, Precision::kF32, observer));
   ScoreOptions score{.context = options.context, .chunks = options.chunks, .device = device};
   texts.SetBos(score);
   SMELT_RETURN_IF_ERROR(DescribeTexts(texts, score, observer));

@@ -72,10 +72,16 @@ class Usage(Case):
         listed = smelt("devices", "--json").json()
         self.assertEqual(listed["devices"][0]["id"], "cpu")
         self.assertTrue(len(listed["devices"]) > 1 or listed["problem"], listed)
-        for device in ("cpu", "auto"):  # software devices are not chosen by themselves
-            p = smelt("run", LLAMA, "Once", "-n", "2", "--device", device, "--json")
-            cards = [d for d in listed["devices"][1:] if not d["software"]]
-            self.assertEqual(p.json()["device"], "cpu" if device == "cpu" or not cards else cards[0]["id"])
+        self.assertFalse(any(d["checked"] for d in listed["devices"]))
+        for d in smelt("devices", "--check", "--json").json()["devices"][1:]:
+            self.assertEqual((d["checked"], d["problem"]), (True, ""))
+            self.assertIn("(passes its self-check)", smelt("devices", "--check").out)
+        cards = [d for d in listed["devices"][1:] if not d["software"]]
+        for options in (("--device", "cpu"), ("--device", "auto"), ()):  # software devices are not chosen by themselves
+            p = smelt("run", LLAMA, "Once", "-n", "2", *options, "--json")
+            self.assertEqual(p.json()["device"], "cpu" if "cpu" in options or not cards else cards[0]["id"])
+            if not cards:
+                self.assertEqual(p.err, "")
         self.refused(smelt("run", LLAMA, "Once", "--device", "cuda"), 2, "cuda", "vulkan:NUMBER")
         self.refused(smelt("run", LLAMA, "Once", "--device-memory", "much"), 2, "much", "8G")
         self.refused(smelt("run", LLAMA, "Once", "--device", "vulkan:no such card"), 1, "--device cpu" if listed["problem"] else "no such card")
@@ -84,6 +90,12 @@ class Usage(Case):
             there = smelt("run", LLAMA, "Once upon", "-n", "8", "--temp", "0", "--device", "vulkan", "--json").json()
             self.assertEqual(here["ids"], there["ids"])
             self.assertEqual(there["device"][:7], "vulkan:")
+            for command in ("run", "eval", "bench"):  # what is named is what computes
+                self.assertIn("auto (default", smelt(command, "--help").out)
+            for command in ("convert", "quantize", "import", "imatrix"):
+                self.assertIn("cpu (default)", smelt(command, "--help").out)
+            unchecked = smelt("run", LLAMA, "Once upon", "-n", "8", "--temp", "0", "--device", "vulkan", "--no-device-check", "--json").json()
+            self.assertEqual(unchecked["ids"], there["ids"])
 
     def test_families_are_listed(self):
         p = smelt("families")

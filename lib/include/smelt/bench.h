@@ -22,8 +22,9 @@ struct BenchOptions {
   std::vector<int> threads = {};         ///< empty: as many as the process may use
   int repeats = 5;
   bool f32_activations = false;
-  DeviceOptions device = {};  ///< what computes; other devices than the processor always with f32
-  bool repack = true;         ///< see GenerateOptions
+  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
+  DeviceOptions device = AnyDevice();  ///< what computes
+  bool repack = true;                  ///< see GenerateOptions
 };
 
 /// Of the repeats, tokens a second.

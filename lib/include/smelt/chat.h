@@ -18,8 +18,9 @@ struct ChatOptions {
   std::string model;
   std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
   bool f32_activations = false;
-  DeviceOptions device = {};  ///< see GenerateOptions
-  bool repack = true;         ///< see GenerateOptions
+  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
+  DeviceOptions device = AnyDevice();  ///< see GenerateOptions
+  bool repack = true;                  ///< see GenerateOptions
   std::string
       chat_template;      ///< a file (NAME.jinja) in the place of the model's; empty: the model's
   std::string system;     ///< first message; empty: a store's for its model, else none

@@ -25,7 +25,7 @@ struct EvaluateOptions {
   uint64_t context = 512;
   uint64_t chunks = 0;  ///< of each text; 0 = all
   bool q8_activations = false;
-  DeviceOptions device = {};              ///< what computes
+  DeviceOptions device = AnyDevice();     ///< what computes
   bool allow_tokenizer_mismatch = false;  ///< compare models that read text differently
   std::optional<double> max_ppl, max_ppl_increase, max_kl;
 };

@@ -39,7 +39,8 @@ struct GenerateOptions : ContinueOptions {
   std::vector<int32_t> prompt_ids;  ///< taken as they are, instead of `prompt`
   bool use_prompt_ids = false;
   bool f32_activations = false;
-  DeviceOptions device = {};  ///< what computes; other devices than the processor always with f32
+  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
+  DeviceOptions device = AnyDevice();  ///< what computes
   /// Weights are copied to the order in which single tokens read them fastest, where memory allows.
   bool repack = true;
   /// Merged into `model` as it is read: folders of PEFT's or GGUF files, and how strong each is.
@@ -91,8 +92,9 @@ class SMELT_EXPORT GeneratorState {
 struct GeneratorOptions {
   std::string model;
   bool f32_activations = false;
-  DeviceOptions device = {};                                  ///< see GenerateOptions
-  bool repack = true;                                         ///< see GenerateOptions
+  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
+  DeviceOptions device = AnyDevice();  ///< see GenerateOptions
+  bool repack = true;                  ///< see GenerateOptions
   std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
 };
 
