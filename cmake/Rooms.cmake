@@ -39,3 +39,11 @@ function(smelt_test name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} smelt_testing GTest::gtest_main GTest::gmock)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${SMELT_TEST_TIMEOUT})
 endfunction()
+
+# A test that knows Vulkan's functions, where there are any.
+function(smelt_vulkan_test name)
+  if(SMELT_HAS_VULKAN)
+    target_include_directories(${name} SYSTEM PRIVATE ${SMELT_VOLK_INCLUDE_DIR})
+    target_compile_definitions(${name} PRIVATE SMELT_HAS_VULKAN)
+  endif()
+endfunction()

@@ -3,17 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-
-#include "infer/open_backend.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "quant/interleaved.h"
 #include "smelt/convert.h"
-#include "smelt/evaluate.h"
-#include "smelt/generate.h"
-#include "smelt/imatrix.h"
-#include "tests/testing/conversions.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -104,83 +97,6 @@ TEST(Bench, ADevicesCommandsAreCounted) {
   // After the second norm: router, choice, gate with up, down, sum; the shared expert's gate with
   // up, down, its own gate's product, two to add it.
   EXPECT_EQ(experts->rows[0].commands_per_token->dispatches, 2 * (7 + 5 + 5) + 2);
-}
-
-// What decides bytes is the processor's; the rest is a card's, where there is one.
-TEST(Devices, AFreeChoiceIsMadeWhereNoByteDependsOnIt) {
-  EXPECT_EQ(ConvertOptions().device.device, "cpu");
-  EXPECT_EQ(ImportanceOptions().device.device, "cpu");
-  if (const DeviceList list = ListDevices(); list.devices.size() < 2)
-    GTEST_SKIP() << "SKIPPED: there is no Vulkan device here: " << list.problem;
-  TempDir dir;
-  GenerateOptions generate;
-  generate.model = TestdataPath("models/llama");
-  generate.prompt_ids = {1, 2, 3};
-  generate.use_prompt_ids = true;
-  generate.max_tokens = 2;
-  EvaluateOptions evaluate;
-  evaluate.model = generate.model;
-  evaluate.tokens_file = dir / "ids.json";
-  testing::WriteFile(evaluate.tokens_file, "[1, 2, 3, 4]");
-  evaluate.logits_out = dir / "logits.safetensors";
-  for (const bool card : {false, true}) {
-    DeviceTrials::software = card;
-    const std::string expected = card ? "vulkan:0" : ListDevices().devices[1].software ? "cpu" : "";
-    const auto speed = Bench(Short("llama"));
-    const auto text = Generate(generate);
-    const auto logits = Evaluate(evaluate);
-    DeviceTrials::software = false;
-    SMELT_ASSERT_OK(speed);
-    SMELT_ASSERT_OK(text);
-    SMELT_ASSERT_OK(logits);
-    if (expected.empty()) continue;  // a card of this machine's
-    EXPECT_EQ(speed->device, expected);
-    EXPECT_EQ(text->device, expected);
-    EXPECT_EQ(logits->device, expected);
-  }
-}
-
-// A recorded model in block formats: a prompt, then a token, and what that takes besides the
-// dispatches of f32: inputs are rounded before q, k and v, output, gate with up, down, and the
-// head.
-TEST(Devices, RoundedActivationsAreTheProcessors) {
-  if (const DeviceList list = ListDevices(); list.devices.size() < 2)
-    GTEST_SKIP() << "SKIPPED: there is no Vulkan device here: " << list.problem;
-  TempDir dir;
-  const std::vector<int32_t> prompt = {1, 17, 90, 3, 44, 45, 46, 200, 301, 77, 5, 8};
-  for (const char* type : {"q8_0", "q4_0", "q4_k_m", "q6_k"}) {
-    SCOPED_TRACE(type);
-    const std::string file = dir / (std::string(type) + ".gguf");
-    SMELT_ASSERT_OK(
-        Convert(testing::UncheckedConversion(TestdataPath("models/llama"), file, type)));
-    std::vector<std::vector<float>> logits;
-    for (const char* device : {"cpu", "vulkan", "vulkan"}) {
-      const auto generator =
-          Generator::Open({.model = file, .q8_activations = true, .device = {.device = device}});
-      SMELT_ASSERT_OK(generator);
-      SMELT_ASSERT_OK((*generator)->Feed(prompt));
-      std::vector<float> all = (*generator)->logits();
-      SMELT_ASSERT_OK((*generator)->Feed(std::vector<int32_t>{9}));
-      all.insert(all.end(), (*generator)->logits().begin(), (*generator)->logits().end());
-      logits.push_back(std::move(all));
-    }
-    double largest = 0, worst = 0;
-    for (size_t i = 0; i < logits[0].size(); ++i) {
-      largest = std::max(largest, std::abs(static_cast<double>(logits[0][i])));
-      worst = std::max(worst, std::abs(static_cast<double>(logits[0][i]) - logits[1][i]));
-    }
-    EXPECT_LT(worst, 2e-3 * largest);
-    EXPECT_EQ(logits[2], logits[1]);
-    BenchOptions options = Short("llama");
-    options.model = file;
-    options.device.device = "vulkan";
-    options.q8_activations = true;
-    const auto bench = Bench(options);
-    SMELT_ASSERT_OK(bench);
-    if (std::string_view(type) == "q8_0") {
-      EXPECT_EQ(bench->rows[0].commands_per_token->dispatches, 2 * (9 + 4) + 2 + 1);
-    }
-  }
 }
 
 TEST(Bench, WhatIsNotAskedForIsNotMeasured) {
