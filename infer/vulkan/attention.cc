@@ -1,5 +1,5 @@
 #include "infer/vulkan/executor.h"
-#include "infer/vulkan/watch.h"
+#include "infer/watch.h"
 #include "lib/base/status.h"
 
 namespace smelt::vulkan {
@@ -98,7 +98,7 @@ absl::Status Executor::WatchQueries(const LatentAttentionOp& op) {
   queries_watched_ = true;
   const uint32_t head = op.plain_size + op.rope_size;
   SMELT_ASSIGN_OR_RETURN(const std::vector<float> q, Fetch(op.q, op.heads * head));
-  return WatchHeads(*tap_, op.k_b, op.heads, head, q);
+  return WatchRowsOfHeads(*tap_, op.k_b, op.heads, head, q);
 }
 
 // The matrices of keys work on the queries, those of values on the sums.
@@ -139,7 +139,7 @@ absl::Status Executor::Do(const LatentAttentionOp& op) {
   if (tap_ != nullptr) {
     const uint64_t sums = uint64_t{batch_.tokens} * op.heads * op.rank;
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> rows, Fetch<float>(Temporary::kLatent, sums));
-    SMELT_RETURN_IF_ERROR(WatchHeads(*tap_, op.v_b, op.heads, op.rank, rows));
+    SMELT_RETURN_IF_ERROR(WatchRowsOfHeads(*tap_, op.v_b, op.heads, op.rank, rows));
   }
   return kernels_.Multiply({.matrix = &op.v_b,
                             .x = latent,

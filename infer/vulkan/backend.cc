@@ -7,8 +7,8 @@
 #include "infer/vulkan/kernels.h"
 #include "infer/vulkan/loss.h"
 #include "infer/vulkan/state.h"
-#include "infer/vulkan/watch.h"
 #include "infer/vulkan/weights.h"
+#include "infer/watch.h"
 #include "lib/base/status.h"
 
 namespace smelt::vulkan {
@@ -102,7 +102,7 @@ class VulkanBackend : public Backend {
     std::vector<float> rows(uint64_t{static_cast<const DeviceBatch&>(batch).tokens} *
                             from.features);
     SMELT_RETURN_IF_ERROR(device_->Read(from.memory, 0, std::as_writable_bytes(std::span(rows))));
-    return vulkan::Watch(tap, {&matrix}, 0, rows);
+    return WatchRows(tap, {&matrix}, 0, rows);
   }
 
   absl::Status Loss(const Batch&, std::span<const HeadInput> models, const HeadInput* reference,

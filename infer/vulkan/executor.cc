@@ -1,7 +1,7 @@
 #include "infer/vulkan/executor.h"
 
-#include "infer/vulkan/watch.h"
 #include "infer/vulkan/weights.h"
+#include "infer/watch.h"
 #include "lib/base/status.h"
 
 namespace smelt::vulkan {
@@ -100,7 +100,7 @@ absl::Status Executor::Multiply(size_t first, size_t count) {
   for (size_t i = 0; i < count; ++i) matrices[i] = &at(i).matrix;
   if (tap_ != nullptr) {
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> rows, Fetch(at(0).in, at(0).matrix.columns));
-    SMELT_RETURN_IF_ERROR(Watch(*tap_, std::span(matrices).first(count), 0, rows));
+    SMELT_RETURN_IF_ERROR(WatchRows(*tap_, std::span(matrices).first(count), 0, rows));
   }
   SMELT_ASSIGN_OR_RETURN(const uint64_t codes,
                          Rounded(std::span(matrices).first(count), At(at(0).in), batch_.tokens));

@@ -1,5 +1,5 @@
 #include "infer/vulkan/executor.h"
-#include "infer/vulkan/watch.h"
+#include "infer/watch.h"
 #include "lib/base/status.h"
 
 namespace smelt::vulkan {
@@ -28,8 +28,8 @@ absl::Status Executor::Do(const ExpertsOp& op) {
   }
   if (tap_ != nullptr) {
     SMELT_ASSIGN_OR_RETURN(const std::vector<float> in, Fetch(op.in, op.router.columns));
-    SMELT_RETURN_IF_ERROR(
-        Watch(*tap_, {&op.router, &op.shared_gate_proj, &op.shared_up, &op.shared_gate}, 0, in));
+    SMELT_RETURN_IF_ERROR(WatchRows(
+        *tap_, {&op.router, &op.shared_gate_proj, &op.shared_up, &op.shared_gate}, 0, in));
   }
   const uint32_t tokens = batch_.tokens;
   const uint64_t scores = uint64_t{tokens} * op.count, choices = uint64_t{tokens} * op.used;
@@ -137,7 +137,7 @@ absl::Status Executor::RunShared(const ExpertsOp& op) {
   if (tap_ != nullptr) {
     SMELT_ASSIGN_OR_RETURN(const auto made,
                            Fetch<float>(Temporary::kHidden, uint64_t{tokens} * op.shared_up.rows));
-    SMELT_RETURN_IF_ERROR(Watch(*tap_, {&op.shared_down}, 0, made));
+    SMELT_RETURN_IF_ERROR(WatchRows(*tap_, {&op.shared_down}, 0, made));
   }
   SMELT_ASSIGN_OR_RETURN(const uint64_t hidden_codes, Rounded({&op.shared_down}, hidden, tokens));
   ProductCall down{.matrix = &op.shared_down,
