@@ -13,6 +13,7 @@
 #include "lib/base/status.h"
 #ifdef SMELT_HAS_VULKAN
 #include "infer/vulkan/backend.h"
+#include "infer/vulkan/card_nodes.h"
 #include "infer/vulkan/physical_device.h"
 #endif
 
@@ -21,6 +22,7 @@ namespace {
 
 #ifdef SMELT_HAS_VULKAN
 
+using vulkan::MayHaveCard;
 using vulkan::PhysicalDevice;
 
 absl::StatusOr<std::vector<PhysicalDevice>> Devices() { return vulkan::FindPhysicalDevices(); }
@@ -37,6 +39,8 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenForCheck(const PhysicalDevice& devi
 }
 
 #else
+
+bool MayHaveCard() { return false; }
 
 struct PhysicalDevice {
   std::string name, driver, missing;
@@ -122,6 +126,7 @@ std::string_view Reason(const absl::Status& status) {
 
 /// The first card that can do it, else the processor.
 absl::StatusOr<std::string> Best(bool check, Precision precision, const Observer& observer) {
+  if (!DeviceTrials::software && !MayHaveCard()) return "cpu";
   const absl::StatusOr<std::vector<PhysicalDevice>> devices = Devices();
   for (size_t i = 0; devices.ok() && i < devices->size(); ++i) {
     const PhysicalDevice& device = (*devices)[i];

@@ -3,6 +3,7 @@
 
 cli_test.py PROGRAM MODELS_DIR      (MODELS_DIR has llama/, llama-spm/ and eval.txt)
 """
+import glob
 import json
 import os
 import pty
@@ -96,6 +97,16 @@ class Usage(Case):
                 self.assertIn("cpu (default)", smelt(command, "--help").out)
             unchecked = smelt("run", LLAMA, "Once upon", "-n", "8", "--temp", "0", "--device", "vulkan", "--no-device-check", "--json").json()
             self.assertEqual(unchecked["ids"], there["ids"])
+
+    def test_a_free_choice_loads_nothing_of_vulkan_where_there_is_no_card(self):
+        def loaded(*argv):
+            return "libvulkan" in programs.Program(["env", "LD_DEBUG=files", PROGRAM, *argv]).err
+        if any(glob.glob("/dev/" + card) for card in ("dri/renderD*", "nvidia*", "nvgpu*", "dxg", "kgsl*", "mali*")):
+            self.skipTest("there may be a card")
+        if len(smelt("devices", "--json").json()["devices"]) > 1:
+            self.assertTrue(loaded("devices"))
+        for options in (("--device", "auto"), ()):
+            self.assertFalse(loaded("run", LLAMA, "Once", "-n", "1", *options))
 
     def test_families_are_listed(self):
         p = smelt("families")

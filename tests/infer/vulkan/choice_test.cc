@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include "infer/session.h"
+#include "infer/vulkan/card_nodes.h"
 #include "infer/vulkan/physical_device.h"
 #include "lib/base/job_scope.h"
 #include "tests/infer/random_models.h"
@@ -21,6 +23,7 @@ using testing::kVulkan;
 using testing::MakeRandomModel;
 using testing::RandomModel;
 using testing::Replaced;
+using testing::TempDir;
 
 /// Lets a free choice take software devices, as if they were cards.
 class SoftwareCounts {
@@ -132,6 +135,24 @@ TEST(VulkanChoice, ADeviceThatDoesNotComeBackIsPassedOver) {
   SMELT_ASSERT_OK((*device)->Clear(*memory));
   EXPECT_EQ(CodeOf((*device)->Wait()), ErrorCode::kIo);
   EXPECT_EQ(waited, 7'000'000'000u);
+}
+
+TEST(VulkanChoice, WhereNoDriverReachesACardThereIsNone) {
+#ifndef __linux__
+  GTEST_SKIP() << "SKIPPED: devices are files on Linux only";
+#endif
+  TempDir dev;
+  EXPECT_FALSE(vulkan::MayHaveCard(dev.path()));
+  testing::WriteFile(dev / "null", "");
+  std::filesystem::create_directory(dev / "dri");
+  testing::WriteFile(dev / "dri/card0", "");  // a screen
+  EXPECT_FALSE(vulkan::MayHaveCard(dev.path()));
+  for (const char* name : {"dri/renderD128", "nvidia0", "nvidiactl", "dxg", "kgsl-3d0", "mali0"}) {
+    testing::WriteFile(dev / name, "");
+    EXPECT_TRUE(vulkan::MayHaveCard(dev.path())) << name;
+    std::filesystem::remove(dev / name);
+    EXPECT_FALSE(vulkan::MayHaveCard(dev.path())) << name;
+  }
 }
 
 TEST(VulkanChoice, ADeviceThatLacksSomethingIsPassedOver) {
