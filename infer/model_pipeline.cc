@@ -34,11 +34,11 @@ absl::StatusOr<std::unique_ptr<ModelPipeline>> ModelPipeline::Open(const ModelSo
 
 absl::StatusOr<std::unique_ptr<ModelPipeline>> ModelPipeline::Open(
     const ModelSource& source, ModelSpec model, WeightUse use, Precision precision,
-    std::span<Backend* const> backends, std::optional<uint64_t> layers) {
+    std::span<Backend* const> backends, std::optional<uint64_t> layers, CacheType cache) {
   std::unique_ptr<ModelPipeline> pipeline(
       new ModelPipeline(source, std::move(model), use, precision, backends));
   const ModelSpec& spec = pipeline->spec_;
-  SMELT_RETURN_IF_ERROR(pipeline->ChoosePlaces(layers));
+  SMELT_RETURN_IF_ERROR(pipeline->ChoosePlaces(layers, cache));
   SMELT_ASSIGN_OR_RETURN(pipeline->embedding_,
                          Embedding::Open(source, spec.embedding, spec.positions,
                                          static_cast<float>(spec.embedding_scale)));
@@ -51,8 +51,9 @@ absl::StatusOr<std::unique_ptr<ModelPipeline>> ModelPipeline::Open(
 }
 
 // A layer takes its weights, and the keys and values of as long a text as is usual.
-absl::Status ModelPipeline::ChoosePlaces(std::optional<uint64_t> layers) {
+absl::Status ModelPipeline::ChoosePlaces(std::optional<uint64_t> layers, CacheType cache) {
   constexpr uint64_t kPositions = 4096;
+  const uint64_t value_bytes = cache == CacheType::kF16 ? 2 : sizeof(float);
   placement_.layers.assign(spec_.layers.size(), 0);
   if (backends_.size() == 1) return absl::OkStatus();
   const uint64_t positions =
@@ -64,7 +65,7 @@ absl::Status ModelPipeline::ChoosePlaces(std::optional<uint64_t> layers) {
     std::set<const Weight*> weights;
     for (const Op& op : graph.ops)
       for (const Matrix* matrix : MatricesOf(op)) weights.insert(matrix->weight.get());
-    uint64_t layer = graph.state_per_token * positions * sizeof(float);
+    uint64_t layer = graph.state_per_token * positions * value_bytes;
     for (const Weight* weight : weights) layer += weight->bytes();
     bytes.push_back(layer);
   }

@@ -32,12 +32,13 @@ class ModelPipeline {
                                                              ModelSpec spec, WeightUse use,
                                                              Precision precision, Backend& backend);
   /// The same with layers on two backends, if there are two: the first `layers` on the first one,
-  /// or as many as it has room for.
+  /// or as many as it has room for with keys and values kept as `cache`.
   static absl::StatusOr<std::unique_ptr<ModelPipeline>> Open(const ModelSource& source,
                                                              ModelSpec spec, WeightUse use,
                                                              Precision precision,
                                                              std::span<Backend* const> backends,
-                                                             std::optional<uint64_t> layers);
+                                                             std::optional<uint64_t> layers,
+                                                             CacheType cache = CacheType::kF32);
 
   const ModelSource& source() const { return source_; }
   const ModelSpec& spec() const { return spec_; }
@@ -93,7 +94,7 @@ class ModelPipeline {
   Backend& head_backend() const { return *backends_[placement_.head]; }
   absl::StatusOr<std::unique_ptr<Buffer>> NewInputs(Backend& backend, const Batch& batch,
                                                     Place place) const;
-  absl::Status ChoosePlaces(std::optional<uint64_t> layers);
+  absl::Status ChoosePlaces(std::optional<uint64_t> layers, CacheType cache);
   absl::Status OpenInputs();
 
   const ModelSource& source_;

@@ -53,9 +53,9 @@ class EngineSession : public Session {
     SMELT_ASSIGN_OR_RETURN(backends_, OpenBackends(device));
     std::vector<Backend*> backends;
     for (const auto& backend : backends_) backends.push_back(backend.get());
-    SMELT_ASSIGN_OR_RETURN(pipeline_, ModelPipeline::Open(source, model.spec, use, precision,
-                                                          backends, device.device_layers));
     const CacheType cache = CacheTypeOf(device);
+    SMELT_ASSIGN_OR_RETURN(pipeline_, ModelPipeline::Open(source, model.spec, use, precision,
+                                                          backends, device.device_layers, cache));
     token_cost_ = TokenCost(cache);
     uint64_t activations = kActivationBudget;
     const uint64_t kept = spec().width + pipeline_->input_features();

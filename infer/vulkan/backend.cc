@@ -1,5 +1,6 @@
 #include "infer/vulkan/backend.h"
 
+#include <bit>
 #include <map>
 #include <tuple>
 
@@ -85,8 +86,10 @@ class VulkanBackend : public Backend {
   absl::Status Read(const Batch&, uint32_t first, const Buffer& from,
                     std::span<float> values) override {
     const DeviceBuffer& buffer = static_cast<const DeviceBuffer&>(from);
-    return device_->Read(buffer.memory, uint64_t{first} * buffer.features * sizeof(float),
-                         std::as_writable_bytes(values));
+    SMELT_RETURN_IF_ERROR(device_->Read(buffer.memory,
+                                        uint64_t{first} * buffer.features * sizeof(float),
+                                        std::as_writable_bytes(values)));
+    return CheckCaches();
   }
 
   absl::Status Run(const Program& program, Batch& batch, State& state, Buffer& x, Buffer* inputs,
@@ -111,17 +114,28 @@ class VulkanBackend : public Backend {
     std::vector<LossSide> sides;
     for (const HeadInput& model : models) sides.push_back(SideOf(model));
     if (reference != nullptr) sides.push_back(SideOf(*reference));
-    return ComputeLoss(kernels_, sides, reference != nullptr, targets, precision, losses);
+    SMELT_RETURN_IF_ERROR(
+        ComputeLoss(kernels_, sides, reference != nullptr, targets, precision, losses));
+    return CheckCaches();
   }
 
   absl::Status Logits(const Batch&, const Head& head, const Buffer& x,
                       std::span<const uint32_t> tokens, Precision precision,
                       std::span<float> logits) override {
-    return TokenLogits(kernels_, {&head, &static_cast<const DeviceBuffer&>(x)}, tokens, precision,
-                       logits);
+    SMELT_RETURN_IF_ERROR(TokenLogits(kernels_, {&head, &static_cast<const DeviceBuffer&>(x)},
+                                      tokens, precision, logits));
+    return CheckCaches();
   }
 
  private:
+  // Of what has been run: the device says so when it has done it.
+  absl::Status CheckCaches() {
+    const uint32_t bits = device_->TakeReport();
+    if (bits == 0) return absl::OkStatus();
+    return Error(ErrorCode::kUnsupported, "a key or value of ", std::bit_cast<float>(bits),
+                 " is more than f16 holds; leave out --cache-type f16");
+  }
+
   static LossSide SideOf(const HeadInput& input) {
     return {input.head, static_cast<const DeviceBuffer*>(input.x)};
   }

@@ -15,6 +15,9 @@ constexpr uint64_t kStaging = 8ull << 20;  // of a frame
 // Drivers take a submission for hung after some two seconds; slow devices do a hundredth of this.
 constexpr double kMostWork = 4e10;
 constexpr double kMostSoftwareWork = 5e7;
+// What a command can be.
+constexpr VkPipelineStageFlags kStages =
+    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 
 bool Touches(std::span<const Range> some, std::span<const Range> others) {
   return std::ranges::any_of(some, [&](const Range& a) {
@@ -101,14 +104,23 @@ absl::Status Device::Initialize(uint64_t memory_limit) {
 }
 
 absl::Status Device::MakeStaging() {
+  const uint64_t bytes = frames_.size() * kStaging;
+  constexpr VkBufferUsageFlags kUsage =
+      VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+      VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
   SMELT_RETURN_IF_ERROR(
-      MakeBuffer(physical_.handle, handle_, 2 * kStaging,
-                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+      MakeBuffer(physical_.handle, handle_, bytes + sizeof(uint32_t), kUsage,
                  VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
                  staging_, staging_memory_));
+  VkBufferDeviceAddressInfo address{};
+  address.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO;
+  address.buffer = staging_;
+  report_address_ = vkGetBufferDeviceAddress(handle_, &address) + bytes;
   void* mapped = nullptr;
-  SMELT_VK(vkMapMemory, handle_, staging_memory_, 0, 2 * kStaging, 0, &mapped);
+  SMELT_VK(vkMapMemory, handle_, staging_memory_, 0, VK_WHOLE_SIZE, 0, &mapped);
   staged_ = static_cast<std::byte*>(mapped);
+  report_ = staged_ + bytes;
+  TakeReport();
   return absl::OkStatus();
 }
 
@@ -130,6 +142,13 @@ Device::~Device() {
   for (const Frame& frame : frames_) vkDestroyFence(handle_, frame.fence, nullptr);
   vkDestroyCommandPool(handle_, pool_, nullptr);
   vkDestroyDevice(handle_, nullptr);
+}
+
+uint32_t Device::TakeReport() {
+  uint32_t word = 0;
+  std::memcpy(&word, report_, sizeof(word));
+  std::memset(report_, 0, sizeof(word));
+  return word;
 }
 
 double Device::most_work() const { return physical_.software ? kMostSoftwareWork : kMostWork; }
@@ -171,8 +190,6 @@ absl::Status Device::Record(const Command& command, const Access& access) {
     barrier.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
     barrier.dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
                             VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
-    constexpr VkPipelineStageFlags kStages =
-        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     vkCmdPipelineBarrier(frame().commands, kStages, kStages, 0, 1, &barrier, 0, nullptr, 0,
                          nullptr);
     ++counts_.barriers;
@@ -213,10 +230,10 @@ absl::Status Device::Submit() {
   const auto submit = [&]() -> absl::Status {
     VkMemoryBarrier barrier{};
     barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
-    barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
+    barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_SHADER_WRITE_BIT;
     barrier.dstAccessMask = VK_ACCESS_HOST_READ_BIT;
-    vkCmdPipelineBarrier(frame().commands, VK_PIPELINE_STAGE_TRANSFER_BIT,
-                         VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, nullptr, 0, nullptr);
+    vkCmdPipelineBarrier(frame().commands, kStages, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0,
+                         nullptr, 0, nullptr);
     SMELT_VK(vkEndCommandBuffer, frame().commands);
     VkSubmitInfo info{};
     info.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;

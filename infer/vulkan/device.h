@@ -83,6 +83,12 @@ class Device : public std::enable_shared_from_this<Device> {
                     uint64_t bytes);
   absl::Status Clear(const Memory& memory);
 
+  /// A word of the host's memory that is 0 until a shader writes to it.
+  uint64_t report_address() const { return report_address_; }
+  /// What was written there since it was last asked for. Of all that was called, after Read or
+  /// Wait.
+  uint32_t TakeReport();
+
   /// Operations that a dispatch should stay below, so that no driver takes it for hung.
   double most_work() const;
 
@@ -146,7 +152,9 @@ class Device : public std::enable_shared_from_this<Device> {
   VkBuffer staging_ = VK_NULL_HANDLE;
   VkDeviceMemory staging_memory_ = VK_NULL_HANDLE;
   std::byte* staged_ = nullptr;
-  uint64_t staging_used_ = 0;  // of the frame's half
+  std::byte* report_ = nullptr;  // behind it
+  uint64_t report_address_ = 0;
+  uint64_t staging_used_ = 0;    // of the frame's half
   std::array<Frame, 2> frames_;
   size_t frame_ = 0;  // that is recorded
   bool recording_ = false;

@@ -42,6 +42,7 @@ struct CopyPart {
 };
 struct CopyPush {
   CopyPart parts[2];
+  uint64_t report;
 };
 
 struct ProductPart {
@@ -201,7 +202,7 @@ absl::Status Kernels::Norm(const NormCall& call) {
 }
 
 absl::Status Kernels::Copy(const CopyCall& call, const CopyCall& other) {
-  const CopyPush push{{PartOf(call), PartOf(other)}};
+  const CopyPush push{{PartOf(call), PartOf(other)}, device_.report_address()};
   Access access;
   uint64_t count = 0;
   for (size_t i = 0; i < 2; ++i) {

@@ -13,7 +13,22 @@ struct Part {
   uint groups;  // of all tokens
   uint in_stride, in_first, out_stride, out_first, count;
 };
-layout(push_constant, std430) uniform Push { Part first, second; } p;
+layout(push_constant, std430) uniform Push {
+  Part first, second;
+  Address report;  // where a value that f16 does not hold is told
+} p;
+
+const float kTooMuch = 65520;  // and more is rounded to infinity
+const uint kNotFinite = 0x7f800000u;
+
+/// Two values as a word; one of those that become infinite goes to the report.
+uint Halves(vec2 values) {
+  for (uint i = 0; i < 2; ++i) {
+    const uint bits = floatBitsToUint(values[i]);
+    if (abs(values[i]) >= kTooMuch && (bits & kNotFinite) != kNotFinite) Words(p.report).v[0] = bits;
+  }
+  return packHalf2x16(values);
+}
 
 void main() {
   const uint count = p.first.groups * p.first.count;
@@ -27,7 +42,7 @@ void main() {
     }
     if (n < count ? kFirstHalves : kSecondHalves) {
       Floats x = Floats(part.x);
-      if (i % 2 == 0) Words(part.to).v[i / 2] = packHalf2x16(vec2(x.v[i], x.v[i + 1]));
+      if (i % 2 == 0) Words(part.to).v[i / 2] = Halves(vec2(x.v[i], x.v[i + 1]));
       continue;
     }
     const uint g = i / part.count, f = i % part.count;

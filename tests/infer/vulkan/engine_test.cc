@@ -1,4 +1,5 @@
 // Layers on a device against the plain forward pass.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -143,6 +144,37 @@ TEST(VulkanCache, KeysAndValuesInHalfTheMemory) {
             ErrorCode::kUsage);
 }
 
+// What f16 does not hold is told, by the processor and by a device, and changes nothing.
+TEST(VulkanCache, AValueBeyondF16IsASentence) {
+  SMELT_REQUIRE_VULKAN();
+  const std::vector<int32_t> ids = {5, 3, 8};
+  for (const bool keys : {true, false}) {
+    const RandomModel m = MakeRandomModel("biases");
+    const Attention& attention = std::get<Attention>(m.spec.layers[0].mixer);
+    m.source->Set(keys ? attention.k.bias : attention.v.bias, 3, -7e4f);
+    for (const char* name : {"cpu", "vulkan"}) {
+      DeviceOptions device{.device = name};
+      std::vector<float> logits;
+      const auto whole = Session::Create(m.specified(), Precision::kF32, device);
+      SMELT_ASSERT_OK(whole);
+      SMELT_EXPECT_OK((*whole)->Feed(ids, logits));
+      device.cache_type = "f16";
+      const auto session = Session::Create(m.specified(), Precision::kF32, device);
+      SMELT_ASSERT_OK(session);
+      for (int turn = 0; turn < 2; ++turn) {
+        const absl::Status told = (*session)->Feed(ids, logits);
+        EXPECT_EQ(CodeOf(told), ErrorCode::kUnsupported);
+        EXPECT_THAT(std::string(told.message()), ::testing::HasSubstr("more than f16 holds"))
+            << name << ", " << keys;
+        SMELT_EXPECT_OK((*session)->CheckWhole());
+      }
+      const auto score = Score(m.specified(), nullptr, {RandomIds(1, 20, m.spec.vocabulary)},
+                               {.context = 16, .device = device}, {});
+      EXPECT_EQ(CodeOf(score.status()), ErrorCode::kUnsupported) << name;
+    }
+  }
+}
+
 // Of a layer: norm; q, k and v; rotation; cache; attention; output; norm; then gate with up, and
 // down; or router, choice, gate with up, down, sum, and of the shared expert gate with up, down,
 // its own gate, and two to add it. Then the final norm and the head.
@@ -195,6 +227,28 @@ TEST(VulkanLayers, ASmallDeviceTakesSome) {
     if (layers == all) expected = logits;
     for (size_t i = 0; i < logits.size(); ++i) ASSERT_NEAR(logits[i], expected[i], 2e-3) << memory;
   }
+}
+
+TEST(VulkanLayers, ACacheInF16LeavesRoomForMore) {
+  SMELT_REQUIRE_VULKAN();
+  OpenOptions open;
+  open.vocabulary = false;
+  const auto model = OpenModel(testing::ModelPath("llama"), open);
+  SMELT_ASSERT_OK(model);
+  const auto layers = [&](uint64_t memory, const char* cache) {
+    const auto session =
+        Session::Create(*model->source, Precision::kF32,
+                        {.device = "vulkan", .device_memory = memory, .cache_type = cache});
+    SMELT_EXPECT_OK(session);
+    return session.ok() ? (*session)->device_layers().value() : 0;
+  };
+  uint64_t more = 0;
+  for (uint64_t memory = 1'000'000; memory <= 3'500'000; memory += 500'000) {
+    const uint64_t whole = layers(memory, "f32"), halves = layers(memory, "f16");
+    EXPECT_GE(halves, whole) << memory;
+    more += halves - whole;
+  }
+  EXPECT_GT(more, 0u);
 }
 
 }  // namespace
