@@ -13,8 +13,9 @@ namespace {
 
 constexpr uint64_t kStaging = 8ull << 20;  // of a frame
 // Drivers take a submission for hung after some two seconds; slow devices do a hundredth of this.
+// All frames together are done within a second.
 constexpr double kMostWork = 4e10;
-constexpr double kMostSoftwareWork = 5e7;
+constexpr double kMostSoftwareWork = 1.25e7;
 // What a command can be.
 constexpr VkPipelineStageFlags kStages =
     VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
@@ -154,16 +155,19 @@ uint32_t Device::TakeReport() {
 double Device::most_work() const { return physical_.software ? kMostSoftwareWork : kMostWork; }
 
 absl::StatusOr<Memory> Device::Allocate(uint64_t bytes) {
-  absl::StatusOr<Memory> memory = arena_->Allocate(bytes);
-  if (memory.ok() || CodeOf(memory.status()) != ErrorCode::kOutOfMemory) return memory;
-  // What was released may be free after a while.
-  SMELT_RETURN_IF_ERROR(Wait());
-  return arena_->Allocate(bytes);
+  for (;;) {
+    absl::StatusOr<Memory> memory = arena_->Allocate(bytes);
+    if (memory.ok() || CodeOf(memory.status()) != ErrorCode::kOutOfMemory) return memory;
+    // What was released may be free after a while.
+    SMELT_RETURN_IF_ERROR(Submit());
+    SMELT_ASSIGN_OR_RETURN(const bool waited, WaitForOldest());
+    if (!waited) return memory;
+  }
 }
 
 void Device::Release(const Memory& memory) {
   const Arena::Piece piece{memory.buffer(), memory.offset(), memory.size()};
-  const bool used = recording_ || frames_[0].submitted || frames_[1].submitted;
+  const bool used = recording_ || std::ranges::any_of(frames_, &Frame::submitted);
   if (used && failed_.ok()) {
     frame().released.push_back(piece);
   } else {
@@ -241,7 +245,7 @@ absl::Status Device::Submit() {
     info.pCommandBuffers = &frame().commands;
     SMELT_VK(vkQueueSubmit, queue_, 1, &info, frame().fence);
     frame().submitted = true;
-    frame_ = 1 - frame_;
+    frame_ = (frame_ + 1) % frames_.size();
     return WaitFor(frame());
   };
   failed_ = submit();
@@ -266,13 +270,25 @@ absl::Status Device::WaitFor(Frame& frame) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<bool> Device::WaitForOldest() {
+  SMELT_RETURN_IF_ERROR(failed_);
+  for (size_t i = 1; i < frames_.size(); ++i) {
+    Frame& oldest = frames_[(frame_ + i) % frames_.size()];
+    if (!oldest.submitted) continue;
+    failed_ = WaitFor(oldest);
+    SMELT_RETURN_IF_ERROR(failed_);
+    return true;
+  }
+  // Nobody uses what was released since.
+  const bool released = !frame().released.empty();
+  SMELT_RETURN_IF_ERROR(WaitFor(frame()));
+  return released;
+}
+
 absl::Status Device::Wait() {
   SMELT_RETURN_IF_ERROR(Submit());
-  SMELT_RETURN_IF_ERROR(failed_);
-  // What was released since may be in use by the one that was submitted.
-  for (Frame* frame : {&frames_[1 - frame_], &frames_[frame_]}) {
-    failed_ = WaitFor(*frame);
-    SMELT_RETURN_IF_ERROR(failed_);
+  for (bool waited = true; waited;) {
+    SMELT_ASSIGN_OR_RETURN(waited, WaitForOldest());
   }
   read_.clear();
   written_.clear();

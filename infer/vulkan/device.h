@@ -54,8 +54,9 @@ struct Access {
 
 /// What is called first is done first, and sees what came before: between commands of which one
 /// writes what the other touches stands a barrier, others may run at the same time. All is done at
-/// the latest when Read or Wait come back; while the device works, the host fills the other half of
-/// what goes there. Memory that is released is used again when what was called before is done.
+/// the latest when Read or Wait come back. Until then the host goes on, a few hand-overs ahead of
+/// the device: while that computes, what the next products need is brought. Memory that is released
+/// is used again when what was called before is done.
 class Device : public std::enable_shared_from_this<Device> {
  public:
   /// `memory_limit`: bytes of its memory in use at most; 0: all but a reserve. `patience`: seconds
@@ -105,7 +106,7 @@ class Device : public std::enable_shared_from_this<Device> {
   absl::Status Wait();
 
  private:
-  /// What is recorded, or being done, at a time: of two, one each.
+  /// What is handed over at once, with a part of the staging memory.
   struct Frame {
     VkCommandBuffer commands = VK_NULL_HANDLE;
     VkFence fence = VK_NULL_HANDLE;
@@ -133,6 +134,9 @@ class Device : public std::enable_shared_from_this<Device> {
   absl::Status Record(const Command& command, const Access& access);
   Frame& frame() { return frames_[frame_]; }
   absl::Status WaitFor(Frame& frame);
+  /// Waits for the oldest of what is handed over, while nothing is recorded, and frees what that
+  /// used; false: there was nothing.
+  absl::StatusOr<bool> WaitForOldest();
   /// Room for a part of so many bytes: how much of them, and where in the staging memory.
   absl::StatusOr<uint64_t> Stage(uint64_t bytes, uint64_t& at);
   void Emit(const Command& command);
@@ -154,9 +158,9 @@ class Device : public std::enable_shared_from_this<Device> {
   std::byte* staged_ = nullptr;
   std::byte* report_ = nullptr;  // behind it
   uint64_t report_address_ = 0;
-  uint64_t staging_used_ = 0;    // of the frame's half
-  std::array<Frame, 2> frames_;
-  size_t frame_ = 0;  // that is recorded
+  uint64_t staging_used_ = 0;    // of the frame's part
+  std::array<Frame, 8> frames_;  // in turn
+  size_t frame_ = 0;             // that is recorded
   bool recording_ = false;
   absl::Status failed_;  // of a submission: nothing after it is done
   double work_ = 0;      // of what is recorded
