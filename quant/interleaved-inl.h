@@ -82,27 +82,26 @@ void Interleave(const uint8_t* rows, uint64_t columns, uint8_t* group) {
   }
 }
 
-/// 16-bit floats, two to a word; Format::Values gives the first (0) or second of each.
+/// 16-bit floats, two to a word; Format::Values gives the first and the second of each.
 template <typename Format>
 void DotFloats(const uint8_t* group, uint64_t groups, uint64_t columns, const float* x,
                float* out) {
   const uint64_t words = columns / 2;
+  const auto add = [&](uint64_t k, Floats& evens, Floats& odds) {
+    Floats first, second;
+    Format::Values(Word(group, k), first, second);
+    evens = Fma(first, Floats{} + x[2 * k], evens);
+    odds = Fma(second, Floats{} + x[2 * k + 1], odds);
+  };
   for (uint64_t g = 0; g < groups; ++g, group += words * sizeof(Words)) {
     Floats sums[4] = {};  // hide the latency of the additions
     uint64_t k = 0;
     for (; k + 2 <= words; k += 2) {
       ReadAhead(group + k * sizeof(Words), 2 * sizeof(Words));
-      const Words a = Word(group, k), b = Word(group, k + 1);
-      sums[0] = Fma(Format::template Values<0>(a), Floats{} + x[2 * k], sums[0]);
-      sums[1] = Fma(Format::template Values<1>(a), Floats{} + x[2 * k + 1], sums[1]);
-      sums[2] = Fma(Format::template Values<0>(b), Floats{} + x[2 * k + 2], sums[2]);
-      sums[3] = Fma(Format::template Values<1>(b), Floats{} + x[2 * k + 3], sums[3]);
+      add(k, sums[0], sums[1]);
+      add(k + 1, sums[2], sums[3]);
     }
-    if (k < words) {
-      const Words a = Word(group, k);
-      sums[0] = Fma(Format::template Values<0>(a), Floats{} + x[2 * k], sums[0]);
-      sums[1] = Fma(Format::template Values<1>(a), Floats{} + x[2 * k + 1], sums[1]);
-    }
+    if (k < words) add(k, sums[0], sums[1]);
     const Floats total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
     std::memcpy(out + g * kLanes, &total, sizeof(total));
   }

@@ -24,6 +24,13 @@ constexpr Places<kCount> InOrder(size_t first) {
   return places;
 }
 
+/// What scale and minimum, two f16 to a word, add.
+SMELT_LANES_INLINE Floats AddBoth(Words d, Floats by_scale, Floats by_minimum, Floats total) {
+  Floats scale, minimum;
+  Halves(d, scale, minimum);
+  return Fma(minimum, by_minimum, Fma(scale, by_scale, total));
+}
+
 /// Q4_K and Q5_K: d; dmin; scales and minimums of 6 bits (k_scales.h); (fifth bits;) nibbles.
 template <bool kFifthBit>
 struct LanesQ45_K {
@@ -48,8 +55,7 @@ struct LanesQ45_K {
       sum = Fma(products, Byte(scales[g / 4], g % 4) * x.scales[g], sum);
       below = Fma(Byte(minimums[g / 4], g % 4), Floats{} + x.pair_sums[g], below);
     }
-    total = Fma(LowHalves(d), sum, total);
-    return Fma(-LowHalves(d >> 16), below, total);
+    return AddBoth(d, sum, -below, total);
   }
 };
 
@@ -175,9 +181,7 @@ struct LanesQ2_K {
           return (Word(words, AtQ2_K(h, half) + k) >> (2 * j)) & kLow2;
         },
         [&](size_t g) { return Byte(packed(g) & kLow4, g % 4); }, &sum, nullptr);
-    const Words d = Word(words, 0);
-    total = Fma(LowHalves(d), sum, total);
-    return Fma(-LowHalves(d >> 16), below, total);
+    return AddBoth(Word(words, 0), sum, -below, total);
   }
 };
 
@@ -228,8 +232,7 @@ SMELT_LANES_INLINE Floats AddSimple(Floats d, Floats products, float zero, const
 /// The same with a minimum (of the other sign) behind the scale.
 SMELT_LANES_INLINE Floats AddWithMinimum(Words d, Floats products, const Activations8& x,
                                          Floats total) {
-  total = Fma(LowHalves(d), products * x.scales[0], total);
-  return Fma(LowHalves(d >> 16), Floats{} + x.pair_sums[0], total);
+  return AddBoth(d, products * x.scales[0], Floats{} + x.pair_sums[0], total);
 }
 
 struct LanesQ4_0 {
@@ -323,17 +326,16 @@ struct LanesMXFP4 {
 struct LanesF16 {
   static constexpr size_t kElements = 2, kBytes = 4, kTailBytes = 0;
   static constexpr auto kWordsFrom = InOrder<1>(0);
-  template <int kWhich>
-  static SMELT_LANES_INLINE Floats Values(Words w) {
-    return LowHalves(w >> (16 * kWhich));
+  static SMELT_LANES_INLINE void Values(Words w, Floats& first, Floats& second) {
+    Halves(w, first, second);
   }
 };
 struct LanesBF16 {
   static constexpr size_t kElements = 2, kBytes = 4, kTailBytes = 0;
   static constexpr auto kWordsFrom = InOrder<1>(0);
-  template <int kWhich>
-  static SMELT_LANES_INLINE Floats Values(Words w) {
-    return reinterpret_cast<Floats>(kWhich == 0 ? w << 16 : w & 0xffff0000u);
+  static SMELT_LANES_INLINE void Values(Words w, Floats& first, Floats& second) {
+    first = reinterpret_cast<Floats>(w << 16);
+    second = reinterpret_cast<Floats>(w & 0xffff0000u);
   }
 };
 

@@ -22,6 +22,11 @@ SMELT_LANES_INLINE Floats Fma(Floats a, Floats b, Floats c) { return _mm512_fmad
 SMELT_LANES_INLINE Floats LowHalves(Words v) {
   return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(reinterpret_cast<Bits>(v)));
 }
+/// The f16 in both halves of words.
+SMELT_LANES_INLINE void Halves(Words v, Floats& low, Floats& high) {
+  low = LowHalves(v);
+  high = LowHalves(v >> 16);
+}
 /// table[code] for bytes below 16.
 SMELT_LANES_INLINE Words LookUp(__m128i table, Words codes) {
   return reinterpret_cast<Words>(
@@ -34,6 +39,15 @@ SMELT_LANES_INLINE Floats LowHalves(Words v) {
   const Bits low = reinterpret_cast<Bits>(v & 0xffffu);
   return _mm256_cvtph_ps(
       _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+}
+/// The f16 in both halves of words.
+SMELT_LANES_INLINE void Halves(Words v, Floats& low, Floats& high) {
+  const Bits low_first = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+  const Bits apart = _mm256_permute4x64_epi64(
+      _mm256_shuffle_epi8(reinterpret_cast<Bits>(v), low_first), _MM_SHUFFLE(3, 1, 2, 0));
+  low = _mm256_cvtph_ps(_mm256_castsi256_si128(apart));
+  high = _mm256_cvtph_ps(_mm256_extracti128_si256(apart, 1));
 }
 SMELT_LANES_INLINE Words LookUp(__m128i table, Words codes) {
   return reinterpret_cast<Words>(
