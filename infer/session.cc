@@ -74,6 +74,10 @@ class EngineSession : public Session {
         const Rope* rope = RopeOf(*mixer);
         if (rope != nullptr && rope->style != RopeStyle::kNone) ropes_.push_back(*rope);
       }
+      if (const JobScope* const job = JobScope::Current()) {
+        job->observer().Report(
+            {.phase = "loading", .done = i + 1, .total = spec().layers.size(), .unit = "layers"});
+      }
     }
     token_cost_.Add(pipeline_->head(), source);
     batch_tokens_ = std::clamp<uint64_t>(activations / (features * sizeof(float)), 1, kBatchTokens);

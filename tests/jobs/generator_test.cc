@@ -60,6 +60,25 @@ uint64_t TrainedContext(const std::string& model) {
   return 0;
 }
 
+TEST(Generator, OpeningReportsItsLayersAndStopsBetweenThem) {
+  GeneratorOptions options;
+  options.model = TestdataPath("models/llama");
+  uint64_t done = 0, total = 0;
+  Observer observer{.progress = [&](const Progress& p) {
+    EXPECT_EQ(p.phase, "loading");
+    EXPECT_EQ(p.done, done + 1);
+    done = p.done, total = p.total;
+  }};
+  SMELT_EXPECT_OK(Generator::Open(options, observer));
+  EXPECT_GT(total, 1u);
+  EXPECT_EQ(done, total);
+
+  done = 0;
+  observer.cancelled = [&] { return done == 1; };
+  EXPECT_EQ(CodeOf(Generator::Open(options, observer).status()), ErrorCode::kCancelled);
+  EXPECT_EQ(done, 1u);
+}
+
 class GeneratorTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GeneratorTest, APromptProcessedOnceIsContinuedManyTimes) {
