@@ -9,6 +9,7 @@
 #include "lib/base/status.h"
 #include "lib/jobs/fallbacks.h"
 #include "lib/model/recipe.h"
+#include "smelt/nearest.h"
 
 namespace smelt {
 namespace {
@@ -213,6 +214,21 @@ absl::StatusOr<OutputTypes> CopyBut(const ModelSource& source, bool published,
   return out;
 }
 
+absl::Status UnknownType(std::string_view given, std::optional<TensorType> of_tensors) {
+  if (of_tensors && Info(*of_tensors).quantized) {
+    return Error(ErrorCode::kUsage, "--type ", Escape(given),
+                 " is a type of tensors, not of files: --type q4_0 --pure --tensor-type '.*=",
+                 LowerAscii(given), "' gives it to all matrices");
+  }
+  std::vector<std::string_view> names = {"AUTO", "COPY"};
+  for (const Preset& preset : AllPresets()) names.push_back(preset.name);
+  std::string nearest;
+  for (const std::string_view name : NearestNames(given, names, 3))
+    nearest += (nearest.empty() ? "" : ", ") + LowerAscii(name);
+  return Error(ErrorCode::kUsage, "--type \"", Escape(given), "\" is unknown; the nearest are ",
+               nearest, " (smelt convert --help lists all)");
+}
+
 }  // namespace
 
 absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
@@ -233,12 +249,7 @@ absl::StatusOr<OutputTypes> ChooseOutputTypes(const ModelSource& source,
   }
   if (plain && published) return Plain(source, *as_type, UpperAscii(options.type) == "AUTO");
   const Preset* preset = FindPreset(name);
-  if (preset == nullptr) {
-    return Error(
-        ErrorCode::kUsage, "--type \"", Escape(options.type),
-        "\" is unknown; try auto, f16, bf16, f32, q8_0, q6_k, q5_k_m, q4_k_m, iq4_xs, q3_k_m, "
-        "q2_k or copy (smelt convert --help lists all)");
-  }
+  if (preset == nullptr) return UnknownType(options.type, as_type);
   SMELT_ASSIGN_OR_RETURN(PresetOptions preset_options, ToPresetOptions(options));
   OutputTypes out;
   out.name = std::string(preset->name);

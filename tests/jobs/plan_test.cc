@@ -1,5 +1,7 @@
 #include "lib/jobs/plan.h"
 
+#include <gmock/gmock.h>
+
 #include "lib/base/status.h"
 #include "lib/jobs/metadata_edit.h"
 #include "lib/jobs/output_name.h"
@@ -11,6 +13,7 @@ namespace smelt {
 namespace {
 
 using testing::FakeSource;
+using ::testing::HasSubstr;
 
 void Fill(FakeSource& source) {
   source.Add("token_embd.weight", {256, 1000});
@@ -157,6 +160,24 @@ TEST(Plan, UnknownTypesAndUselessOptionsAreUsageErrors) {
     const auto plan = MakePlan(source, options);
     ASSERT_FALSE(plan.ok());
     EXPECT_EQ(CodeOf(plan.status()), ErrorCode::kUsage) << plan.status();
+  }
+}
+
+TEST(Plan, AnUnknownTypeNamesTheNearestOnes) {
+  FakeSource source;
+  Fill(source);
+  const auto message = [&](const char* type) {
+    return std::string(MakePlan(source, {.type = type}).status().message());
+  };
+  EXPECT_THAT(message("q4km"), HasSubstr("the nearest are q4_k_m, "));
+  EXPECT_THAT(message("mxfp4"), HasSubstr("--type q4_0 --pure --tensor-type '.*=mxfp4'"));
+  const auto pure =
+      MakePlan(source, {.type = "q4_0", .pure = true, .tensor_types = {{".*", "mxfp4"}}});
+  SMELT_ASSERT_OK(pure);
+  for (const PlannedTensor& tensor : pure->tensors) {
+    if (tensor.shape.rows() > 1) {
+      EXPECT_EQ(tensor.type, TensorType::kMXFP4) << tensor.name;
+    }
   }
 }
 
