@@ -11,7 +11,8 @@
   --prompts 512,2048   prompt lengths
   --contexts 0,4096    tokens that lie before the 128 that are generated
   --read-bandwidth B   bytes a second that the card's memory gives, for the share that generation reaches
-  --peak N             operations a second in f32 that the card makes, for the share that prompts reach
+  --peak N             operations a second that the card makes, for the share that prompts reach
+  --activations KIND   f32 (default), or q8: inputs of products rounded to 8 bits and multiplied as integers, as llama.cpp does
   --json FILE          the figures
 
 Without a card this runs on Mesa's software device, where the figures mean nothing: give small prompts, contexts and counts.
@@ -81,8 +82,8 @@ class Bench:
         print(f"{what:44} smelt {ours:10.2f} tokens/s   {beside} {note}", flush=True)
 
     def smelt_bench(self, prompt, context, count):
-        found = json.loads(output([self.a.smelt, "bench", self.a.model, "--device", self.a.device, "-p", prompt, "-n", count,
-                                   "--context", context, "--repeat", self.a.repeat, "--json", "--quiet"]))
+        found = json.loads(output([self.a.smelt, "bench", self.a.model, "--device", self.a.device, "--activations", self.a.activations,
+                                   "-p", prompt, "-n", count, "--context", context, "--repeat", self.a.repeat, "--json", "--quiet"]))
         return found["rows"][0]
 
     def llama(self, prompt, context, count):
@@ -96,7 +97,7 @@ class Bench:
         for prompt in self.a.prompts:
             row = self.smelt_bench(prompt, 0, 0)
             ours, operations = row["prompt_tokens_per_second"]["median"], row["operations_per_token"]
-            share = f"{100 * ours * operations / self.a.peak:.0f} % of the card's peak" if self.a.peak else ""
+            share = f"{100 * ours * operations / self.a.peak:.3g} % of the card's peak" if self.a.peak else ""
             self.row(f"prompt of {prompt}", ours, self.llama(prompt, 0, 0).get("prompt"), share, operations_per_token=operations)
 
     def generations(self):
@@ -105,10 +106,10 @@ class Bench:
             ours = row["tokens_per_second"]["median"]
             commands = row["commands_per_token"] or {}
             counted = {key: row[key] for key in ("bytes_per_token", "operations_per_token")} | commands
-            note = f"{row['bytes_per_token'] / 1e6:.0f} MB, {row['operations_per_token'] / 1e9:.2f} G operations"
+            note = f"{row['bytes_per_token'] / 1e6:.3g} MB, {row['operations_per_token'] / 1e9:.3g} G operations"
             note += "".join(f", {n:.4g} {what}" for what, n in commands.items()) + " a token"
             if self.a.read_bandwidth:
-                note += f", {100 * ours * row['bytes_per_token'] / self.a.read_bandwidth:.0f} % of the card's bandwidth"
+                note += f", {100 * ours * row['bytes_per_token'] / self.a.read_bandwidth:.3g} % of the card's bandwidth"
             self.row(f"generation of {self.a.count} behind {context}", ours, self.llama(0, context, self.a.count).get("generation"), note,
                      **counted)
 
@@ -131,6 +132,7 @@ def main():
     p.add_argument("--json", type=pathlib.Path)
     p.add_argument("--device", default="vulkan")
     p.add_argument("--llama-python")
+    p.add_argument("--activations", choices=["f32", "q8"], default="f32")
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--prompts", type=numbers, default=[512, 2048])
     p.add_argument("--contexts", type=numbers, default=[0, 4096])
