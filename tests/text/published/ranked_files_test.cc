@@ -92,7 +92,8 @@ TEST_P(KnownRanks, AreCutAsTheirOwnersDo) {
   SMELT_ASSERT_OK(tokenizer);
   int compared = 0;
   for (const testing::TokenizerCase& item : testing::ReadCases(folder)) {
-    if (std::any_of(item.ids.begin(), item.ids.end(), [&](int32_t id) { return id >= count; }))
+    if (std::any_of(item.ids.begin(), item.ids.end(),
+                    [last = count](int32_t id) { return id >= last; }))
       continue;
     const auto ids =
         (*tokenizer)->Encode(item.text, {.add_special = false, .parse_special = false});
