@@ -6,6 +6,7 @@
 #include "lib/model/open.h"
 #include "tests/infer/random_models.h"
 #include "tests/infer/vulkan/vulkan_testing.h"
+#include "tests/model/expected_gguf.h"
 #include "tests/model/fixture_models.h"
 #include "tests/model/golden_model.h"
 #include "tests/testing/testing.h"
