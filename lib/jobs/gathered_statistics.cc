@@ -7,6 +7,7 @@
 
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
+#include "lib/jobs/embedding_factor.h"
 #include "lib/jobs/text_ids.h"
 #include "lib/model/layer_spec.h"
 #include "quant/input_factor.h"
@@ -57,21 +58,18 @@ absl::StatusOr<std::unique_ptr<StatisticsGatherer>> StatisticsGatherer::Open(
   const std::vector<bool> moments = WithMoments(source, targets);
   std::unique_ptr<StatisticsGatherer> out(
       new StatisticsGatherer(source, std::move(users), moments));
-  SpecifiedModel model{.source = &source, .spec = {}};
-  SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
-  out->layers_ = model.spec.layers.size();
+  SMELT_ASSIGN_OR_RETURN(out->spec_, ReadModelSpec(source));
   out->kept_ = gathering.kept;
   if (out->kept_ != nullptr) return out;
-  SMELT_RETURN_IF_ERROR(out->OpenCalibration(gathering, model, observer));
+  SMELT_RETURN_IF_ERROR(out->OpenCalibration(gathering, observer));
   if (!gathering.statistics.empty()) {
     SMELT_ASSIGN_OR_RETURN(out->keeper_,
-                           StatisticsKeeper::Open(source, gathering, moments, out->layers_ + 1));
+                           StatisticsKeeper::Open(source, gathering, moments, out->layers() + 1));
   }
   return out;
 }
 
 absl::Status StatisticsGatherer::OpenCalibration(const Gathering& gathering,
-                                                 const SpecifiedModel& model,
                                                  const Observer& observer) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = TokenizerOf(source_);
   if (!tokenizer.ok()) {
@@ -87,7 +85,8 @@ absl::Status StatisticsGatherer::OpenCalibration(const Gathering& gathering,
                              .chunks = gathering.chunks,
                              .add_bos = (*tokenizer)->adds_bos(),
                              .bos = (*tokenizer)->bos()};
-  SMELT_ASSIGN_OR_RETURN(calibration_, Calibration::Open(model, texts_, options, observer));
+  SMELT_ASSIGN_OR_RETURN(calibration_, Calibration::Open({.source = &source_, .spec = spec_},
+                                                         texts_, options, observer));
   return absl::OkStatus();
 }
 
@@ -95,10 +94,31 @@ absl::Status StatisticsGatherer::Begin() {
   return kept_ != nullptr ? absl::OkStatus() : calibration_->Begin();
 }
 
+absl::Status StatisticsGatherer::EncodeEmbedding(Filler& filler,
+                                                 std::span<const size_t> tensors) const {
+  const size_t embedding = static_cast<size_t>(spec_.embedding);
+  const bool rounded = std::ranges::any_of(
+      users_, [&](const User& user) { return RoundsEmbedding(spec_, *user.target.plan); });
+  if (!rounded || std::ranges::find(tensors, embedding) == tensors.end())
+    return filler.Encode(tensors);
+  std::vector<size_t> others(tensors.begin(), tensors.end());
+  std::erase(others, embedding);
+  SMELT_RETURN_IF_ERROR(filler.Encode(others));
+  const SourceMatrix matrices[] = {{embedding, 0}};
+  if (std::ranges::all_of(users_, [&](const User& u) { return IsDone(u.target, matrices); }))
+    return filler.Encode(matrices, {});
+  SMELT_ASSIGN_OR_RETURN(const std::optional<InputFactor> factor, EmbeddingFactor(source_, spec_));
+  if (!factor) return filler.Encode(matrices, {});
+  return filler.Encode(matrices, [&](const PlannedTensor&, uint64_t, std::span<float> out) {
+    std::ranges::copy(factor->squares(), out.begin());
+    return &*factor;
+  });
+}
+
 absl::Status StatisticsGatherer::Step(size_t layer) { return Gather(layer); }
 
 absl::Status StatisticsGatherer::Finish() {
-  SMELT_RETURN_IF_ERROR(Gather(layers_));
+  SMELT_RETURN_IF_ERROR(Gather(layers()));
   return keeper_ != nullptr ? keeper_->Finish() : absl::OkStatus();
 }
 
@@ -106,7 +126,7 @@ absl::Status StatisticsGatherer::Gather(size_t stage) {
   tap_.Clear();
   if (kept_ != nullptr) {
     SMELT_RETURN_IF_ERROR(TellStatistics(*kept_, source_, stage, tap_));
-  } else if (stage < layers_) {
+  } else if (stage < layers()) {
     SMELT_RETURN_IF_ERROR(calibration_->Step(stage, &tap_));
   } else {
     SMELT_RETURN_IF_ERROR(calibration_->Finish(&tap_));

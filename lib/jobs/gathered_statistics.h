@@ -14,6 +14,7 @@
 #include "lib/jobs/kept_statistics.h"
 #include "lib/jobs/plan.h"
 #include "lib/jobs/statistics_tap.h"
+#include "lib/model/layer_spec.h"
 #include "lib/model/model_source.h"
 #include "smelt/observer.h"
 
@@ -33,6 +34,8 @@ class StatisticsGatherer {
       const Observer& observer);
 
   absl::Status Begin();
+  /// Encodes tensors of the source that come before the layers.
+  absl::Status EncodeEmbedding(Filler& filler, std::span<const size_t> tensors) const;
   /// Then the statistics of the layer's tensors, and of no others, are known.
   absl::Status Step(size_t layer);
   /// Then those of the output matrix.
@@ -49,9 +52,9 @@ class StatisticsGatherer {
 
   StatisticsGatherer(const ModelSource& source, std::vector<User> users,
                      const std::vector<bool>& moments);
-  absl::Status OpenCalibration(const Gathering& gathering, const SpecifiedModel& model,
-                               const Observer& observer);
-  /// Stage number `layers_` is the head.
+  size_t layers() const { return spec_.layers.size(); }
+  absl::Status OpenCalibration(const Gathering& gathering, const Observer& observer);
+  /// The stage after the layers is the head.
   absl::Status Gather(size_t stage);
   absl::Status Keep(size_t stage);
   static absl::Status KeepIn(PartialOutput& output, size_t stage, uint64_t hash);
@@ -63,7 +66,7 @@ class StatisticsGatherer {
   const ModelSource& source_;
   const std::vector<User> users_;
   std::vector<std::vector<int32_t>> texts_;
-  size_t layers_ = 0;
+  ModelSpec spec_;
   std::shared_ptr<const StatisticsFile> kept_;  ///< instead of a calibration
   std::unique_ptr<Calibration> calibration_;
   std::unique_ptr<StatisticsKeeper> keeper_;  ///< nullptr: nothing is kept

@@ -15,6 +15,7 @@
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/jobs/bundled_text.h"
+#include "lib/jobs/embedding_factor.h"
 #include "lib/jobs/evaluation_texts.h"
 #include "lib/jobs/gathered_statistics.h"
 #include "lib/jobs/kept_statistics.h"
@@ -304,7 +305,15 @@ class Meter {
       const auto found = with.find({static_cast<TensorRef>(runs[i].tensor), runs[i].matrix});
       (found == with.end() ? without : sharing[found->second]).push_back(i);
     }
-    SMELT_RETURN_IF_ERROR(MeasureErrors(runs, without, nullptr, errors));
+    std::optional<InputFactor> of_embedding;
+    const bool embedding = std::ranges::any_of(tensors, [&](size_t tensor) {
+      return IsOf(tensor, spec_.embedding) && RoundsEmbedding(spec_, plan_);
+    });
+    if (embedding) {  // alone in its stage
+      SMELT_ASSIGN_OR_RETURN(of_embedding, EmbeddingFactor(source_, spec_));
+    }
+    SMELT_RETURN_IF_ERROR(
+        MeasureErrors(runs, without, of_embedding ? &*of_embedding : nullptr, errors));
     for (size_t i = 0; i < sharing.size(); ++i) {
       if (sharing[i].empty()) continue;
       const InputGram& gram = tap_.grams()[i]->gram;
@@ -344,7 +353,7 @@ class Meter {
     const Effort effort = EffortNamed(options.effort).value_or(Effort::kNormal);
     for (const TensorType type : kCandidates) {
       if (!RowBytes(type, sample.columns) || (NeedsImportance(type) && !known)) continue;
-      out.types.push_back({type, sample.ErrorOf(type, effort, known)});
+      out.types.push_back({type, sample.ErrorOf(type, effort, known || factor != nullptr)});
     }
     const TensorType stored = plan_.tensors[out.tensor].source_type;
     if (stored == TensorType::kF16 || stored == TensorType::kBF16) out.types.push_back({stored, 0});
@@ -369,6 +378,8 @@ class Meter {
     sample.values.resize(sample.rows * sample.columns);
     SMELT_RETURN_IF_ERROR(source_.ReadRows(run.tensor, run.first, run.rows, sample.values.data()));
     sample.importance = ImportanceOf(run.tensor, run.matrix, sample.columns);
+    if (IsOf(run.tensor, spec_.embedding) && factor != nullptr)
+      sample.importance.assign(factor->squares().begin(), factor->squares().end());
     sample.factor = factor;
     return sample;
   }

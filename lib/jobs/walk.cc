@@ -76,7 +76,9 @@ class Walker {
     }
     SMELT_ASSIGN_OR_RETURN(filler_,
                            Filler::Open(walk_.targets, walk_.source, walk_.observer, peak_));
-    SMELT_RETURN_IF_ERROR(filler_->Encode(stages_.embedding));
+    SMELT_RETURN_IF_ERROR(gatherer_ != nullptr
+                              ? gatherer_->EncodeEmbedding(*filler_, stages_.embedding)
+                              : filler_->Encode(stages_.embedding));
     std::vector<WrittenModel> models;
     for (size_t i = 0; i < walk_.targets.size(); ++i) {
       SMELT_ASSIGN_OR_RETURN(written_.emplace_back(), Reopen(walk_.targets[i], walk_.names[i]));

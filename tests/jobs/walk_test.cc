@@ -9,9 +9,12 @@
 #include "lib/base/folder.h"
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
+#include "lib/jobs/embedding_factor.h"
 #include "lib/jobs/journal.h"
+#include "lib/jobs/open_model.h"
 #include "lib/jobs/stages.h"
 #include "lib/model/gguf_source.h"
+#include "lib/model/layer_spec.h"
 #include "smelt/convert.h"
 #include "tests/jobs/fake_source.h"
 #include "tests/testing/conversions.h"
@@ -186,6 +189,43 @@ TEST_P(BestWalk, IsTheSameForAnyNumberOfThreadsAndResumed) {
 
 INSTANTIATE_TEST_SUITE_P(Models, BestWalk, ::testing::Values("llama", "qwen2moe", "mistral4"),
                          [](const auto& test) { return std::string(test.param); });
+
+/// What the embedding of a GGUF costs those that read it, by the factor of the model it is made of.
+double ErrorOfEmbedding(const ModelSource& source, const std::string& file) {
+  const auto spec = ReadModelSpec(source);
+  SMELT_EXPECT_OK(spec);
+  const auto factor = EmbeddingFactor(source, *spec);
+  SMELT_EXPECT_OK(factor);
+  const auto made = OpenModelByName(file, {}, {});
+  SMELT_EXPECT_OK(made);
+  const size_t tensor = static_cast<size_t>(spec->embedding);
+  const Shape& shape = source.tensors()[tensor].shape;
+  std::vector<float> off(shape.elements()), as_made(shape.elements());
+  SMELT_EXPECT_OK(source.ReadRows(tensor, 0, shape.rows(), off.data()));
+  const int same = (*made)->Find(source.tensors()[tensor].name);
+  SMELT_EXPECT_OK((*made)->ReadRows(static_cast<size_t>(same), 0, shape.rows(), as_made.data()));
+  for (size_t i = 0; i < off.size(); ++i) off[i] -= as_made[i];
+  return (*factor)->ErrorOf(shape.rows(), off);
+}
+
+TEST(Walk, BestRoundsTheEmbeddingForThoseThatReadIt) {
+  const TempDir dir;
+  for (const char* name : {"llama", "qwen2moe"}) {
+    SCOPED_TRACE(name);
+    for (ConvertOptions options :
+         {Auto(Model(name), dir / "normal.gguf"), Best(Model(name), dir / "best.gguf")}) {
+      options.calibration_tokens = 256;
+      options.validate = Validate::kOff;
+      SMELT_ASSERT_OK(Convert(options));
+    }
+    const auto source = OpenModelByName(Model(name), {}, {});
+    SMELT_ASSERT_OK(source);
+    EXPECT_LT(ErrorOfEmbedding(**source, dir / "best.gguf"),
+              0.8 * ErrorOfEmbedding(**source, dir / "normal.gguf"));
+    std::remove((dir / "normal.gguf").c_str());
+    std::remove((dir / "best.gguf").c_str());
+  }
+}
 
 TEST(Walk, CalibrationTextsAreRead) {
   const TempDir dir;

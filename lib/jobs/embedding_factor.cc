@@ -1,0 +1,41 @@
+#include "lib/jobs/embedding_factor.h"
+
+#include <algorithm>
+#include <memory>
+#include <span>
+
+#include "infer/readers.h"
+#include "lib/base/status.h"
+#include "lib/jobs/statistics_tap.h"
+
+namespace smelt {
+namespace {
+
+/// Weights are no sample of anything: nothing is added to the damping for their number.
+constexpr uint64_t kMany = uint64_t{1} << 32;
+
+}  // namespace
+
+bool RoundsEmbedding(const ModelSpec& spec, const Plan& plan) {
+  if (!plan.gathering || !plan.gathering->moments || spec.embedding == kNoTensor ||
+      spec.embedding == spec.output.weight)
+    return false;
+  return std::ranges::any_of(plan.tensors, [&](const PlannedTensor& t) {
+    return t.source == static_cast<size_t>(spec.embedding) && Info(t.type).quantized &&
+           t.type != t.source_type;
+  });
+}
+
+absl::StatusOr<std::optional<InputFactor>> EmbeddingFactor(const ModelSource& source,
+                                                           const ModelSpec& spec) {
+  const uint64_t columns = source.tensors()[static_cast<size_t>(spec.embedding)].shape.columns();
+  const bool in_file = columns * columns * sizeof(float) > StatisticsTap::kInMemory;
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<SharedGram> readers,
+                         SharedGram::Make(columns, in_file));
+  SMELT_RETURN_IF_ERROR(AddReaders(source, spec, readers->gram));
+  if (readers->gram.tokens == 0) return std::nullopt;
+  const std::span<const float> sums(readers->gram.sums, columns * columns);
+  return InputFactor::Make(columns, sums, kMany);
+}
+
+}  // namespace smelt
