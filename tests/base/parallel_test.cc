@@ -16,6 +16,7 @@
 #include "lib/base/guard.h"
 #include "lib/base/per_thread.h"
 #include "lib/base/status.h"
+#include "tests/testing/sanitized.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -110,7 +111,7 @@ TEST(PerThread, EveryThreadHasItsOwn) {
   EXPECT_EQ(*number, 1);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !SMELT_SANITIZED
 void LimitData(rlim_t bytes) {
   const rlimit limit = {bytes, bytes};
   setrlimit(RLIMIT_DATA, &limit);

@@ -64,11 +64,12 @@ TEST(Generator, OpeningReportsItsLayersAndStopsBetweenThem) {
   GeneratorOptions options;
   options.model = TestdataPath("models/llama");
   uint64_t done = 0, total = 0;
-  Observer observer{.progress = [&](const Progress& p) {
+  Observer observer;
+  observer.progress = [&](const Progress& p) {
     EXPECT_EQ(p.phase, "loading");
     EXPECT_EQ(p.done, done + 1);
     done = p.done, total = p.total;
-  }};
+  };
   SMELT_EXPECT_OK(Generator::Open(options, observer));
   EXPECT_GT(total, 1u);
   EXPECT_EQ(done, total);

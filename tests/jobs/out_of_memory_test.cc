@@ -28,6 +28,7 @@
 #include "smelt/tokenize.h"
 #include "smelt/vocabulary.h"
 #include "tests/testing/conversions.h"
+#include "tests/testing/sanitized.h"
 #include "tests/testing/testing.h"
 
 namespace {
@@ -45,7 +46,7 @@ bool Fails() {
 
 }  // namespace
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if SMELT_SANITIZED
 // The sanitizers have an allocator of their own; C++'s part of it can be replaced.
 void* operator new(size_t size) {
   void* const memory = Fails() ? nullptr : std::malloc(size == 0 ? 1 : size);

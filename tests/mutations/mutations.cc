@@ -20,6 +20,7 @@
 #include "lib/base/json.h"
 #include "lib/base/status.h"
 #include "tests/mutations/subject.h"
+#include "tests/testing/sanitized.h"
 #include "tests/testing/testing.h"
 
 namespace smelt::testing {
@@ -107,7 +108,7 @@ class Driver {
   }
 
   int Child() {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !SMELT_SANITIZED
     const rlimit limit = {kBytes, kBytes};
     setrlimit(RLIMIT_DATA, &limit);
 #endif
