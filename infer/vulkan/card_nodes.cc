@@ -1,21 +1,29 @@
 #include "infer/vulkan/card_nodes.h"
 
-#include <filesystem>
+#ifdef __linux__
+#include <dirent.h>
+
+#include <cerrno>
+#include <memory>
+#include <new>
 #include <string_view>
-#include <system_error>
+#endif
 
 namespace smelt::vulkan {
 namespace {
 
 #ifdef __linux__
 
-/// Whether the folder has a file whose name begins so, or cannot be read.
+/// Whether the folder has a file whose name begins so, or cannot be read. Not by std::filesystem,
+/// whose iterator ends the process where it finds no memory.
 bool MayHave(const std::string& folder, std::string_view begin) {
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  if (error) return error != std::errc::no_such_file_or_directory;
-  for (; entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    if (error || entry->path().filename().native().starts_with(begin)) return true;
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(folder.c_str()), closedir);
+  if (open == nullptr) {
+    if (errno == ENOMEM) throw std::bad_alloc();
+    return errno != ENOENT;
+  }
+  while (const dirent* const entry = readdir(open.get())) {
+    if (std::string_view(entry->d_name).starts_with(begin)) return true;
   }
   return false;
 }

@@ -226,7 +226,7 @@ absl::Status UnknownType(std::string_view given, std::optional<TensorType> of_te
   for (const std::string_view name : NearestNames(given, names, 3))
     nearest += (nearest.empty() ? "" : ", ") + LowerAscii(name);
   return Error(ErrorCode::kUsage, "--type \"", Escape(given), "\" is unknown; the nearest are ",
-               nearest, " (smelt convert --help lists all)");
+               nearest, ", the usual one is q4_k_m (smelt convert --help lists all)");
 }
 
 }  // namespace
