@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <limits>
+#include <span>
 
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
@@ -77,8 +79,9 @@ std::string Gguf(const std::vector<GgufTensorOf>& tensors, const Metadata& keys 
   std::string file(layout->file_size, '\0');
   std::memcpy(file.data(), layout->header.data(), layout->header.size());
   for (size_t i = 0; i < tensors.size(); ++i) {
-    std::memcpy(file.data() + layout->offsets[i], tensors[i].values.data(),
-                std::min<size_t>(layout->bytes[i], tensors[i].values.size() * sizeof(float)));
+    const auto values = std::as_bytes(std::span(tensors[i].values));
+    std::ranges::copy(values.first(std::min<size_t>(layout->bytes[i], values.size())),
+                      reinterpret_cast<std::byte*>(file.data() + layout->offsets[i]));
   }
   return file;
 }

@@ -8,7 +8,6 @@
 
 #include "infer/score.h"
 #include "infer/vulkan/device.h"
-#include "lib/model/open.h"
 #include "tests/infer/vulkan/vulkan_testing.h"
 #include "tests/model/expected_gguf.h"
 #include "tests/model/fixture_models.h"
@@ -79,9 +78,7 @@ TEST(VulkanAhead, WhatGoesToTheDeviceIsHandedOverWithoutWaiting) {
 // the memory of one has to be free for the next.
 TEST(VulkanAhead, LayersAreBroughtWhileOthersAreComputed) {
   SMELT_REQUIRE_VULKAN();
-  OpenOptions open;
-  open.vocabulary = false;
-  const auto model = OpenModel(testing::ModelPath("llama"), open);
+  const auto model = testing::OpenLlama();
   SMELT_ASSERT_OK(model);
   testing::GoldenModel recorded;
   ASSERT_TRUE(recorded.Find(testing::ModelPath("llama")));

@@ -204,9 +204,7 @@ TEST(VulkanCounts, DispatchesOfAToken) {
 // So many as its memory has room for.
 TEST(VulkanLayers, ASmallDeviceTakesSome) {
   SMELT_REQUIRE_VULKAN();
-  OpenOptions open;
-  open.vocabulary = false;
-  const auto model = OpenModel(testing::ModelPath("llama"), open);
+  const auto model = testing::OpenLlama();
   SMELT_ASSERT_OK(model);
   uint64_t before = 0, all = 0;
   std::vector<float> expected, logits;
@@ -231,9 +229,7 @@ TEST(VulkanLayers, ASmallDeviceTakesSome) {
 
 TEST(VulkanLayers, ACacheInF16LeavesRoomForMore) {
   SMELT_REQUIRE_VULKAN();
-  OpenOptions open;
-  open.vocabulary = false;
-  const auto model = OpenModel(testing::ModelPath("llama"), open);
+  const auto model = testing::OpenLlama();
   SMELT_ASSERT_OK(model);
   const auto layers = [&](uint64_t memory, const char* cache) {
     const auto session =

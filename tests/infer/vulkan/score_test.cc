@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "lib/model/open.h"
 #include "tests/infer/random_models.h"
 #include "tests/infer/vulkan/vulkan_testing.h"
 #include "tests/model/expected_gguf.h"
@@ -65,9 +64,7 @@ TEST(VulkanDevices, NamesThatMeanNothingAreRefused) {
 // 2.8 MB of weights, and the same figures to the last bit.
 TEST(VulkanDevices, AModelMayBeLargerThanTheDevicesMemory) {
   SMELT_REQUIRE_VULKAN();
-  OpenOptions open;
-  open.vocabulary = false;
-  const auto model = OpenModel(testing::ModelPath("llama"), open);
+  const auto model = testing::OpenLlama();
   SMELT_ASSERT_OK(model);
   testing::GoldenModel recorded;
   ASSERT_TRUE(recorded.Find(testing::ModelPath("llama")));

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "infer/open_backend.h"
+#include "lib/model/open.h"
+#include "tests/model/expected_gguf.h"
 #ifdef SMELT_HAS_VULKAN
 #include "infer/vulkan/device.h"
 #endif
@@ -21,6 +23,13 @@
 namespace smelt::testing {
 
 inline const DeviceOptions kVulkan = {.device = "vulkan"};
+
+/// The recorded llama (2.8 MB of weights), without its vocabulary.
+inline auto OpenLlama() {
+  OpenOptions options;
+  options.vocabulary = false;
+  return OpenModel(ModelPath("llama"), options);
+}
 
 using Logits = std::vector<std::vector<double>>;
 
