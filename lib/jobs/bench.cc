@@ -13,10 +13,10 @@
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/base/tensor_type.h"
+#include "lib/jobs/generation_setup.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/read_bandwidth.h"
 #include "lib/jobs/trained_context.h"
-#include "lib/jobs/weight_use.h"
 
 namespace smelt {
 namespace {
@@ -141,20 +141,17 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
                          OpenModelByName(options.model, {}, observer));
   SpecifiedModel model{.source = source.get(), .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*source));
-  const Precision wanted = options.q8_activations ? Precision::kQ8 : Precision::kF32;
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
-                         ChooseDevice(options.device, wanted, observer));
-  const bool f32 = options.f32_activations || (device.device != "cpu" && !options.q8_activations);
-  const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
-  const WeightUse use = ChooseWeightUse(*source, precision, device, options.repack, observer);
+  SMELT_ASSIGN_OR_RETURN(const GenerationSetup setup,
+                         ChooseGenerationSetup(*source, WishesOf(options), observer));
+  const std::string& device = setup.device.device;
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
-                         Session::Create(model, precision, device, use));
+                         Session::Create(model, setup.precision, setup.device, setup.use));
   WarnBeyondTrainedContext(*source,
                            *std::max_element(options.contexts.begin(), options.contexts.end()) +
                                std::max(options.prompt, options.generate),
                            observer);
   BenchResult result{.model = options.model,
-                     .device = device.device,
+                     .device = device,
                      .device_layers = session->device_layers(),
                      .types = TypesOf(*source),
                      .repacked_bytes = session->interleaved_bytes()};
@@ -168,7 +165,7 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
       SMELT_RETURN_IF_ERROR(meter.Begin(context));
       SMELT_ASSIGN_OR_RETURN(row.prompt, meter.Measure(options.prompt, options.prompt));
       SMELT_ASSIGN_OR_RETURN(row.generation, meter.Measure(options.generate, 1));
-      if (device.device != "cpu") row.commands_per_token = meter.commands_per_token();
+      if (device != "cpu") row.commands_per_token = meter.commands_per_token();
       row.bytes_per_token = session->token_cost().Bytes(context + options.generate / 2);
       row.operations_per_token = session->token_cost().Operations(context + options.generate / 2);
       row.read_bandwidth = bandwidth;

@@ -12,10 +12,10 @@
 #include "lib/base/guard.h"
 #include "lib/base/job_scope.h"
 #include "lib/base/status.h"
+#include "lib/jobs/generation_setup.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/text_ids.h"
 #include "lib/jobs/trained_context.h"
-#include "lib/jobs/weight_use.h"
 
 namespace smelt {
 namespace {
@@ -193,17 +193,15 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
   } else {
     impl->no_tokenizer = tokenizer.status();
   }
-  const Precision wanted = options.q8_activations ? Precision::kQ8 : Precision::kF32;
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
-                         ChooseDevice(options.device, wanted, observer));
-  impl->device = device.device;
-  const bool f32 = options.f32_activations || (device.device != "cpu" && !options.q8_activations);
-  const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
-  const WeightUse use = ChooseWeightUse(*impl->source, precision, device, options.repack, observer);
-  SMELT_ASSIGN_OR_RETURN(impl->session, Session::Create(*impl->source, precision, device, use));
+  SMELT_ASSIGN_OR_RETURN(const GenerationSetup setup,
+                         ChooseGenerationSetup(*impl->source, WishesOf(options), observer));
+  const std::string& device = setup.device.device;
+  impl->device = device;
+  SMELT_ASSIGN_OR_RETURN(impl->session,
+                         Session::Create(*impl->source, setup.precision, setup.device, setup.use));
   if (const auto layers = impl->session->device_layers();
       layers && *layers < impl->session->layers()) {
-    observer.Note(Cat(*layers, " of ", impl->session->layers(), " layers run on ", device.device,
+    observer.Note(Cat(*layers, " of ", impl->session->layers(), " layers run on ", device,
                       ", the others on the processor"));
   }
   return std::unique_ptr<Generator>(new Generator(std::move(impl)));

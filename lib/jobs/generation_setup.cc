@@ -1,13 +1,16 @@
-#include "lib/jobs/weight_use.h"
+#include "lib/jobs/generation_setup.h"
 
 #include <optional>
 
+#include "infer/open_backend.h"
 #include "lib/base/available_memory.h"
 #include "lib/base/cat.h"
+#include "lib/base/status.h"
 #include "lib/base/tensor_type.h"
 #include "quant/interleaved.h"
 
 namespace smelt {
+namespace {
 
 WeightUse ChooseWeightUse(const ModelSource& source, Precision precision,
                           const DeviceOptions& device, bool repack, const Observer& observer) {
@@ -26,6 +29,19 @@ WeightUse ChooseWeightUse(const ModelSource& source, Precision precision,
         bytes >> 20, " MiB, and of ", *available >> 20, " MiB of free memory it may take half"));
   }
   return WeightUse::kResident;
+}
+
+}  // namespace
+
+absl::StatusOr<GenerationSetup> ChooseGenerationSetup(const ModelSource& source,
+                                                      const GenerationWishes& wishes,
+                                                      const Observer& observer) {
+  const Precision wanted = wishes.q8_activations ? Precision::kQ8 : Precision::kF32;
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(wishes.device, wanted, observer));
+  const bool f32 = wishes.f32_activations || (device.device != "cpu" && !wishes.q8_activations);
+  const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
+  const WeightUse use = ChooseWeightUse(source, precision, device, wishes.repack, observer);
+  return GenerationSetup{device, precision, use};
 }
 
 }  // namespace smelt
