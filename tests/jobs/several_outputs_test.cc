@@ -38,6 +38,7 @@ ConvertOptions Options(const std::string& model, const std::string& output,
   options.max_ppl_increase = 50;
   options.effort = effort == "auto" ? "normal" : effort;
   if (effort == "auto") options.imatrix = "auto";
+  if (effort == "auto" || effort == "best") options.calibration_tokens = testing::kFewTokens;
   return options;
 }
 

@@ -86,6 +86,7 @@ TEST_P(SizedPlanOfEffort, IsTheSameForAnyNumberOfThreadsAndResumed) {
   const TempDir dir;
   ConvertOptions options = Sized(Model("llama"), dir / "one.gguf", 5.2);
   options.effort = GetParam();
+  if (options.effort == "best") options.calibration_tokens = testing::kFewTokens;
   SetThreads(1);
   SMELT_ASSERT_OK(Convert(options));
   SetThreads(4);

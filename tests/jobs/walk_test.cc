@@ -78,6 +78,7 @@ TEST(Walk, WritesWhatFillingAtOnceWrites) {
 ConvertOptions Auto(const std::string& model, const std::string& output) {
   ConvertOptions options = Conversion(model, output, "q4_0");
   options.imatrix = "auto";
+  options.calibration_tokens = testing::kFewTokens;
   options.max_kl = 50;
   options.max_ppl_increase = 50;
   return options;

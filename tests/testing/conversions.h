@@ -1,6 +1,7 @@
 // Conversions as tests ask for them.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,6 +28,9 @@ inline ConvertOptions UncheckedConversion(const std::string& source, const std::
   options.validate = Validate::kOff;
   return options;
 }
+
+/// Tokens of a calibration: several chunks, in a part of the time that the usual number takes.
+constexpr uint64_t kFewTokens = 2048;
 
 /// A small recorded model of testdata, by its name.
 inline std::string Model(const char* name) { return TestdataPath(std::string("models/") + name); }
