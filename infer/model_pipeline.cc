@@ -24,29 +24,21 @@ absl::Status CheckIds(std::span<const int32_t> ids, uint32_t vocabulary) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<ModelPipeline>> ModelPipeline::Open(const ModelSource& source,
-                                                                   ModelSpec model, WeightUse use,
-                                                                   Precision precision,
-                                                                   Backend& backend) {
-  Backend* const one = &backend;
-  return Open(source, std::move(model), use, precision, {&one, 1}, std::nullopt);
-}
-
 absl::StatusOr<std::unique_ptr<ModelPipeline>> ModelPipeline::Open(
-    const ModelSource& source, ModelSpec model, WeightUse use, Precision precision,
-    std::span<Backend* const> backends, std::optional<uint64_t> layers, CacheType cache) {
-  std::unique_ptr<ModelPipeline> pipeline(
-      new ModelPipeline(source, std::move(model), use, precision, backends));
+    const ModelSource& source, ModelSpec model, std::span<const Computer> computers,
+    std::optional<uint64_t> layers, CacheType cache) {
+  std::unique_ptr<ModelPipeline> pipeline(new ModelPipeline(source, std::move(model), computers));
   const ModelSpec& spec = pipeline->spec_;
   SMELT_RETURN_IF_ERROR(pipeline->ChoosePlaces(layers, cache));
   SMELT_ASSIGN_OR_RETURN(pipeline->embedding_,
                          Embedding::Open(source, spec.embedding, spec.positions,
                                          static_cast<float>(spec.embedding_scale)));
   if (spec.inputs.present()) SMELT_RETURN_IF_ERROR(pipeline->OpenInputs());
-  Backend& last = pipeline->head_backend();
-  SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec, source, last));
-  SMELT_ASSIGN_OR_RETURN(pipeline->final_norm_, last.Compile(std::move(final_norm), precision));
-  SMELT_ASSIGN_OR_RETURN(pipeline->head_, LowerHead(spec, source, use, last));
+  const Computer& last = pipeline->head_computer();
+  SMELT_ASSIGN_OR_RETURN(Graph final_norm, LowerFinalNorm(spec, source, *last.backend));
+  SMELT_ASSIGN_OR_RETURN(pipeline->final_norm_,
+                         last.backend->Compile(std::move(final_norm), last.precision));
+  SMELT_ASSIGN_OR_RETURN(pipeline->head_, LowerHead(spec, source, last.use, *last.backend));
   return pipeline;
 }
 
@@ -55,13 +47,14 @@ absl::Status ModelPipeline::ChoosePlaces(std::optional<uint64_t> layers, CacheTy
   constexpr uint64_t kPositions = 4096;
   const uint64_t value_bytes = cache == CacheType::kF16 ? 2 : sizeof(float);
   placement_.layers.assign(spec_.layers.size(), 0);
-  if (backends_.size() == 1) return absl::OkStatus();
+  if (computers_.size() == 1) return absl::OkStatus();
   const uint64_t positions =
       spec_.context_length == 0 ? kPositions : std::min(spec_.context_length, kPositions);
-  Backend& device = *backends_[0];
+  const WeightUse use = computers_[0].use;
+  Backend& device = *computers_[0].backend;
   std::vector<uint64_t> bytes;
   for (size_t i = 0; i < spec_.layers.size(); ++i) {
-    SMELT_ASSIGN_OR_RETURN(const Graph graph, LowerLayer(spec_, i, source_, use_, device));
+    SMELT_ASSIGN_OR_RETURN(const Graph graph, LowerLayer(spec_, i, source_, use, device));
     std::set<const Weight*> weights;
     for (const Op& op : graph.ops)
       for (const Matrix* matrix : MatricesOf(op)) weights.insert(matrix->weight.get());
@@ -69,7 +62,7 @@ absl::Status ModelPipeline::ChoosePlaces(std::optional<uint64_t> layers, CacheTy
     for (const Weight* weight : weights) layer += weight->bytes();
     bytes.push_back(layer);
   }
-  SMELT_ASSIGN_OR_RETURN(const Head head, LowerHead(spec_, source_, use_, device));
+  SMELT_ASSIGN_OR_RETURN(const Head head, LowerHead(spec_, source_, use, device));
   placement_ =
       PlaceLayers(spec_, bytes, head.output.weight->bytes(), device.resident_bytes(), layers);
   return absl::OkStatus();
@@ -81,18 +74,20 @@ absl::Status ModelPipeline::OpenInputs() {
   SMELT_ASSIGN_OR_RETURN(inputs_.table,
                          Embedding::Open(source_, inputs.table, kNoTensor,
                                          static_cast<float>(inputs.table_scale * inputs.scale)));
-  SMELT_ASSIGN_OR_RETURN(Graph graph, LowerInputs(spec_, source_, use_, backend()));
+  const Computer& first = first_computer();
+  SMELT_ASSIGN_OR_RETURN(Graph graph, LowerInputs(spec_, source_, first.use, *first.backend));
   inputs_.scratch = graph.scratch_features;
-  SMELT_ASSIGN_OR_RETURN(inputs_.program, backend().Compile(std::move(graph), precision_));
+  SMELT_ASSIGN_OR_RETURN(inputs_.program,
+                         first.backend->Compile(std::move(graph), first.precision));
   return absl::OkStatus();
 }
 
 absl::StatusOr<Graph> ModelPipeline::Layer(size_t layer, const ModelSource& source) const {
-  return LowerLayer(spec_, layer, source, use_, backend(layer));
+  return LowerLayer(spec_, layer, source, computer(layer).use, backend(layer));
 }
 
 absl::StatusOr<std::unique_ptr<Program>> ModelPipeline::Compile(size_t layer, Graph graph) const {
-  return backend(layer).Compile(std::move(graph), precision_);
+  return backend(layer).Compile(std::move(graph), computer(layer).precision);
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> ModelPipeline::NewInputs(Backend& backend,
@@ -111,13 +106,14 @@ absl::Status ModelPipeline::Embed(Batch& batch, std::span<const int32_t> ids, St
 }
 
 absl::Status ModelPipeline::FinalNorm(Batch& batch, State& state, Buffer& x) const {
-  return head_backend().Run(*final_norm_, batch, state, x);
+  return head_computer().backend->Run(*final_norm_, batch, state, x);
 }
 
 absl::Status ModelPipeline::Logits(const Batch& batch, const Buffer& x,
                                    std::span<const uint32_t> tokens,
                                    std::span<float> logits) const {
-  return head_backend().Logits(batch, head_, x, tokens, precision_, logits);
+  const Computer& last = head_computer();
+  return last.backend->Logits(batch, head_, x, tokens, last.precision, logits);
 }
 
 absl::StatusOr<std::unique_ptr<Passage>> Passage::Begin(const ModelPipeline& pipeline,
@@ -133,7 +129,7 @@ absl::StatusOr<std::unique_ptr<Passage>> Passage::Begin(const ModelPipeline& pip
 }
 
 absl::Status Passage::Prepare(size_t backend) {
-  Backend& on = *pipeline_.backends()[backend];
+  Backend& on = *pipeline_.computers()[backend].backend;
   Part& part = parts_[backend];
   SMELT_ASSIGN_OR_RETURN(part.batch, on.NewBatch(sequences_, length_));
   SMELT_ASSIGN_OR_RETURN(part.x, on.NewBuffer(*part.batch, pipeline_.spec().width));
@@ -144,8 +140,8 @@ absl::Status Passage::Prepare(size_t backend) {
 absl::Status Passage::Carry(const Part& from, const Buffer& x, size_t backend, Buffer& to,
                             uint32_t features) {
   std::vector<float> values(tokens_ * features);
-  SMELT_RETURN_IF_ERROR(pipeline_.backends()[at_]->Read(*from.batch, 0, x, values));
-  return pipeline_.backends()[backend]->Write(*parts_[backend].batch, 0, values, to);
+  SMELT_RETURN_IF_ERROR(pipeline_.computers()[at_].backend->Read(*from.batch, 0, x, values));
+  return pipeline_.computers()[backend].backend->Write(*parts_[backend].batch, 0, values, to);
 }
 
 absl::Status Passage::MoveTo(size_t backend) {
@@ -166,7 +162,8 @@ absl::Status Passage::MoveTo(size_t backend) {
 }
 
 absl::Status Passage::Embed(std::span<const int32_t> ids) {
-  const std::unique_ptr<State> none = pipeline_.backends()[at_]->NewState(sequences_.size());
+  const std::unique_ptr<State> none =
+      pipeline_.computers()[at_].backend->NewState(sequences_.size());
   return pipeline_.Embed(*here().batch, ids, *none, *here().x, here().inputs.get());
 }
 
@@ -178,7 +175,8 @@ absl::Status Passage::RunLayer(size_t layer, const Program& program, State& stat
 
 absl::Status Passage::Logits(std::span<const uint32_t> tokens, std::span<float> logits) {
   SMELT_RETURN_IF_ERROR(MoveTo(pipeline_.placement().head));
-  const std::unique_ptr<State> none = pipeline_.backends()[at_]->NewState(sequences_.size());
+  const std::unique_ptr<State> none =
+      pipeline_.computers()[at_].backend->NewState(sequences_.size());
   SMELT_RETURN_IF_ERROR(pipeline_.FinalNorm(*here().batch, *none, *here().x));
   return pipeline_.Logits(*here().batch, *here().x, tokens, logits);
 }

@@ -24,31 +24,33 @@ size_t StateOf(const ModelSpec& spec, size_t layer);
 /// Ids must be in [0, vocabulary).
 absl::Status CheckIds(std::span<const int32_t> ids, uint32_t vocabulary);
 
+/// What computes a part of a model, and how.
+struct Computer {
+  Backend* backend = nullptr;
+  WeightUse use = WeightUse::kStream;
+  Precision precision = Precision::kF32;
+};
+
 class ModelPipeline {
  public:
-  /// Everything but the layers, whose matrices will be loaded for `use` too. `source` and `backend`
-  /// outlive it.
+  /// Everything but the layers, whose matrices will be loaded for the same use. `source` and the
+  /// backends outlive it. Of two computers the first has the first `layers`, or as many as it has
+  /// room for with keys and values kept as `cache`.
   static absl::StatusOr<std::unique_ptr<ModelPipeline>> Open(const ModelSource& source,
-                                                             ModelSpec spec, WeightUse use,
-                                                             Precision precision, Backend& backend);
-  /// The same with layers on two backends, if there are two: the first `layers` on the first one,
-  /// or as many as it has room for with keys and values kept as `cache`.
-  static absl::StatusOr<std::unique_ptr<ModelPipeline>> Open(const ModelSource& source,
-                                                             ModelSpec spec, WeightUse use,
-                                                             Precision precision,
-                                                             std::span<Backend* const> backends,
-                                                             std::optional<uint64_t> layers,
+                                                             ModelSpec spec,
+                                                             std::span<const Computer> computers,
+                                                             std::optional<uint64_t> layers = {},
                                                              CacheType cache = CacheType::kF32);
 
   const ModelSource& source() const { return source_; }
   const ModelSpec& spec() const { return spec_; }
   const Head& head() const { return head_; }
   const Placement& placement() const { return placement_; }
-  std::span<Backend* const> backends() const { return backends_; }
+  std::span<const Computer> computers() const { return computers_; }
   /// Of a layer.
-  Backend& backend(size_t layer) const { return *backends_[placement_.layers[layer]]; }
+  Backend& backend(size_t layer) const { return *computer(layer).backend; }
   /// Of the first layer: the only one, where there is one.
-  Backend& backend() const { return *backends_[first()]; }
+  Backend& backend() const { return *first_computer().backend; }
 
   /// A layer's operations, with the weights of `source`: the model's own, or one of the same
   /// tensors.
@@ -83,15 +85,12 @@ class ModelPipeline {
     std::unique_ptr<Program> program;
   };
 
-  ModelPipeline(const ModelSource& source, ModelSpec spec, WeightUse use, Precision precision,
-                std::span<Backend* const> backends)
-      : source_(source),
-        spec_(std::move(spec)),
-        use_(use),
-        precision_(precision),
-        backends_(backends.begin(), backends.end()) {}
+  ModelPipeline(const ModelSource& source, ModelSpec spec, std::span<const Computer> computers)
+      : source_(source), spec_(std::move(spec)), computers_(computers.begin(), computers.end()) {}
   size_t first() const { return placement_.layers.empty() ? 0 : placement_.layers[0]; }
-  Backend& head_backend() const { return *backends_[placement_.head]; }
+  const Computer& computer(size_t layer) const { return computers_[placement_.layers[layer]]; }
+  const Computer& first_computer() const { return computers_[first()]; }
+  const Computer& head_computer() const { return computers_[placement_.head]; }
   absl::StatusOr<std::unique_ptr<Buffer>> NewInputs(Backend& backend, const Batch& batch,
                                                     Place place) const;
   absl::Status ChoosePlaces(std::optional<uint64_t> layers, CacheType cache);
@@ -99,9 +98,7 @@ class ModelPipeline {
 
   const ModelSource& source_;
   const ModelSpec spec_;
-  const WeightUse use_;
-  const Precision precision_;
-  const std::vector<Backend*> backends_;
+  const std::vector<Computer> computers_;
   Placement placement_;
   Embedding embedding_;
   Inputs inputs_;
@@ -129,7 +126,7 @@ class Passage {
     std::unique_ptr<Buffer> x, inputs;
   };
   explicit Passage(const ModelPipeline& pipeline)
-      : pipeline_(pipeline), parts_(pipeline.backends().size()) {}
+      : pipeline_(pipeline), parts_(pipeline.computers().size()) {}
   Part& here() { return parts_[at_]; }
   absl::Status Prepare(size_t backend);
   absl::Status MoveTo(size_t backend);

@@ -10,9 +10,9 @@ namespace smelt {
 absl::StatusOr<std::unique_ptr<ModelRun>> ModelRun::Create(const ModelSource& source,
                                                            ModelSpec model, Precision precision,
                                                            Backend& backend, CacheType cache) {
-  SMELT_ASSIGN_OR_RETURN(
-      std::unique_ptr<ModelPipeline> pipeline,
-      ModelPipeline::Open(source, std::move(model), WeightUse::kStream, precision, backend));
+  const Computer computer{&backend, WeightUse::kStream, precision};
+  SMELT_ASSIGN_OR_RETURN(std::unique_ptr<ModelPipeline> pipeline,
+                         ModelPipeline::Open(source, std::move(model), {&computer, 1}));
   std::unique_ptr<ModelRun> run(new ModelRun(std::move(pipeline), cache));
   const ModelSpec& spec = run->spec();
   for (size_t i = 0; i < spec.layers.size(); ++i) {

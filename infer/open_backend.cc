@@ -181,6 +181,20 @@ absl::StatusOr<DeviceOptions> Chosen(const DeviceOptions& options, Precision pre
   return chosen;
 }
 
+/// Why options of a device change nothing.
+std::string NoDeviceFor(const DeviceOptions& options) {
+  std::string given = options.device_layers ? "--device-layers" : "";
+  if (options.device_memory > 0)
+    given += given.empty() ? "--device-memory" : " and --device-memory";
+  std::string why = "--device is cpu";
+  if (options.device == "auto") {
+    why = "there is no card that can be used";
+    const absl::StatusOr<std::vector<PhysicalDevice>> devices = Devices();
+    if (!devices.ok()) why = std::string(Reason(devices.status()));
+  }
+  return Cat(given, " change nothing, the processor computes: ", why);
+}
+
 }  // namespace
 
 void DeviceTrials::Forget() {
@@ -194,10 +208,14 @@ absl::StatusOr<DeviceOptions> ChooseDevice(const DeviceOptions& options, Precisi
     return Error(ErrorCode::kUsage, "'", Escape(options.cache_type),
                  "' is no cache type: f32, f16");
   const bool told = observer.note != nullptr || JobScope::Current() == nullptr;
-  SMELT_ASSIGN_OR_RETURN(
-      DeviceOptions chosen,
-      Chosen(options, precision, told ? observer : JobScope::Current()->observer()));
+  const Observer& listener = told ? observer : JobScope::Current()->observer();
+  SMELT_ASSIGN_OR_RETURN(DeviceOptions chosen, Chosen(options, precision, listener));
   chosen.check = false;  // no more
+  if (chosen.device == "cpu") {
+    if (options.device_layers || options.device_memory > 0) listener.Warn(NoDeviceFor(options));
+    chosen.device_layers.reset();
+    chosen.device_memory = 0;
+  }
   return chosen;
 }
 

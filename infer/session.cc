@@ -48,14 +48,16 @@ class EngineState : public SessionState {
 class EngineSession : public Session {
  public:
   absl::Status Open(const SpecifiedModel& model, Precision precision, const DeviceOptions& device,
-                    WeightUse use) {
+                    WeightUse use, Precision on_device) {
     const ModelSource& source = *model.source;
     SMELT_ASSIGN_OR_RETURN(backends_, OpenBackends(device));
-    std::vector<Backend*> backends;
-    for (const auto& backend : backends_) backends.push_back(backend.get());
+    std::vector<Computer> computers = {{backends_.back().get(), use, precision}};
+    if (backends_.size() > 1)
+      computers.insert(computers.begin(),
+                       {backends_.front().get(), WeightUse::kResident, on_device});
     const CacheType cache = CacheTypeOf(device);
-    SMELT_ASSIGN_OR_RETURN(pipeline_, ModelPipeline::Open(source, model.spec, use, precision,
-                                                          backends, device.device_layers, cache));
+    SMELT_ASSIGN_OR_RETURN(
+        pipeline_, ModelPipeline::Open(source, model.spec, computers, device.device_layers, cache));
     token_cost_ = TokenCost(cache);
     uint64_t activations = kActivationBudget;
     const uint64_t kept = spec().width + pipeline_->input_features();
@@ -97,6 +99,16 @@ class EngineSession : public Session {
   CommandCounts counts() const override { return backends_[0]->counts(); }
 
   uint64_t layers() const override { return programs_.size(); }
+
+  std::vector<Precision> precisions() const override {
+    const Placement& placement = pipeline_->placement();
+    std::vector<Precision> precisions;
+    for (size_t i = 0; i < backends_.size(); ++i) {
+      if (placement.layers_on(i) > 0 || placement.head == i)
+        precisions.push_back(pipeline_->computers()[i].precision);
+    }
+    return precisions;
+  }
 
   std::optional<uint64_t> device_layers() const override {
     if (backends_.size() == 1) return std::nullopt;
@@ -219,19 +231,20 @@ class EngineSession : public Session {
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const ModelSource& source,
                                                          Precision precision,
-                                                         const DeviceOptions& device,
-                                                         WeightUse use) {
+                                                         const DeviceOptions& device, WeightUse use,
+                                                         std::optional<Precision> on_device) {
   SpecifiedModel model{.source = &source, .spec = {}};
   SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(source));
-  return Create(model, precision, device, use);
+  return Create(model, precision, device, use, on_device);
 }
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SpecifiedModel& model,
                                                          Precision precision,
-                                                         const DeviceOptions& device,
-                                                         WeightUse use) {
+                                                         const DeviceOptions& device, WeightUse use,
+                                                         std::optional<Precision> on_device) {
   auto session = std::make_unique<EngineSession>();
-  SMELT_RETURN_IF_ERROR(session->Open(model, precision, device, use));
+  SMELT_RETURN_IF_ERROR(
+      session->Open(model, precision, device, use, on_device.value_or(precision)));
   return std::unique_ptr<Session>(std::move(session));
 }
 

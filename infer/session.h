@@ -28,16 +28,19 @@ class SessionState {
 class Session {
  public:
   virtual ~Session() = default;
-  /// `source` outlives the session; the cache grows with the sequence. `use`: kResident, or
-  /// kInterleaved for the price of weights kept twice.
+  /// `source` outlives the session; the cache grows with the sequence. `use`, of the processor:
+  /// kResident, or kInterleaved for the price of weights kept twice. `on_device`: the precision
+  /// there, where that is not the processor's.
   static absl::StatusOr<std::unique_ptr<Session>> Create(const ModelSource& source,
                                                          Precision precision,
                                                          const DeviceOptions& device = {},
-                                                         WeightUse use = WeightUse::kResident);
+                                                         WeightUse use = WeightUse::kResident,
+                                                         std::optional<Precision> on_device = {});
   static absl::StatusOr<std::unique_ptr<Session>> Create(const SpecifiedModel& model,
                                                          Precision precision,
                                                          const DeviceOptions& device = {},
-                                                         WeightUse use = WeightUse::kResident);
+                                                         WeightUse use = WeightUse::kResident,
+                                                         std::optional<Precision> on_device = {});
   virtual uint32_t vocabulary() const = 0;
   virtual const TokenCost& token_cost() const = 0;
   /// Of the weights that are kept in another order too.
@@ -46,6 +49,8 @@ class Session {
   /// Layers that run on another device than the processor; empty: there is none.
   virtual std::optional<uint64_t> device_layers() const = 0;
   virtual uint64_t layers() const = 0;
+  /// In which layers and output matrix are computed; of a device, then of the processor.
+  virtual std::vector<Precision> precisions() const = 0;
   /// Appends ids to the sequence; on return `logits` holds those of the last one. `observer` sees
   /// how far it is and may cancel it. After an error the sequence and `logits` are what they were.
   /// A model with recurrent states cannot always go back: then CheckWhole() fails, and so does

@@ -40,7 +40,6 @@ SMELT_LANES_INLINE Floats LowHalves(Words v) {
   return _mm256_cvtph_ps(
       _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
 }
-/// The f16 in both halves of words.
 SMELT_LANES_INLINE void Halves(Words v, Floats& low, Floats& high) {
   const Bits low_first = _mm256_broadcastsi128_si256(
       _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));

@@ -14,8 +14,11 @@ namespace {
 
 struct BenchArguments {
   BenchOptions options;
-  std::string activations;
 };
+
+nlohmann::ordered_json OrNull(const auto& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
 
 nlohmann::ordered_json SpeedJson(const std::optional<BenchSpeed>& speed) {
   if (!speed) return nullptr;
@@ -41,16 +44,16 @@ std::string BenchJson(const BenchResult& result) {
                     {"bytes_per_token", row.bytes_per_token},
                     {"operations_per_token", row.operations_per_token},
                     {"commands_per_token", CommandsJson(row.commands_per_token)},
-                    {"read_bytes_per_second", row.read_bandwidth},
-                    {"bandwidth_share", row.bandwidth_share}});
+                    {"read_bytes_per_second", OrNull(row.read_bandwidth)},
+                    {"bandwidth_share", OrNull(row.bandwidth_share)}});
   }
-  return nlohmann::ordered_json{
-             {"model", result.model},
-             {"device", result.device},
-             {"device_layers", result.device_layers ? nlohmann::ordered_json(*result.device_layers)
-                                                    : nlohmann::ordered_json(nullptr)},
-             {"types", std::move(types)},
-             {"rows", std::move(rows)}}
+  return nlohmann::ordered_json{{"model", result.model},
+                                {"device", result.device},
+                                {"device_layers", OrNull(result.device_layers)},
+                                {"activations", result.activations},
+                                {"types", std::move(types)},
+                                {"repacked_bytes", result.repacked_bytes},
+                                {"rows", std::move(rows)}}
              .dump() +
          "\n";
 }
@@ -61,6 +64,12 @@ std::string SpeedText(const std::optional<BenchSpeed>& speed) {
          Significant(speed->high, 3) + ")";
 }
 
+std::string SpeedOfMemory(const BenchRow& row) {
+  if (!row.read_bandwidth) return "-";
+  return (row.bandwidth_share ? Fixed(100 * *row.bandwidth_share, 0) + " % of " : std::string()) +
+         Fixed(*row.read_bandwidth / 1e9, 1) + " GB/s";
+}
+
 std::string BenchText(const BenchResult& result) {
   std::string text =
       OneLine(result.model, 300) + (result.device == "cpu" ? "" : " on " + result.device);
@@ -68,14 +77,16 @@ std::string BenchText(const BenchResult& result) {
   text += ":";
   for (const auto& [type, bytes] : result.types) text += " " + type + " " + Bytes(bytes) + ",";
   text.back() = '\n';
+  text += "activations in " + result.activations;
+  if (result.repacked_bytes > 0)
+    text += ", " + Bytes(result.repacked_bytes) + " of the weights repacked";
+  text += "\n";
   text += Left("threads", 9) + Left("context", 9) + Left("prompt t/s", 26) +
           Left("generation t/s", 26) + Left("per token", 11) + "of memory's speed\n";
   for (const BenchRow& row : result.rows) {
     text += Left(std::to_string(row.threads), 9) + Left(std::to_string(row.context), 9) +
             Left(SpeedText(row.prompt), 26) + Left(SpeedText(row.generation), 26) +
-            Left(Bytes(row.bytes_per_token), 11) +
-            (row.generation ? Fixed(100 * row.bandwidth_share, 0) + " % of " : std::string()) +
-            Fixed(row.read_bandwidth / 1e9, 1) + " GB/s\n";
+            Left(Bytes(row.bytes_per_token), 11) + SpeedOfMemory(row) + "\n";
   }
   for (const BenchRow& row : result.rows) {
     if (!row.commands_per_token) continue;
@@ -89,8 +100,6 @@ std::string BenchText(const BenchResult& result) {
 }
 
 int RunBench(BenchArguments& a, const Globals& globals, Terminal& terminal) {
-  a.options.f32_activations = a.activations == "f32";
-  a.options.q8_activations = a.activations == "q8";
   if (a.options.threads.empty() && globals.threads > 0) a.options.threads = {globals.threads};
   const absl::StatusOr<BenchResult> result = Bench(a.options, terminal.MakeObserver());
   if (!result.ok()) return terminal.Fail(result.status());
@@ -111,12 +120,11 @@ void AddBench(CLI::App& app, Invocation& invocation) {
       "Each figure is the median of the repeats, with the lowest and the highest. A token that is\n"
       "generated reads every weight once (of experts the chosen ones) and the keys and values of\n"
       "what lies before: so many bytes, of so many a second that as many threads read here.\n"
-      "--json: model; device, device_layers; types, bytes of each; repacked_bytes; rows, a list "
-      "of threads, "
-      "context,\n"
-      "prompt_tokens_per_second and tokens_per_second (median, low, high, or null),\n"
-      "bytes_per_token, operations_per_token, commands_per_token (of a device: dispatches,\n"
-      "barriers, submits; or null), read_bytes_per_second, bandwidth_share.");
+      "--json: model; device, device_layers, activations; types, bytes of each; repacked_bytes;\n"
+      "rows, a list of threads, context, prompt_tokens_per_second and tokens_per_second (median,\n"
+      "low, high, or null), bytes_per_token, operations_per_token, commands_per_token (of a\n"
+      "device: dispatches, barriers, submits; or null), read_bytes_per_second, bandwidth_share\n"
+      "(of the processor; or null).");
   command->add_option("MODEL", a.options.model, "Model folder, GGUF or store name")->required();
   AddNumber(*command, "-p,--prompt", a.options.prompt,
             "Tokens of the prompt (default 512; 0: none)",
@@ -129,11 +137,7 @@ void AddBench(CLI::App& app, Invocation& invocation) {
              {"number from 0 to 10000000", 0, 10'000'000});
   AddNumber(*command, "--repeat", a.options.repeats, "Repeats (default 5)",
             {"number from 1 to 1000", 1, 1000});
-  command
-      ->add_option("--activations", a.activations,
-                   "q8 (rounded to 8 bits: fast, as llama.cpp; default on the processor), or f32 "
-                   "(exact; default on a device)")
-      ->check(CLI::IsMember({"q8", "f32"}));
+  AddActivations(*command, a.options.activations);
   AddDevice(*command, a.options.device);
   AddNoRepack(*command, a.options.repack);
   AddGenerationDevice(*command, a.options.device);

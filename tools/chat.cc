@@ -119,8 +119,7 @@ int RunChat(const GenerateOptions& given, const ChatArguments& arguments, Termin
   ChatOptions chat_options;
   chat_options.model = given.model;
   chat_options.adapters = given.adapters;
-  chat_options.f32_activations = given.f32_activations;
-  chat_options.q8_activations = given.q8_activations;
+  chat_options.activations = given.activations;
   chat_options.device = given.device;
   chat_options.repack = given.repack;
   chat_options.chat_template = arguments.chat_template;

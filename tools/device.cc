@@ -92,6 +92,18 @@ void AddCacheType(CLI::App& command, DeviceOptions& options) {
       ->check(CLI::IsMember({"f32", "f16"}));
 }
 
+void AddActivations(CLI::App& command, Activations& activations) {
+  command
+      .add_option_function<std::string>(
+          "--activations",
+          [&activations](const std::string& text) {
+            activations = text == "q8" ? Activations::kQ8 : Activations::kF32;
+          },
+          "q8 (rounded to 8 bits: fast, as llama.cpp; default on the processor), or f32 (exact; "
+          "default on a device)")
+      ->check(CLI::IsMember({"q8", "f32"}));
+}
+
 void AddNoRepack(CLI::App& command, bool& repack) {
   command.add_flag_callback(
       "--no-repack", [&repack] { repack = false; },

@@ -19,6 +19,9 @@ void AddGenerationDevice(CLI::App& command, DeviceOptions& options);
 /// --cache-type alone.
 void AddCacheType(CLI::App& command, DeviceOptions& options);
 
+/// --activations, of the commands that generate.
+void AddActivations(CLI::App& command, Activations& activations);
+
 /// --no-repack, of the commands that generate.
 void AddNoRepack(CLI::App& command, bool& repack);
 

@@ -71,6 +71,7 @@ void SayResult(const EvaluateResult& r, Terminal& terminal) {
     terminal.Print(Left(name, 18) + value + "\n");
   };
   row("model", OneLine(r.model, 300));
+  if (r.device != "cpu") row("device", r.device);
   row("perplexity", PlusMinus(r.perplexity, r.perplexity_error, 6));
   if (r.bits_per_byte)
     row("bits per byte", Significant(*r.bits_per_byte, 4) + " (" + std::to_string(r.bytes_scored) +

@@ -246,6 +246,7 @@ Json GenerateJson(const GenerateResult& r) {
               {"seed", r.seed},
               {"device", r.device},
               {"device_layers", r.device_layers ? Json(*r.device_layers) : Json(nullptr)},
+              {"activations", r.activations},
               {"prompt_tokens_per_second", Number(r.prompt_tokens_per_second)},
               {"tokens_per_second", Number(r.tokens_per_second)}};
 }

@@ -35,7 +35,7 @@ constexpr char kRunExamples[] =
 struct RunArguments {
   GenerateOptions options;
   std::optional<std::string> prompt;
-  std::string ids_file, activations;
+  std::string ids_file;
   bool chat = false;
   ChatArguments conversation;
   std::vector<std::string> adapters;
@@ -62,8 +62,6 @@ std::string ReadIds(const std::string& path, std::vector<int32_t>& ids) {
 
 int RunRun(RunArguments& arguments, Terminal& terminal) {
   GenerateOptions& options = arguments.options;
-  options.f32_activations = arguments.activations == "f32";
-  options.q8_activations = arguments.activations == "q8";
   options.adapters = ParseAdapters(arguments.adapters);
   if (arguments.chat) {
     if (!arguments.ids_file.empty())
@@ -107,6 +105,7 @@ int RunRun(RunArguments& arguments, Terminal& terminal) {
   std::string note = "prompt " + std::to_string(result->prompt_ids.size()) + " tokens at " +
                      Significant(result->prompt_tokens_per_second, 3) + " tokens/s, generated " +
                      generated + " at " + Significant(result->tokens_per_second, 3) + " tokens/s";
+  if (result->device != "cpu") note += " on " + result->device + " in " + result->activations;
   if (options.temperature > 0) note += ", seed " + std::to_string(result->seed);
   terminal.Note(note);
   return kDone;
@@ -170,11 +169,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
           "What a model thinks before it answers: show, hide, or off (for models that can)")
       ->check(CLI::IsMember({"show", "hide", "off"}))
       ->needs(chat);
-  command
-      ->add_option("--activations", a.activations,
-                   "q8 (rounded to 8 bits: fast, as llama.cpp; default on the processor), or f32 "
-                   "(exact; default on a device)")
-      ->check(CLI::IsMember({"f32", "q8"}));
+  AddActivations(*command, o.activations);
   AddDevice(*command, o.device);
   AddNoRepack(*command, o.repack);
   AddGenerationDevice(*command, o.device);

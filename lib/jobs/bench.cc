@@ -144,8 +144,7 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
   SMELT_ASSIGN_OR_RETURN(const GenerationSetup setup,
                          ChooseGenerationSetup(*source, WishesOf(options), observer));
   const std::string& device = setup.device.device;
-  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
-                         Session::Create(model, setup.precision, setup.device, setup.use));
+  SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, OpenSession(model, setup));
   WarnBeyondTrainedContext(*source,
                            *std::max_element(options.contexts.begin(), options.contexts.end()) +
                                std::max(options.prompt, options.generate),
@@ -153,13 +152,17 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
   BenchResult result{.model = options.model,
                      .device = device,
                      .device_layers = session->device_layers(),
+                     .activations = ActivationsOf(*session),
                      .types = TypesOf(*source),
                      .repacked_bytes = session->interleaved_bytes()};
   const ThreadsGuard guard;
   Meter meter(*session, model, options, observer);
   for (const int threads : options.threads.empty() ? std::vector{Threads()} : options.threads) {
     SetThreads(threads);
-    SMELT_ASSIGN_OR_RETURN(const double bandwidth, ReadBandwidth());
+    std::optional<double> bandwidth;
+    if (device == "cpu") {
+      SMELT_ASSIGN_OR_RETURN(bandwidth, ReadBandwidth());
+    }
     for (const uint64_t context : options.contexts) {
       BenchRow row{.threads = threads, .context = context};
       SMELT_RETURN_IF_ERROR(meter.Begin(context));
@@ -169,9 +172,9 @@ absl::StatusOr<BenchResult> Bench(const BenchOptions& options, const Observer& w
       row.bytes_per_token = session->token_cost().Bytes(context + options.generate / 2);
       row.operations_per_token = session->token_cost().Operations(context + options.generate / 2);
       row.read_bandwidth = bandwidth;
-      if (row.generation) {
+      if (row.generation && bandwidth) {
         row.bandwidth_share =
-            row.generation->median * static_cast<double>(row.bytes_per_token) / bandwidth;
+            row.generation->median * static_cast<double>(row.bytes_per_token) / *bandwidth;
       }
       result.rows.push_back(row);
     }

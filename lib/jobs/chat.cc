@@ -181,14 +181,12 @@ absl::StatusOr<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options,
   impl->options = options;
   SMELT_RETURN_IF_ERROR(impl->Begin(job.observer()));
   SMELT_ASSIGN_OR_RETURN(impl->renderer, OpenRenderer(options));
-  SMELT_ASSIGN_OR_RETURN(impl->generator,
-                         Generator::Open({.model = options.model,
-                                          .f32_activations = options.f32_activations,
-                                          .q8_activations = options.q8_activations,
-                                          .device = options.device,
-                                          .repack = options.repack,
-                                          .adapters = options.adapters},
-                                         job.observer()));
+  SMELT_ASSIGN_OR_RETURN(impl->generator, Generator::Open({.model = options.model,
+                                                           .activations = options.activations,
+                                                           .device = options.device,
+                                                           .repack = options.repack,
+                                                           .adapters = options.adapters},
+                                                          job.observer()));
   impl->FindThoughts();
   SMELT_ASSIGN_OR_RETURN(impl->empty, impl->generator->Save());
   std::unique_ptr<Chat> chat(new Chat(std::move(impl)));

@@ -4,7 +4,8 @@
 #include <memory>
 #include <span>
 
-#include "infer/readers.h"
+#include "infer/stream_readers.h"
+#include "lib/base/cat.h"
 #include "lib/base/status.h"
 #include "lib/jobs/statistics_tap.h"
 
@@ -35,7 +36,10 @@ absl::StatusOr<std::optional<InputFactor>> EmbeddingFactor(const ModelSource& so
   SMELT_RETURN_IF_ERROR(AddReaders(source, spec, readers->gram));
   if (readers->gram.tokens == 0) return std::nullopt;
   const std::span<const float> sums(readers->gram.sums, columns * columns);
-  return InputFactor::Make(columns, sums, kMany);
+  absl::StatusOr<InputFactor> factor = InputFactor::Make(columns, sums, kMany);
+  if (factor.ok()) return std::optional(*std::move(factor));
+  const TensorInfo& embedding = source.tensors()[static_cast<size_t>(spec.embedding)];
+  return Prefixed(Cat("what reads tensor ", Escape(embedding.name), ": "), factor.status());
 }
 
 }  // namespace smelt

@@ -16,7 +16,7 @@ namespace smelt {
 /// not the output matrix too, for which that counts more.
 bool RoundsEmbedding(const ModelSpec& spec, const Plan& plan);
 
-/// Of what reads the embedding first (infer/readers.h); nothing where nobody does.
+/// Of what reads the embedding first (infer/stream_readers.h); nothing where nobody does.
 absl::StatusOr<std::optional<InputFactor>> EmbeddingFactor(const ModelSource& source,
                                                            const ModelSpec& spec);
 

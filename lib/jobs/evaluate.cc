@@ -188,10 +188,10 @@ absl::StatusOr<EvaluateResult> Evaluate(const EvaluateOptions& options,
   const JobScope job(watcher);
   const Observer& observer = job.observer();
   SMELT_RETURN_IF_ERROR(CheckOptions(options));
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
-                         ChooseDevice(options.device, PrecisionOf(options), observer));
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> model,
                          OpenModelByName(options.model, WithAdapters(options.adapters), observer));
+  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device,
+                         ChooseDevice(options.device, PrecisionOf(options), observer));
   if (!options.logits_out.empty()) return WriteLogits(*model, options, device, observer);
   std::unique_ptr<ModelSource> reference;
   if (!options.reference.empty()) {

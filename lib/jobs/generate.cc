@@ -197,8 +197,9 @@ absl::StatusOr<std::unique_ptr<Generator>> Generator::Open(const GeneratorOption
                          ChooseGenerationSetup(*impl->source, WishesOf(options), observer));
   const std::string& device = setup.device.device;
   impl->device = device;
-  SMELT_ASSIGN_OR_RETURN(impl->session,
-                         Session::Create(*impl->source, setup.precision, setup.device, setup.use));
+  SpecifiedModel model{.source = impl->source.get(), .spec = {}};
+  SMELT_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(*impl->source));
+  SMELT_ASSIGN_OR_RETURN(impl->session, OpenSession(model, setup));
   if (const auto layers = impl->session->device_layers();
       layers && *layers < impl->session->layers()) {
     observer.Note(Cat(*layers, " of ", impl->session->layers(), " layers run on ", device,
@@ -297,6 +298,7 @@ absl::StatusOr<GenerateResult> Generator::Continue(const ContinueOptions& option
   result.seed = ChosenSeed(options);
   result.device = impl_->device;
   result.device_layers = impl_->session->device_layers();
+  result.activations = ActivationsOf(*impl_->session);
   Sampler sampler(ToSamplerOptions(options, result.seed));
   TextOut text(tokenizer, options, result.text);
   const uint64_t before = impl_->positions;
@@ -349,8 +351,7 @@ absl::Status GenerateInto(const GenerateOptions& options, const Observer& observ
                           GenerateResult& result) {
   SMELT_ASSIGN_OR_RETURN(const std::unique_ptr<Generator> generator,
                          Generator::Open({.model = options.model,
-                                          .f32_activations = options.f32_activations,
-                                          .q8_activations = options.q8_activations,
+                                          .activations = options.activations,
                                           .device = options.device,
                                           .repack = options.repack,
                                           .adapters = options.adapters},

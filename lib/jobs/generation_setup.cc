@@ -14,7 +14,7 @@ namespace {
 
 WeightUse ChooseWeightUse(const ModelSource& source, Precision precision,
                           const DeviceOptions& device, bool repack, const Observer& observer) {
-  if (!repack || precision != Precision::kQ8 || device.device != "cpu") return WeightUse::kResident;
+  if (!repack || precision != Precision::kQ8) return WeightUse::kResident;
   uint64_t bytes = 0;
   for (const TensorInfo& info : source.tensors()) {
     if (info.shape.rows() > 1 && FindInterleaved(info.type) != nullptr)
@@ -22,7 +22,7 @@ WeightUse ChooseWeightUse(const ModelSource& source, Precision precision,
   }
   const std::optional<uint64_t> available = AvailableMemory();
   if (available && bytes <= *available / 2) return WeightUse::kInterleaved;
-  if (available) {
+  if (available && device.device == "cpu") {
     observer.Note(Cat(
         "the weights stay as the file has them: a copy in the order in which they are read "
         "fastest takes ",
@@ -36,12 +36,27 @@ WeightUse ChooseWeightUse(const ModelSource& source, Precision precision,
 absl::StatusOr<GenerationSetup> ChooseGenerationSetup(const ModelSource& source,
                                                       const GenerationWishes& wishes,
                                                       const Observer& observer) {
-  const Precision wanted = wishes.q8_activations ? Precision::kQ8 : Precision::kF32;
-  SMELT_ASSIGN_OR_RETURN(const DeviceOptions device, ChooseDevice(wishes.device, wanted, observer));
-  const bool f32 = wishes.f32_activations || (device.device != "cpu" && !wishes.q8_activations);
-  const Precision precision = f32 ? Precision::kF32 : Precision::kQ8;
-  const WeightUse use = ChooseWeightUse(source, precision, device, wishes.repack, observer);
-  return GenerationSetup{device, precision, use};
+  const Activations wanted = wishes.activations;
+  GenerationSetup setup;
+  setup.precision = wanted == Activations::kF32 ? Precision::kF32 : Precision::kQ8;
+  setup.on_device = wanted == Activations::kQ8 ? Precision::kQ8 : Precision::kF32;
+  SMELT_ASSIGN_OR_RETURN(setup.device, ChooseDevice(wishes.device, setup.on_device, observer));
+  setup.use = ChooseWeightUse(source, setup.precision, setup.device, wishes.repack, observer);
+  return setup;
+}
+
+absl::StatusOr<std::unique_ptr<Session>> OpenSession(const SpecifiedModel& model,
+                                                     const GenerationSetup& setup) {
+  return Session::Create(model, setup.precision, setup.device, setup.use, setup.on_device);
+}
+
+std::string ActivationsOf(const Session& session) {
+  std::string text;
+  for (const Precision precision : session.precisions()) {
+    const std::string_view name = precision == Precision::kQ8 ? "q8" : "f32";
+    if (text != name) text += Cat(text.empty() ? "" : "+", name);
+  }
+  return text;
 }
 
 }  // namespace smelt

@@ -1,9 +1,13 @@
 // Where a generation computes, how exactly, and how it keeps its weights.
 #pragma once
 
+#include <memory>
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "infer/backend.h"
 #include "infer/score.h"
+#include "infer/session.h"
 #include "lib/model/model_source.h"
 #include "smelt/devices.h"
 #include "smelt/observer.h"
@@ -13,21 +17,21 @@ namespace smelt {
 /// What users ask for.
 struct GenerationWishes {
   DeviceOptions device;
-  bool f32_activations = false;
-  bool q8_activations = false;
+  Activations activations = Activations::kUsual;
   bool repack = true;
 };
 
 /// Of GenerateOptions, or of other options of a generation.
 template <typename Options>
 GenerationWishes WishesOf(const Options& options) {
-  return {options.device, options.f32_activations, options.q8_activations, options.repack};
+  return {options.device, options.activations, options.repack};
 }
 
 struct GenerationSetup {
   DeviceOptions device;
-  Precision precision = Precision::kQ8;
-  WeightUse use = WeightUse::kResident;
+  Precision precision = Precision::kQ8;   ///< on the processor
+  Precision on_device = Precision::kF32;  ///< on another device
+  WeightUse use = WeightUse::kResident;   ///< on the processor
 };
 
 /// Activations are rounded to 8 bits on the processor, and on a device where that is asked for.
@@ -37,5 +41,11 @@ struct GenerationSetup {
 absl::StatusOr<GenerationSetup> ChooseGenerationSetup(const ModelSource& source,
                                                       const GenerationWishes& wishes,
                                                       const Observer& observer);
+
+absl::StatusOr<std::unique_ptr<Session>> OpenSession(const SpecifiedModel& model,
+                                                     const GenerationSetup& setup);
+
+/// How a session computes: "f32", "q8", or both with a plus sign, a device's first.
+std::string ActivationsOf(const Session& session);
 
 }  // namespace smelt

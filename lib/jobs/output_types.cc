@@ -9,6 +9,7 @@
 #include "lib/base/status.h"
 #include "lib/jobs/fallbacks.h"
 #include "lib/model/recipe.h"
+#include "quant/encoder.h"
 #include "smelt/nearest.h"
 
 namespace smelt {
@@ -215,7 +216,7 @@ absl::StatusOr<OutputTypes> CopyBut(const ModelSource& source, bool published,
 }
 
 absl::Status UnknownType(std::string_view given, std::optional<TensorType> of_tensors) {
-  if (of_tensors && Info(*of_tensors).quantized) {
+  if (of_tensors && Info(*of_tensors).quantized && CanEncode(*of_tensors)) {
     return Error(ErrorCode::kUsage, "--type ", Escape(given),
                  " is a type of tensors, not of files: --type q4_0 --pure --tensor-type '.*=",
                  LowerAscii(given), "' gives it to all matrices");

@@ -21,7 +21,7 @@ namespace smelt {
 
 /// Raised whenever an encoder gives other bytes than before: plans and half-written files of
 /// another version are not continued.
-inline constexpr uint32_t kEncoderVersion = 3;
+inline constexpr uint32_t kEncoderVersion = 4;
 
 /// What the user may decide about the bytes of an output. The same source, options and encoder
 /// version give the same file.

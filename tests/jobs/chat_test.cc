@@ -30,7 +30,7 @@ ContinueOptions Greedy(int64_t tokens) {
 ChatOptions Options() {
   ChatOptions options;
   options.model = TestdataPath("models/llama");
-  options.f32_activations = true;
+  options.activations = Activations::kF32;
   return options;
 }
 
@@ -39,8 +39,9 @@ GenerateResult Plain(const std::string& prompt, int64_t tokens) {
   GenerateOptions options;
   static_cast<ContinueOptions&>(options) = Greedy(tokens);
   options.model = TestdataPath("models/llama");
-  options.f32_activations = true;
-  const auto generator = Generator::Open({.model = options.model, .f32_activations = true});
+  options.activations = Activations::kF32;
+  const auto generator =
+      Generator::Open({.model = options.model, .activations = Activations::kF32});
   options.prompt_ids = (*generator)->Encode(prompt, false).value();
   options.use_prompt_ids = true;
   return Generate(options).value();
@@ -91,7 +92,8 @@ TEST(Chat, TheBeginningIsAddedWhereTheTemplateLacksIt) {
   SMELT_ASSERT_OK(chat);
   const auto result = (*chat)->Say("Hello", Greedy(1));
   SMELT_ASSERT_OK(result);
-  const auto generator = Generator::Open({.model = options.model, .f32_activations = true});
+  const auto generator =
+      Generator::Open({.model = options.model, .activations = Activations::kF32});
   EXPECT_EQ(result->prompt_ids, (*generator)->Encode("Hello", true).value());
   EXPECT_EQ(result->prompt_ids.size(), (*generator)->Encode("Hello", false)->size() + 1);
 }

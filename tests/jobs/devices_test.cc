@@ -76,8 +76,8 @@ TEST(Devices, RoundedActivationsAreTheProcessors) {
         Convert(testing::UncheckedConversion(TestdataPath("models/llama"), file, type)));
     std::vector<std::vector<float>> logits;
     for (const char* device : {"cpu", "vulkan", "vulkan"}) {
-      const auto generator =
-          Generator::Open({.model = file, .q8_activations = true, .device = {.device = device}});
+      const auto generator = Generator::Open(
+          {.model = file, .activations = Activations::kQ8, .device = {.device = device}});
       SMELT_ASSERT_OK(generator);
       SMELT_ASSERT_OK((*generator)->Feed(prompt));
       std::vector<float> all = (*generator)->logits();
@@ -96,10 +96,30 @@ TEST(Devices, RoundedActivationsAreTheProcessors) {
   BenchOptions options = ShortBench();
   options.model = dir / "q8_0.gguf";
   options.device.device = "vulkan";
-  options.q8_activations = true;
+  options.activations = Activations::kQ8;
   const auto bench = Bench(options);
   SMELT_ASSERT_OK(bench);
   EXPECT_EQ(bench->rows[0].commands_per_token->dispatches, 2 * (9 + 4) + 2 + 1);
+}
+
+// Each computes as it would alone: the device exactly, the processor with rounded activations.
+TEST(Devices, LayersOfTheProcessorBesideADeviceComputeAsTheProcessorDoes) {
+  SMELT_REQUIRE_VULKAN();
+  BenchOptions options = ShortBench();
+  options.device.device = "vulkan";
+  const auto whole = Bench(options);
+  SMELT_ASSERT_OK(whole);
+  EXPECT_EQ(whole->activations, "f32");
+  EXPECT_FALSE(whole->rows[0].read_bandwidth || whole->rows[0].bandwidth_share);
+  options.device.device_layers = 1;
+  const auto parts = Bench(options);
+  SMELT_ASSERT_OK(parts);
+  EXPECT_EQ(parts->device_layers, 1u);
+  EXPECT_EQ(parts->activations, "f32+q8");
+  options.activations = Activations::kF32;
+  const auto exact = Bench(options);
+  SMELT_ASSERT_OK(exact);
+  EXPECT_EQ(exact->activations, "f32");
 }
 
 #ifdef SMELT_HAS_VULKAN

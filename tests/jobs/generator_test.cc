@@ -19,7 +19,7 @@ using testing::TestdataPath;
 std::unique_ptr<Generator> Open(const std::string& model) {
   GeneratorOptions options;
   options.model = TestdataPath("models/" + model);
-  options.f32_activations = true;
+  options.activations = Activations::kF32;
   absl::StatusOr<std::unique_ptr<Generator>> generator = Generator::Open(options);
   SMELT_EXPECT_OK(generator);
   return generator.ok() ? *std::move(generator) : nullptr;
@@ -42,7 +42,7 @@ std::unique_ptr<Generator> LlamaBehindText() {
   return llama;
 }
 
-ContinueOptions Greedy(int64_t tokens) {
+ContinueOptions GreedyPastTheEnd(int64_t tokens) {
   ContinueOptions options;
   options.max_tokens = tokens;
   options.temperature = 0;
@@ -91,7 +91,7 @@ TEST_P(GeneratorTest, APromptProcessedOnceIsContinuedManyTimes) {
   const GeneratorState after = Saved(*generator);
   EXPECT_EQ(after.positions(), prompt->size());
 
-  const auto greedy = generator->Continue(Greedy(40));
+  const auto greedy = generator->Continue(GreedyPastTheEnd(40));
   SMELT_ASSERT_OK(greedy);
   EXPECT_EQ(greedy->ids.size(), 40u);
   // Another continuation in between changes nothing for those after it.
@@ -103,7 +103,7 @@ TEST_P(GeneratorTest, APromptProcessedOnceIsContinuedManyTimes) {
   const GeneratorState copy = after;
   SMELT_ASSERT_OK(generator->Restore(copy));
   EXPECT_EQ(generator->positions(), prompt->size());
-  const auto again = generator->Continue(Greedy(40));
+  const auto again = generator->Continue(GreedyPastTheEnd(40));
   SMELT_ASSERT_OK(again);
   EXPECT_EQ(again->ids, greedy->ids);
   EXPECT_EQ(again->text, greedy->text);
@@ -112,15 +112,15 @@ TEST_P(GeneratorTest, APromptProcessedOnceIsContinuedManyTimes) {
   const std::unique_ptr<Generator> other = Open(GetParam());
   ASSERT_NE(other, nullptr);
   SMELT_ASSERT_OK(other->Restore(copy));
-  const auto elsewhere = other->Continue(Greedy(40));
+  const auto elsewhere = other->Continue(GreedyPastTheEnd(40));
   SMELT_ASSERT_OK(elsewhere);
   EXPECT_EQ(elsewhere->ids, greedy->ids);
 
   // And all of it is what one call gives.
   GenerateOptions options;
-  static_cast<ContinueOptions&>(options) = Greedy(40);
+  static_cast<ContinueOptions&>(options) = GreedyPastTheEnd(40);
   options.model = TestdataPath("models/" + GetParam());
-  options.f32_activations = true;
+  options.activations = Activations::kF32;
   options.prompt_ids = *prompt;
   options.use_prompt_ids = true;
   const auto whole = Generate(options);
@@ -135,7 +135,7 @@ TEST(Generator, RefusesStatesOfOtherModelsAndIdsThatAreNone) {
   const std::unique_ptr<Generator> llama = Open("llama"), mamba = Open("mamba");
   ASSERT_TRUE(llama != nullptr && mamba != nullptr);
   EXPECT_EQ(CodeOf(llama->Restore(GeneratorState())), ErrorCode::kUsage);
-  EXPECT_EQ(CodeOf(llama->Continue(Greedy(1)).status()), ErrorCode::kUsage);
+  EXPECT_EQ(CodeOf(llama->Continue(GreedyPastTheEnd(1)).status()), ErrorCode::kUsage);
   const std::vector<int32_t> ids = {1, 2, 3}, bad = {1, 1 << 20};
   SMELT_ASSERT_OK(llama->Feed(ids));
   EXPECT_EQ(CodeOf(mamba->Restore(Saved(*llama))), ErrorCode::kUsage);
@@ -171,7 +171,7 @@ TEST(Generator, AFeedThatFailsLeavesTheSequenceAsItWasOrSaysThatItCannot) {
     EXPECT_EQ(broken->logits(), whole->logits()) << model;
     if (model == "mamba" || model == "jamba") {
       EXPECT_EQ(CodeOf(broken->Feed(second)), ErrorCode::kUsage);
-      EXPECT_EQ(CodeOf(broken->Continue(Greedy(1)).status()), ErrorCode::kUsage);
+      EXPECT_EQ(CodeOf(broken->Continue(GreedyPastTheEnd(1)).status()), ErrorCode::kUsage);
       EXPECT_EQ(CodeOf(broken->Restore(Saved(*broken))), ErrorCode::kUsage);
       SMELT_ASSERT_OK(broken->Restore(after));
     }
@@ -185,7 +185,7 @@ TEST(Generator, SaysWhyATextEnds) {
   const std::unique_ptr<Generator> llama = LlamaBehindText();
   ASSERT_NE(llama, nullptr);
   const GeneratorState after = Saved(*llama);
-  const auto length = llama->Continue(Greedy(12));
+  const auto length = llama->Continue(GreedyPastTheEnd(12));
   SMELT_ASSERT_OK(length);
   EXPECT_EQ(FinishReasonName(length->finish_reason), "length");
 
@@ -194,7 +194,7 @@ TEST(Generator, SaysWhyATextEnds) {
   uint64_t done = 0;
   observer.progress = [&](const Progress& progress) { done = progress.done; };
   observer.cancelled = [&] { return done == 5; };
-  const auto interrupted = llama->Continue(Greedy(12), observer);
+  const auto interrupted = llama->Continue(GreedyPastTheEnd(12), observer);
   SMELT_ASSERT_OK(interrupted);
   EXPECT_EQ(FinishReasonName(interrupted->finish_reason), "interrupted");
   EXPECT_EQ(interrupted->ids, std::vector<int32_t>(length->ids.begin(), length->ids.begin() + 5));
@@ -214,7 +214,7 @@ TEST(Generator, ATextEndsBeforeAStopTextAlsoAcrossTokens) {
   ASSERT_NE(llama, nullptr);
   const GeneratorState after = Saved(*llama);
   // Tokens drawn evenly give broken characters too: stop texts of several bytes a character.
-  ContinueOptions hot = Greedy(60);
+  ContinueOptions hot = GreedyPastTheEnd(60);
   hot.temperature = 50, hot.top_k = 0, hot.top_p = 1, hot.min_p = 0, hot.seed = 3;
   const auto whole = llama->Continue(hot);
   SMELT_ASSERT_OK(whole);
@@ -245,7 +245,7 @@ TEST(Generator, SeedsAreRandomUnlessGiven) {
   const std::unique_ptr<Generator> llama = LlamaBehindText();
   ASSERT_NE(llama, nullptr);
   const GeneratorState after = Saved(*llama);
-  ContinueOptions options = Greedy(30);
+  ContinueOptions options = GreedyPastTheEnd(30);
   options.temperature = 2;
   const auto a = llama->Continue(options);
   SMELT_ASSERT_OK(a);
@@ -292,9 +292,9 @@ TEST(Generator, TheTrainedContextExceededIsOneWarning) {
   const uint64_t trained = TrainedContext("llama");
   SMELT_ASSERT_OK(llama->Feed(std::vector<int32_t>(trained - 2, 5), observer));
   EXPECT_TRUE(warnings.empty());
-  SMELT_ASSERT_OK(llama->Continue(Greedy(3), observer));  // feeds two of them
+  SMELT_ASSERT_OK(llama->Continue(GreedyPastTheEnd(3), observer));  // feeds two of them
   EXPECT_TRUE(warnings.empty());
-  SMELT_ASSERT_OK(llama->Continue(Greedy(6), observer));
+  SMELT_ASSERT_OK(llama->Continue(GreedyPastTheEnd(6), observer));
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find(std::to_string(trained)), std::string::npos) << warnings[0];
 }
@@ -327,7 +327,7 @@ TEST(Generator, LogitsThatAreNotFiniteAreAnError) {
 TEST(Generator, ThePromptOfAFileIsItsTextWithoutTheLastEndOfLine) {
   const testing::TempDir dir;
   GenerateOptions options;
-  static_cast<ContinueOptions&>(options) = Greedy(4);
+  static_cast<ContinueOptions&>(options) = GreedyPastTheEnd(4);
   options.model = TestdataPath("models/llama");
   options.prompt = " It was\nthe";
   const auto direct = Generate(options);

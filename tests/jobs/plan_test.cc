@@ -171,6 +171,7 @@ TEST(Plan, AnUnknownTypeNamesTheNearestOnes) {
   };
   EXPECT_THAT(message("q4km"), HasSubstr("the nearest are q4_k_m, "));
   EXPECT_THAT(message("mxfp4"), HasSubstr("--type q4_0 --pure --tensor-type '.*=mxfp4'"));
+  EXPECT_THAT(message("q8_k"), HasSubstr("the nearest are q"));  // nobody writes it
   const auto pure =
       MakePlan(source, {.type = "q4_0", .pure = true, .tensor_types = {{".*", "mxfp4"}}});
   SMELT_ASSERT_OK(pure);

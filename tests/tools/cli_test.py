@@ -186,10 +186,13 @@ class Bench(Case):
         self.assertEqual(list(rows[0]), ["threads", "context", "prompt_tokens_per_second", "tokens_per_second", "bytes_per_token",
                                          "operations_per_token", "commands_per_token", "read_bytes_per_second", "bandwidth_share"])
         self.assertIsNone(rows[0]["commands_per_token"])
+        self.assertEqual(p.json()["activations"], "q8")
+        self.assertIn("repacked_bytes", p.json())
         self.assertGreater(rows[1]["bytes_per_token"], rows[0]["bytes_per_token"])
         table = smelt("bench", LLAMA, "-p", "8", "-n", "0", "--repeat", "1").out.splitlines()
-        self.assertEqual(len(table), 3)
+        self.assertEqual(len(table), 4)
         self.assertIn("BF16", table[0])
+        self.assertIn("q8", table[1])
 
     def test_lists(self):
         for value in ("", ",", "1,", "1,,2", "0", "1 2", "x"):

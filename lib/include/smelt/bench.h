@@ -21,8 +21,7 @@ struct BenchOptions {
   std::vector<uint64_t> contexts = {0};  ///< tokens that lie before
   std::vector<int> threads = {};         ///< empty: as many as the process may use
   int repeats = 5;
-  bool f32_activations = false;
-  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
+  Activations activations = Activations::kUsual;
   DeviceOptions device = AnyDevice();  ///< what computes
   bool repack = true;                  ///< see GenerateOptions
 };
@@ -48,14 +47,16 @@ struct BenchRow {
   /// Multiplications and additions of one: of products, attention and recurrent states.
   uint64_t operations_per_token = 0;
   std::optional<BenchCommands> commands_per_token = {};  ///< of a device, where it generated
-  double read_bandwidth = 0;   ///< measured with as many threads, bytes a second
-  double bandwidth_share = 0;  ///< of it that the generation (median) uses
+  /// Of the processor alone: measured with as many threads, bytes a second, and the share of it
+  /// that the generation (median) uses.
+  std::optional<double> read_bandwidth = {}, bandwidth_share = {};
 };
 
 struct BenchResult {
   std::string model;
   std::string device = "cpu";                                ///< what computed: DeviceInfo::id
   std::optional<uint64_t> device_layers = {};                ///< as in GenerateResult
+  std::string activations = {};                              ///< as in GenerateResult
   std::vector<std::pair<std::string, uint64_t>> types = {};  ///< and bytes of each, most first
   /// Of weights that were copied to the order in which generation reads them fastest.
   uint64_t repacked_bytes = 0;

@@ -17,8 +17,7 @@ namespace smelt {
 struct ChatOptions {
   std::string model;
   std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
-  bool f32_activations = false;
-  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
+  Activations activations = Activations::kUsual;
   DeviceOptions device = AnyDevice();  ///< see GenerateOptions
   bool repack = true;                  ///< see GenerateOptions
   std::string

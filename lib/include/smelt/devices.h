@@ -27,6 +27,13 @@ struct DeviceOptions {
   bool check = true;  ///< false: a device is used without that check
 };
 
+/// How exactly the inputs of products are kept where text is generated.
+enum class Activations {
+  kUsual,  ///< in f32 on a device, rounded to 8 bits on the processor
+  kF32,
+  kQ8,
+};
+
 /// What computes where no byte of an output depends on it.
 inline DeviceOptions AnyDevice() { return {.device = "auto"}; }
 

@@ -38,8 +38,7 @@ struct GenerateOptions : ContinueOptions {
                                     ///< standard input
   std::vector<int32_t> prompt_ids;  ///< taken as they are, instead of `prompt`
   bool use_prompt_ids = false;
-  bool f32_activations = false;
-  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
+  Activations activations = Activations::kUsual;
   DeviceOptions device = AnyDevice();  ///< what computes
   /// Weights are copied to the order in which single tokens read them fastest, where memory allows.
   bool repack = true;
@@ -64,6 +63,8 @@ struct GenerateResult {
   std::string device = "cpu";  ///< what computed: DeviceInfo::id
   /// Layers that ran on it, the others on the processor; empty where that is what computed.
   std::optional<uint64_t> device_layers = {};
+  /// "q8" or "f32": how exact it was; "f32+q8" of a device and the processor together.
+  std::string activations = {};
   double prompt_tokens_per_second = 0, tokens_per_second = 0;
 };
 
@@ -91,10 +92,9 @@ class SMELT_EXPORT GeneratorState {
 
 struct GeneratorOptions {
   std::string model;
-  bool f32_activations = false;
-  bool q8_activations = false;         ///< on a device too, which computes in f32 otherwise
-  DeviceOptions device = AnyDevice();  ///< see GenerateOptions
-  bool repack = true;                  ///< see GenerateOptions
+  Activations activations = Activations::kUsual;
+  DeviceOptions device = AnyDevice();                         ///< see GenerateOptions
+  bool repack = true;                                         ///< see GenerateOptions
   std::vector<std::pair<std::string, double>> adapters = {};  ///< see GenerateOptions
 };
 

@@ -67,6 +67,26 @@ TEST(VulkanChoice, ADeviceThatPassesItsCheckIsTakenAndSoftwareIsNot) {
   EXPECT_EQ(checked.problem, "");
 }
 
+// The processor has no use for them.
+TEST(VulkanChoice, OptionsOfADeviceThatIsNotUsedAreSaidOnce) {
+  std::vector<std::string> notes;
+  Observer observer;
+  observer.note = [&](NoteKind kind, const std::string& note) {
+    EXPECT_EQ(kind, NoteKind::kWarning);
+    notes.push_back(note);
+  };
+  const auto chosen = ChooseDevice({.device = "cpu", .device_memory = 1, .device_layers = 3},
+                                   Precision::kF32, observer);
+  SMELT_ASSERT_OK(chosen);
+  SMELT_ASSERT_OK(ChooseDevice(*chosen, Precision::kF32, observer));
+  EXPECT_THAT(notes, ::testing::ElementsAre(::testing::AllOf(
+                         ::testing::HasSubstr("--device-layers and --device-memory change nothing"),
+                         ::testing::HasSubstr("--device is cpu"))));
+  notes.clear();
+  SMELT_ASSERT_OK(ChooseDevice({.device = "cpu"}, Precision::kF32, observer));
+  EXPECT_THAT(notes, ::testing::IsEmpty());
+}
+
 /// A device with a flaw is passed over with one note, refused where it was named, and used where
 /// the check is not wanted.
 void ExpectPassedOver(const std::string& reason) {

@@ -1,4 +1,4 @@
-#include "infer/readers.h"
+#include "infer/stream_readers.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,8 +15,17 @@ namespace smelt {
 namespace {
 
 constexpr uint64_t kRowsAtOnce = 256;
-/// Of one matrix, at most; the runs that are left out lie between those that are taken.
+/// Of one tensor, at most.
 constexpr uint64_t kMostRuns = 64;
+
+/// The i-th run that is taken of so many: all, or one of each of kMostRuns equal parts. Not the
+/// same one of each: of experts that would be the same rows.
+uint64_t ChosenRun(uint64_t i, uint64_t runs) {
+  if (runs <= kMostRuns) return i;
+  constexpr uint64_t kPhases = 16, kStep = 11;  // without a common divisor
+  const uint64_t first = i * runs / kMostRuns, part = (i + 1) * runs / kMostRuns - first;
+  return first + i * kStep % kPhases * part / kPhases;
+}
 
 struct Reader {
   Linear linear;
@@ -97,17 +106,21 @@ class ReaderRows {
   /// f: absl::Status(rows, values).
   template <typename F>
   absl::Status ForEach(const F& f) {
-    const size_t tensor = static_cast<size_t>(reader_.linear.weight);
-    const uint64_t all = source_.tensors()[tensor].shape.rows();
-    const uint64_t rows = reader_.linear.rows != 0 ? reader_.linear.rows : all;
-    const uint64_t runs = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
-    const uint64_t step = (runs + kMostRuns - 1) / kMostRuns;
+    const Linear& linear = reader_.linear;
+    const size_t tensor = static_cast<size_t>(linear.weight);
+    const Shape& shape = source_.tensors()[tensor].shape;
+    // Experts are matrices of one tensor, each with rows of its own.
+    const uint64_t height = shape.ne[1], rows = linear.rows != 0 ? linear.rows : height;
+    const uint64_t runs_of_matrix = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
+    const uint64_t runs = shape.rows() / height * runs_of_matrix;
     std::vector<float> values(std::min(rows, kRowsAtOnce) * columns_);
-    for (uint64_t run = 0; run < runs; run += step) {
+    for (uint64_t i = 0; i < std::min(runs, kMostRuns); ++i) {
       SMELT_RETURN_IF_ERROR(GoOn());
-      const uint64_t first = run * kRowsAtOnce, count = std::min(kRowsAtOnce, rows - first);
+      const uint64_t run = ChosenRun(i, runs);
+      const uint64_t matrix = run / runs_of_matrix, row = run % runs_of_matrix * kRowsAtOnce;
+      const uint64_t count = std::min(kRowsAtOnce, rows - row);
       SMELT_RETURN_IF_ERROR(
-          source_.ReadRows(tensor, reader_.linear.first_row + first, count, values.data()));
+          source_.ReadRows(tensor, matrix * height + linear.first_row + row, count, values.data()));
       for (uint64_t r = 0; r < count; ++r)
         ThroughNorm(std::span(values).subspan(r * columns_, columns_));
       SMELT_RETURN_IF_ERROR(f(count, std::span(values).first(count * columns_)));
@@ -131,18 +144,58 @@ class ReaderRows {
   std::vector<float> gain_;  ///< empty: 1
 };
 
-// Plain sums, no matrix product of the engine: that gives other bits with other instructions.
-absl::Status AddProducts(uint64_t rows, std::span<const float> values, InputGram& to) {
-  const uint64_t columns = to.columns;
-  to.tokens += rows;
-  return ParallelFor(columns, 16, [&](uint64_t begin, uint64_t end) -> absl::Status {
-    for (uint64_t i = begin; i < end; ++i) {
-      float* const sums = to.sums + i * columns;
-      for (uint64_t r = 0; r < rows; ++r) {
-        const float* const row = values.data() + r * columns;
-        const float factor = row[i];
-        for (uint64_t j = 0; j <= i; ++j) sums[j] += factor * row[j];
+constexpr uint64_t kPanelColumns = 8;  // columns, whose values of all rows lie together
+
+/// [panel][row][kPanelColumns] of [row][column], times `scale`; values too small to count become
+/// zeros, which have no underflowing squares.
+void PackPanels(std::span<const float> values, uint64_t rows, uint64_t columns, float scale,
+                std::vector<float>& panels) {
+  constexpr float kNothing = 1e-18f;
+  panels.assign((columns + kPanelColumns - 1) / kPanelColumns * rows * kPanelColumns, 0);
+  for (uint64_t r = 0; r < rows; ++r) {
+    for (uint64_t c = 0; c < columns; ++c) {
+      const float value = values[r * columns + c] * scale;
+      if (std::abs(value) >= kNothing)
+        panels[(c / kPanelColumns * rows + r) * kPanelColumns + c % kPanelColumns] = value;
+    }
+  }
+}
+
+/// sums[i][j] += for j <= i the products of columns i and j of two panels, row after row.
+void AddPanels(uint64_t rows, const float* left, const float* right, uint64_t first_i,
+               uint64_t first_j, uint64_t columns, float* sums) {
+  constexpr uint64_t kTile = 4;  // that fits into registers
+  for (uint64_t part = 0; part < kPanelColumns; part += kTile) {
+    float tile[kTile][kPanelColumns] = {};
+    const auto each = [&](const auto& f) {
+      for (uint64_t i = 0; i < kTile; ++i) {
+        const uint64_t at_i = first_i + part + i;
+        if (at_i >= columns) return;
+        for (uint64_t j = 0; j < kPanelColumns && first_j + j <= at_i; ++j)
+          f(tile[i][j], sums[at_i * columns + first_j + j]);
       }
+    };
+    each([](float& in_tile, float& sum) { in_tile = sum; });
+    for (uint64_t r = 0; r < rows; ++r) {
+      for (uint64_t i = 0; i < kTile; ++i) {
+        const float factor = left[r * kPanelColumns + part + i];
+        for (uint64_t j = 0; j < kPanelColumns; ++j)
+          tile[i][j] += factor * right[r * kPanelColumns + j];
+      }
+    }
+    each([](float& in_tile, float& sum) { sum = in_tile; });
+  }
+}
+
+// Plain sums, no matrix product of the engine: that gives other bits with other instructions.
+absl::Status AddProducts(uint64_t rows, std::span<const float> panels, InputGram& to) {
+  const uint64_t columns = to.columns, stride = rows * kPanelColumns;
+  to.tokens += rows;
+  return ParallelFor(panels.size() / stride, 2, [&](uint64_t begin, uint64_t end) -> absl::Status {
+    for (uint64_t i = begin; i < end; ++i) {
+      for (uint64_t j = 0; j <= i; ++j)
+        AddPanels(rows, panels.data() + i * stride, panels.data() + j * stride, i * kPanelColumns,
+                  j * kPanelColumns, columns, to.sums);
     }
     return absl::OkStatus();
   });
@@ -161,13 +214,12 @@ absl::Status AddReader(const ModelSource& source, const Reader& reader, double t
       squares += static_cast<double>(value) * static_cast<double>(value);
     return absl::OkStatus();
   }));
-  if (!(squares > 0) || !std::isfinite(squares)) return absl::OkStatus();
   const float scale = static_cast<float>(std::sqrt(trace / squares));
-  std::vector<float> scaled;
+  if (!(scale > 0) || !std::isfinite(scale)) return absl::OkStatus();
+  std::vector<float> panels;
   return rows.ForEach([&](uint64_t count, std::span<const float> values) {
-    scaled.assign(values.begin(), values.end());
-    for (float& value : scaled) value *= scale;
-    return AddProducts(count, scaled, to);
+    PackPanels(values, count, columns, scale, panels);
+    return AddProducts(count, panels, to);
   });
 }
 
