@@ -33,14 +33,15 @@ std::optional<double> QuotaOf(const Tree& tree) {
   return CpuQuota(root.path());
 }
 
-const std::string kOwn = "proc/self/cgroup", kGroups = "sys/fs/cgroup/";
+const std::string kOwnGroup = "proc/self/cgroup", kGroupRoot = "sys/fs/cgroup/";
 
 TEST(CpuQuota, NoneWhereNothingLimits) {
   EXPECT_EQ(QuotaOf({}), std::nullopt);
-  EXPECT_EQ(QuotaOf({{kOwn, "0::/user.slice\n"}}), std::nullopt);
+  EXPECT_EQ(QuotaOf({{kOwnGroup, "0::/user.slice\n"}}), std::nullopt);
   for (const char* limit : {"max 100000\n", "nonsense\n", "100000 0\n"}) {
-    EXPECT_EQ(QuotaOf({{kOwn, "0::/user.slice\n"}, {kGroups + "user.slice/cpu.max", limit}}),
-              std::nullopt)
+    EXPECT_EQ(
+        QuotaOf({{kOwnGroup, "0::/user.slice\n"}, {kGroupRoot + "user.slice/cpu.max", limit}}),
+        std::nullopt)
         << limit;
   }
 }
@@ -48,10 +49,10 @@ TEST(CpuQuota, NoneWhereNothingLimits) {
 TEST(CpuQuota, Version2TheSmallestUpTheHierarchy) {
   for (const auto& [outermost, quota] :
        {std::pair("800000 100000\n", 1.5), std::pair("50000 100000\n", 0.5)}) {
-    EXPECT_EQ(QuotaOf({{kOwn, "0::/a/b/c\n"},
-                       {kGroups + "a/b/c/cpu.max", "max 100000\n"},
-                       {kGroups + "a/b/cpu.max", "150000 100000\n"},
-                       {kGroups + "a/cpu.max", outermost}}),
+    EXPECT_EQ(QuotaOf({{kOwnGroup, "0::/a/b/c\n"},
+                       {kGroupRoot + "a/b/c/cpu.max", "max 100000\n"},
+                       {kGroupRoot + "a/b/cpu.max", "150000 100000\n"},
+                       {kGroupRoot + "a/cpu.max", outermost}}),
               quota);
   }
 }
@@ -60,30 +61,30 @@ TEST(CpuQuota, Version2TheSmallestUpTheHierarchy) {
 // that the host knows.
 TEST(CpuQuota, Version2InsideAContainer) {
   for (const char* own : {"0::/\n", "0::/docker/0123456789abcdef\n"})
-    EXPECT_EQ(QuotaOf({{kOwn, own}, {kGroups + "cpu.max", "300000 100000\n"}}), 3.0) << own;
+    EXPECT_EQ(QuotaOf({{kOwnGroup, own}, {kGroupRoot + "cpu.max", "300000 100000\n"}}), 3.0) << own;
 }
 
 TEST(CpuQuota, Version1) {
   const std::string own = "9:memory:/m\n4:cpu,cpuacct:/docker/x\n1:name=systemd:/\n";
   for (const auto& [limit, quota] :
        {std::pair("-1\n", std::optional<double>()), std::pair("250000\n", std::optional(2.5))}) {
-    EXPECT_EQ(QuotaOf({{kOwn, own},
-                       {kGroups + "cpu,cpuacct/docker/x/cpu.cfs_quota_us", limit},
-                       {kGroups + "cpu,cpuacct/docker/x/cpu.cfs_period_us", "100000\n"}}),
+    EXPECT_EQ(QuotaOf({{kOwnGroup, own},
+                       {kGroupRoot + "cpu,cpuacct/docker/x/cpu.cfs_quota_us", limit},
+                       {kGroupRoot + "cpu,cpuacct/docker/x/cpu.cfs_period_us", "100000\n"}}),
               quota);
   }
   // The same controller where systems link it by its name alone.
-  EXPECT_EQ(QuotaOf({{kOwn, own},
-                     {kGroups + "cpu/cpu.cfs_quota_us", "100000\n"},
-                     {kGroups + "cpu/cpu.cfs_period_us", "50000\n"}}),
+  EXPECT_EQ(QuotaOf({{kOwnGroup, own},
+                     {kGroupRoot + "cpu/cpu.cfs_quota_us", "100000\n"},
+                     {kGroupRoot + "cpu/cpu.cfs_period_us", "50000\n"}}),
             2.0);
 }
 
 TEST(CpuQuota, BothVersionsMounted) {
-  EXPECT_EQ(QuotaOf({{kOwn, "3:cpu:/one\n0::/two\n"},
-                     {kGroups + "cpu/one/cpu.cfs_quota_us", "400000\n"},
-                     {kGroups + "cpu/one/cpu.cfs_period_us", "100000\n"},
-                     {kGroups + "unified/two/cpu.max", "700000 100000\n"}}),
+  EXPECT_EQ(QuotaOf({{kOwnGroup, "3:cpu:/one\n0::/two\n"},
+                     {kGroupRoot + "cpu/one/cpu.cfs_quota_us", "400000\n"},
+                     {kGroupRoot + "cpu/one/cpu.cfs_period_us", "100000\n"},
+                     {kGroupRoot + "unified/two/cpu.max", "700000 100000\n"}}),
             4.0);
 }
 
@@ -96,7 +97,7 @@ TEST(CpuQuota, UsableCoresAreAQuotaRoundedUp) {
   for (const auto& [limit, cores] :
        {std::pair("10000 100000\n", 1), std::pair("110000 100000\n", std::min(allowed, 2)),
         std::pair("100000000 100000\n", allowed)}) {
-    Put(root, {{kOwn, "0::/\n"}, {kGroups + "cpu.max", limit}});
+    Put(root, {{kOwnGroup, "0::/\n"}, {kGroupRoot + "cpu.max", limit}});
     EXPECT_EQ(UsableCores(root.path()), cores) << limit;
   }
 }

@@ -26,7 +26,7 @@ const ImportanceEntry kSquares = {.name = "blk.0.a.weight", .columns = 3, .count
 const ImportanceEntry kExperts = {.name = "output.weight", .columns = 2, .counts = {1, 0}};
 const MomentEntry kMoment = {
     .matrices = {{"blk.0.a.weight", 0}, {"blk.0.b.weight", 4}}, .columns = 3, .tokens = 5};
-constexpr float kSums[] = {1, 2, 3}, kExpertSums[] = {4, 5, 0, 0};
+constexpr float kSquareSums[] = {1, 2, 3}, kExpertSums[] = {4, 5, 0, 0};
 constexpr float kUnseen = -77;
 constexpr float kGram[] = {1, kUnseen, kUnseen, 2, 3, kUnseen, 4, 5, 6};
 
@@ -35,7 +35,7 @@ void Write(const std::string& path, const std::vector<StatisticsStage>& most) {
   const auto writer = StatisticsWriter::Open(path, kOrigin, most);
   SMELT_ASSERT_OK(writer);
   (*writer)->AddStage();
-  SMELT_ASSERT_OK((*writer)->AddSquares(kSquares, kSums));
+  SMELT_ASSERT_OK((*writer)->AddSquares(kSquares, kSquareSums));
   SMELT_ASSERT_OK((*writer)->AddMoment(kMoment, kGram));
   (*writer)->AddStage();
   (*writer)->AddStage();
@@ -47,13 +47,13 @@ std::vector<StatisticsStage> Exactly() {
   return {{.squares = {kSquares}, .moments = {kMoment}}, {}, {.squares = {kExperts}}};
 }
 
-std::string File() {
+std::string Written() {
   const TempDir dir;
   Write(dir / "s.gguf", Exactly());
   return ReadFile(dir / "s.gguf");
 }
 
-absl::StatusOr<std::shared_ptr<const StatisticsFile>> Read(std::string_view content) {
+absl::StatusOr<std::shared_ptr<const StatisticsFile>> ReadAgain(std::string_view content) {
   const auto bytes = std::as_bytes(std::span(content));
   return StatisticsFile::Read(MemoryStorage("s.gguf", {bytes.begin(), bytes.end()}));
 }
@@ -95,12 +95,12 @@ TEST(Statistics, AreReadAsTheyWereWritten) {
 
 TEST(Statistics, OfTheSameFiguresAreTheSameBytesAndNothingStaysOfUnfinishedOnes) {
   const TempDir dir;
-  EXPECT_EQ(File(), File());
+  EXPECT_EQ(Written(), Written());
   {
     const auto writer = StatisticsWriter::Open(dir / "s.gguf", kOrigin, Exactly());
     SMELT_ASSERT_OK(writer);
     (*writer)->AddStage();
-    SMELT_ASSERT_OK((*writer)->AddSquares(kSquares, kSums));
+    SMELT_ASSERT_OK((*writer)->AddSquares(kSquares, kSquareSums));
     EXPECT_TRUE(Exists(dir / "s.gguf.part"));
   }
   EXPECT_TRUE(ListFolder(dir.path())->empty());
@@ -129,7 +129,7 @@ TEST(Statistics, MomentsOfManyRowsAreReadInPieces) {
 
 /// The file with another value of a key (or without it), everything else in its place.
 std::string With(const std::string& key, const MetadataValue* value) {
-  const std::string file = File();
+  const std::string file = Written();
   const auto bytes = std::as_bytes(std::span(std::string_view(file)));
   const auto gguf = ReadGguf(MemoryStorage("s.gguf", {bytes.begin(), bytes.end()}));
   SMELT_EXPECT_OK(gguf);
@@ -149,7 +149,7 @@ std::string With(const std::string& key, const MetadataValue* value) {
 
 /// What reading all of it says.
 absl::Status ReadAll(const std::string& content) {
-  const auto file = Read(content);
+  const auto file = ReadAgain(content);
   if (!file.ok()) return file.status();
   for (size_t s = 0; s < (*file)->stages().size(); ++s) {
     const StatisticsStage& stage = (*file)->stages()[s];
@@ -166,7 +166,7 @@ absl::Status ReadAll(const std::string& content) {
 }
 
 TEST(Statistics, ListsThatDisagreeAreRefused) {
-  SMELT_ASSERT_OK(ReadAll(File()));
+  SMELT_ASSERT_OK(ReadAll(Written()));
   using U32 = std::vector<uint32_t>;
   using U64 = std::vector<uint64_t>;
   using Texts = std::vector<std::string>;
@@ -211,7 +211,7 @@ TEST(Statistics, ListsThatDisagreeAreRefused) {
 }
 
 TEST(Statistics, ValuesThatChangedAreRefused) {
-  const std::string file = File();
+  const std::string file = Written();
   const auto bytes = std::as_bytes(std::span(std::string_view(file)));
   const auto gguf = ReadGguf(MemoryStorage("s.gguf", {bytes.begin(), bytes.end()}));
   SMELT_ASSERT_OK(gguf);
@@ -221,7 +221,7 @@ TEST(Statistics, ValuesThatChangedAreRefused) {
       changed[at] = static_cast<char>(changed[at] ^ 0x21);
       const absl::Status status = ReadAll(changed);
       if (status.ok() && tensor.name.ends_with(".counts")) {  // rounded to the same whole number
-        const auto read = Read(changed);
+        const auto read = ReadAgain(changed);
         EXPECT_EQ((*read)->stages()[0].squares[0].counts, kSquares.counts);
         EXPECT_EQ((*read)->stages()[2].squares[0].counts, kExperts.counts);
         continue;

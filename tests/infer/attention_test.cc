@@ -21,7 +21,7 @@ namespace {
 
 using cpu::CpuState;
 
-struct Case {
+struct AttentionCase {
   std::string name;
   AttentionOp op;
   CacheType cache = CacheType::kF32;
@@ -31,11 +31,11 @@ struct Case {
 };
 
 // Several chunks, and the odd ends of all of them.
-std::vector<Case> Cases() {
-  std::vector<Case> cases;
-  const auto add = [&](const char* name, AttentionOp op, uint64_t positions) -> Case& {
+std::vector<AttentionCase> Cases() {
+  std::vector<AttentionCase> cases;
+  const auto add = [&](const char* name, AttentionOp op, uint64_t positions) -> AttentionCase& {
     op.scale = 0.3f;
-    return cases.emplace_back(Case{.name = name, .op = op, .positions = positions});
+    return cases.emplace_back(AttentionCase{.name = name, .op = op, .positions = positions});
   };
   const AttentionOp grouped{.heads = 16, .kv_heads = 2, .key_size = 64, .value_size = 64};
   const AttentionOp odd{.heads = 15, .kv_heads = 3, .key_size = 69, .value_size = 43};
@@ -64,7 +64,7 @@ std::vector<Case> Cases() {
   add("window_sinks_softcap", odd, 1500).tokens = 4;
   cases.back().op.window = 900, cases.back().sinks = true, cases.back().op.softcap = 3;
   for (size_t i = 0, count = cases.size(); i < count; ++i) {
-    Case& c = cases.emplace_back(cases[i]);
+    AttentionCase& c = cases.emplace_back(cases[i]);
     c.name += "_f16", c.cache = CacheType::kF16;
   }
   return cases;
@@ -75,10 +75,10 @@ void Round(std::vector<float>& values) {
   for (float& v : values) v = F16ToF32(F32ToF16(v));
 }
 
-class RowsOfAttention : public ::testing::TestWithParam<Case> {
+class RowsOfAttention : public ::testing::TestWithParam<AttentionCase> {
  protected:
   void SetUp() override {
-    const Case& c = GetParam();
+    const AttentionCase& c = GetParam();
     op_ = c.op;
     total_ = c.positions + c.tokens;
     keys_ = Random(total_ * KeyColumns(), 1);

@@ -12,7 +12,7 @@
 namespace smelt::cpu {
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kNoNumber = std::numeric_limits<float>::quiet_NaN();
 
 /// Inputs as a product has them: lanes past the tokens hold what nobody reads.
 struct Inputs {
@@ -24,7 +24,7 @@ struct Inputs {
       : columns(of_columns), lanes(of_lanes), tokens(std::move(of_panels)) {
     std::mt19937 random(columns + lanes);
     std::normal_distribution<float> normal(0.5f, 1.0f);
-    x.assign(tokens.size() * columns * lanes, kNan);
+    x.assign(tokens.size() * columns * lanes, kNoNumber);
     for (size_t p = 0; p < tokens.size(); ++p)
       for (uint32_t c = 0; c < columns; ++c)
         for (uint32_t t = 0; t < tokens[p]; ++t) x[(p * columns + c) * lanes + t] = normal(random);
@@ -50,7 +50,7 @@ std::vector<float> Summed(const Inputs& in, int times = 1) {
   return sums;
 }
 
-std::vector<Inputs> Cases() {
+std::vector<Inputs> GramCases() {
   std::vector<Inputs> cases;
   for (const uint32_t columns : {1u, 31u, 64u, 97u, 384u, 449u, 800u})
     cases.emplace_back(columns, kPanel, std::vector<uint32_t>{32, 32, 7, 32, 1});
@@ -61,7 +61,7 @@ std::vector<Inputs> Cases() {
 }
 
 TEST(Gram, IsThePlainSum) {
-  for (const Inputs& in : Cases()) {
+  for (const Inputs& in : GramCases()) {
     SCOPED_TRACE(in.columns);
     const std::vector<float> sums = Summed(in, 2);
     for (uint32_t i = 0; i < in.columns; ++i) {
@@ -77,7 +77,7 @@ TEST(Gram, IsThePlainSum) {
 
 TEST(Gram, IsTheSameForAnyNumberOfThreads) {
   const int before = Threads();
-  for (const Inputs& in : Cases()) {
+  for (const Inputs& in : GramCases()) {
     SetThreads(1);
     const std::vector<float> one = Summed(in);
     for (const int threads : {2, 5}) {

@@ -26,7 +26,7 @@ namespace {
 
 using cpu::kPanel;
 
-struct Case {
+struct Q8Case {
   size_t rows, columns;
   uint32_t group;
   bool minimum;
@@ -37,12 +37,13 @@ struct Case {
 TEST(Q8Kernel, EveryTargetMultipliesExactly) {
   for (const std::string& target : SimdTargets()) {
     SMELT_ASSERT_OK(ForceSimdTarget(target));
-    for (const Case& c : {Case{13, 96, 32, true, -128, 127}, Case{6, 256, 16, true, -128, 127},
-                          Case{7, 512, 16, false, -128, 127}, Case{1, 32, 32, false, -128, 127},
-                          Case{9, 256, 32, true, 0, 15}, Case{9, 256, 32, true, 0, 31},
-                          Case{9, 64, 32, false, -8, 7}, Case{5, 64, 32, false, -16, 15},
-                          Case{6, 512, 16, false, -32, 31}, Case{6, 256, 16, true, 0, 3},
-                          Case{4, 256, 16, false, -4, 3}}) {
+    for (const Q8Case& c :
+         {Q8Case{13, 96, 32, true, -128, 127}, Q8Case{6, 256, 16, true, -128, 127},
+          Q8Case{7, 512, 16, false, -128, 127}, Q8Case{1, 32, 32, false, -128, 127},
+          Q8Case{9, 256, 32, true, 0, 15}, Q8Case{9, 256, 32, true, 0, 31},
+          Q8Case{9, 64, 32, false, -8, 7}, Q8Case{5, 64, 32, false, -16, 15},
+          Q8Case{6, 512, 16, false, -32, 31}, Q8Case{6, 256, 16, true, 0, 3},
+          Q8Case{4, 256, 16, false, -4, 3}}) {
       std::mt19937_64 random(7);
       const size_t stride = c.columns + 64, groups = c.columns / c.group;
       std::vector<int8_t> weights(c.rows * stride);
@@ -114,10 +115,10 @@ TEST(Q8Kernel, NoNumberIsHiddenFromItsLaneNorSeenByOthers) {
   cpu::Array<int8_t> codes(kColumns * kPanel);
   for (const std::string& target : SimdTargets()) {
     SMELT_ASSERT_OK(ForceSimdTarget(target));
-    for (const Case& c :
-         {Case{kRows, kColumns, 32, true}, Case{kRows, kColumns, 16, false},
-          Case{kRows, kColumns, 32, true, 0, 15}, Case{kRows, kColumns, 32, false, -16, 15},
-          Case{kRows, kColumns, 16, false, -32, 31}, Case{kRows, kColumns, 16, true, 0, 3}}) {
+    for (const Q8Case& c :
+         {Q8Case{kRows, kColumns, 32, true}, Q8Case{kRows, kColumns, 16, false},
+          Q8Case{kRows, kColumns, 32, true, 0, 15}, Q8Case{kRows, kColumns, 32, false, -16, 15},
+          Q8Case{kRows, kColumns, 16, false, -32, 31}, Q8Case{kRows, kColumns, 16, true, 0, 3}}) {
       const size_t groups = kColumns / c.group;
       // The first rows are zeros: a NaN times zero is still none.
       std::vector<int8_t> weights(kRows * kColumns, 0);

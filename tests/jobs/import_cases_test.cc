@@ -25,12 +25,12 @@ using testing::TestdataPath;
 using testing::WriteFile;
 
 /// The chat template and the stop words that Ollama adds to tiny-chatml.gguf by itself.
-constexpr char kChatml[] =
+constexpr char kChatmlText[] =
     "\nTEMPLATE \"\"\"{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n"
     "{{ end }}<|im_start|>assistant\n\"\"\"\n"
     "PARAMETER stop <|im_start|>\nPARAMETER stop <|im_end|>\n";
 
-JsonValue Json(const fs::path& path) {
+JsonValue JsonOf(const fs::path& path) {
   return ParseJsonValue(ReadFile(path.string()), path.string()).value();
 }
 
@@ -78,11 +78,11 @@ TEST(ImportCases, EveryFileAsOllamaMakesIt) {
     ++cases;
     const TempDir dir;
     Prepare(folder.path(), dir.path());
-    const JsonValue description = Json(folder.path() / "case.json");
+    const JsonValue description = JsonOf(folder.path() / "case.json");
     for (const JsonValue& step : *description.Find("steps")->as_array()) {
       const std::string file = dir / Text(step, "modelfile");
       if (ReadFile(file).find("tiny-chatml.gguf") != std::string::npos) {
-        WriteFile(file, ReadFile(file) + kChatml);
+        WriteFile(file, ReadFile(file) + kChatmlText);
       }
       SMELT_ASSERT_OK(Import({.source = {},
                               .name = Text(step, "create"),
@@ -91,7 +91,7 @@ TEST(ImportCases, EveryFileAsOllamaMakesIt) {
                               .adapter_layer = true}));
     }
     const fs::path version = folder.path() / "0.6.5";
-    const JsonValue observed = Json(version / "observed.json");
+    const JsonValue observed = JsonOf(version / "observed.json");
     const JsonValue::Object& files = *observed.Find("files")->as_object();
     for (const auto& [path, file] : files) {
       ExpectSameFile(Cat(dir / "store", "/", path), version / "store" / path, file);
@@ -106,7 +106,7 @@ TEST(ImportCases, EveryFileAsOllamaMakesIt) {
 
 TEST(ImportCases, WhatOllamaRefusesIsRefused) {
   const fs::path folder = TestdataPath("ollama/20_bad");
-  const JsonValue errors = Json(folder / "errors.json");
+  const JsonValue errors = JsonOf(folder / "errors.json");
   size_t refused = 0;
   for (const auto& [key, entry] : *errors.as_object()) {
     const JsonValue* modelfile = entry.Find("modelfile");

@@ -191,7 +191,7 @@ TEST(FillWithImportance, EachExpertIsEncodedWithItsOwn) {
   SetThreads(0);
 }
 
-ImportanceOptions Options(const std::string& model, const std::string& output) {
+ImportanceOptions GatheringOf(const std::string& model, const std::string& output) {
   ImportanceOptions options;
   options.model = TestdataPath("models/" + model);
   options.text_files = {TestdataPath("models/eval.txt")};
@@ -203,7 +203,7 @@ ImportanceOptions Options(const std::string& model, const std::string& output) {
 
 TEST(MakeImportance, CoversEveryMatrixOfALayerWithEveryToken) {
   const TempDir dir;
-  const auto made = MakeImportance(Options("llama", dir / "m.gguf"));
+  const auto made = MakeImportance(GatheringOf("llama", dir / "m.gguf"));
   SMELT_ASSERT_OK(made);
   EXPECT_EQ(made->format, "gguf");
   EXPECT_EQ(made->chunks, 3u);
@@ -219,7 +219,7 @@ TEST(MakeImportance, CoversEveryMatrixOfALayerWithEveryToken) {
     queries += t.name.ends_with("attn_q.weight") ? 1 : 0;
   }
   EXPECT_EQ(made->tensors.size(), 7 * queries) << "q, k, v, output, gate, up, down";
-  auto with_output = Options("llama", dir / "o.gguf");
+  auto with_output = GatheringOf("llama", dir / "o.gguf");
   with_output.process_output = true;
   const auto more = MakeImportance(with_output);
   SMELT_ASSERT_OK(more);
@@ -236,11 +236,11 @@ TEST(MakeImportance, OfAModelWithAnAdapterIsThatOfTheMergedOne) {
   convert.validate = Validate::kOff;
   convert.adapters = {{TestdataPath("lora/llama-qv"), 1}};
   SMELT_ASSERT_OK(Convert(convert));
-  auto options = Options("llama", dir / "adapted.gguf");
-  const auto base = MakeImportance(Options("llama", dir / "base.gguf"));
+  auto options = GatheringOf("llama", dir / "adapted.gguf");
+  const auto base = MakeImportance(GatheringOf("llama", dir / "base.gguf"));
   options.adapters = convert.adapters;
   const auto adapted = MakeImportance(options);
-  options = Options("llama", dir / "of-merged.gguf");
+  options = GatheringOf("llama", dir / "of-merged.gguf");
   options.model = convert.output;
   const auto merged = MakeImportance(options);
   SMELT_ASSERT_OK(base);
@@ -258,7 +258,7 @@ TEST(MakeImportance, OfAModelWithAnAdapterIsThatOfTheMergedOne) {
 
 TEST(MakeImportance, CountsTheTokensOfEachExpert) {
   const TempDir dir;
-  const auto made = MakeImportance(Options("qwen2moe", dir / "m.gguf"));
+  const auto made = MakeImportance(GatheringOf("qwen2moe", dir / "m.gguf"));
   SMELT_ASSERT_OK(made);
   size_t stacked = 0;
   for (const ImportanceTensor& t : made->tensors) {
@@ -276,9 +276,9 @@ TEST(MakeImportance, TheFileIsTheSameForAnyNumberOfThreads) {
   const TempDir dir;
   for (const char* model : {"llama", "qwen2moe", "jamba", "mistral4"}) {
     SetThreads(1);
-    SMELT_ASSERT_OK(MakeImportance(Options(model, dir / (std::string(model) + "1.gguf"))));
+    SMELT_ASSERT_OK(MakeImportance(GatheringOf(model, dir / (std::string(model) + "1.gguf"))));
     SetThreads(5);
-    SMELT_ASSERT_OK(MakeImportance(Options(model, dir / (std::string(model) + "5.gguf"))));
+    SMELT_ASSERT_OK(MakeImportance(GatheringOf(model, dir / (std::string(model) + "5.gguf"))));
     EXPECT_TRUE(ReadFile(dir / (std::string(model) + "1.gguf")) ==
                 ReadFile(dir / (std::string(model) + "5.gguf")))
         << model;
@@ -288,17 +288,17 @@ TEST(MakeImportance, TheFileIsTheSameForAnyNumberOfThreads) {
 
 TEST(MakeImportance, WhatCannotBeDoneIsRefusedAndLeavesNothing) {
   const TempDir dir;
-  auto options = Options("llama", dir / "m.gguf");
+  auto options = GatheringOf("llama", dir / "m.gguf");
   options.text_files.clear();
   EXPECT_EQ(CodeOf(MakeImportance(options).status()), ErrorCode::kUsage);
-  options = Options("llama", "");
+  options = GatheringOf("llama", "");
   EXPECT_EQ(CodeOf(MakeImportance(options).status()), ErrorCode::kUsage);
-  options = Options("llama", dir / "m.gguf");
+  options = GatheringOf("llama", dir / "m.gguf");
   WriteFile(dir / "empty.txt", "");
   options.text_files = {dir / "empty.txt"};
   EXPECT_EQ(CodeOf(MakeImportance(options).status()), ErrorCode::kInvalidInput);
   WriteFile(dir / "m.gguf", "precious");
-  EXPECT_EQ(CodeOf(MakeImportance(Options("llama", dir / "m.gguf")).status()),
+  EXPECT_EQ(CodeOf(MakeImportance(GatheringOf("llama", dir / "m.gguf")).status()),
             ErrorCode::kAlreadyExists);
   EXPECT_EQ(ReadFile(dir / "m.gguf"), "precious");
   options.output = dir / "empty.txt";
@@ -313,7 +313,7 @@ TEST(MergeImportance, IsWhatBothTextsTogetherGive) {
   WriteFile(dir / "a.txt", text.substr(0, 2500));
   WriteFile(dir / "b.txt", text.substr(2500, 2500));
   const auto make = [&](const std::vector<std::string>& texts, const std::string& output) {
-    auto options = Options("qwen2moe", dir / output);
+    auto options = GatheringOf("qwen2moe", dir / output);
     options.text_files.clear();
     for (const std::string& name : texts) options.text_files.push_back(dir / name);
     return MakeImportance(options);

@@ -22,11 +22,11 @@ namespace smelt {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::Config;
 using testing::Counting;
 using testing::ExpectRefused;
 using testing::FolderTensors;
 using testing::kLlamaConfig;
+using testing::LlamaConfig;
 using testing::LlamaTensors;
 using testing::Says;
 
@@ -35,7 +35,7 @@ TEST(FamilyChoiceTest, ByModelTypeWhereArchitecturesAreMissing) {
        {R"("model_type":"llama",)", R"("model_type":"llama","architectures":null,)",
         R"("model_type":"mistral","architectures":[],)"}) {
     const testing::TempDir dir;
-    testing::WriteFolder(dir.path(), Config(more), LlamaTensors(2, true));
+    testing::WriteFolder(dir.path(), LlamaConfig(more), LlamaTensors(2, true));
     SMELT_EXPECT_OK(testing::OpenFolder(dir.path()));
   }
 }
@@ -47,9 +47,9 @@ TEST(FamilyChoiceTest, WrappersAreLookedThrough) {
         "FullyShardedDataParallel", "DistributedDataParallel", "OptimizedModule",
         "FSDPPeftModelForCausalLM", "DeepSpeedEngine", "PreTrainedModel"}) {
     const testing::TempDir dir;
-    testing::WriteFolder(dir.path(),
-                         Config(Cat(R"("model_type":"llama","architectures":[")", name, R"("],)")),
-                         LlamaTensors(2, true));
+    testing::WriteFolder(
+        dir.path(), LlamaConfig(Cat(R"("model_type":"llama","architectures":[")", name, R"("],)")),
+        LlamaTensors(2, true));
     auto opened = testing::OpenFolder(dir.path());
     SMELT_ASSERT_OK(opened);
     EXPECT_TRUE(Says(opened->notes, name) && Says(opened->notes, "read as LlamaForCausalLM"));
@@ -63,7 +63,7 @@ TEST(FamilyChoiceTest, WrappersAreLookedThrough) {
         R"("model_type":"xyz","architectures":["PeftModelForCausalLM"],)",
         R"("architectures":["PeftModelForCausalLM"],)"}) {
     const testing::TempDir dir;
-    testing::WriteFolder(dir.path(), Config(more), LlamaTensors(2, true));
+    testing::WriteFolder(dir.path(), LlamaConfig(more), LlamaTensors(2, true));
     ExpectRefused(testing::OpenFolder(dir.path()), {"is not supported", "smelt families"});
   }
 }
@@ -76,11 +76,11 @@ TEST(FamilyChoiceTest, UnknownOnesAreNamedWithTheNearest) {
       {R"("model_type":"mixtrel",)", "mixtral"}};
   for (const auto& [more, nearest] : cases) {
     const testing::TempDir dir;
-    testing::WriteFolder(dir.path(), Config(more), LlamaTensors(2, true));
+    testing::WriteFolder(dir.path(), LlamaConfig(more), LlamaTensors(2, true));
     ExpectRefused(testing::OpenFolder(dir.path()), {nearest, "smelt families"});
   }
   const testing::TempDir dir;
-  testing::WriteFolder(dir.path(), Config(""), LlamaTensors(2, true));
+  testing::WriteFolder(dir.path(), LlamaConfig(""), LlamaTensors(2, true));
   ExpectRefused(testing::OpenFolder(dir.path()), {"architectures", "model_type"});
 }
 
@@ -100,7 +100,7 @@ TEST(FamilyChoiceTest, ATextPartThatIsNotKnownIsNamed) {
   const testing::TempDir dir;
   testing::WriteFolder(dir.path(),
                        Cat(R"({"architectures":["Mistral3ForConditionalGeneration"],)",
-                           R"("tie_word_embeddings":false,"text_config":)", Config(""), "}"),
+                           R"("tie_word_embeddings":false,"text_config":)", LlamaConfig(""), "}"),
                        LlamaTensors(2, true));
   SMELT_EXPECT_OK(testing::OpenFolder(dir.path()));
 }
@@ -129,7 +129,7 @@ TEST(FamilyChoiceTest, OtherPublishedNames) {
 TEST(VectorModelsTest, NeedNoOutputMatrix) {
   const auto open = [](std::string_view name, bool modules) {
     const testing::TempDir dir;
-    testing::WriteFolder(dir.path(), Config(Cat(R"("architectures":[")", name, R"("],)")),
+    testing::WriteFolder(dir.path(), LlamaConfig(Cat(R"("architectures":[")", name, R"("],)")),
                          LlamaTensors(2, false));
     if (modules) testing::WriteFile(dir.path() + "/modules.json", "[]");
     return testing::OpenFolder(dir.path());
@@ -165,7 +165,8 @@ TEST(LeftOutTest, ANoteSaysHowMuch) {
     t[c.tensor + "_2"] = Counting({8}, 1);
     const testing::TempDir dir;
     testing::WriteFolder(
-        dir.path(), Config(Cat(R"("head_dim":4,"architectures":[")", c.architecture, R"("],)")), t);
+        dir.path(),
+        LlamaConfig(Cat(R"("head_dim":4,"architectures":[")", c.architecture, R"("],)")), t);
     const auto opened = testing::OpenFolder(dir.path());
     SMELT_ASSERT_OK(opened);
     const std::string amount =
@@ -180,7 +181,7 @@ TEST(LeftOutTest, ANoteSaysHowMuch) {
   }
   FolderTensors t = LlamaTensors(3, true);  // one layer more than the configuration says
   const testing::TempDir dir;
-  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"), t);
+  testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"), t);
   ExpectRefused(testing::OpenFolder(dir.path()), {"model.layers.2."});
 }
 
@@ -202,7 +203,7 @@ TEST(AdapterTest, IsNamedWithItsBase) {
   for (const Case& c : cases) {
     for (const bool with_config : {false, true}) {
       const testing::TempDir dir;
-      testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+      testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"),
                            {{"lora_A", Counting({2, 8}, 1)}});
       fs::rename(fs::path(dir.path()) / "model.safetensors", fs::path(dir.path()) / c.file);
       if (!with_config)
@@ -216,7 +217,7 @@ TEST(AdapterTest, IsNamedWithItsBase) {
 // Some other file beside an adapter makes no model of its folder, which nothing describes.
 TEST(AdapterTest, AnotherFileIsNoWholeModel) {
   const testing::TempDir dir;
-  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+  testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"),
                        {{"logits", Counting({2, 8}, 1)}});
   fs::rename(dir / "model.safetensors", dir / "logits.safetensors");
   testing::WriteFile(dir / "adapter_model.safetensors", "x");
@@ -227,7 +228,7 @@ TEST(AdapterTest, AnotherFileIsNoWholeModel) {
 
 TEST(AdapterTest, BesideWholeWeightsItIsNoted) {
   const testing::TempDir dir;
-  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+  testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"),
                        LlamaTensors(2, true));
   testing::WriteFile(dir.path() + "/adapter_config.json", R"({"peft_type":"LORA"})");
   auto opened = testing::OpenFolder(dir.path());
@@ -403,7 +404,8 @@ TEST(ExpertCountsTest, ContradictionsAreSentences) {
   }
   const testing::TempDir dir;
   testing::WriteFolder(
-      dir.path(), Config(R"("architectures":["MixtralForCausalLM"],"num_local_experts":3,)"), t);
+      dir.path(), LlamaConfig(R"("architectures":["MixtralForCausalLM"],"num_local_experts":3,)"),
+      t);
   auto opened = testing::OpenFolder(dir.path());
   SMELT_ASSERT_OK(opened);
   SMELT_EXPECT_OK(ReadModelSpec(*opened->source));

@@ -39,7 +39,7 @@ void CopyFolder(const std::string& from, const std::string& to,
   std::ofstream(to + "/config.json") << config;
 }
 
-absl::StatusOr<OpenedModel> Open(const std::string& folder) {
+absl::StatusOr<OpenedModel> OpenListed(const std::string& folder) {
   OpenOptions options;
   options.vocabulary = false;
   return OpenModel(folder, options);
@@ -48,11 +48,11 @@ absl::StatusOr<OpenedModel> Open(const std::string& folder) {
 TEST(ListedLayers, AListIsEnoughWithoutTheirNumber) {
   for (const std::string name : {"nemotron_h", "nemotron_h_moe"}) {
     if (testing::ModelPath(name).empty()) SMELT_REQUIRE_SHARED();
-    const auto whole = Open(testing::ModelPath(name));
+    const auto whole = OpenListed(testing::ModelPath(name));
     SMELT_ASSERT_OK(whole);
     const testing::TempDir dir;
     CopyFolder(testing::ModelPath(name), dir.path(), {"num_hidden_layers"}, "");
-    const auto listed = Open(dir.path());
+    const auto listed = OpenListed(dir.path());
     SMELT_ASSERT_OK(listed);
     ASSERT_EQ(listed->source->tensors().size(), whole->source->tensors().size()) << name;
     for (size_t i = 0; i < whole->source->tensors().size(); ++i)
@@ -82,7 +82,7 @@ std::string Kinds(const ModelSource& source) {
 // without one of their own do not rotate, be there others or not.
 TEST(ListedLayers, WindowsOfExaone4) {
   if (testing::ModelPath("exaone4").empty()) SMELT_REQUIRE_SHARED();
-  const auto opened = Open(testing::ModelPath("exaone4"));
+  const auto opened = OpenListed(testing::ModelPath("exaone4"));
   SMELT_ASSERT_OK(opened);
   const size_t layers = ReadModelSpec(*opened->source)->layers.size();
   std::string full, by_two, by_four;
@@ -103,14 +103,14 @@ TEST(ListedLayers, WindowsOfExaone4) {
     const testing::TempDir dir;
     CopyFolder(testing::ModelPath("exaone4"), dir.path(), {"layer_types", "sliding_window_pattern"},
                with);
-    const auto edited = Open(dir.path());
+    const auto edited = OpenListed(dir.path());
     SMELT_ASSERT_OK(edited);
     EXPECT_EQ(Kinds(*edited->source), kinds) << with;
   }
   const testing::TempDir dir;
   CopyFolder(testing::ModelPath("exaone4"), dir.path(), {"layer_types", "sliding_window_pattern"},
              R"("sliding_window_pattern":"LG",)");
-  const auto refused = Open(dir.path());
+  const auto refused = OpenListed(dir.path());
   ASSERT_FALSE(refused.ok());
   EXPECT_NE(std::string(refused.status().message()).find("sliding_window_pattern"),
             std::string::npos);

@@ -16,6 +16,7 @@
 #include "tests/model/expected_gguf.h"
 #include "tests/model/fixture_models.h"
 #include "tests/model/golden_model.h"
+#include "tests/model/recorded_adapters.h"
 #include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
 
@@ -23,14 +24,6 @@ namespace smelt {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string Adapter(std::string_view name) { return testing::TestdataPath(Cat("lora/", name)); }
-
-OpenOptions WithoutVocabulary() {
-  OpenOptions options;
-  options.vocabulary = false;
-  return options;
-}
 
 std::string BaseOf(const std::string& adapter) {
   const auto config = ParseJsonValue(testing::ReadFile(adapter + "/adapter_config.json"), "config");
@@ -82,7 +75,7 @@ class AdaptersOfGgufs : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(AdaptersOfGgufs, GiveWhatThePublishedFolderDoes) {
-  const std::string folder = Adapter(GetParam());
+  const std::string folder = RecordedAdapter(GetParam());
   ExpectSame(BaseOf(folder), folder);
 }
 
@@ -96,11 +89,11 @@ INSTANTIATE_TEST_SUITE_P(Recorded, AdaptersOfGgufs,
 
 TEST(AdaptersOfGguf, AddedTokensNeedTheFolder) {
   testing::TempDir dir;
-  const auto plain = OpenModel(Adapter("bases/llama"), WithoutVocabulary());
+  const auto plain = OpenModel(RecordedAdapter("bases/llama"), WithoutVocabulary());
   SMELT_ASSERT_OK(plain);
   WriteGguf(*plain->source, dir.path() + "/base.gguf");
   OpenOptions options = WithoutVocabulary();
-  options.adapters = {{Adapter("added-tokens"), 1}};
+  options.adapters = {{RecordedAdapter("added-tokens"), 1}};
   const auto opened = OpenModel(dir.path() + "/base.gguf", options);
   ASSERT_FALSE(opened.ok());
   EXPECT_NE(opened.status().message().find("added tokens"), absl::string_view::npos)
@@ -173,7 +166,7 @@ class AdapterFiles : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(AdapterFiles, DoWhatTheFolderDoes) {
   const testing::TempDir dir;
-  const std::string folder = Adapter(GetParam()), file = dir.path() + "/adapter.gguf";
+  const std::string folder = RecordedAdapter(GetParam()), file = dir.path() + "/adapter.gguf";
   const auto alone = OpenAsLoraFile(folder, 1, "");
   SMELT_ASSERT_OK(alone);
   WriteGguf(*alone->source, file);
@@ -191,7 +184,7 @@ INSTANTIATE_TEST_SUITE_P(Recorded, AdapterFiles,
 
 TEST(AdapterFile, RefusesWhatItCannotHold) {
   for (const char* name : {"llama-dora", "added-tokens", "tokens", "bias", "norms", "all-biases"}) {
-    const auto alone = OpenAsLoraFile(Adapter(name), 1, "");
+    const auto alone = OpenAsLoraFile(RecordedAdapter(name), 1, "");
     ASSERT_FALSE(alone.ok()) << name;
     EXPECT_NE(alone.status().message().find("--lora"), absl::string_view::npos) << alone.status();
     EXPECT_LT(alone.status().message().size(), 400u);

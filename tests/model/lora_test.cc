@@ -14,6 +14,7 @@
 #include "lib/model/open.h"
 #include "tests/model/fixture_models.h"
 #include "tests/model/golden_model.h"
+#include "tests/model/recorded_adapters.h"
 #include "tests/model/small_folder.h"
 #include "tests/testing/testing.h"
 
@@ -27,12 +28,10 @@ using testing::FolderTensors;
 using testing::kLlamaConfig;
 using testing::LlamaTensors;
 
-std::string Adapter(std::string_view name) { return testing::TestdataPath(Cat("lora/", name)); }
-
 class RecordedAdapters : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(RecordedAdapters, GiveWhatPeftMerges) {
-  const std::string folder = Adapter(GetParam());
+  const std::string folder = RecordedAdapter(GetParam());
   testing::GoldenModel recorded;
   ASSERT_TRUE(recorded.Find(folder));
   OpenOptions options;
@@ -62,20 +61,14 @@ INSTANTIATE_TEST_SUITE_P(Peft, RecordedAdapters,
 /// Adapters of all kinds for small bases, as tests/peers/record_adapters.py records them.
 class SmallRecordedAdapters : public ::testing::TestWithParam<std::string> {};
 
-OpenOptions WithoutVocabulary() {
-  OpenOptions options;
-  options.vocabulary = false;
-  return options;
-}
-
 std::string GoldenLogits(const std::string& folder) {
   return folder + "/golden/golden_logits.safetensors";
 }
 
 TEST_P(SmallRecordedAdapters, GiveWhatPeftComputes) {
-  const auto opened = OpenModel(Adapter(GetParam()), WithoutVocabulary());
+  const auto opened = OpenModel(RecordedAdapter(GetParam()), WithoutVocabulary());
   SMELT_ASSERT_OK(opened);
-  testing::ExpectRecordedLogits(*opened->source, GoldenLogits(Adapter(GetParam())));
+  testing::ExpectRecordedLogits(*opened->source, GoldenLogits(RecordedAdapter(GetParam())));
 }
 
 const std::string kSmallAdapters[] = {
@@ -99,7 +92,7 @@ TEST(EndsOfATiedBase, PartWithANote) {
        {std::pair("tied-head", true), std::pair("tied-embedding", true),
         std::pair("tied-both", true), std::pair("tied-saved", false),
         std::pair("tied-saved-head", false), std::pair("ends", false)}) {
-    const auto opened = OpenModel(Adapter(name), WithoutVocabulary());
+    const auto opened = OpenModel(RecordedAdapter(name), WithoutVocabulary());
     SMELT_ASSERT_OK(opened);
     const bool said = std::ranges::any_of(opened->notes, [](const std::string& note) {
       return note.find("are two now") != std::string::npos;
@@ -110,10 +103,10 @@ TEST(EndsOfATiedBase, PartWithANote) {
 
 TEST(SeveralAdapters, AreMergedInTurn) {
   OpenOptions options = WithoutVocabulary();
-  options.adapters = {{Adapter("ranks"), 1}, {Adapter("several"), 1}};
-  const auto opened = OpenModel(Adapter("bases/llama"), options);
+  options.adapters = {{RecordedAdapter("ranks"), 1}, {RecordedAdapter("several"), 1}};
+  const auto opened = OpenModel(RecordedAdapter("bases/llama"), options);
   SMELT_ASSERT_OK(opened);
-  testing::ExpectRecordedLogits(*opened->source, GoldenLogits(Adapter("several")));
+  testing::ExpectRecordedLogits(*opened->source, GoldenLogits(RecordedAdapter("several")));
 }
 
 /// A model of experts, stored one by one or as transformers 5 holds them, takes adapters of both

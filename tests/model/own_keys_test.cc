@@ -12,7 +12,7 @@
 namespace smelt::testing {
 namespace {
 
-OpenedModel Open(const std::string& name) {
+OpenedModel OpenOwn(const std::string& name) {
   OpenOptions options;
   options.vocabulary = false;
   auto opened = OpenModel(TestdataPath("models/" + name), options);
@@ -28,7 +28,7 @@ absl::Status ReadWith(const ModelSource& source, std::string_view key, const Met
 
 TEST(OwnKeysOfModels, AWrongTypeOrAKeyThatIsNotReadIsRefusedByName) {
   for (const char* name : {"llama", "mamba2", "gemma2", "phi3"}) {
-    const OpenedModel model = Open(name);
+    const OpenedModel model = OpenOwn(name);
     for (const OwnKeyRow& row : kOwnKeys) {
       if (row.name.starts_with(kOwnTokenizerPrefix)) continue;
       for (const MetadataValue& value : OtherTypes(row)) {
@@ -43,7 +43,7 @@ TEST(OwnKeysOfModels, AWrongTypeOrAKeyThatIsNotReadIsRefusedByName) {
 }
 
 TEST(OwnKeysOfModels, ValuesAreCheckedAgainstTheModel) {
-  const OpenedModel model = Open("gemma2");  // its rotation covers whole heads
+  const OpenedModel model = OpenOwn("gemma2");  // its rotation covers whole heads
   const auto dims = model.source->metadata().Uint("gemma2.attention.key_length");
   SMELT_ASSERT_OK(dims);
   const auto factors = [&](size_t count, float value) { return std::vector<float>(count, value); };
@@ -70,7 +70,7 @@ TEST(OwnKeysOfModels, ValuesAreCheckedAgainstTheModel) {
 }
 
 TEST(OwnKeysOfModels, TheTimeStepsLimitsAreARange) {
-  const OpenedModel model = Open("mamba2");
+  const OpenedModel model = OpenOwn("mamba2");
   Metadata metadata = model.source->metadata();
   WriteOwn<float>(metadata, "smelt.ssm.time_step_min", 0.5f);
   WriteOwn<float>(metadata, "smelt.ssm.time_step_max", 0.25f);
@@ -83,7 +83,7 @@ TEST(OwnKeysOfModels, TheTimeStepsLimitsAreARange) {
 
 // Every word of the row is one that the reader knows: no other activation stays in place.
 TEST(OwnKeysOfModels, EveryActivationIsKnown) {
-  const OpenedModel model = Open("llama");
+  const OpenedModel model = OpenOwn("llama");
   std::string_view words = FindOwnKey("smelt.activation")->words;
   int seen = 0;
   while (!words.empty()) {

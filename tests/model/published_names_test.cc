@@ -21,7 +21,7 @@ using testing::kLlamaConfig;
 using testing::LlamaTensors;
 using testing::ReadTensor;
 
-std::string Config(std::string_view more = "") {
+std::string PlainConfig(std::string_view more = "") {
   return Cat(R"({"architectures":["LlamaForCausalLM"],)", more, kLlamaConfig, "}");
 }
 
@@ -33,7 +33,7 @@ FolderTensors Renamed(const FolderTensors& tensors,
 }
 
 absl::StatusOr<OpenedModel> Open(const testing::TempDir& dir, const FolderTensors& tensors) {
-  testing::WriteFolder(dir.path(), Config(), tensors);
+  testing::WriteFolder(dir.path(), PlainConfig(), tensors);
   return testing::OpenFolder(dir.path());
 }
 

@@ -13,11 +13,11 @@ namespace smelt {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::Config;
 using testing::Counting;
 using testing::ExpectRefused;
 using testing::FolderTensors;
 using testing::kLlamaConfig;
+using testing::LlamaConfig;
 using testing::LlamaTensors;
 using testing::Says;
 
@@ -39,22 +39,22 @@ TEST(QuantizedTest, PartsWithoutTheOthersAreNamed) {
     t[stem + c.tensor] = Counting({8, 8}, 1);
     t[stem + c.tensor].dtype = c.dtype;
     const testing::TempDir dir;
-    testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"), t);
+    testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"), t);
     ExpectRefused(testing::OpenFolder(dir.path()), {"quantized", c.said, stem});
   }
   FolderTensors t = LlamaTensors(2, true);
   t[stem + ".weight"].dtype = "U32";
   t[stem + ".scales"] = Counting({8, 1}, 1);
   const testing::TempDir dir;
-  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"), t);
+  testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"), t);
   ExpectRefused(testing::OpenFolder(dir.path()), {"quantized", stem});
 }
 
 TEST(QuantizedTest, LeftoversAreANote) {
   const testing::TempDir dir;
   testing::WriteFolder(dir.path(),
-                       Config(R"("architectures":["LlamaForCausalLM"],"quantization_config":)"
-                              R"({"quant_method":"compressed-tensors"},)"),
+                       LlamaConfig(R"("architectures":["LlamaForCausalLM"],"quantization_config":)"
+                                   R"({"quant_method":"compressed-tensors"},)"),
                        LlamaTensors(2, true));
   auto opened = testing::OpenFolder(dir.path());
   SMELT_ASSERT_OK(opened);
@@ -92,7 +92,7 @@ TEST(QuantizedTest, AQuantizersOwnFileIsAsked) {
   for (const Case& c : cases) {
     const testing::TempDir dir;
     testing::WriteFolder(dir.path(),
-                         Config(Cat(c.config, R"("architectures":["LlamaForCausalLM"],)")),
+                         LlamaConfig(Cat(c.config, R"("architectures":["LlamaForCausalLM"],)")),
                          GptqTensors());
     if (!c.file.empty()) testing::WriteFile(dir / c.file, c.text);
     const auto opened = testing::OpenFolder(dir.path());
@@ -109,13 +109,13 @@ TEST(QuantizedTest, AQuantizersOwnFileIsAsked) {
       {"quant_config.json", R"({"w_bit":4,)", "quant_config.json"}};
   for (const auto& [file, text, said] : refused) {
     const testing::TempDir dir;
-    testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+    testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"),
                          GptqTensors());
     testing::WriteFile(dir / file, text);
     ExpectRefused(testing::OpenFolder(dir.path()), {said});
   }
   const testing::TempDir dir;  // left over beside plain weights
-  testing::WriteFolder(dir.path(), Config(R"("architectures":["LlamaForCausalLM"],)"),
+  testing::WriteFolder(dir.path(), LlamaConfig(R"("architectures":["LlamaForCausalLM"],)"),
                        LlamaTensors(2, true));
   testing::WriteFile(dir / "quantize_config.json", "{");
   SMELT_EXPECT_OK(testing::OpenFolder(dir.path()));
@@ -160,8 +160,8 @@ TEST(QuantizedTest, WhatIsSaidOtherwiseIsNamed) {
   for (const Case& c : cases) {
     const testing::TempDir dir;
     testing::WriteFolder(dir.path(),
-                         Config(Cat(R"("architectures":["LlamaForCausalLM"],)",
-                                    R"("quantization_config":{)", c.said, "},")),
+                         LlamaConfig(Cat(R"("architectures":["LlamaForCausalLM"],)",
+                                         R"("quantization_config":{)", c.said, "},")),
                          c.tensors);
     const auto opened = testing::OpenFolder(dir.path());
     SMELT_ASSERT_OK(opened);
@@ -179,8 +179,8 @@ TEST(QuantizedTest, ActivationsAreNotQuantized) {
   for (const auto& [config, noted] : said) {
     const testing::TempDir dir;
     testing::WriteFolder(dir.path(),
-                         Config(Cat(R"("architectures":["LlamaForCausalLM"],)",
-                                    R"("quantization_config":{)", config, "},")),
+                         LlamaConfig(Cat(R"("architectures":["LlamaForCausalLM"],)",
+                                         R"("quantization_config":{)", config, "},")),
                          GptqTensors());
     const auto opened = testing::OpenFolder(dir.path());
     SMELT_ASSERT_OK(opened);
@@ -201,8 +201,8 @@ TEST(QuantizedTest, AFormatThatIsNotReadIsNamedByItsMethod) {
     t["model.layers.0.self_attn.v_proj.weight_scale"] = Counting({1}, 1);
     const testing::TempDir dir;
     testing::WriteFolder(dir.path(),
-                         Config(Cat(R"("architectures":["LlamaForCausalLM"],)",
-                                    R"("quantization_config":{)", config, "},")),
+                         LlamaConfig(Cat(R"("architectures":["LlamaForCausalLM"],)",
+                                         R"("quantization_config":{)", config, "},")),
                          t);
     ExpectRefused(testing::OpenFolder(dir.path()), {message, "use the unquantized model"});
   }

@@ -82,7 +82,7 @@ FolderTensors LlamaTensors(uint64_t layers, bool lm_head) {
   return t;
 }
 
-std::string Config(std::string_view more) { return Cat("{", more, kLlamaConfig, "}"); }
+std::string LlamaConfig(std::string_view more) { return Cat("{", more, kLlamaConfig, "}"); }
 
 bool Says(const std::vector<std::string>& sentences, std::string_view part) {
   return std::ranges::any_of(

@@ -40,7 +40,7 @@ inline constexpr const char* kLlamaConfig =
     R"("vocab_size":10,"max_position_embeddings":64,"rms_norm_eps":1e-5,"tie_word_embeddings":false)";
 
 /// A config.json that says `more` (members with a comma behind each) and kLlamaConfig.
-std::string Config(std::string_view more);
+std::string LlamaConfig(std::string_view more);
 
 /// Whether one of the sentences holds the part.
 bool Says(const std::vector<std::string>& sentences, std::string_view part);

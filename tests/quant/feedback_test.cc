@@ -16,12 +16,6 @@
 namespace smelt {
 namespace {
 
-InputFactor Factor(uint64_t columns, const std::vector<float>& gram, uint64_t tokens) {
-  auto factor = InputFactor::Make(columns, gram, tokens);
-  EXPECT_TRUE(factor.ok()) << factor.status();
-  return std::move(factor).value();
-}
-
 std::vector<float> Identity(size_t columns) {
   std::vector<float> gram(columns * columns);
   for (size_t i = 0; i < columns; ++i) gram[i * columns + i] = 1;
@@ -87,7 +81,7 @@ std::vector<float> Weights(size_t rows, size_t columns) {
 TEST(Feedback, ItsErrorIsWellBelowTheSearchs) {
   const std::vector<float> x = Weights(kRows, kColumns);
   const std::vector<float> gram = CorrelatedGram(kColumns, 300, 3);
-  const InputFactor factor = Factor(kColumns, gram, 300);
+  const InputFactor factor = FactorOf(kColumns, gram, 300);
   std::vector<float> importance(kColumns);
   for (size_t i = 0; i < kColumns; ++i) importance[i] = gram[i * kColumns + i];
   for (const BlockFormat* format : AllFormats()) {
@@ -108,7 +102,7 @@ TEST(Feedback, ItsErrorIsWellBelowTheSearchs) {
 
 TEST(Feedback, WithoutCorrelationItIsAsGoodAsTheSearch) {
   const std::vector<float> x = Weights(kRows, kColumns);
-  const InputFactor factor = Factor(kColumns, Identity(kColumns), 300);
+  const InputFactor factor = FactorOf(kColumns, Identity(kColumns), 300);
   for (const BlockFormat* format : AllFormats()) {
     const auto search =
         Objectives(x, Decode(format->type, Encode(format->type, x, kColumns), x.size()), factor);
@@ -123,7 +117,7 @@ TEST(Feedback, WithoutCorrelationItIsAsGoodAsTheSearch) {
 TEST(Feedback, SameBytesOnEveryTargetAndForAnyRowsAtOnce) {
   EachTarget targets;
   const std::vector<float> x = HardValues(29, kColumns);
-  const InputFactor factor = Factor(kColumns, CorrelatedGram(kColumns, 60, 9), 60);
+  const InputFactor factor = FactorOf(kColumns, CorrelatedGram(kColumns, 60, 9), 60);
   for (const BlockFormat* format : AllFormats()) {
     const auto together = EncodeBest(format->type, x, factor);
     for (const std::string& target : targets.names()) {
@@ -138,7 +132,7 @@ TEST(Feedback, SameBytesOnEveryTargetAndForAnyRowsAtOnce) {
 TEST(Feedback, NoRowIsWorseThanTheSearchsHoweverHostile) {
   const std::vector<float> x = HardValues(28, kColumns);
   for (const uint64_t tokens : {0u, 1u, 60u}) {
-    const InputFactor factor = Factor(kColumns, CorrelatedGram(kColumns, tokens, 9), tokens);
+    const InputFactor factor = FactorOf(kColumns, CorrelatedGram(kColumns, tokens, 9), tokens);
     for (const BlockFormat* format : AllFormats()) {
       const auto plain = Encode(format->type, x, kColumns, factor.squares().data());
       const auto best = EncodeBest(format->type, x, factor);
@@ -163,7 +157,7 @@ TEST(Feedback, NoRowIsWorseThanTheSearchsHoweverHostile) {
 
 TEST(Feedback, OtherEffortsTakeNoNoticeOfAFactor) {
   const std::vector<float> x = Weights(kRows, kColumns);
-  const InputFactor factor = Factor(kColumns, CorrelatedGram(kColumns, 60, 9), 60);
+  const InputFactor factor = FactorOf(kColumns, CorrelatedGram(kColumns, 60, 9), 60);
   InputStatistics statistics;
   statistics.factor = &factor;
   EncodeScratch scratch;
@@ -177,7 +171,7 @@ TEST(Feedback, OtherEffortsTakeNoNoticeOfAFactor) {
 TEST(Feedback, AFactorOfAnotherWidthIsNone) {
   const std::vector<float> x = Weights(kRows, kColumns);
   for (const size_t columns : {size_t{32}, kColumns / 2, 2 * kColumns}) {
-    const InputFactor factor = Factor(columns, CorrelatedGram(columns, 60, 9), 60);
+    const InputFactor factor = FactorOf(columns, CorrelatedGram(columns, 60, 9), 60);
     InputStatistics statistics;
     std::vector<std::byte> with(kRows * *RowBytes(TensorType::kQ4_K, kColumns)), without = with;
     EncodeScratch scratch;

@@ -1,6 +1,9 @@
 #include "tests/quant/grams.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
+#include <utility>
 
 #include "tests/quant/fixtures.h"
 
@@ -40,6 +43,12 @@ std::vector<float> CorrelatedGram(size_t columns, size_t tokens, uint32_t seed) 
     for (size_t k = 0; k <= j; ++k)
       gram[j * columns + k] = gram[k * columns + j] = static_cast<float>(sums[j * columns + k]);
   return gram;
+}
+
+InputFactor FactorOf(uint64_t columns, const std::vector<float>& gram, uint64_t tokens) {
+  auto factor = InputFactor::Make(columns, gram, tokens);
+  EXPECT_TRUE(factor.ok()) << factor.status();
+  return std::move(factor).value();
 }
 
 }  // namespace smelt

@@ -16,12 +16,6 @@
 namespace smelt {
 namespace {
 
-InputFactor Factor(uint64_t columns, const std::vector<float>& gram, uint64_t tokens) {
-  auto factor = InputFactor::Make(columns, gram, tokens);
-  EXPECT_TRUE(factor.ok()) << factor.status();
-  return std::move(factor).value();
-}
-
 bool SameFactor(const InputFactor& a, const InputFactor& b) {
   const size_t n = a.columns();
   return std::memcmp(a.feedback(), b.feedback(), n * n * sizeof(float)) == 0 &&
@@ -32,7 +26,7 @@ bool SameFactor(const InputFactor& a, const InputFactor& b) {
 TEST(InputFactor, ItsPartsMakeTheMomentAgain) {
   constexpr size_t kColumns = 288;
   const std::vector<float> gram = CorrelatedGram(kColumns, 400, 3);
-  const InputFactor factor = Factor(kColumns, gram, 400);
+  const InputFactor factor = FactorOf(kColumns, gram, 400);
   // H = R R^T, R_jk = A_jk R_kk.
   auto r = [&](size_t j, size_t k) {
     const double a = j == k ? 1 : j < k ? factor.feedback()[j * kColumns + k] : 0;
@@ -57,7 +51,7 @@ TEST(InputFactor, ItsPartsMakeTheMomentAgain) {
 
 TEST(InputFactor, TheErrorOfRowsIsThatOfTheMoment) {
   constexpr size_t kColumns = 160, kRows = 3;
-  const InputFactor factor = Factor(kColumns, CorrelatedGram(kColumns, 300, 4), 300);
+  const InputFactor factor = FactorOf(kColumns, CorrelatedGram(kColumns, 300, 4), 300);
   std::vector<float> off(kRows * kColumns);
   for (size_t i = 0; i < off.size(); ++i) off[i] = static_cast<float>((i * 2654435761u) % 97) - 48;
   double sum = 0;
@@ -75,7 +69,7 @@ TEST(InputFactor, TheErrorOfRowsIsThatOfTheMoment) {
 
 TEST(InputFactor, ColumnsOfABlockStayTogether) {
   for (const size_t columns : {512u, 288u, 32u}) {
-    const InputFactor factor = Factor(columns, CorrelatedGram(columns, 100, 5), 100);
+    const InputFactor factor = FactorOf(columns, CorrelatedGram(columns, 100, 5), 100);
     const auto order = factor.order();
     EXPECT_EQ(std::set<uint32_t>(order.begin(), order.end()).size(), columns);
     for (const size_t run : {8u, 16u, 32u, 64u, 128u, 256u}) {
@@ -89,13 +83,13 @@ TEST(InputFactor, SameForAnyThreadsAndInstructionSet) {
   constexpr size_t kColumns = 352;
   const std::vector<float> gram = CorrelatedGram(kColumns, 90, 11);
   SetThreads(1);
-  const InputFactor one = Factor(kColumns, gram, 90);
+  const InputFactor one = FactorOf(kColumns, gram, 90);
   EachTarget targets;
   for (const std::string& target : targets.names()) {
     targets.Use(target);
     for (const int threads : {1, 3}) {
       SetThreads(threads);
-      const InputFactor factor = Factor(kColumns, gram, 90);
+      const InputFactor factor = FactorOf(kColumns, gram, 90);
       EXPECT_TRUE(SameFactor(one, factor)) << target << " " << threads;
     }
   }
@@ -107,7 +101,7 @@ TEST(InputFactor, FewerTokensSayLess) {
   constexpr size_t kColumns = 64;
   const std::vector<float> gram = CorrelatedGram(kColumns, 40, 7);
   auto feedback = [&](uint64_t tokens) {
-    const InputFactor factor = Factor(kColumns, gram, tokens);
+    const InputFactor factor = FactorOf(kColumns, gram, tokens);
     double sum = 0;
     for (size_t i = 0; i < kColumns * kColumns; ++i) sum += std::abs(factor.feedback()[i]);
     return sum;
@@ -120,7 +114,7 @@ TEST(InputFactor, DeadInputsAndNoTokensAreFactored) {
   std::vector<float> gram = CorrelatedGram(kColumns, 1, 7);  // rank one
   for (size_t j = 0; j < kColumns; ++j) gram[j * kColumns + 5] = gram[5 * kColumns + j] = 0;
   for (const auto& g : {gram, std::vector<float>(kColumns * kColumns, 0.0f)}) {
-    const InputFactor factor = Factor(kColumns, g, 1);
+    const InputFactor factor = FactorOf(kColumns, g, 1);
     for (size_t j = 0; j < kColumns; ++j) {
       EXPECT_GT(factor.weights()[j], 0);
       for (size_t k = 0; k < kColumns; ++k)

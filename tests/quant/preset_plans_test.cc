@@ -62,7 +62,7 @@ uint32_t Key(const JsonValue& model, const ModelShape& shape, std::string_view n
 }
 
 /// A tensor of every block of its row, in the order of the letters of the plans.
-ModelShape ShapeOf(const JsonValue& model) {
+ModelShape ShapeOfPlan(const JsonValue& model) {
   ModelShape shape;
   shape.architecture = *model.Find("architecture")->as_string();
   shape.layers = Key(model, shape, "block_count");
@@ -95,7 +95,7 @@ TEST(PresetPlans, TypesOfEveryFamilyAreThoseOfLlamaQuantize) {
   const JsonValue& types = *file.Find("types");
   std::set<std::string> architectures, presets;
   for (const JsonValue& model : *file.Find("models")->as_array()) {
-    const ModelShape shape = ShapeOf(model);
+    const ModelShape shape = ShapeOfPlan(model);
     ASSERT_GE(shape.layers, 27u);
     architectures.insert(shape.architecture);
     for (const auto& [name, plan] : *model.Find("plans")->as_object()) {

@@ -64,7 +64,7 @@ TEST(BadTokenizers, AsTheManifestAsks) {
   EXPECT_GT(seen, 40);
 }
 
-std::string Bpe(std::string_view merges) {
+std::string BpeWith(std::string_view merges) {
   return Cat(R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2})", merges, "}}");
 }
 
@@ -72,13 +72,13 @@ TEST(BadTokenizers, ABpeModelNeedsAListOfMerges) {
   const TempDir dir;
   for (const std::string_view merges : {R"(,"merges":5)", R"(,"merges":null)", R"(,"merges":"a b")",
                                         R"(,"merges":{})", "", R"(,"Merges":["a b"])"}) {
-    WriteFile(dir.path() + "/tokenizer.json", Bpe(merges));
+    WriteFile(dir.path() + "/tokenizer.json", BpeWith(merges));
     const auto tokenizer = OpenPublishedTokenizer(dir.path());
     ASSERT_FALSE(tokenizer.ok()) << merges;
     EXPECT_NE(tokenizer.status().message().find("merges"), absl::string_view::npos)
         << merges << ": " << tokenizer.status();
   }
-  WriteFile(dir.path() + "/tokenizer.json", Bpe(R"(,"merges":[])"));
+  WriteFile(dir.path() + "/tokenizer.json", BpeWith(R"(,"merges":[])"));
   const auto tokenizer = OpenPublishedTokenizer(dir.path());
   SMELT_ASSERT_OK(tokenizer);
   EXPECT_EQ(*(*tokenizer)->Encode("ab", {}), (std::vector<int32_t>{0, 1}));
@@ -94,7 +94,7 @@ TEST(BadTokenizers, AFileThatIsThereAndCannotBeReadIsNotPassedOver) {
       const TempDir dir;
       const std::string file = Cat(dir.path(), "/", name);
       if (name != "tokenizer.json")
-        WriteFile(dir.path() + "/tokenizer.json", Bpe(R"(,"merges":["a b"])"));
+        WriteFile(dir.path() + "/tokenizer.json", BpeWith(R"(,"merges":["a b"])"));
       SMELT_ASSERT_OK(name == "tokenizer.json" ? absl::OkStatus()
                                                : OpenPublishedTokenizer(dir.path()).status());
       if (kind == "link") fs::create_symlink("nowhere", file);

@@ -115,12 +115,12 @@ std::string Template(std::string_view single, std::string_view id) {
              R"(],"tokens":["<s>"]}}})");
 }
 
-constexpr std::string_view kText = R"({"Sequence":{"id":"A","type_id":0}})";
+constexpr std::string_view kPiece = R"({"Sequence":{"id":"A","type_id":0}})";
 constexpr std::string_view kToken = R"({"SpecialToken":{"id":"<s>","type_id":0}})";
 
 TEST(PostProcessors, TokensThatTheVocabularyLacksAreNamed) {
   const TempDir dir;
-  const std::string single = Cat(kToken, ",", kText);
+  const std::string single = Cat(kToken, ",", kPiece);
   for (const std::string& processor :
        {Template(single, "3"), Template(single, "2,900000"),
         std::string(R"({"type":"BertProcessing","cls":["<s>",2],"sep":["</s>",3]})"),
@@ -141,7 +141,7 @@ TEST(PostProcessors, TokensThatTheVocabularyLacksAreNamed) {
 TEST(PostProcessors, MoreThanAVocabularyCanSayIsRefused) {
   const TempDir dir;
   WriteFile(dir.path() + "/tokenizer.json",
-            WithPostProcessor(Template(Cat(kToken, ",", kToken, ",", kText), "2")));
+            WithPostProcessor(Template(Cat(kToken, ",", kToken, ",", kPiece), "2")));
   const auto tokenizer = OpenPublishedTokenizer(dir.path());
   SMELT_ASSERT_OK(tokenizer);
   Metadata metadata;
@@ -154,7 +154,7 @@ TEST(PostProcessors, MoreThanAVocabularyCanSayIsRefused) {
 
 TEST(PostProcessors, OneOfASequenceAddsTokens) {
   const TempDir dir;
-  const std::string adds = Template(Cat(kToken, ",", kText), "2"), plain = Template(kText, "2");
+  const std::string adds = Template(Cat(kToken, ",", kPiece), "2"), plain = Template(kPiece, "2");
   const auto sequence = [](const std::string& first, const std::string& second) {
     return WithPostProcessor(Cat(R"({"type":"Sequence","processors":[)", first, ",", second, "]}"));
   };

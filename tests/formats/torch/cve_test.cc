@@ -11,6 +11,7 @@
 #include "lib/base/cat.h"
 #include "lib/base/status.h"
 #include "tests/formats/torch/checkpoint_builder.h"
+#include "tests/formats/torch/read_archive.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -28,6 +29,7 @@ using testing::Legacy;
 using testing::Member;
 using testing::OrderedDict;
 using testing::PickleOf;
+using testing::ReadArchive;
 using testing::Str;
 using testing::Tensor;
 using testing::Tuple;
@@ -36,14 +38,8 @@ using testing::Zip;
 
 constexpr char kData[] = "abcd";
 
-absl::StatusOr<Container> Read(const std::string& bytes) {
-  const auto view = std::as_bytes(std::span(bytes));
-  std::vector<std::byte> copy(view.begin(), view.end());
-  return ReadTorch(MemoryStorage("model.pt", std::move(copy)));
-}
-
 std::string Refusal(const std::string& bytes) {
-  return std::string(Read(bytes).status().message());
+  return std::string(ReadArchive(bytes).status().message());
 }
 
 std::string Good() { return Dict(Cat(Str("w"), Vector("CharStorage", "0", 4))); }
@@ -54,7 +50,7 @@ std::vector<Member> Members(const std::string& value) {
           {.name = "archive/data/0", .data = kData}};
 }
 
-TEST(Cve, ThePlainArchiveIsRead) { SMELT_EXPECT_OK(Read(Zip(Members(Good())))); }
+TEST(Cve, ThePlainArchiveIsRead) { SMELT_EXPECT_OK(ReadArchive(Zip(Members(Good())))); }
 
 // torch.load(weights_only=True) handed tar files and TorchScript programs to loaders that execute.
 TEST(Cve, Cve2025_32434_TarFilesAreNotRead) {
@@ -105,7 +101,7 @@ TEST(Refusals, SayTheWayOut) {
 TEST(Cve, Cve2025_1889_PicklesUnderOtherNames) {
   std::vector<Member> members = Members(Good());
   members.push_back({.name = "archive/config.p", .data = PickleOf(Shell())});
-  SMELT_EXPECT_OK(Read(Zip(members)));  // never looked at
+  SMELT_EXPECT_OK(ReadArchive(Zip(members)));  // never looked at
   members[0].data = PickleOf(Call("torch", "load", Str("archive/config.p")));
   EXPECT_THAT(Refusal(Zip(members)), HasSubstr("refuses torch.load"));
   members = Members(Good());
@@ -244,7 +240,7 @@ TEST(Bombs, HugeClaimsAllocateNothing) {
 
 TEST(Bombs, AMemoEntryForEveryByte) {
   const std::string memo(1 << 20, '\x94');
-  SMELT_EXPECT_OK(Read(Archive(Cat("}", memo, "0", Good()), {{"0", kData}})));
+  SMELT_EXPECT_OK(ReadArchive(Archive(Cat("}", memo, "0", Good()), {{"0", kData}})));
 }
 
 TEST(ZipStrictness, EveryFieldThatTheHeadersShare) {
@@ -255,19 +251,19 @@ TEST(ZipStrictness, EveryFieldThatTheHeadersShare) {
     for (const auto& [header, shift] : {std::pair(local, 0), std::pair(entry, 2)}) {
       std::string lying = good;
       lying[header + field + shift + (header == entry && field == 30 ? 14 : 0)] ^= 1;
-      EXPECT_FALSE(Read(lying).ok())
+      EXPECT_FALSE(ReadArchive(lying).ok())
           << field << " of " << (header == local ? "local" : "directory");
     }
   }
 }
 
 TEST(ZipStrictness, JunkInFrontAndCaseOfNames) {
-  EXPECT_FALSE(Read("MZ" + Zip(Members(Good()))).ok());
+  EXPECT_FALSE(ReadArchive("MZ" + Zip(Members(Good()))).ok());
   EXPECT_THAT(Refusal("PK\3\4" + Zip(Members(Good()))), HasSubstr("zip archive"));
   std::vector<Member> members = Members(Good());
   members.push_back({.name = "archive/DATA.PKL", .data = PickleOf(Shell())});  // another name
   members.push_back({.name = "archive/nested.zip", .data = Zip(Members(Shell()))});
-  SMELT_EXPECT_OK(Read(Zip(members)));  // neither is ever looked at
+  SMELT_EXPECT_OK(ReadArchive(Zip(members)));  // neither is ever looked at
 }
 
 TEST(ZipStrictness, WhatTwoReadersCouldReadDifferently) {

@@ -16,6 +16,7 @@
 #include "lib/base/status.h"
 #include "tests/formats/torch/checkpoint_builder.h"
 #include "tests/formats/torch/container_values.h"
+#include "tests/formats/torch/read_archive.h"
 #include "tests/testing/testing.h"
 
 namespace smelt {
@@ -36,6 +37,7 @@ using testing::Legacy;
 using testing::Member;
 using testing::OrderedDict;
 using testing::PickleOf;
+using testing::ReadArchive;
 using testing::StorageId;
 using testing::Str;
 using testing::TempDir;
@@ -44,12 +46,6 @@ using testing::TestdataPath;
 using testing::Tuple;
 using testing::Vector;
 using testing::Zip;
-
-absl::StatusOr<Container> Read(const std::string& bytes) {
-  const auto view = std::as_bytes(std::span(bytes));
-  std::vector<std::byte> copy(view.begin(), view.end());
-  return ReadTorch(MemoryStorage("model.pt", std::move(copy)));
-}
 
 Container Safetensors(const std::string& model) {
   return OpenWeights(TestdataPath("models/" + model)).value();
@@ -63,9 +59,9 @@ TEST(TorchTensors, MetadataThatChangesTheValuesIsRefused) {
                                            Ints({1}), "\x89", OrderedDict(""), metadata)))),
         {{"0", Bytes(0, 8)}});
   };
-  SMELT_EXPECT_OK(Read(checkpoint("N")));
-  SMELT_EXPECT_OK(Read(checkpoint(Dict(""))));
-  const auto negated = Read(checkpoint(Dict(Cat(Str("neg"), "\x88"))));
+  SMELT_EXPECT_OK(ReadArchive(checkpoint("N")));
+  SMELT_EXPECT_OK(ReadArchive(checkpoint(Dict(""))));
+  const auto negated = ReadArchive(checkpoint(Dict(Cat(Str("neg"), "\x88"))));
   ASSERT_FALSE(negated.ok());
   EXPECT_THAT(std::string(negated.status().message()), HasSubstr("resolve_neg"));
 }
@@ -140,11 +136,11 @@ TEST(Torch, StorageClassesGiveTheirElementTypes) {
   for (const DtypeCase& c : cases) {
     const std::string data(3 * BitsOf(c.type) / 8, '\1');
     const std::string value = OrderedDict(Cat(Str("w"), Vector(c.storage, "0", 3)));
-    const auto zip = Read(Archive(value, {{"0", data}}));
+    const auto zip = ReadArchive(Archive(value, {{"0", data}}));
     SMELT_ASSERT_OK(zip);
     EXPECT_EQ(zip->tensors[0].dtype, c.type);
     EXPECT_EQ(Dense(zip->tensors[0]), data);
-    const auto legacy = Read(Legacy(value, {{"0", 3, data}}));
+    const auto legacy = ReadArchive(Legacy(value, {{"0", 3, data}}));
     SMELT_ASSERT_OK(legacy);
     EXPECT_EQ(legacy->tensors[0].dtype, c.type);
     EXPECT_EQ(Dense(legacy->tensors[0]), data);
@@ -156,7 +152,7 @@ TEST(Torch, UntypedStorageWithADtype) {
       Call("torch._utils", "_rebuild_tensor_v3",
            Cat(StorageId("UntypedStorage", "0", 6), Int(1), Ints({2}), Ints({1}), "\x89",
                Call("collections", "OrderedDict", ""), Global("torch", "uint16")));
-  const auto got = Read(Archive(Dict(Cat(Str("w"), tensor)), {{"0", "abcdef"}}));
+  const auto got = ReadArchive(Archive(Dict(Cat(Str("w"), tensor)), {{"0", "abcdef"}}));
   SMELT_ASSERT_OK(got);
   EXPECT_EQ(got->tensors[0].dtype, RawType::kU16);
   EXPECT_EQ(Dense(got->tensors[0]), "cdef");
@@ -173,8 +169,8 @@ TEST(Torch, ParametersOldTensorsAndTensorsByType) {
       "torch._tensor", "_rebuild_from_type_v2",
       Cat(Global("torch._utils", "_rebuild_tensor"), Global("torch.nn.parameter", "Parameter"),
           Tuple(Cat(StorageId("FloatStorage", "0", 4), Int(0), Ints({1}), Ints({1}))), Dict("")));
-  const auto got =
-      Read(Archive(Dict(Cat(Str("a"), parameter, Str("b"), v1, Str("c"), by_type)), {{"0", data}}));
+  const auto got = ReadArchive(
+      Archive(Dict(Cat(Str("a"), parameter, Str("b"), v1, Str("c"), by_type)), {{"0", data}}));
   SMELT_ASSERT_OK(got);
   EXPECT_EQ(Dense(*got->Find("a")), data);
   EXPECT_EQ(Dense(*got->Find("b")), data.substr(8));
@@ -183,7 +179,7 @@ TEST(Torch, ParametersOldTensorsAndTensorsByType) {
 
 TEST(Torch, ViewsStridesScalarsAndEmptyTensors) {
   const std::string data = "ABCDEFGHIJKL";
-  const auto got = Read(
+  const auto got = ReadArchive(
       Archive(Dict(Cat(Str("transposed"), Tensor("CharStorage", "0", 12, 0, {3, 4}, {1, 3}),  //
                        Str("view"), Tensor("CharStorage", "0", 12, 5, {2, 2}, {4, 1}),        //
                        Str("expanded"), Tensor("CharStorage", "0", 12, 3, {2, 3}, {0, 1}),    //
@@ -212,7 +208,7 @@ TEST(Torch, StateDictsInWrappersAndNestedDicts) {
       {Dict(Cat(Str("model.w"), Vector("CharStorage", "0", 2))), "model.w"},
   };
   for (const auto& c : cases) {
-    const auto got = Read(Archive(c.value, {{"0", "ab"}}));
+    const auto got = ReadArchive(Archive(c.value, {{"0", "ab"}}));
     SMELT_ASSERT_OK(got);
     ASSERT_EQ(got->tensors.size(), 1u);
     EXPECT_EQ(got->tensors[0].name, c.name);
@@ -232,7 +228,7 @@ TEST(Torch, DeflatedMembersWithBothDescriptorsAndZip64) {
       const std::string bytes =
           Zip({{.name = "x/data.pkl", .data = PickleOf(value), .deflate = deflate}, storage},
               {.end64 = form == 3});
-      const auto got = Read(bytes);
+      const auto got = ReadArchive(bytes);
       SMELT_ASSERT_OK(got);
       EXPECT_TRUE(Dense(got->tensors[0]) == data);
       EXPECT_NE(got->tensors[0].storage->identity(), "");
@@ -247,7 +243,7 @@ TEST(Torch, LegacyStorageViews) {
                              "Q");
   const std::string tensor =
       Call("torch._utils", "_rebuild_tensor", Cat(id, Int(1), Ints({2}), Ints({1})));
-  const auto got = Read(Legacy(Dict(Cat(Str("w"), tensor)), {{"7", 6, "abcdef"}}));
+  const auto got = ReadArchive(Legacy(Dict(Cat(Str("w"), tensor)), {{"7", 6, "abcdef"}}));
   SMELT_ASSERT_OK(got);
   EXPECT_EQ(Dense(got->tensors[0]), "de");
 }
@@ -276,7 +272,7 @@ TEST(Torch, SayingWhatItIsInstead) {
       {PickleOf("]"), "magic number"},
   };
   for (const auto& c : cases) {
-    EXPECT_THAT(Read(c.bytes).status().message(), HasSubstr(c.mentions));
+    EXPECT_THAT(ReadArchive(c.bytes).status().message(), HasSubstr(c.mentions));
   }
 }
 
@@ -311,7 +307,7 @@ TEST(Torch, SharedValuesCostNoMoreThanTheyAre) {
   for (const auto& [what, value] : values) {
     SCOPED_TRACE(what);
     const auto start = std::chrono::steady_clock::now();
-    const auto got = Read(Archive(value, {{"0", "ab"}}));
+    const auto got = ReadArchive(Archive(value, {{"0", "ab"}}));
     SMELT_ASSERT_OK(got);
     EXPECT_EQ(got->tensors.size(), 1u);
     // A walk per name takes minutes.
@@ -334,7 +330,8 @@ TEST(Torch, RefusedTensors) {
       {Dict(Cat(Str(std::string(2000, 'n')), w)), "more than 1024 bytes"},
   };
   for (const auto& c : cases) {
-    EXPECT_THAT(Read(Archive(c.value, {{"0", "ab"}})).status().message(), HasSubstr(c.mentions));
+    EXPECT_THAT(ReadArchive(Archive(c.value, {{"0", "ab"}})).status().message(),
+                HasSubstr(c.mentions));
   }
 }
 

@@ -15,7 +15,7 @@ struct Flags {
   bool single_word, lstrip, rstrip;
 };
 using Parts = std::vector<std::pair<std::string, int32_t>>;  // of the text, -1: no token
-struct Golden {
+struct GoldenAddedTokens {
   std::vector<Flags> tokens;  // their ids count from 1
   std::vector<std::pair<std::string, Parts>> cases;
 };
@@ -48,7 +48,7 @@ Parts PartsOf(const AddedTokenMatcher& matcher, std::string_view text,
 // tokenizers 0.23.3: t = Tokenizer(models.WordLevel({"u": 0}, unk_token="u"));
 //     t.add_tokens([AddedToken(TEXT, normalized=False, FLAGS), ...]);
 //     e = t.encode(TEXT): e.ids (0 is -1 here) and the text at e.offsets
-const Golden kGolden[] = {
+const GoldenAddedTokens kKept[] = {
     {{{"<a>", false, false, false}, {"<ab>", false, false, false}, {"<a><b>", false, false, false}},
      {{"x<a>y<ab>z", {{"x", -1}, {"<a>", 1}, {"y", -1}, {"<ab>", 2}, {"z", -1}}},
       {"<a><b>", {{"<a><b>", 3}}},
@@ -95,7 +95,7 @@ const Golden kGolden[] = {
 };
 
 TEST(AddedTokenMatcher, SplitsAsTheLibraryDoes) {
-  for (const Golden& golden : kGolden) {
+  for (const GoldenAddedTokens& golden : kKept) {
     const AddedTokenMatcher matcher = Matcher(golden.tokens);
     for (const auto& [text, parts] : golden.cases)
       EXPECT_EQ(PartsOf(matcher, text), parts) << JsonQuote(text);

@@ -19,17 +19,17 @@ std::string Decoded(std::string_view json, std::vector<std::string> tokens) {
   return decoder->Apply(std::move(tokens));
 }
 
-struct Case {
+struct DecoderCase {
   std::vector<std::string> tokens;
   std::string_view text;
 };
-struct Golden {
+struct GoldenText {
   std::string_view json;
-  std::vector<Case> cases;
+  std::vector<DecoderCase> cases;
 };
 
 // tokenizers 0.23.3: Tokenizer.from_str(json.dumps({..., "decoder": JSON})).decoder.decode(TOKENS)
-const Golden kGolden[] = {
+const GoldenText kDecoded[] = {
     {R"({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})",
      {{{"Hello", "ĠWorld"}, "Hello World"},
       {{"Ã©", "ðŁĺ", "Ģ"}, "é\360\237\230\200"},
@@ -86,8 +86,8 @@ const Golden kGolden[] = {
 };
 
 TEST(Decoder, EachIsThatOfTheLibrary) {
-  for (const Golden& golden : kGolden) {
-    for (const Case& c : golden.cases)
+  for (const GoldenText& golden : kDecoded) {
+    for (const DecoderCase& c : golden.cases)
       EXPECT_EQ(Decoded(golden.json, c.tokens), c.text) << golden.json;
   }
 }

@@ -28,12 +28,12 @@ std::string Normalized(std::string_view json, std::string_view text) {
 
 using namespace std::string_view_literals;
 
-struct Case {
+struct NormalizerCase {
   std::string_view text, normalized;
 };
-struct Golden {
+struct GoldenNormalization {
   std::string_view json;
-  std::vector<Case> changed;
+  std::vector<NormalizerCase> changed;
   bool common = true;  // every other one of kTexts stays as it is
 };
 
@@ -52,7 +52,7 @@ constexpr std::string_view kTexts[] = {""sv,
 
 // tokenizers 0.23.3: Tokenizer.from_str(json.dumps({..., "normalizer": JSON}))
 //     .normalizer.normalize_str(TEXT)
-const Golden kGolden[] = {
+const GoldenNormalization kNormalized[] = {
     {R"({"type": "NFC"})", {{"e\314\201 A\314\212 ﬁ ½ ²"sv, "é Å ﬁ ½ ²"sv}}},
     {R"({"type": "NFD"})",
      {{"Straße ÀÉ naïve"sv, "Straße A\314\200E\314\201 nai\314\210ve"sv},
@@ -165,38 +165,38 @@ const Golden kGolden[] = {
      false}};
 
 TEST(Normalizer, EachIsThatOfTheLibrary) {
-  for (const Golden& golden : kGolden) {
-    std::vector<Case> cases = golden.changed;
+  for (const GoldenNormalization& golden : kNormalized) {
+    std::vector<NormalizerCase> cases = golden.changed;
     for (const std::string_view text : golden.common ? std::span(kTexts) : std::span(kTexts, 0)) {
-      if (std::ranges::find(golden.changed, text, &Case::text) == golden.changed.end())
+      if (std::ranges::find(golden.changed, text, &NormalizerCase::text) == golden.changed.end())
         cases.push_back({text, text});
     }
-    for (const Case& c : cases)
+    for (const NormalizerCase& c : cases)
       EXPECT_EQ(Normalized(golden.json, c.text), c.normalized)
           << golden.json << " of " << JsonQuote(c.text);
   }
 }
 
 // The same call with {"type": "Precompiled", "precompiled_charsmap": kSmallCharsmap}
-const Case kPrecompiled[] = {{"", ""},
-                             {"abc ab abd", "abc ab abd"},
-                             {"ababc", "ababc"},
-                             {"café cafe\314\201", "cafe cafE"},
-                             {"ﬁn\343\200\200\343\200\200x", "fin  x"},
-                             {"straße", "strae"},
-                             {"ß", ""},
-                             {"q aq", "   a  "},
-                             {" a  b ", " a  b "},
-                             {"  ", "  "},
-                             {"▁x", "▁x"},
-                             {"aqb", "a  b"},
-                             {"x\314\201\314\201", "x''"},
-                             {"\360\237\230\200e\314\201", "\360\237\230\200E"}};
+const NormalizerCase kPrecompiled[] = {{"", ""},
+                                       {"abc ab abd", "abc ab abd"},
+                                       {"ababc", "ababc"},
+                                       {"café cafe\314\201", "cafe cafE"},
+                                       {"ﬁn\343\200\200\343\200\200x", "fin  x"},
+                                       {"straße", "strae"},
+                                       {"ß", ""},
+                                       {"q aq", "   a  "},
+                                       {" a  b ", " a  b "},
+                                       {"  ", "  "},
+                                       {"▁x", "▁x"},
+                                       {"aqb", "a  b"},
+                                       {"x\314\201\314\201", "x''"},
+                                       {"\360\237\230\200e\314\201", "\360\237\230\200E"}};
 
 TEST(Normalizer, PrecompiledRulesAreThoseOfTheLibrary) {
   const std::string json =
       Cat(R"({"type":"Precompiled","precompiled_charsmap":")", kSmallCharsmap, "\"}");
-  for (const Case& c : kPrecompiled)
+  for (const NormalizerCase& c : kPrecompiled)
     EXPECT_EQ(Normalized(json, c.text), c.normalized) << JsonQuote(c.text);
 }
 

@@ -39,7 +39,7 @@ Words WordsOf(std::string_view json, std::string_view text) {
   return words;
 }
 
-struct Golden {
+struct GoldenCuts {
   std::string_view json;
   std::vector<std::pair<std::string_view, Words>> cases;
 };
@@ -47,7 +47,7 @@ struct Golden {
 // No text is empty: what is cut never is.
 // tokenizers 0.23.3: Tokenizer.from_str(json.dumps({..., "pre_tokenizer": JSON}))
 //     .pre_tokenizer.pre_tokenize_str(TEXT), without the offsets
-const Golden kGolden[] = {
+const GoldenCuts kCut[] = {
     {R"({"type": "BertPreTokenizer"})",
      {{"Hello, world! it's 12 ok.", {"Hello", ",", "world", "!", "it", "'", "s", "12", "ok", "."}},
       {"  a  b\302\240\343\200\200c ", {"a", "b", "c"}},
@@ -163,7 +163,7 @@ const Golden kGolden[] = {
 };
 
 TEST(PreTokenizer, EachIsThatOfTheLibrary) {
-  for (const Golden& golden : kGolden) {
+  for (const GoldenCuts& golden : kCut) {
     for (const auto& [text, words] : golden.cases)
       EXPECT_EQ(WordsOf(golden.json, text), words) << golden.json << " of " << JsonQuote(text);
   }

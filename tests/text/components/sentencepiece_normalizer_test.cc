@@ -20,7 +20,7 @@ Charsmap SmallCharsmap() {
   return *std::move(map);
 }
 
-struct Golden {
+struct GoldenMap {
   std::string_view text;
   // add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces as bits, the last the lowest
   std::array<std::string_view, 8> normalized;
@@ -28,7 +28,7 @@ struct Golden {
 
 // sentencepiece 0.2.3: SentencePieceNormalizer(model_file=..., add_dummy_prefix=...,
 //     remove_extra_whitespaces=..., escape_whitespaces=...).normalize(TEXT)
-const Golden kGolden[] = {
+const GoldenMap kNormalizedByMap[] = {
     {"", {"", "", "", "", "", "", "", ""}},
     {"abc ab abd",
      {"y z x xd", "y▁z▁x▁xd", "y z x xd", "y▁z▁x▁xd", " y z x xd", "▁y▁z▁x▁xd", " y z x xd",
@@ -52,7 +52,7 @@ const Golden kGolden[] = {
       " \360\237\230\200E", "▁\360\237\230\200E", " \360\237\230\200E", "▁\360\237\230\200E"}}};
 
 TEST(SentencePieceNormalizer, IsThatOfSentencePiece) {
-  for (const Golden& golden : kGolden) {
+  for (const GoldenMap& golden : kNormalizedByMap) {
     for (size_t bits = 0; bits < golden.normalized.size(); ++bits) {
       const SentencePieceNormalizer rules{.charsmap = "",
                                           .remove_extra_whitespaces = (bits & 2) != 0,

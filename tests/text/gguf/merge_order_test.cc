@@ -10,7 +10,7 @@
 namespace smelt::testing {
 namespace {
 
-std::vector<int32_t> IdsOf(const SymbolList& symbols) {
+std::vector<int32_t> IdsLeft(const SymbolList& symbols) {
   std::vector<int32_t> out;
   for (uint32_t i = 0; i < symbols.size(); i = symbols.Next(i)) out.push_back(symbols.id(i));
   return out;
@@ -45,7 +45,7 @@ struct Vocabulary {
     MergeSymbols(symbols, [&](uint32_t left, uint32_t right) {
       return table.Find(symbols.id(left), symbols.id(right));
     });
-    return IdsOf(symbols);
+    return IdsLeft(symbols);
   }
   /// As scores say.
   std::vector<int32_t> ByScore(std::string_view text) const {
@@ -54,7 +54,7 @@ struct Vocabulary {
     MergeByText(
         text, tokens, RankScores(scores), [](int32_t, uint32_t, uint32_t) { return true; },
         symbols);
-    return IdsOf(symbols.list());
+    return IdsLeft(symbols.list());
   }
   /// The first text of at most `longest` letters for which both differ; empty when there is none.
   std::string Witness(std::string_view letters, size_t longest) const {
@@ -74,14 +74,14 @@ Vocabulary Letters(std::string_view letters) {
   return v;
 }
 
-struct Case {
+struct MergeCase {
   std::string_view letters;
   std::vector<std::pair<std::string_view, float>> tokens;
   std::vector<std::pair<std::string, std::string>> merges;
   bool follows;
   std::string_view witness;  ///< the first text that comes out differently
 };
-const Case kCases[] = {
+const MergeCase kCases[] = {
     {"abc", {{"ab", -1}, {"abc", -2}}, {{"a", "b"}, {"ab", "c"}}, true, ""},
     // The list has another order.
     {"abc", {{"ab", -2}, {"bc", -1}}, {{"a", "b"}, {"b", "c"}}, false, "abc"},
@@ -92,7 +92,7 @@ const Case kCases[] = {
     {"a", {{"aa", -2}, {"aaa", -1}}, {{"a", "a"}, {"aa", "a"}, {"a", "aa"}}, false, "aaaa"}};
 
 TEST(MergesFollowScores, WhereTheListIsSortedAndComplete) {
-  for (const Case& c : kCases) {
+  for (const MergeCase& c : kCases) {
     Vocabulary v = Letters(c.letters);
     for (const auto& [text, score] : c.tokens) v.Token(text, score);
     for (const auto& [left, right] : c.merges) v.Merge(left, right);

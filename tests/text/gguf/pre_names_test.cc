@@ -22,7 +22,7 @@ const JsonValue::Array& List(const JsonValue& value, std::string_view key) {
   return *value.Find(key)->as_array();
 }
 
-std::vector<std::string> Texts(const JsonValue& value, std::string_view key) {
+std::vector<std::string> TextsOf(const JsonValue& value, std::string_view key) {
   std::vector<std::string> out;
   for (const JsonValue& text : List(value, key)) out.push_back(*text.as_string());
   return out;
@@ -46,7 +46,7 @@ Metadata Vocabulary(size_t v, const std::string& name) {
     merges.push_back(Cat(left, " ", right));
     if (known.insert(left + right).second) tokens.push_back(left + right);
   }
-  for (const std::string& word : Texts(Record(), "words")) tokens.push_back(spelled(word));
+  for (const std::string& word : TextsOf(Record(), "words")) tokens.push_back(spelled(word));
   const auto end = static_cast<uint32_t>(tokens.size());
   tokens.push_back("<|end of text|>");
   std::vector<int32_t> types(tokens.size(), 1);
@@ -74,7 +74,7 @@ std::vector<std::vector<int32_t>> Expected(const JsonValue& meaning, const std::
     out.push_back(IntList((*outcomes[i].as_array())[outcome]));
   }
   for (const JsonValue& difference : List(Record(), "differences")) {
-    const std::vector<std::string> names = Texts(difference, "names");
+    const std::vector<std::string> names = TextsOf(difference, "names");
     if (std::find(names.begin(), names.end(), name) == names.end()) continue;
     const std::vector<int32_t> texts = IntList(*difference.Find("texts"));
     const JsonValue::Array& ids = *List(difference, "ids")[v].as_array();
@@ -84,7 +84,7 @@ std::vector<std::vector<int32_t>> Expected(const JsonValue& meaning, const std::
 }
 
 void ExpectIds(const JsonValue& meaning, const std::string& recorded, const std::string& name) {
-  const std::vector<std::string> texts = Texts(Record(), "texts");
+  const std::vector<std::string> texts = TextsOf(Record(), "texts");
   for (size_t v = 0; v < List(Record(), "vocabularies").size(); ++v) {
     const auto tokenizer = GgufTokenizer(Vocabulary(v, name));
     SMELT_ASSERT_OK(tokenizer);
@@ -100,7 +100,7 @@ void ExpectIds(const JsonValue& meaning, const std::string& recorded, const std:
 
 TEST(PreTokenizerNames, CutTextsAsLlamaCppDoes) {
   for (const JsonValue& meaning : List(Record(), "meanings")) {
-    for (const std::string& name : Texts(meaning, "names")) {
+    for (const std::string& name : TextsOf(meaning, "names")) {
       SCOPED_TRACE(name);
       ExpectIds(meaning, name, name);
     }
@@ -109,16 +109,16 @@ TEST(PreTokenizerNames, CutTextsAsLlamaCppDoes) {
 
 TEST(PreTokenizerNames, AFileWithoutANameHasTheDefault) {
   for (const JsonValue& meaning : List(Record(), "meanings")) {
-    if (Texts(meaning, "names")[0] == "default") ExpectIds(meaning, "default", "");
+    if (TextsOf(meaning, "names")[0] == "default") ExpectIds(meaning, "default", "");
   }
 }
 
 // A name that the record lacks would be compared with nothing.
 TEST(PreTokenizerNames, AreAllRecorded) {
   std::set<std::string> recorded, known;
-  for (const std::string& name : Texts(Record(), "newer")) recorded.insert(name);
+  for (const std::string& name : TextsOf(Record(), "newer")) recorded.insert(name);
   for (const JsonValue& meaning : List(Record(), "meanings")) {
-    for (const std::string& name : Texts(meaning, "names")) recorded.insert(name);
+    for (const std::string& name : TextsOf(meaning, "names")) recorded.insert(name);
   }
   for (const PreTokenizerName& row : PreTokenizerTable()) {
     if (!row.known) continue;

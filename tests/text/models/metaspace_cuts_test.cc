@@ -24,7 +24,7 @@ Texts AllBlanks(Texts texts) {
   return texts;
 }
 
-TokenTable TableOf(const Texts& texts) {
+TokenTable TokensOf(const Texts& texts) {
   TokenTable table;
   for (size_t i = 0; i < texts.size(); ++i) table.Add(static_cast<int32_t>(i), texts[i]);
   return table;
@@ -40,7 +40,7 @@ Texts PartsOf(const TokenTable& table, std::string_view text) {
 }
 
 TEST(MetaspaceCuts, CutsAfterCharactersThatNoTokenHasBeforeABlank) {
-  const TokenTable table = TableOf(AllBlanks({"_", "a", "b", "c", "_a", "b_c"}));
+  const TokenTable table = TokensOf(AllBlanks({"_", "a", "b", "c", "_a", "b_c"}));
   EXPECT_EQ(PartsOf(table, Blanks("_a_a_b_c")), AllBlanks({"_a", "_a", "_b_c"}));
   EXPECT_EQ(PartsOf(table, Blanks("a__a")), AllBlanks({"a", "__a"}));  // not between two blanks
   EXPECT_EQ(PartsOf(table, Blanks("ax_a")), AllBlanks({"ax_a"}));      // x is no token
@@ -49,11 +49,11 @@ TEST(MetaspaceCuts, CutsAfterCharactersThatNoTokenHasBeforeABlank) {
 }
 
 TEST(MetaspaceCuts, WithoutATokenForTheBlankThereIsNone) {
-  EXPECT_EQ(PartsOf(TableOf({"a", "b"}), Blanks("a_b")), AllBlanks({"a_b"}));
+  EXPECT_EQ(PartsOf(TokensOf({"a", "b"}), Blanks("a_b")), AllBlanks({"a_b"}));
 }
 
 TEST(MetaspaceCuts, AnErrorEndsTheSplit) {
-  const TokenTable table = TableOf(AllBlanks({"_", "a"}));
+  const TokenTable table = TokensOf(AllBlanks({"_", "a"}));
   int calls = 0;
   const absl::Status status =
       MetaspaceCuts(table).Split(table, Blanks("a_a_a"), [&](std::string_view) {
@@ -93,7 +93,7 @@ TEST(MetaspaceCuts, ChangeNoIds) {
       texts.push_back(draw(4));
       scores.push_back(-static_cast<float>(random() % 8));
     }
-    const TokenTable table = TableOf(texts);
+    const TokenTable table = TokensOf(texts);
     const std::vector<uint32_t> ranks = RankScores(scores);
     for (int i = 0; i < 20; ++i) {
       const std::string text = draw(20);

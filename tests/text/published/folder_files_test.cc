@@ -50,16 +50,16 @@ class FolderFiles : public ::testing::Test {
   TempDir dir_;
 };
 
-constexpr std::string_view kText = "a<new>b <other> c";
+constexpr std::string_view kTextOfAll = "a<new>b <other> c";
 
 TEST_F(FolderFiles, TokensThatTokenizerJsonLacks) {
-  EXPECT_EQ(Encode(kText), (Ids{64, 27, 77, 68, 86, 29, 65, 343, 294, 257, 81, 29, 279}));
+  EXPECT_EQ(Encode(kTextOfAll), (Ids{64, 27, 77, 68, 86, 29, 65, 343, 294, 257, 81, 29, 279}));
   Put("added_tokens.json", R"({"<new>":436,"<other>":437})");
-  EXPECT_EQ(Encode(kText), (Ids{64, 436, 65, 220, 437, 279}));
+  EXPECT_EQ(Encode(kTextOfAll), (Ids{64, 436, 65, 220, 437, 279}));
   // Where tokenizer_config.json lists them, added_tokens.json does not count.
   Put("tokenizer_config.json",
       Cat(R"({"added_tokens_decoder":{"436":)", Token("<new>", true), "}}"));
-  EXPECT_EQ(Encode(kText), (Ids{64, 436, 65, 343, 294, 257, 81, 29, 279}));
+  EXPECT_EQ(Encode(kTextOfAll), (Ids{64, 436, 65, 343, 294, 257, 81, 29, 279}));
 }
 
 TEST_F(FolderFiles, AnIdThatIsNotTheNextIsRefused) {
