@@ -618,7 +618,7 @@ class RunAndTokenize(Case):
         p = smelt("run", LLAMA, "--prompt-ids", ids, "-n", "5", "--temp", "0", "--ignore-eos", "--json")
         self.assertEqual(p.status, 0, p.err)
         r = p.json()
-        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "finish_reason", "seed", "device", "device_layers", "prompt_tokens_per_second", "tokens_per_second"])
+        self.assertEqual(list(r), ["prompt_ids", "ids", "text", "finish_reason", "seed", "device", "device_layers", "activations", "prompt_tokens_per_second", "tokens_per_second"])
         self.assertEqual(r["finish_reason"], "length")
         self.assertEqual((r["prompt_ids"], len(r["ids"])), ([1, 5, 9], 5))
 
