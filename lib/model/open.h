@@ -13,9 +13,6 @@
 
 namespace smelt {
 
-class Config;
-struct ConfigTokenIds;
-
 struct OpenOptions {
   bool vocabulary = true;                 ///< read the tokenizer files too
   std::string pre;                        ///< see VocabularyOptions
