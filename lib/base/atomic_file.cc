@@ -10,8 +10,10 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
+#include "lib/base/available_memory.h"
 #include "lib/base/fd.h"
 #include "lib/base/guard.h"
 #include "lib/base/status.h"
@@ -20,8 +22,6 @@
 namespace smelt {
 namespace {
 
-/// Ranges whose write-back runs while later ones are written.
-constexpr size_t kMaxInFlight = 8;
 /// Smaller writes are left to the system.
 constexpr size_t kMinWriteBack = 256 << 10;
 
@@ -34,11 +34,6 @@ uint64_t FreeBytes(int fd) {
   struct statvfs info;
   if (fstatvfs(fd, &info) != 0) return std::numeric_limits<uint64_t>::max();
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
-}
-
-uint64_t PhysicalMemory() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
 }
 
 /// Renames without ever replacing; falls back to a hard link where the file system lacks the flag.
@@ -120,9 +115,12 @@ AtomicFile::AtomicFile(std::string path, uint64_t size, bool force)
 }
 
 void AtomicFile::BelongsTo(uint64_t bytes_of_all) {
-  // The gate reads the output again: pages are dropped only where keeping them would crowd out
-  // everything else.
-  drop_written_pages_ = bytes_of_all > PhysicalMemory() / 4;
+  // The gate reads what was written again, layer by layer: pages are dropped only where keeping
+  // them would crowd out everything else, and the newest stay.
+  constexpr uint64_t kSmall = 64 << 20;
+  const std::optional<uint64_t> memory = bytes_of_all > kSmall ? AvailableMemory() : std::nullopt;
+  drop_written_pages_ = memory && bytes_of_all > *memory / 4;
+  most_held_bytes_ = memory.value_or(0) / 8;
 }
 
 AtomicFile::~AtomicFile() {
@@ -226,17 +224,19 @@ absl::Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> byt
                   SYNC_FILE_RANGE_WRITE);
   if (!drop_written_pages_) return absl::OkStatus();
 
-  std::pair<uint64_t, uint64_t> oldest = {0, 0};
+  std::vector<std::pair<uint64_t, uint64_t>> oldest;
   {
     const std::lock_guard lock(mutex_);
-    in_flight_.emplace_back(offset, bytes.size());
-    if (in_flight_.size() > kMaxInFlight) {
-      oldest = in_flight_.front();
-      in_flight_.erase(in_flight_.begin());
+    held_.emplace_back(offset, bytes.size());
+    held_bytes_ += bytes.size();
+    while (held_bytes_ > most_held_bytes_) {
+      oldest.push_back(held_.front());
+      held_bytes_ -= held_.front().second;
+      held_.pop_front();
     }
   }
-  if (oldest.second > 0) {
-    const off_t at = static_cast<off_t>(oldest.first), length = static_cast<off_t>(oldest.second);
+  for (const auto& [first, count] : oldest) {
+    const off_t at = static_cast<off_t>(first), length = static_cast<off_t>(count);
     sync_file_range(
         fd_, at, length,
         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -86,7 +87,9 @@ class AtomicFile {
   int fd_ = -1;
   bool drop_written_pages_ = false;
   std::mutex mutex_;
-  std::vector<std::pair<uint64_t, uint64_t>> in_flight_;  ///< ranges whose write-back was started
+  uint64_t most_held_bytes_ = 0;
+  uint64_t held_bytes_ = 0;
+  std::deque<std::pair<uint64_t, uint64_t>> held_;  ///< ranges that were written last
 };
 
 /// Commits the files of one output under `names`, the first last: who opens the first finds the

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -136,6 +137,14 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Map(int fd, uint64_t siz
 MappedFile::~MappedFile() {
   if (place_ != nullptr) places.Remove(*this);
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+void MappedFile::DropPages(uint64_t offset, uint64_t bytes) const {
+  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t begin = (offset + page - 1) / page * page;
+  const uint64_t end = std::min<uint64_t>(offset + bytes, bytes_.size()) / page * page;
+  if (begin >= end) return;
+  madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
 }
 
 absl::Status CheckMappedFiles() { return places.Check(); }

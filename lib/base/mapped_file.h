@@ -26,6 +26,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  /// This process lets go of the whole pages among these bytes, until it reads them again.
+  void DropPages(uint64_t offset, uint64_t bytes) const;
+
  private:
   struct Place;
   MappedFile() = default;

@@ -107,6 +107,19 @@ class FileStorage : public Storage {
     return mapping_->bytes();
   }
 
+  void DropPages(uint64_t offset, uint64_t bytes) const override {
+    std::shared_ptr<Fd> fd;
+    {
+      const std::lock_guard lock(mutex_);
+      fd = fd_;
+      if (mapping_ != nullptr) mapping_->DropPages(offset, bytes);
+    }
+    if (fd != nullptr) {
+      posix_fadvise(fd->get(), static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                    POSIX_FADV_DONTNEED);
+    }
+  }
+
   /// Closes the file as soon as nobody reads from it; the next read opens it again.
   void Close() const {
     const std::lock_guard lock(mutex_);
@@ -197,6 +210,9 @@ class WindowStorage : public Storage {
   absl::StatusOr<std::span<const std::byte>> Map() const override {
     SMELT_ASSIGN_OR_RETURN(const std::span<const std::byte> all, whole_->Map());
     return all.subspan(offset_, size_);
+  }
+  void DropPages(uint64_t offset, uint64_t bytes) const override {
+    whole_->DropPages(offset_ + offset, bytes);
   }
 
  private:

@@ -31,6 +31,10 @@ class Storage {
   /// that is impossible.
   virtual absl::StatusOr<std::span<const std::byte>> Map() const = 0;
 
+  /// These bytes are not needed soon: the system may give the memory that holds them to others
+  /// first. Reading them stays possible.
+  virtual void DropPages(uint64_t /*offset*/, uint64_t /*bytes*/) const {}
+
   /// Size, modification time and inode of the file underneath, as text: changes when the file does.
   virtual std::string identity() const = 0;
 };

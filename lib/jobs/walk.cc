@@ -56,6 +56,7 @@ class Walker {
       if (gatherer_ != nullptr) SMELT_RETURN_IF_ERROR(gatherer_->Step(layer));
       SMELT_RETURN_IF_ERROR(Encode(stages_.layers[layer]));
       if (gate_ != nullptr) SMELT_RETURN_IF_ERROR(gate_->Step(layer));
+      if (crowded_) DropPages(stages_.layers[layer]);
     }
     if (gatherer_ != nullptr) SMELT_RETURN_IF_ERROR(gatherer_->Finish());
     SMELT_RETURN_IF_ERROR(Encode(stages_.head));
@@ -69,6 +70,7 @@ class Walker {
     std::vector<const Plan*> plans;
     for (const FillTarget& target : walk_.targets) plans.push_back(target.plan);
     stages_ = StagesOf(walk_.source, plans, spec.layers.size());
+    crowded_ = walk_.memory && BytesOfFiles() > *walk_.memory;
     if (const Gathering* const gathering = GatheringOf(walk_.targets)) {
       SMELT_ASSIGN_OR_RETURN(gatherer_, StatisticsGatherer::Open(walk_.source, *gathering,
                                                                  walk_.targets, walk_.observer));
@@ -90,6 +92,27 @@ class Walker {
     return gate_->Begin();
   }
 
+  uint64_t BytesOfFiles() const {
+    uint64_t bytes = 0;
+    for (const TensorInfo& tensor : walk_.source.tensors())
+      bytes +=
+          RowBytes(tensor.file_type(), tensor.shape.columns()).value_or(0) * tensor.shape.rows();
+    for (const FillTarget& target : walk_.targets) bytes += target.plan->file_bytes;
+    return bytes;
+  }
+
+  /// A layer is done. Left to itself the system would keep the source's pages, which nobody reads
+  /// again, and give up those that were written a moment ago and are about to be run.
+  void DropPages(std::span<const size_t> layer) const {
+    for (const size_t tensor : layer) {
+      walk_.source.DropPages(tensor);
+      for (const auto& written : written_) {
+        const int found = written->Find(walk_.source.tensors()[tensor].name);
+        if (found >= 0) written->DropPages(static_cast<size_t>(found));
+      }
+    }
+  }
+
   absl::Status Encode(std::span<const size_t> tensors) {
     return gatherer_ != nullptr ? gatherer_->Encode(*filler_, tensors) : filler_->Encode(tensors);
   }
@@ -97,6 +120,7 @@ class Walker {
   const Walk& walk_;
   MemoryPeak& peak_;
   Stages stages_;
+  bool crowded_ = false;  ///< source and outputs are larger than the memory that there is for files
   std::unique_ptr<StatisticsGatherer> gatherer_;
   std::unique_ptr<Filler> filler_;
   std::vector<std::unique_ptr<ModelSource>> written_;

@@ -3,11 +3,14 @@
 // source. So a source is read once, however big it is, and however many outputs are made of it.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/available_memory.h"
 #include "lib/jobs/anonymous_memory.h"
 #include "lib/jobs/evaluation_texts.h"
 #include "lib/jobs/fill.h"
@@ -27,6 +30,9 @@ struct Walk {
   Validate validate = Validate::kOff;
   const std::vector<NamedText>& texts;  ///< of the check
   const Observer& observer;
+  /// Bytes that the system has for files besides; where source and outputs are larger, a layer's
+  /// are given up as soon as it is done.
+  std::optional<uint64_t> memory = AvailableMemory();
 };
 
 /// In what order the source is read, and how often.

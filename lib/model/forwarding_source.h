@@ -26,6 +26,7 @@ class ForwardingSource : public ModelSource {
     return base_.ReadRawRows(tensor, first, count, out);
   }
   absl::StatusOr<MappedRows> MapRows(size_t tensor) const override { return base_.MapRows(tensor); }
+  void DropPages(size_t tensor) const override { base_.DropPages(tensor); }
 
  protected:
   const ModelSource& base() const { return base_; }

@@ -92,6 +92,11 @@ class GgufSource : public ModelSource {
     return rows;
   }
 
+  void DropPages(size_t tensor) const override {
+    const GgufTensor& stored = file_.tensors[tensor];
+    stored.storage->DropPages(stored.offset, RowBytesOf(tensor) * tensors_[tensor].shape.rows());
+  }
+
  private:
   /// NVFP4 has a number for each matrix beside the scales in its blocks, and one for activations
   /// quantized to it, which are not here.

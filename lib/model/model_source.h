@@ -99,6 +99,9 @@ class ModelSource {
   /// permutations, stacks) are mapped.
   virtual absl::StatusOr<MappedRows> MapRows(size_t tensor) const = 0;
 
+  /// A tensor's rows are not needed soon (Storage::DropPages).
+  virtual void DropPages(size_t /*tensor*/) const {}
+
   /// Index of a tensor, or -1.
   int Find(std::string_view tensor_name) const;
 

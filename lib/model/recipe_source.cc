@@ -88,6 +88,15 @@ class RecipeSource : public ModelSource {
     return MapRecipeRows(tensors_[tensor]);
   }
 
+  void DropPages(size_t tensor) const override {
+    for (const Leaf& leaf : tensors_[tensor].recipe->leaves) {
+      const RawLeaf* const raw = std::get_if<RawLeaf>(&leaf);
+      if (raw == nullptr || raw->tensor.computed != nullptr || !raw->tensor.contiguous()) continue;
+      raw->tensor.storage->DropPages(raw->tensor.offset,
+                                     raw->tensor.elements() * BitsOf(raw->tensor.dtype) / 8);
+    }
+  }
+
  private:
   /// ".scale" of the last tensor: a number for each of its matrices.
   absl::Status AddScale(std::vector<float> values) {

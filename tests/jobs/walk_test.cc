@@ -10,9 +10,11 @@
 #include "lib/base/parallel.h"
 #include "lib/base/status.h"
 #include "lib/jobs/embedding_factor.h"
+#include "lib/jobs/gate.h"
 #include "lib/jobs/journal.h"
 #include "lib/jobs/open_model.h"
 #include "lib/jobs/stages.h"
+#include "lib/model/forwarding_source.h"
 #include "lib/model/gguf_source.h"
 #include "lib/model/layer_spec.h"
 #include "smelt/convert.h"
@@ -72,6 +74,51 @@ TEST(Walk, WritesWhatFillingAtOnceWrites) {
       EXPECT_TRUE(ReadFile(dir / "on.gguf") == ReadFile(dir / "off.gguf"));
     }
     std::remove((dir / "off.gguf").c_str());
+  }
+}
+
+/// Remembers what was given up.
+class WatchedSource : public ForwardingSource {
+ public:
+  using ForwardingSource::ForwardingSource;
+  void DropPages(size_t tensor) const override {
+    dropped.push_back(tensor);
+    ForwardingSource::DropPages(tensor);
+  }
+  mutable std::vector<size_t> dropped;
+};
+
+TEST(Walk, WithLittleMemoryALayerIsGivenUpOnceItHasRun) {
+  for (const char* name : {"llama", "qwen2moe"}) {
+    const TempDir dir;
+    const auto model = OpenModelByName(Model(name), {}, {});
+    SMELT_ASSERT_OK(model);
+    const WatchedSource source(**model);
+    const auto plan = MakePlan(source, {.type = "q4_0"});
+    SMELT_ASSERT_OK(plan);
+    const ConvertOptions options = Conversion(Model(name), dir / "a.gguf", "q4_0");
+    const auto texts = ReadGateTexts(options, {});
+    SMELT_ASSERT_OK(texts);
+    for (const std::optional<uint64_t> memory :
+         {std::optional<uint64_t>(), std::optional<uint64_t>(1ull << 40),
+          std::optional<uint64_t>(1)}) {
+      const std::string path = dir / "a.gguf";
+      auto part = OpenPartialOutput(std::span(&path, 1), *plan, true, {});
+      SMELT_ASSERT_OK(part);
+      const FillTarget target{&*plan, &*part};
+      const Walk walk{
+          source, std::span(&target, 1), std::span(&path, 1), options, Validate::kQuick, *texts, {},
+          memory};
+      MemoryPeak peak;
+      SMELT_ASSERT_OK(WalkThrough(walk, peak));
+      const Plan* const plans[] = {&*plan};
+      std::vector<size_t> expected;
+      if (memory == 1) {
+        for (const auto& layer : StagesOf(source, plans, 2).layers)
+          expected.insert(expected.end(), layer.begin(), layer.end());
+      }
+      EXPECT_EQ(source.dropped, expected) << name;
+    }
   }
 }
 
