@@ -299,7 +299,7 @@ void SoftmaxBlockImpl(const SoftmaxArgs& a, size_t keys, float* scores, float* m
       hn::Store(e, d, s);
       total = hn::Add(total, e);
     }
-    const V factor = hn::Exp(d, hn::Sub(old_maximum, top));
+    const V factor = ExpOrZero(d, hn::Sub(old_maximum, top));
     hn::Store(factor, d, correction + lane);
     hn::Store(hn::MulAdd(hn::Load(d, sum + lane), factor, total), d, sum + lane);
     hn::Store(top, d, maximum + lane);

@@ -88,7 +88,7 @@ void UpdateStatsImpl(const float* model, const float* reference, size_t rows, in
     auto low = hn::Load(dd, stats.model.sum + lane),
          high = hn::Load(dd, stats.model.sum + lane + half);
     for (size_t r = 0; r < rows; ++r)
-      AddDouble(hn::Exp(d, hn::Sub(hn::Load(d, model + r * kPanel + lane), top)), low, high);
+      AddDouble(ExpOrZero(d, hn::Sub(hn::Load(d, model + r * kPanel + lane), top)), low, high);
     hn::Store(low, dd, stats.model.sum + lane);
     hn::Store(high, dd, stats.model.sum + lane + half);
     if (reference == nullptr) continue;
@@ -102,7 +102,7 @@ void UpdateStatsImpl(const float* model, const float* reference, size_t rows, in
     auto gap_low = hn::Load(dd, stats.gap + lane), gap_high = hn::Load(dd, stats.gap + lane + half);
     for (size_t r = 0; r < rows; ++r) {
       const V a = hn::Load(d, reference + r * kPanel + lane);
-      const V e = hn::Exp(d, hn::Sub(a, reference_top));
+      const V e = ExpOrZero(d, hn::Sub(a, reference_top));
       AddDouble(e, low, high);
       AddDouble(hn::Mul(e, hn::Sub(a, hn::Load(d, model + r * kPanel + lane))), gap_low, gap_high);
     }

@@ -33,7 +33,7 @@ void RunScan1Impl(const Scan1Block& s) {
       V sum = hn::Mul(hn::Load(d, skip + i), vx);
       for (size_t j = 0; j < s.state; ++j) {
         float* h = s.h + j * kBlock + i;
-        const V decay = hn::Exp(d, hn::Mul(step, hn::Load(d, s.a + j * kBlock + i)));
+        const V decay = ExpOrZero(d, hn::Mul(step, hn::Load(d, s.a + j * kBlock + i)));
         const V next = hn::MulAdd(decay, hn::Load(d, h), hn::Mul(input, hn::Set(d, b[j])));
         hn::Store(next, d, h);
         sum = hn::MulAdd(next, hn::Set(d, c[j]), sum);

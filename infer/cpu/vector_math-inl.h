@@ -31,9 +31,28 @@ inline hn::Vec<DD> AtLeast(DD d, hn::Vec<DD> x, float limit) {
   return hn::IfThenElse(hn::Lt(x, hn::Set(d, limit)), hn::Set(d, limit), x);
 }
 
+// Highway's functions convert to integers, which C++ leaves undefined for a NaN where it is done
+// without vector registers.
+inline V Convertible(V x) {
+#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+  return hn::IfThenZeroElse(hn::IsNaN(x), x);
+#else
+  return x;
+#endif
+}
+
+// Highway's exponential, of NaN 0 on every target.
+inline V ExpOrZero(D d, V x) {
+#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+  return hn::IfThenZeroElse(hn::IsNaN(x), hn::Exp(d, Convertible(x)));
+#else
+  return hn::Exp(d, x);
+#endif
+}
+
 inline V Sigmoid(D d, V x) {
   const V one = hn::Set(d, 1.0f);
-  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)))));
+  return hn::Div(one, hn::Add(one, ExpOrZero(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)))));
 }
 
 // The normal distribution function by erfc(z) = t(a1 + t(a2 + ...)) exp(-z^2), t = 1/(1 + pz):
@@ -48,7 +67,7 @@ inline V NormalCdf(D d, V x) {
   p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
   p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
   const V tail =
-      hn::Mul(hn::Mul(hn::Mul(p, t), hn::Set(d, 0.5f)), hn::Exp(d, hn::Neg(hn::Mul(z, z))));
+      hn::Mul(hn::Mul(hn::Mul(p, t), hn::Set(d, 0.5f)), ExpOrZero(d, hn::Neg(hn::Mul(z, z))));
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(one, tail));
 }
 
@@ -72,13 +91,13 @@ inline V Activate(D d, V x) {
 
 // ln(1 + e^x), also where e^x overflows or vanishes: max(x, 0) + log1p(e^-|x|).
 inline V Softplus(D d, V x) {
-  return hn::Add(AtLeast(d, x, 0.0f), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(x)))));
+  return hn::Add(AtLeast(d, x, 0.0f), hn::Log1p(d, ExpOrZero(d, hn::Neg(hn::Abs(x)))));
 }
 
 // exp(x - from) where both are sums of two floats: the large parts cancel first.
 inline V ExpDifference(D d, V high, V low, float from_high, float from_low) {
-  return hn::Exp(d,
-                 hn::Add(hn::Sub(high, hn::Set(d, from_high)), hn::Sub(low, hn::Set(d, from_low))));
+  return ExpOrZero(
+      d, hn::Add(hn::Sub(high, hn::Set(d, from_high)), hn::Sub(low, hn::Set(d, from_low))));
 }
 
 // What decay leaves of a chunk's tokens, L[t] (the logarithm, a sum of two floats) at hand: at
@@ -86,16 +105,17 @@ inline V ExpDifference(D d, V high, V low, float from_high, float from_low) {
 // exp(L[last] - L[t]).
 inline V Carried(D d, V high, V low) { return ExpDifference(d, high, low, 0, 0); }
 inline V Left(D d, V high, V low, float last_high, float last_low) {
-  return hn::Exp(d,
-                 hn::Sub(hn::Sub(hn::Set(d, last_high), high), hn::Sub(low, hn::Set(d, last_low))));
+  return ExpOrZero(
+      d, hn::Sub(hn::Sub(hn::Set(d, last_high), high), hn::Sub(low, hn::Set(d, last_low))));
 }
 
-// Highway's exponential of NaN is 0, which would take a score that is no number for one that counts
-// nothing.
-inline V ExpOrNan(D d, V x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x)); }
+// A score that is no number must not become one that counts nothing.
+inline V ExpOrNan(D d, V x) { return hn::IfThenElse(hn::IsNaN(x), x, ExpOrZero(d, x)); }
 
 inline V SoftCap(D d, V x, float cap) {
-  return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Mul(x, hn::Set(d, 1.0f / cap))));
+  const V scaled = hn::Mul(x, hn::Set(d, 1.0f / cap));
+  return hn::Mul(hn::Set(d, cap),
+                 hn::IfThenElse(hn::IsNaN(x), x, hn::Tanh(d, Convertible(scaled))));
 }
 
 }  // namespace HWY_NAMESPACE
