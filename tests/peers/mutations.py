@@ -37,8 +37,10 @@ MODEL_ARGS = {"use_scaled_rope": False, "sliding_window": None}
 ROPE_DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": None, "mscale": None, "mscale_all_dim": None, "alpha": None}
 # Members that only the converter of llama.cpp reads, and ids of tokens: a class has numbers for them of which its tokenizer knows nothing.
 WITHOUT_DEFAULT = {"model_max_length": "delete", "eod_token_id": "delete", "bos_token_id": "delete null", "pad_token_id": "delete null"}
-# Members' defaults in classes that only published folders have (EXAONE 3: configuration_exaone.py).
-REMOTE_DEFAULTS = {"exaone": {"layer_norm_epsilon": 1e-05}}
+# Members' defaults that no configuration class tells: of one that only published folders have (configuration_exaone.py), and of modeling_qwen3_*.py.
+OTHER_DEFAULTS = {"exaone": {"layer_norm_epsilon": 1e-05}} | \
+    {f"qwen3_vl{kind}": {"mrope_section": [24, 20, 20]} for kind in ("", "_moe")} | \
+    {f"qwen3_5{kind}": {"mrope_section": [11, 11, 10]} for kind in ("", "_moe")}
 REFUSED = object()  # what upstream says
 ARGUMENTS = None
 
@@ -166,9 +168,10 @@ def explicit(text, mutant, model_type):
         member = path[:-1] if path[-1].isdigit() and len(path) > 1 else path  # of a list's element: the list
         value = REFUSED if config is REFUSED else class_value(config, member)
         path = path if value is REFUSED else member
-        value = REMOTE_DEFAULTS.get(model_type, {}).get(path[-1], value)
     if value is REFUSED and what in ("integer", "fraction"):  # a number is the number that it is, also where the class wants the other kind
         value = 7.0 if what == "integer" else 0.5
+    if value is REFUSED:
+        value = OTHER_DEFAULTS.get(model_type, {}).get(path[-1], REFUSED)
     return REFUSED if value is REFUSED else written_out(text, path, value)
 
 
