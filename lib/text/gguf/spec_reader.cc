@@ -266,6 +266,12 @@ absl::StatusOr<BpeModel> ReadMetaspaceBpe(const Keys& keys, const TokenTable& to
   model.byte_fallback = true;
   SMELT_RETURN_IF_ERROR(ReadUnknown(keys.metadata, tokens, model));
   if (keys.vocabulary.model == kGemma4) {
+    for (const char* name : {"merges", "token_type", "bos_token_id"}) {
+      const std::string key = Cat("tokenizer.ggml.", name);
+      if (keys.metadata.Has(key)) continue;
+      return Error(ErrorCode::kInvalidInput, "metadata key ", key,
+                   " is missing, without which a vocabulary of the kind gemma4 gives other tokens");
+    }
     SMELT_RETURN_IF_ERROR(ReadMerges(
         keys.metadata, [](std::string_view) { return true; }, model.merges));
   } else {

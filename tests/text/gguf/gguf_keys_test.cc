@@ -5,6 +5,7 @@
 
 #include "lib/base/hash.h"
 #include "lib/text/gguf/gguf_vocabulary.h"
+#include "lib/text/gguf/spec_reader.h"
 #include "lib/text/gguf/vocabulary_writer.h"
 #include "lib/text/published/published_tokenizer.h"
 #include "tests/testing/testing.h"
@@ -104,6 +105,32 @@ TEST(GgufKeys, AreThoseOfTheConverter) {
         ++written;
     }
     EXPECT_EQ(written, keys) << model.name << " has keys that the converter does not write";
+  }
+}
+
+// Of this kind llama.cpp refuses a file, or gives other ids, where one of them is missing.
+TEST(GgufKeys, WithoutWhichTheKindGemma4IsRefused) {
+  SMELT_REQUIRE_SHARED();
+  const auto published = OpenPublishedTokenizer(SharedPath("fixtures/models/gemma4"));
+  SMELT_ASSERT_OK(published);
+  Metadata whole;
+  std::vector<std::string> notes;
+  VocabularyOptions options;
+  options.rows = (*published)->size();
+  options.architecture = kGemma4;
+  SMELT_ASSERT_OK(WriteVocabulary(**published, options, whole, notes));
+  const auto read = [](const Metadata& metadata) -> absl::Status {
+    const auto vocabulary = ReadGgufVocabulary(metadata);
+    return vocabulary.ok() ? ReadSpec(metadata, *vocabulary).status() : vocabulary.status();
+  };
+  SMELT_EXPECT_OK(read(whole));
+  for (const char* key :
+       {"tokenizer.ggml.merges", "tokenizer.ggml.token_type", "tokenizer.ggml.bos_token_id"}) {
+    Metadata without = whole;
+    ASSERT_TRUE(without.Erase(key));
+    const absl::Status status = read(without);
+    EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidInput) << key;
+    EXPECT_NE(status.message().find(key), absl::string_view::npos) << status;
   }
 }
 
