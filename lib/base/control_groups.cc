@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lib/base/fd.h"
+
 namespace smelt {
 namespace {
 
@@ -21,13 +23,12 @@ bool Lists(std::string_view controllers, std::string_view wanted) {
 // Files of /proc and /sys tell no size.
 std::string ReadSmallFile(const std::string& path) {
   std::string text;
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return text;
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return text;
   char part[4096];
   ssize_t n;
-  while (text.size() < (1u << 20) && (n = read(fd, part, sizeof(part))) > 0)
+  while (text.size() < (1u << 20) && (n = read(fd.get(), part, sizeof(part))) > 0)
     text.append(part, static_cast<size_t>(n));
-  close(fd);
   return text;
 }
 
